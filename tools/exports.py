@@ -15,7 +15,7 @@ from typing import Any
 from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.onnx.export import SUFFIX, copy_model, trace_all, write
-from convrnn_zoo.onnx.forms import has_encoder, make_spec
+from convrnn_zoo.onnx.forms import make_spec
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
@@ -83,7 +83,7 @@ def attempt(name: str) -> dict[str, str]:
 def claimed(name: str, way: str) -> str | None:
     """Returns the reason why the package rejects a way without trying, or None."""
     try:
-        is_large = has_encoder(create_model(name, device="meta"))  # the width of an encoder is fixed
+        is_large = create_model(name, device="meta").has_frame_encoder  # the width of an encoder is fixed
         make_spec(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])
     except ExportError as e:
         return f"error: {e}"

@@ -1,7 +1,6 @@
 """The class hierarchy: a cell's equations and parameters, the cell on one frame, and the layer over a sequence."""
 
 import inspect
-import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -17,16 +16,11 @@ from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
 from ._run import DirectionWeights, LayerStates, Maps, Scan, zone_out
 
-Size = int | Sequence[int]
-"""One int for all spatial axes, or one per axis."""
-Widths = int | Sequence[int]
-"""One number of channels for all layers, or one per layer."""
-Kernels = Size | Sequence[Sequence[int]]
-"""One kernel size for all layers, or a list of one tuple per layer."""
-Rates = float | Sequence[float]
-"""One probability for all states, or one per state."""
-Modes = str | Sequence[str]
-"""One padding mode for all spatial axes, or one per axis."""
+Size = int | Sequence[int]  # for all spatial axes, or one per axis
+Widths = int | Sequence[int]  # for all layers, or one per layer
+Kernels = Size | Sequence[Sequence[int]]  # for all layers, or a list of one tuple per layer
+Rates = float | Sequence[float]  # for all states, or one per state
+Modes = str | Sequence[str]  # for all spatial axes, or one per axis
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by their number."""
 
@@ -44,34 +38,27 @@ class Equations(nn.Module):
     A subclass sets the class attributes `ndim`, `gates` and `states` (h first) and implements :meth:`step`.
     """
 
-    ndim: ClassVar[int]
-    """Number of spatial axes."""
-    gates: ClassVar[int]
-    """Number of gates in the rows of ``weight_ih``."""
+    ndim: ClassVar[int]  # number of spatial axes
+    gates: ClassVar[int]  # number of gates in the rows of weight_ih
     states: ClassVar[tuple[str, ...]]
-    """Names of the states."""
     summed: ClassVar[int | None] = None
-    """Number of leading gates whose input and state contributions are added.
+    """Number of leading gates whose input and state contributions are added. `None` means all gates.
 
-    The remaining gates keep the two separate, input first. `None` means all gates.
+    The remaining gates keep the two separate, input first.
     """
     returned: ClassVar[int | None] = None
     """Number of leading `states` that a step returns. `None` means all."""
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}
     """Keyword arguments of the constructor with their allowed values, the default first."""
     biases: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
-    """Names of the biases of the gates."""
     is_linear: ClassVar[bool] = False
     """Whether the gates read the input only, so that a step is ``h' = f ⊙ h + b``, see :meth:`coefficients`.
 
     There is no state-to-state convolution, and the gates of a sequence are computed at once.
     """
-    has_groups: ClassVar[bool] = True
-    """Whether the cell can be built with more than one group."""
-    title: ClassVar[str] = ""
-    """Short name for lists of models."""
-    summary: ClassVar[str]
-    """Docstring of classes that only add the dimension to their base."""
+    has_groups: ClassVar[bool] = True  # whether the cell can be built with more than one group
+    title: ClassVar[str] = ""  # for lists of models
+    summary: ClassVar[str]  # docstring of classes that only add the dimension to their base
     in_place: ClassVar[type[InPlaceStep] | None] = None
     """In-place version of the step, or `None` to run :meth:`step` under ordinary autograd.
 
@@ -184,8 +171,8 @@ class Equations(nn.Module):
         )
         self.stride, self.dilation, self.groups, modes, _ = self.geometry
         self.padding_mode = modes[0] if len({*modes}) == 1 else modes
+        owner = type(self).__name__
         if groups != 1 and not self.has_groups:
-            owner = type(self).__name__
             raise ValueError(f"groups must be 1 for {owner}, which does not support groups, got {groups}")
         if self.padding_mode != "zeros" and any(s > 1 for s in self.stride):
             raise ValueError(
@@ -194,16 +181,14 @@ class Equations(nn.Module):
             )
         if hidden_kernel_size is not None and self.is_linear:
             raise ValueError(
-                f"hidden_kernel_size is not supported by {type(self).__name__}, whose gates do not read the state, got "
+                f"hidden_kernel_size is not supported by {owner}, whose gates do not read the state, got "
                 f"{check.describe(hidden_kernel_size)}; leave it out"
             )
         self._set_options(options)
         self.zoneout = check.probabilities("zoneout", zoneout, self.states)
         if any(self.zoneout):
             if self.returned is not None:
-                raise ValueError(
-                    f"zoneout is not supported by {type(self).__name__}, whose step does not return every state"
-                )
+                raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
             self.in_place = None  # type: ignore[misc]  # its derivative knows only the step
         self.widths = check.widths("out_channels", out_channels, self.num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
@@ -294,16 +279,10 @@ class Equations(nn.Module):
         for name, p in type(self).__signature__.parameters.items():  # type: ignore[attr-defined]
             default = self.kernel_size if name == "hidden_kernel_size" else p.default
             value = getattr(self, name, default)
-            if (
-                name not in _ALWAYS_SHOWN
-                and value != default
-                and not (isinstance(value, tuple) and all(v == default for v in value))
-            ):
+            is_default = value == default or (isinstance(value, tuple) and all(v == default for v in value))
+            if not is_default and name not in ("in_channels", "out_channels", "channels", "kernel_size"):
                 text += f", {name}={value!r}"
         return text
-
-
-_ALWAYS_SHOWN = ("in_channels", "out_channels", "channels", "kernel_size")
 
 
 def _complete_docstring(cls: Any) -> None:
@@ -514,29 +493,26 @@ class ConvRNNBase(Equations):
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        """Runs :meth:`forward` and returns the output of every layer.
+        """Runs the first `depth` layers, by default all, and returns the output of each, and the last states.
 
-        Args:
-            input: the input of :meth:`forward`.
-            hx: the initial state, zero by default, or a :class:`LayerStates`, which is then returned as well.
-            depth: number of layers to run, counted from the first. Default: all.
-            mask: booleans with the two leading axes of `input`, true where a sequence has a step. Elsewhere its state
-                does not change and its output is zero. All steps of the loop run, so that a graph does not depend on
-                the lengths.
+        If `hx` is a :class:`LayerStates`, so are the last states. `mask` holds booleans with the two leading axes of
+        `input`, true where a sequence has a step. Elsewhere its state does not change and its output is zero. All steps
+        of the loop run, so that a graph does not depend on the lengths.
         """
         packed = input if isinstance(input, PackedSequence) else None
         x, batch_sizes, unbatched = self._unpack_input(input)
         steps = None if mask is None else self._unpack_mask(mask, input)
-        states = self._unpack_state(hx, x, packed, unbatched)
+        states, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
         outputs: list[Any] = []
         finals: list[Maps] = []
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
             first, width = layer * self.num_directions, self.widths[layer]
-            weights = [self._weights(f"_l{layer}{end}", width) for end in ("", "_reverse")[: self.num_directions]]
+            each = slice(first, first + self.num_directions)
+            weights = [self._weights(suffix, width) for _, suffix in suffixes[each]]
             if self.training and any(self.variational_dropout):
                 x, weights = self._drop_channels(x, weights, width, batch_sizes)
             x, ends = run_layer(
-                self, x, states[first : first + self.num_directions], weights, batch_sizes, mask=steps,
+                self, x, states[each], weights, batch_sizes, mask=steps,
                 zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
             )  # fmt: skip
             outputs.append(x)
@@ -549,9 +525,8 @@ class ConvRNNBase(Equations):
             outputs = [y.squeeze(1) for y in outputs]
         elif self.batch_first:
             outputs = [y.transpose(0, 1) for y in outputs]
-        if isinstance(hx, LayerStates):
-            return outputs, _reorder(finals, None if packed is None else packed.unsorted_indices)
-        return outputs, self._pack_state(finals, packed, unbatched)
+        finals = _reorder(finals, None if packed is None else packed.unsorted_indices)
+        return outputs, finals if isinstance(hx, LayerStates) else self._pack_state(finals, unbatched)
 
     def _drop_channels(
         self, x: Tensor, weights: list[DirectionWeights], width: int, batch_sizes: list[int] | None
@@ -575,16 +550,14 @@ class ConvRNNBase(Equations):
             batch_sizes, unbatched, ranks = _packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
             x = check.tensor_input(owner, "a tensor", input.data, ranks, self.in_channels, -n - 1, like)
         else:
-            batched = f"(N, T, C, {space})" if self.batch_first else f"(T, N, C, {space})"
-            ranks = {n + 3: batched, n + 2: f"(T, C, {space})"}
+            ranks = {n + 3: f"({'N, T' if self.batch_first else 'T, N'}, C, {space})", n + 2: f"(T, C, {space})"}
             expected = "a tensor or a PackedSequence"
             x = check.tensor_input(owner, expected, input, ranks, self.in_channels, -n - 1, like)
             batch_sizes, unbatched = None, x.dim() == n + 2
             x = x.unsqueeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
             if x.shape[0] == 0:
-                raise ValueError(
-                    f"{owner} expected at least one time step, got {tuple(input.shape)}; drop empty sequences"
-                )
+                shape = tuple(input.shape)
+                raise ValueError(f"{owner} expected at least one time step, got {shape}; drop empty sequences")
         for kernel in {*self.kernels, *self.hidden_kernels}:
             check_map(owner, x.shape[-n:], kernel, self.geometry)
         return x, batch_sizes, unbatched
@@ -597,17 +570,16 @@ class ConvRNNBase(Equations):
         if isinstance(input, PackedSequence) or input.dim() != self.ndim + 3:
             raise ValueError(f"{owner} takes a mask only with a batch of padded sequences; leave the mask out")
         if mask.shape != input.shape[:2]:
-            raise ValueError(
-                f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}; "
-                "give one boolean per sequence and step"
-            )
+            wrong = f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}"
+            raise ValueError(f"{wrong}; give one boolean per sequence and step")
         mask = mask.transpose(0, 1) if self.batch_first else mask
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
     def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> list[Maps]:
         """Returns the caller's `hx` as one tuple per layer and direction, in packed order."""
+        order = None if packed is None else packed.sorted_indices
         if isinstance(hx, LayerStates):
-            return _reorder(hx, None if packed is None else packed.sorted_indices)
+            return _reorder(hx, order)
         owner, names, directions = type(self).__name__, self.states, self.num_directions
         batch = x.shape[-self.ndim - 2] if packed is None else int(packed.batch_sizes[0])
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
@@ -621,14 +593,12 @@ class ConvRNNBase(Equations):
                 shape = (directions * len(stored), *stored[0][1:])
                 layers = list(check.state_tensor(owner, f"{name}_0", part, shape, x).split(directions))
             else:
-                each = zip(check.state_layers(owner, f"{name}_0", part, len(stored)), stored, strict=True)
+                expected = f"{name}_0 as a tuple of {len(stored)} layers, as out_channels is a list"
+                each = zip(check.state_tuple(owner, expected, part, len(stored)), stored, strict=True)
                 layers = [check.state_tensor(owner, f"{name}_0[{i}]", *one, x) for i, one in enumerate(each)]
-            if unbatched:
-                layers = [s.unsqueeze(1) for s in layers]
-            if packed is not None and packed.sorted_indices is not None:
-                layers = [s.index_select(1, packed.sorted_indices) for s in layers]
-            parts.append([direction for layer in layers for direction in layer.unbind(0)])
-        return list(zip(*parts, strict=True))
+            maps = [s for layer in layers for s in layer.unbind(0)]
+            parts.append([s.unsqueeze(0) for s in maps] if unbatched else maps)
+        return _reorder(list(zip(*parts, strict=True)), order)
 
     def _initial_state(self, suffix: str, like: Tensor, shape: Sequence[int]) -> Maps:
         """Returns the state before the first step, without memory of its own."""
@@ -644,18 +614,15 @@ class ConvRNNBase(Equations):
         n, size = 1 if unbatched else h.shape[1], h.shape[-self.ndim :]
         shapes = [(n, width, *size) for width in self.widths]
         states = [self._initial_state(suffix, h, shapes[layer]) for layer, suffix in self._suffixes()]
-        return self._pack_state(states, None, unbatched)
+        return self._pack_state(states, unbatched)
 
-    def _pack_state(self, finals: Sequence[Maps], packed: PackedSequence | None, unbatched: bool) -> Any:
-        """Returns a tensor, or a tuple of one per layer, for each state, in the caller's batch order."""
+    def _pack_state(self, finals: Sequence[Maps], unbatched: bool) -> Any:
+        """Returns a tensor, or a tuple of one per layer, for each state."""
         stacked, parts = check.is_int(self.out_channels), []
         for tensors in zip(*finals, strict=True):
-            each = len(tensors) if stacked else self.num_directions
-            layers = [torch.stack(tensors[i : i + each]) for i in range(0, len(tensors), each)]
-            if packed is not None and packed.unsorted_indices is not None:
-                layers = [s.index_select(1, packed.unsorted_indices) for s in layers]
-            if unbatched:
-                layers = [s.squeeze(1) for s in layers]
+            maps = [s.squeeze(0) for s in tensors] if unbatched else list(tensors)
+            each = len(maps) if stacked else self.num_directions
+            layers = [torch.stack(maps[i : i + each]) for i in range(0, len(maps), each)]
             parts.append(layers[0] if stacked else tuple(layers))
         return tuple(parts) if len(parts) > 1 else parts[0]
 
@@ -667,19 +634,15 @@ def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
 
 def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
     """Returns the batch size of every step after checking them: users can construct any PackedSequence."""
-    sizes = packed.batch_sizes.tolist()
+    sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
     integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
-    never_rises = integers and all(a >= b for a, b in itertools.pairwise(sizes))
-    hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
-    if not sizes or not never_rises or sizes[-1] < 1 or sum(sizes) != len(packed.data):
-        raise ValueError(
-            f"{owner} expected a PackedSequence whose batch sizes are positive, never rise and sum to its "
-            f"{len(packed.data)} rows, got {sizes}; {hint}"
-        )
+    wrong = None
+    if not sizes or not integers or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1 or sum(sizes) != rows:
+        wrong = f"whose batch sizes are positive, never rise and sum to its {rows} rows, got {sizes}"
     for name, order in zip(packed._fields[2:], packed[2:], strict=True):
-        if order is not None and tuple(order.shape) != (sizes[0],):
-            raise ValueError(
-                f"{owner} expected a PackedSequence with {name} for its {sizes[0]} sequences, "
-                f"got {check.describe(order)}; {hint}"
-            )
+        if wrong is None and order is not None and tuple(order.shape) != (sizes[0],):
+            wrong = f"with {name} for its {sizes[0]} sequences, got {check.describe(order)}"
+    if wrong is not None:
+        hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
+        raise ValueError(f"{owner} expected a PackedSequence {wrong}; {hint}")
     return sizes

@@ -125,26 +125,26 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
-def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> None:
+def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> list[tuple[str, Any]]:
+    """Returns the name and value of each entry of a list of one entry per layer."""
     if len(values) != num_layers:
         raise ValueError(
             f"{name} lists {len(values)} {what} but num_layers={num_layers}; give one per layer, or one int for all"
         )
+    return [(f"{name}[{i}]", value) for i, value in enumerate(values)]
 
 
 def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
     """Returns a kernel for each layer, from one for all layers or from a list of tuples."""
     if isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
-        _per_layer(name, value, "kernels", num_layers)
-        return [ntuple(f"{name}[{i}]", v, n) for i, v in enumerate(value)]
+        return [ntuple(*entry, n) for entry in _per_layer(name, value, "kernels", num_layers)]
     return [ntuple(name, value, n)] * num_layers
 
 
 def widths(name: str, value: object, num_layers: int) -> list[int]:
     """Returns a number of channels for each layer, from one for all layers or from a list."""
     if isinstance(value, list | tuple):
-        _per_layer(name, value, "widths", num_layers)
-        return [positive_int(f"{name}[{i}]", v) for i, v in enumerate(value)]
+        return [positive_int(*entry) for entry in _per_layer(name, value, "widths", num_layers)]
     if not is_int(value):
         raise TypeError(
             f"{name} must be a positive int, or a list with one for each layer, got {describe(value)}; pass a whole "
@@ -177,12 +177,7 @@ def divisible(groups: int, **channels: int) -> None:
 
 
 def cell_class(cls: Any) -> None:
-    """Checks the class attributes that define a cell or layer.
-
-    Raises:
-        TypeError: `ndim`, `gates` or `states` is missing or of the wrong type.
-        ValueError: a value is out of range.
-    """
+    """Checks the class attributes that define a cell or layer."""
     name, example = cls.__name__, {"ndim": "ndim = 2", "gates": "gates = 4", "states": 'states = ("h", "c")'}
     if not hasattr(cls, "ndim") and cls.__subclasses__():
         raise TypeError(
@@ -194,21 +189,17 @@ def cell_class(cls: Any) -> None:
             raise TypeError(f"{name} must define the class attribute {attribute}; add a line such as {line}")
     choice(f"{name}.ndim", cls.ndim, (1, 2, 3))
     positive_int(f"{name}.gates", cls.gates)
-    states = cls.states
+    states, summed = cls.states, cls.summed
     if not isinstance(states, tuple | list) or not states or not all(isinstance(s, str) for s in states):
-        raise TypeError(
-            f"{name}.states must be a tuple of at least one name, got {describe(states)}; "
-            f"write it as in {example['states']}"
-        )
-    if cls.summed is not None and not (is_int(cls.summed) and 0 < cls.summed <= cls.gates):
-        raise ValueError(
-            f"{name}.summed must be None or an int from 1 to gates={cls.gates}, got {describe(cls.summed)}"
-        )
+        wrong = f"{name}.states must be a tuple of at least one name, got {describe(states)}"
+        raise TypeError(f"{wrong}; write it as in {example['states']}")
+    if summed is not None and not (is_int(summed) and 0 < summed <= cls.gates):
+        raise ValueError(f"{name}.summed must be None or an int from 1 to gates={cls.gates}, got {describe(summed)}")
 
 
 def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Returns the state that a step has computed, as a tuple, after checking its type, length and channels."""
-    names = cls.states if cls.returned is None else cls.states[: cls.returned]
+    names = cls.states[: cls.returned]
     if not isinstance(new, (tuple, list)):
         raise TypeError(
             f"a step of {cls.__name__} must return a tuple ({', '.join(names)}{',' * (len(names) == 1)}), "
@@ -219,13 +210,9 @@ def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...
             f"a step of {cls.__name__} must return {len(names)} tensors ({', '.join(names)}), got {len(new)}; "
             "return one for each name in states"
         )
-    for i, name in enumerate(names):
-        tensor, before = new[i], old[i]
+    for name, tensor, before in zip(names, new, old, strict=False):
         if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"a step of {cls.__name__} must return tensors, got {describe(tensor)} for {name}; "
-                "return one tensor for each name in states"
-            )
+            raise TypeError(f"a step of {cls.__name__} must return a tensor as {name}, got {describe(tensor)}")
         if tensor.dim() != before.dim() or tensor.shape[1] != before.shape[1]:
             raise ValueError(
                 f"a step of {cls.__name__} must return {name} with the shape of the state, {tuple(before.shape)}, "
@@ -283,21 +270,12 @@ def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like:
 
 def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
     """Returns `hx`, a tensor or a tuple of several, as a tuple with h first."""
-    if len(names) == 1:
-        return (hx,)
-    expected = f"the state {state_text(names, '_0')}"
-    return _state_tuple(owner, hx, len(names), f"{expected} as a tuple", expected, "all of them or None")
+    return (hx,) if len(names) == 1 else state_tuple(owner, f"{state_text(names, '_0')} as a tuple", hx, len(names))
 
 
-def state_layers(owner: str, name: str, value: object, num_layers: int) -> tuple[Any, ...]:
-    """Returns the tensors of a state of layers of different widths, one per layer."""
-    expected = f"{name} as a tuple of {num_layers} tensors (one per layer, as out_channels is a list)"
-    return _state_tuple(owner, value, num_layers, expected, f"{name} to hold {num_layers} layers", "one per layer")
-
-
-def _state_tuple(owner: str, value: object, n: int, expected: str, expected_n: str, hint: str) -> tuple[Any, ...]:
+def state_tuple(owner: str, expected: str, value: object, n: int) -> tuple[Any, ...]:
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{owner} expected {expected}, got {describe(value)}; pass None for a zero state")
     if len(value) != n:
-        raise ValueError(f"{owner} expected {expected_n}, got {len(value)} entries; pass {hint}")
+        raise ValueError(f"{owner} expected {expected}, got {len(value)} entries; pass all {n} or None")
     return tuple(value)

@@ -1,6 +1,7 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,21 +21,17 @@ class Geometry(NamedTuple):
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    padding_modes: tuple[str, ...]
-    """Padding mode of each axis."""
+    padding_modes: tuple[str, ...]  # of each axis
+    # Whether to pad the map before the convolution. Exported graphs need it where the padding depends on the size.
     explicit_padding: bool = False
-    """Whether to pad the map before the convolution. Exported graphs need it where the padding depends on the size."""
 
     def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
         """Returns the padding of the convolution itself, and the padding of the map before it, which may be empty."""
         pads = same_padding(size, kernel, self.stride, self.dilation)
-        if (
-            self.explicit_padding
-            or {*self.padding_modes} != {"zeros"}
-            or any(before != after for before, after in pads)
-        ):
-            return [0] * len(pads), pads
-        return [before for before, _ in pads], []
+        is_symmetric = all(before == after for before, after in pads)
+        if is_symmetric and {*self.padding_modes} == {"zeros"} and not self.explicit_padding:
+            return [before for before, _ in pads], []
+        return [0] * len(pads), pads
 
     def with_height(self) -> "Geometry":
         """Returns the arguments of a 2-d convolution that computes a 1-d one on maps of height 1."""
@@ -42,14 +39,9 @@ class Geometry(NamedTuple):
 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """Computes the padding ``(before, after)`` of each axis that keeps the size of the map.
-
-    An axis of size n needs ``s (n - 1) + d (k - 1) + 1 - n`` more pixels. If that is odd, the extra pixel is added
-    after the map.
+    """Computes the padding ``(before, after)`` of each axis that keeps its size; an odd pixel is added after it.
 
     Example:
-        >>> same_padding((8,), kernel=(3,), stride=(1,), dilation=(1,))
-        [(1, 1)]
         >>> same_padding((8,), kernel=(4,), stride=(2,), dilation=(1,))
         [(5, 5)]
     """
@@ -75,8 +67,8 @@ def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: 
 def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
     """Pads each axis of a map by its mode."""
     for mode in dict.fromkeys(modes):
-        here = [pad if m == mode else (0, 0) for pad, m in zip(pads, modes, strict=True)]
-        flat = [p for pair in reversed(here) for p in pair]  # F.pad counts axes from the last
+        mode_pads = [pad if m == mode else (0, 0) for pad, m in zip(pads, modes, strict=True)]
+        flat = [p for pair in reversed(mode_pads) for p in pair]  # F.pad counts axes from the last
         x = F.pad(x, flat, "constant" if mode == "zeros" else mode)
     return x
 
@@ -117,12 +109,7 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
     return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
 
 
-# ---- without autograd ------------------------------------------------------------------------------------------
-def can_prepare(geometry: Geometry) -> bool:
-    """Returns True if :func:`prepare_conv` and the gradients below support the arguments of a convolution."""
-    return geometry.groups == 1 and {*geometry.padding_modes} <= {"zeros", "circular"}
-
-
+# ---- without autograd: one group, zeros or circular padding ----------------------------------------------------
 def prepare_conv(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
@@ -142,7 +129,7 @@ def prepare_conv(
 def prepare_input_gradient(
     weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function from the gradient of ``weight * x`` to that of x, with the limits of :func:`prepare_conv`."""
+    """Returns a function from the gradient of ``weight * x`` to that of x, likewise for maps of one size."""
     if len(size) == 1:
         flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), (1, *size), channels_last)
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
@@ -161,60 +148,47 @@ def prepare_input_gradient(
 
 
 def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
-    return weight.contiguous(
-        memory_format=_CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
-    )
+    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
+    return weight.contiguous(memory_format=layout)
 
 
 def _prepare(
     weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: list[int], dilation: Sequence[int],
     size: Sequence[int], channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-    """Returns a convolution of maps of `size` with zero padding."""
-    if channels_last and (reordered := _reorder_conv(weight, bias, stride, padding, dilation, size)) is not None:
-        return reordered
-    weight = _in_layout(weight, channels_last)
-    return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
-
-
-def _reorder_conv(
-    weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: list[int], dilation: Sequence[int],
-    size: Sequence[int],
-) -> Callable[[Tensor], Tensor] | None:  # fmt: skip
-    """Returns a convolution with the weight in oneDNN's memory order, or None where torch does not support it.
+    """Returns a convolution of maps of `size` with zero padding, with the weight in oneDNN's order if possible.
 
     On a CPU torch reorders the weight at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than
     half in 3-d. No other function uses private parts of torch. The ordinary convolution runs where one of them is
     missing or fails, and under a dispatch mode: a mode that counts or traces operations does not know this one.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or type(weight) is not Tensor:
-        return None
-    try:
-        if torch._C._len_torch_dispatch_stack() or not torch._C._get_mkldnn_enabled():
-            return None
-        reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
-        reordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, [1, weight.shape[1], *size])
-        call = torch.ops.mkldnn._convolution_pointwise.default
-    except (AttributeError, RuntimeError, TypeError):
-        return None
-    return lambda x: call(x, reordered, bias, padding, stride, dilation, 1, "none", [], "")
+    if channels_last and weight.device.type == "cpu" and weight.dtype == torch.float32 and type(weight) is Tensor:
+        with suppress(AttributeError, RuntimeError, TypeError):
+            if not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
+                reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
+                sizes = [1, weight.shape[1], *size]
+                ordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, sizes)
+                call = torch.ops.mkldnn._convolution_pointwise.default
+                return lambda x: call(x, ordered, bias, padding, stride, dilation, 1, "none", [], "")
+    weight = _in_layout(weight, channels_last)
+    return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
 
 
 def conv_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True
 ) -> tuple[Any, Tensor]:
-    """Computes the gradients of ``weight * x`` in x and weight, with the limits of :func:`prepare_conv`."""
+    """Computes the gradients of ``weight * x`` in x and weight."""
     if weight.dim() == 3:
         maps = (grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2))
-        of_x, of_weight = conv_gradients(*maps, geometry.with_height(), to_x=to_x)
-        return of_x if of_x is None else of_x.squeeze(2), of_weight.squeeze(2)
+        x_grad, weight_grad = conv_gradients(*maps, geometry.with_height(), to_x=to_x)
+        return x_grad if x_grad is None else x_grad.squeeze(2), weight_grad.squeeze(2)
     padding, pads = geometry.padding(x.shape[2:], weight.shape[2:])
     x = _pad_in_layout(x, pads, geometry.padding_modes) if pads else x
     zero = [0] * len(padding)
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward.default(
+    x_grad, weight_grad, _ = torch.ops.aten.convolution_backward.default(
         grad, x, weight, None, geometry.stride, padding, geometry.dilation, False, zero, 1, (to_x, True, False)
     )
-    return _padding_gradient(of_x, pads, geometry.padding_modes) if to_x and pads else of_x, of_weight
+    return _padding_gradient(x_grad, pads, geometry.padding_modes) if to_x and pads else x_grad, weight_grad
 
 
 def bias_gradient(grad: Tensor) -> Tensor:

@@ -1,31 +1,22 @@
 """Fast path of a layer: in place, with a hand-written backward.
 
-Input and state are stored next to each other in one buffer, so that one convolution with the concatenated weights
-serves both. In the backward pass each step takes the derivative of the cell's step and one convolution for the gradient
-of the state. The gradients of weights and input are computed for several steps at once.
+One buffer stores input and state, so that one convolution with the concatenated weights serves both. A backward step
+takes the derivative of the cell's step and one convolution for the gradient of the state. The gradients of weights and
+input are computed for several steps at once.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._conv import (
-    Geometry,
-    bias_gradient,
-    can_join,
-    can_prepare,
-    conv_gradients,
-    prepare_conv,
-    prepare_input_gradient,
-    same_conv,
-)  # fmt: skip
+from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
 from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
@@ -42,21 +33,10 @@ def run_layer(
     batch_sizes: list[int] | None = None, *, mask: Tensor | None = None, zero_state: bool = False,
     checkpointed: bool = False,
 ) -> tuple[Tensor, list[Maps]]:  # fmt: skip
-    """Runs one layer over a sequence, in place where possible.
+    """Runs one layer in one or two directions over ``(T, N, C, *S)`` or packed data, in place where possible.
 
-    Args:
-        cell: the cell or sequence layer, for its equations.
-        xs: the input ``(T, N, C, *S)``, or with `batch_sizes` the data ``(ΣT, C, *S)`` of a packed sequence.
-        states: initial state of each direction, in the order of the packed batch.
-        weights: parameters of each direction. The second direction, if any, is the reverse.
-        batch_sizes: batch size of each step of a packed sequence.
-        mask: as for :func:`reference_layer`.
-        zero_state: whether the initial states are zero.
-        checkpointed: whether the backward pass recomputes segments of √T steps instead of storing them.
-
-    Returns:
-        The output in the layout of `xs`, with the directions concatenated along the channels, and the final state of
-        each direction. Their dtype is that of the weights, also under autocast.
+    Returns the output in the layout of `xs`, with the directions concatenated along the channels, and the final state
+    of each direction. Their dtype is that of the weights, also under autocast. See :class:`ScanSpec` for the options.
     """
     dtype = weights[0].ih.dtype
     tensors = [
@@ -90,7 +70,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and not torch.compiler.is_compiling()  # a compiler needs to see every operation
         and not torch.jit.is_tracing()
         and xs.numel() > 0
-        and can_prepare(cell.geometry)
+        and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
 
@@ -141,13 +121,8 @@ class InPlaceStep:
 
     It computes the same as the cell's `step` without temporaries and graph; tests compare the two. `parts` are
     the pre-activations that the convolutions return: the gates with an input and a state contribution, then, where
-    there are any, those with only the input's and those with only the state's.
-
-    Args:
-        cell: the cell or layer, for its options and its convolution.
-        extra: the parameters other than the two weights and biases, as the cell's `split` returns them.
-        buffers: allocates maps.
-        keep: whether :meth:`backward` will follow :meth:`forward`.
+    there are any, those with only the input's and those with only the state's. `extra` are the parameters other than
+    weights and biases, as the cell's `split` returns them. `keep` is true if :meth:`backward` will follow.
     """
 
     saves_parts = True
@@ -157,22 +132,18 @@ class InPlaceStep:
         self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep
         self.extra_grads: list[Tensor] = []
 
-    def forward(self, parts: Sequence[Tensor], state: Maps, new: Maps) -> None:
+    def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         """Writes the next state to `new`, which may share the memory of `state` except for h.
 
         Overwrites the parts with the values that :meth:`backward` reads.
         """
         raise NotImplementedError
 
-    def backward(
-        self, parts: Sequence[Tensor], state: Maps, new: Maps, grads: Maps, into: Sequence[Tensor]
-    ) -> Sequence[Any]:
+    def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         """Writes the gradients of the pre-activations to `into`, from `grads`, the gradients of `new`.
 
-        May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`.
-
-        Returns:
-            The gradients of `state` without the contribution of the convolutions to h. None means zero.
+        May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`. Returns the gradients of
+        `state` without the contribution of the convolutions to h; None means zero.
         """
         raise NotImplementedError
 
@@ -191,34 +162,27 @@ class FusedConv:
 
     geometry: Geometry
     size: Sequence[int]
-    """Size of the map."""
-    dtype: torch.dtype
-    """Dtype of the convolution, to which the weight is converted."""
+    dtype: torch.dtype  # of the convolution
     channels_last: bool
     weight: Tensor
     bias: Tensor | None
-    inputs: int
-    """Number of input channels."""
+    inputs: int  # number of input channels, before those of the state
     parts: Sequence[Part]
-    """Parts of the result."""
 
     def __post_init__(self) -> None:
         self.reads_x, self.reads_h = any(p.reads_x for p in self.parts), any(p.reads_h for p in self.parts)
+        self.channels = slice(0 if self.reads_x else self.inputs, None if self.reads_h else self.inputs)
+        self.weight = self.weight.to(self.dtype)
+        self.bias = None if self.bias is None else self.bias.to(self.dtype)
 
     def split(self, rows: Tensor, dim: int = 0) -> Sequence[Tensor]:
         """Splits a tensor of all rows into those of each part."""
         return rows.split([p.rows for p in self.parts], dim)
 
-    @property
-    def channels(self) -> slice:
-        """The channels of the concatenated input and state that the convolution reads."""
-        return slice(0 if self.reads_x else self.inputs, None if self.reads_h else self.inputs)
-
     @cached_property
     def conv(self) -> Callable[[Tensor], Tensor]:
-        """The convolution."""
-        bias = None if self.bias is None else self.bias.to(self.dtype)
-        return prepare_conv(self.weight.to(self.dtype), bias, self.geometry, self.size, self.channels_last)
+        """The convolution of the `channels` of the concatenated input and state."""
+        return prepare_conv(self.weight, self.bias, self.geometry, self.size, self.channels_last)
 
     def conv_first(self, xh: Tensor, zero_state: bool, only_step: bool) -> Tensor:
         """Convolves the first step: leaves a zero state out, and prepares no weight for a single step."""
@@ -226,29 +190,24 @@ class FusedConv:
         if not only_step and not only_x:
             return self.conv(xh)
         channels = slice(self.inputs) if only_x else slice(None)
-        bias = None if self.bias is None else self.bias.to(self.dtype)
-        return same_conv(xh[:, channels], self.weight[:, channels].to(self.dtype), bias, self.geometry)
+        return same_conv(xh[:, channels], self.weight[:, channels], self.bias, self.geometry)
 
     @cached_property
     def x_gradient(self) -> Callable[[Tensor], Tensor]:
         """Function from the gradient of the result to that of the input."""
-        return self._input_gradient(slice(self.inputs))
+        return prepare_input_gradient(self.weight[:, : self.inputs], self.geometry, self.size, self.channels_last)
 
     @cached_property
     def h_gradient(self) -> Callable[[Tensor], Tensor]:
         """Function from the gradient of the result to that of the state."""
-        return self._input_gradient(slice(self.inputs if self.reads_x else 0, None))
-
-    def _input_gradient(self, channels: slice) -> Callable[[Tensor], Tensor]:
-        weight = self.weight[:, channels].to(self.dtype)
+        weight = self.weight[:, self.inputs if self.reads_x else 0 :]
         return prepare_input_gradient(weight, self.geometry, self.size, self.channels_last)
 
 
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
-    """Returns the convolutions of a step.
+    """Returns a convolution for the gates that are sums, and one each for the rows that read only input or state.
 
-    They are one for the gates that are sums, and one each for the separate rows. On small maps, where a call takes
-    longer than its arithmetic, they are one convolution with zeros for what a row does not read.
+    On small maps, where a call takes longer than its arithmetic, they are one with zeros for what a row does not read.
     """
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     (b_ih, b_n), (b_hh, b_hn) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
@@ -270,14 +229,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
 class Direction:
     """One direction of a layer over a sequence, forward and backward. Allocates its buffers once for all steps.
 
-    Args:
-        spec: arguments of the scan.
-        xs: the input.
-        state: the initial state.
-        w: the parameters.
-        y: output of every step, ``(ΣT, C, *S)``, or None where the steps will be recomputed.
-        reverse: whether the sequence is read from its end.
-        keep: whether :meth:`backward` will follow.
+    `y` ``(ΣT, C, *S)`` receives the output, and is None where the steps will be recomputed. `keep` is true if
+    :meth:`backward` will follow.
     """
 
     def __init__(
@@ -286,8 +239,8 @@ class Direction:
         cell, dtype = spec.cell, spec.conv_dtype
         self.spec, self.state, self.reverse, self.keep = spec, state, reverse, keep
         self.sizes = spec.batch_sizes
-        self.xs = spec.steps(xs)
-        self.starts = [0, *itertools.accumulate(self.sizes)]
+        self.xs = xs.split(self.sizes) if spec.packed else xs.unbind(0)
+        self.starts = [0, *accumulate(self.sizes)]
         self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
         self.dtype, self.conv_dtype = state[0].dtype, dtype
         self.channels, *self.size = state[0].shape[1:]
@@ -352,41 +305,32 @@ class Direction:
         saved += [s for ts in segments for s in boundaries[ts]]
         return final
 
-    def saved_tensors(self) -> list[Tensor]:
-        """Returns the saved intermediates, step by step, for :meth:`load_saved`."""
-        return [m for t in self.ys if t in self.saved for maps in self.saved[t] for m in maps]
-
-    def load_saved(self, tensors: Iterator[Tensor]) -> None:
-        """Takes the intermediates that another object saved."""
-        num_parts = sum(len(conv.parts) for conv in self.convs) if self.step.saves_parts else 0
-        num_others = len(self.state) - 1
-        for t in self.ys:
-            self.saved[t] = tuple(itertools.islice(tensors, num_parts)), tuple(itertools.islice(tensors, num_others))
-
     # ---- backward ----------------------------------------------------------------------------------------------
-    def start_backward(self, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool) -> None:
-        """Allocates the gradients. The reverse direction adds to `x_grad`, the forward direction overwrites it.
+    def backward_all(
+        self, saved: Iterator[Tensor], grads: Maps, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool,
+        to_state: bool,
+    ) -> list[Any]:  # fmt: skip
+        """Returns the gradients of the initial state and the parameters from those of final state and output.
 
-        `weights` tells whether any parameter requires a gradient.
+        `saved` continues with the tensors that this direction saved. The reverse direction adds to `x_grad`, the
+        forward direction overwrites it. `weights` and `to_state` are true if a parameter or the initial state requires
+        a gradient.
         """
+        spec, segments = self.spec, self.spec.segments()
         self.x_grad, self.weights = x_grad, weights
         self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
         self.step.extra_grads = [torch.zeros_like(w) for w in self.step.extra]
-        self.weight_grads = [torch.zeros_like(c.weight, memory_format=torch.contiguous_format) for c in self.convs]
-        self.bias_grads = [None if c.bias is None else torch.zeros_like(c.bias) for c in self.convs]
-
-    def backward_all(self, saved: Iterator[Tensor], grads: Maps, to_state: bool) -> Maps:
-        """Returns the gradient of the initial state from that of the final state.
-
-        `saved` continues with the tensors that this direction saved. `to_state` tells whether the initial state
-        requires a gradient.
-        """
-        spec, segments = self.spec, self.spec.segments()
+        like = self.state[0]
+        self.weight_grads = [like.new_zeros(conv.weight.shape) for conv in self.convs]
+        self.bias_grads = [None if conv.bias is None else like.new_zeros(conv.bias.shape) for conv in self.convs]
+        num_others = len(self.state) - 1
         if not spec.checkpointed:
-            self.load_saved(saved)
-            return self.backward(segments[0], self.state, grads, to_state)
+            num_parts = sum(len(conv.parts) for conv in self.convs) if self.step.saves_parts else 0
+            for t in self.ys:
+                self.saved[t] = tuple(islice(saved, num_parts)), tuple(islice(saved, num_others))
+            return [*self.backward(segments[0], self.state, grads, to_state), *self._parameter_gradients()]
         first = segments[-1 if self.reverse else 0]
-        boundaries = {ts: tuple(itertools.islice(saved, len(self.state))) for ts in segments}
+        boundaries = {ts: tuple(islice(saved, 1 + num_others)) for ts in segments}
 
         def segment(ts: range, grads: Maps) -> Maps:
             sizes = self.sizes[ts.start : ts.stop]
@@ -394,7 +338,8 @@ class Direction:
             self.forward(ts, boundaries[ts], spec.zero_state and ts == first)
             return self.backward(ts, boundaries[ts], grads, to_state or ts != first)
 
-        return scan(segment, segments, grads, reverse=not self.reverse, sizes=spec.sizes(segments))[1]
+        _, grads = scan(segment, segments, grads, reverse=not self.reverse, sizes=spec.sizes(segments))
+        return [*grads, *self._parameter_gradients()]
 
     def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
         """Returns the gradient of the state `start` before `ts` from that of the state after them.
@@ -435,22 +380,17 @@ class Direction:
 
         return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
 
-    def parameter_gradients(self) -> list[Tensor | None]:
+    def _parameter_gradients(self) -> list[Tensor | None]:
         """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h, which has none, and the extra parameters."""
-        ih, hh = [], []
-        b_ih: list[Tensor] = []
-        b_hh: list[Tensor] = []
+        rows: list[tuple[Part, Tensor, Tensor | None]] = []
         for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
-            of_parts: Sequence[Tensor | None] = [None] * len(conv.parts) if bias is None else conv.split(bias)
-            for part, of_weight, of_bias in zip(conv.parts, conv.split(weight), of_parts, strict=True):
-                if part.reads_x:
-                    ih.append(of_weight[:, : self.inputs])
-                    b_ih += [] if of_bias is None else [of_bias]
-                if part.reads_h:
-                    hh.append(of_weight[:, -self.channels :])
-                    b_hh += [] if of_bias is None else [of_bias]
-        biases = (torch.cat(b) if b else None for b in (b_ih, b_hh))
-        return [torch.cat(ih), torch.cat(hh), *biases, None, *self.step.extra_grads]
+            biases: Sequence[Any] = [None] * len(conv.parts) if bias is None else conv.split(bias)
+            rows += zip(conv.parts, conv.split(weight), biases, strict=True)
+        ih = torch.cat([weight[:, : self.inputs] for part, weight, _ in rows if part.reads_x])
+        hh = torch.cat([weight[:, -self.channels :] for part, weight, _ in rows if part.reads_h])
+        b_ih = [bias for part, _, bias in rows if part.reads_x and bias is not None]
+        b_hh = [bias for part, _, bias in rows if part.reads_h and bias is not None]
+        return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.step.extra_grads]
 
     def _blocks(self, ts: range) -> dict[int, range]:
         """Maps each step to the steps whose gate gradients are collected with its own."""
@@ -520,7 +460,7 @@ class FusedLayer(torch.autograd.Function):
                     h, *others = direction.forward_segments(saved)
                 else:
                     h, *others = direction.forward(range(len(spec.batch_sizes)), direction.state, spec.zero_state)
-                    saved += direction.saved_tensors()
+                    saved += [m for t in sorted(direction.saved) for maps in direction.saved[t] for m in maps]
                 # The outputs share no memory with y or the saved tensors.
                 outputs += [h.clone(), *(s.clone() if keep else s for s in others)]
         return tuple(outputs)
@@ -563,12 +503,27 @@ class FusedLayerBackward(torch.autograd.Function):
     def forward(
         spec: ScanSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, *tensors: Any
     ) -> Any:
-        grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
-        with _no_autocast(inputs[0].device.type):
-            if not saved and _saves_tensors(spec):  # the forward pass ran under a transform, by the reference
-                y, *_ = FusedLayer.forward(spec._replace(needs_grad=True), saved, *inputs)
-            result = _backward(spec, saved, requires_grad, y, grads, inputs)
-            return tuple(g for g, required in zip(result, requires_grad, strict=True) if required)
+        (y_grad, *grads), (xs, *inputs) = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
+        each, num_states = len(inputs) // spec.num_directions, len(spec.cell.states)
+        saves_tensors = spec.checkpointed or num_states > 1 or spec.cell.in_place.saves_parts
+        x_grad: Tensor | None = None
+        result: list[Tensor | None] = []
+        y_grads = [None] * spec.num_directions if y_grad is None else y_grad.chunk(spec.num_directions, 1)
+        with _no_autocast(xs.device.type):
+            if not saved and saves_tensors:  # the forward pass ran under a transform, by the reference
+                y, *_ = FusedLayer.forward(spec._replace(needs_grad=True), saved, xs, *inputs)
+            remaining = iter(saved)
+            for d, direction in enumerate(_directions(spec, xs, y, inputs, keep=True)):
+                required = requires_grad[1 + d * each : 1 + (d + 1) * each]
+                if requires_grad[0] and x_grad is None:
+                    x_grad = direction.buffers.new(sum(spec.batch_sizes), direction.inputs, xs.dtype)
+                final = tuple(direction.buffers.new(*s.shape[:2]) for s in direction.state)
+                for grad, provided in zip(final, grads[d * num_states :], strict=False):
+                    grad.zero_() if provided is None else grad.copy_(provided)
+                weights, to_state = any(required[num_states:]), any(required[:num_states])
+                result += direction.backward_all(remaining, final, x_grad, y_grads[d], weights, to_state)
+        result = [None if x_grad is None else x_grad.view(xs.shape), *result]
+        return tuple(g for g, required in zip(result, requires_grad, strict=True) if required)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -604,34 +559,6 @@ def _directions(spec: ScanSpec, xs: Tensor, y: Tensor | None, tensors: Sequence[
     return [Direction(spec, xs, *state_and_weights, h, d == 1, keep) for d, (state_and_weights, h) in enumerate(each)]
 
 
-def _backward(
-    spec: ScanSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, grads: Sequence[Any],
-    inputs: Sequence[Any],
-) -> list[Tensor | None]:  # fmt: skip
-    """Returns the gradients of all inputs. Those that are not required may be None or undefined."""
-    xs, *tensors = inputs
-    each, num_states, remaining = len(tensors) // spec.num_directions, len(spec.cell.states), iter(saved)
-    x_grad: Tensor | None = None
-    result: list[Tensor | None] = []
-    y_grads = [None] * spec.num_directions if grads[0] is None else grads[0].chunk(spec.num_directions, 1)
-    for d, direction in enumerate(_directions(spec, xs, y, tensors, keep=True)):
-        required = requires_grad[1 + d * each : 1 + (d + 1) * each]
-        if requires_grad[0] and x_grad is None:
-            x_grad = direction.buffers.new(sum(spec.batch_sizes), direction.inputs, xs.dtype)
-        direction.start_backward(x_grad, y_grads[d], weights=any(required[num_states:]))
-        final = tuple(direction.buffers.new(*s.shape[:2]) for s in direction.state)
-        for grad, provided in zip(final, grads[1 + d * num_states :], strict=False):
-            grad.zero_() if provided is None else grad.copy_(provided)
-        result += direction.backward_all(remaining, final, any(required[:num_states]))
-        result += direction.parameter_gradients()
-    return [None if x_grad is None else x_grad.view(xs.shape), *result]
-
-
-def _saves_tensors(spec: ScanSpec) -> bool:
-    """Returns True if the backward pass reads more than inputs and output, which are enough for a simple RNN."""
-    return spec.checkpointed or len(spec.cell.states) > 1 or spec.cell.in_place.saves_parts
-
-
 def _num_outputs(spec: ScanSpec) -> int:
     return 1 + spec.num_directions * len(spec.cell.states)
 
@@ -643,9 +570,8 @@ def _are_batched(grads: Sequence[Tensor | None]) -> bool:
     """
     for grad in grads:
         if grad is not None:
-            one = torch.empty(1, dtype=grad.dtype, device=grad.device)
             try:
-                one.copy_(grad.detach().reshape(-1)[:1])
+                torch.empty(1, dtype=grad.dtype, device=grad.device).copy_(grad.detach().reshape(-1)[:1])
             except RuntimeError:
                 return True
     return False

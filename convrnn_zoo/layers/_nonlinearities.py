@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEGATIVE_SLOPE = 0.2
-"""Slope of the leaky ReLU below zero."""
+NEGATIVE_SLOPE = 0.2  # of the leaky ReLU
 
 
 class Nonlinearity(NamedTuple):
@@ -23,21 +22,16 @@ class Nonlinearity(NamedTuple):
     gradient: Callable[..., Tensor]
 
 
-def _relu_gradient(grad: Tensor, result: Tensor, grad_input: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(grad, result, 0, grad_input=grad_input)
-
-
-def _leaky_relu_gradient(grad: Tensor, result: Tensor, grad_input: Tensor) -> Tensor:
-    return torch.ops.aten.leaky_relu_backward.grad_input(grad, result, NEGATIVE_SLOPE, True, grad_input=grad_input)
-
-
 NONLINEARITIES = {
     "tanh": Nonlinearity(torch.tanh, torch.tanh, torch.ops.aten.tanh_backward.grad_input),
-    "relu": Nonlinearity(torch.relu, partial(torch.clamp_min, min=0), _relu_gradient),
+    "relu": Nonlinearity(
+        torch.relu,
+        partial(torch.clamp_min, min=0),
+        partial(torch.ops.aten.threshold_backward.grad_input, threshold=0),
+    ),
     "leaky_relu": Nonlinearity(
         partial(F.leaky_relu, negative_slope=NEGATIVE_SLOPE),
         partial(torch.ops.aten.leaky_relu.out, negative_slope=NEGATIVE_SLOPE),
-        _leaky_relu_gradient,
+        partial(torch.ops.aten.leaky_relu_backward.grad_input, negative_slope=NEGATIVE_SLOPE, self_is_result=True),
     ),
 }
-"""Nonlinearities by torch's names."""

@@ -13,20 +13,13 @@ from ._fused import InPlaceStep
 from ._run import DirectionWeights, Maps
 
 NORMS = (None, "layer", "group")
-GROUP = 16
-"""Channels per group of ``norm="group"`` (Wu & He 2018, table 3)."""
-JOINT_GROUP = 32
-"""Channels per group of :class:`GroupNormed`."""
+GROUP = 16  # channels per group of norm="group" (Wu & He 2018, table 3, https://arxiv.org/abs/1803.08494)
+JOINT_GROUP = 32  # channels per group of GroupNormed
 
 
 def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
     """Returns the shapes of scale and shift of a norm, which start at 1 and 0."""
     return {f"weight_{name}": Constant(shape, 1.0), f"bias_{name}": Constant(shape, 0.0)}
-
-
-def group_norm(maps: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
-    """Applies a group norm to maps that may hold a single value, of which only the shift remains."""
-    return torch.group_norm(maps, groups, weight, bias)  # torch.nn.functional.group_norm rejects a single value
 
 
 def check_group(channels: int, group: int, hint: str = "") -> None:
@@ -37,19 +30,13 @@ def check_group(channels: int, group: int, hint: str = "") -> None:
 
 # ---- one scale per channel -------------------------------------------------------------------------------------
 class Normed(Equations):
-    """Base of cells with the option `norm`.
+    """Base of cells with the option `norm`: each gate is normalised over the map and all channels, or groups of 16.
 
-    Each gate is normalised over channels and map: over all channels with ``"layer"``, in groups of 16 with
-    ``"group"``. ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel, in one row for each of `norms`,
-    so that maps may have any size. A normalised step has no in-place version.
-
-    References:
-        Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
-        Wu, Y. and He, K. (2018). Group Normalization. https://arxiv.org/abs/1803.08494
+    ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel, in one row for each of `norms`, so that maps
+    may have any size. A normalised step has no in-place version.
     """
 
-    norms: ClassVar[int]
-    """Number of maps of a step that are normalised, each with a row of scale and shift."""
+    norms: ClassVar[int]  # number of maps of a step that are normalised, each with a row of scale and shift
     norm: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -68,7 +55,7 @@ class Normed(Equations):
             self.in_place = None  # type: ignore[misc]
 
     def norm_rows(self) -> int:
-        """Returns how many maps of a step are normalised with the options of this cell."""
+        """Returns `norms` for the options of this cell."""
         return self.norms
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
@@ -89,7 +76,8 @@ class Normed(Equations):
         weight, bias = norm
         channels = len(weight) // self.norm_rows()
         rows = slice(first * channels, first * channels + maps.shape[1])
-        return group_norm(maps, self.num_groups(maps.shape[1], channels), weight[rows], bias[rows])
+        groups = self.num_groups(maps.shape[1], channels)
+        return torch.group_norm(maps, groups, weight[rows], bias[rows])  # F.group_norm rejects maps of a single value
 
     def num_groups(self, rows: int, channels: int) -> int:
         """Returns the number of groups of `rows` concatenated channels, `channels` of each map."""
@@ -111,13 +99,7 @@ class GroupNormed(Normed):
 
 # ---- one scale per pixel ---------------------------------------------------------------------------------------
 def resize_weight(weight: Tensor, size: Sequence[int]) -> Tensor:
-    """Resizes a weight per pixel, ``(…, H, W)``, to a map of another size by bilinear interpolation.
-
-    Example:
-        >>> import torch
-        >>> resize_weight(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
-        [[[0.0, 1.0, 3.0, 4.0]]]
-    """
+    """Resizes a weight per pixel, ``(…, H, W)``, to a map of another size by bilinear interpolation."""
     if tuple(weight.shape[-2:]) == tuple(size):
         return weight
     rows = weight.reshape(1, -1, *weight.shape[-2:])
@@ -135,16 +117,11 @@ class MapNormed(Equations):
     """Base of cells with an optional layer norm over channels and map after each convolution, before gates are summed.
 
     A norm has a scale and a shift per channel and pixel, ``weight_norm_…`` and ``bias_norm_…``. They are resized
-    bilinearly to maps of other sizes than `norm_size`. OpenSTL calls this ``layer_norm``.
-
-    Args:
-        norm_size: height and width of the map, or `None` for no norms.
-        …: as for every cell.
+    bilinearly to maps of other sizes than `norm_size`; `None` means no norms. OpenSTL calls this ``layer_norm``.
     """
 
     in_place: ClassVar[type[InPlaceStep] | None] = None
-    map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}
-    """Convolutions with a norm, by the name of the norm, and the number of gates that each computes."""
+    map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}  # number of gates of each normalised convolution
     norm_size: tuple[int, ...] | None = None
 
     def __init__(self, *args: Any, norm_size: Size | None = None, **kwargs: Any) -> None:

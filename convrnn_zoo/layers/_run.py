@@ -20,19 +20,17 @@ Maps = tuple[Tensor, ...]
 State = TypeVar("State", bound=tuple[Any, ...])
 Step = Callable[[Any, State], State]
 Scan = Callable[..., tuple[Any, Any]]
-"""A replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (ys, last state)``.
+"""Replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (stacked outputs, last state)``.
 
-`xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. ``step(x, state)`` takes a tuple of
-their slices. `ys` is the first entry of each state, stacked.
+`xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. ``step(x, state)`` takes slices.
 """
 
 
 class DirectionWeights(NamedTuple):
-    """Parameters of one layer in one direction.
+    """Parameters of one layer in one direction; `extra` are those that only some cells have.
 
-    `extra` holds the parameters that only some cells have. `h_mask` ``(N, C, 1, …)`` multiplies the h that the
-    convolution reads, in all steps alike. `xh` and `b_xh` are weight and bias of the convolution over the concatenated
-    input and state, where one convolution replaces two.
+    `h_mask` ``(N, C, 1, …)`` multiplies the h that the convolution reads, in all steps alike. `xh` and `b_xh` are
+    weight and bias of the convolution over the concatenated input and state, where one replaces two.
     """
 
     ih: Tensor
@@ -60,20 +58,13 @@ class ScanSpec(NamedTuple):
     """
 
     cell: Any
-    batch_sizes: list[int]
-    """Batch size of each step."""
+    batch_sizes: list[int]  # of each step
     packed: bool
     num_directions: int
-    zero_state: bool
-    """Whether the initial state is zero."""
-    checkpointed: bool
-    """Whether the backward pass recomputes segments of √T steps instead of storing their intermediates."""
+    zero_state: bool  # whether the initial state is zero
+    checkpointed: bool  # whether the backward pass recomputes segments of √T steps instead of storing them
     needs_grad: bool
     conv_dtype: torch.dtype = torch.float32
-
-    def steps(self, xs: Tensor) -> tuple[Tensor, ...]:
-        """Returns the input of each step."""
-        return xs.split(self.batch_sizes) if self.packed else xs.unbind(0)
 
     def directions(self, tensors: Sequence[Any]) -> list[tuple[Maps, DirectionWeights]]:
         """Returns the initial state and the parameters of each direction."""
@@ -108,8 +99,6 @@ def scan(
     each step, it is :func:`scan_packed`.
 
     Example:
-        >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,))
-        ([1, 3, 6], (6,))
         >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
         ([6, 5, 3], (6,))
     """
@@ -123,22 +112,13 @@ def scan(
 
 
 def scan_packed(
-    step: Callable[[Any, Maps], Maps],
-    xs: Sequence[Any],
-    state: Maps,
-    *,
-    reverse: bool = False,
+    step: Callable[[Any, Maps], Maps], xs: Sequence[Any], state: Maps, *, reverse: bool = False,
     sizes: Sequence[int] | None = None,
-) -> tuple[list[Tensor], Maps]:
+) -> tuple[list[Tensor], Maps]:  # fmt: skip
     """Applies :func:`scan` to the time steps of a packed sequence.
 
     Step t holds ``sizes[t]`` sequences, ``len(xs[t])`` by default, never more than the step before it. Forward, a
     sequence that has ended keeps its last state. Reversed, it enters with its initial state at its last step.
-
-    Example:
-        >>> xs = [torch.tensor([1.0, 10.0]), torch.tensor([2.0])]
-        >>> scan_packed(lambda x, s: (s[0] + x,), xs, (torch.zeros(2),))
-        ([tensor([ 1., 10.]), tensor([3.])], (tensor([ 3., 10.]),))
     """
     sizes = [len(x) for x in xs] if sizes is None else sizes
     initial, ended = state, []
@@ -169,11 +149,6 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
     The sequence is divided into blocks of equal length, padded by steps that change nothing. A block is a linear step
     itself: the products of its f, and its state from zero, are computed for all blocks at once. With √T blocks there
     are about 2√T operations in a row instead of T. f must be in [0, 1], so that its products cannot overflow.
-
-    Example:
-        >>> f, b = torch.full((5,), 0.5), torch.ones(5)
-        >>> [y.item() for y in linear_scan(f, b, torch.tensor(4.0), num_blocks=2)]
-        [3.0, 2.5, 2.25, 2.125, 2.0625]
     """
     if num_blocks == 1:
         maps: Maps = (state,)
@@ -200,29 +175,16 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
 
 # ---- reference implementation ----------------------------------------------------------------------------------
 def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
-    """Runs a layer step by step under ordinary autograd.
+    """Runs a layer step by step under ordinary autograd, also that of ``torch.func`` and ``torch.compile``.
 
-    Also used under ``torch.func``, ``torch.compile`` and wherever the fused path does not apply.
-
-    Args:
-        spec: the layer, and how it reads its input.
-        xs: the input.
-        *tensors: state and parameters of each direction.
-        mask: booleans ``(T, N, 1, …)``, false where a sequence has no step: it keeps its state, its output is zero.
-
-    Returns:
-        The output, with the directions concatenated along the channels, and the final states. The output is
-        ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` where the cell has a `scan` that stacks it.
+    Returns the output, with the directions concatenated along the channels, and the final states. The output is
+    ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` where the cell has a `scan` that stacks it. `mask` ``(T, N, 1, …)`` is false
+    where a sequence has no step: it keeps its state, and its output is zero.
     """
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
     for reverse, (state, w) in enumerate(spec.directions(tensors)):
-        w = prepare_weights(spec.cell, w)
-        segments = _segments(spec, xs, w)
-        if len(segments) > 1:
-            y, final = _run_segments(spec, segments, xs, mask, state, w, reverse == 1)
-        else:
-            y, final = _run_steps(spec, segments[0], xs, mask, state, w, reverse == 1)
+        y, final = _run_direction(spec, xs, mask, state, prepare_weights(spec.cell, w), reverse == 1)
         outputs.append(y)
         finals += final
     channels = -spec.cell.ndim - 1
@@ -250,8 +212,7 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
-        joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
-        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)
+        w = w._replace(xh=torch.cat([w.ih, w.hh], 1), b_xh=sum_bias(w.b_ih, w.b_hh))
     return w
 
 
@@ -283,8 +244,6 @@ def _run_steps(
 ) -> tuple[Tensor, Maps]:
     """Runs the steps `ts`, whose input is `xs`, in one direction."""
     cell = spec.cell
-    if cell.is_linear and cell.scan is None:
-        return _run_linear(spec, ts, xs, mask, state, w, reverse)
 
     def step(x: Maps, state: Maps) -> Maps:
         new = reference_step(cell, x[0], state, w)
@@ -310,8 +269,7 @@ def _run_linear(
     if any(spec.cell.zoneout):
         fraction = updated(spec.cell, f, *spec.cell.zoneout)
         f, b = torch.lerp(torch.ones_like(f), f, fraction), b * fraction
-    if spec.packed:
-        sizes = [spec.batch_sizes[t] for t in ts]
+    if (sizes := spec.sizes(ts)) is not None:
         steps = list(zip(f.split(sizes), b.split(sizes), strict=True))
         ys, state = scan_packed(_linear_step, steps, state, reverse=reverse, sizes=sizes)
         return torch.cat(ys), state
@@ -324,18 +282,21 @@ def _run_linear(
     return torch.cat(ys), (ys[0 if reverse else -1],)
 
 
-def _run_segments(
-    spec: ScanSpec, segments: Sequence[range], xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights,
-    reverse: bool,
-) -> tuple[Tensor, Maps]:  # fmt: skip
+def _run_direction(
+    spec: ScanSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+) -> tuple[Tensor, Maps]:
     """Runs all steps in one direction. If checkpointed, the backward pass keeps only the states between segments."""
+    run_steps = _run_linear if spec.cell.is_linear and spec.cell.scan is None else _run_steps
+    segments = _segments(spec, xs, w)
+    if len(segments) == 1:
+        return run_steps(spec, segments[0], xs, mask, state, w, reverse)
     outputs: dict[range, Tensor] = {}
 
     def run_segment(ts: range, *state: Tensor) -> Any:
         rows = slice(ts.start, ts.stop)
         if spec.packed:
             rows = slice(sum(spec.batch_sizes[: ts.start]), sum(spec.batch_sizes[: ts.stop]))
-        return _run_steps(spec, ts, xs[rows], None if mask is None else mask[rows], state, w, reverse)
+        return run_steps(spec, ts, xs[rows], None if mask is None else mask[rows], state, w, reverse)
 
     def segment(ts: range, state: Maps) -> Maps:
         if spec.checkpointed and spec.needs_grad:

@@ -134,12 +134,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
 
 
 def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Computes attention of the rows of `query` to the rows of `maps`, without scaling.
-
-    Example:
-        >>> attend(torch.zeros(1, 1, 1, 1, 2), [torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 1, 2)]).flatten().tolist()
-        [2.0, 2.0]
-    """
+    """Computes attention of the rows of `query` to the rows of `maps`, without scaling."""
     n, channels, *space = query.shape
     rows, *past = (m.to(query.dtype).reshape(n, math.prod(space), channels) for m in (query, *maps))
     memory = torch.cat(past, dim=1)

@@ -113,12 +113,6 @@ class MotionHighwayLSTMCell(Conv2dMapNormLSTMCell):
 
     References:
         Wu, H. et al. (2021), section 3.1. https://arxiv.org/abs/2103.02243
-
-    Example:
-        >>> x, h, c, v = torch.randn(1, 2, 8, 8), *torch.randn(3, 1, 4, 8, 8)
-        >>> h, c = MotionHighwayLSTMCell(2, 4, 5, bias=False)(x, (h, c, v))
-        >>> tuple(h.shape)
-        (1, 4, 8, 8)
     """
 
     states = ("h", "c", "v")  # type: ignore[assignment]
@@ -138,12 +132,6 @@ class MotionHighwaySTLSTMCell(STLSTMCell):
 
     References:
         Wu, H. et al. (2021), section 3.1. https://arxiv.org/abs/2103.02243
-
-    Example:
-        >>> x, h, c, m, v = torch.randn(1, 2, 8, 8), *torch.randn(4, 1, 4, 8, 8)
-        >>> h, c, m = MotionHighwaySTLSTMCell(2, 4, 5, bias=False)(x, (h, c, m, v))
-        >>> tuple(h.shape)
-        (1, 4, 8, 8)
     """
 
     states = ("h", "c", "m", "v")  # type: ignore[assignment]

@@ -8,12 +8,9 @@ from torch import Tensor
 
 from . import _checks as check
 from ._base import ConvRNNCellBase, Size
-from ._norm import affine, group_norm
+from ._norm import affine
 from ._run import DirectionWeights, Maps
 from .variants import OneBias
-
-GROUPS = 7
-"""Number of groups of the norm after the filters."""
 
 
 class PhyCell(OneBias, ConvRNNCellBase):
@@ -69,8 +66,8 @@ class PhyCell(OneBias, ConvRNNCellBase):
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         (h,), (w_f, b_f, scale, shift, w_p, b_p) = state, w.extra
-        groups = GROUPS if self.filters % GROUPS == 0 else 1
-        filtered = group_norm(self.conv(h, w_f, b_f), groups, scale, shift)
+        groups = 7 if self.filters % 7 == 0 else 1
+        filtered = torch.group_norm(self.conv(h, w_f, b_f), groups, scale, shift)
         p = h + self.conv(filtered, w_p, b_p)
         k = (self.conv(x, w.ih, w.b_ih) + self.conv(h, w.hh)).sigmoid()
         return (p + k * (x - p),)
@@ -81,17 +78,10 @@ def moments(filters: Tensor) -> Tensor:
 
     Entry (i, j) is the moment of these orders; u and v count rows and columns from the middle. A filter whose moments
     are zero except for a one at (i, j) acts as the partial derivative of order i down and j to the right, in pixels.
-
-    Example:
-        >>> right = torch.zeros(3, 3)
-        >>> right[1] = torch.tensor([-0.5, 0.0, 0.5])  # half the difference of the neighbours
-        >>> moments(right).tolist()
-        [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
     size = filters.shape[-1]
     if filters.dim() < 2 or filters.shape[-2] != size or size % 2 == 0:
         raise ValueError(f"expected square filters (…, K, K) of odd K, got {tuple(filters.shape)}")
     place = torch.arange(size, dtype=torch.float64) - size // 2
-    rows: list[Any] = [place**i / math.factorial(i) for i in range(size)]
-    power = torch.stack(rows).to(filters)
+    power = torch.stack([place**i / math.factorial(i) for i in range(size)]).to(filters)
     return power @ filters @ power.T

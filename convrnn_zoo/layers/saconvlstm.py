@@ -15,18 +15,7 @@ from .variants import Conv2dOneBiasLSTMCell
 def attend_positions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Computes attention of every position of a map to all positions of another, without scaling.
 
-    Args:
-        query, key: ``(N, A, H, W)``.
-        value: ``(N, C, H, W)``.
-
-    Returns:
-        ``(N, C, H, W)``, at each position the mean of `value` over the map, weighted by the softmax of the products of
-        the query there and the keys.
-
-    Example:
-        >>> value = torch.tensor([1.0, 5.0]).reshape(1, 1, 1, 2)
-        >>> attend_positions(torch.zeros(1, 3, 1, 2), torch.randn(1, 3, 1, 2), value).flatten().tolist()
-        [3.0, 3.0]
+    `query` and `key` are ``(N, A, H, W)``, `value` and the result ``(N, C, H, W)``.
     """
     if not value.numel():  # sizes of an empty batch cannot be inferred
         return value + 0 * (query + key).sum()

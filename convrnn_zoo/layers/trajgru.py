@@ -14,20 +14,10 @@ from .variants import LeakyGRU
 
 
 def warp(h: Tensor, flows: Tensor) -> Tensor:
-    """Samples `h` along flows by bilinear interpolation, with zeros beyond the edge.
+    """Samples maps `h` ``(N, C, H, W)`` along flows by bilinear interpolation, with zeros beyond the edge.
 
-    Args:
-        h: maps ``(N, C, H, W)``.
-        flows: ``(N, L, 2, H, W)``, L displacements per pixel, in pixels: first to the right, then down.
-
-    Returns:
-        ``(N, C, L, H, W)``; entry (y, x) of link l is `h` at (y + v, x + u) for its flow (u, v).
-
-    Example:
-        >>> h = torch.tensor([[1.0, 2.0, 3.0]]).reshape(1, 1, 1, 3)
-        >>> right = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 3)
-        >>> warp(h, right).flatten().tolist()
-        [2.0, 3.0, 0.0]
+    Flows ``(N, L, 2, H, W)`` are L displacements per pixel, in pixels: u to the right, then v down. Entry (y, x) of
+    link l of the result ``(N, C, L, H, W)`` is `h` at (y + v, x + u).
     """
     n, c, height, width = h.shape
     dtype = torch.promote_types(h.dtype, torch.float32)  # half precision rounds coordinates to whole pixels
@@ -112,8 +102,8 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
         hh = F.conv2d(warped, w.hh.reshape(len(w.hh), -1, 1, 1), w.b_hh)
         return self.step(self.join(self._gate_input(x, w), hh), state, ())
 
-    def _flow_conv(self, x: Tensor, which: str) -> Tensor:
-        return self.conv(x, getattr(self, f"weight_{which}"), getattr(self, f"bias_{which}", None))
+    def _flow_conv(self, x: Tensor, name: str) -> Tensor:
+        return self.conv(x, getattr(self, f"weight_{name}"), getattr(self, f"bias_{name}", None))
 
     def _flow_input(self, x: Tensor) -> Tensor:
         return self._flow_conv(x, "xf")

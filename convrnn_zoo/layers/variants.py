@@ -17,13 +17,7 @@ class OneBias(Equations):
 
 
 class Conv2dOneBiasLSTMCell(OneBias, Conv2dLSTMCell):
-    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias per gate.
-
-    Example:
-        >>> cell = Conv2dOneBiasLSTMCell(1, 4, kernel_size=3)
-        >>> sum(p.numel() for p in cell.parameters()) == 16 * (1 + 4) * 9 + 16
-        True
-    """
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with one bias per gate."""
 
 
 class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
@@ -56,11 +50,6 @@ class Conv2dReLUGRU(OneBias, Conv2dGRU):
     References:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
         https://arxiv.org/abs/2104.00954
-
-    Example:
-        >>> output, h_n = Conv2dReLUGRU(2, 4, kernel_size=3)(torch.randn(5, 1, 2, 8, 8))
-        >>> tuple(output.shape), bool((output >= 0).all())
-        ((5, 1, 4, 8, 8), True)
     """
 
     options: ClassVar = {"reset_after": (False,)}
@@ -85,13 +74,7 @@ class Conv2dLeakyGRU(LeakyGRU, Conv2dGRU):
 
 # ---- other norms -----------------------------------------------------------------------------------------------
 class Conv2dGroupNormLSTMCell(GroupNormed, OneBias, Conv2dLSTMCell):
-    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with a group norm over its four gates.
-
-    Example:
-        >>> h, c = Conv2dGroupNormLSTMCell(1, 4, kernel_size=5)(torch.randn(2, 1, 8, 8))
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
-    """
+    """One step of a 2-d :class:`ConvLSTM` on ``(N, C, H, W)`` with a group norm over its four gates."""
 
     options: ClassVar = {}
     norms = 4
@@ -122,9 +105,4 @@ class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
 
     References:
         Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
-
-    Example:
-        >>> h, c = Conv2dMapNormLSTMCell(1, 4, 5, norm_size=8, bias=False)(torch.randn(2, 1, 8, 8))
-        >>> tuple(h.shape)
-        (2, 4, 8, 8)
     """

@@ -1,7 +1,4 @@
-"""Export of models and layers as ONNX files and as programs of ``torch.export``.
-
-The function is :func:`convrnn_zoo.export`.
-"""
+"""Export of models and layers as ONNX files and as programs of ``torch.export``."""
 
 from .export import export
 from .spec import ExportError

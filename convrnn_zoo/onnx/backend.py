@@ -4,6 +4,7 @@ import inspect
 import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,7 @@ class _NamedArguments(nn.Module):
 
 
 def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
-    """Exports a graph as a program in which every size that its inputs name is dynamic.
-
-    Raises:
-        ExportError: torch cannot export it, with its reason.
-    """
+    """Exports a graph as a program in which every size that its inputs name is dynamic."""
     dims = {name: Dim(name, min=min_size.get(name, 1), max=MAX_SIZE) for name in sizes}
     values: dict[str, Any] = {t.name: t.sample(sizes) for t in graph.inputs}
     shapes: dict[str, Any] = {}
@@ -64,35 +61,30 @@ def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
         }
         if tensor.name == "horizon":
             shapes["horizon"] = Dim.DYNAMIC
-    with _EXPORT_LOCK, torch.no_grad():
-        try:
-            return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
-        except Exception as e:
-            raise ExportError(f"torch.export cannot export this model: {_first_line(e)}") from e
+    with _EXPORT_LOCK, torch.no_grad(), _as_export_error("torch.export cannot export this model"):
+        return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:400] if lines else ''}"
+@contextmanager
+def _as_export_error(problem: str) -> Iterator[None]:
+    """Turns every error into an ExportError with the first line of its message."""
+    try:
+        yield
+    except Exception as e:
+        line = next(filter(None, map(str.strip, str(e).splitlines())), "")
+        raise ExportError(f"{problem}: {type(e).__name__}: {line[:400]}") from e
 
 
 def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, str]) -> Any:
-    """Converts a program to an ONNX model.
-
-    Raises:
-        ExportError: the exporter cannot convert it, with its reason.
-    """
+    """Converts a program to an ONNX model."""
     onnx = need("onnx", "onnx")
-    with _EXPORT_LOCK:
-        try:
-            inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
-            exported = torch.onnx.export(
-                program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
-            )
-            assert exported is not None
-            model = exported.model_proto
-        except Exception as e:
-            raise ExportError(f"the ONNX exporter of torch cannot export this model: {_first_line(e)}") from e
+    inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
+    with _EXPORT_LOCK, _as_export_error("the ONNX exporter of torch cannot export this model"):
+        exported = torch.onnx.export(
+            program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+        )
+        assert exported is not None
+        model = exported.model_proto
     _clean(model)
     values = [*model.graph.input, *model.graph.output]
     for value, tensor in zip(values, [*graph.inputs, *graph.outputs], strict=True):
@@ -104,10 +96,8 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
             shape.dim.add(**{"dim_param" if isinstance(name, str) else "dim_value": name})
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "convrnn_zoo", ""
-    try:
+    with _as_export_error("the ONNX exporter of torch wrote an invalid graph"):
         onnx.checker.check_model(model, full_check=True)
-    except Exception as e:
-        raise ExportError(f"the ONNX exporter of torch wrote an invalid graph: {_first_line(e)}") from e
     return model
 
 
@@ -149,10 +139,8 @@ def load_onnx(path: Path, graph: GraphSpec) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
-    try:
+    with _as_export_error("onnxruntime rejects the file, which was removed"):
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as e:
-        raise ExportError(f"onnxruntime rejects the file, which was removed: {_first_line(e)}") from e
 
     def call(values: Values) -> list[Tensor]:
         arrays = {name: torch.as_tensor(value).numpy() for name, value in values.items()}
@@ -180,13 +168,7 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
 
 
 def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
-    """Compares files with the model at other sizes than those of the export.
-
-    With `single`, one step of one sequence is compared as well.
-
-    Raises:
-        ExportError: the difference is more than rounding, or the file rejects a size.
-    """
+    """Compares files with the model at other sizes than those of the export, with `single` also at one step of one."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:
@@ -197,19 +179,15 @@ def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -
         except Exception as e:
             raise ExportError(f"the exported file does not run at {sizes}; {type(e).__name__}: {str(e)[:300]}") from e
         for name, actual, expected in comparisons:
-            _compare_output(name, actual, expected, dtype, sizes)
-
-
-def _compare_output(name: str, actual: Tensor, expected: Tensor, dtype: torch.dtype, sizes: Sizes) -> None:
-    reject_if(
-        actual.shape != expected.shape or actual.dtype != expected.dtype,
-        f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
-        f"{tuple(expected.shape)} {expected.dtype}",
-    )
-    scale = max(float(expected.abs().max()), 1e-3)
-    difference = float((actual.double() - expected.double()).abs().max()) / scale
-    reject_if(
-        not difference <= TOLERANCES[dtype],
-        f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at {sizes}, more "
-        f"than {TOLERANCES[dtype]:.0e}",
-    )
+            reject_if(
+                actual.shape != expected.shape or actual.dtype != expected.dtype,
+                f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
+                f"{tuple(expected.shape)} {expected.dtype}",
+            )
+            scale = max(float(expected.abs().max()), 1e-3)
+            difference = float((actual.double() - expected.double()).abs().max()) / scale
+            reject_if(
+                not difference <= TOLERANCES[dtype],
+                f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at "
+                f"{sizes}, more than {TOLERANCES[dtype]:.0e}",
+            )

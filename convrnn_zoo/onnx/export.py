@@ -17,15 +17,12 @@ from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
 from ..layers._checks import choice
-from .backend import TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
+from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec
-from .spec import ExportError, ExportSpec, GraphSpec, reject_if
+from .spec import ExportError, ExportSpec, reject_if
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
-DTYPES = {
-    "onnx": (torch.float32, torch.float16, torch.float64),
-    "torch": (torch.float32, torch.float16, torch.float64, torch.bfloat16),
-}
+DTYPES = {"onnx": (torch.float32, torch.float16, torch.float64), "torch": tuple(TOLERANCES)}
 
 
 def export(
@@ -113,11 +110,7 @@ def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.M
 
 
 def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
-    """Exports every graph of a specification as a program.
-
-    Raises:
-        ExportError: torch cannot export one.
-    """
+    """Exports every graph of a specification as a program."""
     sizes = dynamic_sizes(spec, TRACED_SIZES)
     return {name: trace(graph, sizes, spec.min_size) for name, graph in spec.graphs.items()}
 
@@ -126,12 +119,7 @@ def write(
     path: Path, format: str, spec: ExportSpec, programs: Mapping[str, ExportedProgram],
     metadata: Mapping[str, Mapping[str, str]],
 ) -> tuple[Path, ...]:  # fmt: skip
-    """Writes all files of a specification under temporary names, checks them together, and then renames them.
-
-    Raises:
-        ExportError: the exporter cannot convert a program, or a file does not agree with the model.
-        OSError: a file cannot be written.
-    """
+    """Writes all files of a specification under temporary names, checks them together, and then renames them."""
     files = {name: path.with_suffix(f".{name}{path.suffix}") if name else path for name in spec.graphs}
     dtype = next(t.dtype for graph in spec.graphs.values() for t in graph.outputs)
     with ExitStack() as stack:
@@ -151,52 +139,30 @@ def write(
 
 # ---- metadata --------------------------------------------------------------------------------------------------
 def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[str, str]:
-    """Returns the metadata of a file; values that are no strings are JSON.
-
-    ``name``, ``description``, ``licence`` and ``data`` of the weights; ``classes``, the labels in order, or their
-    number; ``mean`` and ``std`` of the input's channels, if it is to be standardised; ``encoding``, ``unit`` and
-    ``step`` of a forecaster's frames, and all of its ``preprocessing``; ``front_end`` of a classifier of sound;
-    ``form``, ``part``, ``output`` and ``state`` of the file.
-    """
+    """Returns the metadata of a file, see docs/how-to/export.md; values that are no strings are JSON."""
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)
     classes, labels = getattr(model, "num_classes", 0), cfg.get("label_names") or ()
-    metadata: dict[str, Any] = {
-        "name": weights.name if weights else cfg.get("architecture", type(model).__name__),
-        "description": weights.description if weights else None,
-        "licence": weights.license if weights else None,
-        "data": weights.trained_on if weights else None,
-        "classes": list(labels) if len(labels) == classes else classes,
-        **_standardisation(model, cfg),
-        "form": form,
-        "part": name,
-        **spec.metadata,
-        "state": _describe_states(spec.graphs[name]),
-        "made_by": f"convrnn_zoo {__version__}",
-    }
+    mean, std = cfg.get("mean") or (), cfg.get("std") or ()
+    states = [
+        {"name": t.name.removesuffix("_in"), "shape": t.axis_names, "dtype": str(t.dtype)[len("torch.") :], "first": 0}
+        for t in spec.graphs[name].inputs
+        if t.name.endswith("_in")
+    ]
+    metadata: dict[str, Any] = {"name": cfg.get("architecture", type(model).__name__)}
+    if weights:
+        metadata = {"name": weights.name, "description": weights.description, "licence": weights.license}
+        metadata["data"] = weights.trained_on
+    metadata["classes"] = list(labels) if len(labels) == classes else classes
+    is_standard = {*mean} == {0.0} and {*std} == {1.0}
+    if mean and std and len(mean) == getattr(model, "in_chans", None) and not is_standard:
+        metadata |= {"mean": list(mean), "std": list(std)}
+    metadata |= {"form": form, "part": name, **spec.metadata, "state": states}
+    metadata["made_by"] = f"convrnn_zoo {__version__}"
     if preprocessing is not None:
         metadata |= {name: getattr(preprocessing, name) for name in ("encoding", "unit", "step")}
         metadata["preprocessing"] = preprocessing.to_json()
     if front_end is not None:
         metadata["front_end"] = front_end.to_json()
     return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in metadata.items() if v}
-
-
-def _standardisation(model: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns mean and std of the input's channels, unless they are 0 and 1."""
-    channels = getattr(model, "in_chans", None)
-    mean, std = cfg.get("mean"), cfg.get("std")
-    if not mean or not std or len(mean) != channels or (set(mean) == {0.0} and set(std) == {1.0}):
-        return {}
-    return {"mean": list(mean), "std": list(std)}
-
-
-def _describe_states(graph: GraphSpec) -> list[dict[str, Any]]:
-    """Returns names, dtypes, initial values and sizes of the states, the latter by the names of the input's axes."""
-    states = [t for t in graph.inputs if t.name.endswith("_in")]
-    dtypes = [str(t.dtype).removeprefix("torch.") for t in states]
-    return [
-        {"name": t.name.removesuffix("_in"), "shape": t.axis_names, "dtype": dtype, "first": 0}
-        for t, dtype in zip(states, dtypes, strict=True)
-    ]

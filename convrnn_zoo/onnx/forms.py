@@ -43,20 +43,18 @@ def make_spec(
     model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
     horizon: int | None = None, size: FrameSize | None = None,
 ) -> ExportSpec:  # fmt: skip
-    """Returns the specification of a form; see :func:`convrnn_zoo.export` for the options.
-
-    Raises:
-        ExportError: the model has no such form, or not with these options.
-    """
+    """Returns the specification of a form; see :func:`convrnn_zoo.export` for the options."""
     owner, is_step = type(model).__name__, form == "step"
     is_cell, is_layer = isinstance(model, ConvRNNCellBase), isinstance(model, ConvRNNBase | ConvRNNCellBase)
     message = f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}"
     reject_if(not isinstance(model, ZooModel) and not is_layer, message)
-    forms, inputs = (("sequence", "step"), ("state",)) if is_layer else (model.export_forms, model.export_inputs)
     has_map_norms = bool(getattr(model, "norm_size", None) or getattr(model, "layer_norm", False))
     detail = " with norms of one map's size" if has_map_norms else ""
+    model = _LayerModel(model) if is_layer else model
+    forms, inputs = model.export_forms, model.export_inputs
     reject_if(not forms or has_map_norms, f"{owner}{detail} has no export yet; run it in PyTorch")
-    has_size, end = has_encoder(model) or getattr(model, "unrolled", False), f"and this is a {owner}; leave it out"
+    has_size = model.has_frame_encoder or getattr(model, "unrolled", False)
+    end = f"and this is a {owner}; leave it out"
     reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
     reject_if(mask and "mask" not in inputs, f"mask is for models of image series, {end}")
     reject_if(horizon is not None and "horizon" not in inputs, f"horizon is for forecasters, {end}")
@@ -80,11 +78,6 @@ def make_spec(
     if "state" in inputs:
         return _recurrent_sequence(model, state, lengths, size)
     return _image_sequence(model, state, lengths, mask, "lengths" in inputs)
-
-
-def has_encoder(model: nn.Module) -> bool:
-    """Returns whether an image encoder reads the frames."""
-    return bool(getattr(model, "has_frame_encoder", False))
 
 
 class _Calls(nn.Module):
@@ -130,11 +123,8 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
-    """Returns the axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are.
-
-    `size` fixes the frames of an image encoder.
-    """
-    if not has_encoder(model):
+    """Returns the axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are."""
+    if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
         return axes, [axes], min_map_size(model.rnn), None
     encoder, reductions = model.encoder, model.encoder.reductions
@@ -148,9 +138,8 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
     if reason:
         frame, maps, smallest = [height, width], [list(shape) for shape in shapes], 1
     else:
-        rounds_up = all(m == (-(-height // r), -(-width // r)) for m, r in zip(shapes, reductions, strict=True))
-        rounds_down = all(m == (height // r, width // r) for m, r in zip(shapes, reductions, strict=True))
-        is_regular = rounds_up or rounds_down
+        rounds_up = shapes == [(-(-height // r), -(-width // r)) for r in reductions]
+        is_regular = rounds_up or shapes == [(height // r, width // r) for r in reductions]
         frame = [a._replace(inferred=is_regular) for a in space(2, 1 if is_regular else largest)]
         maps = [[_divide(axis, r, rounds_up) for axis in frame] for r in reductions]
         smallest = 2 * largest if is_regular else 2  # torch.export supports no map of one pixel
@@ -167,16 +156,17 @@ def min_map_size(layer: Any) -> dict[str, int]:
     layer = equations(layer)
     kernels = [*layer.kernels, *layer.hidden_kernels]
     pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
-    sizes = {}
-    for i, (axis, mode) in enumerate(zip(space(layer.ndim), layer.geometry.padding_modes, strict=True)):
-        if mode in ("reflect", "circular"):
-            sizes[axis.size] = max(max(p[i]) for p in pads) + (mode == "reflect")
-    return sizes
+    return {
+        axis.size: max(max(p[i]) for p in pads) + (mode == "reflect")
+        for i, (axis, mode) in enumerate(zip(space(layer.ndim), layer.geometry.padding_modes, strict=True))
+        if mode in ("reflect", "circular")
+    }
 
 
 class _LayerModel(nn.Module):
     """A layer or a cell with the interface of a model."""
 
+    export_forms, export_inputs, has_frame_encoder = ("sequence", "step"), ("state",), False
     num_classes, global_pool = 0, ""
 
     def __init__(self, layer: Any) -> None:
@@ -249,10 +239,6 @@ class _Network(nn.Module):
         return metadata
 
 
-def _as_model(module: Any) -> Any:
-    return _LayerModel(module) if isinstance(module, ConvRNNBase | ConvRNNCellBase) else module
-
-
 def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
     """Returns the outputs of a model's head."""
     outputs = model.forward_head(features, lengths=lengths)
@@ -273,12 +259,11 @@ class _SequenceNetwork(_Network):
         return _head(model, features, lengths) + (self.list_states(state) if has_state else [])
 
 
-def _recurrent_sequence(module: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
-    net = _SequenceNetwork(model := _as_model(module), size, scan)
-    is_layer = isinstance(model, _LayerModel)
+def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
+    net, is_layer = _SequenceNetwork(model, size, scan), isinstance(model, _LayerModel)
     message = "a single layer takes no lengths but packed sequences, which no exported graph supports"
     reject_if(lengths and is_layer, message)
-    time = TIME._replace(inferred=has_encoder(model))  # torch cannot prove its guards for maps of one pixel
+    time = TIME._replace(inferred=model.has_frame_encoder)  # torch cannot prove its guards for maps of one pixel
     leading = (BATCH, time) if net.time_axis else (time, BATCH)
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
     if not is_layer and lengths is not False:
@@ -295,7 +280,7 @@ class _StepNetwork(_Network):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
-        if has_encoder(self.model):
+        if self.model.has_frame_encoder:
             # As a clip of one frame, because the head pools a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
             outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]
@@ -323,8 +308,8 @@ class _StepNetwork(_Network):
         return pooled, (pooled.clone(), (steps + 1).squeeze(1))
 
 
-def _recurrent_step(module: Any, size: FrameSize | None) -> ExportSpec:
-    net = _StepNetwork(model := _as_model(module), size, run_one_step)
+def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
+    net = _StepNetwork(model, size, run_one_step)
     message = "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)

@@ -19,34 +19,29 @@ from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
 from ..layers._run import scan as run_eagerly
 from ..models.base.blocks import Unroll
 from ..models.base.encoder import FrameEncoder
-from .spec import ExportError
+from .spec import reject_if
 
 Recurrent = ConvRNNBase | Unroll
-"""Modules that loop over time."""
+Step = Callable[[Maps, Maps], Maps]
 MIN_TORCH = (2, 13)
 """The first tested version of torch. Some earlier exporters may support loops as well; 2.6 does not."""
 
 
 def check_version() -> None:
     """Raises ExportError for a version of torch that cannot export a loop."""
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    if version < MIN_TORCH:
-        required = ".".join(map(str, MIN_TORCH))
-        raise ExportError(
-            f"a loop over time is exported by torch {required} or newer, and this is {torch.__version__}; upgrade "
-            "torch, or export the step form, which has no loop"
-        )
+    reject_if(
+        tuple(map(int, torch.__version__.split(".")[:2])) < MIN_TORCH,
+        f"a loop over time is exported by torch {'.'.join(map(str, MIN_TORCH))} or newer, and this is "
+        f"{torch.__version__}; upgrade torch, or export the step form, which has no loop",
+    )
 
 
 # ---- time ------------------------------------------------------------------------------------------------------
-def scan(step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
-    """Runs ``state = step(x, state)`` for each x of the tensors `xs` along axis 0.
+def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+    """Runs ``state = step(x, state)`` along axis 0. Returns the first tensors of all states, and the last state.
 
     The operator takes all tensors that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` finds them by
     compiling the step, which uses the caches of the user's process. Here a first step outside the loop records them.
-
-    Returns:
-        The first tensor of each state, stacked along axis 0, and the last state.
     """
     from torch._higher_order_ops.scan import scan_op
 
@@ -101,15 +96,13 @@ def _owned(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def run_one_step(
-    step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False
-) -> tuple[Tensor, Maps]:
+def run_one_step(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs a step on sequences of one step, without a loop."""
     new = step(tuple(x.squeeze(0) for x in xs), first)
     return new[0].unsqueeze(0), new
 
 
-def unroll(step: Callable[[Maps, Maps], Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
 
     torch cannot convert a loop that follows sizes which are computed from data.
@@ -165,10 +158,9 @@ def state_names(layer: Any, first: int = 0) -> list[list[str]]:
 
 
 class _DividingConv2d(nn.Module):
-    """A strided convolution that does not pad pixels that it never reads.
+    """A strided convolution that pads no pixels that it never reads, so that it divides sizes exactly.
 
-    So its output size is the input size over the stride. Otherwise every later size contains a rounded division, about
-    which torch reasons for minutes.
+    Otherwise every later size contains a rounded division, about which torch reasons for minutes.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -30,7 +30,6 @@ Comparisons = Iterator[tuple[str, Tensor, Tensor]]
 Sizes = Mapping[str, int]
 
 SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-"""Names of the spatial axes."""
 
 
 class Axis(NamedTuple):
@@ -39,14 +38,10 @@ class Axis(NamedTuple):
     name: str
     size: str
     factor: int = 1
-    divisor: int = 1
-    """Divisor of the multiple."""
-    round_up: bool = False
-    """Whether the division rounds up, and not down."""
-    plus: str = ""
-    """Another variable size that is added."""
-    inferred: bool = False
-    """Whether torch infers the range of this size, as for frames before an image encoder."""
+    divisor: int = 1  # of the multiple
+    round_up: bool = False  # whether the division rounds up, and not down
+    plus: str = ""  # another variable size that is added
+    inferred: bool = False  # whether torch infers the range of this size, as for frames before an image encoder
 
     def at(self, sizes: Sizes) -> int:
         """Returns the size for given variable sizes."""
@@ -58,12 +53,7 @@ BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 
 
 def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
-    """Returns the axes of a map of `factor` times the variable sizes, named after the input's axes over `divisor`.
-
-    Example:
-        >>> [axis.name for axis in space(2, divisor=4)]
-        ['height/4', 'width/4']
-    """
+    """Returns the axes of a map of `factor` times the variable sizes, named after the input's axes over `divisor`."""
     end = f"/{divisor}" if divisor > 1 else ""
     return [Axis(name + end, name, factor) for name in SPACE_AXES[ndim]]
 
@@ -131,7 +121,7 @@ class GraphSpec:
     outputs: Sequence[TensorSpec]
 
     def zero_states(self, sizes: Sizes) -> dict[str, Tensor]:
-        """Returns zero states."""
+        """Returns zeros for the states."""
         return {t.name: torch.zeros(t.shape(sizes), dtype=t.dtype) for t in self.inputs if t.name.endswith("_in")}
 
 
@@ -140,12 +130,9 @@ class ExportSpec:
     """The files of an export by the suffix of their names, and a run that compares them with the model."""
 
     graphs: Mapping[str, GraphSpec]
-    check_run: Callable[[Runs, Sizes], Comparisons]
-    """Runs the files with given variable sizes, and yields what to compare."""
-    min_size: Sizes = field(default_factory=dict)
-    """The smallest map."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata in addition to names and sizes."""
+    check_run: Callable[[Runs, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare
+    min_size: Sizes = field(default_factory=dict)  # of the map
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # in addition to names and sizes
 
     @classmethod
     def for_sequences(

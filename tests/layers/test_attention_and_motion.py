@@ -165,7 +165,7 @@ def test_gradients_are_exact(name):
 
 
 @EVERY
-def test_a_state_of_zeros_is_none_and_one_map_needs_no_batch(name):
+def test_zero_state_equals_none_and_batch_is_optional(name):
     cell, x, states = build(name)
     zeros = tuple(torch.zeros_like(s) for s in states)
     torch.testing.assert_close(flat(cell(x)), flat(cell(x, zeros)))

@@ -44,6 +44,6 @@ def test_packed_both_ways_and_backward(cls: type, options: dict) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_integers_are_refused_under_autocast_too(cls: type) -> None:
+def test_rejects_integers_under_autocast(cls: type) -> None:
     with bf16(), pytest.raises(TypeError, match=r"torch\.float32.*input.*torch\.int64"):
         cls(2, 3, 3)(example(cls, 2).long())

@@ -108,7 +108,7 @@ def test_cells_take_no_lists_of_layers(cls: type, kwargs: dict) -> None:
 @pytest.mark.parametrize(
     "cls", [c for c in vars(layers).values() if isinstance(c, type) and c not in CLASSES], ids=case_id
 )
-def test_a_kind_without_a_dimension_names_those_that_have_one(cls: type) -> None:
+def test_classes_without_dimension_list_their_subclasses(cls: type) -> None:
     with pytest.raises(TypeError, match="ndim"):
         cls(4, 4, 3)
 
@@ -125,7 +125,7 @@ def test_a_kind_without_a_dimension_names_those_that_have_one(cls: type) -> None
         ("1", TypeError, " '1'"),
     ],
 )
-def test_depths_that_are_none(cls: type, n: Any, error: type[Exception], message: str) -> None:
+def test_rejects_invalid_depths(cls: type, n: Any, error: type[Exception], message: str) -> None:
     rnn = cls(2, 3, 1, num_layers=2)
     before = list(rnn.state_dict())
     with pytest.raises(error, match=r"^n .*" + message):

@@ -75,7 +75,7 @@ def test_the_pair_of_states(cls: type, spoil: Any, error: type[Exception], value
 
 @pytest.mark.parametrize("wrap", [tuple, list])
 @pytest.mark.parametrize("cls", ONE_STATE, ids=case_id)
-def test_a_single_state_comes_bare(cls: type, wrap: type) -> None:
+def test_rejects_a_tuple_of_one_state(cls: type, wrap: type) -> None:
     module, x = cls(2, 3, 3), example(cls, 2)
     hx = wrap([make_state(module, x)])
     assert_rejected(module, x, hx, TypeError, "h", wrap.__name__)

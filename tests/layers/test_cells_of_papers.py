@@ -106,7 +106,7 @@ def test_cells_have_exact_gradients(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: type(c).__name__)
-def test_a_state_of_zeros_is_none_and_one_sequence_needs_no_batch(cell):
+def test_zero_state_equals_none_for_an_unbatched_sequence(cell):
     cell, depth = cell.float(), (2,) * (cell.ndim - 2)
     x = torch.rand(1, cell.in_channels, *depth, 3, 4)
     zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.state_names(None))
@@ -152,7 +152,7 @@ def test_the_highway_keeps_what_its_gate_shuts():
     assert torch.equal(cell(x, z), z)
 
 
-def test_a_causal_lstm_makes_its_second_memory_of_the_first():
+def test_causal_lstm_computes_m_from_c():
     cell = CausalLSTMCell(2, 3, 3)
     x, (h, c, m) = torch.randn(1, 2, 4, 4), torch.randn(3, 1, 3, 4, 4)
     _, first, second = cell(x, (h, c, m))
@@ -178,7 +178,7 @@ def test_a_physical_cell_follows_its_input_or_its_filters():
         torch.testing.assert_close(cell(x, h), expected)
 
 
-def test_moments_tell_derivatives():
+def test_moments_identify_derivatives():
     ramp = torch.arange(7.0).expand(7, 7) - 3  # grows by one a pixel to the right
     down, right = torch.zeros(7, 7), torch.zeros(7, 7)
     down[2:5, 3] = torch.tensor([-0.5, 0.0, 0.5])
@@ -197,12 +197,12 @@ def test_attend_is_the_softmax_of_the_rows_as_they_lie():
     torch.testing.assert_close(attend(query, maps), expected.reshape(query.shape))
 
 
-def test_an_eidetic_cell_wants_maps_as_deep_as_its_kernel():
+def test_eidetic_cell_rejects_maps_of_another_depth():
     with pytest.raises(ValueError, match=r"E3DLSTMCell.*kernel.*\b2\b.*depth.*\b3\b"):
         E3DLSTMCell(1, 2, (2, 3, 3), map_size=4)(torch.zeros(1, 1, 3, 4, 4))
 
 
-def test_a_weight_a_pixel_serves_maps_of_other_sizes():
+def test_weights_per_pixel_are_resized():
     ramp = torch.arange(4.0).expand(2, 3, 4)
     assert resize_weight(ramp, (3, 4)) is ramp
     larger = resize_weight(ramp, (6, 8))
@@ -221,7 +221,7 @@ NORMED = {
 
 
 @pytest.mark.parametrize("kind", NORMED)
-def test_norms_are_asked_for_and_begin_as_plain_ones(kind):
+def test_norms_are_optional_and_start_at_identity(kind):
     gates, told = NORMED[kind]
     plain, normed = kind(1, 2, 3, **told), kind(1, 2, 3, norm_size=(3, 4), **told)
     assert not [key for key in plain.state_dict() if "norm" in key]
@@ -257,7 +257,7 @@ def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
     assert all(torch.equal(a, b) for a, b in zip(unnormed(x, (h, c)), plain(x, (h, c)), strict=True))
 
 
-def test_a_forget_gate_remembers_behind_its_norm():
+def test_forget_gate_adds_one_after_its_norm():
     """With norms that give nothing, what is left of both forget gates is the constant."""
     cell = STLSTMCell(2, 3, 3, norm_size=4)
     with torch.no_grad():
@@ -268,7 +268,7 @@ def test_a_forget_gate_remembers_behind_its_norm():
     torch.testing.assert_close(memories, [s * torch.tensor(1.0).sigmoid() for s in (c, m)])
 
 
-def test_warp_interpolates_and_knows_the_edges():
+def test_warp_interpolates_with_zeros_beyond_the_edges():
     h = torch.arange(12.0).reshape(1, 1, 3, 4)
     flow = torch.tensor([0.5, 1.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 3, 4)
     expected = torch.zeros(3, 4)
@@ -279,7 +279,7 @@ def test_warp_interpolates_and_knows_the_edges():
     assert warp(h.bfloat16(), flow).dtype == torch.bfloat16
 
 
-def test_leaky_gru_refuses_a_reset_that_it_has_not():
+def test_leaky_gru_rejects_reset_before():
     with pytest.raises(ValueError, match=r"reset_after.* False"):
         Conv2dLeakyGRU(1, 2, 3, reset_after=False)
 

@@ -49,7 +49,7 @@ def test_every_axis_has_its_own_kernel(kernel: tuple[int, int], mode: str) -> No
 
 @PROPERTY
 @given(n=st.integers(1, 7), k=st.integers(1, 5), s=st.integers(1, 3), d=st.integers(1, 3))
-def test_the_size_is_kept_and_the_extra_pixel_stands_behind(n: int, k: int, s: int, d: int) -> None:
+def test_size_is_kept_and_the_odd_pixel_is_added_after(n: int, k: int, s: int, d: int) -> None:
     [(before, after)] = same_padding((n,), (k,), (s,), (d,))
     assert 0 <= before <= after <= before + 1
     assert (n + before + after - d * (k - 1) - 1) // s + 1 == n  # the size of a convolution's output, by torch's docs
@@ -68,7 +68,7 @@ def test_a_stride_samples_the_dense_convolution_of_the_padded_map(n: int, k: int
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("ndim", CONV)
-def test_a_map_is_refused_exactly_where_torch_cannot_pad_it(ndim: int, mode: str) -> None:
+def test_rejects_maps_that_torch_cannot_pad(ndim: int, mode: str) -> None:
     refused = 0
     for n, kernel, dilation in itertools.product(range(1, 6), range(1, 7), (1, 2)):
         where, size = geometry(ndim, dilation=dilation, mode=mode), (9,) * (ndim - 1) + (n,)

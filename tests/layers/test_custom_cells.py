@@ -94,7 +94,7 @@ def test_a_step_may_return_a_list(base: type) -> None:
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_a_layer_passes_on_its_states_only(checkpointed: bool) -> None:
+def test_layers_ignore_additional_results_of_a_step(checkpointed: bool) -> None:
     def build_bidirectional(**changes: Any) -> Any:
         layer = type("Custom", (ConvRNNBase,), {**GOOD, **changes})(2, 3, 3, bidirectional=True, num_layers=2)
         layer.grad_checkpointing = checkpointed

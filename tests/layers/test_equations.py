@@ -69,7 +69,7 @@ def test_peepholes(cls: type, peephole: str) -> None:
 
 
 @pytest.mark.parametrize("cls", named("PeepholeLSTM"), ids=case_id)
-def test_a_channel_peephole_has_one_weight_a_channel(cls: type) -> None:
+def test_channel_peepholes_have_one_weight_per_channel(cls: type) -> None:
     cell = cls(2, 3, 3, peephole="channel")
     assert {cell.weight_pi.shape, cell.weight_pf.shape, cell.weight_po.shape} == {(3, *(1,) * cls.ndim)}
 
@@ -165,14 +165,14 @@ def test_batch_first_and_unbatched_are_the_same_function(cls: type, options: dic
 
 
 @pytest.mark.parametrize(("cls", "options"), over_variants(CELLS), ids=case_id)
-def test_a_cell_takes_one_map_alone(cls: type, options: dict) -> None:
+def test_cells_accept_unbatched_maps(cls: type, options: dict) -> None:
     cell, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
     state = cell(x)
     assert_close(cell(x[1], mapped(lambda h: h[1], state)), mapped(lambda h: h[1], cell(x, state)), 1e-12)
 
 
 @pytest.mark.parametrize(("cls", "options"), over_variants(CELLS + SEQUENCES), ids=case_id)
-def test_no_state_is_a_state_of_zeros(cls: type, options: dict) -> None:
+def test_none_equals_a_zero_state(cls: type, options: dict) -> None:
     module, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
     out = module(x)
     zeros = mapped(torch.zeros_like, out if cls in CELLS else out[1])

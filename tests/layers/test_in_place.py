@@ -99,7 +99,7 @@ def test_a_custom_cell_reads_its_attributes_at_every_call() -> None:
     assert torch.equal(other(x)[0], first)
 
 
-def test_a_parameter_that_only_the_step_knows_has_a_gradient() -> None:
+def test_parameters_read_in_the_step_have_gradients() -> None:
     rnn = Sloped(1, 2, 3, dtype=torch.float64, slope=nn.Parameter(torch.tensor(0.3, dtype=torch.float64)))
     for rnn.grad_checkpointing in (False, True):
         x = torch.randn(5, 2, 1, 4, 4, dtype=torch.float64)

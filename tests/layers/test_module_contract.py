@@ -35,7 +35,7 @@ def test_the_family_is_complete() -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_the_name_tells_dimension_and_kind(cls: type) -> None:
+def test_class_names_match_dimension_and_base(cls: type) -> None:
     assert cls.__name__.startswith(f"Conv{cls.ndim}d")
     kind = getattr(layers, cls.__name__.replace(f"{cls.ndim}d", ""))
     assert issubclass(cls, kind)

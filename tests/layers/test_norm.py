@@ -92,7 +92,7 @@ def test_the_gru_by_torch_norm_norms(norm: str, reset_after: bool) -> None:
 
 
 @every
-def test_packed_equals_each_alone_in_both_directions(cls: type, options: dict) -> None:
+def test_packed_equals_separate_sequences_in_both_directions(cls: type, options: dict) -> None:
     rnn = randomized(cls(2, 32, 3, num_layers=2, bidirectional=True, **options))
     x, lengths = torch.randn(5, 3, 2, *space(cls, 2)), [2, 5, 3]
     output, state = rnn(pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False))
@@ -124,7 +124,7 @@ def test_the_scale_of_the_input_does_not_matter(cls: type, options: dict) -> Non
 
 
 @of_two_dimensions
-def test_recomputing_gives_the_same_gradients(cls: type, options: dict) -> None:
+def test_checkpointing_gives_the_same_gradients(cls: type, options: dict) -> None:
     rnn, x = randomized(cls(2, 32, 3, **options)), torch.randn(5, 1, 2, 4, 3)
     expected = torch.autograd.grad(rnn(x)[0].square().sum(), list(rnn.parameters()))
     rnn.grad_checkpointing = True
@@ -223,12 +223,12 @@ def test_layers_with_norms_are_not_exported_to_other_projects(source: str, cls: 
         SOURCES[source].export(cls(1, 4, 3, norm="layer"))
 
 
-def test_the_cells_of_both_kinds_take_it() -> None:
+def test_cells_of_both_families_support_norms() -> None:
     assert {cls.__name__ for cls in CELLS if "norm" in cls.options} == {
         f"Conv{n}d{kind}Cell" for n in (1, 2, 3) for kind in ("LSTM", "GRU")
     }
 
 
-def test_a_signature_has_what_any_constructor_of_its_bases_takes() -> None:
+def test_signatures_include_the_arguments_of_all_bases() -> None:
     assert {"norm_size", "norm", "bias"} < {*inspect.signature(Conv2dMapNormLSTMCell).parameters}
     assert {"in_channels", "reset_after", "norm"} < {*inspect.signature(Conv2dOneBiasGRU).parameters}

@@ -78,7 +78,7 @@ def alone(rnn: nn.Module, x: Tensor, hx: Any, lengths: list[int]) -> Iterator[tu
 
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_packed_equals_each_sequence_alone(cls: type) -> None:
+def test_packed_equals_separate_runs(cls: type) -> None:
     @PROPERTY
     @given(built(cls), lengths_of_sequences, st.booleans())
     def holds(rnn: nn.Module, lengths: list[int], with_state: bool) -> None:

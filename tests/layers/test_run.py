@@ -108,7 +108,7 @@ def test_explicit_padding_changes_nothing(stride: int) -> None:
     assert_close(rnn(x), expected, 1e-5)
 
 
-def test_few_calls_lie_between_a_layer_and_its_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     folder, calls = Path(layers.__file__).parent, []
 
     def recording(weight: Tensor, bias: Any, geometry: Geometry, size: Any, channels_last: bool) -> Any:

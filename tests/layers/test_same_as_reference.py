@@ -48,7 +48,7 @@ def test_every_parameter_has_a_gradient_from_a_zero_state(cls: type, options: di
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_only_what_is_wanted_is_differentiated(recompute: bool) -> None:
+def test_only_required_gradients_are_computed(recompute: bool) -> None:
     rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
     rnn.grad_checkpointing = recompute
     rnn.requires_grad_(False)
@@ -61,7 +61,7 @@ def test_only_what_is_wanted_is_differentiated(recompute: bool) -> None:
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_the_last_state_alone_may_be_differentiated(recompute: bool) -> None:
+def test_last_state_can_be_differentiated_without_the_output(recompute: bool) -> None:
     rnn, x = SEQUENCES[4](2, 3, 3), torch.randn(3, 2, 2, 4, requires_grad=True)
     rnn.grad_checkpointing = recompute
     h, *_ = rnn(x)[1]

@@ -28,12 +28,12 @@ def test_order_of_time() -> None:
     assert scan(spell, "abc", (">",), reverse=True) == ([">cba", ">cb", ">c"], (">cba",))
 
 
-def test_the_first_state_is_the_output_and_all_are_carried() -> None:
+def test_first_state_is_the_output_and_all_are_passed_on() -> None:
     ys, last = scan(lambda x, s: (s[0] + s[1], s[1] * x), [2, 3], (0, 1))  # the second is a running product
     assert (ys, last) == ([1, 3], (3, 6))
 
 
-def test_the_given_state_is_not_written_to() -> None:
+def test_initial_state_is_not_modified() -> None:
     state = (torch.zeros(3),)
     scan_packed(lambda x, s: (s[0] + x,), [torch.ones(3), torch.ones(1)], state)
     assert not state[0].any()
@@ -66,7 +66,7 @@ def horner(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("reverse", [False, True])
 @PROPERTY
 @given(lengths=lengths)
-def test_packed_is_every_sequence_alone(reverse: bool, lengths: list[int]) -> None:
+def test_packed_equals_separate_sequences(reverse: bool, lengths: list[int]) -> None:
     rows = [[10 * n + t + 1 for t in range(length)] for n, length in enumerate(lengths)]
     starts = [100 + n for n in range(len(rows))]
     xs = [torch.tensor([row[t] for row in rows if t < len(row)]) for t in range(lengths[0])]

@@ -46,7 +46,7 @@ def test_the_initial_bound_is_the_fan_in_of_the_state(
 
 
 @pytest.mark.parametrize("cls", [cls for cls in SEQUENCES if not cls.is_linear], ids=case_id)
-def test_each_layer_is_drawn_by_its_own_width_and_kernel(cls: type) -> None:
+def test_each_layer_is_sampled_by_its_width_and_kernel(cls: type) -> None:
     rnn = cls(2, [16, 4], [(3,) * cls.ndim, (1,) * cls.ndim], num_layers=2)
     assert rnn.weight_hh_l0.abs().max() <= 1 / math.sqrt(16 * 3**cls.ndim)
     assert 1 / math.sqrt(16) < rnn.weight_hh_l1.abs().max() <= 1 / math.sqrt(4)
@@ -92,7 +92,7 @@ def test_forward_layers_of_a_packed_sequence(cls: type, options: dict) -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @EVERY_LAYER
-def test_forward_layers_to_a_depth_is_a_layer_cut_there(cls: type, options: dict, depth: int) -> None:
+def test_forward_layers_to_a_depth_equals_a_shorter_layer(cls: type, options: dict, depth: int) -> None:
     rnn, x = cls(2, [3, 4, 2], 3, num_layers=3, bidirectional=True, **options), example(cls, 2)
     full, _ = rnn.forward_layers(x)
     outputs, state = rnn.forward_layers(x, depth=depth)
@@ -152,7 +152,7 @@ def test_dropout_acts_between_layers_only(cls: type) -> None:
 
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_dropout_acts_in_training_alone(cls: type) -> None:
+def test_dropout_only_acts_in_training(cls: type) -> None:
     rnn, plain = cls(2, 3, 3, num_layers=2, dropout=0.5), cls(2, 3, 3, num_layers=2)
     plain.load_state_dict(rnn.state_dict())
     x = example(cls, 2)

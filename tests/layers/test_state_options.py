@@ -105,7 +105,7 @@ def test_initial_state_has_the_form_of_the_last_state() -> None:
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_a_second_call_goes_on_from_the_state_that_it_is_given(checkpointed: bool) -> None:
+def test_second_call_continues_from_the_state(checkpointed: bool) -> None:
     rnn = Conv2dLSTM(2, 3, 3, learn_initial_state=True)
     rnn.grad_checkpointing = checkpointed
     fill(rnn)

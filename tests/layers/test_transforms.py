@@ -136,7 +136,7 @@ def test_a_checkpoint_around_the_layer() -> None:
 
 @BY_TORCH
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_jacobians_by_every_road(cls: type, options: dict) -> None:
+def test_jacobians(cls: type, options: dict) -> None:
     rnn = cls(1, 1, 3, dtype=torch.float64, **options)
     x = torch.randn(2, 1, 1, *(2,) * rnn.ndim, dtype=torch.float64)
 

@@ -13,13 +13,13 @@ from tools import exports
 RECORD = exports.recorded()
 
 
-def test_the_record_is_of_the_names_that_there_are():
+def test_exports_json_lists_all_names():
     assert list(RECORD) == list(exports.names()), "run `python -m tools.exports`"
     assert all(found.keys() == exports.WAYS.keys() for found in RECORD.values())
 
 
 @pytest.mark.parametrize("name", RECORD)
-def test_what_is_refused_without_trying_is_what_the_record_says(name):
+def test_rejections_match_exports_json(name):
     for way, found in RECORD[name].items():
         why = exports.claimed(name, way)
         tried = ("NAME.", "error: the exported file does not run")  # which is found out by running it alone

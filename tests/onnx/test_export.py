@@ -56,7 +56,7 @@ def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
             assert np.abs(got - want.numpy()).max() < 1e-4
 
 
-def test_names_sizes_and_what_the_numbers_mean(vowels):
+def test_names_sizes_and_metadata(vowels):
     model, path = vowels
     run = session(path)
     state = ["batch", 32, "length"]
@@ -76,7 +76,7 @@ def test_names_sizes_and_what_the_numbers_mean(vowels):
     assert json.loads(said["std"]) == list(cfg["std"])
 
 
-def test_the_loop_is_one_scan_a_direction_and_nothing_tells_of_this_machine(vowels):
+def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
     graph = onnx.load(vowels[1])
     assert [n.op_type for n in graph.graph.node if n.op_type in ("Scan", "Loop", "If")] == ["Scan", "Scan"]
     text = graph.SerializeToString()
@@ -128,13 +128,13 @@ def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
 
 
 @pytest.mark.slow
-def test_a_forecaster_says_what_its_values_mean(rain):
+def test_metadata_of_a_forecaster(rain):
     said = facts(rain[1][0])
     assert (said["encoding"], said["unit"], said["step"], said["licence"]) == ("log", "mm/h", "5.0", "mit")
     assert json.loads(said["preprocessing"])["floor"] == 0.1
 
 
-def test_maps_are_as_large_as_the_padding_of_the_state_asks_for(tmp_path):
+def test_min_map_size_includes_the_hidden_kernel(tmp_path):
     cell = layers.Conv1dGRUCell(1, 2, 3, hidden_kernel_size=9, padding_mode="reflect").eval()
     (path,) = export(cell, tmp_path / "cell.onnx", "step")
     x = torch.randn(2, 1, 5)  # the smallest that can be mirrored by four
@@ -144,7 +144,7 @@ def test_maps_are_as_large_as_the_padding_of_the_state_asks_for(tmp_path):
 
 
 # ---- programs of torch, half precision, the command ----------------------------------------------------------------
-def test_a_program_of_torch_export_has_the_names_and_sizes_open(tmp_path):
+def test_torch_programs_have_input_names_and_dynamic_sizes(tmp_path):
     layer = layers.Conv1dGRU(2, 3, 3, reset_after=False).eval()
     (path,) = export(layer, tmp_path / "gru.pt2", format="torch", state=True, dtype=torch.float64)
     again = torch.export.load(path).module()
@@ -157,7 +157,7 @@ def test_a_program_of_torch_export_has_the_names_and_sizes_open(tmp_path):
 
 
 @pytest.mark.slow
-def test_half_precision_goes_in_and_comes_out(tmp_path):
+def test_half_precision_inputs_and_outputs(tmp_path):
     model = create_model("convrnn1d_1layer", in_chans=1, hidden_channels=3).eval()
     (path,) = export(model, tmp_path / "half.onnx", "step", dtype=torch.float16)
     assert {i.type for i in session(path).get_inputs()} == {"tensor(float16)"}
@@ -213,7 +213,7 @@ SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
-def test_dates_that_are_missing_are_never_read(mask, tmp_path):
+def test_missing_dates_are_not_read(mask, tmp_path):
     (path,) = export(SERIES, tmp_path / "a.onnx", mask=mask)
     x = torch.randn(2, 5, 2, 6, 7)
     there = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0]] if mask else [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
@@ -274,14 +274,14 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (create_model("convgru1d_1layer", device="meta"), "a.onnx", {}, "meta"),
     ],
 )
-def test_what_cannot_be_exported_is_named_and_nothing_is_written(model, name, options, named, tmp_path):
+def test_rejects_unsupported_exports_and_writes_nothing(model, name, options, named, tmp_path):
     with pytest.raises(ValueError, match=named) as error:
         export(model, tmp_path / name, **options)
     assert isinstance(error.value, ExportError) or options.keys() & {"form", "format"}
     assert not list(tmp_path.iterdir())
 
 
-def test_what_differs_from_the_model_is_refused(tmp_path, monkeypatch):
+def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.onnx.backend.TOLERANCES", {torch.float32: 0.0})
     with pytest.raises(ExportError, match=r"differs .* of output"):
         export(GRU, tmp_path / "a.onnx", "step")
@@ -309,14 +309,14 @@ def test_an_export_leaves_the_compiler_of_the_process_alone(form, tmp_path):
     assert len(compiled) == 1
 
 
-def test_an_old_torch_is_refused_for_loops_and_told_which_is_needed(tmp_path, monkeypatch):
+def test_old_torch_rejects_loops_and_names_the_required_version(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.onnx.graph.MIN_TORCH", (99, 0))
     with pytest.raises(ExportError, match=r"99\.0.*step"):
         export(GRU, tmp_path / "a.onnx")
 
 
 @pytest.mark.slow
-def test_a_cell_of_unknown_law_goes_by_its_step(tmp_path):
+def test_custom_cells_export_their_step(tmp_path):
     class Decaying(layers.Conv1dRNNCell):
         def step(self, gates, state, extra):
             return (0.5 * state[0] + gates.tanh(),)

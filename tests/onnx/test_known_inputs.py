@@ -15,7 +15,7 @@ from tests.models.forecasters import tiny
         ("predrnn", {"static_chans": 1, "future_chans": 2}, ["input", "static", "future"]),
     ],
 )
-def test_known_inputs_are_ports_of_the_file(name, options, names, tmp_path):
+def test_known_inputs_are_inputs_of_the_file(name, options, names, tmp_path):
     (path,) = export(tiny(name, **options), tmp_path / "a.onnx")  # which compares it with the model at three sizes
     inputs = onnx.load(path).graph.input
     assert [port.name for port in inputs] == names
