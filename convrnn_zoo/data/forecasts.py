@@ -33,14 +33,8 @@ def to_dataset(
 ) -> Any:  # fmt: skip
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
-    Args:
-        forecast: ``([members,] horizon, [C,] [thresholds,] H, W)``.
-        frames: the frames that the model read, the last of which is the reference time.
-        values: preprocessing of the model.
-        step: minutes between frames.
-        thresholds: thresholds whose probabilities are forecast.
-        members: number of members; 0 for a forecast without an axis of members.
-        model: name of the model, an attribute of the dataset.
+    `forecast` is ``([members,] horizon, [C,] [thresholds,] H, W)``, after the `frames` that the model read, which are
+    `step` minutes apart. Without an axis of members, `members` is 0.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     dims = [*[MEMBER] * bool(members), LEAD_TIME, *[THRESHOLD] * bool(thresholds), *frames.map_dims]
@@ -60,11 +54,10 @@ def to_dataset(
     labels: dict[str, Any] = {"step": step, "last": last, "coords": coords}
     variables = {}
     for i, (name, target) in enumerate(zip(names, targets, strict=True)):
-        part = numbers.take(i, axis=channel)
-        variable = label_forecast(part, dims, unit="1" if thresholds else target.unit, **labels)
-        variable.attrs["long_name"] = (
-            f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
-        )
+        label = f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
+        unit = "1" if thresholds else target.unit
+        variable = label_forecast(numbers.take(i, axis=channel), dims, unit=unit, **labels)
+        variable.attrs["long_name"] = label
         if frames.grid_mapping:
             variable.attrs["grid_mapping"] = frames.grid_mapping
         variables[f"probability_of_{name}" if thresholds else name] = variable

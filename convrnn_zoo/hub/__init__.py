@@ -5,11 +5,4 @@ from .cards import card_text, check_card, model_card
 from .push import push_to_hub
 from .save import save_pretrained
 
-__all__ = [
-    "card_text",
-    "check_card",
-    "from_pretrained",
-    "model_card",
-    "push_to_hub",
-    "save_pretrained",
-]
+__all__ = ["card_text", "check_card", "from_pretrained", "model_card", "push_to_hub", "save_pretrained"]

@@ -29,11 +29,11 @@ def push_to_hub(
     revision: str | None = None, create_pr: bool = False, card: ModelCard | str | Mapping[str, Any] | None = None,
     eval_results: Sequence[Any] = (),
 ) -> CommitInfo:  # fmt: skip
-    """Pushes a model: weights as safetensors, config and card, in one commit. Unchanged files make no commit.
+    """Pushes a model: weights as safetensors, config and card, in one commit, which is returned.
 
-    The model and its card are checked before a repository is created. A push that then fails leaves the repository as
-    it was, or empty if it is new. What was pushed loads with :func:`from_pretrained` and with timm's
-    ``"hf-hub:owner/name"``.
+    Unchanged files make no commit. The model and its card are checked before a repository is created. A push that then
+    fails leaves the repository as it was, or empty if it is new. What was pushed loads with :func:`from_pretrained` and
+    with timm's ``"hf-hub:owner/name"``.
 
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
@@ -46,9 +46,6 @@ def push_to_hub(
             :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept. If there is none, one is
             made from the metadata of the weights or from the model.
         eval_results: ``huggingface_hub.EvalResultEntry`` objects: results on datasets of the Hub with a leaderboard.
-
-    Returns:
-        The commit.
 
     Raises:
         WeightsError: `repo_id` is not the name of a repository, the model cannot be saved, or the Hub rejects the card.

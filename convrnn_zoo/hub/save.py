@@ -24,7 +24,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
-    """Saves a model's weights and the arguments that it was built with, in the format of timm and the Hub.
+    """Saves a model's weights and arguments in the format of timm and the Hub, and returns the directory.
 
     ``model.preprocessing`` is saved with them. The metadata of the weights (``model.record``) and their card are saved
     if they still apply, which they do not after further training or with other arguments.
@@ -38,9 +38,6 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
             existing ``README.md`` is kept, with a warning if it describes other weights.
         dtype: dtype of the saved weights, such as ``torch.bfloat16`` for half the size; by default that of the model,
             which does not change. A model is loaded in the dtype of the file by default.
-
-    Returns:
-        The directory.
 
     Raises:
         WeightsError: the model was not built by its name, or its weights hold NaN or Inf or exceed `dtype`.
@@ -85,11 +82,7 @@ def saved_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None = None) -> str:
-    """Returns the text of config.json, from :func:`model_config` and the checksum and valid metadata of the weights.
-
-    Raises:
-        WeightsError: the metadata hold a value that no reader would accept.
-    """
+    """Returns the text of config.json, from :func:`model_config` and the checksum and valid metadata of the weights."""
     config = {**config, "weights_sha256": sha256}
     if weights is not None:
         config["record"] = weights.plain()
@@ -103,11 +96,7 @@ def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None 
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
-    """Returns the config of a model, from which its architecture builds it again.
-
-    Raises:
-        WeightsError: the model was not built by its name, or was changed so that its arguments no longer build it.
-    """
+    """Returns the config of a model, from which its architecture builds it again, or raises WeightsError."""
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
     if not cfg or built_with is None or cfg.get("architecture") not in entry_points():

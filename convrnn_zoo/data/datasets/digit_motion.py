@@ -25,14 +25,10 @@ DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 
 
 def draw_clip(digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor, index: int) -> Tensor:
-    """Returns a clip ``(T, 1, 16, 16)`` in [0, 1].
+    """Returns a clip ``(T, 1, 16, 16)`` of an image of `digits`, ``(N, 8, 8)`` in [0, 1].
 
-    Args:
-        digits: images ``(N, 8, 8)`` in [0, 1], one for each clip.
-        steps: rows and columns ``(N, 2)`` that a digit moves per frame.
-        lengths: frames ``(N,)`` of each clip, an odd number.
-        middles: row and column ``(N, 2)`` of the digit's corner in the middle frame.
-        index: number of the clip.
+    It moves by `steps` ``(N, 2)`` rows and columns per frame, for an odd number of frames, `lengths` ``(N,)``. In the
+    middle frame, its corner is at `middles` ``(N, 2)``.
     """
     length, size = int(lengths[index]), digits.shape[-1]
     frames = torch.zeros(length, 1, SIZE, SIZE)

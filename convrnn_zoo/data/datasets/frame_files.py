@@ -35,9 +35,6 @@ WET = 0.1
 class FrameDataset:
     """Frames to forecast: how they are read and split, and how forecasts of them are scored.
 
-    Subclasses have the attributes that :class:`~convrnn_zoo.models.Weights` states of the data: `title`, `task`, `url`,
-    `license`, and `split_words`, a description of the test split.
-
     Args:
         validation: fraction of the training part that is set aside for validation.
     """
@@ -47,6 +44,7 @@ class FrameDataset:
     url: str
     license: str
     split_words: str
+    """Description of the test split. Weights metadata has it and the attributes before it."""
     unit: str = ""
     step: float | None = None
     """Minutes between frames."""
@@ -133,9 +131,8 @@ def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tenso
     """Returns mean and standard deviation of each channel over `n` sequences, of which a few are read at a time."""
 
     def total(change: Any) -> Tensor:
-        parts = (
-            sequences.read(part).double().transpose(0, 2).flatten(1) for part in sequences.fixed_samples(n).split(8)
-        )
+        samples = sequences.fixed_samples(n).split(8)
+        parts = (sequences.read(part).double().transpose(0, 2).flatten(1) for part in samples)
         return torch.stack([change(part).sum(1) for part in parts]).sum(0)
 
     count = total(torch.isfinite)

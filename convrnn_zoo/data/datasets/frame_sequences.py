@@ -124,10 +124,7 @@ class CustomSequences(FrameSequences):
 
 
 def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
-    """Returns the number of the first frame of validation, and of the first of the test, of `count` frames in time.
-
-    The test part is the last third; a fraction of the frames before it, the last ones, are for validation.
-    """
+    """Returns the numbers of the first frames of validation and of the test; see :func:`split_in_time`."""
     cut = round(count * 2 / 3)
     return train_count(cut, validation), cut
 
@@ -182,10 +179,7 @@ class Window(NamedTuple):
 def find_windows(
     frames: Frames, window: Window, sampling: Sampling, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Yields the windows that are kept, for each first frame in turn: ``(M, 3)`` of t, y, x.
-
-    `t` is the number of a frame in the file. One frame is in memory at a time.
-    """
+    """Yields the kept windows of each first frame: ``(M, 3)`` of its number in the file, y and x."""
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
         return
@@ -250,10 +244,8 @@ class CroppedSequences(FrameSequences):
         if not count:
             longest = max((len(f) for f in files), default=0)
             if longest < window.length:
-                raise ValueError(
-                    f"no series has {window.length} frames, inputs + horizon: the longest of {len(files)} has "
-                    f'{longest}; lower them, or split several files as a whole, data.split = "file"'
-                )
+                hint = f'the longest has {longest}; lower them, or do not split files in time: data.split = "file"'
+                raise ValueError(f"no series has {window.length} frames, inputs + horizon: {hint}")
             raise ValueError(
                 f"no crop of {window.length} frames of {window.height}×{window.width} pixels has {sampling.min_valid:g}"
                 f" of them present in each frame and {sampling.min_wet:g} at {sampling.threshold:g} or more; "

@@ -46,12 +46,7 @@ class Labelled(NamedTuple):
     def batch(
         self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns sequences padded with zeros ``(N, T, C, *S)``, their lengths and their labels.
-
-        Args:
-            indices: numbers of the sequences.
-            change: a function that is applied to each, such as an augmentation.
-        """
+        """Returns sequences that `change` returns, padded with zeros ``(N, T, C, *S)``, their lengths and labels."""
         sequences = [change(self.sequences[i]) for i in indices]
         check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
         lengths = torch.tensor([len(x) for x in sequences])

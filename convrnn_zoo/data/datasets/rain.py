@@ -27,9 +27,7 @@ class RainComposites(FrameDataset):
     valid_min = 0.0
     valid_max = 300.0
     summed_over = 64 * 64
-    hint = (
-        "pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone https://github.com/pySTEPS/pysteps-data"
-    )
+    hint = f"pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone {url}"
     validation: float = field(0.0, ge=0, lt=1)
 
     def read_options(self) -> ReadOptions:

@@ -28,9 +28,7 @@ def relative_name(file: Path, path: Path) -> str:
 
 
 def train_count(count: int, validation: float) -> int:
-    """Returns how many of the training examples are trained on, after the last ones are set aside for validation.
-
-    At least one is set aside if the fraction `validation` is above 0, and an error is raised if none would be left.
+    """Returns how many examples are trained on, after a fraction, at least one, is set aside for validation.
 
     Example:
         >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
@@ -45,11 +43,10 @@ def train_count(count: int, validation: float) -> int:
 def split_names(
     names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
 ) -> list[str]:
-    """Returns the names in one part of a split.
+    """Returns the names in one part of a split; errors recommend the `alternative` of data.split.
 
     The test part is the names that the patterns of a tuple `split` match, or else the last third; groups are put in
-    order first. A fraction `validation` of the others, the last ones, are for validation. Errors recommend the
-    `alternative` of data.split.
+    order first. A fraction `validation` of the others, the last ones, are for validation.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
@@ -96,12 +93,7 @@ class GroupedFiles:
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
     def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
-        """Returns the group of each file of the data at a path, from `group_file` or else by `group_pattern`.
-
-        Raises:
-            FileNotFoundError: `group_file` does not exist.
-            ValueError: a file has no group.
-        """
+        """Returns the group of each file of the data at a path, from `group_file` or else by `group_pattern`."""
         if not self.group_file:
             matches = {name: re.search(self.group_pattern, name) for name in names}
             if missing := [name for name, match in matches.items() if match is None]:

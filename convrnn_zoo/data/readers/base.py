@@ -36,17 +36,11 @@ class ReadOptions:
     """Options that decide which values a file gives. A recipe states them, and training and `predict` use the same.
 
     Args:
-        variable: name of the array in a file of several; ``group/name`` for one in a group.
-        variables, future, static: several variables to read as channels, in this order, in place of `variable` and
-            `unit`. Those of `static` have no time, those of `future` may have no map.
-        dims: names of the dimensions `time`, `y` and `x`, in a file that names dimensions in another way.
-        sel: for a dimension, the value of its coordinate to read, or ``[from, to]``.
+        variable, variables, future, static, dims, sel, fill_value: as in :class:`~convrnn_zoo.data.ArrayFrames`.
+        channels, size: as in :class:`~convrnn_zoo.data.VideoFrames`.
         maps: whether an array ``(H, W)`` is one frame, as in files of one time step.
-        variable_optional: whether a file without that array may have another one instead, if it is the only one.
-        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
+        variable_optional: whether a file without `variable` may have another array instead, if it is the only one.
         unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
-        channels: 1 to read images as grey, 3 as RGB.
-        size: height and width that images are resized to.
         coarsen: edge in pixels of the blocks of a radar composite that are averaged.
     """
 

@@ -136,9 +136,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
         if array.fill_value != 0:
             attrs["_FillValue"] = array.fill_value
         elif array.ndim > 2 and ("scale_factor" in attrs or "_ARRAY_DIMENSIONS" in attrs):
-            logger.warning(
-                "%s: its fill value 0 is read as the number 0, not as missing; data.fill_value = 0 changes that", path
-            )
+            logger.warning("%s: its fill value 0 is read as a number; data.fill_value = 0 makes it missing", path)
     return attrs
 
 

@@ -46,9 +46,7 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
         pixels = pixels / 65535 if image.mode != "F" else pixels
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             expected = "16 bits" if image.mode != "F" else "floats from 0 to 1"
-            raise FileError(
-                f'{path}: expected an image of bytes, {expected}; save other values as .npy, for kind = "frames"'
-            )
+            raise FileError(f'{path}: expected bytes, {expected}; save other values as .npy, for kind = "frames"')
         return pixels if channels == 1 else numpy.repeat(pixels[..., None], channels, -1)
     return numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
 
