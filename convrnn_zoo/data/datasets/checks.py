@@ -13,8 +13,6 @@ from ..readers import FileError, Frames
 
 SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)
 """Numbers by which files mark missing values."""
-HUGE = 1e15
-"""Magnitude of values that can only mark missing ones, such as NetCDF's 9.97e36."""
 WET, WET_STRIDE = 0.1, 7
 """Rain rate in mm/h of a wet pixel, and the distance of those that are compared with reflectivity."""
 MAX_READ = 64
@@ -72,9 +70,9 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     if math.isinf(low) or math.isinf(high):
         raise FileError(f"{summary}, expected finite ones; replace infinite values by NaN")
     for value in (low, high):
-        others = values[values != value]
+        others = values[values != value]  # NetCDF marks missing values by 9.97e36
         largest = others.abs().max().item() if len(others) else 0.0
-        if abs(value) >= HUGE or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
+        if abs(value) >= 1e15 or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
             raise FileError(f"{summary}; write data.fill_value = {value:g} if it marks missing values, or correct them")
     rain = is_rain(unit)
     valid_min = 0.0 if rain and valid_min is None else valid_min

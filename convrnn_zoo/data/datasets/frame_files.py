@@ -264,7 +264,6 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         files = self.open(path)
         window = self.window(path, files, inputs + horizon)
         check_files(files, self.ranges(files[0].units))
-        slow = not all(f.is_loaded for f in files)
         options = {"flip": self.flip and split == "train", "step": self.step}
         if windows := getattr(self, "windows", ""):
             return self.load_windows(files, path.parent / windows, window, split, inputs, options)
@@ -282,7 +281,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
                 series += (parts := split_at_gaps(frames, self.step))
                 if len(parts) > 1:
                     log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
-            max_windows = MAX_WINDOWS if slow else math.inf
+            max_windows = math.inf if all(f.is_loaded for f in files) else MAX_WINDOWS
             return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **options)
         except FileError:
             raise

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Subset
 
 from ..._tensors import to_tensor
 from ...models import LogMel
@@ -54,7 +53,7 @@ class Labelled(NamedTuple):
 
     def subset(self, indices: Sequence[int]) -> "Labelled":
         """Returns some of the sequences, by their numbers."""
-        sequences: Any = Subset(self.sequences, indices)  # type: ignore[arg-type]
+        sequences = LazySequences(indices, self.sequences.__getitem__)
         return self._replace(
             sequences=list(sequences) if isinstance(self.sequences, list) else sequences,
             labels=self.labels[list(indices)],

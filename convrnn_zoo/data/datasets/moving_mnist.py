@@ -50,19 +50,6 @@ def read_idx(path: Path, ndim: int = 3) -> Tensor:
     return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(shape)
 
 
-def read_stored(path: Path, length: int) -> CustomSequences:
-    """Returns the first frames of the sequences of ``mnist_test_seq.npy``, the published test file ``(T, N, H, W)``.
-
-    Reference:
-        http://www.cs.toronto.edu/~nitish/unsupervised_video/
-    """
-    array = load_npy(path)
-    if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
-        got = f"{array.dtype} {array.shape}; lower inputs or horizon, or download the file again"
-        raise FileError(f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {got}")
-    return CustomSequences(LazySequences(range(array.shape[1]), partial(_read_stored, array[:length])), path.name)
-
-
 def _read_stored(array: Any, index: int) -> Tensor:
     return torch.from_numpy(array[:, index, None].copy()) / 255
 
@@ -155,6 +142,9 @@ class MovingMNIST(FrameDataset):
     """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST.
 
     The path of the published test file, ``mnist_test_seq.npy``, gives its sequences as the test part.
+
+    Reference:
+        http://www.cs.toronto.edu/~nitish/unsupervised_video/
     """
 
     title = "Moving MNIST"
@@ -174,7 +164,11 @@ class MovingMNIST(FrameDataset):
         if path.suffix.lower() == ".npy":
             if split != "test":
                 raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
-            return read_stored(path, inputs + horizon)
+            array, length = load_npy(path), inputs + horizon
+            if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
+                got = f"{array.dtype} {array.shape}; lower inputs or horizon, or download the file again"
+                raise FileError(f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {got}")
+            return CustomSequences(LazySequences(range(array.shape[1]), partial(_read_stored, array[:length])))
         images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
         cut = train_count(len(images), self.validation)
         if split == "validation":

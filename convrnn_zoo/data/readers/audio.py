@@ -12,10 +12,8 @@ from ..._extras import need
 from .files import FileError, reading
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-BLOCK = 2**20
-"""Samples that are read at once: a damaged header may claim any number of them."""
-MAX_SAMPLES = 2**28
-"""Largest number of samples after resampling, which a damaged sample rate may multiply."""
+BLOCK, MAX_SAMPLES = 2**20, 2**28
+"""Samples that are read at once, and the most after resampling: damaged headers may claim any number and rate."""
 
 
 def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:

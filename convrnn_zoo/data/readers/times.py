@@ -18,8 +18,6 @@ MINUTES = {
     "day": 1440.0,
 }  # fmt: skip
 """Minutes of each unit of time, by its names in the singular."""
-CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
-"""Calendars of dates. Times in others, such as years of 360 days, are counted from an arbitrary beginning."""
 _STAMP = re.compile(
     r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
     r"(?:Z|(?:UTC|GMT)?\s*(?:([+-])(\d{1,2})(?::?(\d{2}))?)?)",
@@ -93,7 +91,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
         factor = MINUTES.get(name) or MINUTES.get(name.removesuffix("s"))
         if factor is None:
             raise ValueError(f"expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
-        is_dated = bool(since) and str(scalar(attrs.get("calendar")) or "standard").lower() in CALENDARS
+        calendar = str(scalar(attrs.get("calendar")) or "standard").lower()  # such as one of 360 days in a year
+        is_dated = bool(since) and calendar in ("standard", "gregorian", "proleptic_gregorian")
         values = values.astype("float64") * number(attrs.get("scale_factor"), 1.0)
         minutes = (values + number(attrs.get("add_offset"), 0.0)) * factor + (_parse(since) if is_dated else 0.0)
     if not numpy.isfinite(minutes).all():
