@@ -47,7 +47,7 @@ def changed(saved, **config):
 
 @every_loader
 @pytest.mark.parametrize("weights", ["missing", "broken", "sound"])
-def test_a_pickle_beside_the_weights_is_never_opened(loader, weights, hub, saved, tmp_path):
+def test_never_opens_a_pickle_next_to_the_weights(loader, weights, hub, saved, tmp_path):
     mark = tmp_path / "source"
     evil = pickle.dumps(Payload(mark))
     repo = hub.store.create("bob/evil", {**saved, "pytorch_model.bin": evil, "model.pt": evil, "model.pth": evil})
@@ -88,7 +88,7 @@ def test_a_pickle_in_a_directory_or_as_a_checkpoint_is_never_opened(saved, tmp_p
 
 @every_loader
 @pytest.mark.parametrize("numbers", [{"std": [0.0]}, {"mean": [float("nan")]}, {"std": [1, "2"]}, {"mean": 3}])
-def test_a_scale_that_makes_nan_of_every_input(numbers, loader, hub, saved):
+def test_rejects_a_scale_that_makes_every_input_nan(numbers, loader, hub, saved):
     hub.store.create("bob/evil", changed(saved, pretrained_cfg=numbers))
     with pytest.raises(WeightsError, match=rf"bob/evil.*config\.json.*\b{next(iter(numbers))}\b"):
         loader("bob/evil")
@@ -107,7 +107,7 @@ ARGUMENTS = {
 
 @every_loader
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_arguments_that_are_not_the_models(arguments, loader, hub, saved):
+def test_rejects_unknown_arguments(arguments, loader, hub, saved):
     evil = changed(saved, model_args=arguments)
     evil["model.safetensors"] = safetensors.torch.save({"nothing": torch.zeros(1)})
     hub.store.create("bob/evil", evil)
@@ -142,7 +142,7 @@ DETOURS = {
 
 @every_loader
 @pytest.mark.parametrize("detour", DETOURS.values(), ids=DETOURS)
-def test_no_config_leads_elsewhere(detour, loader, hub, saved):
+def test_configs_cannot_redirect_to_other_files(detour, loader, hub, saved):
     hub.store.create("bob/evil", changed(saved, pretrained_cfg=detour) | {"other.safetensors": b"", "other.bin": b""})
     with pytest.raises(WeightsError, match=f"bob/evil.*{next(iter(detour))}"):
         loader("bob/evil")
@@ -176,7 +176,7 @@ SIZES = {
 @every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_vast_sizes_are_rejected_before_anything_is_allocated(sizes, pretrained, loader, hub, saved):
+def test_rejects_vast_sizes_before_allocating(sizes, pretrained, loader, hub, saved):
     evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
     hub.store.create("bob/evil", evil)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
@@ -189,7 +189,7 @@ def test_vast_sizes_are_rejected_before_anything_is_allocated(sizes, pretrained,
     assert not hub.asked("model.safetensors")
 
 
-def test_a_vast_file_is_rejected_before_it_is_had(hub, saved, tmp_path):
+def test_rejects_vast_files_before_the_download(hub, saved, tmp_path):
     hub.store.create("bob/large", saved | {"model.safetensors": bytes(400_000)})
     words = r"bob/large.*model\.safetensors.*400,000.*300,000.*max_bytes"
     with pytest.raises(WeightsError, match=words):

@@ -24,7 +24,7 @@ every_record = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
 
 
 @every_record
-def test_a_record_card_tells_all_of_the_record(record):
+def test_cards_contain_all_metadata(record):
     text = card_text(record)
     card = check_card(ModelCard(text))
     generated = card.text
@@ -54,7 +54,7 @@ def test_a_card_names_each_dataset_once(record):
 
 
 @every_record
-def test_ids_are_the_hubs_or_not_there(record):
+def test_cards_have_only_ids_of_the_hub(record):
     data = ModelCard(card_text(record)).data
     assert set(data.metrics or ()) <= {"accuracy", "f1", "mae", "mse"}
     assert set(data.datasets or ()) <= {"ylecun/mnist", "zalando-datasets/fashion_mnist"}
@@ -94,7 +94,7 @@ def test_the_example_of_several_variables_names_their_units_and_inputs():
 
 
 @every_record
-def test_the_picture_and_the_last_part_of_a_shipped_card_are_kept(record):
+def test_keeps_the_figure_and_the_last_part_of_shipped_cards(record):
     text = shipped_card(record)
     assert text == card_text(record)
     picture, last = "![rain](rain.gif)", f"\n{NOT_GENERATED}\n\n## Limits\n\nNoise.\n"
@@ -116,7 +116,7 @@ def test_the_cards_of_this_project_are_as_generated(name):
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_pictures_lie_beside_the_card_and_are_the_projects(name):
+def test_figures_next_to_cards_are_copies_of_the_projects(name):
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
         (drawn,) = (p for parent in ("", "docs") if (p := CARDS.parent / parent / "pictures" / link).exists())
@@ -124,7 +124,7 @@ def test_pictures_lie_beside_the_card_and_are_the_projects(name):
 
 
 @pytest.mark.parametrize("name", representatives())
-def test_the_card_of_a_model_tells_of_it(name, tmp_path):
+def test_model_cards_describe_the_model(name, tmp_path):
     model = make(name)
     card = model_card(
         model, "me/radar", license="mit", task="video-classification", description="Sees rain.", datasets=["radar"],
@@ -159,7 +159,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("data", "words"), FAULTS.values(), ids=FAULTS)
-def test_what_no_hub_would_take_is_rejected_offline(data, words):
+def test_rejects_invalid_cards_offline(data, words):
     with pytest.raises(WeightsError, match=words):
         check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n"))
 

@@ -10,7 +10,7 @@ from .examples import make
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_the_file_has_the_dtype_and_the_model_keeps_its_own(dtype, tmp_path):
+def test_saves_in_a_dtype_without_changing_the_model(dtype, tmp_path):
     model = make("convgru2d_bi_2layer", num_classes=3).eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     save_pretrained(model, tmp_path, dtype=dtype)
@@ -26,7 +26,7 @@ def test_the_file_has_the_dtype_and_the_model_keeps_its_own(dtype, tmp_path):
         torch.testing.assert_close(output, model(x), atol=tolerance, rtol=tolerance)
 
 
-def test_half_the_bytes(tmp_path):
+def test_half_precision_needs_half_the_bytes(tmp_path):
     model = create_model("convlstm2d_2layer", in_chans=1)
     for name, dtype in (("full", None), ("half", torch.bfloat16)):
         save_pretrained(model, tmp_path / name, dtype=dtype)
@@ -34,7 +34,7 @@ def test_half_the_bytes(tmp_path):
     assert full == pytest.approx(2 * half, rel=0.01)
 
 
-def test_rounded_weights_have_no_claim_of_the_record(tmp_path):
+def test_rounded_weights_lose_their_metadata(tmp_path):
     name = "convlstm1d_bi_1layer.japanese_vowels"
     model = create_model(name, pretrained=True)
     save_pretrained(model, tmp_path / "as they are")
@@ -43,7 +43,7 @@ def test_rounded_weights_have_no_claim_of_the_record(tmp_path):
     assert from_pretrained(tmp_path / "half").record is None
 
 
-def test_what_does_not_fit_is_rejected_and_nothing_written(tmp_path):
+def test_rejects_values_beyond_the_dtype(tmp_path):
     model = make()
     with torch.no_grad():
         model.rnn.weight_hh_l0[0] = 1e5

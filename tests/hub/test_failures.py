@@ -64,7 +64,7 @@ def test_a_stale_token_on_a_public_repository(loader, hub, repo, cache, monkeypa
     loader(REPO)
 
 
-def test_a_token_is_for_the_call_alone(hub, saved):
+def test_a_token_is_used_for_one_call(hub, saved):
     hub.store.create("bob/private", saved, private=True)
     from_pretrained("bob/private", token="hf_bob")
     with pytest.raises(HubAccessError, match="private"):
@@ -101,7 +101,7 @@ LONG = ("cut", "429 on the content")  # in which the client itself waits: one lo
         for loader in (["timm"] if way in LONG else LOADERS)
     ],
 )
-def test_what_breaks_on_the_way_leaves_nothing_and_the_next_run_succeeds(way, loader, hub, repo, cache, tmp_path):
+def test_recovers_after_an_interrupted_download(way, loader, hub, repo, cache, tmp_path):
     fault, method, path, *words = way
     hub.fail(fault, method, path)
     assert_rejected(loader, (OSError, ValueError), WEIGHTS, *words)
@@ -112,11 +112,11 @@ def test_what_breaks_on_the_way_leaves_nothing_and_the_next_run_succeeds(way, lo
 
 
 @pytest.mark.parametrize("fault", [Status(500), Cut(2000), Reset(2000), Short(), Corrupt()], ids=lambda f: repr(f))
-def test_what_breaks_once_is_mended_without_a_word_to_the_user(fault, hub, repo):
+def test_retries_one_failure_silently(fault, hub, repo):
     hub.fail(fault, "GET", "/[0-9a-f]{64}", times=1)
     assert_same(make(**BIG), from_pretrained(REPO))
 
 
-def test_slow_is_not_broken(hub, repo):
+def test_waits_for_a_slow_server(hub, repo):
     hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
     assert_same(make(**BIG), from_pretrained(REPO))

@@ -28,7 +28,7 @@ def carried(hub, tmp_path, monkeypatch):
 
 
 @every_name
-def test_what_is_published_is_the_packages_own(name, hub, carried):
+def test_publishes_the_weights_of_the_package(name, hub, carried):
     (done,) = publish("alice", name)
     assert (done.hub_id, done.changed) == (f"alice/{name}", True)
     repo = hub.store.repos[done.hub_id]
@@ -54,7 +54,7 @@ def test_publishing_again_makes_no_commit(hub, carried):
     assert [(d.hub_commit, d.changed) for d in again] == [(d.hub_commit, False) for d in first]
 
 
-def test_a_golden_pair_is_kept_while_it_holds(hub, carried):
+def test_keeps_a_valid_golden_pair(hub, carried):
     (done,) = publish("alice", NAME)
     repo = hub.store.repos[done.hub_id]
     pair = load(repo.files()[GOLDEN])
@@ -67,14 +67,14 @@ def test_a_golden_pair_is_kept_while_it_holds(hub, carried):
     assert torch.equal(load(repo.files()[GOLDEN])["output"], pair["output"])
 
 
-def test_words_of_a_card_are_published_with_it(hub, carried, tmp_path):
+def test_publishes_the_text_of_cards(hub, carried, tmp_path):
     text = convrnn_zoo.hub.card_text(carried[NAME]) + f"\n{NOT_GENERATED}\n\nOf limited use.\n"
     (tmp_path / f"{NAME}.md").write_text(text)
     (done,) = publish("alice", NAME, cards=tmp_path)
     assert b"Of limited use." in hub.store.repos[done.hub_id].files()["README.md"]
 
 
-def test_pictures_of_a_card_are_published_beside_it(hub, carried, tmp_path):
+def test_publishes_figures_next_to_cards(hub, carried, tmp_path):
     (tmp_path / "cards").mkdir()
     (tmp_path / "rain.gif").write_bytes(b"GIF89a")
     text, title = convrnn_zoo.hub.card_text(carried[NAME]), f"# {NAME}\n\n"
@@ -124,7 +124,7 @@ def test_a_pinned_file_that_is_another_is_rejected(name, hub, carried, monkeypat
 
 
 @every_name
-def test_the_card_of_a_push_is_the_records_while_the_weights_are(name, hub, carried):
+def test_pushes_the_generated_card_of_unchanged_weights(name, hub, carried):
     model = create_model(name, pretrained=True)
     push_to_hub(model, "alice/same")
     assert carried[name].metrics[0].dataset in hub.store.repos["alice/same"].files()["README.md"].decode()
@@ -134,7 +134,7 @@ def test_the_card_of_a_push_is_the_records_while_the_weights_are(name, hub, carr
     assert carried[name].metrics[0].dataset not in hub.store.repos["alice/tuned"].files()["README.md"].decode()
 
 
-def test_what_cannot_be_published(hub, carried):
+def test_rejects_unpublishable_weights(hub, carried):
     with pytest.raises(WeightsError, match=f"'none'.*{NAME}"):
         list(publish("alice", "none"))
     with pytest.raises(HubAccessError, match=f"bob/{NAME}.*403"):
@@ -154,7 +154,7 @@ def test_a_publish_that_fails_leaves_the_repository_empty(hub, carried):
 
 @pytest.mark.skipif(not WEIGHTS, reason="the package contains no weights")
 @pytest.mark.slow
-def test_the_command_prints_what_to_pin(hub, python):
+def test_the_command_prints_values_to_pin(hub, python):
     code = "from tools.publish import main; main()"
     name = next(iter(WEIGHTS))
     first = python(code, "--namespace", "alice", "--only", name).stdout

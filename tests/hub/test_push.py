@@ -54,7 +54,7 @@ def test_a_card_with_faults_is_not_pushed(card, words, hub):
     assert not hub.asked("/preupload/"), "something was sent"
 
 
-def test_who_may_not_push(hub, monkeypatch):
+def test_rejects_pushes_without_permission(hub, monkeypatch):
     hub.store.create("bob/theirs")
     hub.store.create("bob/secret", private=True)
     with pytest.raises(HubAccessError, match="bob/secret"):
@@ -100,7 +100,7 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was_or_empty(way, there, 
     assert_same(make(), from_pretrained("alice/half"))
 
 
-def test_a_push_whose_answers_are_lost_has_arrived(hub):
+def test_a_push_succeeds_if_only_its_responses_are_lost(hub):
     hub.fail(Cut(0), "POST", "/commit/")
     push_to_hub(make(), "alice/cut")
     assert len(hub.store.repos["alice/cut"].commits) == 2
@@ -108,7 +108,7 @@ def test_a_push_whose_answers_are_lost_has_arrived(hub):
 
 
 @pytest.mark.parametrize("fault", [Status(500), Reset(0)], ids=repr)
-def test_what_fails_once_is_pushed_all_the_same_and_once(fault, hub):
+def test_retries_a_failed_push_once(fault, hub):
     hub.fail(fault, "POST", "/commit/", times=1)
     push_to_hub(make(), "alice/once")
     assert len(hub.store.repos["alice/once"].commits) == 2

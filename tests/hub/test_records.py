@@ -68,7 +68,7 @@ def test_a_run_is_pushed_with_record_and_card_loads_by_every_loader_and_is_pulle
     assert len(hub.store.repos[REPO].commits) == 2  # nothing changed
 
 
-def test_a_card_of_other_weights_is_kept_with_a_warning_until_it_is_replaced(hub, directory, caplog):
+def test_warns_of_cards_of_other_weights(hub, directory, caplog):
     run("push", directory, REPO)
     model = from_pretrained(REPO)
     assert not caplog.messages

@@ -18,7 +18,7 @@ LABELS = labels("convlstm1d_bi_1layer")
 
 
 @pytest.mark.parametrize("name", marked(convrnn_zoo.list_models()))
-def test_every_architecture_comes_back_from_a_directory(name, tmp_path):
+def test_loads_every_architecture_from_a_directory(name, tmp_path):
     model = make(name, **labels(name))
     save_pretrained(model, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
@@ -28,7 +28,7 @@ def test_every_architecture_comes_back_from_a_directory(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", representatives())
-def test_every_family_comes_back_from_the_hub(name, hub, offline):
+def test_loads_every_family_from_the_hub(name, hub, offline):
     model, repo = make(name, **labels(name)), f"alice/{name}"
     commit = push_to_hub(model, repo).oid
     HfApi().create_tag(repo, tag="v1")
@@ -79,7 +79,7 @@ def test_a_push_is_one_commit_of_safetensors_config_and_card(hub):
     assert len(repo.commits) == 2  # nothing changed
 
 
-def test_a_card_that_is_there_is_left_alone_unless_another_is_given(hub):
+def test_keeps_an_existing_card_unless_another_is_passed(hub):
     push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
     push_to_hub(make(num_classes=4), "alice/card")
     repo = hub.store.repos["alice/card"]
@@ -104,7 +104,7 @@ def test_branches_pull_requests_and_visibility(hub):
     assert_same(model, from_pretrained("alice/own"))
 
 
-def test_what_timm_pushes_loads_here(hub):
+def test_loads_what_timm_pushes(hub):
     # Older ones write down only those arguments that they are options.
     timm_knows_them = importlib.util.find_spec("timm.models._input") is not None
     for safe in (True, "both"):
@@ -118,7 +118,7 @@ def test_what_timm_pushes_loads_here(hub):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_the_dtype_of_the_weights_is_kept_unless_another_is_asked_for(dtype, hub):
+def test_keeps_the_dtype_of_weights_by_default(dtype, hub):
     model = make().to(dtype)
     push_to_hub(model, "alice/dtype")
     assert from_pretrained("alice/dtype").head.weight.dtype == dtype
@@ -127,7 +127,7 @@ def test_the_dtype_of_the_weights_is_kept_unless_another_is_asked_for(dtype, hub
     assert from_pretrained("alice/dtype", dtype=torch.float32).head.weight.dtype == torch.float32
 
 
-def test_channels_last_and_tied_weights_come_back(tmp_path):
+def test_loads_channels_last_and_tied_weights(tmp_path):
     model = make("convlstm2d_2layer", hidden_channels=4, in_chans=4, kernel_size=3)
     model.to(memory_format=torch.channels_last)
     model.rnn.weight_ih_l1 = model.rnn.weight_ih_l0
@@ -136,7 +136,7 @@ def test_channels_last_and_tied_weights_come_back(tmp_path):
     assert all(torch.equal(v, again[k]) for k, v in model.state_dict().items())
 
 
-def test_another_head_and_other_channels_are_the_callers_to_ask_for(tmp_path, caplog):
+def test_loads_another_head_and_other_channels_on_request(tmp_path, caplog):
     model = make()
     save_pretrained(model, tmp_path)
     other = from_pretrained(tmp_path, num_classes=9, in_chans=1)
@@ -146,7 +146,7 @@ def test_another_head_and_other_channels_are_the_callers_to_ask_for(tmp_path, ca
     assert torch.allclose(other.rnn.weight_ih_l0[:, 0], model.rnn.weight_ih_l0.sum(1))
 
 
-def test_a_changed_classifier_is_what_is_saved(tmp_path):
+def test_saves_a_changed_classifier(tmp_path):
     model = make(**LABELS)
     model.reset_classifier(6, "avg")
     save_pretrained(model, tmp_path)
@@ -156,7 +156,7 @@ def test_a_changed_classifier_is_what_is_saved(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
+def test_runs_the_command_line_in_separate_processes(hub, python, tmp_path):
     """Every family: pushed, pulled and pulled offline, each in a fresh process."""
     models = {name: make(name) for name in representatives()}
     for name, model in models.items():
@@ -176,7 +176,7 @@ def test_the_command_line_in_processes_of_its_own(hub, python, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_says_what_it_did_and_what_failed(hub, python, tmp_path):
+def test_commands_report_results_and_failures(hub, python, tmp_path):
     save_pretrained(make(), tmp_path)
     main = "import sys; from convrnn_zoo.cli import main; main()"
     assert f"{hub.url}/alice/cli/commit/" in python(main, "push", str(tmp_path), "alice/cli").stdout

@@ -41,7 +41,7 @@ FORECASTS = {"npy": radar, "mp4": video, "zarr": store}
 
 
 @pytest.mark.parametrize("kind", FORECASTS)
-def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tmp_path, hub):
+def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub):
     text, data = FORECASTS[kind](tmp_path)
     recipe, out, forecast_file = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"
     recipe.write_text(text)
@@ -94,7 +94,7 @@ def test_own_frames_are_trained_on_evaluated_forecast_pushed_and_pulled(kind, tm
     assert run("eval", "hf-hub:alice/own", "--data", data, "--quiet") == run("eval", out, "--data", data, "--quiet")
 
 
-def test_own_recordings_likewise(tmp_path, hub):
+def test_trains_and_shares_custom_recordings(tmp_path, hub):
     recipe, out, data = tmp_path / "own.toml", tmp_path / "run", tmp_path / "recordings.npz"
     recipe.write_text(RAMPS)
     write_ramps(data)

@@ -16,7 +16,7 @@ from tests.data.own_data import ramps, write_ramps
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
 
 
-def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
+def test_splits_every_class_of_an_archive(tmp_path):
     recordings, labels = ramps()
     write_ramps(tmp_path / "a.npz")
     train, test = (KIND.load(tmp_path / "a.npz", split) for split in ("train", "test"))
@@ -32,7 +32,7 @@ def test_an_archive_is_read_and_divided_in_every_class(tmp_path):
     assert x.shape == (3, int(lengths.max()), 3)
 
 
-def test_a_class_that_is_not_tested_is_told(tmp_path, caplog):
+def test_warns_of_classes_without_test_recordings(tmp_path, caplog):
     recordings, _ = ramps(7)
     np.savez(tmp_path / "a.npz", **recordings, labels=["a"] * 6 + ["b"])
     KIND.load(tmp_path / "a.npz", "train")
@@ -41,14 +41,14 @@ def test_a_class_that_is_not_tested_is_told(tmp_path, caplog):
     assert [(str(tmp_path / "a.npz") in line, line[-2:]) for line in caplog.messages] == [(True, " b")]
 
 
-def test_the_last_of_every_class_of_a_file_alone(tmp_path):
+def test_tests_the_last_recordings_of_every_class_of_one_file(tmp_path):
     recordings, _ = ramps()
     write_ramps(tmp_path / "a.npz")
     test = dataclasses.replace(KIND, split="file").load(tmp_path / "a.npz", "test")
     assert all(np.array_equal(x, recordings[f"r{i}"]) for i, x in enumerate(test.sequences, 16))
 
 
-def test_labels_may_be_numbers_and_have_words(tmp_path):
+def test_number_labels_can_have_names(tmp_path):
     recordings, _ = ramps(12)
     np.savez(tmp_path / "a.npz", labels=np.array([10, 9, 2] * 4), **recordings)
     assert KIND.load(tmp_path / "a.npz", "test").label_names == ("2", "9", "10")
@@ -76,7 +76,7 @@ def test_a_list_names_recordings_or_files_of_the_test(tmp_path):
         dataclasses.replace(KIND, split=("c.npz",)).load(tmp_path, "test")
 
 
-def test_a_folder_a_class_of_arrays(tmp_path):
+def test_reads_one_folder_of_arrays_per_class(tmp_path):
     recordings, labels = ramps(12)
     for (name, x), label in zip(recordings.items(), labels, strict=True):
         (tmp_path / label).mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def tones(tmp_path):
     return tmp_path
 
 
-def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
+def test_encodes_sound_alike_in_training_and_prediction(tones):
     pytest.importorskip("soxr", reason="the extra sound")
     data, rest = (KIND.load(tones, split) for split in ("train", "test"))
     assert data.front_end == rest.front_end == LogMel(rate=8000)
@@ -115,7 +115,7 @@ def test_sound_is_resampled_and_heard_alike_in_training_and_in_use(tones):
         read_recordings(tones / "400" / "2.wav", create_model("convgru1d_1layer"))
 
 
-def test_how_sound_is_heard_is_said_in_the_recipe(tones):
+def test_the_recipe_sets_the_front_end(tones):
     kind = read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
     given = LogMel(rate=8000, hop=0.01)
@@ -124,7 +124,7 @@ def test_how_sound_is_heard_is_said_in_the_recipe(tones):
         read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
-def test_sound_that_cannot_be_read_is_named(tones):
+def test_rejects_unreadable_sound(tones):
     soundfile = pytest.importorskip("soundfile", reason="the extra sound")
     for write, message in (
         (lambda p: p.write_bytes(b"RIFFbroken"), r"9\.wav"),
@@ -160,7 +160,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_archives_that_will_not_do_are_told_in_a_line(name, tmp_path):
+def test_rejects_invalid_archives_in_one_line(name, tmp_path):
     make, message = BAD[name]
     np.savez(tmp_path / "a.npz", **make())
     with pytest.raises(ValueError, match=message) as error:
@@ -307,7 +307,7 @@ def test_an_array_of_all_recordings_is_read(tmp_path, name):
         ({"x": np.array([np.ones((2, 3)), np.ones((4, 3))], dtype=object), "labels": [0, 1]}, r"\bx .*object"),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_named(tmp_path, arrays, named):
+def test_rejects_inconsistent_arrays(tmp_path, arrays, named):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=named) as error:
         make().load(tmp_path / "a.npz", "train")
@@ -338,14 +338,14 @@ def test_csv_files_have_a_line_for_each_step(tmp_path, separator, header):
 @pytest.mark.parametrize(
     "text", ["", "a,b\n", "1,2\n3\n", "1,2\n3,x\n", "1,x\n2,3\n", ",0,1\n0,5,6\n", "1;2,5\n", "1,nan\n", "\x00\x01"]
 )
-def test_tables_that_hold_no_sequence_are_named(tmp_path, text):
+def test_rejects_tables_without_sequences(tmp_path, text):
     write_folders(tmp_path, ["a", "b"])
     (tmp_path / "a" / "9.csv").write_text(text)
     with pytest.raises(ValueError, match=r"9\.csv"):
         make().load(tmp_path, "train")
 
 
-def test_a_table_alone_has_no_classes(tmp_path):
+def test_rejects_one_table_without_classes(tmp_path):
     (tmp_path / "a.csv").write_text("1,2\n")
     with pytest.raises(ValueError, match=r"a\.csv.*folder"):
         make().load(tmp_path / "a.csv", "train")
@@ -381,7 +381,7 @@ def test_ts_files_are_read(tmp_path, equal):
 
 
 # ---- files of tools, and groups ------------------------------------------------------------------------------------
-def test_hidden_files_and_folders_are_no_data(tmp_path):
+def test_ignores_hidden_files_and_folders(tmp_path):
     write_folders(tmp_path, ["a", "b"])
     for folder in (tmp_path / ".ipynb_checkpoints", tmp_path / "__MACOSX", tmp_path / "a" / ".cache"):
         folder.mkdir()
@@ -395,7 +395,7 @@ def test_hidden_files_and_folders_are_no_data(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "seed0.ckpt"])
-def test_the_directory_of_a_run_is_no_class(file, tmp_path):
+def test_ignores_output_directories_of_runs(file, tmp_path):
     write_folders(tmp_path, ["a", "b", "run"])
     (tmp_path / "run" / file).write_bytes(b"")
     assert make().load(tmp_path, "train").label_names == ("a", "b")

@@ -14,7 +14,7 @@ KIND = read_dataset({"kind": "clips", "name": "lights"})
 
 
 @pytest.mark.parametrize("suffix", CLIP_WRITERS)
-def test_every_form_gives_rgb_from_0_to_1(suffix, tmp_path):
+def test_reads_every_format_as_rgb_from_0_to_1(suffix, tmp_path):
     if suffix == ".avi":
         pytest.importorskip("av", reason="the extra video")
     frames = np.repeat(np.linspace(0, 255, 7).astype("uint8")[:, None, None, None], 32, 1).repeat(48, 2).repeat(3, 3)
@@ -38,7 +38,7 @@ def test_arrays_keep_their_channels_and_may_be_brightness(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (7, 31), (20, 20)])
-def test_the_shorter_side_is_brought_to_the_edge_and_the_middle_kept(height, width):
+def test_resizes_the_shorter_side_and_crops_the_center(height, width):
     ramp = torch.linspace(0, 1, width).expand(2, 3, height, width)
     square = resize_and_crop(ramp, 20)
     assert square.shape == (2, 3, 20, 20)
@@ -48,7 +48,7 @@ def test_the_shorter_side_is_brought_to_the_edge_and_the_middle_kept(height, wid
     assert resize((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
 
 
-def test_clips_are_divided_in_every_class_and_read_when_asked_for(tmp_path, monkeypatch):
+def test_splits_every_class_and_reads_clips_on_demand(tmp_path, monkeypatch):
     write_clips(tmp_path)
     train, test = (dataclasses.replace(KIND, size=16).load(tmp_path, split) for split in ("train", "test"))
     assert (train.labels.bincount().tolist(), test.labels.bincount().tolist()) == ([4, 4], [2, 2])
@@ -69,7 +69,7 @@ def test_clips_are_divided_in_every_class_and_read_when_asked_for(tmp_path, monk
     assert len(train.sequences[2:4]) == 2
 
 
-def test_files_are_divided_in_every_class_or_by_patterns(tmp_path):
+def test_splits_files_of_every_class_or_by_patterns(tmp_path):
     write_clips(tmp_path)
 
     def names(split, part):
@@ -118,7 +118,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_clips_that_will_not_do_are_told_in_a_line_with_their_file(name, tmp_path):
+def test_rejects_invalid_clips_in_one_line(name, tmp_path):
     file, make, message = BAD[name]
     if file.endswith((".avi", ".mp4")):
         pytest.importorskip("av", reason="the extra video")
@@ -130,7 +130,7 @@ def test_clips_that_will_not_do_are_told_in_a_line_with_their_file(name, tmp_pat
     assert "\n" not in str(error.value)
 
 
-def test_a_clip_that_breaks_later_is_named_when_it_is_read(tmp_path):
+def test_names_clips_that_are_damaged_after_the_first_frame(tmp_path):
     broken_later(tmp_path / "a.gif")
     with pytest.raises(ValueError, match=r"a\.gif.*GIF"):
         KIND.read(tmp_path / "a.gif")
@@ -164,7 +164,7 @@ def test_paths_and_entries_are_checked(tmp_path):
             read_dataset({"kind": "clips", "name": "a", **entries})
 
 
-def test_hidden_files_and_folders_are_no_clips(tmp_path):
+def test_ignores_hidden_clips(tmp_path):
     write_clips(tmp_path)
     expected = len(KIND.load(tmp_path, "train").labels)
     for folder in (tmp_path / ".ipynb_checkpoints", tmp_path / "__MACOSX", tmp_path / "dark" / ".thumbnails"):
