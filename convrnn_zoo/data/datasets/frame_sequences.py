@@ -228,11 +228,7 @@ class CroppedSequences(FrameSequences):
     def search(
         cls, files: Sequence[Frames], window: Window, sampling: Sampling, max_windows: float = math.inf, **options: Any
     ) -> "CroppedSequences":  # fmt: skip
-        """Returns the sequences that meet the conditions of `sampling`.
-
-        Raises:
-            ValueError: there is none, or there are more than `max_windows`.
-        """
+        """Returns the sequences that meet `sampling`; raises ValueError if they are none, or over `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
             for places in find_windows(frames, window, sampling):

@@ -94,10 +94,7 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
 
 
 def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:
-    """Returns how the variables of a trained model are read, as fields of :class:`ReadOptions`.
-
-    Their units are those of training. Numbers that mark missing values are those of `options`.
-    """
+    """Returns the fields of :class:`ReadOptions` for variables of a trained model, with fill values of `options`."""
     fills = {v.name: v.fill_value for v in options.all_variables}
     return {
         role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))

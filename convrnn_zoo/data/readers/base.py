@@ -338,11 +338,7 @@ def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
 
 
 def join(parts: Sequence[Frames]) -> Frames:
-    """Returns frames of several files as one: in order of their times, or as they come if they have none.
-
-    Raises:
-        FileError: the files differ in size or unit, or their times overlap.
-    """
+    """Returns frames of several files, of one size and unit, as one: in order of their times if they have some."""
     first, numpy = parts[0], need("numpy", "cli")
     for part in parts:
         if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):

@@ -127,10 +127,7 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, A
 
 
 def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
-    """Returns the attributes of a Zarr array.
-
-    In version 2 of the format the array's fill value marks missing values, unless it is 0, Zarr's default.
-    """
+    """Returns the attributes of an array; in Zarr 2 a fill value but 0, the default, marks missing values."""
     attrs = dict(array.attrs)
     if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
         if array.fill_value != 0:

@@ -132,10 +132,7 @@ def as_name(value: object) -> str:
 
 
 def read_csv(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel.
-
-    Columns are separated by commas, semicolons or tabs; a first line of names is skipped.
-    """
+    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel, without a header."""
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
