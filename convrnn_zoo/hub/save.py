@@ -110,10 +110,10 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    again = build_on_meta(entry_points()[name], args, name)
-    if getattr(model, "horizon", None) != getattr(again, "horizon", None):  # training sets it after building
+    rebuilt = build_on_meta(entry_points()[name], args, name)
+    if getattr(model, "horizon", None) != getattr(rebuilt, "horizon", None):  # training sets it after building
         args["horizon"] = model.horizon
-    if {k: v.shape for k, v in again.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
+    if {k: v.shape for k, v in rebuilt.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
         hint = "build one with the new arguments and load its weights with load_state_dict"
         raise WeightsError(f"{name}: the model was changed and {args} would not build it again; {hint}")
     saved_cfg = filter_pretrained_cfg(dict(cfg), remove_source=True, remove_null=True)

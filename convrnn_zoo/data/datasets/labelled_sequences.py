@@ -290,13 +290,13 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
             got = f"{len(classes)}: {', '.join(classes[:FEW])}"
             raise ValueError(f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {got}")
         try:
-            indices = self.part([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
+            indices = self.select([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
         if split == "train" and isinstance(selected[0].values, Tensor):
             others = set(range(len(recordings))) - set(indices)
-            warn_of_shared(path, selected, [recordings[i] for i in sorted(others)])
+            warn_if_shared(path, selected, [recordings[i] for i in sorted(others)])
         labels = torch.tensor([classes.index(r.label) for r in selected])
         if missing := [label for i, label in enumerate(classes) if i not in labels]:
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
@@ -311,7 +311,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         """Returns the sequences of recordings."""
         return [r.values for r in recordings]
 
-    def part(self, recordings: Sequence[Recording], split: str) -> list[int]:
+    def select(self, recordings: Sequence[Recording], split: str) -> list[int]:
         """Returns the numbers of the recordings that belong to ``"train"``, ``"validation"`` or ``"test"``."""
         labels, files = [r.label for r in recordings], [r.file for r in recordings]
         count = len(set(files))
@@ -351,7 +351,7 @@ def find_recordings(path: Path) -> list[Path]:
     return archives or [f for f in singles if f.is_file()]
 
 
-def warn_of_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
+def warn_if_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
     """Logs a warning if recordings outside of the training part share steps with it."""
     if shared := find_shared((r.values for r in train), [r.values for r in others]):
         log.warning(

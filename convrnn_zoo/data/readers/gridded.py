@@ -75,24 +75,24 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable
     """Returns the variables of a file by name, and the dataset to close."""
     xarray, h5py = need("xarray", "netcdf"), need("h5py", "netcdf")
     variables: dict[str, Variable] = {}
-    how: dict[str, Any] | None = {}
+    kwargs: dict[str, Any] | None = {}
     if path.suffix.lower() == STORE:
-        variables, how = _list_zarr(path, _group(options.variable))
+        variables, kwargs = _list_zarr(path, _group(options.variable))
     elif path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
-        variables, how = _list_hdf5(path, options.variable)
+        variables, kwargs = _list_hdf5(path, options.variable)
     elif path.suffix.lower() in GRIB:
         need("cfgrib", "grib")
-        how = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}  # no index file is written next to it
+        kwargs = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}  # no index file is written next to it
     elif not is_recognised(path):
         need("scipy", "netcdf")  # the engine of NetCDF-3
         raise FileError(f"{path}: no installed engine of xarray reads it; replace it, or install its engine")
-    if how is None:
+    if kwargs is None:
         if options.sel:
             raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
         return variables, contextlib.nullcontext()
-    dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **how)
+    dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **kwargs)
     for leaf, v in select(dataset, options.sel, path).variables.items():
-        name = f"{how.get('group') or ''}{leaf}"
+        name = f"{kwargs.get('group') or ''}{leaf}"
         attrs = variables[name].attrs if name in variables else v.attrs
         variables[name] = Variable(v, attrs, tuple(map(str, v.dims)))
     return variables, dataset
@@ -122,8 +122,8 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, A
              for a in inside]  # fmt: skip
     if "" in arrays or any(a.ndim and None in (dims or (None,)) for a, dims in zip(inside, names, strict=True)):
         return variables, None
-    how = {"engine": "zarr", "group": group or None, "consolidated": False, "use_zarr_fill_value_as_mask": False}
-    return variables, how
+    kwargs = {"engine": "zarr", "group": group or None, "consolidated": False, "use_zarr_fill_value_as_mask": False}
+    return variables, kwargs
 
 
 def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
                 minutes, is_dated = decode_times(labels, coordinate.attrs)
                 labels = (minutes * 6e7).round().astype("int64").astype("datetime64[us]") if is_dated else labels
             elif labels.dtype.kind in "iuf":
-                labels = Decoder.of(coordinate.attrs, labels.dtype).decode(labels)
+                labels = Decoder.from_attrs(coordinate.attrs, labels.dtype).decode(labels)
         dataset = dataset.assign_coords({dim: labels})
         try:
             if isinstance(value, list | tuple):
@@ -251,7 +251,7 @@ class Decoder:
     valid: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
+    def from_attrs(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
         """Reads the attributes of an array of numbers of type `dtype`; `fill_value` is one more for missing values."""
         numpy = need("numpy", "cli")
         names = ("scale_factor", "add_offset")
@@ -298,9 +298,10 @@ class GriddedArray:
     The file is opened by the process that slices the array, since handles of HDF5 do not survive a fork.
     """
 
-    def __init__(self, path: Path, options: ReadOptions, name: str, variable: Variable, decoder: Decoder) -> None:
-        self.path, self.options, self.name, self.decoder = path, options, name, decoder
+    def __init__(self, path: Path, options: ReadOptions, name: str, variable: Variable, fill: float | None) -> None:
+        self.path, self.options, self.name = path, options, name
         self.shape, self.dtype, self.dims = variable.shape, variable.array.dtype, variable.dims
+        self.decoder = Decoder.from_attrs(variable.attrs, self.dtype, fill)
         self._opened: tuple[Any, ...] = (None, None, None)
 
     def __getitem__(self, index: Any) -> Any:
@@ -330,7 +331,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
             check_numbers(variable.array, path)
             part = _open_variable(path, name, variable, options, options.fill_value)
             if variable.array.dtype == "uint8" and part.unit is None:  # brightness, unless it is packed
-                is_bytes = Decoder.of(variable.attrs, variable.array.dtype) == Decoder({})
+                is_bytes = Decoder.from_attrs(variable.attrs, variable.array.dtype) == Decoder({})
                 part = dataclasses.replace(part, unit="" if is_bytes else None, is_bytes=is_bytes)
             return dataclasses.replace(part, **_axes(path, name, variable, variables)).to_unit(options.unit)
 
@@ -354,8 +355,8 @@ def list_variables(path: Path) -> tuple[list[str], list[str]]:
 
 def _open_variable(path: Path, name: str, variable: Variable, options: ReadOptions, fill_value: float | None) -> Frames:
     """Returns a variable in its unit, without its times."""
-    decoder, unit = Decoder.of(variable.attrs, variable.array.dtype, fill_value), scalar(variable.attrs.get("units"))
-    array = GriddedArray(path, options, name, variable, decoder)
+    unit = scalar(variable.attrs.get("units"))
+    array = GriddedArray(path, options, name, variable, fill_value)
     return Frames(path=path, array=array, unit=unit and str(unit), name=path.name, variable=name.rpartition("/")[2])
 
 
@@ -390,7 +391,7 @@ def _axes(path: Path, name: str, variable: Variable, variables: Mapping[str, Var
         for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
             coordinate = variables.get(f"{group}{label}")
             if coordinate is not None and coordinate.dims and set(coordinate.dims) <= set(dims):
-                packing = Decoder.of(coordinate.attrs, coordinate.array.dtype).packing  # CF: none is missing
+                packing = Decoder.from_attrs(coordinate.attrs, coordinate.array.dtype).packing  # CF: none is missing
                 attrs = {k: str(v) for k in ("units", "standard_name", "long_name", "axis")
                          if (v := scalar(coordinate.array.attrs.get(k))) is not None}  # fmt: skip
                 coordinates[label] = (coordinate.dims, Decoder(packing).decode(coordinate.array.values), attrs)
