@@ -14,7 +14,7 @@ from ..readers import FileError, Frames
 SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)
 """Numbers by which files mark missing values."""
 WET, WET_STRIDE = 0.1, 7
-"""Rain rate in mm/h of a wet pixel, and the distance of those that are compared with reflectivity."""
+"""Rain rate in mm/h (or brightness) of a wet pixel, and the distance of those that are compared with reflectivity."""
 MAX_READ = 64
 """Frames of a file that are checked, if it is not in memory; they are equally spaced."""
 

@@ -19,7 +19,7 @@ from ...pretrained.typed import check_fields, field
 from ..readers import READERS, STORE, FileError, Frames, ReadOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
-from .checks import ValidRange, check_files
+from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
 from .splits import GroupedFiles, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
@@ -28,8 +28,6 @@ from .windows import MAX_WINDOWS, read_windows
 log = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Rain rates in mm/h at which forecasts are scored."""
-WET = 0.1
-"""Value from which a pixel is wet: in mm/h, or of brightness."""
 
 
 class FrameDataset:

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .base import Frames, ReadOptions, VariableOptions, check_numbers, join
+from .base import Frames, ReadOptions, VariableOptions, join
 from .files import FileError, list_files, natural_key
 from .gridded import GRIDDED, STORE, is_recognised, list_variables, open_gridded
 from .images import VIDEO_READERS, find_clips, find_reader, open_clip
@@ -76,5 +76,5 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 __all__ = [
     "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "VariableOptions",
-    "check_numbers", "join", "list_files", "list_variables", "natural_key", "open_files", "open_frames",
+    "join", "list_files", "list_variables", "open_files", "open_frames",
 ]  # fmt: skip
