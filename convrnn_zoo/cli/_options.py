@@ -16,7 +16,6 @@ class Choice(click.Choice[str]):
     """One of several words. A misspelt word is answered with a suggestion."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Returns the message for a value that is not among the choices."""
         return f"{value!r} is not a valid choice; {suggest(str(value), map(str, self.choices))}"
 
 
@@ -26,7 +25,6 @@ class NumberList(click.ParamType):
     name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Returns the numbers, or raises a usage error."""
         try:
             numbers = tuple(float(part) for part in str(value).split(",")) if isinstance(value, str) else tuple(value)
         except ValueError:
@@ -42,7 +40,6 @@ class Device(click.ParamType):
     name = "device"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "torch.device":
-        """Returns the device, or raises a usage error."""
         import torch  # not needed by commands without this option
 
         try:

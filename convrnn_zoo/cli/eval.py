@@ -12,15 +12,13 @@ from ..models import Forecaster, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
-from ..train.figures import draw_scores
+from ..train.figures import FIGURES, draw_scores
 from ..train.forecaster import load_split
 from ..train.metrics import Scores, average, better, evaluate
 from ..train.recipe import find_recipe
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, quiet_option
 from ._text import columns
 from ._threads import Threads, threads_option
-
-_FIGURES = (".png", ".svg")
 
 
 @click.command("eval", epilog=WEIGHTS_EPILOG)
@@ -65,7 +63,7 @@ def eval_weights(
     convrnn-zoo eval run --data clips -o confusion.png
     """
     for output in outputs:
-        check_suffix(output, (".json", *_FIGURES, ".csv"))
+        check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], weights)
     model = from_pretrained(weights).eval().to(device)
     Threads(threads, device, quiet).watch(model)
@@ -106,10 +104,10 @@ def _evaluate_forecaster(
 ) -> tuple[str, str]:
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
-        check_suffix(output, (".json", *_FIGURES))
+        check_suffix(output, (".json", *FIGURES))
     evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
     for output in outputs:
-        if output.suffix in _FIGURES:
+        if output.suffix in FIGURES:
             draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}", recipe.data.step)
     return evaluation.to_json(), format_scores(evaluation.scores)
 

@@ -12,12 +12,13 @@ import torch
 from .._atomic import check_not_input, check_suffix, write_text
 from .._units import format_lead_time, plural
 from ..models import EnsembleForecaster, Forecaster, ZooModel, from_pretrained
+from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
 from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one, quiet_option
 from ._text import columns, warnings_to_stderr
 from ._threads import Threads, threads_option
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
@@ -41,7 +42,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
-@click.option("--dtype", type=Choice(list(DTYPES)), help="Dtype of the model [default: that of its weights].")
+@click.option(
+    "--dtype",
+    type=Choice(DTYPES),
+    help="Dtype of the model [default: that of its weights].",
+)
 @device_option
 @threads_option
 @quiet_option
@@ -90,7 +95,7 @@ def predict(
     if output is not None:
         check_not_input(output, files, weights)
     with warnings_to_stderr():
-        model = from_pretrained(weights, dtype=dtype and DTYPES[dtype]).to(device)
+        model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
         Threads(threads, device, quiet).watch(model)
         if isinstance(model, Forecaster):
             _forecast(model, weights, files, as_json, output, quiet, **options)
@@ -105,7 +110,7 @@ def predict(
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> str:
     """Prints or writes the classes of recordings, and returns a note about the file."""
-    if output is not None and output.suffix in (".png", ".svg"):
+    if output is not None and output.suffix in FIGURES:
         if as_json:
             raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
         return f"{output}: classes over {draw_classes(model, files, output):.2f} s"

@@ -15,9 +15,6 @@ from ._options import Choice, data_option, output_directory, quiet_option, train
 from ._text import format_metrics
 from ._threads import Threads, threads_option
 
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended."""
-
 
 @click.command()
 @click.argument("recipe")
@@ -78,7 +75,7 @@ def train(
             click.echo(f"\ninterrupted; {words} with:\n{command}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(INTERRUPTED)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
+        os._exit(130)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
     if record is not None:
         click.echo(format_metrics(record.metrics))
 

@@ -1,4 +1,4 @@
-"""Values as TOML and JSON write them, and their range."""
+"""Values in TOML and JSON, and their range."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from ..pretrained.preprocessing import Encoding
 
 
 def toml(value: Any) -> str:
-    """A value as TOML writes it.
+    """Returns a value in the syntax of TOML.
 
     Example:
         >>> toml(["a", 1.5, True, float("nan"), {"b": 1}])
@@ -28,7 +28,7 @@ def toml(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """A value with None for each number in it that is not finite, of which JSON knows none.
+    """Returns a value with None, for JSON, in place of each number that is not finite.
 
     Example:
         >>> finite({"a": [1.0, float("nan")]})
@@ -53,12 +53,6 @@ def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | 
     """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
 
     None if the frames have one value only, for which both scores are undefined.
-
-    Example:
-        >>> find_value_range(Encoding(unit="K"), torch.tensor([265.0, float("nan"), 290.0]))
-        (265.0, 290.0)
-        >>> find_value_range(Encoding(lowest=0.0, highest=1.0), torch.zeros(1))
-        (0.0, 1.0)
     """
     if values.encoding == "log":
         return 0.0, float(values.top)  # type: ignore[arg-type]

@@ -41,12 +41,7 @@ def quiet_pysteps(module: str = "") -> Any:
 
 
 def last_frame(inputs: Tensor, horizon: int) -> Tensor:
-    """Repeats the last input frame.
-
-    Example:
-        >>> last_frame(torch.arange(3.0).reshape(1, 3, 1, 1, 1), 2).flatten().tolist()
-        [2.0, 2.0]
-    """
+    """Repeats the last input frame."""
     return inputs[:, -1:].expand(-1, horizon, -1, -1, -1)
 
 

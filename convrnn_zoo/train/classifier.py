@@ -17,10 +17,9 @@ from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
 from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
 from ..models.video import encoder_cfg
-from ._progress import progress_bar
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
-from .launch import Processes
+from .launch import Processes, progress_bar
 from .loader import identity, load
 from .loop import checksum, fingerprint, fit
 from .optim import adam

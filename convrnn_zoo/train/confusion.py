@@ -9,7 +9,7 @@ from torch import Tensor
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
 from ._values import finite
-from .figures import DRAWN, new_figure, save_figure
+from .figures import FIGURES, new_figure, save_figure
 
 MAX_NAME = 24
 """Characters of a class name in a figure."""
@@ -28,13 +28,7 @@ class Confusion(NamedTuple):
 
     @property
     def recall(self) -> dict[str, float]:
-        """Recall of each class; NaN for a class without samples.
-
-        Example:
-            >>> import torch
-            >>> Confusion(torch.tensor([[3, 1], [0, 0]]), ("left", "right")).recall
-            {'left': 0.75, 'right': nan}
-        """
+        """Recall of each class; NaN for a class without samples."""
         recall = self.counts.diagonal().double() / self.counts.sum(1)
         return dict(zip(self.label_names, recall.tolist(), strict=True))
 
@@ -54,7 +48,7 @@ def count_confusions(logits: Tensor, labels: Tensor, label_names: tuple[str, ...
 
 def write_confusion(confusion: Confusion, path: Path, heading: str = "") -> None:
     """Writes a figure (``.png``, ``.svg``) or a table of counts (``.csv``) atomically."""
-    check_suffix(path, (*DRAWN, ".csv"))
+    check_suffix(path, (*FIGURES, ".csv"))
     if path.suffix != ".csv":
         save_figure(draw_confusion(confusion, heading), path)
         return

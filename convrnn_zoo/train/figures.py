@@ -23,7 +23,7 @@ WIDTH, MOTION_WIDTH = 12.0, 7.2
 HEADING = 11
 """Font size of the title in points."""
 DIFFERENCE = "forecast − truth"
-DRAWN = (".png", ".svg")
+FIGURES = (".png", ".svg")
 """Suffixes of figures."""
 
 
@@ -300,13 +300,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
-    """Returns the rows of a figure of an ensemble by their titles: ``(T, H, W)`` each.
-
-    Example:
-        >>> rows = ensemble_rows(torch.tensor([0.0, 2.0, 4.0]).reshape(3, 1, 1, 1), 1.0, None, "mm/h")
-        >>> {title: round(float(frames), 3) for title, frames in rows.items()}
-        {'mean': 2.0, 'spread': 2.0, 'P(over 1 mm/h)': 0.667}
-    """
+    """Returns the rows of a figure of an ensemble by their titles: ``(T, H, W)`` each."""
     exceeded = (members > threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
     spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
     rows = {"mean": members.mean(0), "spread": spread, f"P(over {threshold:g} {unit})".replace(" )", ")"): exceeded}

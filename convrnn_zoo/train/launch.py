@@ -1,6 +1,7 @@
-"""The processes that train together, their device, and the trackers that they log to."""
+"""The processes that train together, their device, progress bar, and the trackers that they log to."""
 
 import atexit
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,6 @@ from ._values import flat
 
 _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
-TIMEOUT = timedelta(days=1)
-"""How long processes wait for one that evaluates."""
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """Modules of the trackers by their names in accelerate."""
 ThreadChooser = Callable[[int | None, Callable[[], None]], None]
@@ -28,22 +27,15 @@ ThreadChooser = Callable[[int | None, Callable[[], None]], None]
 class Processes:
     """The processes that train together, as one of them sees them; by default a single one on torch's default device.
 
-    `choose_threads` sets torch's number of threads before the first update.
+    There are `count` of them, and `rank` is the number of this one, from 0. `choose_threads` sets torch's number of
+    threads before the first update.
     """
 
     accelerator: Any = None
     device: torch.device = field(default_factory=torch.get_default_device)
     choose_threads: ThreadChooser | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of processes."""
-        return 1 if self.accelerator is None else self.accelerator.num_processes
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        return 0 if self.accelerator is None else self.accelerator.process_index
+    count: int = 1
+    rank: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -105,6 +97,12 @@ class Processes:
                 tracker.log_images({"forecast": image[None]}, step=step, **options)
 
 
+def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
+    """Returns ``click.progressbar`` with its `options` on standard error, hidden unless that is a terminal."""
+    hidden = not (show and sys.stderr.isatty())
+    return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
+
+
 @contextmanager
 def launch(
     device: torch.device | str | None = None,
@@ -121,23 +119,18 @@ def launch(
     it is joined may be aborted by its threads, and one that left cannot join again.
 
     Args:
-        device: the device; by default that of accelerate: an accelerator if there is one.
-        log_with: names of :data:`TRACKERS`.
-        directory: directory of the run, where trackers write.
-        config: the settings of the run, for the trackers.
+        device: the device of a single process; by default that of accelerate: an accelerator if there is one.
+        log_with: names of :data:`TRACKERS`, which write to `directory` and receive the settings `config`.
+        directory, config: directory and settings of the run.
         find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
         choose_threads: see :class:`Processes`; several processes do not call it.
-
-    Raises:
-        ValueError: there are several processes and a `device`, or a tracker is unknown.
-        ImportError: a tracker is not installed.
     """
     accelerate = need("accelerate", "train")
     for name in log_with:
         if name not in TRACKERS:
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
         need(TRACKERS[name], name)
-    patient = accelerate.InitProcessGroupKwargs(timeout=TIMEOUT)
+    patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused)
     accelerator = accelerate.Accelerator(
         cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient, unused],
@@ -152,8 +145,8 @@ def launch(
     if log_with:
         settings = {k: v if isinstance(v, int | float | str) else str(v) for k, v in flat(dict(config or {})).items()}
         accelerator.init_trackers("training", config=settings)
-    chosen = accelerator.device if device is None else torch.device(device)
-    yield Processes(accelerator, chosen, choose_threads if accelerator.num_processes == 1 else None)
+    device, count = accelerator.device if device is None else torch.device(device), accelerator.num_processes
+    yield Processes(accelerator, device, choose_threads if count == 1 else None, count, accelerator.process_index)
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.wait_for_everyone()

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from .._atomic import atomic_write, write_text
 from .._extras import need
 from ..pretrained.state_dict import not_finite
-from ._progress import progress_bar
 from ._values import flat
 from .figures import draw_losses
-from .launch import Processes
+from .launch import Processes, progress_bar
 from .recipe import Recipe
 
 
@@ -69,15 +68,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
-    """Locks a checkpoint; raises ValueError if another run, of this or another process, is writing it.
-
-    Example:
-        >>> path = getfixture("tmp_path") / "last.ckpt"
-        >>> with lock_checkpoint(path), lock_checkpoint(path):  # doctest: +ELLIPSIS
-        ...     pass
-        Traceback (most recent call last):
-        ValueError: another run is writing ...last.ckpt; wait for its end, or choose another -o
-    """
+    """Locks a checkpoint; raises ValueError if another run, of this or another process, is writing it."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     filelock = need("filelock", "train")
     try:  # the system releases the lock of a killed run

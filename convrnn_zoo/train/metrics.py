@@ -16,9 +16,9 @@ from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
 from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing, Variable
-from ._progress import progress_bar
 from ._values import find_value_range, finite
 from .baselines import choose_baselines
+from .launch import progress_bar
 from .losses import SSIM_WINDOW, half_distance
 from .recipe import ForecasterRecipe
 

@@ -25,10 +25,6 @@ TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_seq
 """Fields of other weights that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
 """Settings that change trained weights little: a rate of 0.02 would destroy them in a few updates."""
-CLIP_SIZE = 112
-"""Height and width in pixels to which clips are resized, so that they may differ in size."""
-WIDTH = 120
-"""Characters of a line."""
 
 
 class FieldDoc(NamedTuple):
@@ -41,13 +37,7 @@ class FieldDoc(NamedTuple):
 
 
 def describe_fields(cls: type[Any]) -> list[FieldDoc]:
-    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases.
-
-    Example:
-        >>> from convrnn_zoo.train import ForecasterRecipe
-        >>> next(field for field in describe_fields(ForecasterRecipe) if field.name == "warmup")[1:3]
-        ('number', '0.3')
-    """
+    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases."""
     meanings: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
@@ -77,10 +67,6 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
         data: file or directory whose kind, variables, sizes and times are read; by default the texts to replace.
         init_from: weights to fine-tune, with a small learning rate and few updates.
         file: name of the file that the text is written to.
-
-    Raises:
-        ValueError: the model cannot be trained by a recipe, or the files do not fit it.
-        FileNotFoundError: there is no such path.
     """
     recipe, preprocessing, left_out = None, None, [*TEXTS]
     if init_from:
@@ -201,7 +187,7 @@ def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
     """Returns the table ``[data]`` of labelled sequences or clips."""
     table: dict[str, Any] = {"kind": "sequences", "name": path.stem or "my data"}
     if isinstance(model, VideoModel):
-        table |= {"kind": "clips", "size": CLIP_SIZE}
+        table |= {"kind": "clips", "size": 112}  # one size for clips of different ones
     dataset: Any = read_dataset(table)
     part = dataset.load(path, "train")
     table["label_names"] = list(part.label_names)
@@ -236,7 +222,7 @@ def _write(values: dict[str, Any], title: str) -> str:
 
 def _format_key(field: FieldDoc, value: Any) -> list[str]:
     """Returns the comment and the line of a key; a default is commented out."""
-    comments = textwrap.wrap(field.meaning, WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    comments = textwrap.wrap(field.meaning, 120, initial_indent="# ", subsequent_indent="#   ")
     if field.default == "required" or (value is not None and toml(value) != field.default):
         return [*comments, f"{field.name} = {toml('' if value is None else value)}"]
     return [*comments, f"# {field.name} ={'' if field.default == 'none' else f' {field.default}'}"]

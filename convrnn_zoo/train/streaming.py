@@ -9,7 +9,7 @@ from torch import Tensor
 from .._atomic import check_suffix
 from ..models import Stream
 from ..models.base.model import evaluating
-from .figures import DRAWN, new_figure, save_figure
+from .figures import FIGURES, new_figure, save_figure
 
 MIN_NAMED = 0.15
 """Classes whose probability stays lower are drawn in grey, without a name."""
@@ -41,7 +41,7 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     Raises:
         ValueError: see :func:`stream_probabilities`; also for another suffix.
     """
-    check_suffix(path, DRAWN)
+    check_suffix(path, FIGURES)
     figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs
     seconds, probabilities = stream_probabilities(model, wave, rate)
     labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]

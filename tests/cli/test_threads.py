@@ -53,7 +53,7 @@ def test_the_faster_number_is_chosen_and_reported(slow, chosen, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_given_number_and_that_of_a_resumed_run_are_kept():
+def test_the_number_of_an_option_or_a_resumed_run_does_not_change():
     def fail():
         raise AssertionError
 

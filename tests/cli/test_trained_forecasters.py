@@ -42,7 +42,7 @@ def trained(request, tmp_path_factory):
     return directory, directory / "run", recipe
 
 
-def test_eval_recomputes_the_record_and_writes_json_and_curve(trained, tmp_path):
+def test_eval_recomputes_the_metadata_and_writes_scores_and_a_figure(trained, tmp_path):
     directory, record, recipe = trained
     where = tmp_path / "scores.json", tmp_path / "curve.png"
     text = run("eval", record, "--data", directory, "--recipe", recipe, "--quiet", "-o", where[0], "-o", where[1])
@@ -70,7 +70,7 @@ def test_eval_of_rain_counts_occurrences(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
+def test_a_forecast_is_plotted_as_an_image_and_an_animation(trained, tmp_path):
     _, record, recipe = trained
     frames = np.random.default_rng(0).random((9, 20, 30), dtype=np.float32)
     np.save(tmp_path / "frames.npy", frames)
@@ -91,7 +91,7 @@ def test_a_forecast_is_drawn_as_a_strip_and_in_motion(trained, tmp_path):
             run(*args)
 
 
-def test_radar_files_are_drawn_with_their_times(trained, tmp_path):
+def test_radar_files_are_plotted_with_their_times(trained, tmp_path):
     _, record, recipe = trained
     for i in range(3):
         write_knmi(tmp_path, datetime(2010, 8, 26, 4, 10) + i * timedelta(minutes=5), np.zeros((24, 22)))
@@ -131,7 +131,7 @@ def test_a_forecast_reads_the_files_that_training_reads(trained, suffix, tmp_pat
     assert "an array 'other'" in run("predict", record, stored, "-o", tmp_path / "out.npy", "--key", "other", code=1)
 
 
-def test_fewer_frames_than_in_training_are_told(trained, tmp_path):
+def test_fewer_frames_than_in_training_give_a_warning(trained, tmp_path):
     _, record, _ = trained
     np.save(tmp_path / "a.npy", np.zeros((2, 16, 16), "float32"))
     told = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy")
@@ -142,7 +142,7 @@ def test_fewer_frames_than_in_training_are_told(trained, tmp_path):
     assert "--inputs" not in told
 
 
-def test_frames_at_changing_steps_are_refused(tmp_path):
+def test_rejects_frames_at_changing_steps(tmp_path):
     WRITERS[".nc"](tmp_path / "a.nc", np.zeros((4, 8, 8), "float32"))
     import h5py
 
@@ -169,7 +169,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_files_that_will_not_do_are_named(name, tmp_path):
+def test_invalid_files_are_named(name, tmp_path):
     make, message = BAD[name]
     make(tmp_path / name)
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
@@ -177,7 +177,7 @@ def test_files_that_will_not_do_are_named(name, tmp_path):
     assert name in str(error.value)
 
 
-def test_names_that_will_not_do_are_told(trained, tmp_path):
+def test_invalid_names_are_reported(trained, tmp_path):
     directory, record, recipe = trained
     frames = tmp_path / "x.npy"
     np.save(frames, np.zeros((5, 8, 8)))

@@ -105,7 +105,7 @@ def test_predict_reads_files_as_training_did(spoken, trained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_probabilities_of_a_model_of_one_direction_are_drawn(spoken, tmp_path):
+def test_probabilities_of_a_unidirectional_model_are_plotted(spoken, tmp_path):
     recipe = dataclasses.replace(RECIPE, weights="convgru1d_1layer.tones", epochs=1)
     train(recipe, data=spoken, out=tmp_path / "run", progress=False)
     file = spoken / "recordings" / "2_ann_0.wav"

@@ -66,7 +66,7 @@ def splits():
     return ramps(None, "train"), ramps(None, "test")
 
 
-def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(tmp_path, splits):
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, splits):
     whole = classifier.train_one(TINY, 0, *splits, progress=False).model
     for stop in (1, 3, 5):
 
@@ -110,7 +110,7 @@ def test_seeds_are_fixed_and_differ(splits):
     assert not same(first, other)
 
 
-def test_checkpoints_of_another_run_or_broken_are_refused(tmp_path, splits):
+def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
     path = tmp_path / "a.ckpt"
     classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
     with pytest.raises(ValueError, match=r"a\.ckpt.*seed \(0 .*1 "):
@@ -132,12 +132,12 @@ def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
         recipe.create_model()
 
 
-def test_a_classifiers_recipe_with_an_unknown_entry_is_refused(splits):
+def test_rejects_unknown_keys_of_a_classifiers_recipe(splits):
     with pytest.raises(ValueError, match=r"model.*'hiden'"):
         classifier.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
-def test_a_recipe_end_to_end_writes_weights_that_load_and_a_record_that_is_true(tmp_path, capsys):
+def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):
     record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1" in capsys.readouterr().err
     assert Weights.from_json((tmp_path / "record.json").read_text(encoding="utf-8")) == record
@@ -159,7 +159,7 @@ def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_of_the_package_are_whole(name):
+def test_recipes_of_the_package_are_complete(name):
     recipe = Recipe.read(name)
     assert to_table(recipe.data)["kind"] in {**LABELLED_DATASETS, **FRAME_DATASETS}
     assert recipe.architecture in convrnn_zoo.list_models()

@@ -220,7 +220,7 @@ def test_invalid_recipes_are_named(trained, tmp_path, changes, words):
         train(recipe, data=trained / "clips", out=tmp_path, progress=False)
 
 
-def test_layers_alone_learn_from_clips_too(trained, tmp_path):
+def test_layers_without_an_encoder_learn_from_clips(trained, tmp_path):
     layers = {"hidden_channels": 2, "kernel_size": 3, "global_pool": "last"}
     recipe = dataclasses.replace(RECIPE, weights="convgru2d_1layer.light", model=layers, epochs=1)
     train(recipe, data=trained / "clips", out=tmp_path, progress=False)

@@ -118,7 +118,7 @@ def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_p
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models("*_*_1layer") + convrnn_zoo.list_models("*[!r]"))
-def test_there_is_something_to_train_alone_in_every_network(name):
+def test_every_network_has_a_head_to_train_first(name):
     model = convrnn_zoo.create_model(name, device="meta")
     if not isinstance(model, convrnn_zoo.Forecaster):
         model.reset_classifier(2)

@@ -29,7 +29,7 @@ def train(recipe, clips, **kwargs):
 
 
 @pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
-def test_a_run_interrupted_anywhere_ends_where_the_whole_one_does(recipe, tmp_path, clips):
+def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path, clips):
     whole, history = train(recipe, clips)
     assert len(history) == 3
     for stop in (1, 2):
@@ -99,7 +99,7 @@ def test_openstls_models_learn_by_recipe(name, optimizer, clips):
     assert after < 0.8 * before
 
 
-def test_moments_are_drawn_to_those_of_derivatives(clips):
+def test_the_moment_loss_approaches_derivatives(clips):
     recipe = dataclasses.replace(
         TINY, weights="phydnet.tiny", model=SMALL["phydnet"], decoupling=0.0, moments=1.0, max_steps=8, lr=0.05,
         checkpoint_every=8,
@@ -111,7 +111,7 @@ def test_moments_are_drawn_to_those_of_derivatives(clips):
 
 
 @pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
-def test_what_is_not_known_is_no_part_of_the_loss(recipe, clips):
+def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
     recipe = dataclasses.replace(recipe, decoupling=0.0)
     model = training.build(recipe, 1)
     frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
@@ -138,7 +138,7 @@ def test_frames_of_any_size_are_forecast(clips):
     torch.testing.assert_close(model.forecast(padded)[..., :13, :18], made)
 
 
-def test_a_picture_is_made_after_every_round(tmp_path, clips):
+def test_a_figure_is_written_after_every_round(tmp_path, clips):
     train(TINY, clips, out=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         ".last.ckpt.lock", "last.ckpt", "training.csv", "training.png",
@@ -165,7 +165,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_recipes_that_will_not_do_are_refused(name, clips):
+def test_rejects_invalid_recipes(name, clips):
     entries, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         train(dataclasses.replace(TINY, **entries), clips)
@@ -177,7 +177,7 @@ def digest(out):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_end_to_end_killed_and_resumed_to_a_record_that_is_true(workers, tmp_path, digits):
+def test_a_killed_run_resumes_to_weights_with_correct_metadata(workers, tmp_path, digits):
     recipe = tmp_path / "tiny.toml"
     options = 'ema = 0.9\ngrad_accum_steps = 2\ndata = {kind = "moving_mnist", validation = 0.2}\n' if workers else ""
     text = FILE.format(batch=2).replace('data = "moving_mnist"\n', "") if workers else FILE.format(batch=2)
@@ -214,7 +214,7 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
     assert two == pytest.approx(one, rel=1e-4)
 
 
-def test_a_run_starts_from_the_weights_its_recipe_names(clips, monkeypatch):
+def test_training_starts_from_init_from(clips, monkeypatch):
     made = training.build(dataclasses.replace(PLAIN, seed=1), 1)
     monkeypatch.setattr("convrnn_zoo.train.finetuning.from_pretrained", lambda name: made)
     started = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)

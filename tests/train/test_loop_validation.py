@@ -50,7 +50,7 @@ def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_
     assert steps_down(6)[0] == -5
 
 
-def test_the_averaged_weights_are_validated_reported_and_kept():
+def test_averaged_weights_are_validated_reported_and_saved():
     seen = []
     options = {"validate": lambda model: seen.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
     final, _ = steps_down(3, ema=0.5, after_round=lambda done, model: seen.append(model.w.item()), **options)
@@ -64,7 +64,7 @@ def losses_of(losses):
 
 
 # ---- validation ------------------------------------------------------------------------------------------------
-def test_the_weights_of_the_lowest_validation_loss_are_kept():
+def test_the_weights_of_the_lowest_validation_loss_are_saved():
     losses = [3.0, 1.0, 2.0, 1.0]
     assert steps_down(4, validate=losses_of(losses))[0] == -1  # the first of two lowest
     assert steps_down(4, validate=losses_of(losses), keep_best=False)[0] == -3
@@ -253,7 +253,7 @@ def write(path, text):
     return path
 
 
-def test_a_quantile_is_of_its_loss_alone():
+def test_quantile_is_only_valid_for_its_loss():
     with pytest.raises(ValueError, match=r"quantile.*loss"):
         dataclasses.replace(PLAIN, quantile=0.9)
     assert dataclasses.replace(PLAIN, quantile=0.9, loss="mae+quantile").quantile == 0.9

@@ -47,7 +47,7 @@ def test_decoupling_is_the_mean_cosine_of_channels():
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
-def test_masks_are_drawn_with_their_chances(name):
+def test_masks_are_sampled_with_their_probabilities(name):
     sampling = SAMPLINGS[name](**SAMPLING_ARGS[name])
     for update in (0, 30, 200):
         mask = sampling.mask(update, 4000, inputs=4, horizon=3)

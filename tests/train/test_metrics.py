@@ -28,7 +28,7 @@ def shower(frames, size=64):
 
 
 @needs_pysteps
-def test_a_shower_of_constant_speed_is_extrapolated_and_the_last_frame_is_left_behind():
+def test_extrapolation_of_a_moving_shower_beats_the_last_frame():
     sequence = torch.cat([shower(12), shower(12).mT])
     inputs, truth = sequence[:, :4], sequence[:, 4:]
     made = extrapolation(inputs, 8)
@@ -91,7 +91,7 @@ def test_from_which_lead_time_on_the_forecast_is_better(metric, forecast, baseli
     assert better({"forecast": {metric: forecast}, "other": {metric: baseline}}, metric, "other") == words
 
 
-def test_a_record_tells_what_every_baseline_reaches():
+def test_metadata_describe_every_baseline():
     scores = {
         "forecast": {"MSE": [3.0, 5.0], "FAR 10 mm/h": [NAN, NAN], "FAR 2 mm/h": [0.1, 0.2]},
         "last frame": {"MSE": [4.0, 8.0], "FAR 10 mm/h": [0.5, 0.5], "FAR 2 mm/h": [0.1, 0.3]},
@@ -192,7 +192,7 @@ def test_declared_bounds_are_the_range_whatever_the_frames():
     assert find_value_range(Preprocessing(encoding="log", floor=0.1, top=100.0), frames) == (0, 100)
 
 
-def test_temperatures_are_drawn_over_their_range():
+def test_temperatures_are_plotted_over_their_range():
     from convrnn_zoo.train.figures import Panels, draw_frames
 
     frames = 280 + 10 * torch.rand(6, 8, 8)

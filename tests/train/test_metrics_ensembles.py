@@ -78,7 +78,7 @@ def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
         ensemble_scores(around, truth[:2])
 
 
-def test_rows_of_a_picture():
+def test_rows_of_a_figure():
     members = torch.tensor([[0.0, 3.0, float("nan")], [2.0, 5.0, float("nan")]]).reshape(2, 1, 1, 3)
     rows = ensemble_rows(members, 1.0, members[0], "mm/h")
     assert list(rows) == ["truth", "mean", "spread", "P(over 1 mm/h)"]
@@ -87,7 +87,7 @@ def test_rows_of_a_picture():
     assert all(frames.flatten()[2].isnan() for frames in rows.values())
 
 
-def test_an_ensemble_is_drawn():
+def test_an_ensemble_is_plotted():
     pytest.importorskip("matplotlib", reason="the extra draw")
     members = 20 * torch.rand(4, 8, 20, 30)
     plain = ensemble_strip(members, RAIN, threshold=1.0)

@@ -49,7 +49,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("entry", BAD)
-def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
+def test_an_invalid_key_is_an_error_of_one_line(entry):
     value, message = BAD[entry]
     with pytest.raises(ValueError, match=f"recipe's {message}$") as error:
         Recipe.of({**FORECASTER, entry.lower(): value})
@@ -57,13 +57,13 @@ def test_an_entry_that_will_not_do_is_told_in_a_line(entry):
 
 
 @pytest.mark.parametrize("entries", [FORECASTER, CLASSIFIER], ids=lambda e: e["kind"])
-def test_every_entry_refuses_another_type(entries):
+def test_every_key_rejects_other_types(entries):
     for field in dataclasses.fields(Recipe.of(entries)):
         with pytest.raises(ValueError, match=rf"{field.name}\b.*object"):
             Recipe.of({**entries, field.name: object()})
 
 
-def test_all_faults_are_told_at_once_each_with_the_file(tmp_path):
+def test_all_errors_are_reported_together_with_the_file(tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(RADAR.replace("max_steps = 3", 'max_steps = "many"').replace("batch_size = 2", "batch_size = 0"))
     lines = run("train", file, "--data", tmp_path, code=1).splitlines()
@@ -79,14 +79,14 @@ def test_a_recipe_written_down_is_the_same(text):
     assert Recipe.parse(recipe.to_toml()) == recipe
 
 
-def test_a_name_for_the_data_is_a_kind_without_entries():
+def test_a_string_for_the_data_is_a_kind_without_keys():
     assert Recipe.of({**FORECASTER, "data": "rain"}) == Recipe.of({**FORECASTER, "data": {"kind": "rain"}})
 
 
 @pytest.mark.parametrize(
     ("text", "kinds"), [(RADAR, "frames, video, moving_mnist"), (RAMPS, "sequences, clips, fsdd, japanese_")]
 )
-def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_path):
+def test_an_unknown_dataset_is_an_error_that_lists_the_others(text, kinds, tmp_path):
     file = tmp_path / "r.toml"
     head, _, _ = text.partition("[data]")
     head, _, model = head.partition("[model]")
@@ -96,7 +96,7 @@ def test_an_unknown_kind_of_data_is_told_with_those_there_are(text, kinds, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
+def test_resuming_with_another_recipe_names_the_changed_keys(radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
     interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
@@ -107,7 +107,7 @@ def test_a_changed_resume_names_the_entries_that_differ(radar, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["another file", "other values"])
-def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
+def test_a_run_is_not_resumed_with_other_data(change, radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
     command = ["train", file, "--data", radar, "-o", tmp_path / "run", "--quiet"]
@@ -118,7 +118,7 @@ def test_a_run_on_other_data_is_not_gone_on_with(change, radar, tmp_path):
     assert "trained_on." in told
 
 
-def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
+def test_rejects_a_second_run_into_the_same_directory(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
     with lock_checkpoint(out / "last.ckpt"):
@@ -128,12 +128,12 @@ def test_of_two_runs_into_one_directory_the_second_is_refused(radar, tmp_path):
     run("train", file, "--data", radar, "-o", out, "--quiet")
 
 
-def test_what_is_no_recipe_is_refused(tmp_path):
+def test_rejects_objects_that_are_no_recipe(tmp_path):
     with pytest.raises(TypeError, match=r"recipe.*'rain'.*Recipe\.read"):
         train("rain", out=tmp_path / "run")
 
 
-def test_a_loss_that_is_no_longer_finite_is_told_in_a_line(radar, tmp_path):
+def test_a_loss_that_is_not_finite_is_an_error_of_one_line(radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip_grad_norm = 1e38"))
     told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
     assert "convrnn-zoo train" in done.stderr
 
 
-def test_a_directory_that_may_not_be_written_to_is_told_before_training(radar, tmp_path, monkeypatch):
+def test_a_read_only_directory_is_an_error_before_training(radar, tmp_path, monkeypatch):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
     (tmp_path / "taken").write_text("")

@@ -23,7 +23,7 @@ def test_the_scores_are_those_that_were_written_down(scored):
         assert scores["forecast"][metric] == pytest.approx(values, rel=0.01, nan_ok=True), metric
 
 
-def test_the_record_tells_of_the_same_model(scored):
+def test_metadata_describe_the_same_model(scored):
     """Other sequences of the same kind: the figures lie near each other, and not by the size of a frame."""
     name, scores = scored
     claimed = {m.name: m.value for m in WEIGHTS[name].metrics}

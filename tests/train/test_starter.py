@@ -94,7 +94,7 @@ def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):
     assert train(small, data=radar, out=tmp_path / "run", progress=False).dataset == "radar"
 
 
-def test_several_videos_are_split_as_a_whole(tmp_path):
+def test_several_videos_are_split_by_file(tmp_path):
     pytest.importorskip("av", reason="the extra video")
     (tmp_path / "videos").mkdir()
     for i in range(3):

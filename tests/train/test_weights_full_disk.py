@@ -48,7 +48,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_cannot_be_written_is_named_and_the_last_whole_one_kept(name, tmp_path):
+def test_a_failed_write_names_the_file_and_keeps_the_previous_one(name, tmp_path):
     path, write = tmp_path / name, WRITERS[name]
     write(path)
     content = path.read_bytes()
@@ -64,7 +64,7 @@ def test_what_cannot_be_written_is_named_and_the_last_whole_one_kept(name, tmp_p
 
 
 @pytest.mark.slow
-def test_a_run_that_met_a_full_disk_goes_on_when_there_is_room(tmp_path, digits):
+def test_a_run_resumes_after_a_full_disk(tmp_path, digits):
     file, out = tmp_path / "recipe.toml", tmp_path / "full"
     file.write_text(FILE.format(batch=2))
 
