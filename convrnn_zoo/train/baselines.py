@@ -41,7 +41,12 @@ def quiet_pysteps(module: str = "") -> Any:
 
 
 def last_frame(inputs: Tensor, horizon: int) -> Tensor:
-    """Repeats the last input frame."""
+    """Repeats the last input frame.
+
+    Example:
+        >>> last_frame(torch.arange(3.0).reshape(1, 3, 1, 1, 1), 2).flatten().tolist()
+        [2.0, 2.0]
+    """
     return inputs[:, -1:].expand(-1, horizon, -1, -1, -1)
 
 

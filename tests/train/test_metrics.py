@@ -181,6 +181,7 @@ def test_one_value_everywhere_has_no_ssim_and_psnr():
     from convrnn_zoo.train.metrics import frame_scores
 
     assert find_value_range(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
+    assert find_value_range(Preprocessing(unit="K"), torch.tensor([265.0, NAN, 290.0])) == (265, 290)
     assert set(frame_scores(torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), None)) == {"MSE", "MAE"}
 
 
