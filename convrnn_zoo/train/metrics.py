@@ -407,12 +407,7 @@ def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mea
 
 
 def better(scores: Scores, metric: str, baseline: str) -> str:
-    """Describes at which lead times the forecast is better than a baseline; those without a value do not count.
-
-    Example:
-        >>> better({"forecast": {"MSE": [3, 2, 2]}, "zero": {"MSE": [2, 3, 4]}}, "MSE", "zero")
-        'from frame 2 on'
-    """
+    """Describes at which lead times the forecast is better than a baseline; those without a value do not count."""
     sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
     wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}

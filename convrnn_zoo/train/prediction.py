@@ -260,12 +260,12 @@ def choose_window(
     with `has_future` their known inputs are read. Without `start`, the last `horizon` frames are held back for that.
     """
     total, ahead = len(reader), compare or has_future
-    if start is not None:
-        first = find_start(start, reader, file)
-        end = min(first + inputs, total) if inputs else (max(total - horizon, first + 1) if ahead else total)
-    else:
-        end = total - (min(horizon, max(total - (inputs or 1), 0)) if ahead else 0)
-        first = max(end - inputs, 0) if inputs else 0
+    first = 0 if start is None else find_start(start, reader, file)
+    end = max(total - horizon, min(first + (inputs or 1), total)) if ahead else total
+    if inputs and start is None:
+        first = max(end - inputs, 0)
+    elif inputs:
+        end = min(first + inputs, total)
     last = min(end + horizon, total) if ahead else end
     if has_future and last - end < horizon:
         raise ValueError(
