@@ -374,10 +374,7 @@ class ArrayFrames(FrameFiles):
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
         if unknown := [t for t in self.targets if t not in observed]:
             raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
-        single = (
-            "variable", "unit", "encoding", "floor", "top", "valid_min", "valid_max", "fill_value", "min_wet_fraction",
-            "windows",
-        )  # fmt: skip
+        single = ("variable", *(f.name for f in dataclasses.fields(DataVariable)[1:]), "min_wet_fraction", "windows")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
             raise ValueError(f"the recipe's data.{extra[0]} is for one variable; set it in data.variables instead")

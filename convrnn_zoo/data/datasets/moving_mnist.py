@@ -19,7 +19,7 @@ from .labelled_sequences import LazySequences
 from .splits import resolve_path, train_count
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-TEST_SEED, VALIDATION_SEED, TEST_SEQUENCES = 0, 1, 10_000
+VALIDATION_SEED, TEST_SEQUENCES = 1, 10_000
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 """Address of the four files of MNIST."""
 
@@ -80,14 +80,12 @@ class MovingDigits(FrameSequences):
     """
 
     def __init__(
-        self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1,
-        seed: int = TEST_SEED,
-    ) -> None:  # fmt: skip
+        self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1, seed: int = 0
+    ) -> None:
         if images.dim() != 3 or not len(images) or max(images.shape[1:]) > size:
             raise ValueError(f"expected images (N, h, w) of at most {size}×{size} pixels, got {tuple(images.shape)}")
         self.images, self.length, self.count, self.size, self.step = images, length, count, size, step
-        self.seed = seed
-        self._test: Tensor | None = None
+        self._fixed = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
         return TEST_SEQUENCES
@@ -96,7 +94,7 @@ class MovingDigits(FrameSequences):
         """Returns a sequence of the fixed evaluation set, which is as large as the published test file."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
-        frames = self.read(self.fixed_samples(TEST_SEQUENCES)[index][None])[0]
+        frames = self.read(self._fixed[index][None])[0]
         return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -122,9 +120,7 @@ class MovingDigits(FrameSequences):
 
     def fixed_samples(self, n: int) -> Tensor:
         """Returns the parameters of the first `n` sequences of the fixed evaluation set."""
-        if self._test is None:
-            self._test = self.sample(TEST_SEQUENCES, torch.Generator().manual_seed(self.seed))
-        return self._test[:n]
+        return self._fixed[:n]
 
     def _path(self, place: Tensor, speed: Tensor) -> Tensor:
         """Returns positions ``(N, count, length)`` in [0, 1] along one axis."""

@@ -11,12 +11,11 @@ from typing import Any
 
 from ..._extras import need
 
-MINUTES = {
-    "ns": 1 / 6e10, "nsec": 1 / 6e10, "nanosecond": 1 / 6e10, "us": 1 / 6e7, "µs": 1 / 6e7, "usec": 1 / 6e7,
-    "microsecond": 1 / 6e7, "ms": 1 / 6e4, "msec": 1 / 6e4, "millisecond": 1 / 6e4, "s": 1 / 60, "sec": 1 / 60,
-    "second": 1 / 60, "m": 1.0, "min": 1.0, "minute": 1.0, "h": 60.0, "hr": 60.0, "hour": 60.0, "d": 1440.0,
-    "day": 1440.0,
+_MINUTES = {
+    "ns nsec nanosecond": 1 / 6e10, "us µs usec microsecond": 1 / 6e7, "ms msec millisecond": 1 / 6e4,
+    "s sec second": 1 / 60, "m min minute": 1.0, "h hr hour": 60.0, "d day": 1440.0,
 }  # fmt: skip
+MINUTES = {name: minutes for names, minutes in _MINUTES.items() for name in names.split()}
 """Minutes of each unit of time, by its names in the singular."""
 _STAMP = re.compile(
     r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
