@@ -223,33 +223,14 @@ def resample(x: Tensor, height: int, width: int) -> Tensor:
     return torch.where(share > 0.5, total / share.clamp_min(1e-6), torch.nan)
 
 
-def at_pixels(run: Callable[[Tensor, int], Tensor], pixel_km: float, multiple: int) -> Callable[[Tensor, int], Tensor]:
-    """Returns a function of maps with pixels of `pixel_km` from one of maps with pixels of 2 km.
-
-    `run` maps ``(N, T, C, H, W)``, padded with NaN to a `multiple`, and the horizon to ``(N, horizon, …, H, W)``.
-    """
-    ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
-
-    def resampled(x: Tensor, horizon: int) -> Tensor:
-        size = x.shape[-2:]
-        height, width = (max(1, round(edge * ratio)) for edge in size)
-        if (height, width) == size:
-            return run(x, horizon)
-        edges = (0, -width % multiple, 0, -height % multiple)
-        y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon)
-        return resample(y[..., :height, :width], *size)
-
-    return resampled
-
-
 class ConvGRUAdvection(Forecaster):
     """Probabilities of rain from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
 
-    The motion of the input frames is estimated, not learned. The frames are advected to the time of the last one, so
-    that the recurrent layers read growth and decay instead of motion: a fine layer on patches of 2×2 pixels, for small
-    showers, and a coarse layer on 8×8, for their surroundings. The layers of the forecaster start from the states of
-    the encoder and read the lead time. Their output is advected with the motion and added to the logits of
-    extrapolation. With initial weights the forecast is close to extrapolation.
+    The frames are advected by their estimated motion to the time of the last one, so that the recurrent layers read
+    growth and decay instead of motion: a fine layer on patches of 2×2 pixels, for small showers, and a coarse layer on
+    8×8, for their surroundings. The layers of the forecaster start from the states of the encoder and read the lead
+    time. Their output is advected with the motion and added to the logits of extrapolation. With initial weights the
+    forecast is close to extrapolation.
 
     Args:
         hidden_channels: of the fine layers and of the coarse ones.
@@ -294,19 +275,11 @@ class ConvGRUAdvection(Forecaster):
                 parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {
-            "stem": r"^(?:stem|details)",
-            "encoder": r"^(?:encoder|down|coarse_encoder)",
-            "forecaster": r"^(?:coarse_forecaster|up|forecaster)",
-            "mix": r"^(?:fold|mix|trust|unseen)",
-            "head": r"^head",
-        }
+        layers = {"encoder": r"^(?:encoder|down|coarse_encoder)", "forecaster": r"^(?:coarse_forecaster|up|forecaster)"}
+        return {"stem": r"^(?:stem|details)", **layers, "mix": r"^(?:fold|mix|trust|unseen)", "head": r"^head"}
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
-        """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h for ``(N, T, C, H, W)``, of frames `minutes` apart.
-
-        Unknown values of `x` are NaN. The rates are those of :meth:`forecast`.
-        """
+        """Returns the rain rates of :meth:`forecast` in mm/h for ``(N, T, C, H, W)``, frames `minutes` apart."""
         minutes = check.number("minutes", minutes, positive=True)
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
@@ -389,22 +362,18 @@ class ConvGRUAdvection(Forecaster):
 
         Args:
             minutes: minutes from one frame to the next; by default as in training, or 5.
-            pixel_km: edge of a pixel in km. Other maps than of 2 km are resampled for the network, and its forecast is
-                resampled back.
+            pixel_km: edge of a pixel in km. Maps of other pixels than 2 km are resampled for the network and back.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of such rain has the greatest expected CSI;
-            that map is chosen for each frame as a whole.
+            Mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of such rain has the greatest expected CSI.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        minutes = self._minutes(minutes, frames)
-        run = at_pixels(lambda x, horizon: self(x, horizon, minutes), pixel_km, self.reduction)
-        return self._in_unit(frames, horizon, inputs, batch_size, run, minutes=minutes)
+        return self._at_pixels(self, frames, horizon, minutes, pixel_km, inputs, batch_size)
 
     @torch.no_grad()
     def probabilities(
@@ -427,13 +396,32 @@ class ConvGRUAdvection(Forecaster):
         if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
-        minutes = self._minutes(minutes, frames)
-        run = at_pixels(
-            lambda x, horizon: interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates),
-            pixel_km, self.reduction,
-        )  # fmt: skip
-        result = self._in_unit(frames, horizon, inputs, batch_size, run, decode=False, inner=1, minutes=minutes)
+
+        def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
+            return interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates)
+
+        options: Any = {"decode": False, "inner": 1}
+        result = self._at_pixels(run, frames, horizon, minutes, pixel_km, inputs, batch_size, **options)
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
+
+    def _at_pixels(
+        self, run: Callable[[Tensor, int, float], Tensor], frames: Any, horizon: int | None, minutes: float | None,
+        pixel_km: float, inputs: Inputs, batch_size: int, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Runs a function of maps of 2 km, the horizon and the minutes on frames with pixels of `pixel_km`."""
+        step = self._minutes(minutes, frames)
+        ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
+
+        def resampled(x: Tensor, horizon: int) -> Tensor:
+            size = x.shape[-2:]
+            height, width = (max(1, round(edge * ratio)) for edge in size)
+            if (height, width) == size:
+                return run(x, horizon, step)
+            edges = (0, -width % self.reduction, 0, -height % self.reduction)
+            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, step)
+            return resample(y[..., :height, :width], *size)
+
+        return self._in_unit(frames, horizon, inputs, batch_size, resampled, minutes=step, **options)
 
     def _minutes(self, minutes: float | None, frames: Any = None) -> float:
         if minutes is None:

@@ -103,11 +103,9 @@ def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Chang et
     al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published
     by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs:
-    MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4. See
-    :class:`~convrnn_zoo.models.mau.MAU`.
+    MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
 
     Args:
-        in_chans (1), hidden_channels (64), kernel_size (5), num_layers (4), patch_size (1), downsampling (4), tau (5),
-        img_size (64), residual (False), recall (False), horizon (10).
+        those of :class:`~convrnn_zoo.models.mau.MAU`.
     """
     return build_model(MAU, "mau", pretrained, **kwargs)

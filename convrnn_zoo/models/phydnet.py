@@ -41,8 +41,7 @@ class PhyDNet(AutoregressiveForecaster):
     ``moments()`` to those of partial derivatives.
 
     Args:
-        hidden_channels: width of each ConvLSTM layer; the last is also that of the physical cell. One number is the
-            width of all `num_layers` layers.
+        hidden_channels: width of each ConvLSTM layer, the last also of the physical cell; one number for all.
         num_layers: ConvLSTM layers, if `hidden_channels` is one number.
         kernel_size: kernel of the cells' gates.
         patch_size: ratio of the sizes of frame and maps, 2 or 4, by strides of the encoder.
@@ -69,23 +68,19 @@ class PhyDNet(AutoregressiveForecaster):
             for in_chs, width in zip([top, *widths], widths, strict=False)
         )
         self.widths, self.num_features = widths, stem
-        ends = {
-            branch: (
-                nn.Sequential(block(2 * stem, top, **factory), block(top, top, **factory)),
-                nn.Sequential(block(top, top, up=True, **factory), block(top, 2 * stem, up=True, **factory)),
-            )
-            for branch in ("physics", "rest")
-        }
-        self.encoders = nn.ModuleDict({branch: encoder for branch, (encoder, _) in ends.items()})
-        self.decoders = nn.ModuleDict({branch: decoder for branch, (_, decoder) in ends.items()})
+        ups: Any = {"up": True, **factory}
+        self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
+        for branch in ("physics", "rest"):
+            self.encoders[branch] = nn.Sequential(block(2 * stem, top, **factory), block(top, top, **factory))
+            self.decoders[branch] = nn.Sequential(block(top, top, **ups), block(top, 2 * stem, **ups))
         self.stem = nn.Sequential(
             block(self.folded_in, stem, 2, **factory),
             block(stem, stem, **factory),
             block(stem, 2 * stem, last, **factory),
         )
         self.image = nn.Sequential(
-            block(2 * stem, stem, 2, up=True, **factory),
-            block(stem, stem, up=True, **factory),
+            block(2 * stem, stem, 2, **ups),
+            block(stem, stem, **ups),
             nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **factory),
         )
 
@@ -131,10 +126,9 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels from 0 to 1. Le
     Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
     after 200 epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM
-    .9559. See :class:`~convrnn_zoo.models.phydnet.PhyDNet` for what its loss adds.
+    .9559.
 
     Args:
-        in_chans (1), hidden_channels ((128, 128, 64)), num_layers (3), kernel_size (3), patch_size (4), stem_channels
-        (32), filters (49), filter_size (7), horizon (10).
+        those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes what its loss adds.
     """
     return build_model(PhyDNet, "phydnet", pretrained, **kwargs)

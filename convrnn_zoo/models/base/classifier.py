@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_sequence
 from ..._tensors import to_tensor
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import POOLS, Lengths, check_sequences, in_graph, pack, pool_levels, step_mask, unpack
+from .lengths import POOLS, Lengths, check_sequences, in_graph, pack, pool, step_mask, unpack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -113,13 +113,12 @@ class Classifier(HeadedModel):
         levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
         if kind := self.resolve_pool(is_frame):
-            pooled = pool_levels(levels, kind, lengths, self.directions, self.ndim)
-            return self.classify_pooled(torch.cat(pooled, 1), pre_logits)
+            pooled = torch.cat([pool(y, kind, lengths, self.directions, self.ndim) for y in levels], 1)
+            return self.classify_pooled(pooled, pre_logits)
         if (pre_logits or not self.num_classes) and not self.has_hidden_layers:
             return x
         if len(levels) > 1:
-            pools = ", ".join(map(repr, POOLS))
-            raise ValueError(f"{len(levels)} levels have no logits of every pixel; choose a global_pool of {pools}")
+            raise ValueError(f"{len(levels)} levels have no logits of every pixel; set a global_pool of {[*POOLS]}")
 
         def classify(data: Tensor) -> Tensor:
             return self.classify_pooled(data.movedim(channels, -1), pre_logits).movedim(-1, channels)

@@ -147,20 +147,13 @@ def split_state(hx: Any, levels: int) -> list[Any]:
     return list(hx)
 
 
-def pool_levels(
-    levels: Sequence[Any], kind: str, lengths: Lengths | None, directions: int, ndim: int = 2
-) -> list[Tensor]:
-    """Pools each level, ``(N, T, F_l, *S_l)``, one frame each ``(N, F_l, *S_l)``, or packed, to ``(N, F_l)``."""
-    pooled = []
-    for x in levels:
-        ends = lengths
-        if isinstance(x, PackedSequence):
-            x, ends = unpack(x)
-        elif x.dim() == ndim + 2:
-            x = x.unsqueeze(1)
-        ends = None if ends is None else check_lengths(ends, *x.shape[:2])
-        pooled.append(POOLS[kind](x, ends, directions))
-    return pooled
+def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int) -> Tensor:
+    """Pools sequences ``(N, T, F, *S)``, also packed ones, or single frames ``(N, F, *S)``, to ``(N, F)``."""
+    if isinstance(x, PackedSequence):
+        x, lengths = unpack(x)
+    elif x.dim() == ndim + 2:
+        x = x.unsqueeze(1)
+    return POOLS[kind](x, None if lengths is None else check_lengths(lengths, *x.shape[:2]), directions)
 
 
 def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
