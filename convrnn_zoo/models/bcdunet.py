@@ -114,8 +114,8 @@ class BCDUNet(DenseModel):
 def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     """BCDU-Net with three dense blocks and ConvLSTMs in both directions, as in the paper.
 
-    Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``; see
-    :class:`~convrnn_zoo.models.bcdunet.BCDUNet`. After Azad, R. et al. (2019), https://arxiv.org/abs/1909.00166.
+    Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``. After Azad, R. et al. (2019),
+    https://arxiv.org/abs/1909.00166.
 
     Args:
         in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).

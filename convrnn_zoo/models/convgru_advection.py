@@ -200,12 +200,7 @@ def detail_maps(amount: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Returns the mean of the square of `size` (odd) pixels around each pixel, without pixels beyond the edge.
-
-    Example:
-        >>> smooth(torch.tensor([[[[0.0, 3.0, 3.0]]]]), 3).flatten().tolist()
-        [1.5, 2.0, 3.0]
-    """
+    """Returns the mean of the square of `size` (odd) pixels around each pixel, without pixels beyond the edge."""
     x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
     return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 
@@ -436,9 +431,9 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
 
     Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
     multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` returns exceedance probabilities.
-    Rain is advected by semi-Lagrangian extrapolation, as by Ritvanen et al. 2023,
-    https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023, https://doi.org/10.1038/s41586-023-06184-4; the
-    layers are those of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
+    Rain is advected as by Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
+    https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
+    https://arxiv.org/abs/1511.06432.
 
     Args:
         in_chans (1), hidden_channels ((32, 64)), horizon (12).

@@ -24,16 +24,7 @@ class MotionUnit(nn.Module):
         g &= σ(W * [\mathrm{Dec}(y), h] + b) \\
         x &= g ⊙ \mathrm{Dec}(y) + (1 - g) ⊙ h
 
-    Enc is a convolution of stride 2, Dec a transposed convolution of kernel 4 and stride 2.
-
-    Args:
-        channels: channels of the map, a multiple of 4.
-        kernel_size: kernel of Enc and of the gate, an odd number; those of the MotionGRU are 3×3.
-
-    Example:
-        >>> x, (f, d) = MotionUnit(8, 5)(torch.randn(1, 8, 6, 6))
-        >>> tuple(x.shape), tuple(f.shape)
-        ((1, 8, 6, 6), (1, 18, 3, 3))
+    Enc is a convolution of stride 2 and Dec a transposed one of kernel 4; `kernel_size`, that of Enc and of W, is odd.
     """
 
     def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:
@@ -56,10 +47,9 @@ class MotionConvLSTM(StackedCells):
     """A stack of ConvLSTM cells with a MotionGRU after each but the last, and a motion highway through all of them.
 
     The highway is the h of the layer before, and of the first layer a 1×1 convolution of the frame. Sizes and wiring
-    follow the authors' code, https://github.com/thuml/MotionRNN: the gate that fuses the moved maps has the kernel of
-    the cells; the moved maps are also the h that a cell reads in the next step; and only the layers have no biases.
-    Their code samples the initial states at random, in evaluation too. Here they are zeros. It has PredRNN only; this
-    network is the same with :class:`~convrnn_zoo.layers.motiongru.MotionHighwayLSTMCell`, thus without the memory m.
+    follow the authors' code, https://github.com/thuml/MotionRNN, which has PredRNN only: the gate that fuses the moved
+    maps has the kernel of the cells; the moved maps are also the h that a cell reads in the next step; and only the
+    layers have no biases. Their code samples the initial states at random, in evaluation too. Here they are zeros.
 
     Args:
         patch_size: edge of a patch; height and width of frames are multiples of twice this number.

@@ -73,13 +73,9 @@ class RecurrentDecoderModel(DenseModel):
 
     Args:
         encoder: an image model of timm whose levels 0, 1 and 2 have 1/2, 1/4 and 1/8 of the size.
-        in_chans: channels of a frame.
         num_classes: outputs per pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
-        aspp_channels: channels of LR-ASPP.
-        widths: channels of the decoder at 1/8, 1/4, 1/2 and at full size.
-        encoder_pretrained: whether timm loads the encoder's weights; it is not saved with the model.
-        freeze_encoder, chunk_size: see :class:`~convrnn_zoo.VideoModel`.
-        device, dtype: of the parameters.
+        aspp_channels, widths: channels of LR-ASPP, and of the decoder at 1/8, 1/4, 1/2 and at full size.
+        in_chans, encoder_pretrained, freeze_encoder, chunk_size, device, dtype: see :class:`~convrnn_zoo.VideoModel`.
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
@@ -165,9 +161,8 @@ class RecurrentDecoderModel(DenseModel):
 class MattingEncoder(FrameEncoder):
     """MobileNetV3-Large or ResNet-50 as in the code of Robust Video Matting, on frames with values from 0 to 1.
 
-    ResNet-50 is timm's. MobileNetV3 differs from timm's in three ways. It normalizes frames by the mean and standard
-    deviation of ImageNet. Every block of its last stage is dilated, in timm's all but the first. Its batch norms add
-    1e-3 to the variance.
+    MobileNetV3 differs from timm's: it normalizes frames by ImageNet's mean and standard deviation, dilates also the
+    first block of its last stage, and its batch norms add 1e-3 to the variance.
     """
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -14,8 +14,8 @@ from .base.forecaster import FRAME_CFG
 class SAConvLSTM(StackedCells):
     """A stack of ConvLSTM cells, each with a self-attention memory, that reads its own forecast.
 
-    Every position of a map attends to all positions, so that the cost grows with the square of their number: that of
-    the pixels of a frame, divided by the square of `patch_size`. :class:`~convrnn_zoo.SAConvLSTMCell` has the figures.
+    Every position of a map attends to all positions, so that the cost grows with the square of their number.
+    :class:`~convrnn_zoo.SAConvLSTMCell` has the figures and the reference.
 
     Width, depth and kernel are those of a public reimplementation, https://github.com/jerrywn121/TianChi_AIEarth. That
     one also divides scores by the square root of `attention_channels`, has values of `attention_channels` in place of
@@ -25,10 +25,6 @@ class SAConvLSTM(StackedCells):
     Args:
         attention_channels: channels of queries and keys.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
-
-    References:
-        Lin, Z. et al. (2020). Self-Attention ConvLSTM for Spatiotemporal Prediction.
-        https://doi.org/10.1609/aaai.v34i07.6819
 
     Example:
         >>> model = SAConvLSTM(hidden_channels=[4, 4], attention_channels=2, patch_size=2)

@@ -81,14 +81,7 @@ class ImageSeriesModel(DenseModel):
 
 
 class SeriesRNN(ImageSeriesModel):
-    """A recurrent layer over the dates and a 3×3 convolution of its last state.
-
-    Args:
-        layer: class of the layer, with one bias per gate.
-        in_chans, num_classes: channels of an image, and classes of a pixel.
-        hidden_channels, **layer_args: options of the layer.
-        device, dtype: of the parameters.
-    """
+    """A recurrent layer over the dates and a 3×3 convolution of its last state, to `num_classes` for each pixel."""
 
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
@@ -133,15 +126,8 @@ class Residual(nn.Module):
 class RecurrentUNet(ImageSeriesModel):
     """A U-Net on every date, a ConvLSTM over the dates of the lowest maps, and means over the dates of the others.
 
-    As in the original, the classifier ends in ReLU, so that no logit is negative.
-
-    Args:
-        in_chans, num_classes: channels of an image, and classes of a pixel.
-        widths: channels of the encoder's maps, the highest resolution first.
-        up_widths: channels of the decoder's maps.
-        hidden_channels: channels of the ConvLSTM's state.
-        bidirectional: whether the ConvLSTM also reads the dates backward.
-        device, dtype: of the parameters.
+    As in the original, the classifier ends in ReLU, so that no logit is negative. `widths` and `up_widths` are the
+    channels of the encoder's and decoder's maps, the highest resolution first.
     """
 
     def __init__(
@@ -207,9 +193,8 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvLSTM over the dates.
 
     Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
-    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), Panoptic Segmentation of Satellite Image Time Series
-    with Convolutional Temporal Attention Networks, https://arxiv.org/abs/2107.07933. Their code also runs the recurrent
-    layer over missing dates; here they are not read.
+    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), https://arxiv.org/abs/2107.07933. Their code also runs
+    the recurrent layer over missing dates; here they are not read.
 
     Args:
         in_chans (10), hidden_channels (160), num_classes (20).

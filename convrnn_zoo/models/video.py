@@ -280,9 +280,8 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
     mean and std of the encoder, which ``timm.data.resolve_data_config`` and ``model.normalize`` use.
 
     Args:
-        encoder: an image model of timm with feature maps; ``timm.list_models()`` lists them.
-        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"`` or ``"convgru"``.
-        **kwargs: arguments of :class:`~convrnn_zoo.models.video.VideoModel` and of :func:`~convrnn_zoo.create_model`.
+        encoder, rnn, **kwargs: as for :class:`~convrnn_zoo.models.video.VideoModel`, and the arguments of
+            :func:`~convrnn_zoo.create_model`.
 
     Raises:
         ValueError: timm has no such encoder, or it has no such feature maps.

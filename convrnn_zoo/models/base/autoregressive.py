@@ -34,7 +34,6 @@ class AutoregressiveForecaster(Forecaster):
     """Base class of forecasters that forecast one frame at a time and read it to forecast the next.
 
     A subclass defines the initial state, :meth:`start`, and a step, :meth:`advance`, on frames folded into patches.
-    Scheduled sampling and its reverse belong to training, which passes `teacher` and `mask`; see :meth:`forward`.
     A step reads a frame and the known inputs of the next one, which it forecasts.
 
     Args:
@@ -87,9 +86,8 @@ class AutoregressiveForecaster(Forecaster):
         """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
 
         Args:
-            x: the input frames.
+            x, static, future: the input frames and known inputs, see :class:`Forecaster`.
             horizon: frames to forecast; by default the length of `teacher`, or the model's own.
-            static, future: known inputs, see :class:`Forecaster`.
             teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which are read in place of forecasts.
             mask: booleans ``(N, T + horizon - 2)`` for the frames from the second to the last but one: true to read
                 the true frame, as by default, false to read its forecast. Scheduled sampling samples the last

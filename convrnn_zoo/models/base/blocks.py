@@ -54,12 +54,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Returns height and width of the maps of frames of `img_size`, an int or a height and a width.
-
-    Example:
-        >>> feature_size((64, 96), reduction=4)
-        (16, 24)
-    """
+    """Returns height and width of the maps of frames of `img_size`, an int or a height and a width."""
     height, width = check.ntuple("img_size", img_size, 2)
     if height % reduction or width % reduction:
         raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")
@@ -67,12 +62,7 @@ def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, in
 
 
 def layer_widths(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]:
-    """Returns the width of each layer, from a list of widths or from one width for all `num_layers`.
-
-    Example:
-        >>> layer_widths(8, num_layers=2)
-        [8, 8]
-    """
+    """Returns the width of each layer, from a list of widths or from one width for all `num_layers`."""
     if isinstance(hidden_channels, list | tuple):
         num_layers = check.positive_int("len(hidden_channels)", len(hidden_channels))
     return check.widths("hidden_channels", hidden_channels, check.positive_int("num_layers", num_layers))

@@ -34,12 +34,7 @@ class DenseModel(HeadedModel):
         return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
 
     def check_images(self, x: Any, lengths: Lengths | None = None) -> Tensor | None:
-        """Checks images or series of images, and returns the lengths of series.
-
-        Raises:
-            TypeError: `x` is no tensor.
-            ValueError: `x` has other axes, another number of channels, or a size that does not divide.
-        """
+        """Checks images or series of images, and returns the lengths of series."""
         owner = type(self).__name__
         if isinstance(x, PackedSequence):
             raise TypeError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got a PackedSequence; pad it")
@@ -54,11 +49,7 @@ class DenseModel(HeadedModel):
         return nn.Conv2d(self.num_features, num_classes, 1)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the head by a new one of `num_classes` outputs per pixel; 0 for features.
-
-        Raises:
-            ValueError: `global_pool` is set, which these models do not have.
-        """
+        """Replaces the head by a new one of `num_classes` outputs per pixel, 0 for features; there is no pool."""
         if global_pool:
             raise ValueError(f"global_pool must be left out: every pixel has an output, got {global_pool!r}")
         super().reset_classifier(num_classes)

@@ -39,10 +39,7 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """Returns the depth of each parameter, by its child module or, in a sequence, by the child of that.
-
-    A child without weights of two axes, such as a norm, has the depth of the previous one.
-    """
+    """Returns the depth of each parameter: that of its child, or of its child's child in a sequence, with weights."""
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]
@@ -53,7 +50,7 @@ def _block_depths(trunk: nn.Module) -> dict[str, int]:
 
 
 class FrameEncoder(nn.Module):
-    """An image model of timm on single frames, in chunks of limited size.
+    """An image model of timm on frames ``(B, C, H, W)``, with one map ``(B, C_l, H_l, W_l)`` per level.
 
     Args:
         name: name of a model of timm with feature maps, such as ``"resnet18"``.
@@ -65,9 +62,6 @@ class FrameEncoder(nn.Module):
         chunk_size: frames encoded at once.
         pool: edge of the max pooling after each map; 1 for none.
         output_stride: the largest reduction, if the model can dilate its convolutions instead of striding.
-
-    Shapes:
-        frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` per level.
 
     Raises:
         ValueError: timm has no such model, or it has no such maps.
@@ -114,10 +108,8 @@ class FrameEncoder(nn.Module):
         except (AttributeError, AssertionError, IndexError, NotImplementedError, RuntimeError) as e:
             if isinstance(e, RuntimeError) and pretrained:
                 raise  # timm could not load its weights
-            raise ValueError(
-                f"timm {timm.__version__}'s {name} offers no feature maps {list(levels)!r}; choose other levels, or "
-                f"upgrade timm: {type(e).__name__}: {e}"
-            ) from e
+            hint = f"choose other levels, or upgrade timm {timm.__version__}: {type(e).__name__}: {e}"
+            raise ValueError(f"{name} offers no feature maps {list(levels)!r}; {hint}") from e
         self.widths = [int(i["num_chs"]) for i in info]
         self.reductions = [int(i["reduction"]) * pool for i in info]
         if self.has_pre_logits:
@@ -147,9 +139,7 @@ class FrameEncoder(nn.Module):
     def group_matcher(self, later: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
         """Returns timm's matcher from parameter names to depths, for a model whose child ``encoder`` this is.
 
-        Args:
-            later: names of the model's other modules, in tuples of equal depth; all others are last.
-            coarse: argument of the image model's own matcher. A model without matcher is grouped by blocks.
+        `later` are names of the model's other modules, in tuples of equal depth; all others are last.
         """
         prefix, trunk = self.trunk()
         if hasattr(trunk, "group_matcher"):

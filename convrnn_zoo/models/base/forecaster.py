@@ -48,13 +48,10 @@ class Forecaster(ZooModel):
     multiples of `reduction`. A call returns the values of the training, such as logits for a cross-entropy
     loss; :meth:`forecast` takes and returns frames in the unit of the data.
 
-    A model may also read `static_chans` maps that do not change, such as elevation, and `future_chans` inputs that are
-    known for the forecast frames as well, such as the time of day::
-
-        model(x, horizon, static=static, future=future)
-
-    with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the input frames first. N may be 1 for
-    all sequences, and H and W may be 1 for values without a map.
+    A model may also read maps that do not change, such as elevation, and inputs that are known for the forecast frames
+    as well, such as the time of day: ``model(x, horizon, static=static, future=future)``, with `static`
+    ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the input frames first. N may be 1 for all sequences,
+    and H and W may be 1 for values without a map.
 
     Args:
         in_chans: channels of an input frame.
@@ -107,11 +104,7 @@ class Forecaster(ZooModel):
         return nn.Identity()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Does nothing for 0 classes.
-
-        Raises:
-            ValueError: `num_classes` is not 0, or `global_pool` is set.
-        """
+        """Does nothing for 0 classes, and raises ValueError for others or a `global_pool`."""
         check_no_classes(num_classes)
         if global_pool:
             raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
@@ -129,24 +122,20 @@ class Forecaster(ZooModel):
     ) -> Frames:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
-        A model reads as many frames as its weights were trained on (``preprocessing.inputs``): the latest of those
-        that are passed. With fewer it warns. Where the number is not known, it reads all frames.
-
-        Unknown values are NaN, or masked in a masked array of NumPy's. The model sees them as
-        :class:`~convrnn_zoo.Preprocessing` describes, and a pixel that is unknown in every frame it reads is NaN in the
-        forecast. Maps whose size is no multiple of `reduction` are padded on the right and at the bottom, and the
-        forecast is cropped. A model in training mode is put into evaluation mode for the call; before several threads
-        forecast at once, call ``eval()``.
+        Unknown values are NaN, or masked in a masked array of NumPy's; :class:`~convrnn_zoo.Preprocessing` describes
+        how the model sees them. A pixel that is unknown in every frame that is read is NaN in the forecast. Maps whose
+        size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for the call;
+        call ``eval()`` before several threads forecast at once. Values out of the expected range give a warning.
 
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
-                an ``xarray.DataArray``, whose dimension `time` may be anywhere, and whose attribute ``units``, if it
-                has one, is converted.
+                an ``xarray.DataArray``, whose dimension `time` may be anywhere and whose ``units`` are converted.
             horizon: frames to forecast; the model's own by default.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads some.
             future: known inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, those of the T frames
                 first, if the model reads some. Their H and W, and those of `static`, may be 1.
-            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training.
+            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training
+                (``preprocessing.inputs``), with a warning if there are fewer, or all if that is not known.
             batch_size: sequences per batch.
 
         Returns:
@@ -155,8 +144,7 @@ class Forecaster(ZooModel):
 
         Raises:
             ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
-                are fewer than `inputs`; known inputs are missing or of another shape; a DataArray has another unit or
-                another time step. Values out of the expected range give a warning.
+                are too few; known inputs are missing or of another shape; a DataArray has another unit or time step.
             TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
@@ -169,11 +157,7 @@ class Forecaster(ZooModel):
         return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
-        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads.
-
-        Raises:
-            ValueError: `inputs` is a number larger than T.
-        """
+        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads."""
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
@@ -360,10 +344,15 @@ class Forecaster(ZooModel):
 
 
 class EncoderForecaster(Forecaster):
-    """Base class of encoder–forecasters: ``encode`` reads the frames, and ``decode`` forecasts from its state.
+    """Base class of encoder–forecasters.
 
     The first layer of the forecaster reads a channel of ones, whose 1×1 weights act as biases, and the known inputs,
-    folded to the resolution of its map.
+    folded to the resolution of its map. A subclass defines
+
+    * ``encode(x, state=None, known=None)``, the encoder's state after frames ``(N, T, C, H, W)`` and known inputs;
+    * ``decode(state, horizon=None, known=None)``, the forecast ``(N, horizon, C, H, W)`` from that state;
+    * for the export, ``levels()``, the encoder's layers, each with the module of single frames before it; and
+      ``forecast_step(states, advance)``, the next frame ``(N, C, H, W)`` and the next state of each layer.
     """
 
     export_forms = ("sequence", "step")
@@ -379,22 +368,6 @@ class EncoderForecaster(Forecaster):
             return self.decode(self.encode(x), horizon)
         return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
 
-    def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
-        """Returns the encoder's state after the frames ``(N, T, C, H, W)`` and their known inputs."""
-        raise NotImplementedError(f"{type(self).__name__} must define encode")
-
-    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
-        raise NotImplementedError(f"{type(self).__name__} must define decode")
-
-    def levels(self) -> list[tuple[nn.Module, Any]]:
-        """Returns the encoder's layers, each with the module of single frames before it."""
-        raise NotImplementedError(f"{type(self).__name__} must define levels")
-
-    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame ``(N, C, H, W)`` and state from the state of each layer; `advance` runs layers."""
-        raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
-
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Returns the frames, after their check, with the known inputs as further channels."""
         x = self.check_frames("x", x)
@@ -409,8 +382,8 @@ class EncoderForecaster(Forecaster):
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass defines the part that all members
-    share, :meth:`read`, the forecast of a member, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read`,
+    :meth:`make` and :meth:`noise_shape`.
     """
 
     export_forms = ()
@@ -428,10 +401,7 @@ class EnsembleForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} must define noise_shape")
 
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Samples standard normal noise for one member of ``x``, by default from torch's global generator.
-
-        It is sampled on the generator's device, so that a seed gives the same member on every device.
-        """
+        """Samples standard normal noise for one member of ``x`` on the device of the generator, by default torch's."""
         shape = self.noise_shape(x, self.check_horizon(horizon))
         device = generator.device if generator is not None else "meta" if x.is_meta else "cpu"
         return torch.randn(shape, generator=generator, device=device).to(x)
@@ -439,11 +409,7 @@ class EnsembleForecaster(Forecaster):
     def forward(self, x: Tensor, horizon: int | None = None, *, noise: Tensor | None = None) -> Tensor:
         """Returns one member, ``(N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
 
-        Args:
-            x: the input frames.
-            horizon: frames to forecast; the model's default.
-            noise: noise of :meth:`draw_noise`; with a first axis of 1 it is used for the whole batch. Zeros by default,
-                which always give the same forecast.
+        `noise` is that of :meth:`draw_noise`, zeros by default; with a first axis of 1 it is used for the whole batch.
 
         Raises:
             ValueError: frames or noise of another shape.
@@ -487,12 +453,8 @@ class EnsembleForecaster(Forecaster):
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble, ``(members, N, horizon, C, H, W)``, of forecasts of ``x``, ``(N, T, C, H, W)``.
 
-        Args:
-            x: the input frames, which are read once.
-            horizon: frames to forecast; the model's default.
-            members: number of members.
-            seed: gives the same members on any device, whatever their number and the rest of the batch; by default
-                torch's global generator is used. All sequences of a batch share the noise of a member.
+        A `seed` gives the same members on any device, whatever their number and the rest of the batch; by default
+        torch's global generator is used. All sequences of a batch share the noise of a member.
 
         Raises:
             ValueError: frames of another shape, or no members.

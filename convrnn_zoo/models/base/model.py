@@ -105,13 +105,12 @@ class HeadedModel(ZooModel):
         """Returns ``(features, maps)``: the features, and the maps of some layers or levels.
 
         Args:
-            x: the input of :meth:`forward`.
+            x, **inputs: the inputs of :meth:`forward`.
             indices: numbers of layers or levels, in a list; n for the last n, None for all.
             norm: has no effect; timm passes it.
             stop_early: whether to leave out the layers after the last of `indices`, whose map then is the features.
             output_fmt: ``"NCHW"``.
             intermediates_only: whether to return only the list of maps.
-            **inputs: other inputs of :meth:`forward`, such as `hx` and `lengths`.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
@@ -151,12 +150,7 @@ class HeadedModel(ZooModel):
 
 
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n.
-
-    Example:
-        >>> chosen_layers(3, 2), chosen_layers(3, [0, -1])
-        ([1, 2], [0, 2])
-    """
+    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n."""
     layers = range(num_layers)
     selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
     if not {*selected} <= {*range(-num_layers, num_layers)}:

@@ -64,8 +64,7 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
     """Returns displacements to the origin of what reaches each pixel after 1, 2, … steps, ``(N, steps, 2, H, W)``.
 
     Each step is traced backward through the motion at its midpoint, found by one fixed-point iteration; beyond the
-    edge, the motion is that at the edge. Sampling the last frame at these positions extrapolates it, without the blur
-    of sampling step by step.
+    edge, the motion is that at the edge.
 
     Reference:
         Germann, U. and Zawadzki, I. (2002). Scale-Dependence of the Predictability of Precipitation from Continental
