@@ -1,6 +1,6 @@
 """Encoder–forecasters of Shi et al. 2015, with any layer: ``…_forecaster`` and ``convlstm_shi2015_…``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -135,14 +135,6 @@ class ConvRNNForecaster(EncoderForecaster):
         return self.head(torch.cat([state[0] for state in new], 1)), new
 
 
-def _forecaster(
-    name: str, layer: type[ConvRNNBase], pretrained: bool, sizes: Mapping[str, Any] | None = None, /, **kwargs: Any
-) -> ConvRNNForecaster:
-    """Builds a registered network of a layer, on patches of 4×4 unless `sizes` say otherwise."""
-    constructor = partial(ConvRNNForecaster, layer, **{"patch_size": 4, **(sizes or {})})
-    return build_model(constructor, name, pretrained, **kwargs)
-
-
 @register_model(cfg=FRAME_CFG)
 def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """An encoder–forecaster of Conv2dGRU layers of any widths and kernels, on patches or strided convolutions.
@@ -154,25 +146,27 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
         those of :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, with patch_size (4), and the options
         of :class:`~convrnn_zoo.layers.Conv2dGRU`.
     """
-    return _forecaster("convgru_forecaster", Conv2dGRU, pretrained, **kwargs)
+    return build_model(partial(ConvRNNForecaster, Conv2dGRU, patch_size=4), "convgru_forecaster", pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _forecaster("convlstm_forecaster", Conv2dLSTM, pretrained, **kwargs)
+    constructor = partial(ConvRNNForecaster, Conv2dLSTM, patch_size=4)
+    return build_model(constructor, "convlstm_forecaster", pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convpeepholelstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dPeepholeLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _forecaster("convpeepholelstm_forecaster", Conv2dPeepholeLSTM, pretrained, **kwargs)
+    constructor = partial(ConvRNNForecaster, Conv2dPeepholeLSTM, patch_size=4)
+    return build_model(constructor, "convpeepholelstm_forecaster", pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)
 def convrnn_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dRNN layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    return _forecaster("convrnn_forecaster", Conv2dRNN, pretrained, **kwargs)
+    return build_model(partial(ConvRNNForecaster, Conv2dRNN, patch_size=4), "convrnn_forecaster", pretrained, **kwargs)
 
 
 # ---- the networks of Shi et al. 2015 ---------------------------------------------------------------------------
@@ -181,8 +175,8 @@ _9x9 = {"kernel_size": 9, "hidden_kernel_size": 1}
 
 def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) -> ConvRNNForecaster:
     """Builds a network of Shi et al. 2015: one bias per gate, one peephole weight per channel."""
-    sizes = {"num_layers": len(sizes["hidden_channels"]), "peephole": "channel", **sizes}
-    return _forecaster(name, Conv2dOneBiasPeepholeLSTM, pretrained, sizes, **kwargs)
+    options = {"num_layers": len(sizes["hidden_channels"]), "patch_size": 4, "peephole": "channel", **sizes}
+    return build_model(partial(ConvRNNForecaster, Conv2dOneBiasPeepholeLSTM, **options), name, pretrained, **kwargs)
 
 
 @register_model(cfg=FRAME_CFG)

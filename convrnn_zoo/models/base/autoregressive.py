@@ -127,15 +127,15 @@ class AutoregressiveForecaster(Forecaster):
         The state's first entry is the forecast of the next frame, as patches. Only for models without known inputs.
         """
         patches = self.unshuffle(self.check_frames("x", x))
-        held = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
-        forecasts, held, _ = self._unroll(patches, patches.shape[1], held)
-        return (forecasts[-1], *held)
+        inner = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
+        forecasts, inner, _ = self._unroll(patches, patches.shape[1], inner)
+        return (forecasts[-1], *inner)
 
     def decode(self, state: State, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
-        y, *held = self._check_state(state)
-        forecasts, end, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(held), y)
-        self.finish(end)
+        y, *inner = self._check_state(state)
+        forecasts, last, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
+        self.finish(last)
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(

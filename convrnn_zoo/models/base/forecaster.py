@@ -163,11 +163,8 @@ class Forecaster(ZooModel):
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
         count = (trained or x.shape[1]) if inputs is None else check.count("inputs", inputs)
         if count > x.shape[1] and inputs is None and not self.input_frames:
-            warnings.warn(
-                f"got {x.shape[1]} frames, and the weights were trained to read {count}; pass {count} frames, or "
-                f'inputs="all" to forecast from {x.shape[1]}',
-                stacklevel=5,
-            )
+            hint = f'pass {count}, or inputs="all" to forecast from {x.shape[1]}'
+            warnings.warn(f"got {x.shape[1]} frames, and the weights expect {count}; {hint}", stacklevel=5)
         elif count > x.shape[1]:
             raise ValueError(f"expected at least {count} frames to read, got {x.shape[1]}; pass more")
         return x[:, -count:]
@@ -249,10 +246,8 @@ class Forecaster(ZooModel):
         targets = values.target_variables if values.variables else ()
         names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
         unit = "1" if not decode else units.pop() if len(units) == 1 else None
-        return label_like(
-            labelled, y.numpy(), step=step or expected, unit=unit, names=names, has_channels=has_channels,
-            has_thresholds=bool(inner),
-        )  # fmt: skip
+        options: Any = {"has_channels": has_channels, "has_thresholds": bool(inner)}
+        return label_like(labelled, y.numpy(), step=step or expected, unit=unit, names=names, **options)
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
         """Converts frames to ``(N, T, C, H, W)``; returns them with the number of axes they came with."""
@@ -263,23 +258,20 @@ class Forecaster(ZooModel):
         if x.dim() == 4:
             x = x[None]
         if x.dim() != 5 or x.shape[2] != self.in_chans or 0 in x.shape:
-            one = "(T, H, W), " if self.in_chans == 1 else ""
-            raise ValueError(
-                f"{type(self).__name__} expected frames {one}(T, {self.in_chans}, H, W) or (N, T, {self.in_chans}, H, "
-                f"W) with no axis of 0, got {check.describe(x)}; permute or reshape them"
-            )
+            expected = f"{'(T, H, W) or ' if self.in_chans == 1 else ''}([N,] T, {self.in_chans}, H, W), no axis of 0"
+            raise ValueError(f"frames must be {expected}, got {check.describe(x)}; permute or reshape them")
         return x, axes
 
     def _known(self, name: str, values: Any, steps: tuple[int, ...], x: Tensor) -> Tensor:
         """Converts static maps or known inputs in the unit of the data to ``(N or 1, [steps,] channels, H, W)``."""
         if is_data_array(values):
             values = in_unit(values, name, [v.unit for v in getattr(self._values(), name)]).values
-        known = None if values is None else to_tensor(name, values).float()
-        axes = 4 + len(steps)
-        if known is not None and known.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
-            known = known.unsqueeze(-3)
-        known = known[None] if known is not None and known.dim() == axes - 1 else known
-        known = self._check_known(name, known, steps, x)
+        if values is not None:
+            values, axes = to_tensor(name, values).float(), 4 + len(steps)
+            if values.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
+                values = values.unsqueeze(-3)
+            values = values[None] if values.dim() == axes - 1 else values
+        known = self._check_known(name, values, steps, x)
         if known.isinf().any() or known.isnan().all():
             raise ValueError(f"{name} must be finite, or NaN where it is unknown; it has infinite values or only NaN")
         return known
@@ -314,11 +306,7 @@ class Forecaster(ZooModel):
     def known_inputs(
         self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor | None:
-        """Returns the static maps and the known inputs of all frames, ``(N, T + horizon, S + F, H, W)``, None for none.
-
-        Raises:
-            ValueError: an input is missing or has another shape, or the model does not read it.
-        """
+        """Returns the checked known inputs of all frames, ``(N, T + horizon, S + F, H, W)``; None for none."""
         steps, parts = x.shape[1] + horizon, []
         for name, value, axes in (("static", static, ()), ("future", future, (steps,))):
             if value is None and not getattr(self, f"{name}_chans"):

@@ -13,17 +13,8 @@ from torch import Tensor
 
 COARSE = 4
 """Edge in pixels of the squares with one value while a motion is estimated."""
-DRIZZLE = 0.1
-"""Added to a rain rate in mm/h before its logarithm, so that showers and drizzle have similar weight."""
-FURTHEST = 1.5
-"""Maximum step of one iteration in pixels, within which the linear approximation holds."""
 WIDE, WHOLE = 0.05, 0.01
 """Weights of the four times wider window and of the entire map, relative to the narrow window."""
-RIDGE = 0.02
-"""Ridge, relative to the trace of the normal equations: no motion is invented along a front."""
-
-MAX_HALVINGS = 13
-"""Halvings of a map of dynamic size that fill unknown pixels: enough for 8,192 pixels."""
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -49,14 +40,9 @@ def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tens
     height, width = x.shape[-2:]
     column = torch.arange(width, device=x.device, dtype=displacement.dtype) + 0.5
     row = torch.arange(height, device=x.device, dtype=displacement.dtype) + 0.5
-    grid = torch.stack(
-        [
-            (column + displacement[:, 0]) * (2 / width) - 1,
-            (row[:, None] + displacement[:, 1]) * (2 / height) - 1,
-        ],
-        dim=-1,
-    )
-    grid = grid.expand(x.shape[0], height, width, 2).to(x.dtype)
+    columns = (column + displacement[:, 0]) * (2 / width) - 1
+    rows = (row[:, None] + displacement[:, 1]) * (2 / height) - 1
+    grid = torch.stack([columns, rows], dim=-1).expand(x.shape[0], height, width, 2).to(x.dtype)
     return F.grid_sample(x, grid, padding_mode=outside, align_corners=False)
 
 
@@ -87,9 +73,10 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
 def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
     """Estimates the motion of rain over a few frames, ``(N, T, H, W)`` to ``(N, 2, H, W)``.
 
-    The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``. The
-    window is a Gaussian of 8 pixels, with a small weight of a wider one and of the entire map for dry areas. Pixels
-    that differ much between frames, such as new rain, have less weight. The motion is zero for one frame, or no rain.
+    The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``, in
+    which showers and drizzle have similar weight. The window is a Gaussian of 8 pixels, with a small weight of a wider
+    one and of the entire map for dry areas. Pixels that differ much between frames, such as new rain, have less weight.
+    The motion is zero for one frame, or no rain.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
@@ -117,7 +104,7 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
         strides = _strides(height, width, levels)
         unit = COARSE * math.prod(strides)
         known = torch.isfinite(frames).to(frames.dtype)
-        x = (frames.nan_to_num(0).clamp_min(0) + DRIZZLE).log()
+        x = (frames.nan_to_num(0).clamp_min(0) + 0.1).log()
         x, known = _pad(torch.stack([x, known], 2).flatten(0, 1), unit).chunk(2, dim=1)
         x = _blur(x * known, 1.0) / _blur(known, 1.0).clamp_min(1e-6)
         pyramid = [(x, known)]
@@ -152,7 +139,7 @@ def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
         [[[[3.0, 3.0]]]]
     """
     size = x.shape[-2:]
-    return _fill(x, known, MAX_HALVINGS if _is_dynamic(*size) else (max(size) - 1).bit_length())
+    return _fill(x, known, 13 if _is_dynamic(*size) else (max(size) - 1).bit_length())  # 13 for 8,192 pixels
 
 
 def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
@@ -172,31 +159,27 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     before, known_before = sample(pair[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
     after, known_after = sample(pair[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
     difference = after - before
-    gx, gy = _gradient((after + before) / 2)
+    p = F.pad((after + before) / 2, (1, 1, 1, 1), mode="replicate")
+    gx, gy = (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
     weight = (known_before * known_after).square() / (1 + difference.square())
     products = torch.cat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], dim=1)
     sums = F.avg_pool2d((weight * products).unflatten(0, (n, pairs)).sum(1), COARSE)
     narrow = _blur(sums, 8.0 / COARSE)
-    wide = _wide(sums)
+    wide = _crop(_larger(_blur(F.avg_pool2d(_pad(sums, 4), 4), 8.0 / COARSE), 4), *sums.shape[-2:])
     sums = narrow + WIDE * wide + WHOLE * sums.mean((2, 3), keepdim=True)
     xx, xy, yy, xd, yd = sums.split(1, dim=1)
-    ridge = _add_tiny(RIDGE * (xx + yy))
+    ridge = _add_tiny(0.02 * (xx + yy))  # no motion is invented along a front
     xx, yy = xx + ridge, yy + ridge
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yd - yy * xd, xy * xd - xx * yd], dim=1) / determinant
     confidence = _add_tiny(narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]))
-    return _blur(confidence * (motion + step.clamp(-FURTHEST, FURTHEST)), 1.0) / _blur(confidence, 1.0)
+    # Within 1.5 pixels the linear approximation holds.
+    return _blur(confidence * (motion + step.clamp(-1.5, 1.5)), 1.0) / _blur(confidence, 1.0)
 
 
 def _add_tiny(x: Tensor) -> Tensor:
     """Adds 1e-9, written so that the optimizer of ONNX files keeps it: it drops additions of less than 1e-8."""
     return -(-1e-9 - x)
-
-
-def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns central differences along x and y, with replicated edges."""
-    p = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
@@ -208,12 +191,6 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     maps = x.reshape(-1, 1, *x.shape[-2:])
     maps = F.conv2d(maps, taps[None, None, None], padding=(0, radius))
     return F.conv2d(maps, taps[None, None, :, None], padding=(radius, 0)).reshape(x.shape)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Convolves each map with a window four times as wide, on means of 4×4 pixels."""
-    means = F.avg_pool2d(_pad(x, 4), 4)
-    return _crop(_larger(_blur(means, 8.0 / COARSE), 4), *x.shape[-2:])
 
 
 def _larger(x: Tensor, factor: int) -> Tensor:

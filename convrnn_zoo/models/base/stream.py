@@ -110,6 +110,7 @@ class Stream:
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
         if not (self._is_layer or self._is_forecaster or has_sequence):
             raise ValueError(f"Stream expected a sequence model, an encoding forecaster or a layer, got {owner}")
+        self._ndim: int = getattr(model, "ndim", 2)
         self.state: StreamState = None
         """State of the model after the frames so far; None before the first frame."""
         self.steps: Tensor = torch.zeros(0, dtype=torch.int64)
@@ -132,7 +133,7 @@ class Stream:
         """
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} was put into training mode; call model.eval()")
-        ndim = 2 if self._is_forecaster else self.model.ndim
+        ndim = self._ndim
         if not isinstance(x, Tensor) or x.dim() not in (ndim + 2, ndim + 3):
             expected = f"a piece (N, T, C, …), {ndim + 3}-D, or a frame each (N, C, …)"
             raise ValueError(f"Stream expected {expected}, got {check.describe(x)}; add the missing axes")
@@ -197,10 +198,9 @@ class Stream:
     # ---- the state -----------------------------------------------------------------------------------------
     def _merge(self, mask: Tensor, state: StreamState, other: StreamState) -> StreamState:
         """Returns `state` for the sequences where the mask ``(N,)`` is true, and else `other`."""
-        ndim = 2 if self._is_forecaster else self.model.ndim
 
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
-            return torch.where(_rows(mask.to(s.device), s, s.dim() - ndim - 2), s, o)
+            return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
 
         return map_state(merge, state, other)
 
