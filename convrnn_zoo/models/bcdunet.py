@@ -73,9 +73,7 @@ class BCDUNet(DenseModel):
         self.drop_rate = check.probability("drop_rate", drop_rate)
         self.reduction = 2 ** (len(sizes) - 1)
         with on_device(device):
-            self.downs = nn.ModuleList(
-                pair(in_chs, out_chs) for in_chs, out_chs in zip([in_chans, *sizes], sizes[:-1], strict=False)
-            )
+            self.downs = nn.ModuleList(pair(*chs) for chs in pairwise([in_chans, *sizes[:-1]]))
             # The first block reads the map of the encoder, the others the outputs of all blocks before them.
             self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
             self.ups = nn.ModuleList(RecurrentSkip(low, width, width // 2) for width, low in pairwise(sizes))

@@ -155,10 +155,8 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
         for k in range(steps - 1):  # from the last but one to the first
             amount.insert(0, sample(scaled(rate[:, -2 - k]), past[:, k]))
             amount_known.insert(0, sample(known[:, -2 - k], past[:, k], "zeros"))
-        origins = trajectories(motion, horizon)
-        return AdvectedFrames(
-            rate[:, -1], known[:, -1], torch.stack(amount, 1), torch.stack(amount_known, 1), motion, origins
-        )
+        amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
+        return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon))
 
 
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -333,10 +331,8 @@ class ConvGRUAdvection(Forecaster):
         """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged: unknown values are NaN for the network as well."""
         values = self._values()
         if values.encoding != "none" or values.unit != "mm/h":
-            raise ValueError(
-                f"{type(self).__name__} reads and forecasts rain rates in mm/h; set model.preprocessing to "
-                f'Preprocessing(unit="mm/h"), got encoding={values.encoding!r}, unit={values.unit!r}'
-            )
+            got = f"encoding={values.encoding!r}, unit={values.unit!r}"
+            raise ValueError(f'model.preprocessing must be Preprocessing(unit="mm/h"), for rain rates, got {got}')
         return frames
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:

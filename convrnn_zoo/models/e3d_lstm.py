@@ -19,11 +19,11 @@ class E3DLSTM(StackedCells):
     """A stack of eidetic 3-d LSTM cells, each of which reads the current frame and the previous one.
 
     The layer norms of the cells have a scale and a shift for each pixel of frames of `img_size`. For frames of another
-    size they are interpolated bilinearly, which OpenSTL's code does not support. A cell attends to all of its earlier
-    memories, so that the cost of a step grows with time. As in the original code, the global memory stays zero and the
-    attention mixes pixels and channels: see :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the
-    unused kernels, which act on that memory or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``.
-    With `layer_norm`, f' is used, and ``unread`` contains ``conv_gm`` and the scale of its norm.
+    size they are interpolated bilinearly, which OpenSTL's code does not support. As in the original code, the global
+    memory stays zero and the attention mixes pixels and channels: see
+    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the unused kernels, which act on that memory
+    or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``. With `layer_norm`, f' is used, and
+    ``unread`` contains ``conv_gm`` and the scale of its norm.
 
     Args:
         max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
@@ -52,7 +52,6 @@ class E3DLSTM(StackedCells):
         return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros: the frame before the first, and h and the first memory of each layer."""
         size = (self.depth, *x.shape[-2:])
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
@@ -75,10 +74,7 @@ class E3DLSTM(StackedCells):
         return self.max_memories is None
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Returns the state of :meth:`encode` in which the sequences of `items`, booleans ``(N,)``, start over.
-
-        Its last entry is the number of memories of each sequence ``(N,)``, which differ from then on.
-        """
+        """Resets sequences, and appends the number of memories of each, ``(N,)``, which differ from then on."""
         if state[-1].dim() > 1:
             memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
             state = (*state, torch.full((len(items),), memories, device=state[-1].device))
@@ -114,13 +110,10 @@ class E3DLSTM(StackedCells):
         return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}
 
 
-@register_model(
-    cfg=FRAME_CFG,
-    published=openstl_release(
-        "e3dlstm",
-        remarks="a memory that stays zero and an attention that mixes pixels and channels are the original's",
-    ),
-)
+_REMARKS = "a memory that stays zero and an attention that mixes pixels and channels are the original's"
+
+
+@register_model(cfg=FRAME_CFG, published=openstl_release("e3dlstm", remarks=_REMARKS))
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,347,456 parameters.
 

@@ -97,9 +97,8 @@ class ConvRNNForecaster(EncoderForecaster):
         if num_layers > 1:
             options = layer_args if num_layers > 2 else single
             self.rest = layers(widths[0], 1, num_layers, kernels[1:], **options)
-        self.head = nn.Sequential(
-            *up, nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)
-        )
+        up += [nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)]
+        self.head = nn.Sequential(*up)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         layers = {"encoder": r"^encoder\.\w+_l(\d+)", "first": r"^first", "rest": r"^rest\.\w+_l(\d+)"}

@@ -96,13 +96,10 @@ class MIM(PredRNN):
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
 
 
-@register_model(
-    cfg=FRAME_CFG,
-    published=openstl_release(
-        "mim",
-        remarks="its figures were made with memories that go on from batch to batch; a call here starts them at zero",
-    ),
-)
+_REMARKS = "its figures were made with memories that go on from batch to batch; a call here starts them at zero"
+
+
+@register_model(cfg=FRAME_CFG, published=openstl_release("mim", remarks=_REMARKS))
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
 

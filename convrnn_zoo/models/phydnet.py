@@ -1,6 +1,7 @@
 """PhyDNet."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -63,10 +64,8 @@ class PhyDNet(AutoregressiveForecaster):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
         self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)
-        self.layers = nn.ModuleList(
-            Conv2dOneBiasLSTMCell(in_chs, width, kernel_size, **factory)
-            for in_chs, width in zip([top, *widths], widths, strict=False)
-        )
+        sizes = pairwise([top, *widths])
+        self.layers = nn.ModuleList(Conv2dOneBiasLSTMCell(*size, kernel_size, **factory) for size in sizes)
         self.widths, self.num_features = widths, stem
         ups: Any = {"up": True, **factory}
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()

@@ -149,35 +149,25 @@ class RadarForecaster(PyramidForecaster):
         high, middle, low = self.widths
         sizes = ((self.frame_chans, stem_channels, 7, 5, 1), (high, middle, 5, 3, 1), (middle, low, 3, 2, 1))
         self.downs = nn.ModuleList(stage(nn.Conv2d, *size, **factory) for size in sizes)
-        down, up = [(stem_channels, high), (middle, middle), (low, low)], [(middle, middle), (high, high)]
-        if trajectories:
-            self.encoder = nn.ModuleList(
-                _trajgru(*sizes, 3, n, **factory) for sizes, n in zip(down, (13, 13, 9), strict=True)
-            )
-            first = _trajgru(self.first_chans, low, 1, 13, **factory)
-            if not self.known_chans:
-                first = Unroll(TrajGRUStateCell(low, 13, **factory))
-            others = [_trajgru(*sizes, 3, n, **factory) for sizes, n in zip(up, (13, 9), strict=True)]
-        else:
-            self.encoder = nn.ModuleList(
-                _convgru(*sizes, 3, k, **factory) for sizes, k in zip(down, (5, 5, 3), strict=True)
-            )
-            first = _convgru(self.first_chans, low, 1, 3, bias=False, **factory)
-            others = [_convgru(*sizes, 3, 5, **factory) for sizes in up]
+
+        def layer(in_chs: int, width: int, hidden: int, kernel: int = 3, **options: Any) -> nn.Module:
+            if trajectories:
+                return Unroll(TrajGRUCell(in_chs, width, kernel, hidden, **factory))
+            return Conv2dLeakyGRU(in_chs, width, kernel, hidden_kernel_size=hidden, **options, **factory)
+
+        hidden = (13, 13, 9, 13, 13, 9) if trajectories else (5, 5, 3, 3, 5, 5)
+        in_chs = (stem_channels, middle, low)
+        self.encoder = nn.ModuleList(map(layer, in_chs, self.widths, hidden[:3]))
+        first = layer(self.first_chans, low, hidden[3], kernel=1, bias=False)
+        if trajectories and not self.known_chans:
+            first = Unroll(TrajGRUStateCell(low, 13, **factory))
+        others = map(layer, (middle, high), (middle, high), hidden[4:])
         self.forecaster = nn.ModuleList([first, *others])
         sizes = ((low, middle, 4, 2, 1), (middle, high, 5, 3, 1), (high, stem_channels, 7, 5, 1))
         *ups, last = (stage(nn.ConvTranspose2d, *size, **factory) for size in sizes)
         last.extend(stage(nn.Conv2d, stem_channels, stem_channels, 3, 1, 1, **factory))
         last.append(nn.Conv2d(stem_channels, self.out_chans, 1, **factory))
         self.ups = nn.ModuleList([*ups, last])
-
-
-def _convgru(in_chs: int, width: int, kernel: int, hidden_kernel: int, **options: Any) -> nn.Module:
-    return Conv2dLeakyGRU(in_chs, width, kernel, hidden_kernel_size=hidden_kernel, **options)
-
-
-def _trajgru(in_chs: int, width: int, kernel: int, links: int, **options: Any) -> nn.Module:
-    return Unroll(TrajGRUCell(in_chs, width, kernel, links, **options))
 
 
 @register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)})

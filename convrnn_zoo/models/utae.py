@@ -157,9 +157,7 @@ class RecurrentUNet(ImageSeriesModel):
                 for out_chs, in_chs in pairwise(up)
             )
             self.skips = nn.ModuleList(conv_norm_relu(width, width, kernel_size=1, padding=0) for width in down[:-1])
-            self.joins = nn.ModuleList(
-                Residual(out_chs + skip, out_chs) for out_chs, skip in zip(up, down[:-1], strict=False)
-            )
+            self.joins = nn.ModuleList(Residual(w + skip, w) for w, skip in zip(up, down[:-1], strict=False))
             self.neck = conv_norm_relu(up[0], up[0])
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)

@@ -1,6 +1,7 @@
 """Forecasters that read their own forecast, one frame at a time."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -270,10 +271,9 @@ class StackedCells(AutoregressiveForecaster):
         if len(widths) < self.min_layers:
             raise ValueError(f"num_layers must be at least {self.min_layers} for {owner}, got {len(widths)}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.layers = nn.ModuleList(
-            self.layer(i, in_chs, width, kernel_size, **layer_args, **factory)
-            for i, (in_chs, width) in enumerate(zip([self.folded_in, *widths], widths, strict=False))
-        )
+        sizes = enumerate(pairwise([self.folded_in, *widths]))
+        options: Any = {**layer_args, **factory}
+        self.layers = nn.ModuleList(self.layer(i, chs, w, kernel_size, **options) for i, (chs, w) in sizes)
         self.widths, self.num_features = widths, widths[-1] * self.depth
         self.head = nn.Conv2d(self.num_features, self.folded_out, 1, bias=False, **factory)
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partialmethod
+from functools import partial, partialmethod
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -433,10 +433,8 @@ class EnsembleForecaster(Forecaster):
             if seed is not None:
                 raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
             return super().forecast(frames, horizon, inputs=inputs, batch_size=batch_size)
-        count = check.count("members", members)
-        return self._in_unit(
-            frames, horizon, inputs, batch_size, lambda x, horizon: self.members(x, horizon, members=count, seed=seed)
-        )
+        run = partial(self.members, members=check.count("members", members), seed=seed)
+        return self._in_unit(frames, horizon, inputs, batch_size, run)
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble, ``(members, N, horizon, C, H, W)``, of forecasts of ``x``, ``(N, T, C, H, W)``.
