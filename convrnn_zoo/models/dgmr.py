@@ -76,6 +76,7 @@ class GBlock(nn.Module):
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
         self.up = out != channels
+        self.larger = nn.Upsample(scale_factor=2.0) if self.up else nn.Identity()
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
         # The published code builds this convolution at the same width as well, and does not use it.
         beside = nn.Conv2d(channels, out, 1, **factory)
@@ -86,12 +87,8 @@ class GBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)`` to ``(N, out, H, W)`` or ``(N, out, 2H, 2W)``."""
         y = self.norm1(x).relu()
-        y = self.norm2(self.first(self._larger(y))).relu()
-        beside = self._larger(self.beside(x)) if self.up else x
-        return beside + self.last(y)
-
-    def _larger(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2.0) if self.up else x
+        y = self.norm2(self.first(self.larger(y))).relu()
+        return (self.larger(self.beside(x)) if self.up else x) + self.last(y)
 
 
 @contextmanager
@@ -246,10 +243,10 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
 
     Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
-    height and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. Each noise sample gives a member
-    of an ensemble: ``model(x, noise=…)`` returns one, ``model.members(x, members=20, seed=0)`` many. Ravuri et al.
-    2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, including the
-    confused axes of its attention.
+    height and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` returns a
+    member of an ensemble, ``model.members(x, members=20, seed=0)`` many. Ravuri et al. 2021,
+    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, with the confused axes
+    of its attention.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

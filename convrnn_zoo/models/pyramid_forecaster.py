@@ -30,10 +30,9 @@ class PyramidForecaster(EncoderForecaster):
     * `ups`, modules of single frames, one after each layer of the forecaster.
 
     Args:
-        reduction: ratio of the edges of a frame and of the map of the lowest layer.
         hidden_channels: three widths from the highest resolution down, or one number.
         stem_channels: width of the first and the last convolutions.
-        in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
+        in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
     def __init__(
@@ -135,8 +134,7 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
 class RadarForecaster(PyramidForecaster):
     """The encoder–forecaster of the HKO-7 benchmark: a fifth, a fifteenth and a thirtieth of the resolution.
 
-    The layers are ConvGRUs with state-to-state kernels 5, 5 and 3, or, with `trajectories`, TrajGRUs with 13, 13 and 9
-    links in the order of the layers. The arguments are those of :class:`NormedForecaster`, without `kernel_size`.
+    The layers are ConvGRUs with state-to-state kernels 5, 5 and 3, or TrajGRUs with 13, 13 and 9 links.
     """
 
     def __init__(

@@ -29,7 +29,6 @@ class Unshuffle(nn.PixelUnshuffle):
     """Folds frames ``(…, C, H, W)`` into patches ``(…, C·p², H/p, W/p)``, also those of an empty batch."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the patches."""
         if self.downscale_factor == 1:  # torch's raises an error for this in some memory formats
             return input
         if input.numel():
@@ -43,7 +42,6 @@ class Shuffle(nn.PixelShuffle):
     """Unfolds patches ``(…, C·p², H, W)`` to frames ``(…, C, H·p, W·p)``, also those of an empty batch."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the frames."""
         if self.upscale_factor == 1:
             return input
         if input.numel():

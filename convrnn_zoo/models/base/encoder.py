@@ -153,14 +153,12 @@ class FrameEncoder(nn.Module):
         return lambda name: depths.get(name, next((d for module, d in stages if name.startswith(module)), last))
 
     def train(self, mode: bool = True) -> "FrameEncoder":
-        """Sets the training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
         return self
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Returns a map for each level."""
         if self.chunk_size is None:  # in an exported graph, which takes any number of frames
             return self.encode(frames)
         smallest, size = max(self.reductions), tuple(frames.shape[-2:])

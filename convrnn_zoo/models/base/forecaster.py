@@ -22,16 +22,7 @@ Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 Frames = TypeVar("Frames", Tensor, Any)
 
-FRAME_CFG = {
-    "input_size": (1, 64, 64),
-    "pool_size": None,
-    "num_classes": 0,
-    "mean": (0.0,),
-    "std": (1.0,),
-    "first_conv": (),
-    "classifier": (),
-    "license": "mit",
-}
+FRAME_CFG: dict[str, Any] = {"input_size": (1, 64, 64), "pool_size": None, "classifier": ()}
 """timm's cfg of a forecaster of frames of 64×64, as in Moving MNIST."""
 
 
