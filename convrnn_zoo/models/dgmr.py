@@ -245,8 +245,8 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
     height and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` returns a
     member of an ensemble, ``model.members(x, members=20, seed=0)`` many. Ravuri et al. 2021,
-    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, with the confused axes
-    of its attention.
+    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, with the confused
+    axes of its attention.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

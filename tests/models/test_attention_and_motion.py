@@ -62,7 +62,7 @@ def moving_squares(count):
 
 
 @EVERY
-def test_a_small_one_learns_a_moving_square(name):
+def test_small_model_learns_a_moving_square(name):
     torch.manual_seed(0)
     model = tiny(name, 4, kernel_size=3, patch_size=2, num_layers=2)
     optimizer, losses, x = torch.optim.Adam(model.parameters(), 0.02), [], moving_squares(2)
@@ -129,12 +129,12 @@ def test_norms_are_those_of_the_layers(name):
         )),
     ],
 )  # fmt: skip
-def test_sizes_that_do_not_fit_are_errors(name, kwargs, message):
+def test_rejects_invalid_sizes(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         convrnn_zoo.create_model(name, **kwargs)
 
 
-def test_frames_that_the_encoder_cannot_halve_are_errors():
+def test_rejects_frames_that_the_encoder_cannot_halve():
     with pytest.raises(ValueError, match=r"8.*\(8, 12\)"):
         tiny("motionrnn_convlstm")(torch.rand(1, 2, 1, 8, 12))
     assert tiny("sa_convlstm")(torch.rand(1, 2, 1, 8, 12), horizon=1).shape == (1, 1, 1, 8, 12)

@@ -120,7 +120,7 @@ def test_what_was_outside_the_last_frame_is_nan_and_nothing_else(model, frames):
     assert torch.equal(model.probabilities(holed, [1.0], 3).isnan()[:, 0], actual.isnan())
 
 
-def test_a_last_frame_that_is_missing_is_refused_and_an_earlier_one_is_not(model, frames):
+def test_rejects_a_missing_last_frame_but_not_an_earlier_one(model, frames):
     gap = frames.clone()
     gap[1] = math.nan
     assert model.forecast(gap, 2).isfinite().all()
@@ -157,7 +157,7 @@ def test_the_step_length_is_heeded(model, frames):
     [[], [0.0], [1.0, -2.0], [math.nan], [math.inf], 0.5, ["a"], "0.5", [None], [True], {0.5: 1}],
     ids=repr,
 )
-def test_thresholds_that_are_no_rates_are_refused(model, frames, thresholds):
+def test_rejects_invalid_thresholds(model, frames, thresholds):
     with pytest.raises((TypeError, ValueError), match="thresholds"):
         model.probabilities(frames, thresholds)
 
@@ -170,7 +170,7 @@ def test_thresholds_may_be_of_numpy(model, frames, thresholds):
 
 
 @pytest.mark.parametrize("minutes", [0, -5, math.nan, math.inf, "5", None, True, [5]], ids=repr)
-def test_minutes_that_are_no_time_are_refused(model, frames, minutes):
+def test_rejects_invalid_minutes(model, frames, minutes):
     calls = [lambda: model(frames[None, :, None], minutes=minutes)]
     if minutes is not None:  # the default
         calls += [
@@ -201,7 +201,7 @@ def test_a_nowcast_states_its_unit_by_whatever_name_it_is_built_and_saves_it(fra
     torch.testing.assert_close(again.forecast(frames, 2), untrained.forecast(frames, 2))
 
 
-def test_a_nowcast_in_another_unit_or_encoding_is_refused(frames):
+def test_nowcast_rejects_another_unit_or_encoding(frames):
     other = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3))
     for values in (convrnn_zoo.Preprocessing(unit="dBZ"), convrnn_zoo.Preprocessing(unit="mm/h", encoding="dbz")):
         other.preprocessing = values
@@ -252,6 +252,6 @@ def test_pixels_of_four_kilometres_are_refined(model, frames):
 
 
 @pytest.mark.parametrize("pixel_km", [0, -1.0, math.nan, "2"])
-def test_pixels_that_are_no_length_are_refused(model, frames, pixel_km):
+def test_rejects_invalid_pixel_sizes(model, frames, pixel_km):
     with pytest.raises((TypeError, ValueError), match="pixel_km"):
         model.forecast(frames, pixel_km=pixel_km)

@@ -106,7 +106,7 @@ def test_last_is_each_directions_own_last_step():
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_chunks_with_carried_state_equal_the_whole(kind, ndim):
+def test_chunks_with_carried_state_equal_complete_sequences(kind, ndim):
     model = build(f"{kind}{ndim}d_2layer")
     x, state, parts = torch.randn(2, 7, 2, *SPACE[ndim]), None, []
     for chunk in x.split([3, 1, 3], dim=1):
@@ -154,7 +154,7 @@ def test_pruning_below_another_width_renews_the_head():
 
 
 @pytest.mark.parametrize("indices", [0, []])
-def test_no_layers_to_keep_are_named(indices):
+def test_errors_name_empty_indices(indices):
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
     with pytest.raises(ValueError, match="indices"):
         model.prune_intermediate_layers(indices)
@@ -219,7 +219,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_says_what_was_expected_what_came_and_the_cure(case):
+def test_errors_state_expectation_input_and_fix(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call(build("convgru2d_1layer", num_classes=3))

@@ -35,11 +35,11 @@ def count_correct(model, clips, labels):
     return sum(p.label == names[k] for p, k in zip(model.classify(clips), labels, strict=True))
 
 
-def test_every_set_of_weights_is_tested():
+def test_every_weights_tag_is_tested():
     assert {name for name in WEIGHTS if name.endswith(".digit_motion")} == set(CORRECT)
 
 
-def test_the_accuracy_is_what_the_record_states(model, clips):
+def test_accuracy_matches_the_metadata(model, clips):
     record = next(WEIGHTS[name] for name in CORRECT if name.startswith(model.pretrained_cfg["architecture"]))
     correct = count_correct(model, *clips)
     assert correct == pytest.approx(CORRECT[record.name], abs=1)  # rounding depends on the hardware

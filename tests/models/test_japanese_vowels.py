@@ -34,7 +34,7 @@ def test_the_split_is_the_official_one(test_split):
 
 
 @every_record
-def test_accuracy_is_what_the_record_states(test_split, record):
+def test_accuracy_matches_the_metadata(test_split, record):
     model = convrnn_zoo.create_model(record.name, pretrained=True)
     with_lengths, withheld, *_ = record.metrics
     assert round(100 * accuracy(model, test_split), 2) == with_lengths.value

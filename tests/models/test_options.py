@@ -136,7 +136,7 @@ ENCODING = [n for n in NAMES if hasattr(FULL.get(n), "encode")]
 
 
 @pytest.mark.parametrize("name", ENCODING)
-def test_a_forecasters_state_is_whole_or_rejected(name):
+def test_forecasters_reject_incomplete_states(name):
     model = tiny(name).eval()
     x = torch.rand(2, 2, 1, model.reduction * 2, model.reduction * 2)
     state = model.encode(x)

@@ -49,7 +49,7 @@ def test_docstrings_state_the_count(name):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if count_unused_params(FULL[n])])
-def test_docstrings_tell_how_many_of_them_are_live(name):
+def test_docstrings_state_unused_parameters(name):
     unread, doc = count_unused_params(FULL[name]), " ".join(entry_points()[name].__doc__.split())
     assert f"{unread:,} are unused" in doc or f"{count(FULL[name]) - unread:,} are live" in doc
 
@@ -65,7 +65,7 @@ def test_docstrings_name_the_paper_and_its_address(name):
     assert " et al. 20" in doc
 
 
-def test_default_horizons_are_the_papers():
+def test_default_horizons_match_the_papers():
     assert FULL["convlstm_shi2015_radar"].horizon == 15
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
     assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)

@@ -23,7 +23,7 @@ def drawn(name, **kwargs):
 
 
 @pytest.mark.parametrize("name", TIED)
-def test_weights_a_pixel_are_those_of_the_size_they_are_built_for(name):
+def test_pixel_weights_have_the_size_of_img_size(name):
     model = tiny(name, img_size=(8, 16), num_layers=2)
     sizes = {p.shape[-2:] for n, p in model.named_parameters() if "norm" in n or "weight_pi" in n}
     assert sizes == {(2, 4)}
@@ -74,7 +74,7 @@ def test_norms_are_trained_with_checkpointing_and_without_and_saved(name, tmp_pa
     assert torch.equal(again(x, horizon=2), model(x, horizon=2))
 
 
-def test_predrnn_pp_has_no_norms_to_choose():
+def test_predrnn_pp_rejects_layer_norm():
     with pytest.raises(ValueError, match="layer_norm"):
         tiny("predrnn_pp", layer_norm=True)
 
@@ -86,14 +86,14 @@ def test_networks_with_norms_have_no_export(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["predrnn_pp", "mim"])
-def test_two_layers_of_one_width_at_least(name):
+def test_rejects_one_layer_and_different_widths(name):
     with pytest.raises(ValueError, match=r"num_layers.* 1"):
         tiny(name, num_layers=1)
     with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny(name, hidden_channels=[3, 4])
 
 
-def test_mau_refuses_what_it_cannot_be():
+def test_mau_rejects_invalid_sizes():
     with pytest.raises(ValueError, match=r"downsampling.* 3"):
         tiny("mau", downsampling=3)
     with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):

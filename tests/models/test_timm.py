@@ -84,7 +84,7 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
-def test_a_forecaster_refuses_features_and_classes(name):
+def test_forecasters_reject_features_and_classes(name):
     model = META[name]
     with pytest.raises(ValueError, match="forward_intermediates"):
         model.forward_intermediates(torch.rand(1, 3, 1, 8, 8))
@@ -97,7 +97,7 @@ def test_a_forecaster_refuses_features_and_classes(name):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_fresh_classifier_keeps_pool_place_mode_and_what_is_frozen(name):
+def test_reset_classifier_preserves_pool_device_mode_and_frozen_parameters(name):
     pools = not isinstance(META[name], DenseModel)
     model = small(name).double().eval().requires_grad_(False)
     model.reset_classifier(3, "max" if pools else None)
@@ -190,7 +190,7 @@ def test_a_moving_average_is_the_mean_and_loads(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_frozen_stays_is_saved_and_learns_again(name, tmp_path):
+def test_frozen_encoder_is_fixed_saved_and_trainable_again(name, tmp_path):
     model = small(name)
     part = next(n for n, child in model.named_children() if list(child.parameters()))  # the encoder or first module
     trained = {n for n, p in model.named_parameters() if p.requires_grad}

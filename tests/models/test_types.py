@@ -85,7 +85,7 @@ def run(directory: Path, module: str, *args: str) -> str:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="the extra dev")
-def test_mypy_accepts_what_users_write_and_refuses_what_is_wrong(files):
+def test_mypy_accepts_user_code_and_rejects_errors(files):
     # As for an installed package, whose settings and internal errors do not affect users.
     (files / "mypy.ini").write_text(f"[mypy]\nstrict = True\nmypy_path = {ROOT}\nfollow_imports = silent\n")
     names = sorted(file.name for file in files.glob("*.py"))
@@ -94,7 +94,7 @@ def test_mypy_accepts_what_users_write_and_refuses_what_is_wrong(files):
     assert errors == [["wrong.py", "3"], ["wrong.py", "4"], ["wrong.py", "5"]], output
 
 
-def test_pyright_accepts_what_users_write_and_refuses_what_is_wrong(files):
+def test_pyright_accepts_user_code_and_rejects_errors(files):
     pytest.importorskip("basedpyright", reason="the extra dev")  # pyright, with all that it runs on
     settings = {"typeCheckingMode": "standard", "include": ["*.py"], "extraPaths": [str(ROOT)]}
     (files / "pyrightconfig.json").write_text(json.dumps(settings))

@@ -33,7 +33,7 @@ def small(name, **kwargs):
         ("utae_buconvlstm", 1_414_828),
     ],
 )
-def test_counts_are_the_papers(name, count):
+def test_parameter_counts_match_the_papers(name, count):
     assert sum(p.numel() for p in convrnn_zoo.create_model(name, device="meta").parameters()) == count
 
 
@@ -69,7 +69,7 @@ def check(model, state, tensors, logits, lengths=None):
     torch.testing.assert_close(out, logits, atol=1e-5 * logits.std().item(), rtol=1e-5)
 
 
-def test_a_convlstm_gives_the_originals_numbers():
+def test_convlstm_matches_recorded_outputs():
     tensors, kwargs = read("utae_convlstm")
     head = {f"head.{k}": tensors[f"w.classification_layer.{k}"] for k in ("weight", "bias")}
     joined = [tensors[f"w.convlstm_encoder.cell_list.0.conv.{k}"] for k in ("weight", "bias")]
@@ -77,7 +77,7 @@ def test_a_convlstm_gives_the_originals_numbers():
     check(model, {**head, **recurrent(*joined, 4)}, tensors, tensors["y.logits"])
 
 
-def test_a_convgru_gives_the_originals_numbers():
+def test_convgru_matches_recorded_outputs():
     tensors, kwargs = read("utae_convgru")
     head = {f"head.{k}": tensors[f"w.classification_layer.{k}"] for k in ("weight", "bias")}
     cell = {k.rpartition("cell_list.0.")[2]: v for k, v in tensors.items() if "cell_list" in k}
@@ -112,7 +112,7 @@ def renamed(key, depth):
 
 
 @pytest.mark.parametrize("name", ["utae_uconvlstm", "utae_buconvlstm"])
-def test_a_u_net_gives_the_originals_numbers_where_no_date_is_missing(name):
+def test_unet_matches_recorded_outputs_without_missing_dates(name):
     tensors, kwargs = read(name)
     widths, weights = kwargs["encoder_widths"], {k[2:]: v for k, v in tensors.items() if k.startswith("w.")}
     state = {renamed(k, len(widths) - 1): v for k, v in weights.items() if not k.startswith("temporal")}
@@ -186,6 +186,6 @@ def test_trains_saves_and_changes_its_head(name, tmp_path):
         (torch.rand(3, 8, 8), {}, r"\bx .*\(3, 8, 8\)"),
     ],
 )
-def test_what_cannot_be_read_is_refused(x, kwargs, words):
+def test_rejects_invalid_input(x, kwargs, words):
     with pytest.raises(ValueError, match=words):
         small("utae_uconvlstm")(x, **kwargs)

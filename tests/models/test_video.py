@@ -54,7 +54,7 @@ def test_each_name_has_its_shapes_on_meta(name):
         }
 
 
-def test_a_name_is_there_where_timm_can_build_it():
+def test_name_is_registered_if_timm_can_build_its_encoder():
     assert ("gru_rcn_vgg16" in convrnn_zoo.list_models()) == VGG_HAS_MAPS
 
 
@@ -120,7 +120,7 @@ def test_probabilities_of_levels_are_averaged():
 
 @pytest.mark.parametrize("rnn", ["convgru", "convlstm"])
 @pytest.mark.parametrize("levels", [(1,), (1, 3)])
-def test_chunks_with_carried_state_equal_the_whole(rnn, levels):
+def test_chunks_with_carried_state_equal_complete_sequences(rnn, levels):
     model = light(rnn, levels=levels, hidden_channels=4)
     x, state, parts = clips(2, 6), None, []
     for chunk in x.split((1, 2, 3), dim=1):
@@ -154,7 +154,7 @@ def test_recomputing_gives_the_same_gradients_with_an_encoder_in_evaluation():
     torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
 
 
-def test_saved_and_loaded_by_every_road(tmp_path):
+def test_saved_and_loaded_in_every_way(tmp_path):
     model = light(bidirectional=True)
     convrnn_zoo.save_pretrained(model, tmp_path)
     x = clips()
@@ -180,7 +180,7 @@ def test_a_config_cannot_ask_for_the_encoders_weights(tmp_path):
         convrnn_zoo.from_pretrained(tmp_path)
 
 
-def test_timms_tools_take_it():
+def test_timm_tools_accept_the_model():
     model = light()
     groups = param_groups_layer_decay(model, layer_decay=0.5)
     scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
@@ -200,7 +200,7 @@ def test_timms_tools_take_it():
 
 
 @pytest.mark.slow
-def test_a_graph_serves_other_lengths():
+def test_compiled_graph_accepts_other_lengths():
     model = light(levels=(1,), hidden_channels=4)
     program = torch.export.export(model, (clips(),), {"lengths": torch.tensor([5, 2, 3])})
     lengths = torch.tensor([1, 4, 5])
@@ -222,7 +222,7 @@ def test_a_graph_serves_other_lengths():
         ({"post_conv": -2}, "post_conv.* -2"),
     ],
 )
-def test_what_cannot_be_built_is_refused(kwargs, words):
+def test_rejects_unbuildable_models(kwargs, words):
     kwargs = {"encoder": LIGHT, "levels": (1, 3), "hidden_channels": 4, "device": "meta", **kwargs}
     with pytest.raises(ValueError, match=words):
         convrnn_zoo.models.VideoModel(**kwargs)
@@ -242,7 +242,7 @@ def test_what_cannot_be_built_is_refused(kwargs, words):
         (torch.rand(2, 3, 64, 64), {"lengths": [1, 1]}, r"lengths.*\(2, 3, 64, 64\)"),
     ],
 )
-def test_what_cannot_be_read_is_refused(x, kwargs, words):
+def test_rejects_invalid_input(x, kwargs, words):
     with pytest.raises(ValueError, match=words):
         light()(x, **kwargs)
 
@@ -256,19 +256,19 @@ def test_what_cannot_be_read_is_refused(x, kwargs, words):
         (torch.rand(2, 3, 8, 8), r"frames.*\b16.*\(8, 8\)"),
     ],
 )
-def test_clips_that_cannot_be_classified_are_named(clip, words):
+def test_errors_name_unclassifiable_clips(clip, words):
     with pytest.raises(ValueError, match=words):
         light().classify([clip], names=["a.mp4"])
 
 
-def test_a_clip_of_one_frame_is_a_clip():
+def test_clips_may_have_one_frame():
     model, x = light(), clips(2, 1)
     torch.testing.assert_close(model(x, lengths=[1, 1]), model(x[:, 0]))
     assert len(model.classify(list(x))) == 2
     light().train()(x).sum().backward()
 
 
-def test_an_encoder_that_chooses_its_way_to_feature_maps_is_taken():
+def test_encoder_with_custom_feature_class():
     model = convrnn_zoo.video_model("hardcorenas_a", "convgru", hidden_channels=2, num_classes=2, device="meta")
     assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape == (1, 2)
 
@@ -279,6 +279,6 @@ def test_an_encoder_of_one_size_says_so():
         model(torch.rand(1, 2, 3, 64, 64))
 
 
-def test_logits_of_every_pixel_of_several_levels_are_refused():
+def test_rejects_pixel_logits_of_several_levels():
     with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         light(global_pool="")(clips())

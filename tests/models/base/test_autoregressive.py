@@ -52,7 +52,7 @@ def test_the_forecast_does_not_read_the_last_true_frame(name, truth):
 
 
 @EVERY
-def test_bad_teachers_and_masks_are_named(name, truth):
+def test_errors_name_invalid_teachers_and_masks(name, truth):
     model = tiny(name)
     x, teacher = truth[:, :3], truth[:, 3:]
     mask = torch.ones(2, 4, dtype=torch.bool)
@@ -81,6 +81,6 @@ def test_predrnn_v2_shows_its_deltas_through_the_adapter_and_the_others_none(tru
     assert hasattr(FULL["predrnn_v2"], "adapter")
 
 
-def test_predrnn_wants_one_width():
+def test_predrnn_rejects_different_widths():
     with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny("predrnn", hidden_channels=[3, 4])

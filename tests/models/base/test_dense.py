@@ -39,7 +39,7 @@ def test_the_decoders_parts_have_the_papers_counts():
     assert model.encoder.widths == [16, 24, 40, 960]
 
 
-def test_its_gru_gives_the_originals_numbers():
+def test_gru_matches_recorded_outputs():
     values = load_file(REFERENCE / "rvm_convgru.safetensors")
     r, z = values["w.ih.0.weight"].chunk(2)
     br, bz = values["w.ih.0.bias"].chunk(2)
@@ -96,7 +96,7 @@ def test_bcdunet_reads_each_image_of_a_series_by_itself():
 
 
 @pytest.mark.parametrize("name", [DECODER, BCDUNET])
-def test_registered_saved_and_loaded(name, tmp_path):
+def test_model_is_registered_saved_and_loaded(name, tmp_path):
     kwargs = {"widths": (4, 8)} if name == BCDUNET else {"aspp_channels": 8, "widths": [8, 4, 4, 4]}
     model = convrnn_zoo.create_model(name, num_classes=2, **kwargs).eval()
     convrnn_zoo.save_pretrained(model, tmp_path)
@@ -124,6 +124,6 @@ def test_registered_saved_and_loaded(name, tmp_path):
         (lambda: bcdunet(widths=(4,)), r"widths.*\[4\]"),
     ],
 )
-def test_what_cannot_be_is_refused(act, words):
+def test_rejects_invalid_arguments(act, words):
     with pytest.raises((ValueError, TypeError), match=words):
         act()

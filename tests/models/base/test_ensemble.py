@@ -24,7 +24,7 @@ def model_and_frames(name, batch=2):
     return model, torch.rand(batch, model.input_frames or 3, 1, 2 * unit, unit)
 
 
-def test_there_are_such():
+def test_ensemble_forecasters_are_registered():
     assert {"convgru_irene", "dgmr"} <= set(NOISY)
 
 
@@ -82,7 +82,7 @@ def test_members_are_forecast_in_the_unit_of_the_data(name, kind):
 
 
 @EVERY
-def test_noise_of_another_shape_is_named(name):
+def test_errors_name_misshapen_noise(name):
     model, x = model_and_frames(name)
     noise = model.draw_noise(x, 2)
     for bad in (noise[..., :-1], noise[None], noise.repeat(2, *[1] * (noise.dim() - 1)), 3):
@@ -94,7 +94,7 @@ def test_noise_of_another_shape_is_named(name):
 
 # ---- weights that lie elsewhere -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_name_says_where_its_weights_lie(name):
+def test_error_states_where_weights_are_published(name):
     record = PUBLISHED[name]
     with pytest.raises(convrnn_zoo.WeightsError, match=f"^{name} ") as caught:
         convrnn_zoo.create_model(name, pretrained=True)
@@ -106,7 +106,7 @@ def test_a_name_says_where_its_weights_lie(name):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if count_unused_params(FULL[n])])
-def test_what_nothing_reads_changes_nothing(name):
+def test_unused_parameters_do_not_affect_outputs(name):
     model = tiny(name).eval()
     x = torch.rand(1, model.input_frames or 3, 1, model.reduction, model.reduction)
     before = model(x, 2)

@@ -85,7 +85,7 @@ def test_an_empty_batch_gives_an_empty_forecast(name):
 
 
 @EVERY
-def test_bad_input_is_named(name):
+def test_errors_name_invalid_input(name):
     model = tiny(name)
     x, unit = frames(model), model.reduction
     for bad, error, message in (
@@ -106,7 +106,7 @@ def test_bad_input_is_named(name):
 
 
 @EVERY
-def test_construction_refuses_what_it_does_not_know(name):
+def test_constructor_rejects_unknown_arguments(name):
     with pytest.raises(TypeError, match="no_such_option"):
         tiny(name, no_such_option=1)
     with pytest.raises(ValueError, match=r"num_classes.* 5"):
@@ -180,7 +180,7 @@ def test_device_and_dtype_place_every_tensor(name):
 
 
 @EVERY
-def test_half_precision_and_autocast_are_near_the_whole(name):
+def test_half_precision_and_autocast_are_near_single_precision(name):
     model = tiny(name).eval()
     x = frames(model)
     complete = model(x, horizon=2)
@@ -192,7 +192,7 @@ def test_half_precision_and_autocast_are_near_the_whole(name):
 
 
 @EVERY
-def test_timms_view_of_it(name):
+def test_timm_attributes(name):
     model = tiny(name)
     parameters = dict(model.named_parameters())
     assert model.no_weight_decay() <= parameters.keys()
@@ -209,7 +209,7 @@ def test_timms_view_of_it(name):
 
 
 @EVERY
-def test_weights_of_another_size_are_refused(name):
+def test_rejects_weights_of_another_size(name):
     has = convrnn_zoo.list_models(f"{name}.*", pretrained=True)
     with pytest.raises(convrnn_zoo.WeightsError, match=rf"{name}\.\w+ .*\(\d+, \d+" if has else f"^{name} "):
         tiny(name, pretrained=True)
@@ -218,7 +218,7 @@ def test_weights_of_another_size_are_refused(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_forecaster")])
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
-def test_a_forecaster_of_your_own(name, data):
+def test_custom_forecaster(name, data):
     layers = data.draw(st.integers(1, 3), label="num_layers")
     odd, size = st.sampled_from([1, 3, 5]), st.integers(1, 4)
     strides = data.draw(st.lists(st.integers(1, 4), max_size=2), label="strides")

@@ -28,7 +28,7 @@ def sample(record, *shape):
 
 
 @every_forecaster
-def test_all_ways_to_load_give_the_same_forecast(record, tmp_path):
+def test_every_way_to_load_gives_the_same_forecast(record, tmp_path):
     """All ways to load the same weights give identical forecasts."""
     model, tag = create_model(record.name, pretrained=True), record.name.partition(".")[2]
     frames = sample(record, record.preprocessing.inputs, 18, 22)
@@ -109,7 +109,7 @@ def test_the_latest_frames_are_read_as_many_as_in_training():
     torch.testing.assert_close(model.forecast(frames, 2), every)
 
 
-def test_fewer_frames_than_in_training_are_warned_of_unless_they_are_meant():
+def test_warns_of_fewer_frames_than_in_training():
     model, frames = small(4, patch_size=2), 5 * torch.rand(3, 8, 8)
     with pytest.warns(UserWarning, match=r"3 frames.* 4"):
         actual = model.forecast(frames, 2)
@@ -208,7 +208,7 @@ NO_FRAMES = {
 
 @pytest.mark.parametrize("kind", NO_FRAMES)
 @pytest.mark.parametrize("name", ["convgru_forecaster", "convgru_advection"])
-def test_what_are_no_frames_is_named(kind, name):
+def test_errors_name_invalid_frames(kind, name):
     frames, words = NO_FRAMES[kind]
     model = create_model(name, hidden_channels=(2, 3))
     model.preprocessing = Preprocessing(unit="mm/h")
@@ -233,7 +233,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_will_not_do_is_refused(name, rain):
+def test_rejects_invalid_calls(name, rain):
     act, error, words = BAD[name]
     with pytest.raises(error, match=words):
         act(rain, sample(WEIGHTS[RAIN], 4, 8, 8))
@@ -246,7 +246,7 @@ def test_values_out_of_range_give_a_warning(rain):
         rain.forecast(np.full((4, 8, 8), 200, dtype=np.uint8), 1)
 
 
-def test_a_model_that_does_not_say_what_its_values_mean_says_so():
+def test_forecast_without_preprocessing_raises():
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2)
     assert model.preprocessing is None
     with pytest.raises(ValueError, match="preprocessing"):

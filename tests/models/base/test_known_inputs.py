@@ -41,7 +41,7 @@ def test_the_forecast_of_a_time_depends_on_what_is_known_until_then(name):
 
 
 @pytest.mark.parametrize("name", ["convgru_forecaster", "convgru_ef", "predrnn"])
-def test_missing_superfluous_and_misshapen_inputs_are_named(name):
+def test_errors_name_missing_unexpected_and_misshapen_inputs(name):
     model, x, known = build(name)
     for bad, word in (
         ({}, "static"),
@@ -130,7 +130,7 @@ def test_what_is_unknown_of_a_target_is_nan_and_of_other_variables_is_not(weathe
     assert y.isnan().nonzero()[:, 2:].unique(dim=0).tolist() == [[0, 0]]
 
 
-def test_wrong_inputs_of_a_forecast_are_named(weather):
+def test_errors_name_invalid_known_inputs(weather):
     model, frames, known = weather
     for bad, word in (
         ({"static": known["static"]}, "future"),

@@ -56,7 +56,7 @@ def test_masked_is_packed_with_a_width_for_each_layer_in_two_dimensions_and_unde
     torch.testing.assert_close(ys[-1], expected, atol=0.02, rtol=0.05)
 
 
-def test_dropout_between_layers_acts_in_training_alone():
+def test_dropout_between_layers_acts_only_in_training():
     model = build("convgru", dropout=0.5)
     x, lengths = torch.randn(2, STEPS, 2, 6), torch.tensor([5, 2])
     calm = model.rnn.forward_layers(x, mask=step_mask(x, lengths))[0]

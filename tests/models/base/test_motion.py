@@ -66,7 +66,7 @@ def test_made_up_motion_is_found_to_a_tenth_of_a_pixel(kind, amount):
     assert observed.quantile(0.95) < 0.1
 
 
-def test_what_is_unknown_has_no_motion_of_its_own():
+def test_unknown_pixels_have_no_motion():
     frames, truth = moving("shift", (2.0, -1.0))
     frames[:, 40:60, 50:90] = torch.nan  # stands still while the rain moves
     frames[2, 70:80, 20:40] = torch.nan
@@ -80,7 +80,7 @@ def test_rain_that_grows_a_little_moves_as_it_did():
     assert errors(estimate_motion((frames * growth)[None])[0], truth, frames).mean() < 0.1
 
 
-def test_each_sequence_has_its_own_motion_and_any_number_of_frames_will_do():
+def test_motion_of_each_sequence_from_any_number_of_frames():
     frames, truth = moving("shift", (1.5, 0.5))
     pair = estimate_motion(torch.stack([frames, frames.flip(0)]))
     torch.testing.assert_close(pair[0], estimate_motion(frames[None])[0], rtol=1e-4, atol=1e-4)
@@ -154,6 +154,6 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
     assert csi(carried) > csi(extrapolation(inputs[None, :, None], 12)[0, :, 0]) - 0.01
 
 
-def test_frames_without_a_batch_are_refused():
+def test_rejects_frames_without_a_batch():
     with pytest.raises(ValueError, match=r"frames.*\(3, 32, 32\)"):
         estimate_motion(torch.zeros(3, 32, 32))

@@ -40,7 +40,7 @@ def make_input(name, model, batch=2, steps=5):
 
 @pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
 @pytest.mark.parametrize("name", NAMES)
-def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
+def test_pieces_equal_complete_sequences_or_raise(name):
     if name in REFUSED:
         with pytest.raises(ValueError, match=type(ON_META[name]).__name__):
             Stream(ON_META[name])
@@ -70,7 +70,7 @@ def test_pieces_equal_the_whole_or_are_refused_with_the_reason(name):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_a_bare_layer(kind, batch_first):
+def test_stream_runs_a_layer(kind, batch_first):
     layer = KINDS[kind][2](1, [3, 4], 3, num_layers=2, batch_first=batch_first).eval()
     x, stream = torch.randn(2, 5, 1, 4, 3), Stream(layer)
     observed = torch.cat([stream(x[:, :3]), stream(x[:, 3]).unsqueeze(1), stream(x[:, 4:])], 1)
@@ -256,7 +256,7 @@ def listed(reported):
 
 
 @pytest.mark.parametrize("case", CLIP_MODELS)
-def test_clips_in_pieces_equal_the_whole_wait_begin_anew_and_go_on_from_a_file(case, tmp_path):
+def test_streamed_clips_equal_complete_clips_with_pauses_resets_and_files(case, tmp_path):
     model = clip_model(case)
     x, stream = torch.randn(2, 6, 3, 32, 40), Stream(model)
     pieces = [listed(stream(piece)) for piece in (x[:, :2], x[:, 2], x[:, 3:])]
@@ -323,7 +323,7 @@ def test_thousands_of_streams_in_one_batch():
         ("convlstm2d_2layer", {"num_classes": 3, "dtype": torch.bfloat16}),
     ],
 )
-def test_a_restored_state_goes_on_exactly(name, kwargs, tmp_path):
+def test_restored_state_continues_exactly(name, kwargs, tmp_path):
     model = build(name, **kwargs)
     x = make_input(name, model).to(kwargs.get("dtype", torch.float32))
     stream, other = Stream(model), Stream(model)
@@ -334,7 +334,7 @@ def test_a_restored_state_goes_on_exactly(name, kwargs, tmp_path):
     assert torch.equal(other(x[:, 3:]), stream(x[:, 3:]))
 
 
-def test_a_state_of_other_weights_is_refused(tmp_path):
+def test_rejects_a_state_of_other_weights(tmp_path):
     stream = Stream(build("convgru1d_1layer"))
     stream(torch.randn(1, 1, 4))
     stream.save(tmp_path / "state.safetensors")
@@ -386,13 +386,13 @@ def running():
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_says_what_was_expected_what_came_and_the_cure(case):
+def test_errors_state_expectation_input_and_fix(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
 
 
-def test_a_refused_piece_leaves_the_state_as_it_was():
+def test_rejected_piece_does_not_change_the_state():
     stream = running()
     before, steps = stream.state.clone(), stream.steps.tolist()
     with pytest.raises(ValueError, match=r"\b1 .*channels.*axis 2 of x.*\b2\b"):
