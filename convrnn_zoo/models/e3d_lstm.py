@@ -18,8 +18,7 @@ from .base.forecaster import FRAME_CFG
 class E3DLSTM(StackedCells):
     """A stack of eidetic 3-d LSTM cells, each of which reads the current frame and the previous one.
 
-    The layer norms of the cells have a scale and a shift for each pixel of frames of `img_size`. For frames of another
-    size they are interpolated bilinearly, which OpenSTL's code does not support. As in the original code, the global
+    The norms of the cells have weights for each pixel of frames of `img_size`. As in the original code, the global
     memory stays zero and the attention mixes pixels and channels: see
     :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the unused kernels, which act on that memory
     or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``. With `layer_norm`, f' is used, and

@@ -20,11 +20,10 @@ from .predrnn import PredRNN
 class MIM(PredRNN):
     """An ST-LSTM cell followed by MIM blocks, each with a MIM-N cell that reads how the layer before it changes.
 
-    The peepholes have one weight for each pixel of frames of `img_size`. For frames of another size they are
-    interpolated bilinearly, which OpenSTL's code does not support. OpenSTL's code never resets the memory of the MIM-S
-    of a block, so that its forecasts depend on earlier batches. Here the memory is zero at the start of every call.
-    With `carry_memory`, calls pass it on as in OpenSTL, without gradients, until ``forget()``. ``unread`` contains an
-    unused kernel of each MIM-N (``conv_last``).
+    The peepholes have one weight for each pixel of frames of `img_size`. OpenSTL's code never resets the memory of the
+    MIM-S of a block, so that its forecasts depend on earlier batches. Here the memory is zero at the start of every
+    call. With `carry_memory`, calls pass it on as in OpenSTL, without gradients, until ``forget()``. ``unread``
+    contains an unused kernel of each MIM-N (``conv_last``).
 
     Args:
         carry_memory: whether a call starts with the memories at the end of the previous one.

@@ -51,10 +51,8 @@ class MotionConvLSTM(StackedCells):
     maps has the kernel of the cells; the moved maps are also the h that a cell reads in the next step; and only the
     layers have no biases. Their code samples the initial states at random, in evaluation too. Here they are zeros.
 
-    Args:
-        patch_size: edge of a patch; height and width of frames are multiples of twice this number.
-        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. All layers have one width, a multiple
-            of 4; there are at least two, and `kernel_size` is odd.
+    Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. There are at least two layers
+    of one width, a multiple of 4; `kernel_size` is odd; height and width of frames are multiples of twice `patch_size`.
 
     References:
         Wu, H. et al. (2021). MotionRNN: A Flexible Model for Video Prediction with Spacetime-Varying Motions.

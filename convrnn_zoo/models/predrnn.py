@@ -19,9 +19,7 @@ from .base.forecaster import FRAME_CFG
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells whose second memory passes through all layers and on to the next step.
 
-    Args:
-        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; all layers have one width, that of the
-            memory.
+    Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with one width of all layers.
 
     Example:
         >>> model = PredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)

@@ -22,12 +22,8 @@ class PyramidForecaster(EncoderForecaster):
     """An encoder that lowers the resolution layer by layer, and a forecaster that raises it again.
 
     Each layer of the forecaster starts from the state of the encoder's layer at its resolution. The lowest resolution
-    is the first: global motion guides the details (Shi et al. 2017, section 3.1). A subclass builds
-
-    * `downs`, modules of single frames, one before each layer of the encoder;
-    * `encoder`, layers that are called as ``output, state = layer(input, None)`` on ``(T, N, C, H, W)``;
-    * `forecaster`, layers, the lowest resolution first;
-    * `ups`, modules of single frames, one after each layer of the forecaster.
+    is the first: global motion guides the details (Shi et al. 2017, section 3.1). A subclass builds the layers
+    `encoder` and `forecaster`, and modules of single frames `downs` before the former and `ups` after the latter.
 
     Args:
         hidden_channels: three widths from the highest resolution down, or one number.
@@ -82,7 +78,6 @@ class NormedForecaster(PyramidForecaster):
         cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.
         hidden_channels: multiples of 32, or at most 32.
         kernel_size: kernel of the recurrent layers.
-        device, dtype: of the parameters.
         …: as for :class:`PyramidForecaster`.
     """
 

@@ -224,10 +224,9 @@ class StackedCells(AutoregressiveForecaster):
         in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
-            with OpenSTL's ``layer_norm=1``; not every network supports it. A norm has a scale and a shift for each
-            pixel of frames of `img_size`; for frames of another size they are interpolated bilinearly.
-        img_size: height and width of the frames that weights per pixel are made for, or one number for both; 64 by
-            default.
+            with OpenSTL's ``layer_norm=1``; not every network supports it.
+        img_size: height and width, or one number for both, of the frames for whose pixels norms and peepholes have
+            weights; 64 by default. For frames of another size these are interpolated bilinearly.
         **layer_args: further arguments of :meth:`layer`.
     """
 

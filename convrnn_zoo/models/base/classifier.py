@@ -29,8 +29,7 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """Base class of models that read sequences ``(N, T, C, *S)`` and may classify them.
 
-    A subclass defines ``run_layers``, which reads sequences, ``head_drop``, a dropout before the head, and what
-    :class:`~convrnn_zoo.models.base.model.HeadedModel` lists.
+    A subclass also defines ``run_layers``, which reads sequences, and ``head_drop``, a dropout before the head.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")

@@ -361,23 +361,12 @@ class EncoderForecaster(Forecaster):
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read`,
-    :meth:`make` and :meth:`noise_shape`.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines ``read(x)``, the part of
+    the frames that all members share; ``make(context, horizon, noise)``, a member ``(N, horizon, C, H, W)`` from it;
+    and ``noise_shape(x, horizon)``, the shape of the noise of a member, N first.
     """
 
     export_forms = ()
-
-    def read(self, x: Tensor) -> Any:
-        """Computes the part that all members share from the frames."""
-        raise NotImplementedError(f"{type(self).__name__} must define read")
-
-    def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``, from the result of :meth:`read` and noise."""
-        raise NotImplementedError(f"{type(self).__name__} must define make")
-
-    def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
-        """Returns the shape of the noise of one member, N first."""
-        raise NotImplementedError(f"{type(self).__name__} must define noise_shape")
 
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Samples standard normal noise for one member of ``x`` on the device of the generator, by default torch's."""
