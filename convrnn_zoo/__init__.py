@@ -27,9 +27,8 @@ if TYPE_CHECKING or not _IS_COMMAND_LINE:
     from .layers import *  # noqa: F403
 
     __all__ = [
-        *_public.__all__,  # type: ignore[has-type]
-        "ExportError", "__version__", "export", "hub", "interop", "onnx", "push_to_hub",
-        "save_pretrained",
+        *(name for name in dir(_public) if not name.startswith("_")),
+        "ExportError", "__version__", "export", "hub", "interop", "onnx", "push_to_hub", "save_pretrained",
     ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ else:
         if name in _SUBMODULES:
             return import_module(f".{name}", __name__)
         module = import_module(_HOMES.get(name, "._public"), __name__)
-        if name not in module.__all__:
+        if name.startswith("_") or not hasattr(module, name):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(module, name)
 

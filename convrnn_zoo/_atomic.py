@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -21,13 +19,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors
             of other files, such as a missing input that the block reads, are passed on unchanged.
-
-    Example:
-        >>> path = getfixture("tmp_path") / "a.txt"
-        >>> with atomic_write(path) as temporary:
-        ...     _ = temporary.write_text("complete")
-        >>> path.read_text()
-        'complete'
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -39,7 +30,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if e.errno is None or not names_temporary:
             raise
         unchanged = "; the previous file is unchanged" if path.is_file() else ""
-        fix = "; free disk space and try again" if e.errno in _DISK_FULL else ""
+        is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "; free disk space and try again" if is_full else ""
         raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e
     finally:
         if temporary.is_dir():
@@ -62,13 +54,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
-    """Raises ValueError if the file to write is one of the inputs, would be read among them, or describes the weights.
-
-    Args:
-        out: the file to write.
-        inputs: files and directories that are read.
-        weights: weights of the zoo, or the directory or metadata file of weights.
-    """
+    """Raises ValueError if a file to write is one of the inputs, would be read among them, or describes the weights."""
     path, metadata = out.resolve(), [Path(weights, name) for name in ("", "config.json", "record.json")]
     if path in {file.resolve() for file in (*inputs, *metadata)}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")

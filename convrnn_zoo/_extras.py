@@ -5,12 +5,7 @@ from typing import Any
 
 
 def need(module: str, extra: str) -> Any:
-    """Imports a module of an optional dependency; an ImportError states the command that installs it.
-
-    Example:
-        >>> need("json", "cli").dumps([1])
-        '[1]'
-    """
+    """Imports a module of an optional dependency; an ImportError states the command that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as e:

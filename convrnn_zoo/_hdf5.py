@@ -4,18 +4,12 @@ import io
 import re
 from typing import IO, Any
 
-METADATA = 2**20
-"""Reads of fewer bytes may be of metadata. Larger ones are of arrays."""
-
 
 class CheckedFile(io.RawIOBase):
     """Binary file for ``h5py.File`` that raises an error for damage that would keep libhdf5 in an endless loop.
 
     libhdf5 2.0 and earlier read a global heap, where strings of variable length are stored, object by object. It never
     ends if an object has size 0. Close the ``h5py.File`` before the file: use both in a ``with`` statement.
-
-    Args:
-        file: the file, opened for reading.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -23,27 +17,19 @@ class CheckedFile(io.RawIOBase):
         self.file = file
 
     def readable(self) -> bool:
-        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Returns True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Moves to a position in bytes, which is returned."""
         return self.file.seek(offset, whence)
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fills a buffer and returns the number of bytes.
-
-        Raises:
-            OSError: the bytes are those of a damaged global heap.
-        """
         begin = self.file.tell()
         content = self.file.read(len(buffer))
         buffer[: len(content)] = content
-        if len(content) < METADATA:
+        if len(content) < 2**20:  # larger reads are of arrays, not of metadata
             before = min(begin, 3)  # the signature may begin in an earlier read
             self.file.seek(begin - before)
             for match in re.finditer(b"GCOL\1", self.file.read(before + len(content) + 4)):

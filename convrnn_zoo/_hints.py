@@ -7,19 +7,7 @@ from collections.abc import Iterable
 def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
     """Returns the end of an error message about a name that is not among `options`.
 
-    Args:
-        name: the name that was not recognized; anything but a string has no similar options.
-        options: the names that are valid.
-        max_listed: number of options to list when none is similar to `name`.
-
-    Returns:
-        ``"did you mean X?"`` with up to three similar options, or else ``"expected one of …"`` with the options.
-
-    Example:
-        >>> suggest("hidden_chanels", ["in_chans", "hidden_channels"])
-        'did you mean hidden_channels?'
-        >>> suggest("width", ["in_chans", "hidden_channels"])
-        'expected one of in_chans, hidden_channels'
+    It suggests up to three similar options, or else lists the first `max_listed`.
     """
     options = [str(option) for option in options]
     if isinstance(name, str):
@@ -34,11 +22,6 @@ def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
 
 
 def similar(name: object, options: Iterable[str]) -> str:
-    """Returns ``"; did you mean X?"``, for the end of a message that lists the options; empty if none is similar.
-
-    Example:
-        >>> similar("ms", ["mse", "ssim"]), similar("width", ["mse", "ssim"])
-        ('; did you mean mse?', '')
-    """
+    """Returns ``"; did you mean X?"`` for the end of a message that lists the options; empty if none is similar."""
     hint = suggest(name, options)
     return f"; {hint}" if hint.startswith("did") else ""

@@ -22,11 +22,7 @@ def time_first(frames: Any) -> Any:
 
 
 def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
-    """Returns an array in the one unit of `units`; an array without the attribute ``units`` is taken to be in it.
-
-    Raises:
-        ValueError: the array states another unit, which cannot be converted; `name` is its name in the message.
-    """
+    """Returns an array in the one unit of `units`, or raises ValueError; without ``units`` it is taken to be in it."""
     stated = array.attrs.get("units")
     if stated is None:
         return array
@@ -46,11 +42,7 @@ def time_dim(frames: Any) -> str:
 
 
 def time_step(frames: Any) -> float | None:
-    """Returns the minutes between frames; None if they are not dated, or there is one.
-
-    Raises:
-        ValueError: the minutes differ.
-    """
+    """Returns the minutes between frames, or raises ValueError if they differ; None for undated frames or only one."""
     numpy, time = need("numpy", "cli"), time_dim(frames)
     times = frames.coords[time].values if time in frames.coords else numpy.array([])
     if times.dtype.kind != "M" or len(times) < 2:
@@ -73,15 +65,7 @@ def label_forecast(
         last: time of the last frame that was read, as ``datetime64``. The forecast then has valid times `time`.
         step: minutes between frames; without it lead times are numbers of frames.
         unit: unit of the values; None if they have several.
-        name: name of the variable.
-        coords: further coordinates, as ``xarray.DataArray`` takes them.
-
-    Example:
-        >>> import numpy
-        >>> rain = label_forecast(numpy.zeros((2, 4, 5)), ("lead_time", "y", "x"), last=numpy.datetime64("2020-01-01"),
-        ...     step=5.0)
-        >>> str(rain.time.values[1])[:16], int(rain.lead_time.values[1] / numpy.timedelta64(1, "m"))
-        ('2020-01-01T00:10', 10)
+        name, coords: name of the variable, and further coordinates.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     numbers = numpy.arange(1, values.shape[list(dims).index(LEAD_TIME)] + 1)
@@ -104,16 +88,9 @@ def label_like(
     frames: Any, values: Any, *, step: float | None, unit: str | None, names: Sequence[str] = (), has_channels: bool,
     has_thresholds: bool = False,
 ) -> Any:  # fmt: skip
-    """Returns a forecast with the dimensions and coordinates of the frames that were read.
+    """Returns a forecast with the dimensions and coordinates of the frames that were read; see :func:`label_forecast`.
 
-    Args:
-        frames: the frames, an ``xarray.DataArray`` of the axes that a forecaster reads.
-        values: the forecast.
-        step: minutes between frames.
-        unit: unit of the values; None if they have several.
-        names: names of the channels, if they are not those of `frames`.
-        has_channels: whether the forecast has an axis of channels.
-        has_thresholds: whether it has an axis of thresholds, before the last two.
+    `names` are those of the channels, if not those of `frames`. An axis of thresholds precedes the last two.
     """
     *others, y, x = frames.dims
     time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]

@@ -11,19 +11,12 @@ from .layers import _checks as check
 def to_tensor(name: str, x: Any) -> Tensor:
     """Converts a tensor, a NumPy array or nested lists of numbers to a tensor of real numbers.
 
-    NumPy arrays may have any byte order, any strides and any real dtype. Masked values become NaN.
-
-    Args:
-        name: name of the argument, for error messages.
-        x: the data. A tensor is returned unchanged.
+    A tensor is returned unchanged. NumPy arrays may have any byte order, any strides and any real dtype. Masked values
+    become NaN.
 
     Raises:
         TypeError: `x` is another object, such as an ``xarray.DataArray``, or contains other values than real numbers.
-        ValueError: the lists are of unequal length.
-
-    Example:
-        >>> to_tensor("frames", [[1, 2], [3, 4]]).shape
-        torch.Size([2, 2])
+        ValueError: the lists are of unequal length. Both errors call the data `name`.
     """
     if isinstance(x, Tensor):
         if x.is_complex() or x.layout != torch.strided or x.is_nested:

@@ -28,12 +28,7 @@ def _plain(unit: str) -> str:
 
 
 def rain_rate(unit: str) -> float | None:
-    """Returns the mm/h of one unit of a rain rate; None for other quantities.
-
-    Example:
-        >>> [rain_rate(unit) for unit in ("mm h-1", "mm/5min", "m s-1", "kg m-2 s-1", "dBZ")]
-        [1.0, 12.0, 3600000.0, 3600.0, None]
-    """
+    """Returns the mm/h of one unit of a rain rate, such as ``"mm/5min"``; None for other quantities."""
     match = _RATE.fullmatch(_plain(unit))
     if match is None:
         return None
@@ -51,12 +46,7 @@ def is_rain(unit: str) -> bool:
 
 
 def conversion(source: str, target: str) -> tuple[float, float] | None:
-    """Returns the factor and the offset from one unit to another; None if they are of different or unknown quantities.
-
-    Example:
-        >>> conversion("mm/5min", "mm/h"), conversion("degC", "K"), conversion("dBZ", "mm/h")
-        ((12.0, 0.0), (1.0, 273.15), None)
-    """
+    """Returns the factor and the offset from one unit to another; None for different or unknown quantities."""
     a, b = _plain(source), _plain(target)
     if a == b or (a in _NO_UNIT and b in _NO_UNIT):
         return 1.0, 0.0
@@ -71,12 +61,7 @@ def conversion(source: str, target: str) -> tuple[float, float] | None:
 
 
 def time_unit(step: float) -> tuple[str, float]:
-    """Returns the natural unit of times that are multiples of `step` minutes, and its length in minutes.
-
-    Example:
-        >>> [time_unit(step)[0] for step in (0.001, 7.5, 90, 60, 360, 1440)]
-        ['s', 'min', 'min', 'h', 'h', 'd']
-    """
+    """Returns the natural unit of times that are multiples of `step` minutes, and its length in minutes."""
     if step < 1:
         return "s", 1 / 60
     return next(
@@ -85,12 +70,7 @@ def time_unit(step: float) -> tuple[str, float]:
 
 
 def format_lead_time(number: int, step: float | None) -> str:
-    """Returns the lead time of a frame, counted from the last input as 0: in the unit of :func:`time_unit`.
-
-    Example:
-        >>> [format_lead_time(n, step) for n, step in ((-1, 5), (0, 5), (10, 60), (2, 1440), (3, None))]
-        ['-5 min', '0 min', '+10 h', '+2 d', '+3']
-    """
+    """Returns the lead time of a frame, counted from the last input as 0: in the unit of :func:`time_unit`."""
     name, size = ("", 1.0) if step is None else time_unit(step)
     value = round(number * (step or 1.0) / size, 3)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()

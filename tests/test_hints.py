@@ -3,7 +3,7 @@
 import pytest
 
 from convrnn_zoo import Conv2dGRU, create_model, video_model
-from convrnn_zoo._hints import suggest
+from convrnn_zoo._hints import similar, suggest
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.losses import find_loss
 from convrnn_zoo.train.sampling import read_sampling
@@ -52,3 +52,8 @@ def test_no_options():
 def test_a_misspelt_value_is_answered_with_a_suggestion(build, suggestion):
     with pytest.raises(ValueError, match=f"did you mean .*{suggestion}"):
         build()
+
+
+def test_similar_is_empty_without_a_similar_option():
+    assert similar("ms", ["mse", "ssim"]) == "; did you mean mse?"
+    assert similar("width", ["mse", "ssim"]) == ""

@@ -12,7 +12,7 @@ from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model
 from ..pretrained.factory import build_from_source, split_address
 from ..pretrained.published import PUBLISHED, count_unused_params
-from ..pretrained.registry import default_weights
+from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES
 from ._options import json_option
 from ._text import columns, format_metric
@@ -79,7 +79,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     model, record = build_without_memory(name)
     cfg = model.pretrained_cfg
-    weights = [w for w in WEIGHTS.values() if w.architecture == name]
+    weights = [w.name for w in find_weights(name)]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
     metadata: dict[str, Any] = {
         "name": name,
@@ -97,8 +97,8 @@ def describe(name: str) -> dict[str, Any]:
         metadata["sound"] = model.front_end.to_json()
     if record is None:
         metadata["architecture"] = cfg["architecture"]
-        metadata["weights"] = [w.name for w in weights]
-        metadata["default weights"] = default_weights(weights).name if weights else None
+        metadata["weights"] = sorted(weights)
+        metadata["default weights"] = weights[0] if weights else None
         metadata["labels"] = list(cfg.get("label_names") or ())
         metadata["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
         metadata |= PUBLISHED[name].describe() if name in PUBLISHED else {}

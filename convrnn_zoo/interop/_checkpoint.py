@@ -31,8 +31,6 @@ logger = logging.getLogger("convrnn_zoo")
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Names under which training scripts store the weights, next to an optimizer and an epoch."""
-KEY_PREFIXES = ("module.", "model.")
-"""Prefixes of every key of a model that was saved inside DataParallel or a trainer."""
 STRIP = (
     "python -c \"import torch; c = torch.load({!r}, map_location='cpu', weights_only=False); "
     "torch.save(c['state_dict'], 'weights.pth')\""
@@ -40,10 +38,8 @@ STRIP = (
 """Command that keeps only the tensors of a trainer's checkpoint. It runs the code in the file."""
 MAX_INFLATION = 8
 """Size of a file's content in memory over its size. Keras and torch do not compress; tied weights are stored once."""
-MAX_CONFIG = 2**24
-"""Bytes of Keras's description of a model, which has some kilobytes per layer."""
-MAX_DEPTH = 32
-"""Nested groups of an HDF5 file. Keras's files have about eight."""
+MAX_CONFIG, MAX_DEPTH = 2**24, 32
+"""Bytes of Keras's description of a model, of some kilobytes per layer, and nested groups of its files, about eight."""
 READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
                zipfile.BadZipFile, zlib.error)  # fmt: skip
 """Exceptions that h5py and :mod:`zipfile` raise on damaged files."""
@@ -82,7 +78,7 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
             raise WeightsError(f"{name} has no entry under prefix={prefix!r}; it has {some(others)}")
         if others:
             logger.info("%s: left out, not under prefix=%r: %s", name, prefix, ", ".join(others))
-    for common in KEY_PREFIXES:
+    for common in ("module.", "model."):  # of DataParallel and of trainers
         if all(k.startswith(common) for k in state):
             logger.info("%s: removed %r from the start of every key", name, common)
             state = {k.removeprefix(common): v for k, v in state.items()}
@@ -220,8 +216,6 @@ def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:
 # ---- Keras's HDF5 files ----------------------------------------------------------------------------------------
 CELL_VARIABLES = {"0": "kernel", "1": "recurrent_kernel", "2": "bias"}
 """Variables of a recurrent cell by their numbers in a ``.weights.h5``."""
-NOT_OF_THE_MODEL = re.compile(r"optimizer(_weights)?|seed_generator(_\d+)?")
-"""Groups with the state of training or of a random generator."""
 
 
 def _read_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
@@ -257,7 +251,7 @@ def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: lis
     """Yields every dataset under `group` by variable path, with the names that Keras gave the layers."""
     children = {key: _child(group, key) for key in group}
     for key, child in children.items():
-        if NOT_OF_THE_MODEL.fullmatch(key):
+        if re.fullmatch(r"optimizer(_weights)?|seed_generator(_\d+)?", key):  # not of the model
             dropped.append("/".join((*path, key)))
             continue
         if child in visited or len(path) > MAX_DEPTH:

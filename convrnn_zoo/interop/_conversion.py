@@ -40,8 +40,6 @@ SOURCES: dict[str, Source] = {
 }
 """The projects whose checkpoints are read, by name."""
 AUTO = "auto"
-SET_BY_MODEL = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
-"""Arguments of a layer that a model of the core family has under other names, or sets itself."""
 SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
 Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
 
@@ -228,14 +226,13 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
 # ---- conversion to a model -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Conversion:
-    """Result of a conversion: the directory, and the model in it."""
+    """Result of a conversion: the directory, the model in it, and how the source was recognised."""
 
     directory: Path
     architecture: str
     parameters: int
     source: str
     reason: str
-    """How the source was recognised."""
 
 
 def convert(
@@ -273,16 +270,16 @@ def convert(
     model = to_model(layer)
     cfg: Any = model.pretrained_cfg
     cfg["license"] = None  # the architecture's is not that of these weights
-    parts = [f"Converted from a checkpoint of {recognition.source.title}"]
+    description = f"Converted from a checkpoint of {recognition.source.title}"
     if not isinstance(checkpoint, Mapping):
-        parts.append(f"the file `{Path(checkpoint).name}` with sha256 `{file_sha256(Path(checkpoint))}`")
+        description += f", the file `{Path(checkpoint).name}` with sha256 `{file_sha256(Path(checkpoint))}`"
     if options:
         listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
-        parts.append(f"with {listed}, which its weights do not contain")
+        description += f", with {listed}, which its weights do not contain"
     outputs = "Its outputs for the last date" if isinstance(layer, TorchGeoConvLSTM) else "Its outputs"
-    description = (
-        f"{', '.join(parts)}. {outputs} are those of the original. The licence, the training data and the scores "
-        "are the original's as well: name them here before you publish this model."
+    description += (
+        f". {outputs} are those of the original. The licence, the training data and the scores are the original's as "
+        "well: name them here before you publish this model."
     )
     card = str(model_card(model, name or target.name, description=description, tags=["converted"]))
     with atomic_write(target) as temporary:
@@ -335,10 +332,11 @@ def to_model(module: nn.Module) -> nn.Module:
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     """Returns the arguments of a model with this layer as plain JSON, without the layer's defaults."""
     args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
+    set_by_model = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
     for name, p in inspect.signature(type(module)).parameters.items():
         default = module.kernel_size if name == "hidden_kernel_size" else p.default
         value = getattr(module, name, default)
         is_default = value == default or (isinstance(value, tuple) and all(v == default for v in value))
-        if name not in SET_BY_MODEL and not is_default:
+        if name not in set_by_model and not is_default:
             args[name] = value
     return dict(json.loads(json.dumps(args)))

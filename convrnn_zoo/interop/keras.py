@@ -90,8 +90,6 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 
 # ---- arrays ----------------------------------------------------------------------------------------------------
 PATH = re.compile(r"(?P<layer>(?:.*?/)?)(?P<cell>conv_lst_?m_cell[^/]*/)?(?P<role>kernel|recurrent_kernel|bias)(?::0)?")
-SIDE = re.compile(r"(?P<side>forward|backward)_(?P<name>[^/]*)")
-RANDOM = re.compile(r"(.*/)?seed_generator[^/]*/.*")
 Direction = tuple[str, dict[str, str]]
 """Path of a direction's variables, and their keys by role."""
 
@@ -136,7 +134,7 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
     for key in state:
         if m := PATH.fullmatch(key):
             cells.setdefault((m["layer"], m["cell"] or ""), {})[m["role"]] = key
-        elif not RANDOM.fullmatch(key):
+        elif not re.fullmatch(r"(.*/)?seed_generator[^/]*/.*", key):
             others.append(key)
     layers: dict[str, dict[str, Direction]] = {}
     for (path, cell), keys in cells.items():
@@ -145,7 +143,7 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
             others += keys.values()
             continue
         parent, _, last = path.rstrip("/").rpartition("/")
-        if side := SIDE.fullmatch(last):
+        if side := re.fullmatch(r"(?P<side>forward|backward)_(?P<name>[^/]*)", last):
             sides = layers.setdefault(parent or side["name"], {})
             for end in ("forward", "backward"):  # so that what one lacks is reported
                 sides.setdefault(end, (f"{path}{cell}".replace(f"{side['side']}_", f"{end}_"), {}))
@@ -165,10 +163,6 @@ DEFAULTS: dict[str, Any] = {
 REQUIRED = ("padding", "recurrent_activation")
 """Options that arrays do not show and whose defaults mislead: most layers do not use ``padding="valid"``, and the
 recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
-SHARED = (*REQUIRED, "strides", "dilation_rate", "activation")
-"""Options that both directions must have in common."""
-ONLY_IN_TRAINING = ("dropout", "recurrent_dropout")
-LAYER = re.compile("ConvLSTM[123]D")
 
 
 def resolve_settings(
@@ -221,9 +215,10 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[s
         if matching[0]["class_name"] == "Bidirectional":
             forward = config["layer"]["config"]
             backward = (config.get("backward_layer") or config["layer"])["config"]
-            differing = [o for o in SHARED if forward.get(o) != backward.get(o)]
+            shared = (*REQUIRED, "strides", "dilation_rate", "activation")
+            differing = [o for o in shared if forward.get(o) != backward.get(o)]
             config = {**forward, "merge_mode": config["merge_mode"]}
-        in_training = {o: config[o] for o in ONLY_IN_TRAINING if config.get(o)}
+        in_training = {o: config[o] for o in ("dropout", "recurrent_dropout") if config.get(o)}
         for option in ("strides", "dilation_rate"):
             check.ntuple(option, config.get(option, 1), ndim)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
@@ -245,7 +240,8 @@ def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
     """Yields the configurations of the ConvLSTM layers in that of a model, or of the Bidirectional around one."""
     if isinstance(node, Mapping):
         name = str(node.get("class_name"))
-        if LAYER.fullmatch(name) or (name == "Bidirectional" and any(_recurrent_layers(node["config"]["layer"]))):
+        is_wrapper = name == "Bidirectional" and any(_recurrent_layers(node["config"]["layer"]))
+        if is_wrapper or re.fullmatch("ConvLSTM[123]D", name):
             yield node
             return
     for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():

@@ -59,11 +59,9 @@ class MLCastNetwork(nn.Module):
     def forward(self, x: Tensor, steps: int, ensemble_size: int = 1) -> Tensor:
         """Forecasts frames ``(N, T, C, H, W)`` as ``(N, steps, ensemble_size · C, H, W)``, both normalised.
 
-        A trained forecaster reads as many frames as in training, the latest ones.
-
-        As in mlcast, each member of an :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single
-        forecast (``ensemble_size=1``) has none. Any other forecaster is deterministic: its members are equal, which
-        a warning states.
+        A trained forecaster reads as many frames as in training, the latest ones. As in mlcast, each member of an
+        :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single forecast (``ensemble_size=1``)
+        has none. The members of any other forecaster are equal, which a warning states.
         """
         steps, ensemble_size = whole_number("steps", steps), whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]

@@ -57,12 +57,6 @@ NORM = (
     r"\.1\.(?:weight|bias)"
 )
 """Entries of the norms after convolutions, of a network trained with ``layer_norm=1``."""
-UNUSED_PARAMS = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
-"""Entries of its ConvLSTM's cells that its forward pass does not use."""
-SECOND_COPY = r"encoder\.((?:phycell|convcell)\..*)"
-"""Keys under which PhyDNet's cells are stored a second time."""
-CONSTANTS = r"k2m\._(?:inv)?M\d"
-"""PhyDNet's buffers that convert filters to moments."""
 PHYDNET_BLOCKS = {
     "encoder_E.c1.main": "stem.0", "encoder_E.c2.main": "stem.1", "encoder_E.c3.main": "stem.2",
     "encoder_Ep.c1.main": "encoders.physics.0", "encoder_Ep.c2.main": "encoders.physics.1",
@@ -120,11 +114,12 @@ def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts its ConvLSTM, PredRNN or PredRNN v2; `options` are arguments of our model, here and below."""
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
-    if unused := [m[0] for m in entries.matches(UNUSED_PARAMS) if not is_predrnn]:
+    unused_params = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
+    if unused := [m[0] for m in entries.matches(unused_params) if not is_predrnn]:
         count = sum(entries.left.pop(key).numel() for key in unused)
         logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
-    ends = WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
-    maps = [m for i in range(n) for m in _cell(i, ST_LSTM if is_predrnn else LSTM, ends)]
+    convs, ends = ST_LSTM if is_predrnn else LSTM, WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
+    maps = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", convs, ends)]
     maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm") for i in range(n) if is_predrnn]
     if has_adapter := is_predrnn and bool(entries.matches(r"adapter\.weight")):
         maps.append(KeyMap("adapter.weight", "adapter.weight"))
@@ -141,7 +136,7 @@ def predrnn_pp(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
     maps = cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)
     for i in range(n):
-        maps += _cell(i, CAUSAL_LSTM, WITHOUT_NORM)
+        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CAUSAL_LSTM, WITHOUT_NORM)
         maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
         maps += [KeyMap(f"cell_list.{i}.conv_o.0.weight", f"unread.{i}")]
     return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
@@ -192,7 +187,7 @@ def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts MAU, including its unused ``merge`` and ``conv_last_sr``."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
-    cells = [m for i in range(n) for m in _cell(i, MAU_CELL, WITH_BIAS)]
+    cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", MAU_CELL, WITH_BIAS)]
     width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
     stages = entries.matches(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.matches(r"decoders\.(\d+)\..*")
     halvings = min(max((int(m[1][:9]) for m in stages), default=0), len(entries.left)) + 1
@@ -218,9 +213,9 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts PhyDNet, whose files contain the cells under one name or under both."""
     if patch_size not in (2, 4):
         raise WeightsError(f"{entries.name}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
-    for m in entries.matches(CONSTANTS):
+    for m in entries.matches(r"k2m\._(?:inv)?M\d"):  # constants that convert filters to moments
         entries.left.pop(m[0])
-    for m in entries.matches(SECOND_COPY):
+    for m in entries.matches(r"encoder\.((?:phycell|convcell)\..*)"):
         second = entries.left.pop(m[0])
         if not torch.equal(entries.left.setdefault(m[1], second), second):
             entries.errors["contradicting"].append(f"{m[0]} and {m[1]}, which are one tensor")
@@ -248,10 +243,6 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     }  # fmt: skip
     shapes = parameter_shapes(entries, "phydnet", sizes, *((sizes[key],) * 2 for key in ("kernel_size", "filter_size")))
     return load_model(entries, "phydnet", sizes, gather(entries, maps, shapes))
-
-
-def _cell(layer: int, convs: Convs, ends: dict[str, str]) -> list[KeyMap]:
-    return cell_maps(f"cell_list.{layer}", f"layers.{layer}", convs, ends)
 
 
 def _stack(

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
-from .registry import base_cfg, default_weights, find_weights
+from .registry import BASE_CFGS, find_weights
 from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
-from .state_dict import adapt_state_dict, check_finite, check_state_dict, float_dtype, load_state_dict
+from .state_dict import adapt_state_dict, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
 
 logger = logging.getLogger("convrnn_zoo")
@@ -39,8 +39,8 @@ def build_model(
         pretrained_cfg, pretrained_cfg_overlay: the tag, or a cfg of timm's, in place of the default; fields to replace.
         cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
-        features_only, out_indices: whether to wrap the model in timm's feature extractor, and of which layers.
-        feature_cls: class of that extractor: ``"getter"``, which calls ``forward_intermediates``.
+        features_only, out_indices, feature_cls: whether to wrap the model in timm's feature extractor, of which layers,
+            and its class, ``"getter"``.
         pretrained_model_args: ignored; timm passes the arguments of a config, which is read again here.
         **kwargs: arguments of the network. They override those of the source's config.
 
@@ -55,12 +55,14 @@ def build_model(
         raise ValueError(f"{name}: feature_cls must be 'getter', got {feature_cls!r}")
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
-        pretrained_cfg = base_cfg(name)  # without the sizes of the default weights
+        pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
     check_pretrained_cfg(cfg, name)
     pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
     if source or not has_config:  # otherwise timm passes the arguments of a config
-        check_kwargs(constructor, name, kwargs)
+        accepted = accepted_arguments(constructor)
+        if accepted is not None and (unknown := [key for key in kwargs if key not in accepted]):
+            raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {suggest(unknown[0], accepted)}")
 
     # 1. Resolve the source, which gives the arguments of the network.
     if source is None and (pretrained or has_config or f"{name}.{cfg.get('tag')}" in WEIGHTS):
@@ -84,7 +86,6 @@ def build_model(
             state = adapt_state_dict(read_state_dict(source), target, cfg, chans, classes, source.name)
             placement.setdefault("dtype", dtype := float_dtype(state))
             check_state_dict(state, target, source.name, dtype)
-            check_finite(state, source.name)
     model = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
 
     # 3. Load the tensors, all of them or none.
@@ -95,12 +96,7 @@ def build_model(
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
-    """Returns the tag of the weights to load, or `pretrained_cfg` if it is a cfg, or None for no weights.
-
-    Raises:
-        WeightsError: there are no weights of that tag, or two tags were given.
-        TypeError: `pretrained` is neither a bool nor a tag.
-    """
+    """Returns the tag of the weights to load, or `pretrained_cfg` if it is a cfg, or None for no weights."""
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
     tags = [w.name.partition(".")[2] for w in find_weights(name)]
@@ -112,9 +108,9 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
         hint = suggest(tag, tags) if tags else f"weights exist for {', '.join(WEIGHTS)}"
         raise WeightsError(f"{name} has no weights {tag!r}; {hint}")
     if not tag and pretrained and not pretrained_cfg and len(tags) > 1:
-        tag = default_weights(find_weights(name)).name.partition(".")[2]
-        others = ", ".join(f"pretrained={other!r}" for other in tags if other != tag)
-        logger.info("%s: loading its default weights, %s; others: %s", name, tag, others)
+        tag, *others = tags
+        listed = ", ".join(f"pretrained={other!r}" for other in others)
+        logger.info("%s: loading its default weights, %s; others: %s", name, tag, listed)
     return tag or pretrained_cfg
 
 
@@ -144,15 +140,6 @@ def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Modul
         lambda **_: model, name, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
         feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
     )  # fmt: skip
-
-
-# ---- arguments -----------------------------------------------------------------------------------------------------
-def check_kwargs(constructor: Callable[..., nn.Module], name: str, kwargs: Iterable[str]) -> None:
-    """Raises TypeError for an argument that a constructor does not accept, with the name that was probably meant."""
-    accepted = accepted_arguments(constructor)
-    for key in kwargs:
-        if accepted is not None and key not in accepted:
-            raise TypeError(f"{name}() got an unexpected argument {key!r}; {suggest(key, accepted)}")
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:

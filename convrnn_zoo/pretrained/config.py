@@ -39,9 +39,7 @@ class Config:
     """Arguments of the model; None if they are unknown."""
     sha256: str | None = None
     preprocessing: Preprocessing | None = None
-    """Preprocessing of a forecaster."""
     front_end: LogMel | None = None
-    """Front end of a classifier of audio."""
     record: Weights | None = None
     """Metadata of the weights."""
 
@@ -53,71 +51,56 @@ class Config:
 
 
 def read_text(path: Path, name: str) -> str:
-    """Reads a small text file.
-
-    Raises:
-        WeightsError: it is larger than 1 MiB.
-        UnicodeDecodeError: it is not UTF-8.
-    """
+    """Reads a text file, or raises WeightsError if it is larger than 1 MiB, and UnicodeDecodeError for other codes."""
     if path.stat().st_size > MAX_TEXT:
         raise WeightsError(f"{name}: {path.name} is larger than {MAX_TEXT:,} bytes, expected a small text file")
     return path.read_text(encoding="utf-8")
 
 
 def read_config(path: Path, name: str) -> Config:
-    """Reads and checks the config.json of a directory or repository `name`, as far as is possible without the model.
-
-    Raises:
-        WeightsError: the file is missing or too large, is not JSON, or holds invalid or contradictory values.
-    """
+    """Reads the config.json of a directory or repository `name`, or raises WeightsError for invalid values."""
 
     def error(problem: str) -> WeightsError:
-        return WeightsError(
-            f"{name}: {problem}; the zoo cannot read this model. Save it again with convrnn_zoo.save_pretrained, or "
-            "correct the name"
-        )
+        fix = "the zoo cannot read this model. Save it again with convrnn_zoo.save_pretrained, or correct the name"
+        return WeightsError(f"{name}: {problem}; {fix}")
 
-    if not path.is_file():
-        raise error(f"no {CONFIG}")
+    def require(condition: object, problem: str) -> None:
+        if not condition:
+            raise error(problem)
+
+    require(path.is_file(), f"no {CONFIG}")
     try:
         raw = json.loads(read_text(path, name))
     except (ValueError, RecursionError) as e:
         raise error(f"{CONFIG} is not JSON ({e})") from e
-    if not isinstance(raw, dict):
-        raise error(f"{CONFIG} must be an object, got {type(raw).__name__}")
+    require(isinstance(raw, dict), f"{CONFIG} must be an object, got {type(raw).__name__}")
     architecture, cfg, sha256 = (raw.get(k) for k in ("architecture", "pretrained_cfg", "weights_sha256"))
-    if not isinstance(architecture, str):
-        raise error(f"{CONFIG} names no architecture")
-    if not isinstance(cfg, dict | None):
-        raise error("pretrained_cfg is not an object")
-    if not isinstance(sha256, str | None) or len(sha256 or "x" * 64) != 64:
-        raise error("weights_sha256 is not a checksum")
+    require(isinstance(architecture, str), f"{CONFIG} names no architecture")
+    require(isinstance(cfg, dict | None), "pretrained_cfg is not an object")
+    is_checksum = sha256 is None or (isinstance(sha256, str) and len(sha256) == 64)
+    require(is_checksum, "weights_sha256 is not a checksum")
     cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
     labels = cfg.get("label_names") or []
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise error("label_names are not a list of words")
-    if unknown := ", ".join(sorted(set(cfg) - set(_DEFAULTS))):
-        raise error(f"pretrained_cfg has fields that timm does not know: {unknown[:200]}; upgrade it if it is older")
-    for key, minimum in (("mean", -math.inf), ("std", 0.0)):
+    are_words = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    require(are_words, "label_names are not a list of words")
+    unknown = ", ".join(sorted(set(cfg) - set(_DEFAULTS)))[:200]
+    require(not unknown, f"pretrained_cfg has fields that timm does not know: {unknown}; upgrade it if it is older")
+    for key, minimum, expected in (("mean", -math.inf, "finite numbers"), ("std", 0.0, "finite numbers above 0")):
         values = cfg.get(key) or ()
         numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values)
-        if not numbers or not all(minimum < v < math.inf for v in values):
-            expected = "finite numbers above 0" if key == "std" else "finite numbers"
-            raise error(f"{key} must be a list of {expected}, got {str(values)[:80]}")
+        is_valid = numbers and all(minimum < v < math.inf for v in values)
+        require(is_valid, f"{key} must be a list of {expected}, got {str(values)[:80]}")
     args = check_arguments(raw.get("model_args", {}), name)
     size = cfg.get("input_size", _DEFAULTS["input_size"])
     numbers = isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and n > 0 for n in size)
-    if not numbers or math.prod(size) > MAX_INPUT:
-        raise error(
-            f"input_size must be three positive numbers (C, H, W), at most {MAX_INPUT:,} values, got {size!r:.80}"
-        )
+    limit = f"three positive numbers (C, H, W), at most {MAX_INPUT:,} values"
+    require(numbers and math.prod(size) <= MAX_INPUT, f"input_size must be {limit}, got {size!r:.80}")
     cfg["input_size"] = [args.get("in_chans", size[0]), *size[1:]]
     classes = cfg.get("num_classes", _DEFAULTS["num_classes"])
     stated = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, name)
-    if args.get("num_classes", classes) != classes:
-        raise error(f"{CONFIG} contradicts itself: {classes} classes, and model_args {args}")
-    if labels and len(labels) != classes:
-        raise error(f"{CONFIG} contradicts itself: {classes} classes, and {len(labels)} label_names")
+    contradiction = f"{CONFIG} contradicts itself: {classes} classes, and"
+    require(args.get("num_classes", classes) == classes, f"{contradiction} model_args {args}")
+    require(len(labels) in (0, classes), f"{contradiction} {len(labels)} label_names")
     args = {**args, **stated, **args}  # in the order of the file
     readers = {"preprocessing": Preprocessing.from_json, "front_end": LogMel.from_json, "record": Weights.from_plain}
     try:

@@ -54,15 +54,10 @@ class HubFile:
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repo_id}{revision}" + (f", {self.filename}" if self.filename else "")
 
-
-def is_commit(revision: str | None) -> bool:
-    """Returns whether a revision is a full commit hash, whose content never changes."""
-    return bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
-
-
-def get_commit(path: Path) -> str:
-    """Returns the commit of a file in the cache."""
-    return path.parent.name
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the revision is a full commit hash, whose content never changes."""
+        return bool(re.fullmatch("[0-9a-f]{40}", self.revision or ""))
 
 
 def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = None) -> Path:
@@ -89,7 +84,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
     """Returns the path of the current copy in the cache, and the checksum that the Hub announced if it was asked."""
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
-    if isinstance(cached, str) and is_commit(file.revision):
+    if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None
     url = hf_hub_url(file.repo_id, file.filename, revision=file.revision)
     try:
@@ -101,7 +96,7 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
         return Path(cached), None
     check_size(metadata.size or 0, str(file), max_bytes)
-    if isinstance(cached, str) and get_commit(Path(cached)) == metadata.commit_hash:
+    if isinstance(cached, str) and Path(cached).parent.name == metadata.commit_hash:
         return Path(cached), metadata.etag
     return _fetch(file), metadata.etag
 

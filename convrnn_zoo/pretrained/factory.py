@@ -49,12 +49,11 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         >>> tuple(model(torch.randn(2, 10, 1, 40)).shape)
         (2, 5)
     """
-    checkpoint = kwargs.pop("checkpoint_path", None)
-    if checkpoint:
+    if checkpoint := kwargs.pop("checkpoint_path", None):
         return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
-    if ":" in name and (address := split_address(name))[0]:
-        scheme, location = address
+    scheme, location = split_address(name) if ":" in name else ("", name)
+    if scheme:
         source = SOURCES[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
@@ -92,8 +91,8 @@ def from_pretrained(
         cache_dir: directory to use in place of the Hub's cache.
         max_bytes: size limit of the model and its files; 4 GiB by default.
         **kwargs: arguments in place of the stored ones: another `num_classes` gives a random head (with a warning),
-            another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, `device`,
-            and `features_only`, with which the model is wrapped in timm's feature extractor.
+            another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, `device`
+            and `features_only`.
 
     Raises:
         HubAccessError: (an OSError) the repository or directory cannot be reached or read.

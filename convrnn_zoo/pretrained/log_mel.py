@@ -10,14 +10,14 @@ from torch import Tensor
 
 from .._tensors import to_tensor
 from ..layers import _checks as check
-from .typed import Entries, check_number
+from .typed import Entries
 
 MAX_PEAK = 10.0
-"""Largest magnitude of samples: far above full scale, and below what 16-bit samples reach."""
+"""Largest magnitude of float samples, far below that of 16-bit samples."""
 MAX_FILTERS = 2**25
-"""Largest product of bands and points of the spectrum, which bounds the memory of the filters."""
+"""Largest product of bands and points of the spectrum: the size of the filters."""
 MAX_SPECTRA = 2**24
-"""Points of the spectra that are computed at once, which bounds their memory: minutes of speech."""
+"""Points of the spectra that are computed at once: minutes of speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class LogMel(Entries):
         for name in ("rate", "bands"):
             check.positive_int(name, getattr(self, name))
         for name in ("window", "hop", "floor"):
-            check_number(name, getattr(self, name), positive=True)
+            check.number(name, getattr(self, name), positive=True)
         if not 2 <= self.size <= self.rate or not 1 <= self.step <= self.size:
             raise ValueError(
                 f"window must be between two samples and a second, and hop between one sample and window; got "
@@ -99,6 +99,11 @@ class LogMel(Entries):
     def step(self) -> int:
         """Samples from one window to the next."""
         return round(self.hop * self.rate)
+
+    @property
+    def _points(self) -> int:
+        """Points of the FFT: twice the next power of two, so that narrow bands contain a frequency."""
+        return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
     @property
     def top(self) -> float:
@@ -166,11 +171,6 @@ class LogMel(Entries):
             steps.append((power @ filters).clamp_min(self.floor).log())
         return torch.cat(steps).unsqueeze(-1)
 
-    @property
-    def _points(self) -> int:
-        """Points of the FFT: twice the next power of two, so that narrow bands contain a frequency."""
-        return 2 ** (math.ceil(math.log2(self.size)) + 1)
-
     def frequencies(self, position: Tensor) -> Tensor:
         """Returns the frequencies in Hz of positions on the axis of bands; 0 is the middle of the lowest band."""
         low, width = self._mel_scale()
@@ -201,15 +201,7 @@ class LogMel(Entries):
 
 
 def as_float_samples(wave: Tensor) -> Tensor:
-    """Converts audio samples to float32, or keeps float64; integers are scaled to -1 to 1.
-
-    Raises:
-        ValueError: the scale of the integers is unknown.
-
-    Example:
-        >>> as_float_samples(torch.tensor([-32768, 0, 16384], dtype=torch.int16))
-        tensor([-1.0000,  0.0000,  0.5000])
-    """
+    """Returns audio samples as floats, integers scaled to -1 to 1, or raises ValueError if their scale is unknown."""
     if wave.is_floating_point():
         return wave if wave.dtype == torch.float64 else wave.float()
     if wave.dtype == torch.uint8:

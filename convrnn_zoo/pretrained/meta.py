@@ -12,25 +12,19 @@ from torch.overrides import TorchFunctionMode
 from .errors import WeightsError
 
 _LIMIT: ContextVar[int] = ContextVar("limit", default=4 * 2**30)
-_MOST_TENSORS = 10_000
 _FACTORIES = {
     torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange,
     torch.linspace, torch.tensor, Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
     Tensor.new_tensor,
 }  # fmt: skip
-_LARGEST_INT = 2**16
-_LONGEST_LIST = 256
-_LONGEST_HORIZON = 4096
+_MOST_TENSORS, _LARGEST_INT, _LONGEST_LIST, _LONGEST_HORIZON = 10_000, 2**16, 256, 4096
 
 
 @contextmanager
 def size_limit(max_bytes: int | None) -> Iterator[None]:
     """Context manager that sets the size limit of models and their files, 4 GiB by default.
 
-    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read.
-
-    Args:
-        max_bytes: the limit; None does not change it.
+    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read. None does not change the limit.
 
     Raises:
         ValueError: `max_bytes` is not a positive whole number.
@@ -85,10 +79,9 @@ class _SizeLimit(TorchFunctionMode):
 
 
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
-    """Builds a model on the meta device, which takes no memory, and stops as soon as it exceeds the size limit.
+    """Builds a model on the meta device, which takes no memory. Only the calling thread is affected.
 
-    Nothing but the calling thread is affected. Arguments that are not the model's or ask for too much memory raise
-    WeightsError, which describes the model by `what`.
+    Arguments that are not the model's or exceed the size limit raise WeightsError, which calls the model `what`.
     """
     try:
         with torch.device("meta"), _SizeLimit(what):
@@ -103,11 +96,7 @@ def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what
 
 
 def check_arguments(args: object, what: str) -> dict[str, Any]:
-    """Checks and returns the untrusted arguments of a config.json: numbers, short strings and short lists.
-
-    Raises:
-        WeightsError: an argument has another type, or a value that no model of the zoo accepts.
-    """
+    """Returns the untrusted arguments of a config.json: numbers, short strings and lists, or raises WeightsError."""
     if not isinstance(args, Mapping):
         raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it again")
     for name, value in args.items():

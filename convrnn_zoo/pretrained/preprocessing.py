@@ -11,11 +11,9 @@ from torch import Tensor
 
 from .._hints import suggest
 from ..layers import _checks as check
-from .typed import Entries, check_number
+from .typed import Entries
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
-_NO_ECHO = 1e-16
-"""Added to the argument of a logarithm."""
 _HEADROOM = 1.2
 """Upper limit of forecasts, relative to `top`, in the logarithmic encoding."""
 
@@ -38,7 +36,7 @@ class Encoding(Entries):
         check.choice("encoding", self.encoding, ("none", "log", "standardize", "dbz"))
         for name in ("floor", "top", "lowest", "highest"):
             if (value := getattr(self, name)) is not None:
-                check_number(name, value, positive=name in ("floor", "top"))
+                check.number(name, value, positive=name in ("floor", "top"))
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
@@ -57,7 +55,7 @@ class Encoding(Entries):
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
         if self.encoding == "dbz":
-            reflectivity = 10 * (200 * frames.nan_to_num(0).clamp_min(0) ** 1.6 + _NO_ECHO).log10()
+            reflectivity = 10 * (200 * frames.nan_to_num(0).clamp_min(0) ** 1.6 + 1e-16).log10()
             return reflectivity.clamp(0, 60) / 30 - 1
         if self.encoding == "standardize":
             frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
@@ -100,13 +98,10 @@ class Encoding(Entries):
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Checks that frames are plausible values in the unit of the data.
+        """Raises ValueError for frames without a known value, infinite ones, or bytes for brightness from 0 to 1.
 
         Values beyond `lowest` and `highest`, and bytes if the data have a unit, raise a warning: they usually have
         another unit, or mark missing values.
-
-        Raises:
-            ValueError: all values are missing, one is infinite, or bytes were passed for brightness from 0 to 1.
         """
         unit = self._label
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
@@ -222,7 +217,7 @@ class Preprocessing(Encoding):
             if getattr(self, name) is not None:
                 check.positive_int(name, getattr(self, name))
         if self.step is not None:
-            check_number("step", self.step, positive=True)
+            check.number("step", self.step, positive=True)
         if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):
             raise ValueError(f"{', '.join(own)}: each of the variables has its own; set them there")
         names = [v.name for v in (*self.variables, *self.static, *self.future)]
@@ -230,9 +225,8 @@ class Preprocessing(Encoding):
             raise ValueError(f"variables, static and future must have unique names, got {', '.join(repeated)} twice")
         variables = [v.name for v in self.variables]
         if unknown := [t for t in self.targets if t not in variables]:
-            raise ValueError(
-                f"targets must be names of variables, got {unknown[0]!r}; {suggest(unknown[0], variables)}"
-            )
+            hint = suggest(unknown[0], variables)
+            raise ValueError(f"targets must be names of variables, got {unknown[0]!r}; {hint}")
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets must be unique, got {', '.join(self.targets)}")
 
@@ -272,14 +266,11 @@ class Preprocessing(Encoding):
 
     @property
     def brightest(self) -> float:
-        """Value of the data, in its unit, that figures show as the brightest and PSNR uses as the peak.
-
-        With several targets it is that of the first.
-        """
+        """The brightest value of the data, with several targets of the first one."""
         return self.target_variables[0].brightest if self.variables else super().brightest
 
     def check(self, frames: Tensor) -> None:
-        """Checks that frames ``(…, C, H, W)`` are plausible values in the unit of the data; see :class:`Variable`."""
+        """Checks each variable of frames ``(…, C, H, W)``; see :meth:`Variable.check`."""
         if self.variables:
             for variable, values in zip(self.variables, frames.unbind(-3), strict=True):
                 variable.check(values)

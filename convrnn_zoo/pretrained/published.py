@@ -4,34 +4,31 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["PUBLISHED", "Published", "count_unused_params", "mark_unused", "openstl_release"]
-
 
 @dataclass(frozen=True)
 class Published:
-    """Location of weights that others publish for an architecture, and what has been verified about them.
+    """Weights that others publish for an architecture, and what has been verified about them.
 
-    Every field states what was read or run. `unchecked` states what was not.
+    Args:
+        where: URL of the page or file.
+        form: name and format of the file.
+        license: licence of the weights, and its source.
+        convert: source, file and options of ``convrnn-zoo convert``.
+        checked, unchecked: comparisons with the original that were made, and those that were not.
+        remarks: limitations of the weights.
     """
 
     where: str
-    """URL of the page or file."""
     form: str
-    """Name and format of the file."""
     license: str
-    """Licence of the weights, and its source."""
     convert: str
-    """Source, file and options of ``convrnn-zoo convert``."""
     checked: str
-    """Comparisons with the original that were made."""
     unchecked: str
-    """Aspects that were not verified."""
     remarks: str = ""
-    """Limitations of the weights."""
 
     @property
     def command(self) -> str:
-        """Command that converts the file to a model of the zoo."""
+        """The command that converts the file."""
         source_and_file, _, options = self.convert.partition(" --")
         return f"convrnn-zoo convert {source_and_file} -o converted" + (f" --{options}" if options else "")
 
@@ -74,18 +71,10 @@ def openstl_release(
 
 
 def mark_unused(module: nn.Module) -> nn.Module:
-    """Freezes and returns a module that published code builds but never uses, so that parameter counts agree.
-
-    Its parameters need no gradients, so that neither optimizers nor distributed training wait for them.
-    """
+    """Freezes and returns a module that published code builds but never uses, so that parameter counts agree."""
     return module.requires_grad_(False)
 
 
 def count_unused_params(model: nn.Module) -> int:
-    """Returns the number of parameters of a new model that are unused, which are those of its frozen modules.
-
-    Example:
-        >>> count_unused_params(nn.Sequential(nn.Linear(2, 2), mark_unused(nn.Linear(3, 1))))
-        4
-    """
+    """Returns the number of parameters of a new model that are unused, which are those of its frozen modules."""
     return sum(p.numel() for p in model.parameters() if not p.requires_grad)

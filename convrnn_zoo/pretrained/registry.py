@@ -3,7 +3,7 @@
 import fnmatch
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import timm
@@ -16,10 +16,9 @@ from .published import PUBLISHED, Published
 from .weights import WEIGHTS, Weights
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
-
-
+BASE_CFGS: dict[str, dict[str, Any]] = {}
+"""timm's cfgs of the architectures without weights."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
-_CFGS: dict[str, dict[str, Any]] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
@@ -48,23 +47,17 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         full_cfg = {**defaults, "first_conv": (), "classifier": "head", **cfg}
         if published:
             PUBLISHED[name] = published
-        weights = sorted(find_weights(name), key=lambda w: not w.default)  # timm takes the first one as the default
-        cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in weights}}
+        cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in find_weights(name)}}
         home: Any = sys.modules[module]
         home.default_cfgs = {**getattr(home, "default_cfgs", {}), **generate_default_cfgs(cfgs)}
         setattr(home, name, function)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # reloading a module registers its names again
             register_with_timm(function)
-        _FUNCTIONS[name], _CFGS[name] = function, {**full_cfg, "architecture": name}
+        _FUNCTIONS[name], BASE_CFGS[name] = function, {**full_cfg, "architecture": name}
         return function
 
     return decorator
-
-
-def base_cfg(name: str) -> dict[str, Any]:
-    """Returns timm's cfg of an architecture without weights."""
-    return _CFGS[name]
 
 
 def entry_points() -> dict[str, Callable[..., nn.Module]]:
@@ -88,10 +81,5 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
 
 
 def find_weights(name: str) -> list[Weights]:
-    """Returns the registered weights of an architecture."""
-    return [w for w in WEIGHTS.values() if w.architecture == name]
-
-
-def default_weights(weights: Sequence[Weights]) -> Weights:
-    """Returns those weights of one architecture that ``pretrained=True`` loads."""
-    return next((w for w in weights if w.default), weights[0])
+    """Returns the registered weights of an architecture; ``pretrained=True`` loads the first ones, as in timm."""
+    return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)

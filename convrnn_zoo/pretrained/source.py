@@ -1,14 +1,14 @@
 """Sources of weights: a directory, a repository of the Hub, a metadata file, or the package itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
-from .download import HubFile, download, get_commit, is_commit
+from .download import HubFile, download
 from .errors import HubAccessError, WeightsError
 from .published import PUBLISHED
 from .state_dict import read_safetensors
@@ -18,32 +18,25 @@ from .weights import WEIGHTS, Weights
 
 @dataclass(frozen=True)
 class Source:
-    """Location of a set of weights, and the config of the model that they belong to.
-
-    Opening a source reads its config only. :func:`read_state_dict` reads the weights.
-    """
+    """Location of a set of weights, and the config of their model. :func:`read_state_dict` reads the weights."""
 
     name: str
     """Description for messages."""
-    config: Config = field(default_factory=Config)
-    path: Path | None = None
-    """The safetensors file, if it is local."""
-    remote: HubFile | None = None
-    """The safetensors file, if it is on the Hub."""
-    state_dict: Mapping[str, Tensor] | None = None
-    """The tensors themselves, if the caller passed them."""
+    config: Config
+    weights: Path | HubFile | Mapping[str, Tensor]
+    """The safetensors file, or the tensors themselves, if the caller passed them."""
 
 
 def read_state_dict(source: Source) -> dict[str, Tensor]:
     """Reads the weights of a source, downloading them first if necessary, with their size and checksum checked."""
-    if source.state_dict is not None:
-        if wrong := [k for k, v in source.state_dict.items() if not isinstance(v, Tensor)]:
-            raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors; pass model.state_dict()")
-        return dict(source.state_dict)
-    if source.remote is not None:
-        return read_safetensors(download(source.remote, source.config.sha256), source.name)
-    assert source.path is not None
-    return read_safetensors(source.path, source.name, source.config.sha256)
+    weights, sha256 = source.weights, source.config.sha256
+    if isinstance(weights, HubFile):
+        return read_safetensors(download(weights, sha256), source.name)
+    if isinstance(weights, Path):
+        return read_safetensors(weights, source.name, sha256)
+    if wrong := [k for k, v in weights.items() if not isinstance(v, Tensor)]:
+        raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors; pass model.state_dict()")
+    return dict(weights)
 
 
 def open_repository(name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
@@ -52,10 +45,10 @@ def open_repository(name: str, cache_dir: Any = None, token: str | bool | None =
     file = HubFile(repo_id, CONFIG, revision or None, cache_dir, token)
     path = download(file, max_bytes=MAX_TEXT)
     config = read_config(path, str(file))
-    # The weights are of the config's commit, even if the branch moves in between.
-    weights = HubFile(repo_id, WEIGHTS_FILE, get_commit(path), cache_dir, token)
+    # The weights are of the config's commit, which is its directory in the cache, even if the branch moves in between.
+    weights = HubFile(repo_id, WEIGHTS_FILE, path.parent.name, cache_dir, token)
     config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
-    return Source(str(weights), config, remote=weights)
+    return Source(str(weights), config, weights)
 
 
 def open_directory(directory: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
@@ -72,15 +65,13 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
         )
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
     config.cfg.update(source="local-dir", file=str(path))
-    return Source(str(weights), config, path=weights)
+    return Source(str(weights), config, weights)
 
 
 def _open_metadata(path: Path) -> Source:
     """Opens a metadata file; the weights next to it are named like them, or as in a repository."""
     try:
         weights = Weights.from_json(read_text(path, str(path)))
-    except WeightsError:
-        raise
     except ValueError as e:
         raise WeightsError(
             f"{path} is not the metadata of weights ({one_line(e)}); `convrnn-zoo train` writes such files"
@@ -88,7 +79,7 @@ def _open_metadata(path: Path) -> Source:
     named, plain = (path.with_name(name) for name in (f"{weights.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
     config = Config.of(weights, tag=weights.name.partition(".")[2], source="local-dir", file=str(path))
-    return Source(str(file), config, path=file)
+    return Source(str(file), config, file)
 
 
 SOURCES: dict[str, Callable[..., Source]] = {"hf-hub": open_repository, "local-dir": open_directory}
@@ -99,19 +90,15 @@ def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | No
     """Opens a registered set of weights, in the package or at a commit of the Hub."""
     config = Config.of(weights)
     if "file" in weights.source():
-        return Source(weights.name, config, path=weights.file)
+        return Source(weights.name, config, weights.file)
     file = HubFile(str(weights.hub_id), WEIGHTS_FILE, weights.hub_commit, cache_dir, token)
-    if not is_commit(file.revision):
+    if not file.is_fixed:
         raise WeightsError(f"{file}: hub_commit must be a full commit hash, got {file.revision!r}")
-    return Source(str(file), config, remote=file)
+    return Source(str(file), config, file)
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
-    """Rejects a cfg with which weights would be read from elsewhere or in another way than this package's.
-
-    Raises:
-        WeightsError: names the fields.
-    """
+    """Raises WeightsError for a cfg with which weights would be read from elsewhere or in another way."""
     wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
     if cfg.get("source") in SOURCES:
         wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
@@ -134,9 +121,9 @@ def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, tok
     # Other tensors for a registered tag: sizes and preprocessing are the tag's, its checksum and metadata are not.
     config = replace(Config.of(weights), sha256=None, record=None) if weights else Config()
     if cfg.get("state_dict"):
-        return Source("the given state_dict", config, state_dict=cfg["state_dict"])
+        return Source("the given state_dict", config, cfg["state_dict"])
     if file:
-        return Source(str(file), config, path=Path(file).expanduser())
+        return Source(str(file), config, Path(file).expanduser())
     if hub_id:
         return open_repository(hub_id, cache_dir, token)
     hint = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"

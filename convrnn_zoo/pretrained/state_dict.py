@@ -29,8 +29,7 @@ def file_sha256(path: Path) -> str:
 def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file after checking its size, its checksum if it is known, and its header.
 
-    The tensors are mapped from the file, so their values are read when they are first used. Error messages describe
-    the file by `name`.
+    The tensors are mapped from the file, so their values are read when they are first used. Errors call it `name`.
 
     Raises:
         WeightsError: the file is missing, too large, damaged or not a safetensors file.
@@ -79,19 +78,18 @@ def adapt_state_dict(
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other input channels or another number of classes, and logs the changes.
 
-    The weights of the first convolution are adapted by timm's rule for images: summed for one channel, otherwise
-    repeated and scaled, so that repeated channels give the same output. A head for another number of classes is
-    replaced by that of `model`.
-
-    Args:
-        state: the weights, made for `in_chans` channels and `num_classes` classes.
-        model: the model to load them into, which may be on the meta device.
-        cfg: timm's cfg; ``first_conv`` and ``classifier`` name the modules to adapt, `model.input_weights` parameters.
-        name: the source of the weights, for log messages.
+    The weights, of `in_chans` channels and `num_classes` classes, of the first convolution are adapted by timm's rule
+    for images: summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
+    head for another number of classes is replaced by that of `model`, which may be on the meta device.
+    ``first_conv`` and ``classifier`` of timm's cfg name the modules, and ``model.input_weights`` further parameters.
     """
+
+    def modules(key: str) -> tuple[str, ...]:
+        return (cfg[key],) if isinstance(cfg.get(key), str) else tuple(cfg.get(key) or ())
+
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        names = *(f"{module}.weight" for module in _as_names(cfg.get("first_conv"))), *model.input_weights
+        names = *(f"{module}.weight" for module in modules("first_conv")), *model.input_weights
         for key in (key for key in names if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
@@ -101,7 +99,7 @@ def adapt_state_dict(
             state[key] = (exact.sum(1, keepdim=True) if new_chs == 1 else repeated).to(old.dtype)
             logger.info("%s: %s adapted from %d to %d input channels", name, key, old_chs, new_chs)
     if num_classes != model.num_classes:
-        heads = tuple({f"{module.partition('.')[0]}." for module in _as_names(cfg.get("classifier"))})
+        heads = tuple({f"{module.partition('.')[0]}." for module in modules("classifier")})
         state = {k: v for k, v in state.items() if not k.startswith(heads)}
         state |= {k: v for k, v in target.items() if k.startswith(heads)}
         if model.num_classes:
@@ -112,20 +110,13 @@ def adapt_state_dict(
     return state
 
 
-def _as_names(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ())
-
-
 def check_state_dict(
     state: Mapping[str, Tensor], model: nn.Module, name: str, dtype: torch.dtype | None = None
 ) -> None:
-    """Checks that every key, shape and dtype of weights is that of a model, without reading the values.
+    """Raises WeightsError unless weights are finite and have the keys, shapes and dtypes of a model.
 
     The model may be on the meta device. `dtype` is that of its floating-point tensors, its own by default, and must
     represent every value of the weights exactly.
-
-    Raises:
-        WeightsError: lists every difference.
     """
     target = model.state_dict()
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]
@@ -147,17 +138,13 @@ def check_state_dict(
             f"{name} does not fit {type(model).__name__}: {listed}. Build the model as the weights were made (see "
             "`convrnn-zoo info`, or the config.json next to them), or pass pretrained=False"
         )
+    if broken := not_finite(state):
+        raise WeightsError(f"{name}: {', '.join(broken)} holds NaN or Inf; use other weights")
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
     """Returns the keys of tensors with NaN or Inf."""
     return [k for k, v in state.items() if v.is_floating_point() and not v.is_meta and not torch.isfinite(v).all()]
-
-
-def check_finite(state: Mapping[str, Tensor], name: str) -> None:
-    """Raises WeightsError if a tensor holds NaN or Inf."""
-    if broken := not_finite(state):
-        raise WeightsError(f"{name}: {', '.join(broken)} holds NaN or Inf; use other weights")
 
 
 def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
@@ -174,14 +161,11 @@ def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def load_weights(model: Model, path: str | Path) -> Model:
-    """Loads a safetensors file into a model after checking every key, shape and value. An error changes nothing.
+    """Loads a safetensors file into a model, which is returned. An error changes nothing.
 
     Args:
         model: a model of the zoo, built as the weights were made.
         path: the ``.safetensors`` file.
-
-    Returns:
-        The model.
 
     Raises:
         WeightsError: the file is not a safetensors file, is damaged, does not fit, or holds NaN or Inf.
@@ -196,6 +180,5 @@ def load_weights(model: Model, path: str | Path) -> Model:
     path = Path(path).expanduser()
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
-    check_finite(state, str(path))
     load_state_dict(model, state)
     return model

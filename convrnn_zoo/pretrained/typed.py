@@ -36,15 +36,7 @@ class Entries:
 
     @classmethod
     def from_json(cls, raw: object, name: str = "") -> Self:
-        """Reads an untrusted JSON object.
-
-        Args:
-            raw: the object.
-            name: its name in error messages.
-
-        Raises:
-            ValueError: it is not an object, or a field is unknown or invalid.
-        """
+        """Reads an untrusted JSON object, or raises ValueError, which calls it `name`."""
         return read(cls, raw, name or cls.json_name)
 
 
@@ -58,14 +50,10 @@ def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
     lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
 ) -> Any:  # fmt: skip
-    """Declares a field of a dataclass, with the range of its values.
+    """Declares a field of a dataclass with a default or a factory of it, without which it is required, and its values.
 
-    Args:
-        default: the default; without one, the field is required.
-        ge, gt, le, lt: bounds of a number, or of each number of a list: at least, greater than, at most, less than.
-        choices: the strings that are valid; lists of strings may hold others.
-        nonempty: whether an empty string is invalid.
-        factory: a function that returns the default.
+    The bounds are those of a number, or of each number of a list. Strings are one of `choices` and, with `nonempty`,
+    not empty; lists of strings may hold others.
     """
     rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
@@ -76,37 +64,15 @@ def one_line(error: Exception) -> str:
     return str(error).replace("\n", "; ")
 
 
-def check_number(name: str, value: float, positive: bool = False) -> None:
-    """Raises ValueError for a number that is not finite, or, if `positive`, not above 0."""
-    if not (math.isfinite(value) and (value > 0 or not positive)):
-        raise ValueError(f"{name} must be a finite number{' above 0' if positive else ''}, got {value}")
-
-
 def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -> T:
     """Reads a dataclass from a table of TOML or an object of JSON.
 
-    Lists become tuples, and whole numbers are valid floats.
-
-    Args:
-        cls: the dataclass; a field is a number, string, bool, ``Literal``, dataclass, tuple or mapping, or optional.
-        raw: the table, as ``tomllib`` or ``json`` return it.
-        name: its name in error messages.
-        where: the path of the table in what `name` is, such as ``"data."``.
+    A field is a number, string, bool, ``Literal``, dataclass, tuple or mapping, or optional. Lists become tuples, and
+    whole numbers are valid floats. Numbers must be finite, and strings free of control characters.
 
     Raises:
-        ValueError: it is not a table; or a field is missing, unknown, of another type or out of its range. A number
-            must be finite, and a string free of control characters. The message has a line for each field.
-
-    Example:
-        >>> @dataclasses.dataclass
-        ... class Point:
-        ...     at: tuple[float, ...]
-        ...     unit: str = "m"
-        >>> read(Point, {"at": [1, 2.5]}, "a point")
-        Point(at=(1.0, 2.5), unit='m')
-        >>> read(Point, {"at": [1, "2"]}, "a point")
-        Traceback (most recent call last):
-        ValueError: a point's at[1] must be a finite number, got '2'
+        ValueError: it is not a table, or fields are missing, unknown, of another type or out of their range, one a
+            line. The message calls the object `name`, and the path of the table in it is `where`, such as ``"data."``.
     """
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}{f': {where[:-1]}' if where else ''} must be an object, got {type(raw).__name__}")
@@ -126,11 +92,7 @@ def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -
 
 
 def check_fields(table: Any, where: str = "") -> None:
-    """Checks and converts the fields of a dataclass of a recipe, as :func:`read` does.
-
-    Raises:
-        ValueError: fields are invalid; the message has a line for each.
-    """
+    """Checks and converts the fields of a dataclass of a recipe, as :func:`read` does."""
     fields = {f.name: f for f in dataclasses.fields(table)}
     values = _convert(fields, {k: getattr(table, k) for k in fields}, type(table), "the recipe", where, [])
     for key, value in values.items():
@@ -165,7 +127,7 @@ def describe_type(kind: Any) -> str:
 
 
 def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, Any]) -> Any:
-    """Returns a value as the type of its field, or raises ValueError; dataclasses and lists are read recursively."""
+    """Returns a value as the type of its field, or raises ValueError."""
     generic, args = get_origin(expected), get_args(expected)
     label = f"{name}'s {path}"
     if expected is Any:
@@ -206,9 +168,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
     if not is_number:
         return value
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise ValueError(
-            f"{label} must be {describe_type(expected)} of at most {MAX_BITS} bits, got {value.bit_length()}"
-        )
+        raise ValueError(f"{label} must have at most {MAX_BITS} bits, got {value.bit_length()}")
     if not math.isfinite(value):
         raise ValueError(f"{label} must be a finite number, got {value}")
     for key, (words, holds) in _BOUNDS.items():

@@ -35,7 +35,7 @@ class Metric:
     note: str = ""
     unit: str = "%"
     baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Values of other methods on the same data, by name."""
+    """Metrics of other methods on the same data, by name."""
     summed_over: int | None = None
     """Number of pixels of a frame, for errors that others state as the sum over pixels."""
     interval: tuple[float, float] | None = None
@@ -112,10 +112,11 @@ class Weights:
         return {"file": str(self.file)}
 
     def cfg(self) -> dict[str, Any]:
-        """Returns the fields of timm's ``PretrainedCfg``."""
+        """Returns the fields of timm's ``PretrainedCfg``; an axis of any size has 32 pixels there."""
+        height, width = (s if isinstance(s, int) else 32 for s in (1, *self.input_shape[2:])[-2:])
         return {
             **self.source(),
-            "input_size": (self.in_chans, *plain_size(self.input_shape[2:])),
+            "input_size": (self.in_chans, height, width),
             "mean": self.mean,
             "std": self.std,
             "num_classes": self.num_classes,
@@ -152,15 +153,7 @@ class Weights:
 
     @classmethod
     def from_plain(cls, raw: object, name: str = "the weights metadata") -> "Weights":
-        """Reads an untrusted JSON object.
-
-        Args:
-            raw: the object.
-            name: its name in error messages.
-
-        Raises:
-            ValueError: a field is missing, unknown or of another type.
-        """
+        """Reads an untrusted JSON object, or raises ValueError, which calls it `name`."""
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
             shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
             raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
@@ -178,12 +171,6 @@ class Weights:
         path = directory / f"{self.name}.json"
         write_text(path, self.to_json())
         return path
-
-
-def plain_size(space: tuple[int | str, ...], free: int = 32) -> tuple[int, int]:
-    """Returns timm's ``(H, W)`` for a map of any dimension, with `free` pixels for an axis of any size."""
-    sizes = [s if isinstance(s, int) else free for s in space]
-    return (1, sizes[0]) if len(sizes) == 1 else (sizes[-2], sizes[-1])
 
 
 WEIGHTS: dict[str, Weights] = {

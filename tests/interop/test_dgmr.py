@@ -86,21 +86,21 @@ def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
         interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})
 
 
-def test_counts_of_batches_are_kept_where_they_are_and_asked_for_nowhere() -> None:
+def test_counters_of_batches_are_optional() -> None:
     state = dgmr_states.state()
     model = interop.load("dgmr", {**state, "sampler.bn.num_batches_tracked": torch.tensor(7)})
     assert int(model.sampler.norm.num_batches_tracked) == 7
     assert int(interop.load("dgmr", state).sampler.norm.num_batches_tracked) == 0
 
 
-def test_a_weight_without_a_norm_is_refused() -> None:
+def test_rejects_spectral_norms_of_zero() -> None:
     state = dgmr_states.state()
     key = "sampler.conv_1x1.parametrizations.weight.original"
     with pytest.raises(WeightsError, match=r"sampler\.conv_1x1"):
         interop.load("dgmr", {**state, key: state[key] * 0})
 
 
-def test_it_says_how_many_frames_it_reads_and_when_training_needs_more() -> None:
+def test_rejects_too_few_frames() -> None:
     model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
     with pytest.raises(ValueError, match=r"4 frames in x.* 5"):
         model(torch.rand(1, 5, 1, 32, 32))

@@ -73,7 +73,7 @@ def test_rows_that_no_gates_share_are_listed() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_what_is_left_over_is_named(source: str) -> None:
+def test_lists_unexpected_entries(source: str) -> None:
     with pytest.raises(WeightsError, match=r"tail\.weight"):
         load(source, {**STATES[source].state, "tail.weight": torch.zeros(2, 2)})
 
@@ -91,7 +91,7 @@ def test_integers_and_nan_are_not_weights(source: str) -> None:
 
 
 @pytest.mark.parametrize(("asked", "given"), OTHERS)
-def test_another_sources_checkpoint_is_told_from_it(asked: str, given: str) -> None:
+def test_names_the_source_of_other_checkpoints(asked: str, given: str) -> None:
     with pytest.raises(WeightsError, match=given) as e:
         load(asked, STATES[given].state)
     assert re.search("missing: |unexpected: ", str(e.value))
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_no_source_is_listed(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_auto_recognises_and_says_how(source: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_recognises_the_source(source: str, caplog: pytest.LogCaptureFixture) -> None:
     state, options = STATES[source]
     found = interop.recognise(state)
     assert found.source.name == source
@@ -134,7 +134,7 @@ def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> No
     lambda s: {f"module.{k}": v for k, v in s.items()},
     lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
 ])  # fmt: skip
-def test_what_training_scripts_wrap_around_weights_is_taken_off(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_removes_wrappers_of_training_scripts(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     state = STATES["ndrplz"].state
     torch.save(wrap(state), tmp_path / "checkpoint.pth")
     assert interop.export(interop.load("ndrplz", tmp_path / "checkpoint.pth"), "ndrplz").keys() == state.keys()
@@ -175,7 +175,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_a_file_that_is_none_is_refused(case: str, tmp_path: Path) -> None:
+def test_rejects_invalid_files(case: str, tmp_path: Path) -> None:
     name, write, message = FILES[case]
     write(tmp_path / name)
     with pytest.raises(WeightsError, match=re.escape(name) + message):
@@ -192,7 +192,7 @@ def test_a_state_dict_is_read_from_every_kind_of_file(end: str, tmp_path: Path) 
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------
-def test_arguments_that_are_none() -> None:
+def test_rejects_invalid_arguments() -> None:
     with pytest.raises(ValueError, match=r"'tf'.*ndrplz"):
         interop.load("tf", {})
     with pytest.raises(TypeError, match="int"):

@@ -69,7 +69,7 @@ ALLOWED: list[tuple[str, nn.Module, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("target", "module", "options"), ALLOWED)
-def test_what_goes_out_comes_in_as_the_same_function(target: str, module: nn.Module, options: dict[str, Any]) -> None:
+def test_exported_layers_load_with_equal_outputs(target: str, module: nn.Module, options: dict[str, Any]) -> None:
     """Two biases of ours may be one there: the parameters need not be the same, the outputs must."""
     module.double()
     again = interop.load(target, interop.export(module, target), **options)
@@ -81,7 +81,7 @@ def test_what_goes_out_comes_in_as_the_same_function(target: str, module: nn.Mod
 
 
 @pytest.mark.parametrize("target", WRITTEN)
-def test_what_is_exported_is_apart_from_the_module(target: str) -> None:
+def test_exports_share_no_memory(target: str) -> None:
     kind = Conv2dGRU(2, 3, 1, reset_after=False) if target == "kimmel" else layers.Conv2dLSTM(2, 3, 1)
     before = {k: v.clone() for k, v in kind.state_dict().items()}
     for value in interop.export(kind, target).values():

@@ -88,7 +88,7 @@ def test_a_lightning_file_is_refused_with_the_line_that_strips_it(
     assert model.num_features == 4
 
 
-def test_what_it_refuses() -> None:
+def test_rejects_invalid_checkpoints() -> None:
     state = recorded("irene").state
     even = {k: v[..., :2, :2] if v.dim() == 4 else v for k, v in state.items()}
     with pytest.raises(WeightsError, match=r"kernel \(2, 2\)"):

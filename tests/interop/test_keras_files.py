@@ -41,7 +41,7 @@ def test_outputs_and_states_are_those_of_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_read_goes_back_bit_for_bit(name: str) -> None:
+def test_round_trip_is_exact(name: str) -> None:
     layer = interop.load("keras", KERAS / f"{name}.keras")
     arrays = interop.export(layer, "keras")
     told: dict[str, Any] = {"padding": "valid", "recurrent_activation": "sigmoid"}  # as arrays, whatever they do
@@ -71,7 +71,7 @@ def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) 
     assert all(name in caplog.text for name in ("second", "layers/batch_normalization/vars/0", "'dropout': 0.1"))
 
 
-def test_arrays_alone_ask_for_what_they_do_not_tell() -> None:
+def test_arrays_require_options() -> None:
     state = recorded("keras_convlstm2d").state
     with pytest.raises(WeightsError, match=r"padding=.*recurrent_activation="):
         interop.load("keras", state)
@@ -93,7 +93,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("option", "message"), REFUSED)
-def test_what_cannot_be_honoured_is_refused(option: dict[str, Any], message: str) -> None:
+def test_rejects_unsupported_options(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         interop.load("keras", recorded("keras_convlstm2d_bi").state, **{**ASKED, **option})
 
@@ -190,7 +190,7 @@ def test_the_dtype_is_the_layers_own() -> None:
     assert {p.dtype for p in layer.parameters()} == {torch.float32}
 
 
-def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
+def test_rejects_different_directions(tmp_path: Path) -> None:
     config = {"class_name": "Bidirectional", "config": {
         "name": "both", "merge_mode": "concat",
         "layer": {"class_name": "ConvLSTM1D", "config": {"name": "forward_a", "padding": "same"}},
@@ -210,7 +210,7 @@ def test_directions_that_are_built_apart_are_refused(tmp_path: Path) -> None:
     ('{"class_name": "ConvLSTM1D"}', r"x\.h5.* a "),
     ('{"class_name": "Bidirectional", "config": 3}', r"x\.h5.* a "),
 ])  # fmt: skip
-def test_a_description_that_is_none_is_refused(config: str, message: str, tmp_path: Path) -> None:
+def test_rejects_invalid_descriptions(config: str, message: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f.attrs["model_config"] = config
         f["model_weights/a/a/kernel"], f["model_weights/a/a/recurrent_kernel"] = (

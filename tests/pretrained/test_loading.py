@@ -210,7 +210,7 @@ def headless(state):
         (headless, r"missing: head\."),
     ],
 )
-def test_what_does_not_fit_is_listed(record, tampered, change, message):
+def test_lists_differences(record, tampered, change, message):
     new, args = tampered(record, change)
     with pytest.raises(convrnn_zoo.WeightsError, match=message):
         load(new, **args)
@@ -229,7 +229,7 @@ def test_other_sizes_than_the_weights_are_named(record):
         load(record, hidden_channels=5)
 
 
-def test_a_name_without_weights_says_so_and_lists_those_that_have():
+def test_rejects_names_without_weights():
     bare = next(n for n in convrnn_zoo.list_models() if not convrnn_zoo.list_models(f"{n}.*", pretrained=True))
     with pytest.raises(convrnn_zoo.WeightsError, match=f"^{bare} ") as caught:
         convrnn_zoo.create_model(bare, pretrained=True)

@@ -10,7 +10,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.pretrained.registry import default_weights
+from convrnn_zoo.pretrained.registry import find_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -128,7 +128,7 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_untrusted_record_is_of_the_model_or_refused_in_one_line(name, tmp_path):
+def test_rejects_metadata_of_other_models_in_one_line(name, tmp_path):
     change, words = CLAIMS[name]
     save_pretrained(create_model(RAIN, pretrained=True), tmp_path)
     raw = config(tmp_path)
@@ -164,7 +164,7 @@ def test_records_say_data_and_split_once_and_which_is_the_default(record):
     assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
     of_architecture = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
     assert sum(w.default for w in of_architecture) == (len(of_architecture) > 1)
-    assert default_weights(of_architecture).default or len(of_architecture) == 1
+    assert find_weights(record.architecture)[0].default or len(of_architecture) == 1
     assert (record.preprocessing is None) == bool(record.num_classes)
 
 
@@ -199,7 +199,7 @@ def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_stated(tmp_path, 
         model.forecast(torch.zeros(4, 8, 8))
 
 
-def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
+def test_rejects_unknown_names(tmp_path):
     with pytest.raises(ValueError, match=r"'convgru_forecastr'.* convgru_forecaster\b"):
         from_pretrained("convgru_forecastr")
     with pytest.raises(ValueError, match="''"):
@@ -214,7 +214,7 @@ def test_names_that_are_nothing_say_what_they_could_be(tmp_path):
         from_pretrained(save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "a"), pretrained="rain")
 
 
-def test_a_record_that_no_reader_would_take_is_not_saved(tmp_path):
+def test_invalid_metadata_are_not_saved(tmp_path):
     model = create_model(RAIN, pretrained=True)
     model.record = dataclasses.replace(model.record, description="\x1b[31mred")
     with pytest.raises(WeightsError, match=r"description.*\\x1b"):

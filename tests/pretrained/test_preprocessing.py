@@ -17,7 +17,7 @@ every_one = pytest.mark.parametrize("values", [RAIN, BRIGHTNESS, KELVIN, *OWN], 
 
 
 @every_one
-def test_there_and_back_is_the_same_and_unknown_is_zero(values):
+def test_decode_inverts_encode(values):
     frames = torch.rand(3, 2, 4, 4) + (270 if values.unit == "K" else 0)
     torch.testing.assert_close(values.decode(values.encode(frames)), frames, rtol=1e-4, atol=1e-4)
     frames[0, 0, 0, 0] = math.nan
@@ -26,12 +26,12 @@ def test_there_and_back_is_the_same_and_unknown_is_zero(values):
 
 
 @every_one
-def test_plain_json_says_all_of_it(values):
+def test_json_round_trip(values):
     raw = json.loads(json.dumps(values.to_json()))
     assert Preprocessing.from_json(raw) == values
 
 
-def test_the_law_of_rain_is_a_logarithm_from_a_tenth_to_a_hundred():
+def test_log_encoding_of_rain():
     rate = torch.tensor([0.0, 0.1, 1.0, 12.5, 100.0, 250.0])
     expected = torch.log1p(rate / 0.1) / math.log1p(1000)
     assert torch.equal(RAIN.encode(rate), expected)
@@ -53,7 +53,7 @@ def test_logits_become_probabilities_and_bounds_cut():
     assert Preprocessing(lowest=0.0).decode(torch.tensor([-1.0, 2.0])).tolist() == [0, 2]
 
 
-def test_pictures_have_a_brightest_value():
+def test_brightest():
     assert (RAIN.brightest, BRIGHTNESS.brightest, KELVIN.brightest, Preprocessing().brightest) == (100, 1, 310, 1)
 
 
@@ -93,7 +93,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("raw", "words"), BAD.values(), ids=BAD)
-def test_what_a_untrusted_json_may_not_hold_is_rejected_in_one_line(raw, words):
+def test_rejects_invalid_json_in_one_line(raw, words):
     with pytest.raises(ValueError, match=f"preprocessing.*{words}") as caught:
         Preprocessing.from_json(raw)
     assert "\n" not in str(caught.value)
