@@ -11,6 +11,7 @@ from ..._atomic import atomic_write
 from ..._extras import need
 from ..readers import Frames
 from ..readers.base import split_at_gaps
+from ..readers.files import reading
 from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
@@ -46,15 +47,12 @@ def read_windows(path: Path) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
     numpy = need("numpy", "cli")
-    try:
-        with path.open(encoding="utf-8") as file:
-            columns = file.readline().strip().split(",")
-            if sorted(columns) != sorted(COLUMNS):
-                raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}")
-            lines = [line for line in file if line.strip()]
+    with reading(path, "file of `convrnn-zoo windows`"), path.open(encoding="utf-8") as file:
+        columns = file.readline().strip().split(",")
+        if sorted(columns) != sorted(COLUMNS):
+            raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}")
+        lines = [line for line in file if line.strip()]
         rows = numpy.loadtxt(lines, dtype="int64", delimiter=",", ndmin=2) if lines else numpy.empty((0, 3), "int64")
         if rows.shape[1] != len(COLUMNS):
             raise ValueError(f"expected three whole numbers in a line, got {rows.shape[1]}")
-    except ValueError as e:
-        raise ValueError(f"{path}: {e}; write it again with `convrnn-zoo windows`") from e
     return torch.from_numpy(rows[:, [columns.index(name) for name in ("t", "y", "x")]])
