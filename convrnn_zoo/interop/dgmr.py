@@ -52,7 +52,12 @@ UNNORMED = re.compile(r"latent_stack\.(?:l_block\d|att_block)\..*")
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     """Loads the weights as ``dgmr``, with its spectral norms folded in."""
     entries = Entries(checkpoint, "dgmr")
-    _drop_other_modules(entries)
+    copies = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
+    for copy, key in copies.items():
+        if key in entries.left and not torch.equal(entries.left[copy], entries.left[key]):
+            entries.errors["stored twice with different values"].append(key)
+    dropped = [k for k in entries.left if k.startswith("discriminator.") or copies.get(k) in entries.left]
+    entries.drop(dropped, "the discriminator and second copies")
     sizes: dict[str, Any] = {**_sizes(entries), "horizon": horizon}
     shapes = parameter_shapes(entries, "dgmr", sizes)
     weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"
@@ -120,16 +125,6 @@ def _sizes(entries: Entries) -> dict[str, int]:
         "in_chans": size(frame, (r"sampler\.conv_(1)x1\.bias", 0, lambda _: 4)),
         "input_frames": size((rf"conditioning_stack\.conv([1-4])\.{weight}", 1, lambda i: context * 2**i / 32)),
     }
-
-
-def _drop_other_modules(entries: Entries) -> None:
-    """Drops the discriminator, and the generator if the file contains it a second time."""
-    copies = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
-    for copy, key in copies.items():
-        if key in entries.left and not torch.equal(entries.left[copy], entries.left[key]):
-            entries.errors["stored twice with different values"].append(key)
-    dropped = [k for k in entries.left if k.startswith("discriminator.") or copies.get(k) in entries.left]
-    entries.drop(dropped, "the discriminator and second copies")
 
 
 DGMR = Source(

@@ -36,9 +36,9 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         model: a forecaster of one channel with ``model.preprocessing``.
 
     Raises:
-        ValueError: `model` is none, or has no ``preprocessing``. The function raises it for images of another shape,
-            for values that the unit does not have, such as dB in place of mm/h, and for invalid `timesteps`, and a
-            TypeError for images that are no numbers.
+        ValueError: `model` is none, or has no ``preprocessing``; or images have another shape or values that the unit
+            does not have, such as dB in place of mm/h, or `timesteps` is invalid.
+        TypeError: the images are no numbers.
 
     Example:
         >>> import numpy, convrnn_zoo

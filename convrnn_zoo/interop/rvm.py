@@ -7,10 +7,6 @@ from torch import nn
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes
 
-STAGES = (1, 2, 3, 4, 2, 3)
-"""Blocks of each stage of MobileNetV3-Large."""
-SQUEEZED = (4, 5, 6, 11, 12, 13, 14, 15)
-"""Numbers of the blocks with squeeze-and-excitation, from 1."""
 DECODER = {
     "aspp.map.0": "aspp.aspp1.0", "aspp.map.1": "aspp.aspp1.1", "aspp.weight": "aspp.aspp2.1",
     **{f"joins.{i}.{part}": f"decoder.decode{3 - i}.conv.{part}" for i in range(4) for part in (0, 1)},
@@ -24,13 +20,14 @@ GATES = {"ih.0": (0, 1), "hh.0": (0,)}
 def mobilenet_modules() -> dict[str, str]:
     """Returns torchvision's names of the modules of MobileNetV3-Large by timm's."""
     names = {"conv_stem": "0.0", "bn1": "0.1", "blocks.6.0.conv": "16.0", "blocks.6.0.bn1": "16.1"}
-    blocks = [f"blocks.{stage}.{i}" for stage, count in enumerate(STAGES) for i in range(count)]
+    blocks = [f"blocks.{stage}.{i}" for stage, count in enumerate((1, 2, 3, 4, 2, 3)) for i in range(count)]
+    squeezed = (4, 5, 6, 11, 12, 13, 14, 15)  # numbers of the blocks with squeeze-and-excitation, from 1
     for n, block in enumerate(blocks, start=1):
         convs = ["conv_pw", "conv_dw", "conv_pwl"] if n > 1 else ["conv_dw", "conv_pw"]
         for i, conv in enumerate(convs):
-            part = f"{n}.block.{i + 1 if i == 2 and n in SQUEEZED else i}"
+            part = f"{n}.block.{i + 1 if i == 2 and n in squeezed else i}"
             names |= {f"{block}.{conv}": f"{part}.0", f"{block}.bn{i + 1}": f"{part}.1"}
-        if n in SQUEEZED:
+        if n in squeezed:
             names |= {f"{block}.se.conv_reduce": f"{n}.block.2.fc1", f"{block}.se.conv_expand": f"{n}.block.2.fc2"}
     return {f"encoder.model.{ours}": f"backbone.features.{theirs}" for ours, theirs in names.items()}
 

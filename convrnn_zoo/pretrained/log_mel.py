@@ -211,6 +211,4 @@ def as_float_samples(wave: Tensor) -> Tensor:
     # 24-bit audio is shifted to the left: its lowest byte is 0. Small numbers with a low byte are 16-bit samples.
     if wave.dtype == torch.int32 and (int(wave.long().abs().max()) >= 2**15 or not bool((wave & 255).any())):
         return (wave.double() / 2**31).float()
-    raise ValueError(
-        f"the scale of {wave.dtype} samples is unknown; pass int16, int32, uint8, or floats between -1 and 1"
-    )
+    raise ValueError(f"the scale of {wave.dtype} samples is unknown; pass int16, int32, uint8, or floats from -1 to 1")

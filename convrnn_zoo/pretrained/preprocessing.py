@@ -120,11 +120,8 @@ class Encoding(Entries):
         slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0
         if low < lowest - slack or high > highest + slack:
             expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
-            warnings.warn(
-                f"expected {unit} {expected}, got values from {low:g} to {high:g}; check the unit, and set "
-                "missing values to NaN",
-                stacklevel=4,
-            )
+            fix = "check the unit, and set missing values to NaN"
+            warnings.warn(f"expected {unit} {expected}, got values from {low:g} to {high:g}; {fix}", stacklevel=4)
 
 
 @dataclass(frozen=True, kw_only=True)
