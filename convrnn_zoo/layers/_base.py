@@ -71,7 +71,7 @@ class Equations(nn.Module):
     out_channels: Any
     bias: bool
     geometry: Geometry
-    num_layers: int = 1
+    num_layers: Any = None  # for a cell, which takes no lists of one value per layer
     num_directions: int = 1
     learn_initial_state: bool = False
     zoneout: tuple[float, ...]
@@ -151,16 +151,14 @@ class Equations(nn.Module):
         return not self.is_linear and type(self).advance is Equations.advance
 
     # ---- construction ------------------------------------------------------------------------------------------
-    def __init__(self) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
+        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
+        zoneout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         check.cell_class(type(self))
-
-    def _build(
-        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, bias: bool, stride: Size, dilation: Size,
-        groups: int, hidden_kernel_size: Kernels | None, padding_mode: Modes, zoneout: Rates, device: Any, dtype: Any,
-        options: dict[str, Any],
-    ) -> None:  # fmt: skip
-        """Checks and stores the arguments that cells and layers share, and creates the parameters."""
         self.in_channels = check.positive_int("in_channels", in_channels)
         self.bias = check.boolean("bias", bias)
         self.geometry = Geometry(
@@ -287,7 +285,7 @@ class Equations(nn.Module):
 
 def _complete_docstring(cls: Any) -> None:
     """Joins the docstrings of equations and base, or summarises a class that only adds the dimension to its base."""
-    if not hasattr(cls, "ndim") and len(cls.__bases__) > 1:
+    if not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
     elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
         state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
@@ -310,6 +308,9 @@ def _full_signature(cls: type[Equations]) -> inspect.Signature:
     if cls.is_linear:
         named.pop("hidden_kernel_size", None)
     return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))
+
+
+Equations.__signature__ = _full_signature(Equations)  # type: ignore[attr-defined]
 
 
 # ---- one frame -------------------------------------------------------------------------------------------------
@@ -337,22 +338,6 @@ class ConvRNNCellBase(Equations):
     """
 
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
-        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
-        zoneout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-        **options: Any,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        check.positive_int("out_channels", out_channels)
-        kernel_size = check.ntuple("kernel_size", kernel_size, self.ndim)
-        if hidden_kernel_size is not None:
-            hidden_kernel_size = check.ntuple("hidden_kernel_size", hidden_kernel_size, self.ndim)
-        self._build(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
-            zoneout, device, dtype, options,
-        )  # fmt: skip
 
     def state_names(self, hx: Any) -> Sequence[str]:
         """Returns the names of the states in `hx`. A cell that stores earlier steps has more than `states`."""
@@ -440,7 +425,6 @@ class ConvRNNBase(Equations):
         variational_dropout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:  # fmt: skip
-        super().__init__()
         self.grad_checkpointing = False  # whether the backward pass recomputes segments of √T steps
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
@@ -455,9 +439,10 @@ class ConvRNNBase(Equations):
                 "or nn.Dropout on the output",
                 stacklevel=3,
             )
-        self._build(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups, hidden_kernel_size, padding_mode,
-            zoneout, device, dtype, options,
+        super().__init__(
+            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,  # type: ignore[arg-type]
+            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, zoneout=zoneout,  # type: ignore[arg-type]
+            device=device, dtype=dtype, **options,
         )  # fmt: skip
         if self.variational_dropout[1] and not self.can_mask_h:
             raise ValueError(

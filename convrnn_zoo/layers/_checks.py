@@ -134,15 +134,17 @@ def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> 
     return [(f"{name}[{i}]", value) for i, value in enumerate(values)]
 
 
-def kernels(name: str, value: object, n: int, num_layers: int) -> list[tuple[int, ...]]:
-    """Returns a kernel for each layer, from one for all layers or from a list of tuples."""
-    if isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
+def kernels(name: str, value: object, n: int, num_layers: int | None) -> list[tuple[int, ...]]:
+    """Returns a kernel for each layer, from one for all layers or from a list of tuples. `None` means a cell."""
+    if num_layers and isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
         return [ntuple(*entry, n) for entry in _per_layer(name, value, "kernels", num_layers)]
-    return [ntuple(name, value, n)] * num_layers
+    return [ntuple(name, value, n)] * (num_layers or 1)
 
 
-def widths(name: str, value: object, num_layers: int) -> list[int]:
-    """Returns a number of channels for each layer, from one for all layers or from a list."""
+def widths(name: str, value: object, num_layers: int | None) -> list[int]:
+    """Returns a number of channels for each layer, from one for all layers or from a list. `None` means a cell."""
+    if num_layers is None:
+        return [positive_int(name, value)]
     if isinstance(value, list | tuple):
         return [positive_int(*entry) for entry in _per_layer(name, value, "widths", num_layers)]
     if not is_int(value):

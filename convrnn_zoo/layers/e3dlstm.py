@@ -72,8 +72,8 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, norm_size: Size | None = None,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
-        self.depth = check.ntuple("kernel_size", kernel_size, self.ndim)[0]
-        if any(k % 2 == 0 for k in check.ntuple("kernel_size", kernel_size, self.ndim)[1:]):
+        self.depth, *edges = check.ntuple("kernel_size", kernel_size, self.ndim)
+        if any(edge % 2 == 0 for edge in edges):
             raise ValueError(f"kernel_size must have an odd height and width, got {kernel_size}; use 3 or 5")
         self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
         norm = None if norm_size is None else (self.depth, *check.ntuple("norm_size", norm_size, self.ndim - 1))

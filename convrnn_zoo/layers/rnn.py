@@ -50,9 +50,7 @@ class RNNEquations(Equations):
         self, in_channels: int, out_channels: Any, kernel_size: Any, nonlinearity: str = "tanh", *args: Any,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(  # type: ignore[call-arg]
-            in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs
-        )
+        super().__init__(in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         return (NONLINEARITIES[self.nonlinearity].function(gates),)

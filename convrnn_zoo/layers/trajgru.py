@@ -93,7 +93,7 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
 
     def flows(self, x: Tensor, h: Tensor) -> Tensor:
         """Computes the displacements ``(N, links, 2, H, W)`` along which the state is read, in pixels."""
-        hidden = F.leaky_relu(self._flow_input(x) + self._flow_conv(h, "hf"), NEGATIVE_SLOPE)
+        hidden = F.leaky_relu(self._flow_conv(x, "xf") + self._flow_conv(h, "hf"), NEGATIVE_SLOPE)
         return self._flow_conv(hidden, "f").unflatten(1, (self.links, 2))
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
@@ -103,10 +103,8 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
         return self.step(self.join(self._gate_input(x, w), hh), state, ())
 
     def _flow_conv(self, x: Tensor, name: str) -> Tensor:
-        return self.conv(x, getattr(self, f"weight_{name}"), getattr(self, f"bias_{name}", None))
-
-    def _flow_input(self, x: Tensor) -> Tensor:
-        return self._flow_conv(x, "xf")
+        weight = getattr(self, f"weight_{name}", None)
+        return x.new_zeros(()) if weight is None else self.conv(x, weight, getattr(self, f"bias_{name}", None))
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
         return self.conv(x, w.ih, w.b_ih)
@@ -134,9 +132,6 @@ class TrajGRUStateCell(TrajGRUCell):
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """Puts the state weights in place of the missing input weights, whose dtype and device are read."""
         return w._replace(ih=w.hh)
-
-    def _flow_input(self, x: Tensor) -> Tensor:
-        return x.new_zeros(())
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
         return x.new_zeros(()).expand(x.shape[0], len(w.hh), *x.shape[2:])

@@ -15,10 +15,8 @@ from torch.export import Dim, ExportedProgram
 from .._extras import need
 from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Runs, Sizes, Values, reject_if
 
-OPSET = 18
-"""The exporter's own version; for another one it converts the graph and loses the content of loops."""
-MAX_SIZE = 2**31 - 1
-"""Upper bound of a size; torch 2.6 requires one."""
+OPSET = 18  # the exporter's own version; for another one it converts the graph and loses the content of loops
+MAX_SIZE = 2**31 - 1  # torch 2.6 requires an upper bound
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """The largest accepted difference, as a fraction of the largest value."""
 TRACED_SIZES = {"batch": 2, "time": 4, "horizon": 3, "length": 3, "depth": 3, "height": 4, "width": 5}

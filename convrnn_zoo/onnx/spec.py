@@ -20,13 +20,10 @@ def reject_if(condition: object, message: str) -> None:
         raise ExportError(message)
 
 
-Values = Mapping[str, Any]
-"""Tensors by the names of inputs or outputs, and the horizon, an int."""
+Values = Mapping[str, Any]  # tensors by the names of inputs or outputs, and the horizon, an int
 Run = Callable[[Values], dict[str, Tensor]]
-Runs = Mapping[str, Run]
-"""The files of an export as functions, by the suffix of their names."""
-Comparisons = Iterator[tuple[str, Tensor, Tensor]]
-"""Name of an output, the file's value and the model's value."""
+Runs = Mapping[str, Run]  # the files of an export, by the suffix of their names
+Comparisons = Iterator[tuple[str, Tensor, Tensor]]  # name of an output, the file's value and the model's value
 Sizes = Mapping[str, int]
 
 SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
