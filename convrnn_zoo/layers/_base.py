@@ -42,20 +42,15 @@ class Equations(nn.Module):
     gates: ClassVar[int]  # number of gates in the rows of weight_ih
     states: ClassVar[tuple[str, ...]]
     summed: ClassVar[int | None] = None
-    """Number of leading gates whose input and state contributions are added. `None` means all gates.
+    """Number of leading gates whose input and state contributions are added, or `None` for all.
 
     The remaining gates keep the two separate, input first.
     """
-    returned: ClassVar[int | None] = None
-    """Number of leading `states` that a step returns. `None` means all."""
-    options: ClassVar[dict[str, tuple[Any, ...]]] = {}
-    """Keyword arguments of the constructor with their allowed values, the default first."""
+    returned: ClassVar[int | None] = None  # number of leading states that a step returns, None means all
+    options: ClassVar[dict[str, tuple[Any, ...]]] = {}  # keyword arguments with their allowed values, the default first
     biases: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
     is_linear: ClassVar[bool] = False
-    """Whether the gates read the input only, so that a step is ``h' = f ⊙ h + b``, see :meth:`coefficients`.
-
-    There is no state-to-state convolution, and the gates of a sequence are computed at once.
-    """
+    """Whether the gates read the input only, so that a step is ``h' = f ⊙ h + b``, see :meth:`coefficients`."""
     has_groups: ClassVar[bool] = True  # whether the cell can be built with more than one group
     title: ClassVar[str] = ""  # for lists of models
     summary: ClassVar[str]  # docstring of classes that only add the dimension to their base
@@ -64,18 +59,17 @@ class Equations(nn.Module):
 
     A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
     """
-    scan: Scan | None = None
-    """Replacement of the loop over time, set on a copy for export."""
+    scan: Scan | None = None  # replaces the loop over time on a copy for export
 
     in_channels: int
     out_channels: Any
     bias: bool
     geometry: Geometry
-    num_layers: Any = None  # for a cell, which takes no lists of one value per layer
+    num_layers: int = 1
+    takes_lists: ClassVar[bool] = False  # whether widths and kernels may be lists of one per layer
     num_directions: int = 1
     learn_initial_state: bool = False
-    zoneout: tuple[float, ...]
-    """Probability of each state that an element keeps its value in a step."""
+    zoneout: tuple[float, ...]  # probability of each state that an element keeps its value in a step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -188,14 +182,15 @@ class Equations(nn.Module):
             if self.returned is not None:
                 raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
             self.in_place = None  # type: ignore[misc]  # its derivative knows only the step
-        self.widths = check.widths("out_channels", out_channels, self.num_layers)
+        num_layers = self.num_layers if self.takes_lists else None
+        self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
         check.divisible(
             self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
         )
-        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, self.num_layers)
+        self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
         hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size
-        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, self.num_layers)
+        self.hidden_kernels = check.kernels("hidden_kernel_size", hidden, self.ndim, num_layers)
         factory_kwargs = check.factory_kwargs(device, dtype)
         for layer, suffix in self._suffixes():
             for name, shape in self._parameter_shapes(layer).items():
@@ -416,6 +411,7 @@ class ConvRNNBase(Equations):
     """
 
     summary = "{ndim}-d :class:`{base}` over ``(T, N, C, {space})``: ``output, {h_n} = rnn(input, {h_0})``."
+    takes_lists = True
 
     def __init__(
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,

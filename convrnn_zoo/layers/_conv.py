@@ -122,7 +122,7 @@ def prepare_conv(
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
     size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)] if pads else size
-    conv = _prepare(weight, bias, geometry.stride, padding, geometry.dilation, size, channels_last)
+    conv = _prepare(weight, bias, geometry, padding, size, channels_last)
     return (lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes))) if pads else conv
 
 
@@ -143,7 +143,7 @@ def prepare_input_gradient(
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
         if pads:
             padding = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
-        conv = _prepare(mirrored, None, geometry.stride, padding, geometry.dilation, size, channels_last)
+        conv = _prepare(mirrored, None, geometry, padding, size, channels_last)
     return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
 
 
@@ -153,8 +153,8 @@ def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
 
 
 def _prepare(
-    weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: list[int], dilation: Sequence[int],
-    size: Sequence[int], channels_last: bool,
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], size: Sequence[int],
+    channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
     """Returns a convolution of maps of `size` with zero padding, with the weight in oneDNN's order if possible.
 
@@ -162,6 +162,7 @@ def _prepare(
     half in 3-d. No other function uses private parts of torch. The ordinary convolution runs where one of them is
     missing or fails, and under a dispatch mode: a mode that counts or traces operations does not know this one.
     """
+    stride, dilation, *_ = geometry
     if channels_last and weight.device.type == "cpu" and weight.dtype == torch.float32 and type(weight) is Tensor:
         with suppress(AttributeError, RuntimeError, TypeError):
             if not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():

@@ -54,7 +54,10 @@ def run_layer(
         needs_grad=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
     )
     if mask is None and _can_fuse(cell, xs, weights):
-        y, *finals = FusedLayer.apply(spec._replace(conv_dtype=_conv_dtype(xs, dtype)), [], xs, *tensors)
+        device = xs.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        y, *finals = FusedLayer.apply(spec._replace(conv_dtype=dtype), [], xs, *tensors)
     else:
         y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
     if y.dim() < xs.dim():
@@ -73,12 +76,6 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
-
-
-def _conv_dtype(xs: Tensor, dtype: torch.dtype) -> torch.dtype:
-    device = xs.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if autocast else dtype
 
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:
@@ -125,8 +122,7 @@ class InPlaceStep:
     weights and biases, as the cell's `split` returns them. `keep` is true if :meth:`backward` will follow.
     """
 
-    saves_parts = True
-    """Whether :meth:`backward` reads the parts."""
+    saves_parts = True  # whether `backward` reads the parts
 
     def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
         self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep

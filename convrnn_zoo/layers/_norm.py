@@ -13,19 +13,11 @@ from ._fused import InPlaceStep
 from ._run import DirectionWeights, Maps
 
 NORMS = (None, "layer", "group")
-GROUP = 16  # channels per group of norm="group" (Wu & He 2018, table 3, https://arxiv.org/abs/1803.08494)
-JOINT_GROUP = 32  # channels per group of GroupNormed
 
 
 def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
     """Returns the shapes of scale and shift of a norm, which start at 1 and 0."""
     return {f"weight_{name}": Constant(shape, 1.0), f"bias_{name}": Constant(shape, 0.0)}
-
-
-def check_group(channels: int, group: int, hint: str = "") -> None:
-    """Rejects a number of channels that cannot be divided into groups of `group` channels."""
-    if channels > group and channels % group:
-        raise ValueError(f"out_channels must be a multiple of {group}, or at most {group}, got {channels}{hint}")
 
 
 # ---- one scale per channel -------------------------------------------------------------------------------------
@@ -38,6 +30,7 @@ class Normed(Equations):
 
     norms: ClassVar[int]  # number of maps of a step that are normalised, each with a row of scale and shift
     norm: str | None = None
+    group: ClassVar[int] = 16  # channels per group (Wu & He 2018, table 3, https://arxiv.org/abs/1803.08494)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,8 +55,10 @@ class Normed(Equations):
         shapes = super().extra_shapes(channels, kernel)
         if self.norm is None:
             return shapes
-        if self.norm == "group":
-            check_group(channels, GROUP, " with norm='group'; change it, or use norm='layer'")
+        if self.norm != "layer" and channels > self.group and channels % self.group:
+            hint = "change it, or use norm='layer'" if self.norm == "group" else "change it"
+            limit = f"a multiple of {self.group}, or at most {self.group}"
+            raise ValueError(f"out_channels must be {limit}, for the group norm, got {channels}; {hint}")
         return {**shapes, **affine("norm", (self.norm_rows() * channels,))}
 
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
@@ -81,20 +76,16 @@ class Normed(Equations):
 
     def num_groups(self, rows: int, channels: int) -> int:
         """Returns the number of groups of `rows` concatenated channels, `channels` of each map."""
-        return rows // channels * (max(1, channels // GROUP) if self.norm == "group" else 1)
+        return rows // channels * (max(1, channels // self.group) if self.norm == "group" else 1)
 
 
 class GroupNormed(Normed):
     """Base of cells with one group norm over several gates, in groups of about 32 channels."""
 
-    norm = "joint"
-
-    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        check_group(channels, JOINT_GROUP)
-        return super().extra_shapes(channels, kernel)
+    norm, group = "joint", 32
 
     def num_groups(self, rows: int, channels: int) -> int:
-        return max(1, rows // JOINT_GROUP)
+        return max(1, rows // self.group)
 
 
 # ---- one scale per pixel ---------------------------------------------------------------------------------------

@@ -79,8 +79,8 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        rows = {"q": self.attention_channels, "yk": self.attention_channels, "yv": channels}
-        rows |= {"mk": self.attention_channels, "mv": channels}
+        a = self.attention_channels
+        rows = {"q": a, "yk": a, "yv": channels, "mk": a, "mv": channels}
         shapes: dict[str, Any] = {f"weight_{name}": (n, channels, 1, 1) for name, n in rows.items()}
         shapes |= {"weight_z": (channels, 2 * channels, 1, 1), "weight_m": (3 * channels, 2 * channels, *kernel)}
         return shapes | ({"bias_m": (3 * channels,)} if self.bias else {})

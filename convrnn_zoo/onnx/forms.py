@@ -196,15 +196,14 @@ class _Network(nn.Module):
         self.dtype = next(model.parameters()).dtype
         self.state_names: list[list[list[str]]] = []
         """Names of the states, by recurrent layer, then by its layers and directions."""
-        axes: dict[str, Sequence[Axis | int]] = {}
+        self.state_axes: dict[str, Sequence[Axis | int]] = {}
         depth = 0
         for layer, map_ in zip(self.layers, self.maps, strict=True):
             self.state_names.append(layer_state_names(layer, depth))
             for i, names in enumerate(self.state_names[-1]):
                 width = layer.widths[i // layer.num_directions]
-                axes |= {name: [BATCH, width, *map_] for name in names}
+                self.state_axes |= {name: [BATCH, width, *map_] for name in names}
             depth += len(layer.widths)
-        self.state_inputs, self.state_outputs = state_specs(axes, self.dtype)
 
     def read_states(self, inputs: Mapping[str, Tensor]) -> Any:
         """Returns the input states as the model takes them."""
@@ -268,10 +267,8 @@ def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: Fra
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
     if not is_layer and lengths is not False:
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
-    outputs = net.outputs(leading)
-    if state:
-        inputs, outputs = inputs + net.state_inputs, outputs + net.state_outputs
-    graph = GraphSpec(net, inputs, outputs)
+    states_in, states_out = state_specs(net.state_axes if state else {}, net.dtype)
+    graph = GraphSpec(net, inputs + states_in, net.outputs(leading) + states_out)
     return ExportSpec.for_sequences(graph, partial(net.run_model, model), net.min_size, net.metadata())
 
 
@@ -314,12 +311,10 @@ def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
-    pool_axes: dict[str, Any] = {}
     if net.pool in ("avg", "max"):
-        pool_axes = {"pool": [BATCH, model.num_features], "steps": [BATCH]}
-    pool_inputs, pool_outputs = state_specs(pool_axes, net.dtype)
-    inputs = [frame, *net.state_inputs, *pool_inputs]
-    graph = GraphSpec(net, inputs, [*outputs, *net.state_outputs, *pool_outputs])
+        net.state_axes |= {"pool": [BATCH, model.num_features], "steps": [BATCH]}
+    states_in, states_out = state_specs(net.state_axes, net.dtype)
+    graph = GraphSpec(net, [frame, *states_in], [*outputs, *states_out])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
@@ -438,7 +433,7 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
         return [y, *(s for state in new for s in state)]
 
     of_encoder = [module for level in copied.levels() for module in level]
-    others = [m for m in copied.children() if not any(part is module for part in m.modules() for module in of_encoder)]
+    others = [m for m in copied.children() if not {*m.modules()} & {*of_encoder}]
     first, then = _StepFunction(encode, names, *of_encoder), _StepFunction(forecast, names, *others)
     encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
