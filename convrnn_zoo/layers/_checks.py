@@ -100,11 +100,9 @@ def padding_modes(name: str, value: object, n: int) -> tuple[str, ...]:
     modes: list[Any] = list(value) if isinstance(value, list | tuple) else [value] * n
     invalid = [mode for mode in modes if mode not in PADDING_MODES]
     if len(modes) != n or invalid:
+        allowed = f"{', '.join(map(repr, PADDING_MODES))}, or a sequence of {n} of them (one per spatial axis)"
         hint = similar(invalid[0], PADDING_MODES) if invalid else ""
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, PADDING_MODES))}, or a sequence of {n} of them (one per "
-            f"spatial axis), got {describe(value)}{hint}"
-        )
+        raise ValueError(f"{name} must be one of {allowed}, got {describe(value)}{hint}")
     return tuple(modes)
 
 
@@ -112,16 +110,11 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     """Returns one positive int per axis, from a sequence or from one int for all axes."""
     if is_int(value):
         return (positive_int(name, value),) * n
+    expected = f"an int or {n} ints (one per spatial axis)"
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise TypeError(
-            f"{name} must be an int or {n} ints (one per spatial axis), got {describe(value)}; "
-            "pass one int for all axes"
-        )
+        raise TypeError(f"{name} must be {expected}, got {describe(value)}; pass one int for all")
     if len(value) != n:
-        raise ValueError(
-            f"{name} must have {n} entries (one per spatial axis), got {len(value)}: {tuple(value)!r}; "
-            "pass one int for all axes"
-        )
+        raise ValueError(f"{name} must be {expected}, got {len(value)}: {tuple(value)!r}; pass one int for all")
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
@@ -148,10 +141,8 @@ def widths(name: str, value: object, num_layers: int | None) -> list[int]:
     if isinstance(value, list | tuple):
         return [positive_int(*entry) for entry in _per_layer(name, value, "widths", num_layers)]
     if not is_int(value):
-        raise TypeError(
-            f"{name} must be a positive int, or a list with one for each layer, got {describe(value)}; pass a whole "
-            f"number, or such as {name}={[1] * num_layers}"
-        )
+        expected = "a positive int, or a list with one for each layer"
+        raise TypeError(f"{name} must be {expected}, got {describe(value)}; pass such as {name}={[1] * num_layers}")
     return [positive_int(name, value)] * num_layers
 
 
@@ -166,9 +157,7 @@ def depth(name: str, value: object, num_layers: int) -> int:
 def factory_kwargs(device: Any, dtype: object) -> dict[str, Any]:
     """Checks device and dtype of parameters. Torch reports an invalid device itself."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(
-            f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass one such as torch.float32"
-        )
+        raise TypeError(f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass torch.float32")
     return {"device": device, "dtype": dtype}
 
 
@@ -260,10 +249,7 @@ def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
 
 def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
     if not isinstance(h, Tensor):
-        raise TypeError(
-            f"{owner} expected {name} to be a tensor of shape {shape}, got {describe(h)}; "
-            "leave the state out for a zero state"
-        )
+        raise TypeError(f"{owner} expected {name} of shape {shape}, got {describe(h)}; pass None for a zero state")
     if tuple(h.shape) != shape:
         raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(h.shape)}; pass None for a zero state")
     device_and_dtype(owner, name, h, like)

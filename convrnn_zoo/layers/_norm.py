@@ -56,9 +56,9 @@ class Normed(Equations):
         if self.norm is None:
             return shapes
         if self.norm != "layer" and channels > self.group and channels % self.group:
-            hint = "change it, or use norm='layer'" if self.norm == "group" else "change it"
+            hint = " with norm='group'; change it, or use norm='layer'" if self.norm == "group" else "; change it"
             limit = f"a multiple of {self.group}, or at most {self.group}"
-            raise ValueError(f"out_channels must be {limit}, for the group norm, got {channels}; {hint}")
+            raise ValueError(f"out_channels must be {limit}, got {channels}{hint}")
         return {**shapes, **affine("norm", (self.norm_rows() * channels,))}
 
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
