@@ -41,8 +41,7 @@ class VideoModel(Classifier):
         post_conv: channels of a 3×3 convolution after the recurrent layers, followed by ReLU; 0 for none.
         head_widths: widths of hidden layers, followed by ReLU, before the classifier.
         in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
-        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model, whose weights include
-            them.
+        encoder_pretrained: whether timm loads the encoder's weights; not saved with the model.
         freeze_encoder: whether the encoder is not trained.
         chunk_size: frames encoded at once, which limits the memory of inference, and of training if the encoder is
             frozen or gradient checkpointing is on. It affects results only through batch norms in training.
@@ -70,21 +69,18 @@ class VideoModel(Classifier):
             raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")
         if not isinstance(rnn, str) or rnn not in KINDS:
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
-        widths = check.widths("hidden_channels", hidden_channels, len(levels))
+        widths, layer = check.widths("hidden_channels", hidden_channels, len(levels)), KINDS[rnn][2]
         self.in_chans = check.positive_int("in_chans", in_chans)
-        KINDS[rnn][2](1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
+        layer(1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
         with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
             )
         place: Any = {"device": device, "dtype": dtype}
-        self.rnns = nn.ModuleList(
-            KINDS[rnn][2](
-                in_chs, width, 1 if level == PRE_LOGITS else kernel_size, num_layers, batch_first=True,
-                bidirectional=bidirectional, **place, **layer_args,
-            )
-            for in_chs, width, level in zip(self.encoder.widths, widths, levels, strict=True)
-        )  # fmt: skip
+        options: Any = {"batch_first": True, "bidirectional": bidirectional, **place, **layer_args}
+        kernels = (1 if level == PRE_LOGITS else kernel_size for level in levels)
+        sizes = zip(self.encoder.widths, widths, kernels, strict=True)
+        self.rnns = nn.ModuleList(layer(*size, num_layers, **options) for size in sizes)
         outs = [w * (2 if bidirectional else 1) for w in widths]
         post_conv = post_conv and check.positive_int("post_conv", post_conv)
         self.posts = nn.ModuleList(

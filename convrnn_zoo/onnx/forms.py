@@ -70,7 +70,8 @@ def make_spec(
         reject_if(getattr(model, "known_chans", 0), message)
         if "horizon" not in inputs:
             return _recurrent_step(model, size)
-        return _autoregressive_step(model) if model.num_step_parts == 1 else _encoder_forecaster_steps(model)
+        is_encoder = isinstance(model, EncoderForecaster)
+        return _encoder_forecaster_steps(model) if is_encoder else _autoregressive_step(model)
     check_version()
     reject_if(is_cell, f"a {owner} is a cell and has no sequence form; export a cell in the step form")
     if "horizon" in inputs:

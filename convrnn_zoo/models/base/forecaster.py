@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial, partialmethod
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
 """Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
-Frames = TypeVar("Frames", Tensor, Any)
 
 FRAME_CFG: dict[str, Any] = {"input_size": (1, 64, 64), "pool_size": None, "classifier": ()}
 """timm's cfg of a forecaster of frames of 64×64, as in Moving MNIST."""
@@ -50,8 +49,7 @@ class Forecaster(ZooModel):
         reduction: ratio of the sizes of a frame and of the smallest map.
         num_classes: must be 0; timm passes the argument to every model.
         out_chans: channels of a forecast frame; `in_chans` by default.
-        static_chans: number of static maps.
-        future_chans: number of known inputs.
+        static_chans, future_chans: numbers of static maps and of known inputs.
     """
 
     num_classes = 0
@@ -61,8 +59,6 @@ class Forecaster(ZooModel):
     """Channels of the input of the last convolution."""
     unrolled: ClassVar[bool] = False
     """Whether an exported file has fixed numbers of input and forecast frames."""
-    num_step_parts: ClassVar[int] = 1
-    """Files of the exported step form: 2 for an encoder and a forecaster."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
     feature_info: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -106,11 +102,21 @@ class Forecaster(ZooModel):
         return super().no_weight_decay() | peepholes
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
+    @overload
+    def forecast(
+        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Tensor: ...  # fmt: skip
+    @overload
+    def forecast(
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        inputs: Inputs = None, batch_size: int = 16,
+    ) -> Any: ...  # fmt: skip
     @torch.no_grad()
     def forecast(
-        self, frames: Frames, horizon: int | None = None, *, static: Any = None, future: Any = None,
+        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
         inputs: Inputs = None, batch_size: int = 16,
-    ) -> Frames:  # fmt: skip
+    ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         Unknown values are NaN, or masked in a masked array of NumPy's; :class:`~convrnn_zoo.Preprocessing` describes
@@ -335,7 +341,6 @@ class EncoderForecaster(Forecaster):
     """
 
     export_forms = ("sequence", "step")
-    num_step_parts = 2
 
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
@@ -393,12 +398,9 @@ class EnsembleForecaster(Forecaster):
         """Forecasts an ensemble in the unit of the data.
 
         Args:
-            members: number of members; None for one forecast without noise.
+            members: number of members, the first axis of the result; None for one forecast without noise.
             seed: as for :meth:`members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`.
-
-        Returns:
-            The forecast as for every forecaster; with `members`, it has a first axis: ``(members, horizon, H, W)``.
 
         Example:
             >>> import convrnn_zoo

@@ -25,12 +25,10 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 
 def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tensor:
-    """Samples maps at displaced positions, bilinearly: ``y(p) = x(p + displacement(p))``.
+    """Samples maps ``(N, C, H, W)`` at displaced positions, bilinearly: ``y(p) = x(p + displacement(p))``.
 
-    Args:
-        x: ``(N, C, H, W)``.
-        displacement: ``(N, 2, H, W)`` in pixels, x before y.
-        outside: values beyond the edge: ``"reflection"``, ``"border"`` or ``"zeros"``.
+    The displacement is ``(N, 2, H, W)`` in pixels, x before y. `outside` is the padding mode of
+    :func:`torch.nn.functional.grid_sample`.
 
     Example:
         >>> one_to_the_right = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
@@ -127,9 +125,8 @@ def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
 
     Known pixels are averaged over 2×2 until one pixel is left; each unknown pixel takes the value of the coarser map.
 
-    Args:
-        x: ``(N, C, H, W)``; the values of unknown pixels are ignored, but must be finite.
-        known: 1 where known and 0 elsewhere, ``(N, 1, H, W)``.
+    The values of unknown pixels in `x` ``(N, C, H, W)`` are ignored, but must be finite. `known` ``(N, 1, H, W)`` is 1
+    where they are known and 0 elsewhere.
 
     Reference:
         Gortler, S. et al. (1996). The Lumigraph, section 3.4 (pull–push). https://doi.org/10.1145/237170.237200
