@@ -12,17 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
 from .._version import __version__
 from .errors import ConvRNNHubError, HubAccessError, WeightsError
@@ -32,7 +22,7 @@ from .state_dict import file_sha256
 logger = logging.getLogger("convrnn_zoo")
 T = TypeVar("T")
 HTTP_ERROR: type[Exception] = [
-    cls for cls in HfHubHTTPError.__mro__ if cls.__module__.split(".")[0] not in ("huggingface_hub", "builtins")
+    cls for cls in errors.HfHubHTTPError.__mro__ if cls.__module__.split(".")[0] not in ("huggingface_hub", "builtins")
 ][-1]
 """Base class of the errors of the client's HTTP library, which is requests below 1.0 and httpx or httpx2 since."""
 CLIENT_ERRORS = (OSError, HTTP_ERROR, ValueError, RuntimeError)
@@ -90,9 +80,9 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
     try:
         metadata = retry(lambda: get_hf_file_metadata(url, token=file.token))
     except (OSError, HTTP_ERROR) as e:
-        if not isinstance(cached, str) or isinstance(e, RevisionNotFoundError | EntryNotFoundError):
+        if not isinstance(cached, str) or isinstance(e, errors.RevisionNotFoundError | errors.EntryNotFoundError):
             raise
-        level = logging.INFO if isinstance(e, OfflineModeIsEnabled) else logging.WARNING
+        level = logging.INFO if isinstance(e, errors.OfflineModeIsEnabled) else logging.WARNING
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
         return Path(cached), None
     check_size(metadata.size or 0, str(file), max_bytes)
@@ -136,14 +126,14 @@ def _matches(path: Path, expected: str) -> bool:
 
 # ---- errors --------------------------------------------------------------------------------------------------------
 _HINTS: tuple[tuple[type[BaseException] | tuple[int, ...], str], ...] = (
-    (HFValidationError, "write owner/name for a repository, or give a directory that exists"),
-    (OfflineModeIsEnabled, "offline mode is on and the file is not in the cache: unset HF_HUB_OFFLINE"),
-    (GatedRepoError, "ask for access at {url}, then log in with `hf auth login` or pass token="),
-    (RevisionNotFoundError, "correct the revision; {url}/commits/main lists the commits"),
-    (RepositoryNotFoundError, "check the spelling, write a directory as ./NAME, or log in with `hf auth login` if the "
-     "repository is private"),
-    (LocalEntryNotFoundError, "check the connection, the proxy and HF_ENDPOINT"),
-    (EntryNotFoundError, "the repository has no model that this zoo can read; pickled weights are never read"),
+    (errors.HFValidationError, "write owner/name for a repository, or give a directory that exists"),
+    (errors.OfflineModeIsEnabled, "offline mode is on and the file is not in the cache: unset HF_HUB_OFFLINE"),
+    (errors.GatedRepoError, "ask for access at {url}, then log in with `hf auth login` or pass token="),
+    (errors.RevisionNotFoundError, "correct the revision; {url}/commits/main lists the commits"),
+    (errors.RepositoryNotFoundError, "check the spelling, write a directory as ./NAME, or log in with `hf auth login` "
+     "if the repository is private"),
+    (errors.LocalEntryNotFoundError, "check the connection, the proxy and HF_ENDPOINT"),
+    (errors.EntryNotFoundError, "the repository has no model that this zoo can read; pickled weights are never read"),
     ((401,), "renew the token with `hf auth login`, or unset HF_TOKEN: public repositories need none"),
     ((403,), "the token lacks the permission; create one at {endpoint}/settings/tokens"),
     ((429,), "too many requests: wait some minutes"),
@@ -158,8 +148,8 @@ _ERRNO_HINTS = {
 
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
     """Returns the error that the client wrapped in one of its cache or of an upload, and its HTTP status or None."""
-    wraps = isinstance(error, LocalEntryNotFoundError | ValueError | RuntimeError)
-    cause = error.__cause__ if wraps and not isinstance(error, HfHubHTTPError) else None
+    wraps = isinstance(error, errors.LocalEntryNotFoundError | ValueError | RuntimeError)
+    cause = error.__cause__ if wraps and not isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(cause, OSError | HTTP_ERROR):
         return find_root(cause)
     return error, getattr(getattr(error, "response", None), "status_code", None)
@@ -175,11 +165,10 @@ def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
     hints += [text for on, text in _HINTS if (status in on if isinstance(on, tuple) else isinstance(root, on))]
     if status is None and isinstance(root, HTTP_ERROR):
         hints.append("check the connection, the proxy and HF_ENDPOINT, and try again; files in the cache load offline")
-    hint = "".join(f"; {text}" for text in hints[:1])
+    url = f"{constants.ENDPOINT}/{file.repo_id}"
+    hint = "".join(f"; {text}" for text in hints[:1]).format(endpoint=constants.ENDPOINT, url=url)
     cls = HubAccessError if isinstance(root, OSError | HTTP_ERROR) else WeightsError
-    return cls(
-        f"{file}: {reason}{hint.format(endpoint=constants.ENDPOINT, url=f'{constants.ENDPOINT}/{file.repo_id}')}"
-    )
+    return cls(f"{file}: {reason}{hint}")
 
 
 @contextmanager
