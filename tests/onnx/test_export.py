@@ -318,6 +318,8 @@ def test_old_torch_rejects_loops_and_names_the_required_version(tmp_path, monkey
 @pytest.mark.slow
 def test_custom_cells_export_their_step(tmp_path):
     class Decaying(layers.Conv1dRNNCell):
+        in_place = None
+
         def step(self, gates, state, extra):
             return (0.5 * state[0] + gates.tanh(),)
 
