@@ -1,7 +1,7 @@
 """The architectures, one paper or family per file. Importing this package registers them with timm."""
 # ruff: noqa: F401, I001
 
-from . import bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, encoder_forecaster, irene, mau, mim, motionrnn
+from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, encoder_forecaster, irene, mau, mim, motionrnn
 from . import openstl, phydnet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, video
 from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForecaster, Rollout as Rollout
 from .base.model import ZooModel as ZooModel

@@ -71,16 +71,16 @@ class VideoModel(Classifier):
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
         widths, layer = check.widths("hidden_channels", hidden_channels, len(levels)), KINDS[rnn][2]
         self.in_chans = check.positive_int("in_chans", in_chans)
-        layer(1, 1, 1, num_layers, device="meta", **layer_args)  # rejects unknown options before the encoder
+        layer(1, 1, 1, num_layers=num_layers, device="meta", **layer_args)  # rejects unknown options first
         with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
             )
         place: Any = {"device": device, "dtype": dtype}
-        options: Any = {"batch_first": True, "bidirectional": bidirectional, **place, **layer_args}
+        options: Any = {"num_layers": num_layers, "bidirectional": bidirectional, **place, **layer_args}
         kernels = (1 if level == PRE_LOGITS else kernel_size for level in levels)
         sizes = zip(self.encoder.widths, widths, kernels, strict=True)
-        self.rnns = nn.ModuleList(layer(*size, num_layers, **options) for size in sizes)
+        self.rnns = nn.ModuleList(layer(*size, batch_first=True, **options) for size in sizes)
         outs = [w * (2 if bidirectional else 1) for w in widths]
         post_conv = post_conv and check.positive_int("post_conv", post_conv)
         self.posts = nn.ModuleList(

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
-from ..models import ConvRNNModel, LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
+from ..models import LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
+from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
@@ -60,7 +61,7 @@ def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMe
     if augment is not None and augment.audio_fields and labelled.front_end is None:
         raise ValueError(f"the recipe's augment has {', '.join(augment.audio_fields)}, which apply to sound only")
     model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
-    if not isinstance(model, ConvRNNModel | VideoModel):
+    if not isinstance(model, Classifier):
         raise ValueError(
             f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
             "convlstm1d_1layer"

@@ -15,6 +15,7 @@ from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, TOP, variable_options
 from ..data.readers import GRIDDED, VariableOptions, join, list_variables
 from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
+from ..models.base.classifier import Classifier
 from ..pretrained.typed import describe_type
 from ._values import toml
 from .augment import Augment
@@ -78,7 +79,7 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
         name = recipe.architecture
     settings = {k: v for k, v in recipe.to_table().items() if k not in left_out} if recipe else {}
     model = create_model(name, **settings.get("model", {}), device="meta")
-    if not isinstance(model, Forecaster | ConvRNNModel | VideoModel):
+    if not isinstance(model, Forecaster | Classifier):
         raise ValueError(f"no recipe trains {name}; choose a forecaster, such as convgru_forecaster, or a classifier")
     is_forecaster, is_nowcast = isinstance(model, Forecaster), hasattr(model, "exceedance")
     values: dict[str, Any] = {"weights": f"{name}.mine", "description": "What the model does.", "license": "other"}

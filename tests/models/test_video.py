@@ -54,6 +54,13 @@ def test_each_name_has_its_shapes_on_meta(name):
         }
 
 
+@pytest.mark.parametrize("rnn", convrnn_zoo.layers.KINDS)
+def test_every_layer_of_the_core_family_can_read_the_maps(rnn):
+    model = light(rnn, num_layers=2, bidirectional=True)
+    assert {(layer.num_layers, layer.num_directions) for layer in model.rnns} == {(2, 2)}
+    assert model(clips()).shape == (3, 3)
+
+
 def test_name_is_registered_if_timm_can_build_its_encoder():
     assert ("gru_rcn_vgg16" in convrnn_zoo.list_models()) == VGG_HAS_MAPS
 

@@ -1,0 +1,139 @@
+"""Audio models: convolutions over the frequencies of a sound, and a convolutional RNN over time."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from .._hints import similar
+from ..layers import KINDS
+from ..layers import _checks as check
+from ..layers._base import Kernels, Widths
+from ..pretrained.builder import build_model
+from ..pretrained.registry import register_model
+from .base.classifier import Classifier
+from .base.lengths import check_pool, map_frames
+
+
+class AudioModel(Classifier):
+    """A convolutional RNN over the frequencies of a sound, and a classifier.
+
+    The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a map of one channel. Two convolutions,
+    each followed by ReLU, divide it into P = C / `stride` pixels, rounded up. The recurrent layers convolve over these
+    pixels, so that a pattern of frequencies is recognised wherever it is: another voice has other formants and another
+    pitch. Pools act on the steps only, and the classifier reads the features of every pixel.
+
+    Args:
+        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"`` or a minimal layer.
+        in_chans: number of bands.
+        stem_channels: channels of the two convolutions.
+        stem_kernel: kernel of the first; that of the second is its stride.
+        stride: bands per pixel.
+        hidden_channels, kernel_size, num_layers, bidirectional: of the recurrent layers.
+        num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
+        device, dtype: of the parameters.
+        **layer_args: options of the recurrent layers, such as `dropout`.
+
+    Shapes:
+        input ``(N, T, C, 1)``, one step each ``(N, C, 1)``, or a PackedSequence; `lengths` and output are those of
+        :class:`~convrnn_zoo.ConvRNNModel` with maps of one pixel, where a feature is a channel at a pixel.
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("audio_convrnn", num_classes=10)
+        >>> tuple(model(torch.randn(2, 50, 40, 1), lengths=[50, 30]).shape)
+        (2, 10)
+    """
+
+    ndim = 1
+
+    def __init__(
+        self, rnn: str = "convgru", in_chans: int = 40, stem_channels: int = 16, stem_kernel: int = 5, stride: int = 4,
+        hidden_channels: Widths = 32, kernel_size: Kernels = 3, num_layers: int = 2, bidirectional: bool = False,
+        num_classes: int = 0, global_pool: str | None = None, drop_rate: float = 0.0,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not isinstance(rnn, str) or rnn not in KINDS:
+            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
+        self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
+        width, kernel = (
+            check.positive_int("stem_channels", stem_channels),
+            check.positive_int("stem_kernel", stem_kernel),
+        )
+        place: Any = {"device": device, "dtype": dtype}
+        self.stem = nn.Sequential(
+            nn.Conv1d(1, width, kernel, padding="same", **place), nn.ReLU(),
+            nn.Conv1d(width, width, stride, stride, **place), nn.ReLU(),
+        )  # fmt: skip
+        self.rnn = KINDS[rnn][1](
+            width, hidden_channels, kernel_size, num_layers=num_layers, batch_first=True, bidirectional=bidirectional,
+            **place, **layer_args,
+        )  # fmt: skip
+        self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
+        self.head_drop, self.directions = nn.Dropout(drop_rate), self.rnn.num_directions
+        self.reset_classifier(num_classes)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Features of each layer."""
+        pixels = math.ceil(self.in_chans / self.stride)
+        widths = [w * self.directions * pixels for w in self.rnn.widths]
+        return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
+
+    @property
+    def num_features(self) -> int:
+        """Features of the last layer: its channels at every pixel."""
+        return int(self.feature_info[-1]["num_chs"])
+
+    head_hidden_size = num_features
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        return {"stem": r"^stem", "blocks": r"^rnn\.\w+_l(\d+)"}
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        like = next(self.parameters())
+        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
+
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
+        features = self.num_features
+        self.rnn.keep_layers(count)
+        if prune_head:
+            self.reset_classifier(0, "")
+        elif self.num_classes and self.num_features != features:
+            self.reset_classifier(self.num_classes)
+
+    def run_layers(
+        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
+    ) -> tuple[list[Any], Any]:
+        if (data := x.data if isinstance(x, PackedSequence) else x).shape[-1] != 1:
+            raise ValueError(
+                f"{type(self).__name__} expected the bands of each step as channels of a map of one pixel, (…, "
+                f"{self.in_chans}, 1), got {tuple(data.shape)}; pass what LogMel.encode returns"
+            )
+        outputs, state = self.rnn.forward_layers(map_frames(self._encode, x), hx, depth, mask)
+        return [map_frames(lambda y: y.flatten(1).unsqueeze(-1), y) for y in outputs], state
+
+    def _encode(self, steps: Tensor) -> Tensor:
+        """Returns the maps ``(B, stem_channels, P)`` of steps ``(B, C, 1)``."""
+        return self.stem(F.pad(steps.transpose(1, 2), (0, -self.in_chans % self.stride)))
+
+
+@register_model(cfg={"input_size": (40, 1, 1), "pool_size": (1, 1)})
+def audio_convrnn(pretrained: bool = False, **kwargs: Any) -> AudioModel:
+    """Convolutions over the frequencies of a log-mel spectrogram, a convolutional RNN on them, and a classifier.
+
+    Steps ``(N, T, C, 1)`` of C bands, single steps ``(N, C, 1)``, or a PackedSequence. The structure is that of Arik,
+    S. O. et al. (2017), Convolutional Recurrent Neural Networks for Small-Footprint Keyword Spotting,
+    https://arxiv.org/abs/1703.05390, with a convolutional RNN in place of an ordinary one, and without convolutions
+    over time, so that it can process a stream.
+
+    Args:
+        rnn ("convgru"), in_chans (40), stem_channels (16), stem_kernel (5), stride (4), hidden_channels (32),
+        kernel_size (3), num_layers (2), bidirectional (False), num_classes (0), global_pool (None), drop_rate (0.0),
+        and the options of the layer; see :class:`~convrnn_zoo.models.audio.AudioModel`.
+    """
+    return build_model(AudioModel, "audio_convrnn", pretrained, **kwargs)
