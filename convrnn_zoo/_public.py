@@ -13,7 +13,8 @@ from .layers.saconvlstm import SAConvLSTMCell as SAConvLSTMCell
 from .layers.stlstm import STLSTMCell as STLSTMCell
 from .layers.trajgru import TrajGRUCell as TrajGRUCell
 from .models import (
-    WEIGHTS as WEIGHTS, AutoregressiveForecaster as AutoregressiveForecaster, ConvRNNForecaster as ConvRNNForecaster,
+    WEIGHTS as WEIGHTS, AudioModel as AudioModel, AutoregressiveForecaster as AutoregressiveForecaster,
+    ConvRNNForecaster as ConvRNNForecaster,
     ConvRNNHubError as ConvRNNHubError, ConvRNNModel as ConvRNNModel, EnsembleForecaster as EnsembleForecaster,
     Forecaster as Forecaster, HubAccessError as HubAccessError, LogMel as LogMel, Metric as Metric,
     Prediction as Prediction, Preprocessing as Preprocessing, Rollout as Rollout, Stream as Stream,

@@ -21,6 +21,7 @@ from .convrnn import ConvRNNModel as ConvRNNModel
 from ..pretrained.preprocessing import Preprocessing as Preprocessing, Variable as Variable
 from ..pretrained.registry import list_models as list_models
 from .base.stream import Stream as Stream
+from .audio import AudioModel as AudioModel
 from .video import VideoModel as VideoModel
 from ..pretrained.weights import WEIGHTS as WEIGHTS, Metric as Metric, Weights as Weights
 from .encoder_forecaster import ConvRNNForecaster as ConvRNNForecaster

@@ -78,9 +78,14 @@ class AudioModel(Classifier):
         self.reset_classifier(num_classes)
 
     @property
+    def map_sizes(self) -> tuple[list[int], list[int]]:  # type: ignore[override]
+        """Sizes of the map of a step and of the maps that the layers read."""
+        return [1], [math.ceil(self.in_chans / self.stride)]
+
+    @property
     def feature_info(self) -> list[dict[str, Any]]:
         """Features of each layer."""
-        pixels = math.ceil(self.in_chans / self.stride)
+        [_, [pixels]] = self.map_sizes
         widths = [w * self.directions * pixels for w in self.rnn.widths]
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 

@@ -125,6 +125,8 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
     """Returns the axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are."""
+    if fixed := getattr(model, "map_sizes", None):
+        return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
         return axes, [axes], min_map_size(model.rnn), None
@@ -194,6 +196,7 @@ class _Network(nn.Module):
         if self.pool is None:
             self.pool = "avg" if model.num_classes else ""
         self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
+        self.has_fixed_maps = getattr(model, "map_sizes", None) is not None
         self.dtype = next(model.parameters()).dtype
         self.state_names: list[list[list[str]]] = []
         """Names of the states, by recurrent layer, then by its layers and directions."""
@@ -263,7 +266,8 @@ def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: Fra
     net, is_layer = _SequenceNetwork(model, size, scan), isinstance(model, _LayerModel)
     message = "a single layer takes no lengths but packed sequences, which no exported graph supports"
     reject_if(lengths and is_layer, message)
-    time = TIME._replace(inferred=model.has_frame_encoder)  # torch cannot prove its guards for maps of one pixel
+    fixed = model.has_frame_encoder or net.has_fixed_maps
+    time = TIME._replace(inferred=fixed)  # torch cannot prove its guards for maps of one pixel
     leading = (BATCH, time) if net.time_axis else (time, BATCH)
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
     if not is_layer and lengths is not False:
@@ -278,7 +282,7 @@ class _StepNetwork(_Network):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
-        if self.model.has_frame_encoder:
+        if self.model.has_frame_encoder or self.has_fixed_maps:
             # As a clip of one frame, because the head pools a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
             outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]

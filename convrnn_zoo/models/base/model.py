@@ -34,6 +34,8 @@ class ZooModel(nn.Module):
     """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
+    map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
+    """Sizes of the map of a step and of the maps that the layers read, for models of maps of one size."""
     input_weights: tuple[str, ...] = ()
     """Parameters that read the input channels and that timm's ``first_conv``, which lists modules, cannot name."""
     in_chans: int
