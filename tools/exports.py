@@ -36,6 +36,7 @@ def names() -> dict[str, list[str]]:
 
 
 NARROW: dict[str, dict[str, Any]] = {
+    "audio_convrnn": {"in_chans": 8, "hidden_channels": 4},  # torch.export supports no map of one pixel
     "bcdunet_d3": {"widths": (4, 4)},
     "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2},
     "convgru_advection": {"hidden_channels": 2, "horizon": 2},
@@ -53,7 +54,7 @@ NARROW: dict[str, dict[str, Any]] = {
 
 def narrow(name: str, **kwargs: Any) -> Any:
     """Builds an untrained architecture with few channels."""
-    return create_model(name, in_chans=1, **NARROW.get(name, {"hidden_channels": 4}), **kwargs).eval()
+    return create_model(name, **{"in_chans": 1, **NARROW.get(name, {"hidden_channels": 4})}, **kwargs).eval()
 
 
 def attempt(name: str) -> dict[str, str]:
