@@ -43,6 +43,8 @@ def data(model):
     generator = torch.Generator().manual_seed(1)
     if isinstance(model, ConvRNNModel):
         return torch.rand(2, 3, model.in_chans, *(5, 4, 3)[: model.ndim], generator=generator)
+    if model.map_sizes:
+        return torch.rand(2, 3, model.in_chans, *model.map_sizes[0], generator=generator)
     edge = model.reduction if isinstance(model, Forecaster) else 32
     return torch.rand(2, getattr(model, "input_frames", None) or 2, model.in_chans, edge, edge, generator=generator)
 

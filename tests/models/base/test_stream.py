@@ -35,7 +35,8 @@ def build(name, **kwargs):
 def make_input(name, model, batch=2, steps=5):
     if isinstance(model, convrnn_zoo.Forecaster):
         return torch.rand(batch, steps, 1, *(EDGE.get(name, 8),) * 2)
-    return torch.randn(batch, steps, 1, *(4, 3, 2)[: model.rnn.ndim])
+    size = model.map_sizes[0] if model.map_sizes else (4, 3, 2)[: model.ndim]
+    return torch.randn(batch, steps, 1, *size)
 
 
 @pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
