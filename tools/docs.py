@@ -57,7 +57,7 @@ VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
-SPOKEN = "convgru1d_bi_2layer.fsdd"
+SPOKEN = "audio_convrnn.fsdd"
 """Weights for spoken digits that README shows."""
 
 RECIPE_UNITS = {
@@ -175,7 +175,7 @@ def digits(page: str) -> str:
             speakers = [m.name.removeprefix("accuracy, ").removesuffix(" unseen") for m in each]
             row = [f"{w.num_params:,}", f"{official.value:g} %", _spread(official), f"**{unheard.value:.1f} %**"]
             rows.append((f"[`{name}`]({_card(w, page)})", *row, *(f"{m.value:.1f}" for m in each)))
-    header = ("weights", "parameters", "official split", "five seeds", "unseen speakers", *speakers)
+    header = ("weights", "parameters", "official split", "all seeds", "unseen speakers", *speakers)
     return markdown(header, rows)
 
 
