@@ -22,14 +22,14 @@ _KELVIN = {
 _NO_UNIT = ("", "1", "-", "none", "dimensionless", "unitless")
 
 
-def _plain(unit: str) -> str:
+def _plain_unit(unit: str) -> str:
     text = unit.strip().lower().replace("**", "").replace("^", "").replace("⁻¹", "-1").replace("⁻²", "-2")
     return re.sub(r"[\s_*·.](?!\d)", " ", text).replace("°", "deg").replace("degs", "deg").strip()
 
 
 def rain_rate(unit: str) -> float | None:
     """Returns the mm/h of one unit of a rain rate, such as ``"mm/5min"``; None for other quantities."""
-    match = _RATE.fullmatch(_plain(unit))
+    match = _RATE.fullmatch(_plain_unit(unit))
     if match is None:
         return None
     time = match["time"] or match["inverse"]
@@ -47,7 +47,7 @@ def is_rain(unit: str) -> bool:
 
 def conversion(source: str, target: str) -> tuple[float, float] | None:
     """Returns the factor and the offset from one unit to another; None for different or unknown quantities."""
-    a, b = _plain(source), _plain(target)
+    a, b = _plain_unit(source), _plain_unit(target)
     if a == b or (a in _NO_UNIT and b in _NO_UNIT):
         return 1.0, 0.0
     rates = rain_rate(source), rain_rate(target)

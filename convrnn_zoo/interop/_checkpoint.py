@@ -179,14 +179,14 @@ def _read_keras(path: Path) -> ForeignCheckpoint:
             f"{path} is not a file of Keras's .keras format ({e}); write it with model.save('name.keras')"
         ) from e
     version = _parse_json(metadata, f"{path}: its metadata.json").get("keras_version")
-    content = _read_hdf5(path, io.BytesIO(weights))
+    content = _read_keras_hdf5(path, io.BytesIO(weights))
     return replace(content, config=_parse_json(config, f"{path}: its config.json"), version=version)
 
 
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _read_safetensors,
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
-    ".h5": lambda path: _read_hdf5(path, path.open("rb")),
+    ".h5": lambda path: _read_keras_hdf5(path, path.open("rb")),
     ".keras": _read_keras,
 }
 """Readers of files by suffix."""
@@ -218,7 +218,7 @@ CELL_VARIABLES = {"0": "kernel", "1": "recurrent_kernel", "2": "bias"}
 """Variables of a recurrent cell by their numbers in a ``.weights.h5``."""
 
 
-def _read_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
+def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
     """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
 
     Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor

@@ -243,14 +243,14 @@ def same_or_list(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-def load_weights(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
+def load_layer(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
     layer.load_state_dict(state, strict=True)
     return layer
 
 
 def load_model(entries: Entries, name: str, sizes: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
     """Builds a registered model with these weights."""
-    return load_weights(create_model(name, **sizes, dtype=entries.dtype), state)
+    return load_layer(create_model(name, **sizes, dtype=entries.dtype), state)
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:

@@ -38,7 +38,7 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
         **args, **activations,
     )  # fmt: skip
     module: Any = rnn if is_core else ResizingConvLSTM(rnn, in_channels, kernel, bias=bias, **geometry)
-    for parameters, variables in zip(_variables(module), arrays, strict=True):
+    for parameters, variables in zip(_keras_variables(module), arrays, strict=True):
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
         if "bias_hh" in parameters:
@@ -46,7 +46,7 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
     return module
 
 
-def _variables(module: Any) -> list[dict[str, Tensor]]:
+def _keras_variables(module: Any) -> list[dict[str, Tensor]]:
     """Returns our parameters ``(out, in, k…)`` by the names of Keras's variables, for each direction.
 
     The gates have the same order. The second of our two biases is ``bias_hh``.
@@ -78,7 +78,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
     check_exportable("keras", module, reasons, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
     name = name or f"conv_lstm{rnn.ndim}d"
     arrays: dict[str, Any] = {}
-    for side, parameters in zip(("forward", "backward"), _variables(layer), strict=False):
+    for side, parameters in zip(("forward", "backward"), _keras_variables(layer), strict=False):
         path = f"{side}_{name}/conv_lstm_cell" if rnn.bidirectional else "conv_lstm_cell"
         if "bias_hh" in parameters:
             parameters["bias"] = sum_biases(parameters["bias"], parameters.pop("bias_hh"))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import EnsembleForecaster, Forecaster
-from .pysteps import whole_number
+from .pysteps import to_whole_number
 
 
 class MLCastNetwork(nn.Module):
@@ -63,7 +63,7 @@ class MLCastNetwork(nn.Module):
         :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single forecast (``ensemble_size=1``)
         has none. The members of any other forecaster are equal, which a warning states.
         """
-        steps, ensemble_size = whole_number("steps", steps), whole_number("ensemble_size", ensemble_size)
+        steps, ensemble_size = to_whole_number("steps", steps), to_whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]
         pads = (0, -width % model.reduction, 0, -height % model.reduction)
         x = F.pad(model.select_inputs(x), pads, value=-1.0)  # which is dry, before any encoding

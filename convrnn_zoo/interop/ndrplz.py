@@ -20,7 +20,7 @@ from ._key_map import (
     expect_layer,
     gather,
     layer_width,
-    load_weights,
+    load_layer,
     negate_update_gate,
     same_or_list,
     scatter,
@@ -80,7 +80,7 @@ class JointConvs:
         state = gather(entries, maps, parameters)
         state = negate_update_gate(state) if self.negates_update else state
         state |= {k: torch.zeros(shape, dtype=entries.dtype) for k, shape in parameters.items() if k not in state}
-        return load_weights(build(dtype=entries.dtype), state)
+        return load_layer(build(dtype=entries.dtype), state)
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
         """Returns the source's state dict, in which the two biases of our gates are one."""

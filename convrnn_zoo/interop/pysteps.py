@@ -83,7 +83,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
             )
         ensemble: dict[str, Any] = {}
         if n_ens_members is not None and isinstance(model, EnsembleForecaster):
-            ensemble = {"members": whole_number("n_ens_members", n_ens_members), "seed": seed}
+            ensemble = {"members": to_whole_number("n_ens_members", n_ens_members), "seed": seed}
         elif n_ens_members not in (None, 1) or seed is not None:
             raise ValueError(
                 f"n_ens_members={n_ens_members!r}, seed={seed!r}: {type(model).__name__} is deterministic; pass "
@@ -102,14 +102,14 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:
     """Returns the requested lead times, in steps from 1."""
     if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
-        return list(range(1, whole_number("timesteps", timesteps) + 1))
-    steps = [whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
+        return list(range(1, to_whole_number("timesteps", timesteps) + 1))
+    steps = [to_whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
     if not steps or sorted(set(steps)) != steps:
         raise ValueError(f"timesteps must be a number, or a list of whole numbers that increase, got {timesteps!r}")
     return steps
 
 
-def whole_number(name: str, value: Any) -> int:
+def to_whole_number(name: str, value: Any) -> int:
     """Returns a positive whole number, also of a NumPy or torch type or a float such as 3.0, as an int."""
     try:
         number = operator.index(int(value) if not isinstance(value, bool | str) and int(value) == value else value)

@@ -11,7 +11,7 @@ from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, OptionError, Source, check_exportable, expect_layer, load_weights, same_or_list
+from ._key_map import Entries, OptionError, Source, check_exportable, expect_layer, load_layer, same_or_list
 
 NAMES_BY_GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 """Types of cells by their number of gates."""
@@ -68,7 +68,7 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
     shapes = {key: value.shape for key, value in build(device="meta").state_dict().items()}
     state = {key: entries.take(key, shape[: 2 + axes]).reshape(shape) for key, shape in shapes.items()}
     entries.finish()
-    return load_weights(build(dtype=entries.dtype), state)
+    return load_layer(build(dtype=entries.dtype), state)
 
 
 def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:

@@ -14,7 +14,7 @@ from ..layers import _checks as check
 from ..models import ConvRNNModel
 from . import ndrplz
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, OptionError, Source, expect_layer, load_weights
+from ._key_map import Entries, OptionError, Source, expect_layer, load_layer
 
 LAYOUT = replace(ndrplz.LAYOUT, source="torchgeo")
 MODULES = {"input_projection": "projection", "head": "head"}
@@ -103,7 +103,7 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
         conv: Any = nn.Conv2d if name == "head" else nn.Conv3d
         padding = tuple(k // 2 for k in kernel)
         module = conv(columns, rows, tuple(kernel), padding=padding, bias="bias" in state, dtype=entries.dtype)
-        parts[name] = load_weights(module, state)
+        parts[name] = load_layer(module, state)
     return TorchGeoConvLSTM(rnn, **parts, **options)
 
 

@@ -15,7 +15,7 @@ from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
 from .registry import BASE_CFGS, find_weights
-from .source import SOURCES, Source, check_pretrained_cfg, read_state_dict, resolve_source
+from .source import SOURCES, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
 
@@ -27,8 +27,8 @@ _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first")
 def build_model(
     constructor: Callable[..., nn.Module], name: str, pretrained: bool | str = False, *, pretrained_cfg: Any = None,
     pretrained_cfg_overlay: Mapping[str, Any] | None = None, cache_dir: Any = None, token: str | bool | None = None,
-    source: Source | None = None, features_only: bool = False, out_indices: Any = None, feature_cls: str | None = None,
-    pretrained_model_args: Any = None, **kwargs: Any,
+    source: WeightsSource | None = None, features_only: bool = False, out_indices: Any = None,
+    feature_cls: str | None = None, pretrained_model_args: Any = None, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Builds a registered model and loads its weights.
 

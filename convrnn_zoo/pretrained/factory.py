@@ -10,7 +10,7 @@ from .._hints import suggest
 from .errors import WeightsError
 from .meta import size_limit
 from .registry import entry_points
-from .source import SOURCES, Source
+from .source import SOURCES, WeightsSource
 from .state_dict import load_weights
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def from_pretrained(
     return model.eval()
 
 
-def build_from_source(source: Source, pretrained: bool | str = True, **kwargs: Any) -> Any:
+def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
     architecture, functions = source.config.architecture, entry_points()
     if architecture not in functions:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._tensors import to_tensor
 from ..layers import _checks as check
-from .typed import Entries
+from .typed import JsonObject
 
 MAX_PEAK = 10.0
 """Largest magnitude of float samples, far below that of 16-bit samples."""
@@ -21,7 +21,7 @@ MAX_SPECTRA = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogMel(Entries):
+class LogMel(JsonObject):
     r"""Log-mel spectrogram: the front end of an audio classifier.
 
     A window of `window` seconds moves by `hop` seconds per step. With X the spectrum of the window (Hann, by FFT) and

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._hints import suggest
 from ..layers import _checks as check
-from .typed import Entries
+from .typed import JsonObject
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 _HEADROOM = 1.2
@@ -19,7 +19,7 @@ _HEADROOM = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoding(Entries):
+class Encoding(JsonObject):
     """Encoding of values in the unit of the data as values of a network; see :class:`Preprocessing`."""
 
     json_name: ClassVar = "encoding"

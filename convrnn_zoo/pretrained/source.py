@@ -17,7 +17,7 @@ from .weights import WEIGHTS, Weights
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Location of a set of weights, and the config of their model. :func:`read_state_dict` reads the weights."""
 
     name: str
@@ -27,7 +27,7 @@ class Source:
     """The safetensors file, or the tensors themselves, if the caller passed them."""
 
 
-def read_state_dict(source: Source) -> dict[str, Tensor]:
+def read_state_dict(source: WeightsSource) -> dict[str, Tensor]:
     """Reads the weights of a source, downloading them first if necessary, with their size and checksum checked."""
     weights, sha256 = source.weights, source.config.sha256
     if isinstance(weights, HubFile):
@@ -39,7 +39,7 @@ def read_state_dict(source: Source) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def open_repository(name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
+def open_repository(name: str, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens ``"owner/name"`` or ``"owner/name@revision"`` on the Hub and reads its config."""
     repo_id, _, revision = name.partition("@")
     file = HubFile(repo_id, CONFIG, revision or None, cache_dir, token)
@@ -48,10 +48,10 @@ def open_repository(name: str, cache_dir: Any = None, token: str | bool | None =
     # The weights are of the config's commit, which is its directory in the cache, even if the branch moves in between.
     weights = HubFile(repo_id, WEIGHTS_FILE, path.parent.name, cache_dir, token)
     config.cfg.update(source="hf-hub", hf_hub_id=f"{repo_id}@{weights.revision}")
-    return Source(str(weights), config, weights)
+    return WeightsSource(str(weights), config, weights)
 
 
-def open_directory(directory: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
+def open_directory(directory: str, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or the metadata file of weights."""
     path = Path(directory).expanduser()
     if path.suffix == ".json" and path.is_file():
@@ -65,10 +65,10 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
         )
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
     config.cfg.update(source="local-dir", file=str(path))
-    return Source(str(weights), config, weights)
+    return WeightsSource(str(weights), config, weights)
 
 
-def _open_metadata(path: Path) -> Source:
+def _open_metadata(path: Path) -> WeightsSource:
     """Opens a metadata file; the weights next to it are named like them, or as in a repository."""
     try:
         weights = Weights.from_json(read_text(path, str(path)))
@@ -79,22 +79,22 @@ def _open_metadata(path: Path) -> Source:
     named, plain = (path.with_name(name) for name in (f"{weights.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
     config = Config.of(weights, tag=weights.name.partition(".")[2], source="local-dir", file=str(path))
-    return Source(str(file), config, file)
+    return WeightsSource(str(file), config, file)
 
 
-SOURCES: dict[str, Callable[..., Source]] = {"hf-hub": open_repository, "local-dir": open_directory}
+SOURCES: dict[str, Callable[..., WeightsSource]] = {"hf-hub": open_repository, "local-dir": open_directory}
 """Functions that open a source with a config, by timm's names of them, which are the schemes of addresses."""
 
 
-def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | None = None) -> Source:
+def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens a registered set of weights, in the package or at a commit of the Hub."""
     config = Config.of(weights)
     if "file" in weights.source():
-        return Source(weights.name, config, weights.file)
+        return WeightsSource(weights.name, config, weights.file)
     file = HubFile(str(weights.hub_id), WEIGHTS_FILE, weights.hub_commit, cache_dir, token)
     if not file.is_fixed:
         raise WeightsError(f"{file}: hub_commit must be a full commit hash, got {file.revision!r}")
-    return Source(str(file), config, file)
+    return WeightsSource(str(file), config, file)
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
@@ -110,7 +110,9 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
         )
 
 
-def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None) -> Source:
+def resolve_source(
+    cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None
+) -> WeightsSource:
     """Returns the source of the weights of an architecture that its resolved cfg refers to, or raises WeightsError."""
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES:
@@ -121,9 +123,9 @@ def resolve_source(cfg: Mapping[str, Any], name: str, cache_dir: Any = None, tok
     # Other tensors for a registered tag: sizes and preprocessing are the tag's, its checksum and metadata are not.
     config = replace(Config.of(weights), sha256=None, record=None) if weights else Config()
     if cfg.get("state_dict"):
-        return Source("the given state_dict", config, cfg["state_dict"])
+        return WeightsSource("the given state_dict", config, cfg["state_dict"])
     if file:
-        return Source(str(file), config, Path(file).expanduser())
+        return WeightsSource(str(file), config, Path(file).expanduser())
     if hub_id:
         return open_repository(hub_id, cache_dir, token)
     hint = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"

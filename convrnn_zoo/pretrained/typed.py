@@ -23,7 +23,7 @@ _BOUNDS = {
 T = TypeVar("T")
 
 
-class Entries:
+class JsonObject:
     """Base class of dataclasses that are stored as JSON objects."""
 
     json_name: ClassVar[str]
@@ -43,7 +43,7 @@ class Entries:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
-    return value.to_json() if isinstance(value, Entries) else value
+    return value.to_json() if isinstance(value, JsonObject) else value
 
 
 def field(

@@ -84,7 +84,7 @@ class LazySequences(Sequence[Tensor]):
         return LazySequences(items, self.read) if isinstance(index, slice) else self.read(items)
 
 
-def _convert(sequences: Any, name: str, index: int) -> Tensor:
+def _convert_sequence(sequences: Any, name: str, index: int) -> Tensor:
     """Returns a sequence from Python as float32; frames of bytes are divided by 255, as in `classify`."""
     x = to_tensor(f"{name}[{index}]", sequences[index])
     return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, f"{name}[{index}]")
@@ -117,7 +117,7 @@ def check_labelled(data: Any, split: str) -> Labelled:
         raise ValueError(f"{name}.label_names must differ from each other, got {', '.join(names)}")
     if data.groups and len(data.groups) != count:
         raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(data.groups)}")
-    sequences: Any = LazySequences(range(count), partial(_convert, data.sequences, f"{name}.sequences"))
+    sequences: Any = LazySequences(range(count), partial(_convert_sequence, data.sequences, f"{name}.sequences"))
     if isinstance(data.sequences, list | tuple | Tensor) or hasattr(data.sequences, "__array__"):
         sequences = list(sequences)
         check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])

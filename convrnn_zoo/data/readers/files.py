@@ -37,7 +37,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise FileError(f"{path} is not a valid {kind} ({reason}); replace or remove the file") from e
 
 
-def check_size(path: Path, claimed: int, stored: int) -> None:
+def check_claimed_size(path: Path, claimed: int, stored: int) -> None:
     """Raises FileError if a damaged or malicious file claims far more bytes than it stores."""
     if claimed > LARGE and claimed > MAX_RATIO * max(stored, 1):
         raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; replace or remove the file")

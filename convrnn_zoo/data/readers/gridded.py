@@ -15,8 +15,8 @@ from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..._hints import suggest
 from .base import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
-from .files import LARGE, FileError, check_size, reading
-from .times import decode_times, number, numbers, scalar
+from .files import LARGE, FileError, check_claimed_size, reading
+from .times import decode_times, numbers, scalar, to_number
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -35,7 +35,7 @@ ATTRIBUTES = (
 
 
 @dataclass(frozen=True)
-class Variable:
+class GriddedVariable:
     """A variable of a file: stored numbers, which are read when they are sliced, and their attributes.
 
     `array` is an ``xarray.Variable``, or one of h5py or Zarr if the file does not name dimensions and `dims` is empty.
@@ -58,11 +58,11 @@ class Variable:
     def __getitem__(self, index: Any) -> Any:
         return self.array[index].values if self.dims else self.array[index]
 
-    def reorder(self, dims: Sequence[str]) -> "Variable":
+    def reorder(self, dims: Sequence[str]) -> "GriddedVariable":
         """Returns the variable with its dimensions in an order; others must have length 1 and are dropped."""
         array = self.array if dims[0] in self.dims else self.array.set_dims({dims[0]: 1, **self.array.sizes})
         array = array.squeeze([d for d in array.dims if d not in dims]).transpose(*dims)
-        return Variable(array, self.attrs, tuple(dims))
+        return GriddedVariable(array, self.attrs, tuple(dims))
 
 
 def _read_hdf5(path: Path, name: str, index: Any) -> Any:
@@ -71,10 +71,10 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
-def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable], Any]:
+def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedVariable], Any]:
     """Returns the variables of a file by name, and the dataset to close."""
     xarray, h5py = need("xarray", "netcdf"), need("h5py", "netcdf")
-    variables: dict[str, Variable] = {}
+    variables: dict[str, GriddedVariable] = {}
     kwargs: dict[str, Any] | None = {}
     if path.suffix.lower() == STORE:
         variables, kwargs = _list_zarr(path, _group(options.variable))
@@ -94,7 +94,7 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, Variable
     for leaf, v in select(dataset, options.sel, path).variables.items():
         name = f"{kwargs.get('group') or ''}{leaf}"
         attrs = variables[name].attrs if name in variables else v.attrs
-        variables[name] = Variable(v, attrs, tuple(map(str, v.dims)))
+        variables[name] = GriddedVariable(v, attrs, tuple(map(str, v.dims)))
     return variables, dataset
 
 
@@ -107,7 +107,7 @@ def is_recognised(path: Path) -> bool:
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 
-def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, Any] | None]:
+def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
     """Returns the arrays of a store, and how xarray opens it, or None if they do not name their dimensions."""
     store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
@@ -116,7 +116,7 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, Variable], dict[str, A
     for name, array in arrays.items():
         if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
             raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
-    variables = {name: Variable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
+    variables = {name: GriddedVariable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
     inside = [array for name, array in arrays.items() if name.startswith(group)]
     names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
              for a in inside]  # fmt: skip
@@ -137,7 +137,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
     return attrs
 
 
-def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], dict[str, Any] | None]:
+def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
     """Returns the arrays of a file, and how xarray opens it, or None if they do not name their dimensions."""
     h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
@@ -146,11 +146,11 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, Variable], dict[str
         arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
         for name, item in arrays.items():
             if len(item.shape or ()) > 2:
-                check_size(path, item.size * item.dtype.itemsize, max(item.id.get_storage_size(), 1))
+                check_claimed_size(path, item.size * item.dtype.itemsize, max(item.id.get_storage_size(), 1))
             if item.external or item.is_virtual:
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             lazy = LazyArray(partial(_read_hdf5, path, name), item.shape or (), item.dtype)
-            variables[name] = Variable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
+            variables[name] = GriddedVariable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
         if not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
             return variables, None
         for item in (file, *items.values()):  # xarray reads all of them again, without the checks of the file object
@@ -173,7 +173,7 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
             raise FileError(f"{path} has no dimension {dim}, which data.sel names; {suggest(dim, dataset.dims)}")
         labels = numpy.arange(dataset.sizes[dim])
         if dim in dataset.variables:
-            coordinate = Variable(dataset.variables[dim], dataset.variables[dim].attrs)
+            coordinate = GriddedVariable(dataset.variables[dim], dataset.variables[dim].attrs)
             labels = coordinate.array.values
             if coordinate.is_dated:
                 minutes, is_dated = decode_times(labels, coordinate.attrs)
@@ -219,7 +219,9 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     return (time, *others, y, x)
 
 
-def find_frames(path: Path, variables: Mapping[str, Variable], options: ReadOptions) -> dict[str, Variable]:
+def find_frames(
+    path: Path, variables: Mapping[str, GriddedVariable], options: ReadOptions
+) -> dict[str, GriddedVariable]:
     """Returns the variables that are frames by their dimensions, which are brought in order."""
     every = sorted({d for v in variables.values() for d in v.dims})
     if unknown := [d for d in options.dims.values() if d not in every]:
@@ -255,13 +257,13 @@ class Decoder:
         """Reads the attributes of an array of numbers of type `dtype`; `fill_value` is one more for missing values."""
         numpy = need("numpy", "cli")
         names = ("scale_factor", "add_offset")
-        packing: dict[str, Any] = {k: v for k in names if (v := number(attrs.get(k))) is not None}
+        packing: dict[str, Any] = {k: v for k in names if (v := to_number(attrs.get(k))) is not None}
         if dtype.kind in "iu" and (unsigned := scalar(attrs.get("_Unsigned"))) is not None:
             packing["_Unsigned"] = str(unsigned).lower()
         if packing.get("scale_factor") == 0:
             raise ValueError("scale_factor is 0")
         fills = numbers(attrs.get("_FillValue")) + numbers(attrs.get("missing_value")) + numbers(fill_value)
-        bounds = [number(attrs.get("valid_min"), -math.inf), number(attrs.get("valid_max"), math.inf)]
+        bounds = [to_number(attrs.get("valid_min"), -math.inf), to_number(attrs.get("valid_max"), math.inf)]
         stated = numbers(attrs.get("valid_range"))[:2]
         bounds[: len(stated)] = stated
         kinds = {getattr(attrs.get(n), "dtype", dtype).kind for n in ("valid_range", "valid_min", "valid_max")}
@@ -298,7 +300,9 @@ class GriddedArray:
     The file is opened by the process that slices the array, since handles of HDF5 do not survive a fork.
     """
 
-    def __init__(self, path: Path, options: ReadOptions, name: str, variable: Variable, fill: float | None) -> None:
+    def __init__(
+        self, path: Path, options: ReadOptions, name: str, variable: GriddedVariable, fill: float | None
+    ) -> None:
         self.path, self.options, self.name = path, options, name
         self.shape, self.dtype, self.dims = variable.shape, variable.array.dtype, variable.dims
         self.decoder = Decoder.from_attrs(variable.attrs, self.dtype, fill)
@@ -353,7 +357,9 @@ def list_variables(path: Path) -> tuple[list[str], list[str]]:
     return names, maps
 
 
-def _open_variable(path: Path, name: str, variable: Variable, options: ReadOptions, fill_value: float | None) -> Frames:
+def _open_variable(
+    path: Path, name: str, variable: GriddedVariable, options: ReadOptions, fill_value: float | None
+) -> Frames:
     """Returns a variable in its unit, without its times."""
     unit = scalar(variable.attrs.get("units"))
     array = GriddedArray(path, options, name, variable, fill_value)
@@ -361,7 +367,7 @@ def _open_variable(path: Path, name: str, variable: Variable, options: ReadOptio
 
 
 def _stack_variables(
-    path: Path, variables: Mapping[str, Variable], frames: Mapping[str, Variable], options: ReadOptions
+    path: Path, variables: Mapping[str, GriddedVariable], frames: Mapping[str, GriddedVariable], options: ReadOptions
 ) -> Frames:
     """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
     existing = [v for v in options.all_variables if v.name in variables]
@@ -377,7 +383,7 @@ def _stack_variables(
     return stack(path, parts, variables, options, **({} if leading is None else _axes(path, first, leading, variables)))
 
 
-def _axes(path: Path, name: str, variable: Variable, variables: Mapping[str, Variable]) -> dict[str, Any]:
+def _axes(path: Path, name: str, variable: GriddedVariable, variables: Mapping[str, GriddedVariable]) -> dict[str, Any]:
     """Returns the fields of :class:`Frames` that describe the axes of a variable: times, coordinates, dimensions."""
     group, axes = _group(name), {}
     if not variable.dims:

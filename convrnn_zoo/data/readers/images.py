@@ -21,7 +21,7 @@ ALL = slice(None)
 """Every frame. Readers take a slice of frames and decode none after its stop."""
 
 
-def _stack(images: list[Any], path: Path) -> Tensor:
+def _stack_pages(images: list[Any], path: Path) -> Tensor:
     """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: bytes, or float32 if one of them is."""
     numpy = need("numpy", "cli")
     if not images:
@@ -72,7 +72,7 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
             if page:
                 file.seek(page)
             frames.append(_pixels(file, channels, image_path))
-    return _stack(frames, path)
+    return _stack_pages(frames, path)
 
 
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
@@ -85,7 +85,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
         for frame in islice(file.decode(video=0), part.start, part.stop, part.step):
             pixels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
             frames.append(numpy.rot90(pixels, round(getattr(frame, "rotation", 0) / 90)))
-        return _stack(frames, path)
+        return _stack_pages(frames, path)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._extras import need
 from .base import Frames, ReadOptions, check_numbers, check_times, choose_array, find_times, stack
-from .files import FileError, check_size, reading
+from .files import FileError, check_claimed_size, reading
 
 
 def load_npy(path: Path) -> Any:
@@ -78,7 +78,7 @@ def open_archive(path: Path) -> Iterator[Any]:
     numpy = need("numpy", "cli")
     with reading(path, ".npz file of numbers"), path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
         for member in arrays.zip.infolist():
-            check_size(path, member.file_size, member.compress_size)
+            check_claimed_size(path, member.file_size, member.compress_size)
         yield arrays
 
 

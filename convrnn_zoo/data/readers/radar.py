@@ -15,7 +15,7 @@ from ..._extras import need
 from ..._hdf5 import CheckedFile
 from .base import Frames, LazyArray, ReadOptions, split_at_gaps
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
-from .times import number, scalar, to_minutes
+from .times import scalar, to_minutes, to_number
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -34,7 +34,7 @@ def read_knmi(path: Path) -> Tensor:
             raise FileError(f"{path}: expected an image (H, W), got {tuple(counts.shape)}; download the file again")
         calibration = file["image1/calibration"].attrs
         formula = str(scalar(calibration["calibration_formulas"]))
-        outside = number(calibration["calibration_out_of_image"])
+        outside = to_number(calibration["calibration_out_of_image"])
         if outside is None:
             raise FileError(f"{path}: expected the calibration to state the count out of the image")
         terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())

@@ -42,7 +42,7 @@ def scalar(value: Any) -> Any:
     return None if value == "" else value
 
 
-def number(value: Any, default: Any = None) -> Any:
+def to_number(value: Any, default: Any = None) -> Any:
     """Returns an attribute as a float; the default if it is empty. Zarr stores numbers with a fraction in base64."""
     value = scalar(value)
     try:
@@ -53,7 +53,7 @@ def number(value: Any, default: Any = None) -> Any:
 
 def numbers(value: Any) -> list[float]:
     """Returns an attribute of several numbers, such as ``missing_value`` or ``valid_range``."""
-    return [item for item in map(number, _list(value)) if item is not None]
+    return [item for item in map(to_number, _list(value)) if item is not None]
 
 
 def to_minutes(time: datetime | float) -> float:
@@ -92,8 +92,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
             raise ValueError(f"expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
         calendar = str(scalar(attrs.get("calendar")) or "standard").lower()  # such as one of 360 days in a year
         is_dated = bool(since) and calendar in ("standard", "gregorian", "proleptic_gregorian")
-        values = values.astype("float64") * number(attrs.get("scale_factor"), 1.0)
-        minutes = (values + number(attrs.get("add_offset"), 0.0)) * factor + (_parse(since) if is_dated else 0.0)
+        values = values.astype("float64") * to_number(attrs.get("scale_factor"), 1.0)
+        minutes = (values + to_number(attrs.get("add_offset"), 0.0)) * factor + (_parse(since) if is_dated else 0.0)
     if not numpy.isfinite(minutes).all():
         raise ValueError("expected a time for every frame, got NaN")
     if (numpy.diff(minutes) <= 0).any():
