@@ -40,6 +40,8 @@ DTYPES = ("float32", "bfloat16", "float16")
               help="Forecast the probabilities that these values are exceeded.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
+@click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
+              help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
 @click.option(
@@ -158,8 +160,9 @@ def _forecast(
         raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
-    if options["minutes"] and "minutes" not in inspect.signature(model.forecast).parameters:
-        raise ValueError(f"--minutes: {name} forecasts at the time step of its training; omit the option")
+    for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
+        if options[key] and key not in inspect.signature(model.forecast).parameters:
+            raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")
     if thresholds and options["compare"]:
         raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
     if thresholds and not (hasattr(model, "probabilities") or members):

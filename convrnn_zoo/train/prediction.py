@@ -292,6 +292,7 @@ def forecast_files(
     compare: bool = False,
     key: str | None = None,
     minutes: float | None = None,
+    pixel_km: float | None = None,
     thresholds: Sequence[float] = (),
     **options: Any,
 ) -> Forecast:
@@ -300,7 +301,7 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes: as the options of the command.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: as the options of the command.
         thresholds: values whose probability of exceedance is forecast, in place of values.
         **options: passed to the model's ``forecast``, such as `members`.
 
@@ -326,7 +327,8 @@ def forecast_files(
         warnings.warn(text, stacklevel=2)
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
-    options = {"inputs": "all", **known, **({"minutes": minutes} if minutes else {}), **options}
+    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}
+    options = {"inputs": "all", **known, **radar, **options}
     if thresholds and hasattr(model, "probabilities"):
         forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
     else:

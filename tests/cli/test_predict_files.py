@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo import Preprocessing, create_model, save_pretrained
+from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.pretrained.preprocessing import Variable
 from tests.command_line import run
 
@@ -111,11 +111,22 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
     assert np.load(tmp_path / "p.npz")["forecast"].shape == (2, 2, 6, 8)
 
 
+def test_a_nowcast_reads_pixels_of_any_size(nowcast, tmp_path):
+    frames = rain().values
+    np.save(tmp_path / "a.npy", frames)
+    run("predict", nowcast, tmp_path / "a.npy", "--pixel-km", 4, "-o", tmp_path / "b.npy")
+    model = from_pretrained(nowcast)
+    expected, other = (model.forecast(frames[-4:], inputs="all", pixel_km=km) for km in (4.0, 2.0))
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, atol=1e-5)
+    assert np.abs(expected - other).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--probability", "0.5"], "--probability"),
         (["--minutes", "10"], "--minutes"),
+        (["--pixel-km", "1"], "--pixel-km"),
         (["--probability", "0.5", "--compare"], "--compare"),
     ],
 )
