@@ -38,8 +38,10 @@ STRIP = (
 """Command that keeps only the tensors of a trainer's checkpoint. It runs the code in the file."""
 MAX_INFLATION = 8
 """Size of a file's content in memory over its size. Keras and torch do not compress; tied weights are stored once."""
-MAX_CONFIG, MAX_DEPTH = 2**24, 32
-"""Bytes of Keras's description of a model, of some kilobytes per layer, and nested groups of its files, about eight."""
+MAX_CONFIG = 2**24
+"""Bytes of Keras's description of a model, which has some kilobytes per layer."""
+MAX_DEPTH = 32
+"""Nested groups of an HDF5 file. Keras's files have about eight."""
 READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
                zipfile.BadZipFile, zlib.error)  # fmt: skip
 """Exceptions that h5py and :mod:`zipfile` raise on damaged files."""

@@ -255,11 +255,12 @@ class Equations(nn.Module):
         """
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
-        for layer, suffix in self._suffixes():
+        for (layer, suffix), parameters in zip(self._suffixes(), self.all_weights, strict=True):
             weight = getattr(self, ("weight_ih" if self.is_linear else "weight_hh") + suffix)
             bound = 1 / math.sqrt(math.prod(weight.shape[1:]))
+            for p in parameters:
+                nn.init.uniform_(p, -bound, bound)
             for name, shape in self._parameter_shapes(layer).items():
-                nn.init.uniform_(getattr(self, name + suffix), -bound, bound)
                 if isinstance(shape, Constant):
                     nn.init.constant_(getattr(self, name + suffix), shape.value)
         for child in self.children():
@@ -280,7 +281,8 @@ class Equations(nn.Module):
 
 def _complete_docstring(cls: Any) -> None:
     """Joins the docstrings of equations and base, or summarises a class that only adds the dimension to its base."""
-    if not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
+    is_ours = cls.__module__.startswith(f"{__package__}.")
+    if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
     elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
         state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
@@ -322,14 +324,6 @@ class ConvRNNCellBase(Equations):
 
     Shapes:
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
-
-    Example:
-        >>> from convrnn_zoo import Conv2dLSTMCell
-        >>> cell, state = Conv2dLSTMCell(1, 4, kernel_size=3), None
-        >>> for frame in torch.randn(5, 2, 1, 8, 8):
-        ...     state = cell(frame, state)
-        >>> [tuple(s.shape) for s in state]
-        [(2, 4, 8, 8), (2, 4, 8, 8)]
     """
 
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."

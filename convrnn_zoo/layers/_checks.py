@@ -142,7 +142,8 @@ def widths(name: str, value: object, num_layers: int | None) -> list[int]:
         return [positive_int(*entry) for entry in _per_layer(name, value, "widths", num_layers)]
     if not is_int(value):
         expected = "a positive int, or a list with one for each layer"
-        raise TypeError(f"{name} must be {expected}, got {describe(value)}; pass such as {name}={[1] * num_layers}")
+        hint = f"pass a whole number, or a list such as {name}={[1] * num_layers}"
+        raise TypeError(f"{name} must be {expected}, got {describe(value)}; {hint}")
     return [positive_int(name, value)] * num_layers
 
 

@@ -117,7 +117,14 @@ class GRUEquations(Normed):
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, h = Conv2dGRUCell(1, 4, kernel_size=3, reset_after=False), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvGRU(GRUEquations, ConvRNNBase):

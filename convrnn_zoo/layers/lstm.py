@@ -86,7 +86,14 @@ class LSTMEquations(Normed):
 
 
 class ConvLSTMCell(LSTMEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, state = Conv2dLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     state = cell(frame, state)
+        >>> tuple(state[0].shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvLSTM(LSTMEquations, ConvRNNBase):

@@ -38,6 +38,7 @@ class MinimalEquations(Equations):
         *gate, n = gates.chunk(self.gates, dim=1)
         logit = self.forget_logit(*gate)
         # As sigmoids of a logit, neither f nor 1 - f loses its digits, also if it is the ratio of two vanishing gates.
+        # f is at most 1, so that products of many steps cannot overflow.
         return logit.sigmoid(), (-logit).sigmoid() * torch.where(n >= 0, n + 0.5, n.sigmoid())
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
@@ -101,7 +102,14 @@ class MinExpLSTMEquations(MinLSTMEquations):
 
 
 class ConvMinGRUCell(MinGRUEquations, MinimalEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, h = Conv2dMinGRUCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvMinGRU(MinGRUEquations, MinimalEquations, ConvRNNBase):
@@ -115,7 +123,14 @@ class ConvMinGRU(MinGRUEquations, MinimalEquations, ConvRNNBase):
 
 
 class ConvMinLSTMCell(MinLSTMEquations, MinimalEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, h = Conv2dMinLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvMinLSTM(MinLSTMEquations, MinimalEquations, ConvRNNBase):
@@ -123,7 +138,14 @@ class ConvMinLSTM(MinLSTMEquations, MinimalEquations, ConvRNNBase):
 
 
 class ConvMinExpLSTMCell(MinExpLSTMEquations, MinimalEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, h = Conv2dMinExpLSTMCell(1, 4, kernel_size=3), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvMinExpLSTM(MinExpLSTMEquations, MinimalEquations, ConvRNNBase):

@@ -127,7 +127,14 @@ class PeepholeLSTMEquations(Equations):
 
 
 class ConvPeepholeLSTMCell(PeepholeLSTMEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, state = Conv2dPeepholeLSTMCell(1, 4, kernel_size=3, peephole="channel"), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     state = cell(frame, state)
+        >>> tuple(state[0].shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvPeepholeLSTM(PeepholeLSTMEquations, ConvRNNBase):

@@ -57,7 +57,14 @@ class RNNEquations(Equations):
 
 
 class ConvRNNCell(RNNEquations, ConvRNNCellBase):
-    pass
+    """
+    Example:
+        >>> cell, h = Conv2dRNNCell(1, 4, kernel_size=3, nonlinearity="relu"), None
+        >>> for frame in torch.randn(5, 2, 1, 8, 8):
+        ...     h = cell(frame, h)
+        >>> tuple(h.shape)
+        (2, 4, 8, 8)
+    """
 
 
 class ConvRNN(RNNEquations, ConvRNNBase):

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -191,7 +192,11 @@ def scaled(rate: Tensor) -> Tensor:
 
 
 def detail_maps(amount: Tensor) -> Tensor:
-    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``."""
+    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``.
+
+    They are the last frame, its mean with the one before, the mean of all, and the last frame smoothed at two scales,
+    as an amount and as a share of wet pixels.
+    """
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
@@ -364,7 +369,9 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
             (2, 19, 30)
         """
-        return self._at_pixels(self, frames, horizon, minutes, pixel_km, inputs, batch_size)
+        step = self._minutes(minutes, frames)
+        run = self._at_pixels(partial(self, minutes=step), pixel_km)
+        return self._in_unit(frames, horizon, inputs, batch_size, run, minutes=step)
 
     @torch.no_grad()
     def probabilities(
@@ -388,31 +395,28 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
-        def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
-            return interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates)
-
-        options: Any = {"decode": False, "inner": 1}
-        result = self._at_pixels(run, frames, horizon, minutes, pixel_km, inputs, batch_size, **options)
+        step = self._minutes(minutes, frames)
+        run = self._at_pixels(lambda x, n: interpolate_logits(self.exceedance(x, n, step).logits, rates), pixel_km)
+        options: Any = {"minutes": step, "decode": False, "inner": 1}
+        result = self._in_unit(frames, horizon, inputs, batch_size, run, **options)
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
     def _at_pixels(
-        self, run: Callable[[Tensor, int, float], Tensor], frames: Any, horizon: int | None, minutes: float | None,
-        pixel_km: float, inputs: Inputs, batch_size: int, **options: Any,
-    ) -> Any:  # fmt: skip
-        """Runs a function of maps of 2 km, the horizon and the minutes on frames with pixels of `pixel_km`."""
-        step = self._minutes(minutes, frames)
+        self, run: Callable[[Tensor, int], Tensor], pixel_km: float
+    ) -> Callable[[Tensor, int], Tensor]:  # fmt: skip
+        """Returns a function of maps of 2 km and of the horizon as one of maps with pixels of `pixel_km`."""
         ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 
         def resampled(x: Tensor, horizon: int) -> Tensor:
             size = x.shape[-2:]
             height, width = (max(1, round(edge * ratio)) for edge in size)
             if (height, width) == size:
-                return run(x, horizon, step)
+                return run(x, horizon)
             edges = (0, -width % self.reduction, 0, -height % self.reduction)
-            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, step)
+            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon)
             return resample(y[..., :height, :width], *size)
 
-        return self._in_unit(frames, horizon, inputs, batch_size, resampled, minutes=step, **options)
+        return resampled
 
     def _minutes(self, minutes: float | None, frames: Any = None) -> float:
         if minutes is None:

@@ -175,7 +175,8 @@ class DGMR(EnsembleForecaster):
 
     The latent map is the input of every step and forecasts are not fed back: only the states of four GRUs change, at a
     thirty-second to a quarter of the resolution. The output is not bounded: rain rates may be negative. Spectral
-    norms are folded into the weights; adversarial training and the discriminators are not included.
+    norms are folded into the weights; adversarial training and the discriminators are not included. In training, batch
+    norms compute their statistics over all steps, and need at least two values per channel at the lowest level.
 
     Args:
         context_channels: width of the lowest state; a multiple of 16.

@@ -25,6 +25,7 @@ class MotionUnit(nn.Module):
         x &= g ⊙ \mathrm{Dec}(y) + (1 - g) ⊙ h
 
     Enc is a convolution of stride 2 and Dec a transposed one of kernel 4; `kernel_size`, that of Enc and of W, is odd.
+    The kernels of the MotionGRU are 3×3.
     """
 
     def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:

@@ -111,7 +111,7 @@ class RecurrentDecoderModel(DenseModel):
                 encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
             )
             if (ratios := self.encoder.reductions) != [2, 4, 8, 16]:
-                got = f"got {ratios} of {encoder}; take such as mobilenetv3_large_100"
+                got = f"got {ratios} of {encoder}; take one such as mobilenetv3_large_100"
                 raise ValueError(f"encoder expected reductions [2, 4, 8, 16] of levels 0, 1, 2 and the last, {got}")
             *skips, top = self.encoder.widths
             self.aspp = LiteASPP(top, sizes[0])

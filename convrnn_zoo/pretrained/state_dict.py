@@ -78,8 +78,8 @@ def adapt_state_dict(
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other input channels or another number of classes, and logs the changes.
 
-    The weights, of `in_chans` channels and `num_classes` classes, of the first convolution are adapted by timm's rule
-    for images: summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
+    `state` is of `in_chans` channels and `num_classes` classes. The first convolution is adapted by timm's rule for
+    images: summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
     head for another number of classes is replaced by that of `model`, which may be on the meta device.
     ``first_conv`` and ``classifier`` of timm's cfg name the modules, and ``model.input_weights`` further parameters.
     """

@@ -96,7 +96,10 @@ class Forecast(NamedTuple):
         return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """Returns the errors of the forecast and of the last frame read, by target; empty without observations."""
+        """Returns the mean squared errors of the forecast, then of the last frame read, by target.
+
+        The keys are those of the JSON. There are none without observations.
+        """
         if self.observed is None:
             return {}
         forecast = self.forecast.mean(0) if self.members else self.forecast
@@ -197,8 +200,13 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
     return model.preprocessing
 
 
-def choose_read_options(model: Forecaster, name: str, recipe: Recipe | None, key: str | None) -> ReadOptions:
-    """Returns how files are read for a forecaster: as its training read them, by its recipe."""
+def choose_read_options(
+    model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
+) -> ReadOptions:
+    """Returns how files are read for a forecaster: as its training read them, by its recipe.
+
+    Radar composites of 1 km are averaged to 2 km, unless the model resamples pixels of `pixel_km` itself.
+    """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
     if isinstance(recipe, ForecasterRecipe):
@@ -210,7 +218,7 @@ def choose_read_options(model: Forecaster, name: str, recipe: Recipe | None, key
         raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
-    coarsen = 1 if isinstance(model, EnsembleForecaster) else COARSEN
+    coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
 
 
@@ -313,7 +321,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km))
     total = len(reader)
     first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
     count = end - first

@@ -70,8 +70,9 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     if math.isinf(low) or math.isinf(high):
         raise FileError(f"{summary}, expected finite ones; replace infinite values by NaN")
     for value in (low, high):
-        others = values[values != value]  # NetCDF marks missing values by 9.97e36
+        others = values[values != value]
         largest = others.abs().max().item() if len(others) else 0.0
+        # NetCDF marks missing values by 9.97e36.
         if abs(value) >= 1e15 or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
             raise FileError(f"{summary}; write data.fill_value = {value:g} if it marks missing values, or correct them")
     rain = is_rain(unit)

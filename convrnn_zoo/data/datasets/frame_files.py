@@ -198,7 +198,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
-            raise ValueError('the recipe\'s data.group_pattern or data.group_file goes with split = "group"; set both')
+            raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -377,7 +377,8 @@ class ArrayFrames(FrameFiles):
         single = ("variable", *(f.name for f in dataclasses.fields(DataVariable)[1:]), "min_wet_fraction", "windows")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
-            raise ValueError(f"the recipe's data.{extra[0]} is for one variable; set it in data.variables instead")
+            hint = "set it in data.variables, or leave it out"
+            raise ValueError(f"the recipe's data.{extra[0]} is for one variable; {hint}")
         if self.thresholds and len(self.targets or self.variables) > 1:
             raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
 

@@ -116,7 +116,8 @@ class CustomSequences(FrameSequences):
             raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
         shape = tuple(frames.shape)
         if len(shape) != 4 or 0 in shape or mask.shape != shape:
-            raise ValueError(f"{which} must be frames and a mask (T, C, H, W), got {shape} and {tuple(mask.shape)}")
+            expected = "frames (T, C, H, W), and a mask of that shape if there is one"
+            raise ValueError(f"{which} must be {expected}, got {shape} and {tuple(mask.shape)}")
         if tuple(self.shape) not in ((), shape):
             first = f"{self.name}[0] {tuple(self.shape)}"
             raise ValueError(f"{which} is {shape}, and {first}; cut or pad sequences to one shape")
@@ -228,7 +229,7 @@ class CroppedSequences(FrameSequences):
     def search(
         cls, files: Sequence[Frames], window: Window, sampling: Sampling, max_windows: float = math.inf, **options: Any
     ) -> "CroppedSequences":  # fmt: skip
-        """Returns the sequences that meet `sampling`; raises ValueError if they are none, or over `max_windows`."""
+        """Returns the sequences that meet `sampling`; or raises ValueError if there are none or too many."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
             for places in find_windows(frames, window, sampling):

@@ -45,7 +45,7 @@ class Labelled(NamedTuple):
     def batch(
         self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns sequences that `change` returns, padded with zeros ``(N, T, C, *S)``, their lengths and labels."""
+        """Returns the sequences `indices`, each after `change`, padded ``(N, T, C, *S)``, with lengths and labels."""
         sequences = [change(self.sequences[i]) for i in indices]
         check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
         lengths = torch.tensor([len(x) for x in sequences])

@@ -16,6 +16,7 @@ from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
 """Order in which other programs, such as mlcast, read the columns."""
+HINT = "write it again with `convrnn-zoo windows`"
 MAX_WINDOWS = 2_000_000
 """Windows of a store that are held without a file."""
 IMPORTANCE = Sampling(base=2e-4, scale=0.1)
@@ -50,9 +51,9 @@ def read_windows(path: Path) -> Tensor:
     with reading(path, "file of `convrnn-zoo windows`"), path.open(encoding="utf-8") as file:
         columns = file.readline().strip().split(",")
         if sorted(columns) != sorted(COLUMNS):
-            raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}")
+            raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}; {HINT}")
         lines = [line for line in file if line.strip()]
         rows = numpy.loadtxt(lines, dtype="int64", delimiter=",", ndmin=2) if lines else numpy.empty((0, 3), "int64")
         if rows.shape[1] != len(COLUMNS):
-            raise ValueError(f"expected three whole numbers in a line, got {rows.shape[1]}")
+            raise ValueError(f"expected three whole numbers in a line, got {rows.shape[1]}; {HINT}")
     return torch.from_numpy(rows[:, [columns.index(name) for name in ("t", "y", "x")]])

@@ -72,7 +72,10 @@ def is_run(path: Path) -> bool:
 
 
 def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Returns the files (and ``.zarr`` stores) with these suffixes at a path or among the visible ones below it."""
+    """Returns the files (and ``.zarr`` stores) with the given suffixes at or below a path, in natural order.
+
+    Hidden files and folders and the output directories of training runs are ignored.
+    """
     if root.suffix.lower() in suffixes:
         return [root]
     return [file for path in (list_dir(root) if root.is_dir() else ()) for file in list_files(path, suffixes)]

@@ -105,7 +105,10 @@ def find_reader(path: Path) -> Callable[..., Tensor] | None:
 
 
 def find_clips(path: Path) -> list[Path]:
-    """Returns a clip, or every video, GIF and folder of images at or below a visible folder, in natural order."""
+    """Returns every video, GIF and folder of images at or below a path, in natural order.
+
+    A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
+    """
     children = [p for p in list_dir(path) if p.is_dir() or p.suffix.lower() in VIDEO_READERS] if path.is_dir() else []
     return [path] * bool(find_reader(path)) + [clip for child in children for clip in find_clips(child)]
 

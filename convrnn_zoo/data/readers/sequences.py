@@ -132,7 +132,10 @@ def as_name(value: object) -> str:
 
 
 def read_csv(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel, without a header."""
+    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel.
+
+    Columns are separated by commas, semicolons or tabs. A first line of names is skipped.
+    """
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -182,7 +185,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     if suffix not in READERS:
         raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 
-    def is_batch(shape: tuple[int, ...]) -> bool:  # whether the last axis has the model's channels, and no other
+    def is_batch(shape: tuple[int, ...]) -> bool:  # (N, T, C), (N, C, T), or one axis more than a step
         windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
         return windows or len(shape) == model.ndim + 3
 

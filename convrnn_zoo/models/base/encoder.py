@@ -193,7 +193,7 @@ class FrameEncoder(nn.Module):
             else:
                 top, maps = self.model.forward_intermediates(frames, indices=self.indices)
         except AssertionError as e:  # raised by timm's models of a fixed size
-            size, hint = "×".join(map(str, frames.shape[-2:])), "resize them, or use such as resnet18"
+            size, hint = "×".join(map(str, frames.shape[-2:])), "resize them, or use an encoder such as resnet18"
             raise ValueError(f"{self.name} does not take frames of {size}: {e}; {hint}") from e
         maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
         if self.has_pre_logits:

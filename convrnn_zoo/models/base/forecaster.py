@@ -82,7 +82,9 @@ class Forecaster(ZooModel):
     def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
         """Raises ValueError: forecasters have no feature maps of each level."""
         owner = type(self).__name__
-        raise ValueError(f"{option} needs feature maps, which a forecaster ({owner}) has not; use a sequence model")
+        raise ValueError(
+            f"{option} needs feature maps, which a forecaster ({owner}) does not have; use a sequence model"
+        )
 
     prune_intermediate_layers = partialmethod(forward_intermediates, option="features_only")
 
@@ -154,7 +156,7 @@ class Forecaster(ZooModel):
         return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
-        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads."""
+        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads, or raises ValueError."""
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
@@ -167,7 +169,11 @@ class Forecaster(ZooModel):
         return x[:, -count:]
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network."""
+        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network.
+
+        Raises:
+            ValueError: the model has no preprocessing, or frames of other channels.
+        """
         return self._values().encode(frames)
 
     def _values(self) -> Preprocessing:
@@ -366,15 +372,29 @@ class EncoderForecaster(Forecaster):
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass defines ``read(x)``, the part of
-    the frames that all members share; ``make(context, horizon, noise)``, a member ``(N, horizon, C, H, W)`` from it;
-    and ``noise_shape(x, horizon)``, the shape of the noise of a member, N first.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines the part that all members
+    share, :meth:`read`, the forecast of a member, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
     """
 
     export_forms = ()
 
+    def read(self, x: Tensor) -> Any:
+        """Computes the part that all members share from the frames."""
+        raise NotImplementedError(f"{type(self).__name__} must define read")
+
+    def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:
+        """Returns one member, ``(N, horizon, C, H, W)``, from the result of :meth:`read` and noise."""
+        raise NotImplementedError(f"{type(self).__name__} must define make")
+
+    def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
+        """Returns the shape of the noise of one member, N first."""
+        raise NotImplementedError(f"{type(self).__name__} must define noise_shape")
+
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Samples standard normal noise for one member of ``x`` on the device of the generator, by default torch's."""
+        """Samples standard normal noise for one member of ``x``, by default from torch's global generator.
+
+        It is sampled on the generator's device, so that a seed gives the same member on every device.
+        """
         shape = self.noise_shape(x, self.check_horizon(horizon))
         device = generator.device if generator is not None else "meta" if x.is_meta else "cpu"
         return torch.randn(shape, generator=generator, device=device).to(x)

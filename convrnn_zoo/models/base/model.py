@@ -144,7 +144,7 @@ class HeadedModel(ZooModel):
         return mean, std
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Standardises each channel of `x` by :meth:`statistics`; channels are before the map."""
+        """Standardises each channel of `x` by :meth:`statistics`, which may raise; channels are before the map."""
         if (statistics := self.statistics()) is None:
             return x
         mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
