@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.data.readers import COARSEN
 from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.train.prediction import choose_read_options
 from tests.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
@@ -119,6 +121,12 @@ def test_a_nowcast_reads_pixels_of_any_size(nowcast, tmp_path):
     expected, other = (model.forecast(frames[-4:], inputs="all", pixel_km=km) for km in (4.0, 2.0))
     np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, atol=1e-5)
     assert np.abs(expected - other).max() > 1e-3
+
+
+def test_composites_keep_their_pixels_if_the_model_resamples_them(nowcast):
+    model = from_pretrained(nowcast)
+    read = [choose_read_options(model, "nowcast", None, None, pixel_km).coarsen for pixel_km in (None, 1.0)]
+    assert read == [COARSEN, 1]
 
 
 @pytest.mark.parametrize(
