@@ -162,10 +162,13 @@ def test_zoneout_of_a_cell(cls: type, options: dict) -> None:
     hx = tuple(first) if len(first) > 1 else first[0]
     new = states(plain(x, hx))
     assert_close(states(cell.eval()(x, hx)), [0.3 * s + 0.7 * n for s, n in zip(first, new, strict=True)], 1e-6)
-    for s, before, after in zip(states(cell.train()(x, hx)), first, new, strict=True):
-        kept = s == before
-        assert 0.15 < kept.double().mean() < 0.45
-        assert_close(s[~kept], after[~kept], 1e-6)
+    shares = []
+    for _ in range(20):
+        for s, before, after in zip(states(cell.train()(x, hx)), first, new, strict=True):
+            kept = s == before
+            shares.append(kept.double().mean())
+            assert_close(s[~kept], after[~kept], 1e-6)
+    assert 0.2 < torch.stack(shares).mean() < 0.4
 
 
 @pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
