@@ -10,6 +10,7 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, Forecaster
+from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.models.base.dense import DenseModel
 
 MODELS: dict[str, nn.Module] = {n: convrnn_zoo.create_model(n, device="meta") for n in convrnn_zoo.list_models()}
@@ -17,8 +18,8 @@ MODELS: dict[str, nn.Module] = {n: convrnn_zoo.create_model(n, device="meta") fo
 
 
 def is_volume(model: nn.Module) -> bool:
-    """Whether it is of the core family and of other maps than images."""
-    return isinstance(model, ConvRNNModel) and model.ndim != 2
+    """Whether it reads other maps than images."""
+    return isinstance(model, Classifier) and model.ndim != 2
 
 
 def is_forecaster(model: nn.Module) -> bool:
