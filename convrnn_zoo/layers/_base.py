@@ -514,7 +514,10 @@ class ConvRNNBase(Equations):
             x = x * (mask if batch_sizes is None else torch.cat([mask[:size] for size in batch_sizes]))
         if h_rate:
             masks = [F.dropout(w.hh.new_ones(n, width, *spatial), h_rate) for w in weights]
-            weights = [w._replace(h_mask=mask) for w, mask in zip(weights, masks, strict=True)]
+            weights = [
+                DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, mask)
+                for w, mask in zip(weights, masks, strict=True)
+            ]
         return x, weights
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:

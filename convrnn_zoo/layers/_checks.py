@@ -202,7 +202,8 @@ def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...
             f"a step of {cls.__name__} must return {len(names)} tensors ({', '.join(names)}), got {len(new)}; "
             "return one for each name in states"
         )
-    for name, tensor, before in zip(names, new, old, strict=False):
+    for i, name in enumerate(names):  # torch 2.6 compiles no zip of unequal lengths
+        tensor, before = new[i], old[i]
         if not isinstance(tensor, Tensor):
             raise TypeError(f"a step of {cls.__name__} must return a tensor as {name}, got {describe(tensor)}")
         if tensor.dim() != before.dim() or tensor.shape[1] != before.shape[1]:

@@ -212,7 +212,8 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
-        w = w._replace(xh=torch.cat([w.ih, w.hh], 1), b_xh=sum_bias(w.b_ih, w.b_hh))
+        joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
+        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)  # torch 2.6 compiles no _replace
     return w
 
 

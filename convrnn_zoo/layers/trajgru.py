@@ -131,7 +131,7 @@ class TrajGRUStateCell(TrajGRUCell):
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
         """Puts the state weights in place of the missing input weights, whose dtype and device are read."""
-        return w._replace(ih=w.hh)
+        return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
         return x.new_zeros(()).expand(x.shape[0], len(w.hh), *x.shape[2:])
