@@ -315,7 +315,8 @@ class ConvGRUAdvection(Forecaster):
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
 
-        The logits are those of the extrapolated rate, plus the advected output of the network, `residual`.
+        Each of the 11 :data:`THRESHOLDS` has a logit: that of the extrapolated rate plus the advected `residual`, the
+        output of the network.
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))

@@ -85,7 +85,7 @@ class GBlock(nn.Module):
         self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(N, C, H, W)`` to ``(N, out, H, W)`` or ``(N, out, 2H, 2W)``."""
+        """Maps ``(N, C, H, W)`` to ``(N, out, 2H, 2W)``, or to the same size if `out` is C."""
         y = self.norm1(x).relu()
         y = self.norm2(self.first(self.larger(y))).relu()
         return (self.larger(self.beside(x)) if self.up else x) + self.last(y)

@@ -20,9 +20,9 @@ class E3DLSTM(StackedCells):
 
     The norms of the cells have weights for each pixel of frames of `img_size`. As in the original code, the global
     memory stays zero and the attention mixes pixels and channels: see
-    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains the unused kernels, which act on that memory
-    or forget it: the part f' of each cell's ``conv_x``, and its ``conv_gm``. With `layer_norm`, f' is used, and
-    ``unread`` contains ``conv_gm`` and the scale of its norm.
+    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains kernels of the original cells that have no
+    effect on a memory of zeros: the rows of its forget gate in ``conv_x``, and ``conv_gm``. With `layer_norm` the
+    forget gate has an effect, and ``unread`` contains ``conv_gm`` and the scale of its norm.
 
     Args:
         max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
@@ -114,7 +114,7 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("e3dlstm", remarks=_REMARKS))
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
-    """E3D-LSTM: four eidetic 3-d LSTM layers of 128 on patches of 4×4, 51,347,456 parameters.
+    """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
     This is the count of OpenSTL's code for frames of 64×64 (its table states 51.0 million). Because one memory stays
     zero, 13,107,200 parameters of kernels that act only on it and 2,560,000 that forget it are unused: 35,680,256 are

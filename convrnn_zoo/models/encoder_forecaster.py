@@ -185,7 +185,7 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
     ConvLSTM layers with one peephole weight per channel on patches of 4×4. The name has the input-to-state kernel and
     the widths; the state-to-state kernel is 5×5, or 1×1 in the networks of 9×9. Frames as for
     :func:`convgru_forecaster`; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
-    Published, 10 frames to 10: cross-entropy 3887.94 a sequence.
+    Published, 10 frames to 10: cross-entropy 3887.94 per sequence.
 
     Args:
         those of :func:`convgru_forecaster`; hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size
@@ -198,7 +198,7 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
 def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 5x5-128-128: 10,042,896 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3733.56 a sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3733.56 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_128_128", pretrained, kwargs, hidden_channels=[128, 128])
 
@@ -207,7 +207,7 @@ def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) 
 def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 5x5-128-64-64: 7,585,296 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3670.85 a sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3670.85 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64])
 
@@ -216,7 +216,7 @@ def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any
 def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 9x9-128-128: 11,550,224 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 a sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_9x9_128_128", pretrained, kwargs, hidden_channels=[128, 128], **_9x9)
 
@@ -225,7 +225,7 @@ def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) 
 def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 9x9-128-64-64: 8,830,480 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 a sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_9x9_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64], **_9x9)
 

@@ -98,7 +98,7 @@ _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("mau", 1, options=_CONFIGURATION))
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
-    """MAU: four motion-aware units of 64 between an encoder and a decoder, 4,483,588 parameters.
+    """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,483,588 parameters.
 
     This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Chang et
     al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published

@@ -129,7 +129,7 @@ class MotionPredRNN(MotionConvLSTM):
 
 @register_model(cfg=FRAME_CFG)
 def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLSTM:
-    """MotionRNN on a ConvLSTM: four layers of 64 with MotionGRUs on patches of 4×4, 3,772,993 parameters.
+    """MotionRNN on a ConvLSTM: four 64-channel layers with MotionGRUs on 4×4 patches, 3,772,993 parameters.
 
     Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`, height and width multiples of twice the patch. Wu et al.
     2021, https://arxiv.org/abs/2103.02243; :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists what follows the
@@ -143,7 +143,7 @@ def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLST
 
 @register_model(cfg=FRAME_CFG)
 def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
-    """MotionRNN on PredRNN: four ST-LSTM layers of 64 with MotionGRUs on patches of 4×4, 6,852,161 parameters.
+    """MotionRNN on PredRNN: four 64-channel ST-LSTM layers with MotionGRUs on 4×4 patches, 6,852,161 parameters.
 
     That is the count of the authors' code. As :func:`motionrnn_convlstm`; Wu et al. 2021,
     https://arxiv.org/abs/2103.02243.

@@ -22,7 +22,7 @@ _UNUSED = "convert drops the weights that are never used"
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("convlstm", remarks=_UNUSED))
 def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
-    """OpenSTL's ConvLSTM-S: four ConvLSTM layers of 128 on patches of 4×4, 11,675,648 parameters.
+    """OpenSTL's ConvLSTM-S: four ConvLSTM layers with 128 channels on 4×4 patches, 11,675,648 parameters.
 
     Inputs, outputs and arguments are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Published on Moving MNIST
     after 200 epochs, 10 frames to 10: MSE 29.80, SSIM .9288. Tan et al. 2023, https://arxiv.org/abs/2306.11249.
@@ -34,7 +34,7 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("convlstm_l", epochs=(200,), remarks=_UNUSED))
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
-    """OpenSTL's ConvLSTM-L: :func:`convlstm_openstl_s` with layers of 192, 26,115,072 parameters.
+    """OpenSTL's ConvLSTM-L: :func:`convlstm_openstl_s` with 192 channels per layer, 26,115,072 parameters.
 
     Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343. Tan et al. 2023,
     https://arxiv.org/abs/2306.11249. OpenSTL's code builds 33,782,784 parameters (published as 33.8 million);

@@ -76,7 +76,7 @@ class PredRNNv2(PredRNN):
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("predrnn"))
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
-    """PredRNN: four ST-LSTM layers of 128 on patches of 4×4, 23,838,720 parameters as in OpenSTL.
+    """PredRNN: four 128-channel ST-LSTM layers on 4×4 patches, 23,838,720 parameters as in OpenSTL.
 
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
     forecast. Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/
@@ -92,7 +92,7 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("predrnnv2"))
 def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
-    """PredRNN v2, with an adapter for the decoupling loss: four ST-LSTM layers of 128, 23,855,104 parameters.
+    """PredRNN v2, with an adapter for the decoupling loss: four 128-channel ST-LSTM layers, 23,855,104 parameters.
 
     As :func:`predrnn`. Wang et al. 2023, https://arxiv.org/abs/2103.09504. See
     :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for its loss.
@@ -138,7 +138,7 @@ class PredRNNPP(PredRNN):
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("predrnnpp"))
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
-    """PredRNN++: four causal LSTM layers of 128 and a gradient highway on patches of 4×4, 38,584,320 parameters.
+    """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 38,584,320 parameters.
 
     That is the count of OpenSTL's code, of which 3,276,800 are unused: 35,307,520 are live. As :func:`predrnn`, without
     layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200

@@ -48,7 +48,7 @@ class SAConvLSTM(StackedCells):
 
 @register_model(cfg=FRAME_CFG)
 def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
-    """SA-ConvLSTM: four ConvLSTM layers of 64 with self-attention memories on patches of 4×4, 2,046,720 parameters.
+    """SA-ConvLSTM: four 64-channel ConvLSTM layers with self-attention memories on 4×4 patches, 2,046,720 parameters.
 
     Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number of
     patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.

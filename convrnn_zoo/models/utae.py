@@ -210,7 +210,7 @@ def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
 
 @register_model(cfg=_UNET_CFG)
 def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
-    """A U-Net with a ConvLSTM at its bottom; as :func:`utae_convlstm`.
+    """A U-Net with a ConvLSTM at its bottom; otherwise as :func:`utae_convlstm`.
 
     Args:
         in_chans (10), hidden_channels (64), widths, up_widths, num_classes (20).
@@ -220,7 +220,7 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
 
 @register_model(cfg=_UNET_CFG)
 def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
-    """A U-Net with a bidirectional ConvLSTM of 30 at its bottom; as :func:`utae_uconvlstm`.
+    """A U-Net with a 30-channel bidirectional ConvLSTM at its bottom; otherwise as :func:`utae_uconvlstm`.
 
     The authors' configuration of this name builds one direction, 1,209,508 parameters; this one builds both, as
     intended.

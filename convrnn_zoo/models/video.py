@@ -226,7 +226,7 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
 
 @register_model(cfg=_single_level_cfg("vgg13_bn", 16))
 def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A bidirectional ConvLSTM of 512 on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.
+    """A 512-channel bidirectional ConvLSTM on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.
 
     As :func:`video_convrnn`. After Hanson, A. et al. (2018). Bidirectional Convolutional LSTM for the Detection of
     Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14,
@@ -240,7 +240,7 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A bidirectional ConvLSTM of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    """A 256-channel bidirectional ConvLSTM on the last maps of a ResNet-18; as :func:`video_convrnn`."""
     return _video("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
 
 

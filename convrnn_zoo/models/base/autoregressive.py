@@ -21,7 +21,7 @@ Delta = tuple[Tensor, Tensor]
 
 
 class Rollout(NamedTuple):
-    """Outputs of an autoregressive forecaster for training."""
+    """Outputs of an autoregressive forecaster that the loss of training reads."""
 
     forecast: Tensor
     """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
@@ -77,7 +77,7 @@ class AutoregressiveForecaster(Forecaster):
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """Selects the deltas of a step for a :class:`Rollout`; none by default."""
+        """Selects the memory increments of a step that a :class:`Rollout` contains; none by default."""
         return []
 
     def forward(
@@ -183,7 +183,7 @@ class AutoregressiveForecaster(Forecaster):
         return self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
 
     def _check_state(self, state: Any) -> State:
-        """Returns the state of :meth:`encode` if it has as many tensors as there should be."""
+        """Returns the state as a tuple; raises ValueError unless it has the tensors that :meth:`encode` returns."""
         is_state = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
         if not is_state or not self._fits(len(state), state):
             owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"

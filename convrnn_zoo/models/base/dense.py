@@ -13,8 +13,8 @@ from .model import HeadedModel
 class DenseModel(HeadedModel):
     """A model of maps with an output for every pixel.
 
-    A subclass sets `in_chans` and `num_features`, the channels of its features, whose size is that of the input, and
-    defines ``forward_features``.
+    A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
+    ``(…, num_features, H, W)`` for an input of height H and width W.
     """
 
     ndim = 2
@@ -49,7 +49,7 @@ class DenseModel(HeadedModel):
         return nn.Conv2d(self.num_features, num_classes, 1)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the head by a new one of `num_classes` outputs per pixel, 0 for features; there is no pool."""
+        """Replaces the head with one of `num_classes` outputs per pixel; 0 removes it. There is no pooling."""
         if global_pool:
             raise ValueError(f"global_pool must be left out: every pixel has an output, got {global_pool!r}")
         super().reset_classifier(num_classes)

@@ -301,7 +301,7 @@ class Forecaster(ZooModel):
         return {"horizon": horizon}
 
     def check_horizon(self, horizon: int | None) -> int:
-        """Checks and returns the horizon of a call; None is that of the model."""
+        """Checks and returns the horizon of a call; None means the model's own."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
             return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
@@ -351,7 +351,7 @@ class EncoderForecaster(Forecaster):
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``, and of the known inputs."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` from frames ``x``, ``(N, T, C, H, W)``, and known inputs."""
         horizon = self.check_horizon(horizon)
         known = self.known_inputs(self.check_frames("x", x), horizon, static, future)
         if known is None:

@@ -138,7 +138,7 @@ def check_pool(kind: str | None) -> str | None:
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:
-    """Returns the state of each level from `hx`, a list unless there is one level; None for zeros."""
+    """Returns the state of each level: `hx` is None for zeros, a list of states, or the state of the only level."""
     if hx is None or levels == 1:
         return [hx] * levels
     if not isinstance(hx, list | tuple) or len(hx) != levels:

@@ -144,7 +144,7 @@ class HeadedModel(ZooModel):
         return mean, std
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Standardises each channel of `x` by :meth:`statistics`, which may raise; channels are before the map."""
+        """Standardises the channels of `x`, ``(…, C, *S)``, with the mean and std of :meth:`statistics`."""
         if (statistics := self.statistics()) is None:
             return x
         mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
@@ -168,7 +168,7 @@ def _depth(indices: Sequence[int]) -> int:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context with the model in evaluation mode. It does not touch a model that is in it, so threads may share it."""
+    """Context with the model in evaluation mode. Threads may share a model that is in this mode already."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()
