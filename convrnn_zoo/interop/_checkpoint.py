@@ -271,7 +271,7 @@ def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: lis
 
 
 def _child(group: Any, key: str) -> Any:
-    """Returns a member of a group, if it is in the file itself."""
+    """Returns a member of a group; raises OSError if it is a link, which may lead to another file."""
     link = type(group.get(key, getlink=True)).__name__
     if link != "HardLink":
         raise OSError(f"{group.name} leads elsewhere by the {link} {key}, which Keras never writes")

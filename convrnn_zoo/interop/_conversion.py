@@ -182,7 +182,7 @@ OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def _check_options(source: Source, options: Mapping[str, Any]) -> None:
-    """Raises OptionError, for the command line a ValueError as well, for an option of another name or type."""
+    """Raises :class:`OptionError` for an unknown option or a wrong type, and ValueError for an invalid value."""
     if unknown := [option for option in options if option not in source.options]:
         known = ", ".join(source.options) or "none"
         raise OptionError(f"{source.name} has no option {', '.join(unknown)}; it has {known}")

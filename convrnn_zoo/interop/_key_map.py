@@ -20,7 +20,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An option that a source does not have: a TypeError as of any function, and a ValueError for the command line."""
+    """An option is unknown or of a wrong type: a TypeError, as in any call, and a ValueError for the command line."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Entries:
     def take(self, key: str, shape: Sequence[int | None]) -> Tensor:
         """Takes the entry of that name and shape, in which None is any size.
 
-        If there is none, adds an error and returns a placeholder, of which nothing may be computed before
-        :meth:`finish`.
+        If there is none, adds an error for :meth:`finish` to raise, and returns a placeholder of one value.
         """
         value = self.left.pop(key, None)
         if value is None:

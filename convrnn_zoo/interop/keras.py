@@ -168,10 +168,10 @@ recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns a layer's activations, if they are not those of the core family, and padding, strides and dilation.
+    """Returns a layer's activations, and its padding, strides and dilation.
 
-    The caller's options precede the file's configuration, which ``.keras`` files and whole models have and arrays have
-    not, and that precedes Keras's defaults.
+    Activations are empty if they are those of the core family, tanh and sigmoid. Options of the caller override the
+    configuration in the file, if there is one, and that overrides Keras's defaults.
     """
     config = _layer_config(checkpoint, name, ndim)
     values = {"keras_version": checkpoint.version, **DEFAULTS, **config, **options}
@@ -202,7 +202,7 @@ def resolve_settings(
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
-    """Returns the file's configuration of a layer; for a Bidirectional that of its layer, and how it merges."""
+    """Returns a layer's configuration in the file; for a Bidirectional that of the wrapped layer, with `merge_mode`."""
     differing = []
     try:
         layers = list(_recurrent_layers(checkpoint.config))
@@ -237,7 +237,7 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[s
 
 
 def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Yields the configurations of the ConvLSTM layers in that of a model, or of the Bidirectional around one."""
+    """Yields the configuration of each ConvLSTM layer of a model, or of the Bidirectional wrapper around it."""
     if isinstance(node, Mapping):
         name = str(node.get("class_name"))
         is_wrapper = name == "Bidirectional" and any(_recurrent_layers(node["config"]["layer"]))

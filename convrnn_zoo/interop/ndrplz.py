@@ -83,7 +83,7 @@ class JointConvs:
         return load_layer(build(dtype=entries.dtype), state)
 
     def export(self, module: nn.Module) -> dict[str, Tensor]:
-        """Returns the source's state dict, in which the two biases of our gates are one."""
+        """Returns the source's state dict, with the sum of our two biases as its one bias."""
         layer: ConvRNNBase = expect_layer(self.source, module, self.cls)
         check_exportable(
             self.source, module, even_kernels(layer.kernels), **self.options, bidirectional=False, stride=(1, 1),

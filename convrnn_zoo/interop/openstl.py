@@ -85,12 +85,12 @@ def weight_and_bias(source: str, target: str) -> list[KeyMap]:
 
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
-    """Returns height and width of the frames, whose map for peepholes and norms is smaller by `scale`."""
+    """Returns height and width of the frames: `scale` times those of the entries, which have a weight per pixel."""
     return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
 
 
 def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
-    """Returns the channels of a frame from the first entry that exists, on whose axis are the channels of a patch."""
+    """Returns the number of channels of a frame; `axes` maps entries to their axis of patch channels."""
     sizes = (entries.axis_size([key], axis, rank) for key, axis in axes.items())
     folded = next(filter(None, sizes), patch_size**2)
     if folded % patch_size**2:
@@ -210,7 +210,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts PhyDNet, whose files contain the cells under one name or under both."""
+    """Converts PhyDNet. Its files store the cells at the top level, under ``encoder``, or both."""
     if patch_size not in (2, 4):
         raise WeightsError(f"{entries.name}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
     for m in entries.matches(r"k2m\._(?:inv)?M\d"):  # constants that convert filters to moments

@@ -238,7 +238,7 @@ class Equations(nn.Module):
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
     def _suffixes(self) -> list[tuple[int, str]]:
-        """Returns the index and the suffix of the parameters' names of each layer and direction."""
+        """Returns the layer index and the suffix of the parameter names of each layer and direction."""
         return [(0, "")]
 
     @property
@@ -606,7 +606,7 @@ class ConvRNNBase(Equations):
 
 
 def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
-    """Returns the states of the sequences in another order, if there is one."""
+    """Returns the states with their sequences in the order of these indices; None keeps the order."""
     return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
 
 

@@ -50,7 +50,7 @@ def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[in
 
 
 def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> None:
-    """Rejects a map that is too small to be padded with its own pixels."""
+    """Raises ValueError if a map is too small for reflect or circular padding."""
     pads = same_padding(size, kernel, geometry.stride, geometry.dilation)
     for axis, (mode, (before, after), n) in enumerate(zip(geometry.padding_modes, pads, size, strict=True)):
         if mode in ("zeros", "replicate"):

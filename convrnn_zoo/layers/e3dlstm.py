@@ -34,14 +34,14 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     scale and a shift per pixel of a map of `map_size`, and is resized bilinearly to others.
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
-    map. That of the global memory, which is zero, is then the shift of its norm, so that m also depends on a gate f,
-    the third of ``weight_mx``, and on ``bias_norm_gm``, whose rows are i, f, g, m:
+    map. The convolution of the previous global memory, which is zero, then returns the shift of its norm,
+    ``bias_norm_gm``, with rows i, f, g, m. The rows of ``weight_mx`` are i, g, f:
 
     .. math::
         m = σ(W_{mf} * x + b_f + 1) ⊙ \tanh(b_m) + σ(W_{mi} * x + b_i) ⊙ \tanh(W_{mg} * x + b_g)
 
-    Two details follow the authors' code and not the paper. Their cell returns the global memory m of its input in place
-    of the new one, so that m is zero at every step; weights that act on m are left out here. Their attention reshapes
+    Two details follow the authors' code and not the paper. Their cell computes m but returns the global memory that it
+    received, which stays zero; weights that act on this zero are left out here. Their attention reshapes
     maps ``(N, C, D, H, W)`` to rows ``(N, D·H·W, C)`` without moving the channels: a row holds C neighbouring pixels,
     not the channels of one pixel.
 

@@ -115,8 +115,8 @@ def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple
 def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
     """Returns a copy of a model that torch can export.
 
-    Its loops over time are `loop`, strided convolutions divide sizes without rounding, and an image encoder reads all
-    frames at once, whose number is unknown.
+    Loops over time are replaced with `loop`. Strided convolutions divide sizes without rounding. An image encoder reads
+    all frames at once instead of in chunks, since their number is unknown.
     """
     model = copy.deepcopy(model)
     for module in model.modules():

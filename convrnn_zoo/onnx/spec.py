@@ -41,7 +41,7 @@ class Axis(NamedTuple):
     inferred: bool = False  # whether torch infers the range of this size, as for frames before an image encoder
 
     def at(self, sizes: Sizes) -> int:
-        """Returns the size for given variable sizes."""
+        """Computes the size of the axis from the variable sizes."""
         size = self.factor * sizes[self.size] + (sizes[self.plus] if self.plus else 0)
         return -(-size // self.divisor) if self.round_up else size // self.divisor
 
@@ -50,7 +50,7 @@ BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 
 
 def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
-    """Returns the axes of a map of `factor` times the variable sizes, named after the input's axes over `divisor`."""
+    """Returns the axes of a map, `factor` times the variable sizes; for `divisor` 2, named ``height/2`` and so on."""
     end = f"/{divisor}" if divisor > 1 else ""
     return [Axis(name + end, name, factor) for name in SPACE_AXES[ndim]]
 
@@ -64,7 +64,7 @@ class TensorSpec:
     dtype: torch.dtype
 
     def shape(self, sizes: Sizes) -> list[int]:
-        """Returns the shape for given variable sizes."""
+        """Computes the shape from the variable sizes."""
         return [a.at(sizes) if isinstance(a, Axis) else a for a in self.axes]
 
     @property
@@ -73,7 +73,7 @@ class TensorSpec:
         return [a.name if isinstance(a, Axis) else a for a in self.axes]
 
     def sample(self, sizes: Sizes, seed: int = 0) -> Any:
-        """Returns a random tensor, or the horizon, which is an int so that it can be a size."""
+        """Returns a random tensor of these sizes; for the input ``horizon``, an int."""
         if self.name == "horizon":
             return sizes["horizon"]
         generator = torch.Generator().manual_seed(seed)
