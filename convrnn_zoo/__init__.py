@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Imports what was not imported with the package."""
+        """Imports a submodule or public name when it is first used."""
         if name in _SUBMODULES:
             return import_module(f".{name}", __name__)
         module = import_module(_HOMES.get(name, "._public"), __name__)

@@ -37,7 +37,7 @@ def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
 
 
 def time_dim(frames: Any) -> str:
-    """Returns the name of the dimension of time of frames ``([N,] T, [C,] H, W)``."""
+    """Returns the name of the time dimension of frames ``([N,] T, [C,] H, W)``."""
     return str(frames.dims[0 if frames.ndim < 5 else 1])
 
 
@@ -90,7 +90,7 @@ def label_like(
 ) -> Any:  # fmt: skip
     """Returns a forecast with the dimensions and coordinates of the frames that were read; see :func:`label_forecast`.
 
-    `names` are those of the channels, if not those of `frames`. An axis of thresholds precedes the last two.
+    `names` are those of the forecast's channels, by default as in `frames`. An axis of thresholds precedes y and x.
     """
     *others, y, x = frames.dims
     time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]

@@ -33,9 +33,9 @@ class Threads:
             torch.set_num_threads(count)
 
     def start_training(self, saved: int | None, step: Callable[[], None]) -> None:
-        """Chooses the number before the first update, by a step of training without effect.
+        """Chooses the number of threads before the first update by timing `step`, which must not change the weights.
 
-        A run that is resumed keeps its number of threads, on which the last bits of its weights depend.
+        A resumed run keeps its number, `saved`, since the last bits of its weights depend on it.
         """
         if not self.is_open:
             return

@@ -113,9 +113,9 @@ def _evaluate_forecaster(
 
 
 def format_scores(scores: Scores) -> str:
-    """Returns a table of each metric of each method, and one of where the forecast is better.
+    """Returns two tables: the mean of each metric for each method, and the lead times at which the forecast is better.
 
-    A mean over fewer lead times is marked. A baseline is averaged over the lead times of the forecast.
+    A mean over fewer lead times is marked. A baseline is averaged over the lead times that have a forecast.
     """
     others = [name for name in scores if name != "forecast"]
     rows = [

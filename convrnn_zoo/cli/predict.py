@@ -111,7 +111,7 @@ def predict(
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> str:
-    """Prints or writes the classes of recordings, and returns a note about the file."""
+    """Prints or writes the classes of recordings, and returns a message about the output file."""
     if output is not None and output.suffix in FIGURES:
         if as_json:
             raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")

@@ -232,11 +232,11 @@ class Preprocessing(Encoding):
         return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
 
     def encode_static(self, maps: Tensor) -> Tensor:
-        """Encodes static maps ``(…, S, H, W)``, without `static` as they are; missing values (NaN) become 0."""
+        """Encodes static maps ``(…, S, H, W)`` by `static`, or leaves them unscaled if it is empty; missing values (NaN) become 0."""
         return _by_variable(Encoding.encode, self.static, maps) if self.static else maps.nan_to_num(0)
 
     def encode_future(self, inputs: Tensor) -> Tensor:
-        """Encodes known inputs ``(…, F, H, W)``, without `future` as they are; missing values (NaN) become 0."""
+        """Encodes known inputs ``(…, F, H, W)`` by `future`, or leaves them unscaled if it is empty; missing values (NaN) become 0."""
         return _by_variable(Encoding.encode, self.future, inputs) if self.future else inputs.nan_to_num(0)
 
     def decode(self, output: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class Preprocessing(Encoding):
 
     @property
     def target_variables(self) -> tuple[Encoding, ...]:
-        """The variable of each output; without variables, this object as the encoding of all."""
+        """The encoding of each output: its variable, or this object for all if there are no variables."""
         return tuple(self.variables[i] for i in self.target_channels) if self.target_channels else (self,)
 
     def select_targets(self, frames: Tensor) -> Tensor:
@@ -263,7 +263,7 @@ class Preprocessing(Encoding):
 
     @property
     def brightest(self) -> float:
-        """The brightest value of the data, with several targets of the first one."""
+        """Value of the first target, in its unit, that figures show as the brightest and PSNR uses as the peak."""
         return self.target_variables[0].brightest if self.variables else super().brightest
 
     def check(self, frames: Tensor) -> None:

@@ -115,8 +115,8 @@ def check_state_dict(
 ) -> None:
     """Raises WeightsError unless weights are finite and have the keys, shapes and dtypes of a model.
 
-    The model may be on the meta device. `dtype` is that of its floating-point tensors, its own by default, and must
-    represent every value of the weights exactly.
+    The model may be on the meta device. Floating-point weights may have any dtype that converts without rounding to
+    `dtype`, by default the dtype of the model's tensors.
     """
     target = model.state_dict()
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]

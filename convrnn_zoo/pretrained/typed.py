@@ -50,7 +50,7 @@ def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
     lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
 ) -> Any:  # fmt: skip
-    """Declares a field of a dataclass with a default or a factory of it, without which it is required, and its values.
+    """Declares a dataclass field and its valid values. It is required without a `default` or a `factory` of one.
 
     The bounds are those of a number, or of each number of a list. Strings are one of `choices` and, with `nonempty`,
     not empty; lists of strings may hold others.
@@ -60,7 +60,7 @@ def field(
 
 
 def one_line(error: Exception) -> str:
-    """Returns the message of :func:`read` on one line."""
+    """Returns the message of an error that :func:`read` raised on one line."""
     return str(error).replace("\n", "; ")
 
 
@@ -71,8 +71,8 @@ def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -
     whole numbers are valid floats. Numbers must be finite, and strings free of control characters.
 
     Raises:
-        ValueError: it is not a table, or fields are missing, unknown, of another type or out of their range, one a
-            line. The message calls the object `name`, and the path of the table in it is `where`, such as ``"data."``.
+        ValueError: `raw` is not a table, or fields are missing, unknown, of another type or out of range. The message
+            has a line for each, and calls the object `name`; `where` is a prefix of the keys, such as ``"data."``.
     """
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}{f': {where[:-1]}' if where else ''} must be an object, got {type(raw).__name__}")

@@ -134,7 +134,7 @@ class Weights:
     def plain(self) -> dict[str, Any]:
         """Returns the metadata as plain JSON.
 
-        Metrics omit a dataset and split equal to those of the weights, and an interval that was not measured.
+        Fields that are None are omitted. A metric also omits a dataset or split equal to that of the weights.
         """
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:

@@ -117,11 +117,11 @@ def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: 
 def compute_share(
     indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
 ) -> tuple[float, list[int]]:
-    """Returns the share of a process in the loss of an update, and the sequences of a batch that it reads.
+    """Returns the factor of this process's part of a batch in the loss, and the indices of the sequences in that part.
 
-    `indices` are the sequences of the batch, and `update` those of the update. Gradients of processes are averaged, so
-    that all shares of an update add up to the number of processes. A process without a sequence reads the first one,
-    with a share of 0.
+    `indices` are the sequences of the batch, and `update` those of all batches of the update. Gradients are averaged
+    over processes, so that the factors of an update add up to the number of processes. A process without a sequence
+    reads the first one, with factor 0.
 
     Example:
         >>> compute_share([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())

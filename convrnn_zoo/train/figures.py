@@ -123,10 +123,10 @@ def draw_frames(
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
-    """Returns a figure of rows of frames by their titles, with legends at the bottom.
+    """Returns a figure with one row of frames for each title in `rows`, and legends at the bottom.
 
-    Column k of row r shows time ``columns[r][k]``. A frame is a difference or a probability if its title or the title
-    of its row is :data:`DIFFERENCE` or begins with ``P(``.
+    Column k of row r shows time ``columns[r][k]``. Frames are differences if their title or that of their row is
+    :data:`DIFFERENCE`, and probabilities if the title of their row begins with ``P(``.
     """
     count = max(map(len, columns))
     first = next(iter(next(iter(rows.values())).values()))

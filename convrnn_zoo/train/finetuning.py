@@ -36,9 +36,9 @@ def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> 
 
 
 def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter]:
-    """Returns the parameters that `freeze` freezes: those before the last of timm's groups, which is the head.
+    """Returns the parameters that `freeze` freezes: all but the last of timm's groups, the head.
 
-    Of a video model that is otherwise new, they are those of the encoder.
+    For a video model without `init_from`, they are those of the encoder.
 
     Example:
         >>> model = VideoModel("resnet18", num_classes=2, device="meta")

@@ -49,7 +49,7 @@ class Processes:
         return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Moves a model to the device, and returns the module to call in training, which shares its gradients."""
+        """Moves a model to the device; returns the module to train, whose gradients are averaged over the processes."""
         model.to(self.device)
         return model if self.count == 1 else self.accelerator.prepare(model)
 

@@ -26,7 +26,7 @@ from .recipe import Recipe
 
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
-    """Returns everything that determines the weights of a run as JSON: the fields of its recipe, and others by name."""
+    """Returns everything that determines the weights of a run as JSON: the fields of its recipe, and `others`."""
     return json.dumps({**recipe.to_table(), **others}, sort_keys=True)
 
 

@@ -82,7 +82,7 @@ class Forecast(NamedTuple):
 
     @property
     def labels(self) -> list[str]:
-        """Titles of the frames read and forecast; those of the file only without a time step."""
+        """Titles of the frames read and forecast; without a time step, only those that the file contains."""
         count = len(self.inputs)
         labels = [f"{t:%H:%M}" for t in self.frames.datetimes or ()] or list(self.frames.labels)
         if not self.step:
@@ -203,9 +203,10 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
 def choose_read_options(
     model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
 ) -> ReadOptions:
-    """Returns how files are read for a forecaster: as its training read them, by its recipe.
+    """Returns the options with which the recipe of a forecaster reads files.
 
-    Radar composites of 1 km are averaged to 2 km, unless the model resamples pixels of `pixel_km` itself.
+    Radar composites of 1 km are averaged to 2 km, unless the model resamples pixels of `pixel_km`, or forecasts an
+    ensemble.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)

@@ -158,7 +158,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
 
 
 def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
-    """Returns which variables of a file are read: those of trained weights, or else all, with maps without time."""
+    """Returns the options that select variables of a file: those of trained weights, or all and the static maps."""
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
     names, maps = list_variables(path)

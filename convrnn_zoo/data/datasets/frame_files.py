@@ -147,7 +147,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         license: licence of the data.
         url: address of the data.
         task: the task, for the metadata.
-        unit: unit of the values, such as ``"mm/h"``. Files that state another one are converted, if it is known.
+        unit: unit of the values, such as ``"mm/h"``. Files in another known unit are converted.
         step: minutes between frames.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor: value from which the encoding ``log`` is logarithmic.
@@ -163,7 +163,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         split: the test part: ``"time"`` for the last third of each file, ``"file"`` for the last third of the files in
             order of their names, ``"group"`` for the last third of the groups, or a list of patterns of file names.
         group_pattern: regular expression that finds the group of a file, such as its station, in its path below the
-            data; its first parenthesis is the group. No group is in two parts.
+            data; its first capturing group matches the name. No group is in two parts.
         group_file: CSV file with the columns `file` and `group`, in place of a pattern. It is in the directory of the
             data, and files are named by their paths below it.
         validation: fraction of the training part that is set aside for validation: the last frames of each file, or the

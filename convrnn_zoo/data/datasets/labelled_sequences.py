@@ -52,7 +52,7 @@ class Labelled(NamedTuple):
         return pad_sequence(sequences, batch_first=True), lengths, self.labels[list(indices)]
 
     def subset(self, indices: Sequence[int]) -> "Labelled":
-        """Returns some of the sequences, by their numbers."""
+        """Returns the sequences with these indices."""
         sequences = LazySequences(indices, self.sequences.__getitem__)
         return self._replace(
             sequences=list(sequences) if isinstance(self.sequences, list) else sequences,

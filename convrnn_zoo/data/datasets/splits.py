@@ -135,12 +135,10 @@ def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
 def select_per_class(
     labels: Sequence[Any], select_count: Callable[[int], int], files: Sequence[str] | None = None
 ) -> set[int]:
-    """Returns the positions of some examples of every class, sampled with a fixed seed.
+    """Returns the positions of ``select_count(n)`` of the n examples of every class, sampled with a fixed seed.
 
-    ``select_count(n)`` is the number of them for a class of n examples.
-
-    With the file of each example, they are those of the last files of a class, or the last examples of a class in
-    fewer than three files.
+    With `files`, the file of each example, all examples of the last ``select_count(n)`` of a class's n files are
+    selected. From a class with fewer than three files, the last examples are selected.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

@@ -38,13 +38,13 @@ READERS = {**VIDEO_READERS, ".npy": read_array}
 class VideoFolder(LabelledSequences):
     """Fields of ``[data]`` with ``kind = "clips"``.
 
-    The data are one folder for each class, of videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
+    The data are one folder per class with videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
     folder of images is one clip. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are divided by
     255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
 
     Args:
-        size: resize the shorter side of every frame to so many pixels, and crop the square in the middle. Without it
-            all clips must have one size.
+        size: edge of the frames in pixels. The shorter side is resized to it, and the square in the middle is cropped.
+            Without it all clips must have the same size.
         frame_stride: read every n-th frame, beginning with the first.
         max_frames: largest number of frames to read.
         split: as for :class:`LabelledSequences`; ``"file"`` is the last third of every class in order of names.

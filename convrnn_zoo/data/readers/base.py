@@ -74,7 +74,7 @@ class Frames:
         times: time of each frame in minutes, a float64 array; None if the file does not state times.
         is_dated: whether `times` are counted since 1970 (UTC), and not since an arbitrary beginning.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
-        units: unit of each channel, if they are variables of their own.
+        units: unit of each channel, if the channels are different variables.
         observed: number of leading channels that are observed, if others are static or known in advance.
         labels: text for the frames from the first one on, such as times of the day.
         fill_value: stored number that marks missing values.

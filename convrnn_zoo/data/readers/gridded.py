@@ -254,7 +254,7 @@ class Decoder:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
-        """Reads the attributes of an array of numbers of type `dtype`; `fill_value` is one more for missing values."""
+        """Reads the attributes of an array of this `dtype`; `fill_value` also marks missing values."""
         numpy = need("numpy", "cli")
         names = ("scale_factor", "add_offset")
         packing: dict[str, Any] = {k: v for k in names if (v := to_number(attrs.get(k))) is not None}
@@ -288,7 +288,7 @@ class Decoder:
 
 
 def _fits(value: float, dtype: Any) -> bool:
-    """Returns whether a number can be stored as a type; signed and unsigned types are alike, as of ``_Unsigned``."""
+    """Returns whether a dtype can store a number, with its integers read as signed or as unsigned."""
     if dtype.kind == "f":
         return True
     return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)

@@ -56,7 +56,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
 
 
 def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
-    """Returns the frames of an array; bytes are brightness."""
+    """Returns the frames of an array; uint8 values are brightness."""
     check_numbers(array, path)
     is_bytes = array.dtype == "uint8"
     return Frames(
@@ -66,7 +66,7 @@ def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
 
 
 def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions, names: Iterable[str] = ()) -> Frames:
-    """Returns arrays as the channels of frames; `names` are all of the file, for errors."""
+    """Returns arrays as the channels of frames; error messages list `names`, all arrays of the file."""
     fills = {v.name: v.fill_value for v in options.all_variables}
     parts = {n: Frames(path=path, array=array, fill_value=fills[n], variable=n) for n, array in arrays.items()}
     return stack(path, parts, names, options)
