@@ -299,7 +299,7 @@ class _StepNetwork(_Network):
         return (self.model.classify_pooled(pooled), *states, *pool_states)
 
     def continue_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pools the features of this frame, ``(N, F)``, with those of all earlier frames; also returns the next states."""
+        """Pools the features of this frame, ``(N, F)``, with those of earlier ones; also returns the next states."""
         if self.pool == "last":
             return pooled, ()
         previous, steps = inputs["pool_in"], inputs["steps_in"].unsqueeze(1)

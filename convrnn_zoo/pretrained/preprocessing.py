@@ -232,11 +232,11 @@ class Preprocessing(Encoding):
         return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
 
     def encode_static(self, maps: Tensor) -> Tensor:
-        """Encodes static maps ``(…, S, H, W)`` by `static`, or leaves them unscaled if it is empty; missing values (NaN) become 0."""
+        """Encodes static maps ``(…, S, H, W)`` by `static`, if it is not empty; missing values (NaN) become 0."""
         return _by_variable(Encoding.encode, self.static, maps) if self.static else maps.nan_to_num(0)
 
     def encode_future(self, inputs: Tensor) -> Tensor:
-        """Encodes known inputs ``(…, F, H, W)`` by `future`, or leaves them unscaled if it is empty; missing values (NaN) become 0."""
+        """Encodes known inputs ``(…, F, H, W)`` by `future`, if it is not empty; missing values (NaN) become 0."""
         return _by_variable(Encoding.encode, self.future, inputs) if self.future else inputs.nan_to_num(0)
 
     def decode(self, output: Tensor) -> Tensor:
