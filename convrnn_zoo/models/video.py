@@ -246,7 +246,7 @@ def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoMode
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A ConvGRU of 256 on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    """A 256-channel ConvGRU on the last maps of a ResNet-18; as :func:`video_convrnn`."""
     return _video("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
 
 
