@@ -252,7 +252,7 @@ def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
 
 @register_model(cfg=_single_level_cfg("mobilenetv3_small_100"))
 def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A 128-channel ConvGRU on the last maps of a small MobileNetV3, the smallest model; as :func:`video_convrnn`."""
+    """A 128-channel ConvGRU on the last maps of MobileNetV3-Small (smallest video model); as :func:`video_convrnn`."""
     parts = ("mobilenetv3_small_100", "convgru")
     return _video("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
 
