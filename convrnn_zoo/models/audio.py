@@ -14,11 +14,11 @@ from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.classifier import Classifier
-from .base.lengths import check_pool, map_frames
+from .base.classifier import RecurrentClassifier
+from .base.lengths import map_frames
 
 
-class AudioModel(Classifier):
+class AudioModel(RecurrentClassifier):
     """A convolutional RNN over the frequencies of a sound, and a classifier.
 
     The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a map of one channel. Two convolutions,
@@ -60,10 +60,8 @@ class AudioModel(Classifier):
         if not isinstance(rnn, str) or rnn not in KINDS:
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
         self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
-        width, kernel = (
-            check.positive_int("stem_channels", stem_channels),
-            check.positive_int("stem_kernel", stem_kernel),
-        )
+        width = check.positive_int("stem_channels", stem_channels)
+        kernel = check.positive_int("stem_kernel", stem_kernel)
         place: Any = {"device": device, "dtype": dtype}
         self.stem = nn.Sequential(
             nn.Conv1d(1, width, kernel, padding="same", **place), nn.ReLU(),
@@ -73,43 +71,20 @@ class AudioModel(Classifier):
             width, hidden_channels, kernel_size, num_layers=num_layers, batch_first=True, bidirectional=bidirectional,
             **place, **layer_args,
         )  # fmt: skip
-        self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
-        self.head_drop, self.directions = nn.Dropout(drop_rate), self.rnn.num_directions
-        self.reset_classifier(num_classes)
+        self.add_classifier(num_classes, global_pool, drop_rate)
+
+    @property
+    def pixels(self) -> int:  # type: ignore[override]
+        """Pixels of the maps that the recurrent layers read."""
+        return math.ceil(self.in_chans / self.stride)
 
     @property
     def map_sizes(self) -> tuple[list[int], list[int]]:  # type: ignore[override]
         """Sizes of the map of a step and of the maps that the layers read."""
-        return [1], [math.ceil(self.in_chans / self.stride)]
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Features of each layer."""
-        [_, [pixels]] = self.map_sizes
-        widths = [w * self.directions * pixels for w in self.rnn.widths]
-        return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
-
-    @property
-    def num_features(self) -> int:
-        """Features of the last layer: its channels at every pixel."""
-        return int(self.feature_info[-1]["num_chs"])
-
-    head_hidden_size = num_features
+        return [1], [self.pixels]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^stem", "blocks": r"^rnn\.\w+_l(\d+)"}
-
-    def make_head(self, num_classes: int) -> nn.Module:
-        like = next(self.parameters())
-        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
-
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        features = self.num_features
-        self.rnn.keep_layers(count)
-        if prune_head:
-            self.reset_classifier(0, "")
-        elif self.num_classes and self.num_features != features:
-            self.reset_classifier(self.num_classes)
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None

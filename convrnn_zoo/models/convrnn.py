@@ -7,19 +7,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS, ConvRNNBase
-from ..layers import _checks as check
 from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.classifier import Classifier
-from .base.lengths import check_pool
+from .base.classifier import RecurrentClassifier
 
 
-class ConvRNNModel(Classifier):
+class ConvRNNModel(RecurrentClassifier):
     """A convolutional RNN with an optional classifier, on batch-first sequences.
 
     Args:
@@ -66,38 +64,11 @@ class ConvRNNModel(Classifier):
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
         )
-        self.in_chans, self.drop_rate, self.ndim = in_chans, check.probability("drop_rate", drop_rate), self.rnn.ndim
-        self.head_drop, self.directions = nn.Dropout(drop_rate), self.rnn.num_directions
-        self.global_pool = check_pool(global_pool)
-        self.reset_classifier(num_classes)
-
-    @property
-    def num_features(self) -> int:
-        """Channels of the output of the last layer."""
-        return self.rnn.widths[-1] * self.rnn.num_directions
-
-    head_hidden_size = num_features
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of each layer's output."""
-        widths = [w * self.rnn.num_directions for w in self.rnn.widths]
-        return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
+        self.in_chans, self.ndim = in_chans, self.rnn.ndim
+        self.add_classifier(num_classes, global_pool, drop_rate)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
-
-    def make_head(self, num_classes: int) -> nn.Module:
-        like = next(self.rnn.parameters())
-        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
-
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        features = self.num_features
-        self.rnn.keep_layers(count)
-        if prune_head:
-            self.reset_classifier(0, "")
-        elif self.num_classes and self.num_features != features:
-            self.reset_classifier(self.num_classes)
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None

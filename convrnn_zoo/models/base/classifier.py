@@ -1,17 +1,18 @@
-"""Base class of sequence classifiers."""
+"""Base classes of sequence classifiers."""
 
 import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from ..._tensors import to_tensor
+from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import POOLS, Lengths, check_sequences, in_graph, pack, pool, step_mask, unpack
+from .lengths import POOLS, Lengths, check_pool, check_sequences, in_graph, pack, pool, step_mask, unpack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -263,3 +264,45 @@ class Classifier(HeadedModel):
                     stacklevel=4,  # past torch.no_grad, to the caller of classify
                 )
                 return
+
+
+class RecurrentClassifier(Classifier):
+    """Base class of classifiers with one module of recurrent layers, ``rnn``, whose output is the features.
+
+    A subclass builds ``rnn`` and then calls :meth:`add_classifier`.
+    """
+
+    rnn: ConvRNNBase
+    pixels = 1
+    """Number of pixels of a map that are features of their own."""
+
+    def add_classifier(self, num_classes: int, global_pool: str | None, drop_rate: float) -> None:
+        """Adds the pool, the dropout and the head."""
+        self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
+        self.head_drop, self.directions = nn.Dropout(drop_rate), self.rnn.num_directions
+        self.reset_classifier(num_classes)
+
+    @property
+    def num_features(self) -> int:
+        """Features of the last layer: its channels in each direction, at each of the `pixels`."""
+        return int(self.feature_info[-1]["num_chs"])
+
+    head_hidden_size = num_features
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Features and reduction of each layer's output."""
+        widths = [w * self.rnn.num_directions * self.pixels for w in self.rnn.widths]
+        return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        like = next(self.rnn.parameters())
+        return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
+
+    def _keep_maps(self, count: int, prune_head: bool) -> None:
+        features = self.num_features
+        self.rnn.keep_layers(count)
+        if prune_head:
+            self.reset_classifier(0, "")
+        elif self.num_classes and self.num_features != features:
+            self.reset_classifier(self.num_classes)
