@@ -41,7 +41,7 @@ def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
 class ImageSeriesModel(DenseModel):
     """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
 
-    A subclass also defines ``forward_dates``, from :data:`Dates` and their mask to features ``(N, F, H, W)``.
+    A subclass also defines :meth:`forward_dates`.
     """
 
     export_inputs = ("lengths", "mask")
@@ -78,6 +78,10 @@ class ImageSeriesModel(DenseModel):
             return self.forward_dates(pack(x, counts), None)
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(dates, None)
+
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
+        """Returns features ``(N, F, H, W)`` of the dates; a graph takes a `mask` ``(N, T)`` of padded series."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
 class SeriesRNN(ImageSeriesModel):

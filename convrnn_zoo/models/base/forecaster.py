@@ -338,12 +338,8 @@ class EncoderForecaster(Forecaster):
     """Base class of encoder–forecasters.
 
     The first layer of the forecaster reads a channel of ones, whose 1×1 weights act as biases, and the known inputs,
-    folded to the resolution of its map. A subclass defines
-
-    * ``encode(x, state=None, known=None)``, the encoder's state after frames ``(N, T, C, H, W)`` and known inputs;
-    * ``decode(state, horizon=None, known=None)``, the forecast ``(N, horizon, C, H, W)`` from that state;
-    * for the export, ``levels()``, the encoder's layers, each with the module of single frames before it; and
-      ``forecast_step(states, advance)``, the next frame ``(N, C, H, W)`` and the next state of each layer.
+    folded to the resolution of its map. A subclass defines :meth:`encode` and :meth:`decode`, and for the export
+    :meth:`levels` and :meth:`forecast_step`.
     """
 
     export_forms = ("sequence", "step")
@@ -357,6 +353,22 @@ class EncoderForecaster(Forecaster):
         if known is None:
             return self.decode(self.encode(x), horizon)
         return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
+
+    def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
+        """Returns the encoder's state after frames ``(N, T, C, H, W)`` and known inputs, which follow `state`."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
+
+    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
+        raise NotImplementedError(f"{type(self).__name__} must define decode")
+
+    def levels(self) -> list[tuple[nn.Module, Any]]:
+        """Returns the encoder's layers, each with the module of single frames before it."""
+        raise NotImplementedError(f"{type(self).__name__} must define levels")
+
+    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
+        """Returns the next frame ``(N, C, H, W)`` and the next state of each layer."""
+        raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
 
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Returns the frames, after their check, with the known inputs as further channels."""
