@@ -1,4 +1,4 @@
-"""``python -m convrnn_zoo`` is the command line."""
+"""Runs the command line for ``python -m convrnn_zoo``."""
 
 from .cli import main
 

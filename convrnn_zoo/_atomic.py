@@ -54,7 +54,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
-    """Raises ValueError if a file to write is one of the inputs, would be read among them, or describes the weights."""
+    """Raises ValueError if `out` is an input or metadata of `weights`, or would become part of a folder of inputs."""
     path, metadata = out.resolve(), [Path(weights, name) for name in ("", "config.json", "record.json")]
     if path in {file.resolve() for file in (*inputs, *metadata)}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")

@@ -6,10 +6,10 @@ from typing import IO, Any
 
 
 class CheckedFile(io.RawIOBase):
-    """Binary file for ``h5py.File`` that raises an error for damage that would keep libhdf5 in an endless loop.
+    """Binary file for ``h5py.File`` that raises OSError for damage that would keep libhdf5 in an endless loop.
 
-    libhdf5 2.0 and earlier read a global heap, where strings of variable length are stored, object by object. It never
-    ends if an object has size 0. Close the ``h5py.File`` before the file: use both in a ``with`` statement.
+    libhdf5 2.0 and earlier read a global heap, which stores variable-length strings, object by object. The loop never
+    ends if an object has size 0. Close the ``h5py.File`` before this file: use both in a ``with`` statement.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -38,7 +38,7 @@ class CheckedFile(io.RawIOBase):
         return len(content)
 
     def _check_heap(self, at: int) -> None:
-        """Raises OSError if an object of the global heap at a position has no valid size."""
+        """Raises OSError if the global heap that begins at byte `at` has an object of invalid size."""
         self.file.seek(at + 8)
         end = at + int.from_bytes(self.file.read(8), "little")
         at += 16

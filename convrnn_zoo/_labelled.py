@@ -1,4 +1,4 @@
-"""Forecasts as arrays of xarray, with coordinates by the CF conventions."""
+"""Forecasts as ``xarray.DataArray``, with coordinates that follow the CF conventions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from ._extras import need
 from ._units import conversion
 
 LEAD_TIME, MEMBER, THRESHOLD = "lead_time", "realization", "threshold"
-"""Names of the dimensions of forecasts, members of an ensemble, and thresholds of probabilities."""
+"""Names of the dimensions of lead times, of ensemble members, and of the thresholds of probabilities."""
 _ATTRS = {LEAD_TIME: "forecast_period", MEMBER: "realization", "time": "time"}
 
 
@@ -17,12 +17,15 @@ def is_data_array(x: object) -> bool:
 
 
 def time_first(frames: Any) -> Any:
-    """Returns an ``xarray.DataArray`` of frames whose dimension `time`, if it has one, is the first."""
+    """Moves the dimension `time` of frames, if there is one, to the front, unless the frames have a batch dimension."""
     return frames.transpose("time", ...) if "time" in frames.dims and frames.ndim < 5 else frames
 
 
 def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
-    """Returns an array in the one unit of `units`, or raises ValueError; without ``units`` it is taken to be in it."""
+    """Converts an ``xarray.DataArray`` from the unit in its attributes to `units`, the units of the model's channels.
+
+    An array that states no unit is returned unchanged. Raises ValueError if `units` differ or no conversion is known.
+    """
     stated = array.attrs.get("units")
     if stated is None:
         return array
@@ -42,7 +45,7 @@ def time_dim(frames: Any) -> str:
 
 
 def time_step(frames: Any) -> float | None:
-    """Returns the minutes between frames, or raises ValueError if they differ; None for undated frames or only one."""
+    """Returns the minutes between frames; None for one frame or no dates. Raises ValueError if the steps differ."""
     numpy, time = need("numpy", "cli"), time_dim(frames)
     times = frames.coords[time].values if time in frames.coords else numpy.array([])
     if times.dtype.kind != "M" or len(times) < 2:
@@ -60,11 +63,11 @@ def label_forecast(
     """Returns a forecast as an ``xarray.DataArray``.
 
     Args:
-        values: the numbers.
-        dims: name of each axis, :data:`LEAD_TIME` among them.
-        last: time of the last frame that was read, as ``datetime64``. The forecast then has valid times `time`.
-        step: minutes between frames; without it lead times are numbers of frames.
-        unit: unit of the values; None if they have several.
+        values: array of the forecast.
+        dims: name of each axis of `values`; one of them is :data:`LEAD_TIME`.
+        last: time of the last input frame, as ``datetime64``. With `step`, it adds the valid times as `time`.
+        step: minutes between frames; if it is None, lead times count frames.
+        unit: unit of the values; None if the channels have several units.
         name, coords: name of the variable, and further coordinates.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
@@ -88,9 +91,9 @@ def label_like(
     frames: Any, values: Any, *, step: float | None, unit: str | None, names: Sequence[str] = (), has_channels: bool,
     has_thresholds: bool = False,
 ) -> Any:  # fmt: skip
-    """Returns a forecast with the dimensions and coordinates of the frames that were read; see :func:`label_forecast`.
+    """Labels a forecast with the dimensions and coordinates of its input frames; see :func:`label_forecast`.
 
-    `names` are those of the forecast's channels, by default as in `frames`. An axis of thresholds precedes y and x.
+    `names` are the names of the forecast's channels, by default those of `frames`. Thresholds are the axis before y, x.
     """
     *others, y, x = frames.dims
     time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]

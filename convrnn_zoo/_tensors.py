@@ -16,7 +16,7 @@ def to_tensor(name: str, x: Any) -> Tensor:
 
     Raises:
         TypeError: `x` is another object, such as an ``xarray.DataArray``, or contains other values than real numbers.
-        ValueError: the lists are of unequal length. Both errors call the data `name`.
+        ValueError: the lists are of unequal length. Both messages begin with `name`, the name of the argument.
     """
     if isinstance(x, Tensor):
         if x.is_complex() or x.layout != torch.strided or x.is_nested:

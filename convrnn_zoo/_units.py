@@ -1,4 +1,4 @@
-"""Converts physical units, rain rates and temperatures, and writes times and counts in words."""
+"""Conversion of rain rates and temperatures between units, and formatting of lead times and counts."""
 
 import re
 
@@ -28,7 +28,7 @@ def _plain_unit(unit: str) -> str:
 
 
 def rain_rate(unit: str) -> float | None:
-    """Returns the mm/h of one unit of a rain rate, such as ``"mm/5min"``; None for other quantities."""
+    """Returns how many mm/h one unit of rain rate is, such as 12.0 for ``"mm/5min"``; None for other quantities."""
     match = _RATE.fullmatch(_plain_unit(unit))
     if match is None:
         return None
@@ -41,12 +41,12 @@ def rain_rate(unit: str) -> float | None:
 
 
 def is_rain(unit: str) -> bool:
-    """Returns whether a unit is mm/h, in which thresholds and extrapolation apply."""
+    """Returns whether a unit equals mm/h, the unit of the default thresholds and of the extrapolation of rain."""
     return rain_rate(unit) == 1.0
 
 
 def conversion(source: str, target: str) -> tuple[float, float] | None:
-    """Returns the factor and the offset from one unit to another; None for different or unknown quantities."""
+    """Returns (a, b) with ``target = a * source + b``; None for different or unknown quantities."""
     a, b = _plain_unit(source), _plain_unit(target)
     if a == b or (a in _NO_UNIT and b in _NO_UNIT):
         return 1.0, 0.0
@@ -61,7 +61,7 @@ def conversion(source: str, target: str) -> tuple[float, float] | None:
 
 
 def time_unit(step: float) -> tuple[str, float]:
-    """Returns the natural unit of times that are multiples of `step` minutes, and its length in minutes."""
+    """Returns the unit in which multiples of `step` minutes are shown (s, min, h or d), and its length in minutes."""
     if step < 1:
         return "s", 1 / 60
     return next(
@@ -70,7 +70,7 @@ def time_unit(step: float) -> tuple[str, float]:
 
 
 def format_lead_time(number: int, step: float | None) -> str:
-    """Returns the lead time of a frame, counted from the last input as 0: in the unit of :func:`time_unit`."""
+    """Formats the lead time of a frame in the unit of :func:`time_unit`; frame number 0 is the last input frame."""
     name, size = ("", 1.0) if step is None else time_unit(step)
     value = round(number * (step or 1.0) / size, 3)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()

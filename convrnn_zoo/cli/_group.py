@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 class Group(click.Group):
-    """Group that imports a command when it runs, and reports errors of users in one line and bugs with a traceback."""
+    """Command group that imports a command only when it is used. User errors are one line; bugs show a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -45,7 +45,7 @@ class Group(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command and converts the exceptions that the package raises on purpose."""
+        """Runs a command. Without ``--debug``, exceptions that report wrong input become a message of one line."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

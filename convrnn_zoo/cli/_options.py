@@ -53,7 +53,7 @@ class Device(click.ParamType):
 
 
 def choose_device(ctx: click.Context, param: click.Parameter, device: "torch.device | None") -> "torch.device":
-    """Returns the device of ``--device``, or else an accelerator if there is one, which it reports."""
+    """Returns the device of ``--device``. By default it is an accelerator, which is reported, or else the CPU."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -76,7 +76,7 @@ data_option = click.option("--data", type=click.Path(path_type=Path), help="File
 
 
 def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:
-    """Returns the value of an option that is given once; click would take the last of several without a word."""
+    """Returns the value of an option, or raises BadParameter for several; click would silently use the last one."""
     if len(values) > 1:
         raise click.BadParameter(f"expected one value, got {len(values)}; run the command once for each")
     return values[0] if values else None

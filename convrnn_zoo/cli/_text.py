@@ -43,7 +43,7 @@ def _format_spread(metric: "Metric") -> str:
 
 
 def format_metrics(metrics: "Sequence[Metric]") -> str:
-    """Returns a table of metrics, next to those of the baselines, and a line on the data.
+    """Returns a table of metrics with a column for each baseline, and a line with the dataset and the test split.
 
     Example:
         >>> from convrnn_zoo.models import Metric

@@ -15,14 +15,14 @@ threads_option = click.option(
 
 
 class Threads:
-    """Sets the number of threads of torch: that of ``--threads``, or one or all, whichever is faster.
+    """Sets the number of torch's threads to the value of ``--threads``, or else to one or all, whichever is faster.
 
     Small networks are slower with several threads, which wait for each other at every convolution.
 
     Args:
-        count: the number; None to choose it.
-        device: the device of the model, by default an accelerator if there is one; the number is chosen for the CPU.
-        quiet: whether the choice is not reported.
+        count: number of threads; None chooses it by timing.
+        device: device of the model, by default an accelerator if there is one. The number is only chosen on the CPU.
+        quiet: whether to print no message about the choice.
     """
 
     def __init__(self, count: int | None, device: torch.device | None = None, quiet: bool = False) -> None:
@@ -35,7 +35,7 @@ class Threads:
     def start_training(self, saved: int | None, step: Callable[[], None]) -> None:
         """Chooses the number of threads before the first update by timing `step`, which must not change the weights.
 
-        A resumed run keeps its number, `saved`, since the last bits of its weights depend on it.
+        A resumed run uses the number in its checkpoint, `saved`, since rounding errors depend on the number of threads.
         """
         if not self.is_open:
             return
@@ -53,9 +53,9 @@ class Threads:
         self._choose(min(times[1]), min(times[self.most]))
 
     def watch(self, model: nn.Module) -> None:
-        """Chooses the number in the first calls of a model: the second has one thread, the third all.
+        """Times the second call of a model with one thread and the third with all, and keeps the faster number.
 
-        If there are fewer calls, all have all threads.
+        The first call, which is not timed, has all threads.
         """
         calls: list[float] = []  # seconds per value of the input
         begin = 0.0

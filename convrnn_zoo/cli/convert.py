@@ -14,7 +14,7 @@ from ._options import Choice, output_directory
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """Splits ``KEY=VALUE`` and parses the value as JSON, or else keeps it as text.
+    """Splits ``KEY=VALUE``. The value is parsed as JSON; a value that is not JSON stays a string.
 
     Example:
         >>> parse_option("padding=same"), parse_option("strides=[2, 1]"), parse_option("groups=2")
@@ -49,7 +49,7 @@ def convert(
     """Convert the checkpoint FILE of another project into a model of the zoo.
 
     SOURCE is one of those listed below. The default, auto, recognizes the source by the keys of the checkpoint. The
-    directory contains config.json, model.safetensors and a model card.
+    output directory receives config.json, model.safetensors and a model card.
 
     \b
     convrnn-zoo convert ndrplz convlstm.pth -o convlstm

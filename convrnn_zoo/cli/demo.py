@@ -37,7 +37,7 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 
 def forecasts() -> dict[str, Path]:
-    """Returns the names of forecasters' weights with the sample of the demo that has their tag as its name."""
+    """Returns the names of the forecaster weights that the demo has a sample for, with the sample's path, TAG.npz."""
     names = [name for name, record in WEIGHTS.items() if not record.num_classes]
     samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in names}
     return {name: path for name, path in samples.items() if path.is_file()}

@@ -53,8 +53,8 @@ def eval_weights(
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per
-    lead time. Rain is also forecast by the extrapolation of pysteps, if it is installed: pip install
-    'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles also get their CRPS, Brier scores and
+    lead time. The baselines of rain include the extrapolation of pysteps, if it is installed: pip install
+    'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles are also scored by CRPS, Brier scores and
     reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion matrix.
 
     \b
@@ -115,7 +115,8 @@ def _evaluate_forecaster(
 def format_scores(scores: Scores) -> str:
     """Returns two tables: the mean of each metric for each method, and the lead times at which the forecast is better.
 
-    A mean over fewer lead times is marked. A baseline is averaged over the lead times that have a forecast.
+    If a score is undefined at some lead times, its mean states their number, such as "0.5 (9 of 12)". A baseline is
+    averaged over the lead times at which the score of the forecast is defined.
     """
     others = [name for name in scores if name != "forecast"]
     rows = [

@@ -31,7 +31,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 def export(weights: str, output: Path, form: Any, dtype: str | None, **options: Any) -> None:
     """Export a model to ONNX, or to a program of torch.export.
 
-    The file is written only after its outputs were compared with the model's at other sizes.
+    The file is only written if its outputs agree with those of the model, also for inputs of other sizes.
 
     \b
     convrnn-zoo export convgru_forecaster.rain -o rain.onnx

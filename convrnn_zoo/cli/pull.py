@@ -21,7 +21,7 @@ from ._options import output_directory
 def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
     """Download a model from the Hugging Face Hub and check it.
 
-    A README.md that the directory has already is kept.
+    An existing README.md in the output directory is kept.
     """
     scheme, name = split_address(repo_id)
     if scheme == "local-dir":

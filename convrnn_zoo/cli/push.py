@@ -23,8 +23,8 @@ def push(
 ) -> None:
     """Push a model to the Hugging Face Hub, in one commit, or save it to a directory.
 
-    The model card of a directory is pushed with it. Log in with `hf auth login`, or set HF_TOKEN. A path, such as
-    ./DIR, /DIR or DIR/, receives the files that a repository would.
+    If WEIGHTS is a directory, its model card is pushed as well. Log in with `hf auth login`, or set HF_TOKEN. If the
+    second argument is a path, such as ./DIR, /DIR or DIR/, the files of the repository are saved there instead.
 
     \b
     convrnn-zoo push run me/radar

@@ -44,8 +44,9 @@ def train(
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
-    interrupted run continues from its checkpoints if it is started again with the same -o. Its directory also gets
-    training.csv with the losses and scores of each round, and a figure of them.
+    interrupted run continues from its checkpoints if it is started again with the same -o. Losses and scores are
+    written to training.csv in the directory and plotted: for a forecaster after every checkpoint_every updates, for a
+    classifier after every epoch, with one file per seed, such as training_seed0.csv.
 
     \b
     convrnn-zoo train radar.toml --data radar -o run
