@@ -1,4 +1,4 @@
-"""Forecasters that read their own forecast, one frame at a time."""
+"""Forecasters that forecast one frame at a time, each from the forecast of the frame before."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,36 +17,36 @@ from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
 Delta = tuple[Tensor, Tensor]
-"""Increments of the two memories of a layer in a step."""
+"""Increments of the memories c and m of one layer in one step."""
 
 
 class Rollout(NamedTuple):
-    """Outputs of an autoregressive forecaster that the loss of training reads."""
+    """Outputs of an autoregressive forecaster that a training loss reads."""
 
     forecast: Tensor
-    """Frames T to T + horizon - 1: ``(N, horizon, C, H, W)``."""
+    """Forecast of frames T to T + horizon - 1, counted from 0: ``(N, horizon, C, H, W)``."""
     warmup: Tensor
-    """One-step forecasts of the input frames 1 to T - 1: ``(N, T - 1, C, H, W)``."""
+    """Forecasts of the input frames 1 to T - 1, each from the frames before it: ``(N, T - 1, C, H, W)``."""
     deltas: list[Delta]
-    """Increments of the two memories in each step and layer, for PredRNN v2; empty for the others."""
+    """Increments of c and m, one pair for each step and layer, of PredRNN v2; empty for other models."""
 
 
 class AutoregressiveForecaster(Forecaster):
     """Base class of forecasters that forecast one frame at a time and read it to forecast the next.
 
-    A subclass defines the initial state, :meth:`start`, and a step, :meth:`advance`, on frames folded into patches.
-    A step reads a frame and the known inputs of the next one, which it forecasts.
+    A subclass defines :meth:`start`, the initial state, and :meth:`advance`, one step. A step reads a frame and the
+    known inputs of the next frame, both folded into patches, and forecasts that next frame.
 
     Args:
-        patch_size: edge of a patch in pixels; `reduction` by default.
+        patch_size: edge p of a patch in pixels; `reduction` by default.
         in_chans, horizon, reduction, **kwargs: as for :class:`Forecaster`.
 
     Raises:
-        ValueError: `out_chans` is not `in_chans`: such a model forecasts every variable that it reads.
+        ValueError: `out_chans` is not `in_chans`; the model must forecast every channel that it reads.
     """
 
     scan: Scan | None = None
-    """Replacement of the loop over time, set on a copy for export."""
+    """Function that replaces the loop over time; the export sets it on a copy of the model."""
 
     def __init__(
         self, in_chans: int, horizon: int, reduction: int, *, patch_size: int | None = None, **kwargs: Any
@@ -62,22 +62,22 @@ class AutoregressiveForecaster(Forecaster):
         self.folded_in, self.folded_out = (in_chans + self.known_chans) * edge**2, in_chans * edge**2
 
     def start(self, x: Tensor) -> State:
-        """Returns the state before the first step, for patches of the shape of `x`, ``(N, C·p², H/p, W/p)``."""
+        """Returns the state before the first step, for a first step that reads patches `x`, ``(N, C·p², H/p, W/p)``."""
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
-        """Returns the patches of the next frame, the next state, and the deltas of its layers, if there are any."""
+        """Returns the next frame as patches, the next state, and the increments of each layer's memories, if any."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
 
     def finish(self, state: State) -> None:
-        """Handles the state after the last step of a call; does nothing by default."""
+        """Receives the state after the last step of a call; does nothing by default."""
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Resets the sequences of `items`, booleans ``(N,)``, in a state of :meth:`encode`, and returns it."""
+        """Returns the state of :meth:`encode`, with zeros for the sequences where `items` ``(N,)`` is true."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """Selects the memory increments of a step that a :class:`Rollout` contains; none by default."""
+        """Returns the memory increments of one step as :attr:`Rollout.deltas` stores them; none by default."""
         return []
 
     def forward(
@@ -87,16 +87,16 @@ class AutoregressiveForecaster(Forecaster):
         """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
 
         Args:
-            x, static, future: the input frames and known inputs, see :class:`Forecaster`.
-            horizon: frames to forecast; by default the length of `teacher`, or the model's own.
-            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which are read in place of forecasts.
-            mask: booleans ``(N, T + horizon - 2)`` for the frames from the second to the last but one: true to read
-                the true frame, as by default, false to read its forecast. Scheduled sampling samples the last
-                ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1``.
-            return_aux: return a :class:`Rollout` instead of the forecast.
+            x, static, future: the input frames and known inputs; see :class:`Forecaster`.
+            horizon: frames to forecast; by default the length of `teacher`, or else the model's `horizon`.
+            teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which the model reads in place of forecasts.
+            mask: booleans ``(N, T + horizon - 2)``, one for each frame of `x` and `teacher` but the first and the last.
+                True (the default) reads the true frame, false its forecast. Scheduled sampling samples the last
+                ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1`` columns.
+            return_aux: whether to return a :class:`Rollout` instead of the forecast.
 
         Raises:
-            ValueError: frames, known inputs, teacher or mask of another shape; a mask without a teacher.
+            ValueError: frames, known inputs, teacher or mask have a wrong shape, or there is a mask without a teacher.
         """
         x = self.check_frames("x", x)
         length = x.shape[1]
@@ -123,9 +123,10 @@ class AutoregressiveForecaster(Forecaster):
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
 
     def encode(self, x: Tensor, state: State | None = None) -> State:
-        """Returns the state after the frames ``(N, T, C, H, W)``, from that after the frames before them.
+        """Returns the state after frames ``(N, T, C, H, W)``; pass the `state` after the earlier frames to continue.
 
-        The state's first entry is the forecast of the next frame, as patches. Only for models without known inputs.
+        The first tensor of the state is the forecast of the next frame, as patches. Only for models without known
+        inputs.
         """
         patches = self.unshuffle(self.check_frames("x", x))
         inner = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
@@ -143,10 +144,10 @@ class AutoregressiveForecaster(Forecaster):
         self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, known: Tensor | None = None,
         mask: Tensor | None = None, keep_deltas: bool = False,
     ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
-        """Returns the forecast of each step, the last state, and the deltas of all steps with `keep_deltas`.
+        """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
 
-        Steps read `patches`, where `mask` ``(N, steps - 1)`` of the steps from the second on is true, and else the
-        forecast of the step before, which is `y` for the first one.
+        A step reads its frame of `patches`, or the forecast of the step before if `patches` has no such frame or `mask`
+        ``(N, steps - 1)`` is false. The mask starts at the second step. The first step has `y` as the forecast before.
         """
         forecasts: list[Tensor] = []
         deltas: list[Delta] = []
@@ -168,7 +169,7 @@ class AutoregressiveForecaster(Forecaster):
         return forecasts, state, deltas
 
     def _scan_steps(self, patches: Tensor, steps: int, state: State, known: Tensor | None) -> Tensor:
-        """Returns the forecast of each step as :meth:`_unroll` does, by :attr:`scan`, for any number of steps."""
+        """Returns the forecast of each step like :meth:`_unroll`, but with :attr:`scan` in place of the loop."""
         xs = patches.transpose(0, 1)
         length = xs.shape[0]
         is_input = torch.arange(steps) < length
@@ -212,36 +213,36 @@ class AutoregressiveForecaster(Forecaster):
 
 
 class StackedCells(AutoregressiveForecaster):
-    """A stack of cells on patches of a frame, and a 1×1 convolution from the last state to the next frame.
+    """A stack of cells on patches of a frame, and a 1×1 convolution from the last layer's h to the next frame.
 
-    A subclass whose layers return more than the next states, h first, defines :meth:`advance`.
+    Each layer returns its next states, h first. A subclass with other layers overrides :meth:`advance`.
 
     Args:
-        hidden_channels: width of each layer; one number is the width of all `num_layers` layers.
-        kernel_size: kernel of every convolution.
+        hidden_channels: list with the width of each layer, or one width for all `num_layers` layers.
+        kernel_size: kernel of every convolution in the cells.
         num_layers: number of layers, if `hidden_channels` is one number.
         patch_size: edge of a patch in pixels; a patch becomes one pixel of in_chans · patch_size² channels.
         in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
             with OpenSTL's ``layer_norm=1``; not every network supports it.
-        img_size: height and width, or one number for both, of the frames for whose pixels norms and peepholes have
-            weights; 64 by default. For frames of another size these are interpolated bilinearly.
-        **layer_args: further arguments of :meth:`layer`.
+        img_size: height and width of the frames, or one number for both, 64 by default. Only for models whose norms or
+            peepholes have a weight for each pixel: frames of another size interpolate these weights bilinearly.
+        **layer_args: further arguments of the cells.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     cell: ClassVar[type[ConvRNNCellBase]]
     """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1
-    """Depth of the maps of the state; 1 for two-dimensional maps."""
+    """Depth of the state's maps; 1 for two-dimensional maps."""
     layer_states: ClassVar[tuple[str, ...]] = ("h", "c")
     """Names of the states of a layer."""
     min_layers: ClassVar[int] = 1
     has_one_width: ClassVar[bool] = False
-    """Whether all layers have one width, that of the maps that pass through them."""
+    """Whether all layers must have the same width, because the same maps pass through all of them."""
     has_pixel_weights: ClassVar[bool] = False
-    """Whether cells without norms also have weights for each pixel, of maps of `map_size`."""
+    """Whether the cells have a weight for each pixel of a map, such as peepholes, even without `layer_norm`."""
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 128, kernel_size: int = 5, num_layers: int = 4,
@@ -281,7 +282,7 @@ class StackedCells(AutoregressiveForecaster):
         return self.cell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def state_names(self) -> list[str]:
-        """Returns the names of the states in the order of :meth:`start`."""
+        """Returns the names of the state's tensors, in the order of :meth:`start`."""
         return [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
 
     def start(self, x: Tensor) -> State:

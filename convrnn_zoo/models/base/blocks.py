@@ -16,17 +16,17 @@ from ...pretrained.published import mark_unused
 
 
 def on_device(device: Any) -> AbstractContextManager[Any]:
-    """Context that builds modules on a device; for None, on the current default device."""
+    """Returns a context in which modules are built on a device, or on the current default device if it is None."""
     return nullcontext() if device is None else torch.device(device)
 
 
 def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
-    """Applies a function of single frames to clips ``(T, N, C, H, W)``."""
+    """Applies a function of frames ``(B, C, H, W)`` to clips with two leading axes, such as ``(T, N, C, H, W)``."""
     return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
 
 
 class Unshuffle(nn.PixelUnshuffle):
-    """Folds frames ``(…, C, H, W)`` into patches ``(…, C·p², H/p, W/p)``, also those of an empty batch."""
+    """Folds frames ``(…, C, H, W)`` into patches of p×p pixels, ``(…, C·p², H/p, W/p)``; the batch may be empty."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.downscale_factor == 1:  # torch's raises an error for this in some memory formats
@@ -39,7 +39,7 @@ class Unshuffle(nn.PixelUnshuffle):
 
 
 class Shuffle(nn.PixelShuffle):
-    """Unfolds patches ``(…, C·p², H, W)`` to frames ``(…, C, H·p, W·p)``, also those of an empty batch."""
+    """Unfolds patches ``(…, C·p², H, W)`` of p×p pixels to frames ``(…, C, H·p, W·p)``; the batch may be empty."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.upscale_factor == 1:
@@ -52,7 +52,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Returns height and width of the maps of frames of `img_size`, an int or a height and a width."""
+    """Returns height and width of the maps: `img_size`, one number or a height and a width, over `reduction`."""
     height, width = check.ntuple("img_size", img_size, 2)
     if height % reduction or width % reduction:
         raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")
@@ -72,20 +72,20 @@ def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module
 
 
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:
-    """Returns a convolution of sizes (in, out, kernel, stride, padding) and a leaky ReLU."""
+    """Returns a convolution with `sizes` (in, out, kernel, stride, padding[, output padding]) and a leaky ReLU."""
     return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
 
 
 def conv_norm_relu(
     in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, **options: Any
 ) -> nn.Sequential:
-    """Returns a 3×3 convolution with `options`, a batch norm or a group norm of `groups`, and ReLU."""
+    """Returns a 3×3 convolution with `options`, a batch norm, or a group norm if `groups` are given, and ReLU."""
     norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
     return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
 
 
 class Unroll(nn.Module):
-    """Runs a cell over a sequence ``(T, N, C, H, W)``, with the interface of a sequence layer."""
+    """Runs a cell over sequences ``(T, N, C, H, W)``, with the interface of a sequence layer."""
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Unroll(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """Returns all h and the last state, which is a :class:`LayerStates` if `hx` is one."""
+        """Returns h of every step, and the last state, which is a :class:`LayerStates` if `hx` is one."""
         if isinstance(hx, LayerStates):
             ys, last = self(xs, hx[0] if len(hx[0]) > 1 else hx[0][0])
             return ys, LayerStates([last if isinstance(last, tuple) else (last,)])
@@ -110,7 +110,7 @@ class Unroll(nn.Module):
         return torch.stack(ys), hx
 
     def _scan(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        """Runs the cell's replacement of the loop over time."""
+        """Runs the cell over all steps with ``cell.scan``, which replaces the loop over time in an export."""
         cell = self.cell
         if hx is None:
             shape = (xs.shape[1], cell.out_channels, *xs.shape[-cell.ndim :])

@@ -16,11 +16,11 @@ from .lengths import POOLS, Lengths, check_pool, check_sequences, in_graph, pack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
-"""Standard deviations from the mean of the training data beyond which values are taken for those of another unit."""
+"""Distance from the mean of the training data, in standard deviations, that suggests values in another unit."""
 
 
 class Prediction(NamedTuple):
-    """The class of one recording, with the probability of every class."""
+    """Predicted class of one recording, with the probability of every class."""
 
     label: str
     probability: float
@@ -28,9 +28,10 @@ class Prediction(NamedTuple):
 
 
 class Classifier(HeadedModel):
-    """Base class of models that read sequences ``(N, T, C, *S)`` and may classify them.
+    """Base class of models that read sequences ``(N, T, C, *S)``, with an optional classifier.
 
-    A subclass also defines ``run_layers``, which reads sequences, and ``head_drop``, a dropout before the head.
+    In addition to the methods of :class:`HeadedModel`, a subclass defines :meth:`run_layers` and ``head_drop``, a
+    dropout before the head.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -44,14 +45,14 @@ class Classifier(HeadedModel):
         """Returns features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for their shapes.
 
         Args:
-            x: sequences, one frame each, or a PackedSequence.
+            x: sequences ``(N, T, C, *S)``, one frame per sequence ``(N, C, *S)``, or a PackedSequence.
             hx: the initial state, as :meth:`forward_sequence` returns it; zeros by default.
             lengths: number of steps of each padded sequence, ``(N,)``, each from 1 to T; pass it by name.
         """
         return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
 
     def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Returns the unpooled output of the last layer, or a list with that of each level if there are several."""
+        """Returns the unpooled output of the last layer, or a list with one for each level of a multi-level model."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
@@ -59,7 +60,7 @@ class Classifier(HeadedModel):
     ) -> tuple[Any, Any]:
         """Returns ``(features, state)``, unpooled; pass the state with the next chunk to continue the sequence.
 
-        In a bidirectional model the second direction restarts at the end of every chunk.
+        In a bidirectional model, the backward direction starts again at the end of every chunk.
 
         Example:
             >>> from convrnn_zoo import ConvRNNModel, Conv1dGRU
@@ -82,7 +83,7 @@ class Classifier(HeadedModel):
     def _forward_layers(
         self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
     ) -> tuple[list[Any], Any]:
-        """Returns the outputs of all layers or levels, or of the first `depth`, and the state."""
+        """Checks the input, and returns the outputs and the state as :meth:`run_layers` does."""
         owner, like = type(self).__name__, next(self.parameters())
         lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, like)
         if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
@@ -98,9 +99,10 @@ class Classifier(HeadedModel):
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        """Returns the outputs of at least the first `depth` layers or levels, None for all, and the state.
+        """Returns a list with the output of each layer or level, and the state.
 
-        `mask` ``(N, T)`` is true where a padded sequence has a step; graphs take it in place of packed sequences.
+        The list has at least the first `depth` outputs, or all if `depth` is None. A `mask` ``(N, T)`` is true where a
+        padded sequence has a step; a recorded graph reads it in place of packed sequences.
         """
         raise NotImplementedError(f"{type(self).__name__} must define run_layers")
 
@@ -108,7 +110,7 @@ class Classifier(HeadedModel):
         """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
 
         Raises:
-            ValueError: there are several levels and no pool: their maps have different sizes.
+            ValueError: the model has several levels, whose maps differ in size, and no pool.
         """
         levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
@@ -126,15 +128,15 @@ class Classifier(HeadedModel):
         return PackedSequence(classify(x.data), *x[1:]) if isinstance(x, PackedSequence) else classify(levels[0])
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits of features ``(…, num_features)``; with `pre_logits`, the inputs of the classifier."""
+        """Returns logits for features ``(…, num_features)``, or the inputs of the classifier if `pre_logits`."""
         return pooled if pre_logits else self.head(self.head_drop(pooled))
 
     def _features(self, outputs: list[Any]) -> Any:
-        """Returns the features from the outputs of the layers or levels."""
+        """Selects the features among the outputs of the layers or levels."""
         return outputs[-1]
 
     def resolve_pool(self, frame: bool) -> str:
-        """Returns the pool of a sequence, or of one `frame`; empty for none."""
+        """Returns the name of the pool for sequences or, if `frame`, for single frames; empty for no pool."""
         return ("avg" if self.num_classes or frame else "") if self.global_pool is None else self.global_pool
 
     @torch.no_grad()
@@ -143,17 +145,18 @@ class Classifier(HeadedModel):
     ) -> list[Prediction]:
         """Predicts the class of each recording, of any length, in the unit of the training data.
 
-        The labels are those of the weights, or class numbers. The model is in evaluation mode for the call; call
-        ``eval()`` before several threads classify at once. Frames of bytes (uint8) are divided by 255 where the model
-        was trained on frames from 0 to 1. Values far from those of the training data give a warning.
+        The labels come from the weights; without labels, they are class numbers. The model is in evaluation mode for
+        the call; call ``eval()`` before several threads classify at once. Frames of uint8 are divided by 255 if the
+        model was trained on frames from 0 to 1. Values far from those of the training data give a warning.
 
         Args:
-            recordings: tensors or arrays, each ``(T, C, *S)``, or on maps of one pixel ``(T, C)``.
-            names: how errors call them; their numbers by default.
-            batch_size: recordings per batch, whose maps must have one size.
+            recordings: tensors or arrays, each ``(T, C, *S)``, or ``(T, C)`` if a map is one pixel.
+            names: names of the recordings in error messages; ``"recording 0"`` and so on by default.
+            batch_size: recordings per batch. Maps of one batch must have the same size.
 
         Raises:
-            ValueError: the model has no classifier or duplicate labels, or a recording has another shape or NaN or Inf.
+            ValueError: the model has no classifier, no pool or duplicate labels; or a recording has a wrong shape or
+                contains NaN or Inf.
 
         Example:
             >>> import convrnn_zoo
@@ -192,11 +195,11 @@ class Classifier(HeadedModel):
     def classify_sound(
         self, waves: Sequence[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
-        """Predicts the class of each sound with the front end of the weights.
+        """Predicts the class of each sound; the model's front end converts sounds to sequences.
 
         Args:
-            waves: samples ``(samples,)`` of each, tensors or arrays: floats from -1 to 1, as
-                :func:`convrnn_zoo.data.read_sound` returns them, or integers (uint8, int16, int32), as SciPy does.
+            waves: a tensor or array ``(samples,)`` per sound: floats from -1 to 1, as from
+                :func:`convrnn_zoo.data.read_sound`, or integers (uint8, int16, int32), as from SciPy.
             rate: sample rate in Hz, which must be that of the front end.
             names, batch_size: as for :meth:`classify`.
 
@@ -215,7 +218,7 @@ class Classifier(HeadedModel):
         return self.classify(encoded, names=names, batch_size=batch_size)
 
     def encode_sound(self, name: str, wave: Any, rate: int) -> Tensor:
-        """Applies the front end of the weights to a sound, ``(T, C, 1)``; errors call it by its `name`."""
+        """Returns the sequence ``(T, C, 1)`` that the front end computes from a sound; errors contain its `name`."""
         if self.front_end is None:
             hint = "set model.front_end = convrnn_zoo.LogMel(...), or pass sequences (T, C, ...) as in training"
             raise ValueError(f"{name} is sound, and this model has no front end: {hint}")
@@ -226,7 +229,7 @@ class Classifier(HeadedModel):
             raise type(e)(f"{name}: {e}") from e
 
     def _labels(self) -> list[str]:
-        """Returns the labels of the weights, or class numbers."""
+        """Returns the labels of the weights, or class numbers if there are none."""
         labels = list(self.pretrained_cfg.get("label_names") or ())
         if len(labels) != self.num_classes:
             return [str(i) for i in range(self.num_classes)]
@@ -236,7 +239,7 @@ class Classifier(HeadedModel):
         return labels
 
     def _sequence(self, name: str, recording: Any) -> Tensor:
-        """Returns a recording ``(T, C, *S)``, or ``(T, C)`` on maps of one pixel, as ``(T, C, *S)``."""
+        """Checks a recording ``(T, C, *S)``, or ``(T, C)`` if a map is one pixel, and returns it as ``(T, C, *S)``."""
         x, ndim = to_tensor(name, recording), self.ndim
         if x.dtype == torch.uint8 and ndim == 2:
             statistics = self.statistics()
@@ -267,14 +270,14 @@ class Classifier(HeadedModel):
 
 
 class RecurrentClassifier(Classifier):
-    """Base class of classifiers with one module of recurrent layers, ``rnn``, whose output is the features.
+    """Base class of classifiers whose features are the output of one module of recurrent layers, ``rnn``.
 
     A subclass builds ``rnn`` and then calls :meth:`add_classifier`.
     """
 
     rnn: ConvRNNBase
     pixels = 1
-    """Number of pixels of a map that are features of their own."""
+    """Number of pixels of a map whose channels are separate features; 1 if all pixels share their features."""
 
     def add_classifier(self, num_classes: int, global_pool: str | None, drop_rate: float) -> None:
         """Adds the pool, the dropout and the head."""
@@ -284,14 +287,14 @@ class RecurrentClassifier(Classifier):
 
     @property
     def num_features(self) -> int:
-        """Features of the last layer: its channels in each direction, at each of the `pixels`."""
+        """Number of features of the last layer: channels times directions times `pixels`."""
         return int(self.feature_info[-1]["num_chs"])
 
     head_hidden_size = num_features
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Features and reduction of each layer's output."""
+        """Number of features and reduction of each layer's output, for timm."""
         widths = [w * self.rnn.num_directions * self.pixels for w in self.rnn.widths]
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 

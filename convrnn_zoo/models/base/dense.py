@@ -11,7 +11,7 @@ from .model import HeadedModel
 
 
 class DenseModel(HeadedModel):
-    """A model of maps with an output for every pixel.
+    """Base class of models of images or series of images with an output for every pixel.
 
     A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
     ``(…, num_features, H, W)`` for an input of height H and width W.
@@ -21,7 +21,7 @@ class DenseModel(HeadedModel):
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     num_features: int
     reduction: int = 1
-    """Height and width of the input must be multiples of it."""
+    """Height and width of the input must be multiples of this number."""
 
     @property
     def head_hidden_size(self) -> int:
@@ -30,11 +30,11 @@ class DenseModel(HeadedModel):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the features."""
+        """Channels and reduction of the features, for timm."""
         return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
 
     def check_images(self, x: Any, lengths: Lengths | None = None) -> Tensor | None:
-        """Checks images or series of images, and returns the lengths of series."""
+        """Checks images ``(N, C, H, W)`` or series ``(N, T, C, H, W)``, and returns the checked lengths of series."""
         owner = type(self).__name__
         if isinstance(x, PackedSequence):
             raise TypeError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got a PackedSequence; pad it")
@@ -65,7 +65,7 @@ class DenseModel(HeadedModel):
         return features, [features]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
-        """Returns the outputs for features ``(…, F, H, W)``; every frame has its own, whatever the `lengths`."""
+        """Returns the outputs for features ``(…, F, H, W)``, one map of outputs per frame; ignores `lengths`."""
         if pre_logits or not self.num_classes:
             return x
         return self.head(x) if x.dim() == 4 else framewise(self.head, x)

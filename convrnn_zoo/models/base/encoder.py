@@ -1,4 +1,4 @@
-"""Feature maps of frames by image models of timm."""
+"""Feature maps of frames from image models of timm."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ PRE_LOGITS = "pre_logits"
 
 
 def _features(name: str, **options: Any) -> nn.Module:
-    """Builds timm's model of feature maps; its getter, if there is one, removes the layers after the last map."""
+    """Builds a timm model that returns feature maps, if possible without the layers after the last map."""
     if "output_stride" not in options:
         try:
             model = timm.create_model(name, features_only=True, feature_cls="getter", **options)
@@ -31,7 +31,7 @@ def _features(name: str, **options: Any) -> nn.Module:
 
 
 def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
-    """Returns the image model inside timm's wrappers, with the prefix of its parameters' names before it."""
+    """Returns ``(prefix, model)``: the image model inside timm's wrappers, and the prefix of its parameters' names."""
     prefix = ""
     while len(children := list(module.named_children())) == 1:
         prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
@@ -39,7 +39,7 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """Returns the depth of each parameter: that of its child, or of its child's child in a sequence, with weights."""
+    """Returns the depth of each parameter's block: a child, or in an ``nn.Sequential`` its child, with weights."""
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]
@@ -50,21 +50,21 @@ def _block_depths(trunk: nn.Module) -> dict[str, int]:
 
 
 class FrameEncoder(nn.Module):
-    """An image model of timm on frames ``(B, C, H, W)``, with one map ``(B, C_l, H_l, W_l)`` per level.
+    """An image model of timm that maps frames ``(B, C, H, W)`` to one map ``(B, C_l, H_l, W_l)`` for each level l.
 
     Args:
-        name: name of a model of timm with feature maps, such as ``"resnet18"``.
-        levels: numbers of timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the classifier
-            as a map of one pixel.
+        name: name of a timm model with feature maps, such as ``"resnet18"``.
+        levels: levels of the maps, as timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the
+            classifier as a map of one pixel.
         in_chans: channels of a frame.
-        pretrained: whether timm loads its weights, except on the meta device.
-        frozen: whether parameters and statistics of batch norms are fixed.
-        chunk_size: frames encoded at once.
-        pool: edge of the max pooling after each map; 1 for none.
-        output_stride: the largest reduction, if the model can dilate its convolutions instead of striding.
+        pretrained: whether timm loads its weights; ignored on the meta device.
+        frozen: whether the parameters and the statistics of batch norms stay fixed in training.
+        chunk_size: number of frames encoded at once.
+        pool: edge of a max pooling after each map; 1 for none.
+        output_stride: largest reduction, for models that can dilate their convolutions instead of striding.
 
     Raises:
-        ValueError: timm has no such model, or it has no such maps.
+        ValueError: timm has no such model, or the model has no such maps.
 
     Example:
         >>> encoder = FrameEncoder("resnet18", levels=(1, 3))
@@ -119,12 +119,12 @@ class FrameEncoder(nn.Module):
             self.model.requires_grad_(False).eval()
 
     def trunk(self) -> tuple[str, nn.Module]:
-        """Returns the prefix of the image model's parameters, and the model without timm's wrappers."""
+        """Returns ``(prefix, model)``: the model without timm's wrappers, and the prefix of its parameters' names."""
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Removes the levels after the first `count`, and the layers that only they need, if timm can prune them."""
+        """Removes all levels after the first `count`, and the layers that only those levels need if timm can."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]
@@ -137,9 +137,10 @@ class FrameEncoder(nn.Module):
             self.model.out_indices = trunk.prune_intermediate_layers(indices, prune_norm=True)  # type: ignore[operator]
 
     def group_matcher(self, later: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
-        """Returns timm's matcher from parameter names to depths, for a model whose child ``encoder`` this is.
+        """Returns timm's matcher from parameter names to depths, for a model with this encoder as ``model.encoder``.
 
-        `later` are names of the model's other modules, in tuples of equal depth; all others are last.
+        `later` lists the model's modules after the encoder, in order: the modules of one tuple have one depth. Modules
+        that are not listed come last.
         """
         prefix, trunk = self.trunk()
         if hasattr(trunk, "group_matcher"):
@@ -170,7 +171,7 @@ class FrameEncoder(nn.Module):
 
     @property
     def fixed_size_reason(self) -> str | None:
-        """Why an exported graph only takes frames of one size; None if it takes any."""
+        """Reason why an exported graph takes frames of one size only; None if it takes any size."""
         if self.has_pre_logits:
             return "the encoder's fully connected layers read maps of one size"
         if any(type(m).__name__.endswith("2dSame") for m in self.modules()):
@@ -186,7 +187,7 @@ class FrameEncoder(nn.Module):
         return self.encode(frames)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
-        """Returns a map for each level, of all frames at once."""
+        """Returns the map of each level for all frames at once, without chunks."""
         try:
             if self.indices is None:
                 maps = self.model(frames)[: len(self.widths)]

@@ -17,12 +17,12 @@ from .blocks import Unshuffle
 from .model import ZooModel, evaluating
 
 Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
-"""Function of a recurrent layer, a frame ``(N, C, H, W)`` and its states that returns the next states, h first."""
+"""Function of a recurrent module, its input ``(N, C, H, W)`` and its states that returns the next states, h first."""
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
 FRAME_CFG: dict[str, Any] = {"input_size": (1, 64, 64), "pool_size": None, "classifier": ()}
-"""timm's cfg of a forecaster of frames of 64×64, as in Moving MNIST."""
+"""timm's cfg of a forecaster for frames of 64×64 pixels and one channel, as in Moving MNIST."""
 
 
 def check_no_classes(num_classes: object) -> None:
@@ -34,35 +34,35 @@ def check_no_classes(num_classes: object) -> None:
 class Forecaster(ZooModel):
     """Base class of models from frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
 
-    The number of input frames is free, unless `input_frames` fixes it, and so is the horizon. Height and width must be
-    multiples of `reduction`. A call returns the values of the training, such as logits for a cross-entropy
-    loss; :meth:`forecast` takes and returns frames in the unit of the data.
+    A call may have any horizon, and any number of input frames unless `input_frames` fixes it. Height and width must be
+    multiples of `reduction`. A call reads and returns values as in training, such as logits for a cross-entropy loss;
+    :meth:`forecast` takes and returns frames in the unit of the data.
 
-    A model may also read maps that do not change, such as elevation, and inputs that are known for the forecast frames
-    as well, such as the time of day: ``model(x, horizon, static=static, future=future)``, with `static`
-    ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the input frames first. N may be 1 for all sequences,
-    and H and W may be 1 for values without a map.
+    A model may also read *known inputs*: static maps that do not change, such as elevation, and future inputs that are
+    known for the forecast frames as well, such as the time of day. Pass them as ``model(x, horizon, static=static,
+    future=future)``, with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the T input frames
+    first. In both, N may be 1 if all sequences share the values, and H and W may be 1 if all pixels do.
 
     Args:
         in_chans: channels of an input frame.
         horizon: frames to forecast by default.
-        reduction: ratio of the sizes of a frame and of the smallest map.
+        reduction: height of a frame divided by that of the smallest map.
         num_classes: must be 0; timm passes the argument to every model.
         out_chans: channels of a forecast frame; `in_chans` by default.
-        static_chans, future_chans: numbers of static maps and of known inputs.
+        static_chans, future_chans: channels S of the static maps, and F of the future inputs; 0 for none.
     """
 
     num_classes = 0
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     export_inputs = ("horizon",)
     num_features: int
-    """Channels of the input of the last convolution."""
+    """Input channels of the last convolution."""
     unrolled: ClassVar[bool] = False
     """Whether an exported file has fixed numbers of input and forecast frames."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
     feature_info: ClassVar[tuple[dict[str, Any], ...]] = ()
-    """Feature maps for timm: none, since the maps of a forecaster do not belong to single frames."""
+    """Feature maps for timm: empty, because the maps of a forecaster do not belong to single frames."""
 
     def __init__(
         self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, out_chans: int | None = None,
@@ -80,7 +80,7 @@ class Forecaster(ZooModel):
         self.grad_checkpointing = False
 
     def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
-        """Raises ValueError: forecasters have no feature maps of each level."""
+        """Raises ValueError, because forecasters have no feature maps to return; `option` is named in the message."""
         owner = type(self).__name__
         raise ValueError(
             f"{option} needs feature maps, which a forecaster ({owner}) does not have; use a sequence model"
@@ -93,13 +93,13 @@ class Forecaster(ZooModel):
         return nn.Identity()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Does nothing for 0 classes, and raises ValueError for others or a `global_pool`."""
+        """Does nothing if `num_classes` is 0; raises ValueError for other numbers, and for a `global_pool`."""
         check_no_classes(num_classes)
         if global_pool:
             raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of peepholes per channel and learned initial states, which have no weight decay."""
+        """Returns the names of parameters without weight decay: peepholes per channel and learned initial states."""
         peepholes = {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
         return super().no_weight_decay() | peepholes
 
@@ -121,29 +121,33 @@ class Forecaster(ZooModel):
     ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
-        Unknown values are NaN, or masked in a masked array of NumPy's; :class:`~convrnn_zoo.Preprocessing` describes
-        how the model sees them. A pixel that is unknown in every frame that is read is NaN in the forecast. Maps whose
-        size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for the call;
-        call ``eval()`` before several threads forecast at once. Values out of the expected range give a warning.
+        Mark unknown values as NaN, or mask them in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes
+        what the model reads there. A pixel that is unknown in all frames that the model reads is NaN in the forecast.
+        Maps whose size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for
+        the call; call ``eval()`` before several threads forecast at once. Values out of the expected range give a
+        warning.
 
         Args:
-            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
-                an ``xarray.DataArray``, whose dimension `time` may be anywhere and whose ``units`` are converted.
-            horizon: frames to forecast; the model's own by default.
-            static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads some.
-            future: known inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, those of the T frames
-                first, if the model reads some. Their H and W, and those of `static`, may be 1.
-            inputs: number of frames to read, the latest ones, or ``"all"``; by default as many as in training
-                (``preprocessing.inputs``), with a warning if there are fewer, or all if that is not known.
+            frames: ``(T, H, W)`` if there is one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy
+                array or an ``xarray.DataArray``. A DataArray may have its dimension `time` at any position, and its
+                ``units`` are converted.
+            horizon: frames to forecast; by default the model's `horizon`.
+            static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
+            future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, the T input frames first,
+                if the model reads any. H and W of `static` and `future` may be 1.
+            inputs: number of the latest frames to read, or ``"all"``. By default ``preprocessing.inputs``, the number
+                in training; fewer frames give a warning. If that number is unknown, all frames are read.
             batch_size: sequences per batch.
 
         Returns:
-            The same with `horizon` in place of T: a tensor for a tensor, on its device; a DataArray for a DataArray,
-            with dimensions `lead_time`, and `realization` for an ensemble, and valid times `time`; else a NumPy array.
+            The forecast, with the axes of `frames` and `horizon` in place of T. For a tensor, a tensor on its device.
+            For a DataArray, a DataArray with dimension `lead_time`, coordinate `time` (valid times) and, for ensembles,
+            dimension `realization`. Otherwise a NumPy array.
 
         Raises:
-            ValueError: the model has no preprocessing; the frames have another shape, are all unknown or infinite, or
-                are too few; known inputs are missing or of another shape; a DataArray has another unit or time step.
+            ValueError: the model has no preprocessing; there are too few frames, or they have a wrong shape, or all
+                values are unknown or infinite; known inputs are missing or have a wrong shape; or a DataArray has a
+                unit that cannot be converted, or another time step than the model.
             TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
@@ -156,7 +160,7 @@ class Forecaster(ZooModel):
         return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
-        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads, or raises ValueError."""
+        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` would read; ValueError if too few."""
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
@@ -169,10 +173,10 @@ class Forecaster(ZooModel):
         return x[:, -count:]
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Converts frames ``(…, C, H, W)`` in the unit of the data to values of the network.
+        """Converts frames ``(…, C, H, W)`` from the unit of the data to the values that the network reads.
 
         Raises:
-            ValueError: the model has no preprocessing, or frames of other channels.
+            ValueError: the model has no preprocessing, or the frames have another number of channels.
         """
         return self._values().encode(frames)
 
@@ -185,7 +189,7 @@ class Forecaster(ZooModel):
         return self.preprocessing
 
     def _unknown(self, x: Tensor) -> Tensor:
-        """Returns which pixels of the input ``(N, T, C, H, W)`` are NaN in the forecast, ``(N, 1, C or 1, H, W)``."""
+        """Returns where the forecast from `x` ``(N, T, C, H, W)`` is NaN, as booleans ``(N, 1, C or 1, H, W)``."""
         unknown, targets = x.isnan().all(1, keepdim=True), self._values().target_channels
         if targets is not None:
             return unknown[:, :, targets]
@@ -197,9 +201,9 @@ class Forecaster(ZooModel):
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
-        `run` maps inputs of the model ``(N, T, C, H, W)``, the horizon, and known inputs by name, to
-        ``(…, N, horizon, C, …, H, W)`` with `inner` axes between C and H. With `decode`, these are outputs of the
-        model to convert to the unit of the data. `minutes` between frames replaces the step of the training.
+        `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
+        ``(…, N, horizon, C, …, H, W)`` with `inner` axes between C and H. If `decode`, the result is converted to the
+        unit of the data. `minutes` is the expected time between frames, by default that of the training.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
@@ -253,7 +257,7 @@ class Forecaster(ZooModel):
         return label_like(labelled, y.numpy(), step=step or expected, unit=unit, names=names, **options)
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
-        """Converts frames to ``(N, T, C, H, W)``; returns them with the number of axes they came with."""
+        """Returns the frames as ``(N, T, C, H, W)``, and the number of axes that they had before."""
         x = to_tensor("frames", frames)
         axes = x.dim()
         if axes == 3 and self.in_chans == 1:
@@ -266,7 +270,7 @@ class Forecaster(ZooModel):
         return x, axes
 
     def _known(self, name: str, values: Any, steps: tuple[int, ...], x: Tensor) -> Tensor:
-        """Converts static maps or known inputs in the unit of the data to ``(N or 1, [steps,] channels, H, W)``."""
+        """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``."""
         if is_data_array(values):
             values = in_unit(values, name, [v.unit for v in getattr(self._values(), name)]).values
         if values is not None:
@@ -281,7 +285,7 @@ class Forecaster(ZooModel):
 
     # ---- checks ------------------------------------------------------------------------------------------------
     def check_frames(self, name: str, x: object) -> Tensor:
-        """Returns `x` if it is a tensor of frames that the model supports, and raises an error otherwise."""
+        """Returns `x` if it is a tensor of frames that the model supports; otherwise raises an error about `name`."""
         owner, layout = type(self).__name__, "(N, T, C, H, W)"
         like, ranks = next(self.parameters()), {5: layout}
         x = check.tensor_input(owner, f"{name} as a tensor {layout}", x, ranks, self.in_chans, -3, like, name)
@@ -297,11 +301,11 @@ class Forecaster(ZooModel):
         return x
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
-        """Returns the arguments of :meth:`forward` that an exported file with this horizon fixes."""
+        """Returns arguments of :meth:`forward` that are constants in an exported file with this horizon."""
         return {"horizon": horizon}
 
     def check_horizon(self, horizon: int | None) -> int:
-        """Checks and returns the horizon of a call; None means the model's own."""
+        """Checks and returns the horizon of a call, which is the model's `horizon` if it is None."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
             return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
@@ -309,7 +313,7 @@ class Forecaster(ZooModel):
     def known_inputs(
         self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor | None:
-        """Returns the checked known inputs of all frames, ``(N, T + horizon, S + F, H, W)``; None for none."""
+        """Checks and joins known inputs: ``(N, T + horizon, S + F, H, W)``, or None if the model reads none."""
         steps, parts = x.shape[1] + horizon, []
         for name, value, axes in (("static", static, ()), ("future", future, (steps,))):
             if value is None and not getattr(self, f"{name}_chans"):
@@ -321,7 +325,7 @@ class Forecaster(ZooModel):
         return torch.cat(parts, dim=2) if parts else None
 
     def _check_known(self, name: str, value: object, steps: tuple[int, ...], x: Tensor) -> Tensor:
-        """Returns `value` if it is ``(N or 1, [steps,] channels, H or 1, W or 1)``, as many channels as declared."""
+        """Returns `value` if it is ``(N or 1, [steps,] channels, H or 1, W or 1)``; otherwise raises ValueError."""
         owner, chans = type(self).__name__, getattr(self, f"{name}_chans")
         if not chans:
             raise ValueError(f"{owner} reads no {name} inputs; leave {name} out, or build it with {name}_chans")
@@ -338,7 +342,7 @@ class EncoderForecaster(Forecaster):
     """Base class of encoder–forecasters.
 
     The first layer of the forecaster reads a channel of ones, whose 1×1 weights act as biases, and the known inputs,
-    folded to the resolution of its map. A subclass defines :meth:`encode` and :meth:`decode`, and for the export
+    folded to the resolution of the layer. A subclass defines :meth:`encode` and :meth:`decode`, and for the export
     :meth:`levels` and :meth:`forecast_step`.
     """
 
@@ -355,28 +359,28 @@ class EncoderForecaster(Forecaster):
         return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
-        """Returns the encoder's state after frames ``(N, T, C, H, W)`` and known inputs, which follow `state`."""
+        """Returns the encoder's state after frames ``(N, T, C, H, W)`` and their `known` inputs, from `state` on."""
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state and the frames' `known` inputs."""
         raise NotImplementedError(f"{type(self).__name__} must define decode")
 
     def levels(self) -> list[tuple[nn.Module, Any]]:
-        """Returns the encoder's layers, each with the module of single frames before it."""
+        """Returns the encoder as pairs: a module for single frames, and the recurrent layers that read its output."""
         raise NotImplementedError(f"{type(self).__name__} must define levels")
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame ``(N, C, H, W)`` and the next state of each layer."""
+        """Returns the next frame ``(N, C, H, W)`` and the next `states`, which are in the order of the encoder."""
         raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
 
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
-        """Returns the frames, after their check, with the known inputs as further channels."""
+        """Checks the frames, and returns them with the known inputs as further channels."""
         x = self.check_frames("x", x)
         return x if known is None else torch.cat([x, known], dim=2)
 
     def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
-        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer; `like` is ``(N, …, H, W)``."""
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, whose map is `like` that one."""
         ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
         return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
 
@@ -384,28 +388,29 @@ class EncoderForecaster(Forecaster):
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass defines the part that all members
-    share, :meth:`read`, the forecast of a member, :meth:`make`, and the shape of its noise, :meth:`noise_shape`.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read`, which all
+    members share, :meth:`make`, which computes one member, and :meth:`noise_shape`.
     """
 
     export_forms = ()
 
     def read(self, x: Tensor) -> Any:
-        """Computes the part that all members share from the frames."""
+        """Computes from the frames what all members share."""
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``, from the result of :meth:`read` and noise."""
+        """Returns one member, ``(N, horizon, C, H, W)``, from `context`, the result of :meth:`read`, and noise."""
         raise NotImplementedError(f"{type(self).__name__} must define make")
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
-        """Returns the shape of the noise of one member, N first."""
+        """Returns the shape of the noise for one member; its first axis is N."""
         raise NotImplementedError(f"{type(self).__name__} must define noise_shape")
 
     def draw_noise(self, x: Tensor, horizon: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Samples standard normal noise for one member of ``x``, by default from torch's global generator.
+        """Samples standard normal noise for one member of the forecast of `x`; see :meth:`noise_shape`.
 
-        It is sampled on the generator's device, so that a seed gives the same member on every device.
+        The noise is sampled on the generator's device, by default with torch's global CPU generator, and then moved to
+        the device of `x`. A seed thus gives the same noise for a model on any device.
         """
         shape = self.noise_shape(x, self.check_horizon(horizon))
         device = generator.device if generator is not None else "meta" if x.is_meta else "cpu"
@@ -414,10 +419,10 @@ class EnsembleForecaster(Forecaster):
     def forward(self, x: Tensor, horizon: int | None = None, *, noise: Tensor | None = None) -> Tensor:
         """Returns one member, ``(N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
 
-        `noise` is that of :meth:`draw_noise`, zeros by default; with a first axis of 1 it is used for the whole batch.
+        `noise` comes from :meth:`draw_noise`; zeros by default. If its first axis is 1, the whole batch shares it.
 
         Raises:
-            ValueError: frames or noise of another shape.
+            ValueError: the frames or the noise have a wrong shape.
         """
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         return self.make(self.read(x), horizon, self._check_noise(noise, x, horizon))
@@ -430,7 +435,7 @@ class EnsembleForecaster(Forecaster):
         """Forecasts an ensemble in the unit of the data.
 
         Args:
-            members: number of members, the first axis of the result; None for one forecast without noise.
+            members: number of members, which are the first axis of the result; None for one forecast without noise.
             seed: as for :meth:`members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`.
 
@@ -451,13 +456,13 @@ class EnsembleForecaster(Forecaster):
         return self._in_unit(frames, horizon, inputs, batch_size, run)
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
-        """Returns an ensemble, ``(members, N, horizon, C, H, W)``, of forecasts of ``x``, ``(N, T, C, H, W)``.
+        """Returns an ensemble of forecasts, ``(members, N, horizon, C, H, W)``, from ``x``, ``(N, T, C, H, W)``.
 
-        A `seed` gives the same members on any device, whatever their number and the rest of the batch; by default
-        torch's global generator is used. All sequences of a batch share the noise of a member.
+        All sequences of a batch share the noise of a member. A `seed` gives the same noise for the first, second, …
+        member on any device, for any number of `members` and any batch. Without it, torch's global generator is used.
 
         Raises:
-            ValueError: frames of another shape, or no members.
+            ValueError: the frames have a wrong shape, or `members` is below 1.
         """
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         count = check.count("members", members)

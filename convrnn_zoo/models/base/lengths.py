@@ -17,14 +17,14 @@ Lengths = Tensor | Sequence[int]
 
 
 def in_graph() -> bool:
-    """Returns whether a graph is being recorded, which must not depend on the values of lengths."""
+    """Returns whether torch is recording a graph. A graph must not depend on the values of lengths."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
-    """Returns `lengths` as a tensor of int64, one from `min_length` to `steps` per sequence.
+    """Checks one length per sequence, from `min_length` to `steps`, and returns them as int64 ``(batch,)``.
 
-    The tensor is on the CPU, except in a graph, where the values are not checked.
+    The tensor is on the CPU. In a graph, it stays on its device and the values are not checked.
     """
     try:
         out = torch.as_tensor(lengths)
@@ -45,7 +45,7 @@ def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1)
 def check_sequences(
     owner: str, x: object, lengths: Lengths | None, ndim: int, in_chans: int, like: Tensor
 ) -> Tensor | None:
-    """Checks sequences, single frames or packed frames, with maps of `ndim` dimensions, and returns their lengths."""
+    """Checks sequences, single frames or a PackedSequence of `ndim`-d maps, and returns the checked lengths."""
     packed, space = isinstance(x, PackedSequence), SPACE[ndim]
     ranks = {ndim + 2: f"(N, C, {space})"} | ({} if packed else {ndim + 3: f"(N, T, C, {space})"})
     data: Any = x.data if isinstance(x, PackedSequence) else x
@@ -62,25 +62,25 @@ def check_sequences(
 
 
 def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
-    """Packs ``(N, T, …)`` by its lengths, in any order."""
+    """Packs sequences ``(N, T, …)`` of these lengths, which need not be sorted."""
     return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
 
 
 def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Tensor]:
-    """Returns a packed sequence as ``(N, T, …)``, padded with zeros, and its lengths."""
+    """Returns packed sequences as ``(N, T, …)``, padded with zeros, and their lengths; T is `steps` or the longest."""
     data, sizes, _, order = packed
-    # In the order of the packed batch: torch would read its order on the CPU, which a meta tensor has not.
+    # Unpacks in the packed order and then restores the original one: torch would copy it to the CPU, where meta fails.
     padded, lengths = pad_packed_sequence(PackedSequence(data, sizes), batch_first=True, total_length=steps)
     return (padded, lengths) if order is None else (padded.index_select(0, order), lengths.to(order.device)[order])
 
 
 def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
-    """Applies a function of single frames to sequences ``(N, T, C, *S)``, or to packed ones."""
+    """Applies a function of frames ``(B, C, *S)`` to sequences ``(N, T, C, *S)`` or to a PackedSequence."""
     return PackedSequence(module(x.data), *x[1:]) if isinstance(x, PackedSequence) else framewise(module, x)
 
 
 def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[Any, Any]:
-    """Returns the output and the state of a layer; with a mask ``(N, T)``, the steps where it is false are skipped."""
+    """Returns the output and the state of a layer, which skips the steps where `mask` ``(N, T)`` is false."""
     if mask is None:
         return rnn(x, hx)
     outputs, state = rnn.forward_layers(x, hx, mask=mask)
@@ -88,13 +88,13 @@ def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Returns booleans ``(N, T)``, true where a sequence has a step, from lengths ``(N,)`` or such booleans."""
+    """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` are ``(N,)``, or already booleans."""
     mask = lengths.to(x.device)
     return mask if mask.dtype == torch.bool else torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
 
 
 def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
-    """Returns a mask ``(N, T, 1, …)``, true where there is data, from lengths ``(N,)`` or booleans ``(N, T)``."""
+    """Returns :func:`step_mask` as ``(N, T, 1, …)``, which broadcasts with `x`."""
     mask = step_mask(x, lengths)
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
@@ -116,7 +116,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """Returns the mean over the pixels of the last step of each direction."""
+    """Returns the mean over pixels of the last step; for the backward direction, this is the first frame."""
     rows = torch.arange(x.shape[0], device=x.device)
     end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
     if directions == 2:
@@ -126,11 +126,11 @@ def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 
 POOLS = {"avg": pool_avg, "max": pool_max, "last": pool_last}
-"""Pools by name: each maps ``(N, T, F, *S)``, lengths or None and the number of directions to ``(N, F)``."""
+"""Pools by name: functions from ``(N, T, F, *S)``, lengths or None, and the number of directions to ``(N, F)``."""
 
 
 def check_pool(kind: str | None) -> str | None:
-    """Returns `kind` if it is a name of :data:`POOLS`, ``""`` for no pool, or None for the default."""
+    """Returns `kind` if it is a name in :data:`POOLS`, ``""`` (no pool) or None (default); else raises ValueError."""
     if kind is not None and kind not in ("", *POOLS):
         hint = similar(kind, POOLS)
         raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}{hint}")
@@ -138,7 +138,7 @@ def check_pool(kind: str | None) -> str | None:
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:
-    """Returns the state of each level: `hx` is None for zeros, a list of states, or the state of the only level."""
+    """Returns the state of each level; `hx` is a list of them, the state of the only level, or None for zeros."""
     if hx is None or levels == 1:
         return [hx] * levels
     if not isinstance(hx, list | tuple) or len(hx) != levels:
@@ -148,7 +148,7 @@ def split_state(hx: Any, levels: int) -> list[Any]:
 
 
 def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int) -> Tensor:
-    """Pools sequences ``(N, T, F, *S)``, also packed ones, or single frames ``(N, F, *S)``, to ``(N, F)``."""
+    """Pools sequences ``(N, T, F, *S)``, a PackedSequence, or single frames ``(N, F, *S)`` to ``(N, F)``."""
     if isinstance(x, PackedSequence):
         x, lengths = unpack(x)
     elif x.dim() == ndim + 2:
@@ -157,10 +157,10 @@ def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int)
 
 
 def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
-    """Updates the pooled features `before` ``(N, F)`` with a piece of a stream, `y` ``(N, T, F, *S)``.
+    """Returns the pooled features of a stream from `before` ``(N, F)`` and its next piece, `y` ``(N, T, F, *S)``.
 
-    `lengths` ``(N,)`` are those of the piece, which may be 0, and `steps` those of the stream including the piece. The
-    precision is at least single: a running mean in half precision would stop changing after many steps.
+    `lengths` ``(N,)`` count the steps of the piece, possibly 0, and `steps` ``(N,)`` all steps including the piece. The
+    result is at least float32, because a running mean in half precision would stop changing after many steps.
     """
     lengths = lengths.to(y.device)
     exact = torch.promote_types(y.dtype, torch.float32)

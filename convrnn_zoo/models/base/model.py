@@ -19,8 +19,8 @@ class ZooModel(nn.Module):
     """Base class of all models that :func:`convrnn_zoo.create_model` builds.
 
     A model is a :class:`~convrnn_zoo.Forecaster`, a sequence model such as :class:`~convrnn_zoo.ConvRNNModel`, or a
-    model with an output for every pixel. Type checkers know the attributes of this class; all others have type Any
-    until ``isinstance`` narrows the class.
+    model with an output for every pixel. Type checkers know the attributes of this class. Attributes of its subclasses
+    have type Any until ``isinstance`` narrows the class.
 
     Example:
         >>> import convrnn_zoo
@@ -35,9 +35,9 @@ class ZooModel(nn.Module):
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
     map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
-    """Sizes of the map of a step and of the maps that the layers read, for models of maps of one size."""
+    """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
-    """Parameters that read the input channels and that timm's ``first_conv``, which lists modules, cannot name."""
+    """Names of parameters that read the input channels, where timm's ``first_conv``, a module name, does not fit."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
@@ -45,9 +45,9 @@ class ZooModel(nn.Module):
     pretrained_cfg: dict[str, Any]
     """timm's description of the weights and of the data that they were trained on."""
     model_args: dict[str, Any]
-    """Arguments that the architecture was built with."""
+    """Arguments with which the model was built."""
     preprocessing: Preprocessing | None = None
-    """Conversion between frames in the unit of the data and values of the network, for forecasters; None if unknown."""
+    """Conversion between the unit of the data and the values of the network, for forecasters; None if unknown."""
     front_end: LogMel | None = None
     """Feature extraction from audio samples, for classifiers of audio."""
     record: Weights | None = None
@@ -58,11 +58,11 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay, other than biases: learned initial states."""
+        """Returns the names of learned initial states, for which timm then disables weight decay, as for biases."""
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith("initial_")}
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Returns timm's matcher, which groups parameters by depth for layer-wise learning rates."""
+        """Returns timm's matcher, which groups parameters by depth for layer-wise learning rate decay."""
         raise NotImplementedError(f"{type(self).__name__} must define group_matcher")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -73,24 +73,24 @@ class ZooModel(nn.Module):
 
 
 class HeadedModel(ZooModel):
-    """A model whose head can be replaced.
+    """Base class of models whose head can be replaced.
 
     A subclass calls ``reset_classifier`` at the end of its constructor. It defines ``make_head(num_classes)``,
     ``feature_info``, ``_forward_maps(x, depth, **inputs)``, which returns the features and the maps of at least the
-    first `depth` levels, and ``_keep_maps(count, prune_head)``, which removes those after the first `count`.
+    first `depth` levels, and ``_keep_maps(count, prune_head)``, which removes the levels after the first `count`.
     """
 
     head: nn.Module
     global_pool: str | None
     ndim: int
-    """Dimensions of a map."""
+    """Number of spatial dimensions of a map."""
 
     def get_classifier(self) -> nn.Module:
-        """Returns the head; an identity without classes."""
+        """Returns the head, which is an ``nn.Identity`` if `num_classes` is 0."""
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the head by a new one of `num_classes`, 0 for none, and the pool unless `global_pool` is None."""
+        """Replaces the head by a new one (none for 0 classes), and the pool unless `global_pool` is None."""
         if not check.is_int(num_classes) or num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
@@ -108,10 +108,10 @@ class HeadedModel(ZooModel):
 
         Args:
             x, **inputs: the inputs of :meth:`forward`.
-            indices: numbers of layers or levels, in a list; n for the last n, None for all.
+            indices: list of layers or levels, counted from 0; an int n selects the last n, None all.
             norm: has no effect; timm passes it.
-            stop_early: whether to leave out the layers after the last of `indices`, whose map then is the features.
-            output_fmt: ``"NCHW"``.
+            stop_early: whether to stop after the last of `indices`, whose map is then also returned as the features.
+            output_fmt: must be ``"NCHW"``.
             intermediates_only: whether to return only the list of maps.
         """
         if output_fmt != "NCHW":
@@ -133,7 +133,7 @@ class HeadedModel(ZooModel):
         """Returns mean and std of each channel of the data that the weights were trained on; None if they are 0 and 1.
 
         Raises:
-            ValueError: the weights are for another number of channels.
+            ValueError: the mean and std have another number of channels than the model.
         """
         cfg = getattr(self, "pretrained_cfg", {})
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
@@ -152,7 +152,7 @@ class HeadedModel(ZooModel):
 
 
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Returns the numbers of the layers that timm's `indices` select: all for None, the last n for a number n."""
+    """Returns the numbers of the layers that timm's `indices` select: None selects all, an int n the last n."""
     layers = range(num_layers)
     selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
     if not {*selected} <= {*range(-num_layers, num_layers)}:
@@ -168,7 +168,7 @@ def _depth(indices: Sequence[int]) -> int:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context with the model in evaluation mode. Threads may share a model that is in this mode already."""
+    """Context in which the model is in evaluation mode. Threads may share a model that already is in this mode."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COARSE = 4
-"""Edge in pixels of the squares with one value while a motion is estimated."""
+"""Edge in pixels of the squares that share one motion vector during the estimate."""
 WIDE, WHOLE = 0.05, 0.01
-"""Weights of the four times wider window and of the entire map, relative to the narrow window."""
+"""Weights of a window four times as wide and of the entire map, relative to the 8-pixel window."""
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Returns a context without autocast: positions in a map need a higher precision than bfloat16."""
+    """Returns a context without autocast, because positions in a map need a higher precision than bfloat16."""
     kind = x.device.type
     is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.autocast(kind, enabled=False) if is_on else nullcontext()
@@ -45,17 +45,17 @@ def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tens
 
 
 def trajectories(motion: Tensor, steps: int) -> Tensor:
-    """Returns displacements to the origin of what reaches each pixel after 1, 2, … steps, ``(N, steps, 2, H, W)``.
+    """Returns displacements from each pixel to where its rain was 1, 2, … steps earlier, ``(N, steps, 2, H, W)``.
 
-    Each step is traced backward through the motion at its midpoint, found by one fixed-point iteration; beyond the
-    edge, the motion is that at the edge.
+    Each step is traced backward with the motion at its midpoint, which one fixed-point iteration estimates. Outside the
+    map, the motion is that of the nearest pixel.
 
     Reference:
         Germann, U. and Zawadzki, I. (2002). Scale-Dependence of the Predictability of Precipitation from Continental
         Radar Images. Part I. https://doi.org/10.1175/1520-0493(2002)130%3C2859:SDOTPO%3E2.0.CO;2
 
     Example:
-        >>> trajectories(torch.ones(1, 2, 3, 3), 2)[0, :, 0, 1, 1].tolist()  # from one, then two pixels to the left
+        >>> trajectories(torch.ones(1, 2, 3, 3), 2)[0, :, 0, 1, 1].tolist()  # x: one, then two pixels to the left
         [-1.0, -2.0]
     """
     with full_precision(motion):
@@ -69,17 +69,18 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
 
 
 def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
-    """Estimates the motion of rain over a few frames, ``(N, T, H, W)`` to ``(N, 2, H, W)``.
+    """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
     The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``, in
-    which showers and drizzle have similar weight. The window is a Gaussian of 8 pixels, with a small weight of a wider
-    one and of the entire map for dry areas. Pixels that differ much between frames, such as new rain, have less weight.
-    The motion is zero for one frame, or no rain.
+    which showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. A
+    wider window and the entire map have small weights, for dry areas. Pixels that differ much between frames, such as
+    new rain, have less weight. The motion is zero if there is only one frame, or no rain.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
         levels: number of resolutions, each half the previous one; fewer for small maps.
-        iterations: corrections at each level, of at most 1.5 pixels; 5 levels find motions up to 70 pixels a step.
+        iterations: number of corrections at each resolution, each of at most 1.5 of its pixels. With 5 levels, motions
+            of up to 70 pixels per step are found.
 
     References:
         Lucas, B. D. and Kanade, T. (1981). An Iterative Image Registration Technique with an Application to Stereo
@@ -123,10 +124,9 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
 def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
     """Fills unknown pixels smoothly from the known ones around them.
 
-    Known pixels are averaged over 2×2 until one pixel is left; each unknown pixel takes the value of the coarser map.
-
-    The values of unknown pixels in `x` ``(N, C, H, W)`` are ignored, but must be finite. `known` ``(N, 1, H, W)`` is 1
-    where they are known and 0 elsewhere.
+    Known pixels are averaged over 2×2 until one pixel is left. Each unknown pixel takes the value of the next coarser
+    map, interpolated bilinearly. `known` ``(N, 1, H, W)`` is 1 for known pixels and 0 for others, whose values in `x`
+    ``(N, C, H, W)`` are ignored but must be finite.
 
     Reference:
         Gortler, S. et al. (1996). The Lumigraph, section 3.4 (pull–push). https://doi.org/10.1145/237170.237200
@@ -149,7 +149,7 @@ def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
 
 
 def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
-    """Performs one Gauss–Newton step of the motion, smoothed with its confidence as weight."""
+    """Performs one Gauss–Newton step, and smooths the motion with its confidence as weight."""
     n, pairs = x.shape[0], x.shape[1] - 1
     half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
     pair = torch.cat([x, known], dim=2)  # sampled at once
@@ -175,7 +175,7 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
 
 
 def _add_tiny(x: Tensor) -> Tensor:
-    """Adds 1e-9, written so that the optimizer of ONNX files keeps it: it drops additions of less than 1e-8."""
+    """Adds 1e-9, as a subtraction, because the optimizer of ONNX files drops additions of less than 1e-8."""
     return -(-1e-9 - x)
 
 
@@ -201,9 +201,9 @@ def _resize(x: Tensor, height: int, width: int) -> Tensor:
 
 # ---- sizes: integers, or symbols while torch.export traces a dynamic size ---------------------------------------
 def _strides(height: int, width: int, levels: int) -> list[int]:
-    """Returns the ratios of successive resolutions: 2 for maps of 32, 64, 128, … pixels and more.
+    """Returns the ratio of each resolution to the next: one 2 if both edges have at least 32 pixels, two from 64, ….
 
-    With a dynamic size, the number of resolutions is fixed, and the ratio is 1 where the map is too small for it.
+    With a dynamic size there are always `levels` - 1 ratios, and those for which the map is too small are 1.
     """
     if not _is_dynamic(height, width):
         return [2] * (max(1, min(levels, min(height, width).bit_length() - 4)) - 1)
@@ -220,7 +220,7 @@ def _count(size: int) -> Tensor:
 
 
 def _new_size(count: Tensor) -> int:
-    """Returns a count as a new symbol. About the nested divisions in a computed size torch would reason for minutes."""
+    """Returns a count as a new symbolic size, because torch.export takes minutes over sizes with nested divisions."""
     size: Any = count.item()
     torch._check(size >= 1)
     return size
@@ -232,7 +232,7 @@ def _divide_up(size: int, unit: int) -> int:
 
 
 def _pad(x: Tensor, unit: int) -> Tensor:
-    """Appends zeros to maps, so that their sizes are multiples of a unit."""
+    """Pads maps with zeros on the right and at the bottom, to sizes that are multiples of `unit`."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, unit * _divide_up(width, unit) - width, 0, unit * _divide_up(height, unit) - height))
 
@@ -244,7 +244,7 @@ def _crop(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _block_means(x: Tensor, edge: int) -> Tensor:
-    """Averages squares of 1 or 2 pixels on an edge."""
+    """Averages maps over squares whose `edge` is 1 or 2 pixels; `edge` may be symbolic."""
     if not _is_dynamic(edge):
         return F.avg_pool2d(x, edge)
     for axis in (2, 3):

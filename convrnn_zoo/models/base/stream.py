@@ -1,4 +1,4 @@
-"""Models that run as their frames arrive."""
+"""Streams, which run a model on frames as they arrive."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from .dense import DenseModel
 from .lengths import Lengths, check_lengths, update_pool
 
 StreamState = Any
-"""A tensor, or a tuple of states; every tensor is a map ``(…, N, C, *S)``."""
+"""State of a model: a tensor, or nested tuples of tensors, each ``(…, N, C, *S)``."""
 
 
 def map_state(function: Callable[..., Tensor], *states: StreamState) -> StreamState:
@@ -31,7 +31,7 @@ def map_state(function: Callable[..., Tensor], *states: StreamState) -> StreamSt
 
 
 def named_tensors(state: StreamState, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors of a state by position: ``.0.1`` is the second of the first; a lone tensor has no name."""
+    """Yields the tensors of a state with names: ``.0.1`` is ``state[0][1]``; a state that is one tensor has ``""``."""
     if isinstance(state, Tensor):
         yield name, state
     else:
@@ -40,7 +40,7 @@ def named_tensors(state: StreamState, name: str = "") -> Iterator[tuple[str, Ten
 
 
 def nest_tensors(tensors: dict[str, Tensor]) -> StreamState:
-    """Restores a state from the tensors of :func:`named_tensors`: ``{".0": 1, ".1.0": 2}`` becomes ``(1, (2,))``."""
+    """Restores a state from its :func:`named_tensors`: ``{".0": a, ".1.0": b}`` becomes ``(a, (b,))``."""
     if "" in tensors:
         return tensors[""]
     parts: dict[int, dict[str, Tensor]] = {}
@@ -53,28 +53,29 @@ def nest_tensors(tensors: dict[str, Tensor]) -> StreamState:
 class Stream:
     """A model that receives its sequences piece by piece and stores the state in between.
 
-    Called with the next frames of N sequences, it returns for
+    Call the stream with the next frames of N sequences. The result depends on the model:
 
-    * a sequence model without pooling: the features or logits of these frames, also of every pixel; unpooled features
-      of several levels are a list;
-    * a sequence model with pooling, such as every classifier: features or logits ``(N, …)`` pooled over all frames so
-      far, which after the last piece equal those of the complete sequence;
-    * a forecaster: the `horizon` frames that follow, forecast from all frames so far;
-    * a layer of the core family: its output for these frames.
+    * a sequence model without pooling returns the features or logits of these frames, or a list of unpooled features
+      if it has several levels;
+    * a sequence model with pooling, such as most classifiers, returns features or logits ``(N, …)`` pooled over all
+      frames so far. After the last piece, they equal those of the complete sequence;
+    * a forecaster returns the `horizon` frames that follow, forecast from all frames so far;
+    * a recurrent layer returns its output for these frames.
 
-    Outputs are detached, and only the state is stored: memory does not grow with the number of frames, except for
-    ``e3d_lstm``, whose cells attend to all of their earlier memories, or to `max_memories`.
+    Outputs are detached, and only the state is stored. Memory thus does not grow with the number of frames, except for
+    ``e3d_lstm`` without `max_memories`, whose cells attend to all of their earlier memories.
     :meth:`reset` restarts some of the N sequences while the others continue.
 
     Args:
-        model: a sequence model of the zoo, a forecaster, or a layer such as :class:`~convrnn_zoo.Conv2dGRU`; in
-            evaluation mode. The model is not copied, so that several streams share its weights.
+        model: a sequence model of the zoo, a forecaster, or a layer such as :class:`~convrnn_zoo.Conv2dGRU`, in
+            evaluation mode. The model is not copied, so that several streams can share its weights.
 
     Raises:
-        ValueError: the model is another one, reads both directions, needs complete sequences, or is in training mode.
+        ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, has
+            `carry_memory`, or is in training mode.
 
     Shapes:
-        pieces ``(N, T, C, *S)`` or one frame each ``(N, C, *S)``, also for a layer, whatever its `batch_first`.
+        pieces ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``; layers ignore their `batch_first` here.
 
     Example:
         >>> import convrnn_zoo
@@ -114,22 +115,22 @@ class Stream:
         self.state: StreamState = None
         """State of the model after the frames so far; None before the first frame."""
         self.steps: Tensor = torch.zeros(0, dtype=torch.int64)
-        """Number of frames of each sequence since it was started, ``(N,)``."""
+        """Number of frames of each sequence since its start or its last reset, ``(N,)``."""
         self._pooled: Tensor | None = None
 
     # ---- reading -------------------------------------------------------------------------------------------
     @torch.no_grad()
     def __call__(self, x: Tensor, lengths: Lengths | None = None, *, horizon: int | None = None) -> Any:
-        """Reads the next piece and returns the output of the model; see the class.
+        """Reads the next piece and returns the output of the model, as :class:`Stream` describes.
 
         Args:
-            x: the piece: ``(N, T, C, *S)``, or one frame each ``(N, C, *S)``.
-            lengths: number of frames of each sequence in the piece, from 0 to T; 0 keeps its state. Only for sequence
-                models.
-            horizon: frames to forecast; the model's default. Only for forecasters.
+            x: the piece: ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``.
+            lengths: number of frames of each sequence in the piece, from 0 to T. A sequence with 0 keeps its state; its
+                pooled output is NaN before its first frame. Only for sequence models.
+            horizon: frames to forecast; by default the model's `horizon`. Only for forecasters.
 
         Raises:
-            ValueError: a piece of another number of sequences than before, or of a shape that the model rejects.
+            ValueError: the piece has another number of sequences than before, or a shape that the model rejects.
         """
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} was put into training mode; call model.eval()")
@@ -188,7 +189,7 @@ class Stream:
         return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 
     def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
-        """Stores the new state, except for skipped sequences, and counts the frames."""
+        """Stores the new state, except for sequences where `skipped` is true, and adds `read` frames to the steps."""
         if skipped is not None:
             before = self._first_state(state) if self.state is None else self.state
             state = self._merge(skipped, before, state)
@@ -197,7 +198,7 @@ class Stream:
 
     # ---- the state -----------------------------------------------------------------------------------------
     def _merge(self, mask: Tensor, state: StreamState, other: StreamState) -> StreamState:
-        """Returns `state` for the sequences where the mask ``(N,)`` is true, and else `other`."""
+        """Returns a state from `state` for the sequences where `mask` ``(N,)`` is true, and from `other` elsewhere."""
 
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
             return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
@@ -205,12 +206,12 @@ class Stream:
         return map_state(merge, state, other)
 
     def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
-        """Restarts all sequences, or those of `items`: numbers in the batch, or booleans ``(N,)``.
+        """Restarts all sequences, or only those that `items` selects by index in the batch or by booleans ``(N,)``.
 
         Raises:
             TypeError: `items` are neither whole numbers nor booleans.
-            IndexError: a number beyond the batch, or another number of booleans than sequences.
-            ValueError: `items` before the first frame, when there is no batch.
+            IndexError: an index is out of range, or there are not N booleans.
+            ValueError: `items` are given before the first frame, when N is not known yet.
         """
         if items is None:
             self.state, self.steps, self._pooled = None, torch.zeros(0, dtype=torch.int64), None
@@ -228,7 +229,7 @@ class Stream:
 
     @torch.no_grad()
     def _first_state(self, state: StreamState) -> StreamState:
-        """Returns the state before the first frame, zero or learned, with the sizes of `state`."""
+        """Returns the state before the first frame, zero or learned, in the form and with the sizes of `state`."""
         layers = [m for m in self.model.modules() if isinstance(m, ConvRNNBase) and m.learn_initial_state]
         if not layers:
             return map_state(torch.zeros_like, state)
@@ -237,7 +238,7 @@ class Stream:
         return tuple(layer.initial_state(part) for layer, part in zip(layers, state, strict=True))
 
     def _select(self, items: Any) -> Tensor:
-        """Returns booleans ``(N,)``, true for the sequences `items`."""
+        """Checks the `items` of :meth:`reset`, and returns booleans ``(N,)`` that are true for them."""
         count = len(self.steps)
         try:
             numbers = torch.as_tensor(items).cpu()
@@ -268,7 +269,7 @@ class Stream:
         write_safetensors(tensors if self._pooled is None else {**tensors, "pooled": self._pooled}, Path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Loads the state of a file that :meth:`save` wrote, and continues exactly from there.
+        """Loads a state from a file that :meth:`save` wrote; the stream then continues from that state.
 
         Raises:
             WeightsError: the file does not exist, is damaged, or is the state of a model with other weights.
@@ -289,5 +290,5 @@ class Stream:
 
 
 def _rows(mask: Tensor, like: Tensor, axis: int) -> Tensor:
-    """Reshapes a mask of sequences to broadcast with a tensor whose batch axis is `axis`."""
+    """Reshapes a mask ``(N,)`` of sequences to broadcast with `like`, a tensor whose batch axis is `axis`."""
     return mask.reshape(-1, *(1,) * (like.dim() - axis - 1))
