@@ -1,6 +1,6 @@
-"""Readers of frames: :func:`open_frames` opens one file, :func:`open_files` the arguments of a command.
+"""Readers of frames: :func:`open_frames` opens one file, :func:`open_files` the files that a command receives.
 
-A format is added by a module with a function ``(path, options) -> Frames`` and a line in :data:`READERS`.
+To add a format, write a module with a function ``(path, options) -> Frames``, and add a line to :data:`READERS`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
 }  # fmt: skip
 """Readers of arrays of frames by the suffix of the file."""
 SUFFIXES = (*READERS, *VIDEO_READERS)
-"""Suffixes of files that hold several frames; radar files hold one."""
+"""Suffixes of files that contain several frames. Radar files, which contain one, are not listed."""
 
 
 def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
@@ -28,7 +28,7 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
 
     Raises:
         FileNotFoundError: the file does not exist.
-        FileError: the format is unknown, the file is damaged or holds no frames, or its unit cannot be converted.
+        FileError: the format is unknown, the file is damaged or contains no frames, or its unit cannot be converted.
         ImportError: the package that reads the format is not installed.
     """
     if not path.exists():
@@ -45,13 +45,14 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
 
 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
-    """Opens one file of frames, or several files as one: those of a folder, radar files, or files of a few time steps.
+    """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
-    Several files are joined in order of their times, or else of their names. An array ``(H, W)`` is then one frame.
+    Files are joined in the order of their times, or of their names if times are missing. An array ``(H, W)`` in one of
+    several files is one frame.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        FileError: as :func:`open_frames`; also if the files do not belong together.
+        FileError: as :func:`open_frames`; also if the formats, sizes, units or times of the files do not match.
     """
     for path in paths:
         if not path.exists():

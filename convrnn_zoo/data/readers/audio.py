@@ -13,22 +13,22 @@ from .files import FileError, reading
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 BLOCK, MAX_SAMPLES = 2**20, 2**28
-"""Samples that are read at once, and the most after resampling: damaged headers may claim any number and rate."""
+"""Samples per read, and maximum number after resampling, since damaged headers may state any length and rate."""
 
 
 def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
-    """Reads the samples ``(samples,)`` of an audio file, between -1 and 1, and the sample rate.
+    """Reads an audio file. Returns its samples ``(samples,)`` between -1 and 1, and the sample rate in Hz.
 
-    Several channels are averaged. All formats of soundfile are read: wav, flac, ogg, mp3 and others.
+    Channels are averaged. Supports all formats of the soundfile package: wav, flac, ogg, mp3 and others.
 
     Args:
         path: path of the file.
-        rate: sample rate in Hz to resample to, with soxr; that of the file by default.
+        rate: sample rate in Hz to which soxr resamples; by default the samples are not resampled.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, is not an audio file, or contains no sound.
-        ImportError: soundfile is not installed, or soxr, which resamples; with the command that installs them.
+        ValueError: the file is damaged, is not an audio file, contains no samples, or is too long to resample.
+        ImportError: soundfile (or soxr, for resampling) is not installed. The message contains the install command.
     """
     path, blocks = Path(path), []
     with _open(path) as file:

@@ -1,4 +1,4 @@
-"""Frames of one source, decoded when they are read: the class that every reader returns."""
+"""Defines :class:`Frames`, which every reader returns: frames of one source, decoded when they are read."""
 
 import dataclasses
 import itertools
@@ -20,11 +20,11 @@ from .files import LARGE, FileError, reading
 from .times import decode_times
 
 DECODED: dict[str, Any] = {"fill_value": None, "is_bytes": False, "factor": 1.0, "shift": 0.0, "start": 0, "stop": None}
-"""Fields of :class:`Frames` whose array has all frames, as numbers that :meth:`Frames.read` has decoded."""
+"""Fields of :class:`Frames` for an array of complete, decoded frames: nothing is left to convert or to skip."""
 
 
 class VariableOptions(NamedTuple):
-    """Name of a variable, the unit to convert it to, if any, and its number for missing values."""
+    """Name of a variable, the unit to convert it to (None for no conversion) and the number for missing values."""
 
     name: str
     unit: str | None = None
@@ -33,15 +33,15 @@ class VariableOptions(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """Options that decide which values a file gives. A recipe states them, and training and `predict` use the same.
+    """Options for reading files. A recipe states them; training and `predict` use the same options.
 
     Args:
         variable, variables, future, static, dims, sel, fill_value: as in :class:`~convrnn_zoo.data.ArrayFrames`.
         channels, size: as in :class:`~convrnn_zoo.data.VideoFrames`.
-        maps: whether an array ``(H, W)`` is one frame, as in files of one time step.
-        variable_optional: whether a file without `variable` may have another array instead, if it is the only one.
-        unit: unit to convert values to; None leaves them in the unit of the file. ``""`` is brightness from 0 to 1.
-        coarsen: edge in pixels of the blocks of a radar composite that are averaged.
+        maps: whether an array ``(H, W)`` is accepted as one frame, as in files of one time step.
+        variable_optional: whether the only array of frames in a file is read if the file has no array `variable`.
+        unit: unit to convert values to; None keeps the unit of the file. ``""`` is brightness from 0 to 1.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites.
     """
 
     variable: str = ""
@@ -60,31 +60,32 @@ class ReadOptions:
 
     @property
     def all_variables(self) -> tuple[VariableOptions, ...]:
-        """The variables in the order of the channels; empty for frames of one unit."""
+        """The variables in the order of the channels; empty if `variables`, `future` and `static` are not set."""
         return (*self.variables, *self.future, *self.static)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frames:
-    """Frames ``(T, H, W)`` or ``(T, C, H, W)`` in order of time, which :meth:`read` decodes.
+    """Frames ``(T, H, W)`` or ``(T, C, H, W)`` in order of time. :meth:`read` decodes the stored numbers.
 
     Args:
-        path: the file, for errors.
-        array: array of stored numbers; NumPy's, or one that reads a file when it is sliced.
-        times: time of each frame in minutes, a float64 array; None if the file does not state times.
-        is_dated: whether `times` are counted since 1970 (UTC), and not since an arbitrary beginning.
+        path: path of the file, for error messages.
+        array: stored numbers, as a NumPy array or as an object that reads the file when it is sliced.
+        times: float64 array ``(T,)`` of the times of frames in minutes; None if the file does not state times.
+        is_dated: whether `times` count from 1970 (UTC) rather than from an arbitrary time.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         units: unit of each channel, if the channels are different variables.
-        observed: number of leading channels that are observed, if others are static or known in advance.
-        labels: text for the frames from the first one on, such as times of the day.
+        observed: number of leading channels that are observed; the others are static or future inputs. None means all.
+        labels: text for each frame, such as the time of day. May be shorter than the frames.
         fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
-        factor, shift: conversion from the unit of the file to `unit`.
-        name: short name for messages.
+        factor, shift: conversion from the unit of the file, ``factor * value + shift``.
+        name: short name of the file for messages.
         variable: name of the variable in the file.
-        coordinates: coordinates of height and width by their names, as ``xarray.DataArray`` takes them, and the map
-            projection without dimensions.
+        coordinates: coordinates of height and width by name, in the format of ``xarray.DataArray``. A coordinate
+            without dimensions describes the map projection.
         map_dims: names of the dimensions of height and width.
+        start, stop: range of the frames in `array`; None for all frames from `start` on.
     """
 
     path: Path
@@ -111,45 +112,45 @@ class Frames:
 
     @property
     def channels(self) -> int:
-        """Channels of a frame."""
+        """Number of channels of a frame."""
         return 1 if len(self.array.shape) == 3 else self.array.shape[1]
 
     @property
     def grid_mapping(self) -> str:
-        """Name of the coordinate that describes the map projection; empty if the file states none."""
+        """Name of the coordinate that describes the map projection; empty if there is none."""
         return next((name for name, (dims, *_) in self.coordinates.items() if not dims), "")
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a frame."""
+        """Height and width of a frame in pixels."""
         return tuple(self.array.shape[-2:])
 
     @property
     def is_loaded(self) -> bool:
-        """True if the frames are in memory."""
+        """True if the frames are a NumPy array, in memory or memory-mapped."""
         return hasattr(self.array, "tobytes")
 
     @property
     def is_large(self) -> bool:
-        """True if the frames need more than a gibibyte of memory."""
+        """True if the frames need more than 1 GiB of memory as float32."""
         return 4 * len(self) * math.prod(self.array.shape[1:]) > LARGE
 
     @property
     def datetimes(self) -> list[datetime] | None:
-        """Times of the frames in UTC; None if the file does not state dates."""
+        """Times of the frames as dates in UTC; None if the file states no dates."""
         if self.times is None or not self.is_dated:
             return None
         return [datetime(1970, 1, 1) + timedelta(minutes=round(t, 6)) for t in self.times.tolist()]
 
     @property
     def step(self) -> float | None:
-        """Most frequent distance in minutes of two frames; None without times."""
+        """Most frequent interval in minutes between successive frames; None without times."""
         if self.times is None or len(self.times) < 2:
             return None
         return float(torch.as_tensor(self.times).diff().round(decimals=6).mode().values)
 
     def between(self, start: int, stop: int | None = None) -> "Frames":
-        """Returns the frames from `start` to before `stop`, which are read no earlier."""
+        """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
         start, stop, _ = slice(start, stop).indices(len(self))
         times = None if self.times is None else self.times[start:stop]
         return dataclasses.replace(
@@ -159,7 +160,7 @@ class Frames:
     def read(
         self, start: int = 0, stop: int | None = None, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Tensor:
-        """Returns frames as a new float32 tensor ``(T, C, H, W)``, NaN where values are missing."""
+        """Reads frames as a new float32 tensor ``(T, C, H, W)`` in `unit`, NaN where values are missing."""
         start, stop, _ = slice(start, stop).indices(len(self))
         time = slice(self.start + start, self.start + stop)
         middle = (slice(None),) if len(self.array.shape) == 4 else ()
@@ -173,7 +174,7 @@ class Frames:
         return frames if middle else frames[:, None]
 
     def load(self) -> "Frames":
-        """Returns the same frames in memory: bytes as they are stored, other numbers decoded."""
+        """Reads all frames into memory: bytes (uint8) as they are stored, other numbers decoded."""
         if self.array.dtype != "uint8":
             return dataclasses.replace(self, array=self.read().numpy(), **DECODED)
         numpy = need("numpy", "cli")
@@ -184,7 +185,7 @@ class Frames:
         return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def to_unit(self, unit: str | None) -> "Frames":
-        """Returns the frames in another unit. Frames without a stated unit are taken to be in it."""
+        """Converts the frames to a unit. Frames without a stated unit are assumed to have this unit already."""
         if unit is None or self.unit is None:
             return self
         factors = conversion(self.unit, unit)
@@ -197,7 +198,7 @@ class Frames:
 
 
 def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
-    """Splits frames where the time does not go on by `step` minutes, by default the most frequent step.
+    """Splits frames where successive times do not differ by `step` minutes, by default the most frequent step.
 
     Example:
         >>> import numpy as np
@@ -217,13 +218,13 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
 
 
 def check_numbers(array: Any, name: object) -> None:
-    """Raises FileError if an array holds anything but real numbers."""
+    """Raises FileError if the dtype of an array is not a real number or boolean."""
     if array.dtype.kind not in "fiub":
         raise FileError(f"{name}: expected real numbers, got {array.dtype}")
 
 
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
-    """Returns the name of the array of frames in a file: `options.variable`, the only one of 3 or 4 axes, or ``x``."""
+    """Returns the name of the array of frames: `options.variable`, or the only array of 3 or 4 axes, or ``x``."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
     names = [name for name, shape in shapes.items() if len(shape) in axes]
     if variable and list(shapes) != [""]:
@@ -241,14 +242,14 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
 
 
 def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Returns the name of the array of times that belongs to an array of frames; None if there is none."""
+    """Returns the name of the array of times for an array of frames, in its group or at the top; None if missing."""
     group = name.rpartition("/")[0]
     known = [f"{group}/{n}".lstrip("/") for n in ("time", "times")] + ["time", "times"]
     return next((n for n in known if n in names and len(names[n]) == 1), None)
 
 
 def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns the fields `times` and `is_dated` of :class:`Frames`; `times` may be None."""
+    """Decodes stored times. Returns the fields `times` and `is_dated` of :class:`Frames`, or ``{}`` for None."""
     if times is None:
         return {}
     if len(times) != shape[0]:
@@ -262,7 +263,7 @@ def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[i
 
 
 def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] | None = None) -> Any:
-    """Returns numbers as a new float32 array, NaN where they are one of `fills` or out of the range `valid`."""
+    """Returns a new float32 array, with NaN for numbers that are in `fills` or outside of the range `valid`."""
     numpy = need("numpy", "cli")
     raw = numpy.asarray(raw)
     with numpy.errstate(over="ignore", invalid="ignore"):
@@ -276,7 +277,7 @@ def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] 
 
 @dataclass(frozen=True)
 class LazyArray:
-    """Array whose parts are read by a function of an index when it is sliced."""
+    """Array that calls ``read(index)`` when it is sliced."""
 
     read: Callable[[Any], Any]
     shape: tuple[int, ...]
@@ -287,7 +288,7 @@ class LazyArray:
 
 
 def _read_stacked(parts: Sequence[Frames], index: Any) -> Any:
-    """Reads variables that become channels; those of one frame or one pixel are repeated."""
+    """Reads variables as channels; repeats maps over time and series over the map."""
     time, _, *place = index
     channels = []
     for part in parts:
@@ -298,9 +299,9 @@ def _read_stacked(parts: Sequence[Frames], index: Any) -> Any:
 
 
 def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options: ReadOptions, **fields: Any) -> Frames:
-    """Returns variables of a file, ``(T, H, W)``, ``(H, W)`` or ``(T,)``, as channels in the units of `options`.
+    """Stacks variables of a file, ``(T, H, W)``, ``(H, W)`` or ``(T,)``, as channels in the units of `options`.
 
-    `names` are all variables of the file, for errors; `fields` are those of :class:`Frames`, such as the times.
+    `names` are all variables of the file, for error messages. `fields` are other fields of :class:`Frames`.
     """
     if missing := [v.name for v in options.all_variables if v.name not in parts]:
         raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], names)}")
@@ -326,7 +327,7 @@ def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options
 
 
 def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
-    """Reads frames that follow each other."""
+    """Reads frames from several parts that follow each other in time."""
     time, _, rows, columns = index
     start, stop, _ = time.indices(sum(map(len, parts)))
     frames, begin = [torch.empty(0, parts[0].channels, *parts[0].size)[..., rows, columns]], 0
@@ -338,7 +339,7 @@ def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
 
 
 def join(parts: Sequence[Frames]) -> Frames:
-    """Returns frames of several files, of one size and unit, as one: in order of their times if they have some."""
+    """Joins the frames of files with one size and unit, in the order of their dates if all files state dates."""
     first, numpy = parts[0], need("numpy", "cli")
     for part in parts:
         if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):

@@ -1,4 +1,4 @@
-"""Lists the files of a dataset, and reports damaged ones with one error."""
+"""Lists the files of a dataset, and raises one type of error for all damaged files."""
 
 import contextlib
 import gzip
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LARGE, MAX_RATIO = 2**30, 1000
-"""A file may claim more than a gibibyte only if it stores at least a thousandth of it."""
+"""A header may state more than 1 GiB of data only if the file stores at least a thousandth of this size."""
 MAX_UNPACKED = 2**28
 
 
@@ -17,7 +17,7 @@ class FileError(ValueError):
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Raises every error of a parser as one :class:`FileError` that names the file and its format.
+    """Context manager that turns the errors of a parser into a :class:`FileError` with the file and its format.
 
     Example:
         >>> with reading(Path("a.npy"), ".npy file"):
@@ -38,13 +38,13 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def check_claimed_size(path: Path, claimed: int, stored: int) -> None:
-    """Raises FileError if a damaged or malicious file claims far more bytes than it stores."""
+    """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
     if claimed > LARGE and claimed > MAX_RATIO * max(stored, 1):
         raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; replace or remove the file")
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
-    """Sort key by which ``frame2.png`` comes before ``frame10.png``.
+    """Sort key for natural order, in which ``frame2.png`` comes before ``frame10.png``.
 
     Example:
         >>> [p.name for p in sorted([Path("f10.png"), Path("f9.png"), Path("e11.png")], key=natural_key)]
@@ -57,7 +57,7 @@ def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
 
 
 def is_hidden(path: Path) -> bool:
-    """Returns whether a file or folder was created by a tool: ``.ipynb_checkpoints``, ``._a.png``, ``__MACOSX``."""
+    """Returns whether a file or folder is hidden, such as ``.ipynb_checkpoints``, ``._a.png`` and ``__MACOSX``."""
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
@@ -82,7 +82,7 @@ def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def read_unpacked(path: Path) -> bytes:
-    """Reads a file, decompressed if its name ends in ``.gz``."""
+    """Returns the content of a file; decompresses it if its name ends in ``.gz``."""
     if path.suffix != ".gz":
         return path.read_bytes()
     with reading(path, "gzip file"), gzip.open(path) as file:

@@ -1,4 +1,4 @@
-"""Frames of NetCDF, Zarr, HDF5 and GRIB files, through xarray."""
+"""Reads frames of NetCDF, Zarr, HDF5 and GRIB files with xarray."""
 
 import contextlib
 import dataclasses
@@ -22,23 +22,24 @@ logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
 GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, *GRIB)
-"""Suffixes of the files; files with others are read if an installed engine of xarray recognises them."""
+"""Suffixes of supported files. Other files are read if an installed engine of xarray recognises them."""
 TIME_DIMS = ("time", "valid_time", "times", "t", "step")
-"""Names by which the dimension of time is found."""
+"""Names by which the time dimension is recognised."""
 MAP_DIMS = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
-"""Names by which height and width are found, in whatever order a file has them."""
+"""Names by which the dimensions of height and width are recognised, in any order in the file."""
 ATTRIBUTES = (
     "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
     "units", "calendar", "coordinates", "bounds",
 )  # fmt: skip
-"""Attributes that are used; others may be of types that h5py cannot read."""
+"""Attributes that are read. Other attributes may have types that h5py cannot read."""
 
 
 @dataclass(frozen=True)
 class GriddedVariable:
-    """A variable of a file: stored numbers, which are read when they are sliced, and their attributes.
+    """A variable of a file: its stored numbers, which are read when `array` is sliced, and its attributes.
 
-    `array` is an ``xarray.Variable``, or one of h5py or Zarr if the file does not name dimensions and `dims` is empty.
+    `array` is an ``xarray.Variable`` if the file names dimensions. Otherwise it is a Zarr array or reads an HDF5
+    dataset, and `dims` is empty.
     """
 
     array: Any
@@ -47,19 +48,19 @@ class GriddedVariable:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
+        """Shape of the array."""
         return tuple(self.array.shape or ())
 
     @property
     def is_dated(self) -> bool:
-        """True if the values are times since a date."""
+        """True if the unit of the values is a time since a date."""
         return " since " in str(scalar(self.attrs.get("units")))
 
     def __getitem__(self, index: Any) -> Any:
         return self.array[index].values if self.dims else self.array[index]
 
     def reorder(self, dims: Sequence[str]) -> "GriddedVariable":
-        """Returns the variable with its dimensions in an order; others must have length 1 and are dropped."""
+        """Transposes the variable to the order `dims`. Other dimensions must have length 1 and are dropped."""
         array = self.array if dims[0] in self.dims else self.array.set_dims({dims[0]: 1, **self.array.sizes})
         array = array.squeeze([d for d in array.dims if d not in dims]).transpose(*dims)
         return GriddedVariable(array, self.attrs, tuple(dims))
@@ -72,7 +73,7 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedVariable], Any]:
-    """Returns the variables of a file by name, and the dataset to close."""
+    """Returns the variables of a file by name, and a context manager that closes the file."""
     xarray, h5py = need("xarray", "netcdf"), need("h5py", "netcdf")
     variables: dict[str, GriddedVariable] = {}
     kwargs: dict[str, Any] | None = {}
@@ -103,12 +104,12 @@ def _group(variable: str) -> str:
 
 
 def is_recognised(path: Path) -> bool:
-    """Returns whether an installed engine of xarray can open a file."""
+    """Returns whether an installed engine of xarray recognises a file."""
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 
 def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a store, and how xarray opens it, or None if they do not name their dimensions."""
+    """Returns the arrays of a store, and xarray's arguments to open it; None if an array lacks dimension names."""
     store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
@@ -127,7 +128,7 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict
 
 
 def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
-    """Returns the attributes of an array; in Zarr 2 a fill value but 0, the default, marks missing values."""
+    """Returns the attributes of an array. In Zarr 2, a fill value other than 0 (the default) marks missing values."""
     attrs = dict(array.attrs)
     if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
         if array.fill_value != 0:
@@ -138,7 +139,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
 
 
 def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a file, and how xarray opens it, or None if they do not name their dimensions."""
+    """Returns the arrays of a file, and xarray's arguments to open it; None if no array names its dimensions."""
     h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
@@ -163,9 +164,10 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], d
 
 # ---- dimensions ----------------------------------------------------------------------------------------------------
 def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
-    """Returns the selected part of a dataset: for a dimension, the value of a coordinate, or ``[from, to]``.
+    """Returns the selected part of a dataset.
 
-    Coordinates of time are ISO 8601. A dimension without a coordinate is selected by its positions from 0.
+    `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends.
+    Times are written in ISO 8601. The coordinate of a dimension without one is its positions from 0.
     """
     numpy = need("numpy", "cli")
     for dim, value in selection.items():
@@ -199,10 +201,10 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
 
 
 def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
-    """Returns the dimensions of frames in order: time, others such as channels, height and width.
+    """Returns the dimensions of frames in the order time, others such as channels, height, width.
 
-    `named` has the names of ``y`` and ``x``; else they are a pair of :data:`MAP_DIMS`, or else the last two dimensions.
-    A map without time is one frame.
+    `named` may name ``time``, ``y`` and ``x``. By default, time is in `time_dims` or :data:`TIME_DIMS`, or the first
+    dimension (a new one for a map); height and width are a pair of :data:`MAP_DIMS`, or the last two dimensions.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
@@ -222,7 +224,7 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
 def find_frames(
     path: Path, variables: Mapping[str, GriddedVariable], options: ReadOptions
 ) -> dict[str, GriddedVariable]:
-    """Returns the variables that are frames by their dimensions, which are brought in order."""
+    """Returns the variables whose dimensions can be those of frames, transposed to the order of frames."""
     every = sorted({d for v in variables.values() for d in v.dims})
     if unknown := [d for d in options.dims.values() if d not in every]:
         raise FileError(f"{path} has no dimension {unknown[0]}, which data.dims names; {suggest(unknown[0], every)}")
@@ -243,9 +245,9 @@ def find_frames(
 # ---- values --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Decoder:
-    """Conversion of stored numbers to values by the CF conventions; xarray applies scale and offset.
+    """Converts stored numbers to values by the CF conventions; xarray applies scale and offset.
 
-    xarray reads one fill value, and no valid range. `fills` and `valid` are compared with decoded values.
+    xarray supports only one fill value and no valid range, so `fills` and `valid` are applied here, to decoded values.
     """
 
     packing: Mapping[str, Any]
@@ -254,7 +256,7 @@ class Decoder:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any], dtype: Any, fill_value: float | None = None) -> "Decoder":
-        """Reads the attributes of an array of this `dtype`; `fill_value` also marks missing values."""
+        """Creates the decoder of an array from its attributes and dtype. `fill_value` also marks missing values."""
         numpy = need("numpy", "cli")
         names = ("scale_factor", "add_offset")
         packing: dict[str, Any] = {k: v for k in names if (v := to_number(attrs.get(k))) is not None}
@@ -279,7 +281,7 @@ class Decoder:
         return cls(packing, tuple(fills), (min(bounds), max(bounds)) if is_bounded else None)
 
     def decode(self, raw: Any) -> Any:
-        """Returns values of stored numbers, NaN where they are missing; without attributes the numbers themselves."""
+        """Returns the values of stored numbers, NaN where they are missing."""
         if self.packing:
             xarray, dims = need("xarray", "netcdf"), [str(i) for i in range(raw.ndim)]
             dataset = xarray.Dataset({"x": (dims, raw, dict(self.packing))})
@@ -288,7 +290,7 @@ class Decoder:
 
 
 def _fits(value: float, dtype: Any) -> bool:
-    """Returns whether a dtype can store a number, with its integers read as signed or as unsigned."""
+    """Returns whether a dtype can store a number. An integer dtype may be signed or unsigned."""
     if dtype.kind == "f":
         return True
     return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)
@@ -297,7 +299,7 @@ def _fits(value: float, dtype: Any) -> bool:
 class GriddedArray:
     """Decoded frames ``(T, H, W)`` or ``(T, C, H, W)`` of a variable.
 
-    The file is opened by the process that slices the array, since handles of HDF5 do not survive a fork.
+    Each process opens the file again when it first slices the array, since handles of HDF5 do not survive a fork.
     """
 
     def __init__(
@@ -341,7 +343,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
 
 
 def list_variables(path: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the variables ``(T, H, W)`` of a file, those of the first one's size, and of its maps."""
+    """Returns the names of the variables ``(T, H, W)`` with the dimensions of the first one, and of the maps."""
     with reading(path, "file of frames"):
         variables, dataset = open_variables(path, ReadOptions())
         with dataset:
@@ -360,7 +362,7 @@ def list_variables(path: Path) -> tuple[list[str], list[str]]:
 def _open_variable(
     path: Path, name: str, variable: GriddedVariable, options: ReadOptions, fill_value: float | None
 ) -> Frames:
-    """Returns a variable in its unit, without its times."""
+    """Opens one variable as frames in the unit of the file, without times and coordinates."""
     unit = scalar(variable.attrs.get("units"))
     array = GriddedArray(path, options, name, variable, fill_value)
     return Frames(path=path, array=array, unit=unit and str(unit), name=path.name, variable=name.rpartition("/")[2])
@@ -369,7 +371,7 @@ def _open_variable(
 def _stack_variables(
     path: Path, variables: Mapping[str, GriddedVariable], frames: Mapping[str, GriddedVariable], options: ReadOptions
 ) -> Frames:
-    """Opens several variables of a file, which share the dimensions of the first; see :func:`stack`."""
+    """Opens several variables of a file as channels. They share the dimensions of the first; see :func:`stack`."""
     existing = [v for v in options.all_variables if v.name in variables]
     first, parts = options.variables[0].name, {}
     leading = frames.get(first, variables[existing[0].name]) if existing else None

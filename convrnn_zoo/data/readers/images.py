@@ -1,4 +1,4 @@
-"""Frames of videos, GIFs, TIFF files and folders of images, as brightness from 0 to 1."""
+"""Reads frames of videos, GIFs, TIFF files and folders of images as brightness from 0 to 1."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 TIFF = (".tif", ".tiff")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
 ALL = slice(None)
-"""Every frame. Readers take a slice of frames and decode none after its stop."""
+"""Slice of all frames. Readers take a slice of frames, and decode no frame after its end."""
 
 
 def _stack_pages(images: list[Any], path: Path) -> Tensor:
-    """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: bytes, or float32 if one of them is."""
+    """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: uint8, or float32 if any image is float32."""
     numpy = need("numpy", "cli")
     if not images:
         raise FileError(f"{path} holds no frame; add frames, or remove it")
@@ -36,7 +36,7 @@ def _stack_pages(images: list[Any], path: Path) -> Tensor:
 
 
 def _pixels(image: Any, channels: int, path: Path) -> Any:
-    """Returns a Pillow image, rotated by its EXIF tag: 8 bits as bytes, 16 bits and floats as 0 to 1."""
+    """Returns a Pillow image, rotated by its EXIF tag: uint8 for 8 bits, float32 in [0, 1] for 16 bits and floats."""
     numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
     if image.mode == "I" and image.format == "TIFF":
         raise FileError(f'{path} has whole numbers of no known range; save them as .npy, for kind = "frames"')
@@ -52,7 +52,7 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
 
 
 def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
-    """Yields the pages of image files: the path, the open image, and the number of the page to seek."""
+    """Yields the path, the open image and the page number for each page of image files. The caller seeks the page."""
     image = need("PIL.Image", "draw")
     for path in files:
         with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
@@ -61,9 +61,9 @@ def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
 
 
 def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the pages of a GIF, a TIFF file or the images of a folder as ``(T, channels, H, W)``.
+    """Reads the pages of a GIF or TIFF file, or the images of a folder.
 
-    Frames are bytes, or floats from 0 to 1.
+    Returns ``(T, channels, H, W)`` of bytes (uint8), or of floats from 0 to 1.
     """
     frames = []
     pages = _open_pages(list_images(path) if path.is_dir() else [path])
@@ -76,7 +76,7 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
 
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
-    """Reads the frames of a video as bytes ``(T, channels, H, W)``, rotated as the file states."""
+    """Reads the frames of a video as bytes ``(T, channels, H, W)``, rotated as the file specifies."""
     av, numpy = need("av", "video"), need("numpy", "cli")
     frames = []
     with reading(path, "video"), av.open(str(path)) as file:
@@ -89,7 +89,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Returns the images of a folder in natural order, without the figures of a training run."""
+    """Returns the images of a folder in natural order, without figures that a training run saved there."""
     images = [p for p in list_dir(folder) if p.suffix.lower() in IMAGES and p.is_file()]
     return [p for p in images if not re.fullmatch(r"update\d{7}", p.stem)] if is_run(folder) else images
 
@@ -107,7 +107,7 @@ def find_reader(path: Path) -> Callable[..., Tensor] | None:
 def find_clips(path: Path) -> list[Path]:
     """Returns every video, GIF and folder of images at or below a path, in natural order.
 
-    A TIFF file is a clip if it is the path itself. Hidden files and output directories of runs are ignored.
+    A TIFF file is only a clip if `path` is that file. Hidden files and output directories of training runs are ignored.
     """
     children = [p for p in list_dir(path) if p.is_dir() or p.suffix.lower() in VIDEO_READERS] if path.is_dir() else []
     return [path] * bool(find_reader(path)) + [clip for child in children for clip in find_clips(child)]
@@ -124,7 +124,7 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
 
 
 def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resizes frames ``(T, C, H, W)`` of bytes or other numbers, with antialiasing."""
+    """Resizes frames ``(T, C, H, W)`` to `size` (height, width) by antialiased bilinear interpolation; keeps bytes."""
     if tuple(frames.shape[-2:]) == size:
         return frames
     return torch.cat([

@@ -1,4 +1,4 @@
-"""NumPy's ``.npy`` and ``.npz`` files."""
+"""Reads ``.npy`` and ``.npz`` files of NumPy."""
 
 import dataclasses
 import zipfile
@@ -13,7 +13,7 @@ from .files import FileError, check_claimed_size, reading
 
 
 def load_npy(path: Path) -> Any:
-    """Opens the array of a ``.npy`` file, which is read when it is sliced."""
+    """Opens the array of a ``.npy`` file as a memory map."""
     numpy = need("numpy", "cli")
     with reading(path, ".npy file of numbers"):
         array = numpy.load(path, allow_pickle=False, mmap_mode="r")
@@ -36,9 +36,9 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
-    """Opens a ``.npz`` file with one array of frames, or one called ``x``; other arrays are not read.
+    """Opens the frames in a ``.npz`` file: the array or the variables in `options`, or the only array, or ``x``.
 
-    ``time`` holds the times of the frames and ``labels`` text for them.
+    The file may also contain the arrays ``time`` (times of the frames) and ``labels`` (text for each frame).
     """
     with open_archive(path) as arrays:
         members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
@@ -56,7 +56,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
 
 
 def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
-    """Returns the frames of an array; uint8 values are brightness."""
+    """Returns the frames of an array; uint8 values are brightness from 0 to 255."""
     check_numbers(array, path)
     is_bytes = array.dtype == "uint8"
     return Frames(
@@ -66,7 +66,7 @@ def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
 
 
 def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions, names: Iterable[str] = ()) -> Frames:
-    """Returns arrays as the channels of frames; error messages list `names`, all arrays of the file."""
+    """Stacks arrays as the channels of frames. Error messages list `names`, the names of all arrays in the file."""
     fills = {v.name: v.fill_value for v in options.all_variables}
     parts = {n: Frames(path=path, array=array, fill_value=fills[n], variable=n) for n, array in arrays.items()}
     return stack(path, parts, names, options)
@@ -74,7 +74,7 @@ def _variables(path: Path, arrays: dict[str, Any], options: ReadOptions, names: 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Any]:
-    """Opens a ``.npz`` file as a mapping of arrays, which are read when they are indexed."""
+    """Opens a ``.npz`` file as a mapping that reads an array when it is indexed."""
     numpy = need("numpy", "cli")
     with reading(path, ".npz file of numbers"), path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
         for member in arrays.zip.infolist():
@@ -83,7 +83,7 @@ def open_archive(path: Path) -> Iterator[Any]:
 
 
 def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    """Reads the shape of an array from its header."""
+    """Reads the shape of an array in a ``.npz`` file from the header, without reading the array."""
     form: Any = need("numpy.lib.format", "cli")
     with file.open(member) as content:
         version = form.read_magic(content)
@@ -92,7 +92,7 @@ def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """Reads the arrays of a ``.npz`` file by name."""
+    """Reads all arrays of a ``.npz`` file and returns them by name."""
     arrays: dict[str, Any] = {}
     with open_archive(path) as archive:
         for name in archive.files:

@@ -1,4 +1,4 @@
-"""Rain rates in mm/h of radar composites: KNMI's HDF5 files and FMI's PGM files."""
+"""Reads radar composites as rain rates in mm/h: HDF5 files of KNMI and PGM files of FMI."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ from .times import scalar, to_minutes, to_number
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
-"""Edge in pixels of 1 km of the blocks that are averaged, in training and in use alike."""
+"""Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
 
 
 def read_knmi(path: Path) -> Tensor:
-    """Reads a KNMI composite in HDF5 as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
+    """Reads a KNMI composite in HDF5 as mm/h ``(H, W)``, with pixels of 1 km and NaN outside of the radars' range.
 
-    The file holds accumulations over five minutes, in counts that its calibration turns into mm.
+    The file stores accumulations over five minutes as counts, and a calibration formula from counts to mm.
     """
     h5py = need("h5py", "radar")
     with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
@@ -45,9 +45,10 @@ def read_knmi(path: Path) -> Tensor:
 
 
 def read_fmi(path: Path) -> Tensor:
-    """Reads an FMI composite in PGM, compressed or not, as mm/h ``(H, W)``: 1 km, NaN outside of the radars' range.
+    """Reads an FMI composite in PGM (or gzip) as mm/h ``(H, W)``, with pixels of 1 km and NaN outside of the range.
 
-    The file holds reflectivity, dBZ = (byte - 64) / 2, which becomes a rain rate by Z = 223·R^1.53; 255 is no data.
+    The file stores reflectivity in bytes: ``10 log10(Z) = (byte - 64) / 2`` dBZ. The rain rate R in mm/h follows from
+    ``Z = 223 R^1.53``. The byte 0 is no rain, and 255 is no data.
 
     Reference:
         Leinonen, J. et al. (2012). A Climatology of Disdrometer Measurements of Rainfall in Finland over Five Years
@@ -68,16 +69,16 @@ def read_fmi(path: Path) -> Tensor:
 RADAR_FORMATS: dict[str, Callable[[Path], Tensor]] = {
     "RAD_NL25_*.h5": read_knmi, "*_fmi.radar.composite*.pgm*": read_fmi,
 }  # fmt: skip
-"""Readers of composites of KNMI and FMI, by the pattern of their names."""
+"""Readers of composites of KNMI and FMI by the pattern of the file name."""
 
 
 def is_radar(path: Path) -> bool:
-    """Returns whether the name of a file is that of a radar composite."""
+    """Returns whether the name of a file matches a pattern of :data:`RADAR_FORMATS`."""
     return any(map(path.match, RADAR_FORMATS))
 
 
 def read_time(path: Path) -> datetime:
-    """Returns the time of a composite, from the twelve digits of its name.
+    """Returns the time of a composite, from twelve digits in its file name.
 
     Example:
         >>> read_time(Path("RAD_NL25_RAP_5min_201008260410.h5"))
@@ -109,7 +110,7 @@ def _read_composites(paths: Sequence[Path], coarsen: int, size: tuple[int, ...],
 
 
 def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
-    """Opens radar files in order of time."""
+    """Opens the radar composites in several files as frames in order of time."""
     paths = sorted(paths, key=read_time)
     times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
     if len(set(times)) < len(times):
@@ -121,13 +122,13 @@ def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
 
 
 def find_composites(directory: Path) -> list[list[Path]]:
-    """Returns the radar files at or below a directory, a list for each format of which there are files."""
+    """Returns the radar files at or below a directory: one list for each format that occurs."""
     files_by_format = ([p for p in directory.rglob(pattern) if not is_hidden(p)] for pattern in RADAR_FORMATS)
     return [sorted(files, key=natural_key) for files in files_by_format if files]
 
 
 def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
-    """Reads every event of KNMI and FMI below a directory into memory; a gap in time separates events."""
+    """Reads all composites below a directory into memory: one :class:`Frames` for each event without a gap in time."""
     options = ReadOptions(coarsen=coarsen)
     archives = [open_composites(files, options) for files in find_composites(directory)]
     return [event.load() for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]

@@ -1,4 +1,4 @@
-"""Reads recordings: sequences of unequal length in ``.npy``, ``.npz``, ``.csv``, ``.ts`` and audio files."""
+"""Reads recordings: sequences of any length in ``.npy``, ``.npz``, ``.csv``, ``.ts`` and audio files."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,30 +15,30 @@ from .files import FileError, reading
 from .numpy import load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
-"""Names of the arrays of equally long or padded sequences, and of their classes."""
+"""Names of an array of all sequences (equally long or padded), and of the array of their classes."""
 FEW = 20
 """Number of names that an error lists."""
 
 
 class Recording(NamedTuple):
-    """A sequence ``(T, C, *S)`` of a file, with its class and its group where the file states them."""
+    """A sequence ``(T, C, *S)`` in a file, with its class and its group if they are known."""
 
     file: str
     key: str
-    """Name of the sequence in a file of several; empty otherwise."""
+    """Name of the sequence in the file; empty if the file contains only one."""
     values: Any
-    """The tensor, or the path of a clip that is read later."""
+    """The sequence as a tensor, or the path of a clip that is read later."""
     label: str = ""
     group: str = ""
 
     @property
     def name(self) -> str:
-        """The file, and the name of the sequence in it."""
+        """Name for messages: the file, and `key` if the file contains several sequences."""
         return f"{self.file}:{self.key}" if self.key else self.file
 
 
 def as_sequence(array: Any, name: str) -> Tensor:
-    """Converts an array of real, finite numbers to float32 ``(T, C, …)``; ``(T,)`` is one channel."""
+    """Converts an array of finite real numbers ``(T, C, …)`` to float32; ``(T,)`` becomes ``(T, 1)``."""
     try:
         x = to_tensor(name, array).float()
     except (TypeError, ValueError) as e:
@@ -51,19 +51,19 @@ def as_sequence(array: Any, name: str) -> Tensor:
 
 
 def read_npy(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.npy`` file: one recording ``(T, C, …)``."""
+    """Reads a ``.npy`` file as one recording ``(T, C, …)``."""
     return [Recording(str(path), "", as_sequence(load_npy(path), str(path)))]
 
 
 def read_npz(
     path: Path, layout: str = "", is_batch: Callable[[tuple[int, ...]], bool] | None = None
 ) -> list[Recording]:
-    """Reads a ``.npz`` file: one recording ``(T, C, …)`` in each array, or all in one array.
+    """Reads a ``.npz`` file that contains one array ``(T, C, …)`` for each recording, or one array of all recordings.
 
-    The latter is called ``x`` or ``X``, ``(N, T, C, …)``, or ``(N, T)`` for one channel; ``lengths`` ``(N,)`` are the
-    numbers of steps of padded recordings. ``labels`` or ``y`` ``(N,)`` are the classes, in order of the arrays, and
-    ``groups`` ``(N,)`` the groups, such as speakers. `layout` names the axes of an ``x`` of three. In a file without
-    labels, `is_batch` returns whether an ``x`` of some shape holds several recordings.
+    An array of all recordings is called ``x`` or ``X`` and is ``(N, T, C, …)``, or ``(N, T)`` for one channel; `layout`
+    is the order of three axes, ``"NTC"`` or ``"NCT"``. The array ``lengths`` ``(N,)`` states the numbers of steps of
+    padded recordings. ``labels`` (or ``y``) and ``groups`` ``(N,)`` are the classes and the groups, such as speakers.
+    In a file without labels, ``is_batch(shape)`` decides whether ``x`` contains several recordings.
     """
     arrays = read_arrays(path)
     x = next((k for k in X if k in arrays), "")
@@ -87,7 +87,7 @@ def read_npz(
 
 
 def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]:
-    """Returns the recordings of an array ``(N, T, C, …)`` by their numbers, without padding."""
+    """Splits an array ``(N, T, C, …)`` into recordings without padding; their keys are ``"0"``, ``"1"``, …."""
     if x.ndim < 2:
         raise FileError(f"{path}: x must be (N, T, C, …), or (N, T) for one channel; got {x.shape}")
     if layout == "NCT":
@@ -110,7 +110,7 @@ def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]
 
 
 def as_names(array: Any, keys: list[str], name: str) -> list[str]:
-    """Returns classes or groups ``(N,)`` or ``(N, 1)`` as text: whole numbers without a fraction, bytes decoded."""
+    """Converts classes or groups ``(N,)`` or ``(N, 1)`` to text with :func:`as_name`; `keys` name the recordings."""
     if array.size != len(keys) or array.size != max(array.shape, default=0):
         raise FileError(f"{name}: expected one value for each of the {len(keys)} recordings, got {array.shape}")
     names = [as_name(value) for value in array.reshape(-1).tolist()]
@@ -120,7 +120,7 @@ def as_names(array: Any, keys: list[str], name: str) -> list[str]:
 
 
 def as_name(value: object) -> str:
-    """Returns the text of one class or group.
+    """Converts one class or group to text.
 
     Example:
         >>> as_name(b"low"), as_name(2.0), as_name(0.5), as_name(" high ")
@@ -132,9 +132,9 @@ def as_name(value: object) -> str:
 
 
 def read_csv(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.csv`` file as one recording: a line for each step, a column for each channel.
+    """Reads a ``.csv`` file as one recording, with one line for each step and one column for each channel.
 
-    Columns are separated by commas, semicolons or tabs. A first line of names is skipped.
+    Columns are separated by commas, semicolons or tabs. A first line without numbers is skipped.
     """
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
@@ -157,7 +157,7 @@ def _is_number(text: str) -> bool:
 
 
 def read_ts(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.ts`` file of the time series classification archive, with aeon."""
+    """Reads a ``.ts`` file, the format of https://timeseriesclassification.com, with aeon."""
     load = need("aeon.datasets", "data").load_from_ts_file
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
@@ -172,12 +172,12 @@ def read_ts(path: Path, **options: Any) -> list[Recording]:
 READERS: Mapping[str, Callable[..., list[Recording]]] = {
     ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".ts": read_ts,
 }  # fmt: skip
-"""Readers of recordings by the suffix of the file; audio files need a front end."""
+"""Readers of recordings by the suffix of the file. Audio files are not listed, since they need a front end."""
 SUFFIXES = (*READERS, *AUDIO)
 
 
 def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
-    """Returns the recordings of a file for a classifier, whose front end encodes sound."""
+    """Reads the recordings of a file as inputs of a classifier, whose front end encodes audio."""
     suffix = path.suffix.lower()
     if suffix in AUDIO:
         rate = model.front_end.rate if model.front_end else None
@@ -185,7 +185,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     if suffix not in READERS:
         raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 
-    def is_batch(shape: tuple[int, ...]) -> bool:  # (N, T, C), (N, C, T), or one axis more than a step
+    def is_batch(shape: tuple[int, ...]) -> bool:  # (N, T, C), (N, C, T), or one axis more than a recording (T, C, *S)
         windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
         return windows or len(shape) == model.ndim + 3
 

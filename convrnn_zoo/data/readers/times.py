@@ -1,4 +1,4 @@
-"""Attributes and times by the CF conventions.
+"""Decodes attributes and times by the CF conventions.
 
 xarray is not used for times: even with cftime, it rejects micro- and nanoseconds, and reads ``UTC+2`` as ``UTC-2``.
 """
@@ -16,7 +16,7 @@ _MINUTES = {
     "s sec second": 1 / 60, "m min minute": 1.0, "h hr hour": 60.0, "d day": 1440.0,
 }  # fmt: skip
 MINUTES = {name: minutes for names, minutes in _MINUTES.items() for name in names.split()}
-"""Minutes of each unit of time, by its names in the singular."""
+"""Number of minutes in each unit of time, by the names of the unit in the singular."""
 _STAMP = re.compile(
     r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?)?\s*"
     r"(?:Z|(?:UTC|GMT)?\s*(?:([+-])(\d{1,2})(?::?(\d{2}))?)?)",
@@ -43,7 +43,7 @@ def scalar(value: Any) -> Any:
 
 
 def to_number(value: Any, default: Any = None) -> Any:
-    """Returns an attribute as a float; the default if it is empty. Zarr stores numbers with a fraction in base64."""
+    """Returns an attribute as a float, or `default` if it is empty. Decodes base64, in which Zarr stores floats."""
     value = scalar(value)
     try:
         return default if value is None else float(value)
@@ -52,21 +52,21 @@ def to_number(value: Any, default: Any = None) -> Any:
 
 
 def numbers(value: Any) -> list[float]:
-    """Returns an attribute of several numbers, such as ``missing_value`` or ``valid_range``."""
+    """Returns the numbers of an attribute such as ``missing_value`` or ``valid_range`` as floats."""
     return [item for item in map(to_number, _list(value)) if item is not None]
 
 
 def to_minutes(time: datetime | float) -> float:
-    """Returns the minutes since 1970 of a time in UTC, or the number itself."""
+    """Converts a datetime in UTC to minutes since 1970; returns a number unchanged."""
     return (time - datetime(1970, 1, 1)).total_seconds() / 60 if isinstance(time, datetime) else float(time)
 
 
 def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Returns times as minutes, and whether they are counted since 1970 (UTC).
+    """Returns times in minutes as a float64 array, and whether they count from 1970 (UTC).
 
-    Times are NumPy's ``datetime64`` or ``timedelta64``, text in ISO 8601, or numbers in a unit such as
-    ``hours since 2010-01-01 00:00 +02:00``, by default minutes. Raises ValueError for an unknown unit, a missing time,
-    and times that do not increase.
+    `values` are NumPy's ``datetime64`` or ``timedelta64``, text in ISO 8601, or numbers. The unit of numbers is the
+    attribute ``units``, such as ``hours since 2010-01-01 00:00 +02:00``, by default minutes. Raises ValueError for an
+    unknown unit, a missing time, and times that do not increase.
 
     Example:
         >>> import numpy as np
@@ -102,7 +102,7 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
 
 
 def _parse(text: str) -> float:
-    """Returns the minutes since 1970 of a time as text."""
+    """Converts text in ISO 8601 to minutes since 1970 (UTC)."""
     match = _STAMP.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected a time such as '2020-01-01 00:00:00', got {text!r}")
