@@ -1,6 +1,6 @@
-"""Datasets of frames and of labelled sequences, by their names in recipes.
+"""Datasets of frames and of labelled sequences, and the names under which recipes refer to them.
 
-Frames from Python are any map-style Dataset of frames ``(T, C, H, W)``: see :func:`convrnn_zoo.train.train`.
+To train on data in Python, pass a map-style Dataset of frames ``(T, C, H, W)`` to :func:`convrnn_zoo.train.train`.
 """
 
 import dataclasses
@@ -53,7 +53,9 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
 
 
 def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | None = None) -> Any:
-    """Returns the dataset that the table ``[data]`` of a recipe describes; its `kind` is a name in `datasets`.
+    """Returns the dataset that the table ``[data]`` of a recipe describes.
+
+    `datasets` maps each accepted value of the key ``kind`` to a class; by default to all classes of this module.
 
     Raises:
         ValueError: the kind is unknown, or a key is missing, unknown or invalid.

@@ -1,4 +1,4 @@
-"""Files that forecasts are written to: NumPy arrays, NetCDF and Zarr."""
+"""Writes forecasts to files: NumPy arrays, NetCDF and Zarr."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from ..pretrained.preprocessing import Preprocessing
 from .readers import Frames
 
 LABELLED = (".nc", ".zarr")
-"""Suffixes of files with coordinates."""
+"""Suffixes of the formats that store coordinates."""
 
 
 def write_numpy(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays as a ``.npz`` file, or the first of them as ``.npy``, atomically."""
+    """Writes all arrays to a ``.npz`` file, or only the first one to a ``.npy`` file, atomically."""
     numpy = need("numpy", "cli")
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npy":
@@ -33,8 +33,9 @@ def to_dataset(
 ) -> Any:  # fmt: skip
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
-    `forecast` is ``([members,] horizon, [C,] [thresholds,] H, W)``, after the `frames` that the model read, which are
-    `step` minutes apart. Without an axis of members, `members` is 0.
+    `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
+    model, `step` minutes apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
+    values are the probabilities of exceeding them.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     dims = [*[MEMBER] * bool(members), LEAD_TIME, *[THRESHOLD] * bool(thresholds), *frames.map_dims]

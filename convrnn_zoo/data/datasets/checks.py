@@ -1,4 +1,4 @@
-"""Checks of training data, before the first update: values that cannot be in the stated unit."""
+"""Checks of training data before the first update: finds values that cannot be in the stated unit."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ from ..readers import FileError, Frames
 SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)
 """Numbers by which files mark missing values."""
 WET, WET_STRIDE = 0.1, 7
-"""Rain rate in mm/h (or brightness) of a wet pixel, and the distance of those that are compared with reflectivity."""
+"""Lowest rain rate in mm/h (or brightness) of a wet pixel. Every seventh wet pixel is checked for values in dBZ."""
 MAX_READ = 64
-"""Frames of a file that are checked, if it is not in memory; they are equally spaced."""
+"""Number of equally spaced frames that are checked in a file that is not in memory."""
 
 
 class ValidRange(NamedTuple):
-    """Unit and range of valid values of frames, or of one of their variables, whose name is in errors."""
+    """Unit and range of valid values of all frames or of one variable. Error messages contain `name`."""
 
     unit: str
     valid_min: float | None = None
@@ -29,10 +29,10 @@ class ValidRange(NamedTuple):
 
 
 def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
-    """Raises FileError if values cannot be in their unit; the message names the key of ``[data]`` that fixes it.
+    """Raises FileError if values cannot be in their unit. The message names the key of ``[data]`` to correct.
 
-    `parts` are frames ``(T, C, H, W)``, NaN where values are missing; `ranges` are one for each channel, or one for
-    all. With `valid_max`, heavy rain is not taken for reflectivity.
+    `parts` are frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each channel, or one
+    for all channels. Rain rates are also rejected if they look like dBZ, unless their range has a `valid_max`.
     """
     wet: list[list[Tensor]] = [[] for _ in ranges]
     labels = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
@@ -50,7 +50,7 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
 
 
 def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
-    """Checks the frames of files by :func:`check_values`; of files that are not in memory, some of them."""
+    """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of every other file."""
     for frames in files:
         starts: Sequence[int] = range(0, len(frames), MAX_READ)
         step = MAX_READ
@@ -60,7 +60,7 @@ def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
 
 
 def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
-    """Raises FileError if values are infinite, mark missing values, or are out of their range."""
+    """Raises FileError if values are infinite, out of the valid range, or look like markers of missing values."""
     unit, valid_min, valid_max, _ = valid
     values = values[~values.isnan()]
     if not len(values):

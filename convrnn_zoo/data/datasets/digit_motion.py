@@ -18,17 +18,17 @@ from .splits import resolve_path
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 SEEDS = {"train": 0, "test": 1}
 IMAGES = {"train": 2400, "test": 400}
-"""Largest number of images of every digit."""
+"""Maximum number of images of each digit in a split."""
 SIZE, LENGTHS = 16, (3, 5, 7)
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 """Rows and columns by which a digit moves per frame."""
 
 
 def draw_clip(digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor, index: int) -> Tensor:
-    """Returns a clip ``(T, 1, 16, 16)`` of an image of `digits`, ``(N, 8, 8)`` in [0, 1].
+    """Returns a clip ``(T, 1, 16, 16)`` in which the image ``digits[index]`` moves; `digits` is ``(N, 8, 8)``.
 
-    It moves by `steps` ``(N, 2)`` rows and columns per frame, for an odd number of frames, `lengths` ``(N,)``. In the
-    middle frame, its corner is at `middles` ``(N, 2)``.
+    The clip has ``lengths[index]`` frames, an odd number. The image moves by ``steps[index]`` (rows and columns) per
+    frame, and its top left corner is at ``middles[index]`` in the middle frame.
     """
     length, size = int(lengths[index]), digits.shape[-1]
     frames = torch.zeros(length, 1, SIZE, SIZE)
@@ -40,14 +40,14 @@ def draw_clip(digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor, i
 
 @dataclass(frozen=True)
 class DigitMotion(LabelledDataset):
-    """Digit Motion: one MNIST digit per clip, moving one pixel per frame, ``(T, 1, 16, 16)`` with T of 3, 5 or 7.
+    """Digit Motion: clips ``(T, 1, 16, 16)`` of one MNIST digit that moves one pixel per frame; T is 3, 5 or 7.
 
-    The 40 classes are a digit and a direction, such as ``"3 left"``. Every image makes one clip, in which the
-    digit stays inside the frame, shrunk to 8×8 pixels. All classes are equally frequent: of every digit, the first
-    2,400 training images and the first 400 test images are used, or as many as the rarest digit has.
+    Each of the 40 classes is a digit and a direction, such as ``"3 left"``. Each MNIST image is shrunk to 8×8 pixels
+    and appears in one clip, always inside the frame. All classes are equally frequent: the first 2,400 training images
+    and the first 400 test images of each digit are used, or as many as the rarest digit has, in multiples of four.
 
-    The position in the middle frame has the same distribution for all directions. A classifier of that frame therefore
-    expects at most 25 % correct answers. A clip played backwards is one of the opposite direction.
+    The position in the middle frame has the same distribution for all directions. A classifier that sees only this
+    frame therefore has an expected accuracy of at most 25 %. Playing a clip backwards gives the opposite direction.
     """
 
     title = "Digit Motion"
@@ -59,7 +59,7 @@ class DigitMotion(LabelledDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads the images and labels of MNIST, and generates the clips of a split with a fixed seed."""
+        """Reads the idx files of MNIST at `path`, and generates the clips of a split with a fixed seed."""
         part = "test" if split == "test" else "train"
         hint = f"get the four idx files from {MNIST}"
         path = resolve_path(path, self.title, hint)

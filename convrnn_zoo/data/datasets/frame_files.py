@@ -1,4 +1,4 @@
-"""Datasets of frames in files: arrays and videos, as the table ``[data]`` of a recipe describes them."""
+"""Datasets of frames in files, arrays or videos, which the table ``[data]`` of a recipe describes."""
 
 import dataclasses
 import logging
@@ -27,11 +27,11 @@ from .windows import MAX_WINDOWS, read_windows
 
 log = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
-"""Rain rates in mm/h at which forecasts are scored."""
+"""Default thresholds in mm/h of the scores of rain forecasts."""
 
 
 class FrameDataset:
-    """Frames to forecast: how they are read and split, and how forecasts of them are scored.
+    """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored.
 
     Args:
         validation: fraction of the training part that is set aside for validation.
@@ -42,7 +42,7 @@ class FrameDataset:
     url: str
     license: str
     split_words: str
-    """Description of the test split. Weights metadata has it and the attributes before it."""
+    """Description of the test split. Weights metadata contains this attribute and the four above."""
     unit: str = ""
     step: float | None = None
     """Minutes between frames."""
@@ -52,41 +52,41 @@ class FrameDataset:
     valid_min: float | None = None
     valid_max: float | None = None
     thresholds: tuple[float, ...] = ()
-    """Values from which a pixel counts as an event, for CSI, POD and FAR."""
+    """Lowest values of an event in CSI, POD and FAR; one score for each value."""
     validation: float = 0.0
     variables: tuple[str | DataVariable, ...] = ()
-    """Variables that a model reads, if each has its own unit and encoding; so have `static` and `future`."""
+    """Variables that a model reads, if each channel has its own unit and encoding; see :class:`ArrayFrames`."""
     targets: tuple[str, ...] = ()
     static: tuple[str | DataVariable, ...] = ()
     future: tuple[str | DataVariable, ...] = ()
     summed_over: int | None = None
-    """Pixels of a frame, if publications state errors as sums over them."""
+    """Number of pixels of a frame, if publications report errors summed over the pixels."""
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
 
     @property
     def all_variables(self) -> tuple[DataVariable, ...]:
-        """The variables in the order of the channels; empty if one unit and encoding is that of all channels."""
+        """The variables in the order of the channels; empty if all channels share one unit and encoding."""
         return tuple(v for role in ROLES for v in getattr(self, role))
 
     def read_options(self) -> ReadOptions:
-        """Returns how files are read, in training and in use."""
+        """Returns the options for reading files, in training and in `predict`."""
         return ReadOptions(unit=self.unit)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
 
-        Each has `inputs` frames to read and `horizon` to forecast. No frame to forecast is in two of the parts.
+        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits.
 
         Raises:
-            FileNotFoundError: there is no such path, or no file of the kind.
-            ValueError: a file is damaged or of another unit, sizes differ, or no sequence is long enough.
+            FileNotFoundError: the path does not exist, or contains no file of this dataset.
+            ValueError: a file is damaged or its unit cannot be converted, sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
 
     def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
-        """Returns the valid range of all channels, or one for each of the variables; `units` are those of the files."""
+        """Returns one valid range for all channels, or one for each variable; `units` are the units in the files."""
         variables = self.all_variables
         if not variables:
             return [ValidRange(self.unit, self.valid_min, self.valid_max)]
@@ -98,10 +98,10 @@ class FrameDataset:
     def preprocessing(
         self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
     ) -> Preprocessing:
-        """Returns the preprocessing of these frames; its constants are computed from the training split.
+        """Returns the preprocessing of the frames. Mean and standard deviation are computed from `train`.
 
         Raises:
-            ValueError: the encoding needs constants and `train` is None, or a channel is constant.
+            ValueError: an encoding is ``"standardize"``, and `train` is None or a channel is constant.
         """
         variables, mean, std = self.all_variables, [], []
         if any(source.encoding == "standardize" for source in variables or (self,)):
@@ -126,7 +126,7 @@ class FrameDataset:
 
 
 def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation of each channel over `n` sequences, of which a few are read at a time."""
+    """Returns mean and standard deviation of each channel over `n` sequences, reading eight at a time."""
 
     def total(change: Any) -> Tensor:
         samples = sequences.fixed_samples(n).split(8)
@@ -140,35 +140,35 @@ def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tenso
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
-    """Keys of ``[data]`` that all datasets of frames in files have.
+    """Base class of datasets of frames in files. Its fields are keys of ``[data]``.
 
     Args:
-        name: name of the data in metadata and card.
+        name: name of the data in the metadata and the model card.
         license: licence of the data.
         url: address of the data.
-        task: the task, for the metadata.
-        unit: unit of the values, such as ``"mm/h"``. Files in another known unit are converted.
+        task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
+        unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
         step: minutes between frames.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
-        floor: value from which the encoding ``log`` is logarithmic.
-        top: value that the encoding ``log`` maps to 1.
+        floor: lowest value at which the encoding ``"log"`` is logarithmic.
+        top: value that the encoding ``"log"`` maps to 1.
         valid_min: lowest valid value.
         valid_max: highest valid value.
-        crop: height and width of the crops to train on; by default whole frames.
-        stride: distance in pixels of the corners of crops; by default an eighth of `crop`.
-        min_valid_fraction: smallest fraction of present values in each frame of a crop.
-        min_wet_fraction: smallest fraction of wet pixels in a crop. A pixel is wet from 0.1 mm/h (or a brightness of
-            0.1) on; in other units, from the lowest of `thresholds` on.
-        flip: whether crops are mirrored and transposed at random.
-        split: the test part: ``"time"`` for the last third of each file, ``"file"`` for the last third of the files in
-            order of their names, ``"group"`` for the last third of the groups, or a list of patterns of file names.
-        group_pattern: regular expression that finds the group of a file, such as its station, in its path below the
-            data; its first capturing group matches the name. No group is in two parts.
-        group_file: CSV file with the columns `file` and `group`, in place of a pattern. It is in the directory of the
-            data, and files are named by their paths below it.
-        validation: fraction of the training part that is set aside for validation: the last frames of each file, or the
-            last files or groups, as `split` says.
-        thresholds: values at which CSI, POD and FAR are computed; by default those of rain if the unit is mm/h.
+        crop: edge in pixels of the square crops that are trained and tested on; by default whole frames.
+        stride: distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.
+        min_valid_fraction: minimum fraction of pixels without a missing value, in each frame of a crop.
+        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. The lowest value of a wet
+            pixel is 0.1 for rain in mm/h, else the lowest of `thresholds`, or 0.1 without thresholds.
+        flip: whether training crops are mirrored and transposed at random.
+        split: rule for the test split. ``"time"``: the last third of each file. ``"file"``: the last third of the files
+            in the order of their names. ``"group"``: the last third of the groups. Or a list of patterns of file names.
+        group_pattern: regular expression to search in the path of each file relative to the data directory. The match
+            of its first capturing group (or of all of it) is the file's group, such as a station.
+        group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
+            `group`, in place of `group_pattern`.
+        validation: fraction of the training split that is set aside for validation: the last frames of each file, or
+            the last files or groups, depending on `split`.
+        thresholds: values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -209,7 +209,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
-        """A description of the test split."""
+        """Description of the test split."""
         words = {
             "time": "the last third of every file in time",
             "file": "the last third of the files in order of their names",
@@ -230,9 +230,9 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         raise NotImplementedError(f"{type(self).__name__} must implement find_files")
 
     def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path. Zarr stores and large files are read when frames are used, other files now.
+        """Opens the files at a path. Zarr stores and files over 1 GiB are read lazily, other files at once.
 
-        Files of one frame each are joined in time, as `predict` joins them.
+        If every file contains one frame, the files are joined to one sequence (one per group), as in `predict`.
         """
         files = self.find_files(path)
         if not files:
@@ -246,7 +246,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in frames]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
-        """Returns the size of the sequences that are cut from files, which must be of one size or have a crop."""
+        """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
         if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
             listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
             raise ValueError(f"{path}: expected frames of one size (C×H×W), got {listed}; set data.crop in the recipe")
@@ -289,7 +289,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
     ) -> CroppedSequences:
-        """Returns the sequences at the windows of a file, which ``convrnn-zoo windows`` wrote for one Zarr store."""
+        """Returns the sequences at the windows that ``convrnn-zoo windows`` listed in a file for one Zarr store."""
         if len(files) > 1 or files[0].is_loaded:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
@@ -309,7 +309,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
 
 
 def _plain_dates(value: Any) -> Any:
-    """Returns dates of TOML as text, which JSON and recipes can state."""
+    """Converts dates of TOML to text, which JSON can store; returns other values unchanged."""
     if isinstance(value, list | tuple):
         return [_plain_dates(v) for v in value]
     return value.isoformat() if hasattr(value, "isoformat") else value
@@ -320,19 +320,19 @@ class ArrayFrames(FrameFiles):
     """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in ``.npy``, ``.npz``, HDF5, NetCDF or Zarr files.
 
     Args:
-        variable: name of the array, in files with several; ``group/name`` for one in a group.
-        variables: several variables of each file that the model reads, as names or tables of :class:`DataVariable`. A
-            ``.npy`` file has a channel for each of `variables`, `future` and `static`, in this order.
-        targets: names of those that it forecasts; by default all.
+        variable: name of the array to read, for files with several arrays; ``group/name`` for an array in a group.
+        variables: several variables ``(T, H, W)`` that the model reads, as names or tables of :class:`DataVariable`. A
+            ``.npy`` file has one channel for each of `variables`, `future` and `static`, in this order.
+        targets: names of the `variables` that the model forecasts; by default all.
         static: maps ``(H, W)`` without time that the model also reads, such as elevation.
-        future: variables that are known for the frames to forecast as well, ``(T, H, W)`` or ``(T,)``.
-        sel: what to read of dimensions, by their names: the value of a coordinate, or ``[from, to]``, such as
-            ``{level = 850, time = ["2020-06", "2020-08"]}``. A dimension without a coordinate has positions from 0.
-        dims: names of the dimensions `time`, `y` and `x`. By default time is called so or has dates, and the last two
-            others are y and x.
-        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
-        windows: CSV file that ``convrnn-zoo windows`` wrote, for a Zarr store that is too large to be searched at every
-            start.
+        future: variables ``(T, H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
+        sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
+            ``{level = 850, time = ["2020-06", "2020-08"]}``. Dimensions without a coordinate have positions from 0.
+        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
+            such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
+        fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
+        windows: CSV file of ``convrnn-zoo windows`` that lists the crops of a large Zarr store, next to the store. It
+            replaces a search of the store at the start of each training.
         **kwargs: keys of :class:`FrameFiles`.
 
     Example:
@@ -400,7 +400,7 @@ class VideoFrames(FrameFiles):
 
     Args:
         channels: 1 for grey, 3 for RGB.
-        size: height and width that frames are resized to, before they are cropped.
+        size: height and width in pixels to which frames are resized before cropping; by default not resized.
         **kwargs: keys of :class:`FrameFiles`.
 
     Example:

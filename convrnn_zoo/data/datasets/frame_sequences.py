@@ -1,4 +1,4 @@
-"""Sequences of frames as a map-style Dataset: cut from files, generated, or from a Dataset of the user."""
+"""Map-style Datasets of frame sequences: cut from files, generated, or converted from a Dataset of the user."""
 
 import logging
 import math
@@ -23,9 +23,8 @@ class FrameSequence(NamedTuple):
 
     Args:
         frames: ``(T, C, H, W)`` in the unit of the data, NaN where values are missing.
-        time: time of the first frame in minutes, since 1970 if the data state dates, else since the first frame of the
-            file.
-        mask: booleans of the shape of the frames, true where a value is present.
+        time: time of the first frame in minutes: since 1970 (UTC) if the data has dates, else since an arbitrary time.
+        mask: booleans with the shape of `frames`, true where a value is present.
     """
 
     frames: Tensor
@@ -34,14 +33,14 @@ class FrameSequence(NamedTuple):
 
 
 class FrameSequences(Dataset[FrameSequence]):
-    """Sequences of one length and size. A subclass implements ``__len__`` and ``__getitem__``.
+    """Base class of sequences of equal shape. A subclass implements ``__len__`` and ``__getitem__``.
 
-    Training calls :meth:`sample` and :meth:`read`, which together are :meth:`draw`: every process samples the same
-    batch, and reads its share of it.
+    Training calls :meth:`sample`, then :meth:`read`; :meth:`draw` does both. In distributed training, every process
+    samples the same batch and reads only its own part of the batch.
     """
 
     length: int
-    """Frames of a sequence: inputs and forecast."""
+    """Number of frames of a sequence: input frames and frames to forecast."""
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must implement __len__")
@@ -53,11 +52,11 @@ class FrameSequences(Dataset[FrameSequence]):
         return (self[i] for i in range(len(self)))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples the parameters of `n` random sequences, ``(n, …)``; by default with torch's global generator."""
+        """Samples parameters ``(n, …)`` of `n` random sequences, by default with torch's global generator."""
         return torch.randint(len(self), (n,), generator=generator)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """Returns the sequences of :meth:`sample`: ``(n, T, C, H, W)`` in the unit of the data."""
+        """Returns the sequences with the sampled parameters: ``(n, T, C, H, W)`` in the unit of the data."""
         return torch.stack([self[int(i)].frames for i in sampled])
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -65,18 +64,19 @@ class FrameSequences(Dataset[FrameSequence]):
         return self.read(self.sample(n, generator))
 
     def fixed(self, n: int) -> Tensor:
-        """Returns `n` equally spaced sequences, or all of them: those that every evaluation uses."""
+        """Returns the `n` sequences ``(n, T, C, H, W)`` that every evaluation uses; all if there are fewer."""
         return self.read(self.fixed_samples(n))
 
     def fixed_samples(self, n: int) -> Tensor:
-        """Returns the parameters of :meth:`fixed`, so that a few sequences at a time can be read."""
+        """Returns the parameters of `n` equally spaced sequences, which :meth:`read` can read in small batches."""
         return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
 
 
 class CustomSequences(FrameSequences):
-    """Sequences of a map-style Dataset, list or array: :class:`FrameSequence` items, or frames ``(T, C, H, W)``.
+    """Sequences from a map-style Dataset, a list or an array.
 
-    Frames are tensors or NumPy arrays of real numbers, which become float32, all of one size.
+    Each item is a :class:`FrameSequence` or frames ``(T, C, H, W)``: tensors or NumPy arrays of real numbers, all of
+    one shape. They are converted to float32.
 
     Example:
         >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
@@ -125,16 +125,17 @@ class CustomSequences(FrameSequences):
 
 
 def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
-    """Returns the numbers of the first frames of validation and of the test; see :func:`split_in_time`."""
+    """Returns the indices of the first validation frame and the first test frame; see :func:`split_in_time`."""
     cut = round(count * 2 / 3)
     return train_count(cut, validation), cut
 
 
 def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float = 0.0) -> Frames:
-    """Returns the first two thirds of frames in time (``"train"``), or the last (``"test"``).
+    """Returns the frames of one split: ``"train"``, ``"validation"`` or ``"test"``.
 
-    A fraction `validation` of the first two thirds, the last frames of them, is the part ``"validation"``. It and the
-    test part include the `inputs` frames before them, which a forecast of their first frame reads.
+    The test split is the last third in time. The last frames of the other two thirds, a fraction `validation` of them,
+    are the validation split. Validation and test also include the `inputs` frames before their first frame, from which
+    that frame is forecast.
     """
     begin, cut = time_bounds(len(frames), validation)
     parts = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}
@@ -143,17 +144,18 @@ def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float
 
 
 class Sampling(NamedTuple):
-    """Conditions for windows, and the probability with which a window is kept.
+    """Conditions that windows must meet, and the probability with which such a window is kept.
 
-    A window is kept with probability ``base + scale * amount``, at most 1. Its amount is the mean over its pixels of
-    ``1 - exp(-value / saturation)``, where missing values count as 0. Windows with much rain are therefore many times
-    as likely as dry ones, and above a few mm/h wet pixels count nearly the same.
+    A window is kept with probability ``min(1, base + scale * amount)``. The amount is the mean of
+    ``1 - exp(-value / saturation)`` over the pixels of all frames (first channel), where missing values count as 0.
+    Windows with much rain are therefore kept many times as often as dry ones. All rain rates that are a few times
+    `saturation` or more count nearly the same.
 
     Args:
-        base, scale, saturation: see above; by default every window is kept.
-        min_valid: smallest fraction of present values in every frame.
-        min_wet: smallest fraction of pixels at `threshold` or above, over all frames.
-        threshold: value from which a pixel is wet.
+        base, scale, saturation: constants of this probability; by default every window is kept.
+        min_valid: minimum fraction of pixels without a missing value, in every frame.
+        min_wet: minimum fraction of wet pixels, over all frames.
+        threshold: lowest value of a wet pixel.
 
     Reference:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
@@ -169,7 +171,7 @@ class Sampling(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Size of windows in frames and pixels, and the distance of their corners in pixels."""
+    """Size of windows: frames, height and width in pixels; and the distance in pixels between their corners."""
 
     length: int
     height: int
@@ -180,7 +182,7 @@ class Window(NamedTuple):
 def find_windows(
     frames: Frames, window: Window, sampling: Sampling, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Yields the kept windows of each first frame: ``(M, 3)`` of its number in the file, y and x."""
+    """Yields, for each possible first frame t, its kept windows as rows ``(t, y, x)`` of a tensor ``(M, 3)``."""
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
         return
@@ -209,12 +211,12 @@ def find_windows(
 
 
 class CroppedSequences(FrameSequences):
-    """Sequences ``(T, C, height, width)`` cut from files at given places.
+    """Sequences ``(T, C, height, width)`` that are cut from files at the specified places.
 
     Args:
-        files: the frames that are cut.
+        files: the frames of each file.
         window: size of the sequences.
-        places: ``(M, 4)``, a row for each sequence: number of the file, first frame, top and left.
+        places: ``(M, 4)``, a row for each sequence: index of the file, first frame, top row and left column.
         flip: whether :meth:`sample` also mirrors and transposes at random.
         step: minutes between frames, for files without times.
     """
@@ -229,7 +231,7 @@ class CroppedSequences(FrameSequences):
     def search(
         cls, files: Sequence[Frames], window: Window, sampling: Sampling, max_windows: float = math.inf, **options: Any
     ) -> "CroppedSequences":  # fmt: skip
-        """Returns the sequences that meet `sampling`; or raises ValueError if there are none or too many."""
+        """Finds all windows that meet `sampling`; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
             for places in find_windows(frames, window, sampling):
@@ -270,7 +272,7 @@ class CroppedSequences(FrameSequences):
         return FrameSequence(frames, time, torch.isfinite(frames))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples the numbers of places, and whether to mirror each axis and to transpose."""
+        """Samples indices of places and, with `flip`, whether to mirror each axis and to transpose."""
         numbers = torch.randint(len(self.places), (n,), generator=generator)
         if not self.flip:
             return numbers

@@ -1,4 +1,4 @@
-"""Labelled sequences of unequal length, from arrays, tables and audio files."""
+"""Labelled sequences of different lengths, from arrays, tables and audio files."""
 
 import logging
 import re
@@ -22,16 +22,16 @@ from .splits import GroupedFiles, find_shared, relative_name, resolve_path, sele
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
-"""Files of several recordings with their classes."""
+"""Suffixes of files that contain several recordings and their classes."""
 SINGLES = (".npy", ".csv", *AUDIO)
-"""Files of one recording, in a folder for each class."""
+"""Suffixes of files that contain one recording; the folder is its class."""
 
 
 class Labelled(NamedTuple):
     """Sequences with their classes.
 
-    `sequences` are ``(T_i, C, *S)`` each, in a list, or in another Sequence that reads each one when it is indexed.
-    `labels` ``(N,)`` are class numbers from 0 (int64), and `label_names` the names of the classes in that order.
+    `sequences` is a list of tensors ``(T_i, C, *S)``, or another Sequence that reads a tensor when it is indexed.
+    `labels` ``(N,)`` are the class numbers from 0 (int64). `label_names` are the names of classes 0, 1, ….
     """
 
     sequences: Sequence[Tensor]
@@ -40,19 +40,19 @@ class Labelled(NamedTuple):
     groups: tuple[str, ...] = ()
     """The group of each sequence, such as its speaker; empty if unknown."""
     front_end: LogMel | None = None
-    """The front end that computed the sequences from sound."""
+    """The front end that computed the sequences from audio."""
 
     def batch(
         self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the sequences `indices`, each after `change`, padded ``(N, T, C, *S)``, with lengths and labels."""
+        """Applies `change` to each sequence; returns them padded ``(N, T, C, *S)``, their lengths and their labels."""
         sequences = [change(self.sequences[i]) for i in indices]
         check_shapes([(f"sequence {i}", x) for i, x in zip(indices, sequences, strict=True)])
         lengths = torch.tensor([len(x) for x in sequences])
         return pad_sequence(sequences, batch_first=True), lengths, self.labels[list(indices)]
 
     def subset(self, indices: Sequence[int]) -> "Labelled":
-        """Returns the sequences with these indices."""
+        """Returns the data of the sequences with these indices."""
         sequences = LazySequences(indices, self.sequences.__getitem__)
         return self._replace(
             sequences=list(sequences) if isinstance(self.sequences, list) else sequences,
@@ -62,7 +62,7 @@ class Labelled(NamedTuple):
 
 
 def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
-    """Raises ValueError if sequences, given with their names, differ in shape beyond time."""
+    """Raises ValueError if the named sequences differ in shape, apart from their length."""
     name, first = named[0]
     for other, x in named:
         if x.shape[1:] != first.shape[1:]:
@@ -71,7 +71,7 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
 
 
 class LazySequences(Sequence[Tensor]):
-    """Sequences that `read` returns of items, such as paths, when they are indexed, so that none stays in memory."""
+    """Sequences that ``read(item)`` returns when they are indexed, so that none stays in memory."""
 
     def __init__(self, items: Sequence[Any], read: Callable[[Any], Tensor]) -> None:
         self.items, self.read = items, read
@@ -85,7 +85,7 @@ class LazySequences(Sequence[Tensor]):
 
 
 def _convert_sequence(sequences: Any, name: str, index: int) -> Tensor:
-    """Returns a sequence from Python as float32; frames of bytes are divided by 255, as in `classify`."""
+    """Converts a sequence of the user to float32; frames of bytes are divided by 255, as in `classify`."""
     x = to_tensor(f"{name}[{index}]", sequences[index])
     return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, f"{name}[{index}]")
 
@@ -96,13 +96,13 @@ def _read_map(sequences: Sequence[Tensor], ndim: int, index: int) -> Tensor:
 
 
 def add_axes(data: Labelled, ndim: int) -> Labelled:
-    """Returns sequences ``(T, C)`` as maps of one pixel of `ndim` dimensions; others stay as they are."""
+    """Adds `ndim` spatial axes of size 1 to sequences ``(T, C)``; sequences with spatial axes are unchanged."""
     sequences: Any = LazySequences(range(len(data.sequences)), partial(_read_map, data.sequences, ndim))
     return data._replace(sequences=list(sequences) if isinstance(data.sequences, list) else sequences)
 
 
 def check_labelled(data: Any, split: str) -> Labelled:
-    """Converts and checks labelled sequences from Python."""
+    """Checks the labelled sequences of a user and converts them to tensors."""
     name = f"data[{split!r}]"
     if not isinstance(data, Labelled):
         raise TypeError(f"{name} must be convrnn_zoo.data.Labelled(sequences, labels), got {type(data).__name__}")
@@ -136,10 +136,10 @@ def label_key(label: str) -> tuple[bool, float, str]:
 
 
 class LabelledDataset:
-    """Base class of datasets of labelled sequences, with what metadata and cards state of them.
+    """Base class of datasets of labelled sequences. Metadata and model cards contain its attributes.
 
     Args:
-        validation: fraction of the training part that is set aside for validation, of every class.
+        validation: fraction of the training examples of each class that is set aside for validation.
     """
 
     title: str
@@ -147,7 +147,7 @@ class LabelledDataset:
     url: str
     license: str
     split_words: str
-    """Description of the test part."""
+    """Description of the test split."""
     validation: float = 0.0
     label_names: tuple[str, ...]
 
@@ -155,27 +155,27 @@ class LabelledDataset:
         check_fields(self, "data.")
 
     def validation_count(self, count: int) -> int:
-        """Returns how many of the training examples of a class are for validation."""
+        """Returns the number of validation examples among the `count` training examples of a class."""
         return min(max(1, round(count * self.validation)), count - 1) if self.validation else 0
 
     def without_validation(self, data: Labelled, split: str) -> Labelled:
-        """Returns ``"train"`` or ``"validation"`` of training data: a part of every class, with a fixed seed."""
+        """Returns the ``"train"`` or ``"validation"`` part of training data; sampled per class with a fixed seed."""
         if split == "test" or not self.validation:
             return data
         held_out = select_per_class(data.labels.tolist(), self.validation_count)
         return data.subset([i for i in range(len(data.labels)) if (i in held_out) == (split == "validation")])
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads the recordings of a part.
+        """Reads the recordings of one split.
 
         Args:
             path: file or directory of the data.
             split: ``"train"``, ``"validation"`` or ``"test"``.
-            front_end: reads audio files; by default that of the dataset.
+            front_end: computes features of audio files; by default the front end of the dataset.
 
         Raises:
             FileNotFoundError: `path` is None or contains no recordings.
-            ValueError: a file is damaged, or a part lacks recordings.
+            ValueError: a file is damaged, or the data has too few recordings for its splits.
         """
         raise NotImplementedError(f"{type(self).__name__} must define load")
 
@@ -184,29 +184,30 @@ class LabelledDataset:
 class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override]
     """Fields of ``[data]`` with ``kind = "sequences"``.
 
-    The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder for each class of
-    ``.npy``, ``.csv`` and audio files. Arrays are ``(T, C)`` for each recording, or ``x`` ``(N, T, C)`` for all.
-    Hidden files and folders are ignored.
+    The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder per class with
+    ``.npy``, ``.csv`` and audio files. A ``.npz`` file has one array ``(T, C)`` for each recording, or one array ``x``
+    ``(N, T, C)`` for all. Hidden files and folders are ignored.
 
     Args:
-        name: name of the data in metadata and card.
+        name: name of the data in the metadata and the model card.
         license: licence of the data.
         url: address of the data.
         task: task in the metadata.
-        split: the test part: a third of every class, sampled with a fixed seed (``"random"``); the last third of the
-            files in order of their names, of every class where a file has one class, or the last third of every class
-            in a single file (``"file"``); the last third of the groups (``"group"``), none of which is in two parts; or
-            patterns of the names of files, or of recordings in a single file.
+        split: rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. ``"file"``: the
+            last third of the files in the order of their names; the last third of each class if every file has only
+            one class or if there is only one file. ``"group"``: the last third of the groups. Or a list of patterns of
+            file names; for a single file, of the names of its recordings.
         label_names: names of the classes, in the order of their labels.
-        front_end: arguments of :class:`~convrnn_zoo.LogMel`, which reads audio files; `rate` is by default the lowest
-            among the files, to which the others are resampled.
-        layout: axes of an array of all recordings: ``"NTC"`` or ``"NCT"``. By default ``"NTC"``, and an error if that
-            means fewer steps than channels.
-        group_pattern: regular expression that finds the group of a recording, such as its speaker, in the path of its
-            file below the data; its first parenthesis is the group. ``.npz`` files may have an array ``groups``.
-        group_file: CSV file with the columns `file` and `group`, in place of a pattern. It is in the directory of the
-            data, and files are named by their paths below it.
-        validation: fraction of the training part that is set aside for validation, chosen as `split` says.
+        front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
+            is the lowest sample rate of the files; other files are resampled to it.
+        layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. The default is ``"NTC"``, but then an array
+            with fewer steps than channels is an error.
+        group_pattern: regular expression to search in the path of each file relative to the data directory. The match
+            of its first capturing group (or of all of it) is the group, such as a speaker. Alternatively, ``.npz``
+            files contain an array ``groups``.
+        group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
+            `group`, in place of `group_pattern`.
+        validation: fraction of the training split that is set aside for validation, by the same rule as `split`.
 
     Example:
         >>> LabelledSequences(name="gestures", license="CC0 1.0").split_words
@@ -234,7 +235,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
-        """Description of the test part."""
+        """Description of the test split."""
         words = {
             "random": "a third of every class", "file": "the last third of the files, or of every class",
             "group": "the last third of the groups",
@@ -252,7 +253,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         return LogMel(**{**self.front_end, "rate": rate})
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
-        """Returns every recording at a path, all of one shape beyond time."""
+        """Returns all recordings at a path; raises FileError if their shapes differ, apart from the length."""
         recordings: list[Recording] = []
         for file in find_recordings(path):
             suffix = file.suffix.lower()
@@ -308,11 +309,11 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
-        """Returns the sequences of recordings."""
+        """Returns the sequences ``(T, C, *S)`` of recordings."""
         return [r.values for r in recordings]
 
     def select(self, recordings: Sequence[Recording], split: str) -> list[int]:
-        """Returns the numbers of the recordings that belong to ``"train"``, ``"validation"`` or ``"test"``."""
+        """Returns the indices of the recordings that belong to a split."""
         labels, files = [r.label for r in recordings], [r.file for r in recordings]
         count = len(set(files))
         has_one_class = len(set(zip(files, labels, strict=True))) == count
@@ -338,13 +339,13 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
 
 
 def encode_sound(file: Path, front_end: LogMel) -> Tensor:
-    """Reads an audio file as features ``(T, bands, 1)``."""
+    """Reads an audio file and returns its features ``(T, bands, 1)``."""
     with reading(file, "audio file"):
         return front_end.encode(*read_sound(file, rate=front_end.rate))
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """Returns the archives at a path, or else the files of one recording in the folders of a directory."""
+    """Returns the ``.npz`` and ``.ts`` files at a path or, if there are none, the other files in its folders."""
     inside = [path] if path.is_file() else list_dir(path)
     archives = [f for f in inside if f.suffix.lower() in ARCHIVES and f.is_file()]
     singles = [f for folder in inside if folder.is_dir() for f in list_dir(folder) if f.suffix.lower() in SINGLES]
@@ -352,7 +353,7 @@ def find_recordings(path: Path) -> list[Path]:
 
 
 def warn_if_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
-    """Logs a warning if recordings outside of the training part share steps with it."""
+    """Logs a warning if recordings of the other splits share steps with training recordings."""
     if shared := find_shared((r.values for r in train), [r.values for r in others]):
         log.warning(
             f"{path}: {len(shared)} of {len(others)} recordings for validation and test share steps with the training "

@@ -25,7 +25,7 @@ MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
 def find_idx(path: Path, name: str, hint: str) -> Path:
-    """Returns the idx file of a name in a directory, compressed or not."""
+    """Returns the path of the file `name` or ``name.gz`` in a directory."""
     files = [path / n for n in (name, f"{name}.gz") if (path / n).is_file()]
     if not files:
         raise FileNotFoundError(f"neither {name} nor {name}.gz is in {path}; {hint}")
@@ -55,18 +55,18 @@ def _read_stored(array: Any, index: int) -> Tensor:
 
 
 class MovingDigits(FrameSequences):
-    """Random sequences ``(N, T, 1, size, size)`` in [0, 1] of moving images.
+    """Random sequences of moving images. :meth:`draw` returns ``(N, T, 1, size, size)`` in [0, 1].
 
-    The position of an image is a point of the unit square, the range in which it can move. It starts
-    anywhere and moves by `step` per frame in a random direction. At a wall it stops, and that component of its
-    direction is reversed. Where images overlap, the brighter pixel is visible.
+    The position of an image is scaled to the unit square, whose sides are the walls of the frame. An image starts at a
+    random position and moves by `step` per frame in a random direction. At a wall, its position is clamped to the unit
+    square, and that component of its direction is reversed. Where images overlap, the brighter pixel is visible.
 
     Args:
-        images: bytes ``(N, h, w)`` to choose from.
-        length: frames of a sequence.
-        count: images in a sequence.
+        images: images ``(N, h, w)`` of bytes (uint8), from which each sequence samples.
+        length: number of frames in a sequence.
+        count: number of images in a sequence.
         size: edge of a frame in pixels.
-        step: length of a step, as a fraction of that range.
+        step: length of a step in the unit square.
         seed: seed of the fixed sequences that evaluations use.
 
     Reference:
@@ -91,14 +91,14 @@ class MovingDigits(FrameSequences):
         return TEST_SEQUENCES
 
     def __getitem__(self, index: int) -> FrameSequence:
-        """Returns a sequence of the fixed evaluation set, which is as large as the published test file."""
+        """Returns one of the 10,000 fixed sequences for evaluation; the published test file has as many."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         frames = self.read(self._fixed[index][None])[0]
         return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples the images, their first positions and their directions: ``(n, count, 4)`` in [0, 1)."""
+        """Samples image, first position (x, y) and direction of each object: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
@@ -119,11 +119,11 @@ class MovingDigits(FrameSequences):
         return frames.unsqueeze(2).float() / 255
 
     def fixed_samples(self, n: int) -> Tensor:
-        """Returns the parameters of the first `n` sequences of the fixed evaluation set."""
+        """Returns the parameters of the first `n` fixed sequences for evaluation."""
         return self._fixed[:n]
 
     def _path(self, place: Tensor, speed: Tensor) -> Tensor:
-        """Returns positions ``(N, count, length)`` in [0, 1] along one axis."""
+        """Returns the positions ``(N, count, length)`` in [0, 1] along one axis, after each step."""
         places = []
         for _ in range(self.length):
             place = place + speed * self.step
@@ -137,7 +137,7 @@ class MovingDigits(FrameSequences):
 class MovingMNIST(FrameDataset):
     """``kind = "moving_mnist"``: sequences of two digits, generated from the idx files of MNIST.
 
-    The path of the published test file, ``mnist_test_seq.npy``, gives its sequences as the test part.
+    The published test file, ``mnist_test_seq.npy``, is accepted as the path of the data, for the test split only.
 
     Reference:
         http://www.cs.toronto.edu/~nitish/unsupervised_video/
@@ -155,7 +155,7 @@ class MovingMNIST(FrameDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns the generator of sequences of the images of a split."""
+        """Returns sequences that are generated from the images of a split, or read from the published test file."""
         path = resolve_path(path, self.title, self.hint)
         if path.suffix.lower() == ".npy":
             if split != "test":
@@ -174,7 +174,7 @@ class MovingMNIST(FrameDataset):
 
 @dataclass(frozen=True, kw_only=True)
 class MovingFashionMNIST(MovingMNIST):
-    """``kind = "moving_fashion_mnist"``: the same with the images of Fashion-MNIST."""
+    """``kind = "moving_fashion_mnist"``: as :class:`MovingMNIST`, with the images of Fashion-MNIST."""
 
     title = "Moving Fashion-MNIST"
     url = "https://github.com/zalandoresearch/fashion-mnist"

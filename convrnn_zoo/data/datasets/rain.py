@@ -1,4 +1,4 @@
-"""Radar composites of KNMI and FMI, on which the shipped rain model was trained."""
+"""Radar composites of KNMI and FMI: the training data of the shipped rain model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class RainComposites(FrameDataset):
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
-        """Returns crops of 128×128 km of every event below a directory; its last third in time is the test split."""
+        """Returns crops of 128×128 km from all events below a directory; the last third of each event is the test."""
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN)
         if not events:

@@ -1,4 +1,4 @@
-"""Datasets of speech that shipped weights were trained on."""
+"""Speech datasets: the training data of shipped weights."""
 
 import re
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from .splits import resolve_path
 
 @dataclass(frozen=True)
 class JapaneseVowels(LabelledDataset):
-    """JapaneseVowels: 12 cepstral coefficients per step as a map of one pixel ``(T, 12, 1)``, T from 7 to 29.
+    """JapaneseVowels: 12 cepstral coefficients per step, as maps of one pixel ``(T, 12, 1)`` with T from 7 to 29.
 
-    The splits are the official ones: 270 recordings for training and 370 for the test, by nine speakers.
+    The classes are nine speakers. The splits are the official ones: 270 recordings for training and 370 for the test.
     """
 
     title = "JapaneseVowels"
@@ -31,7 +31,7 @@ class JapaneseVowels(LabelledDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in a directory; None for the copy in aeon."""
+        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in `path`, by default aeon's copy."""
         name = f"JapaneseVowels_{'TEST' if split == 'test' else 'TRAIN'}.ts"
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
@@ -46,10 +46,10 @@ class JapaneseVowels(LabelledDataset):
 
 @dataclass(frozen=True)
 class FSDD(LabelledDataset):
-    """Free Spoken Digit Dataset: English digits by six speakers, 0.14 to 2.28 s, ``(T, 40, 1)``.
+    """Free Spoken Digit Dataset: English digits of 0.14 to 2.28 s by six speakers, as features ``(T, 40, 1)``.
 
-    The test split are the first five recordings of each digit by each speaker (300); the others are for training
-    (2,700). Groups are the speakers.
+    The test split has the first five recordings of each digit by each speaker (300), the training split the others
+    (2,700). The group of a recording is its speaker.
     """
 
     title = "FSDD"
@@ -61,7 +61,7 @@ class FSDD(LabelledDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads ``7_george_12.wav`` and 2,999 other files of a directory, or of the folder ``recordings`` in it."""
+        """Reads files such as ``7_george_12.wav`` in `path`, or in the folder ``recordings`` of `path`."""
         hint = f"git clone {self.url}"
         path = resolve_path(path, self.title, hint)
         folder = path / "recordings" if (path / "recordings").is_dir() else path

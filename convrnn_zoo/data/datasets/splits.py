@@ -1,4 +1,4 @@
-"""Paths and splits of a user's files."""
+"""Resolves paths of datasets, and splits files into training, validation and test."""
 
 import csv
 import fnmatch
@@ -14,7 +14,7 @@ from ..readers.files import natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
-    """Returns the path of the dataset `name`; raises FileNotFoundError if it does not exist."""
+    """Returns the path of the dataset `name`; raises FileNotFoundError if it is None or does not exist."""
     if path is None:
         raise FileNotFoundError(f"no data for {name}; pass --data {f'DIR: {hint}' if hint else 'FILE or DIR'}")
     if not path.exists():
@@ -23,12 +23,12 @@ def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
 
 
 def relative_name(file: Path, path: Path) -> str:
-    """Returns the path of a file below the data at a path, by which a recipe names it."""
+    """Returns the path of a file relative to the data at `path`: the name of the file in a recipe."""
     return file.name if file == path else file.relative_to(path).as_posix()
 
 
 def train_count(count: int, validation: float) -> int:
-    """Returns how many examples are trained on, after a fraction, at least one, is set aside for validation.
+    """Returns the number of training examples after a fraction `validation` (at least one) is set aside.
 
     Example:
         >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
@@ -43,10 +43,11 @@ def train_count(count: int, validation: float) -> int:
 def split_names(
     names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
 ) -> list[str]:
-    """Returns the names in one part of a split; errors recommend the `alternative` of data.split.
+    """Returns the names in one part of a split: ``"train"``, ``"validation"`` or ``"test"``.
 
-    The test part is the names that the patterns of a tuple `split` match, or else the last third; groups are put in
-    order first. A fraction `validation` of the others, the last ones, are for validation.
+    If `split` is a tuple of patterns, the test part is the names that match one. Otherwise it is the last third of the
+    names, which are sorted first if `split` is ``"group"``. The last names of the others, a fraction `validation`, are
+    the validation part. Error messages recommend `alternative` as another value of ``data.split``.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
@@ -72,7 +73,7 @@ def split_names(
 
 
 class GroupedFiles:
-    """Base class of datasets of a user's files, which may belong to groups."""
+    """Base class of datasets of files that may belong to groups, such as stations or speakers."""
 
     name: str
     group_pattern: str
@@ -93,7 +94,7 @@ class GroupedFiles:
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
     def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
-        """Returns the group of each file of the data at a path, from `group_file` or else by `group_pattern`."""
+        """Returns the group of each named file of the data at a path, from `group_file` or by `group_pattern`."""
         if not self.group_file:
             matches = {name: re.search(self.group_pattern, name) for name in names}
             if missing := [name for name, match in matches.items() if match is None]:
@@ -110,9 +111,10 @@ class GroupedFiles:
 
 
 def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
-    """Returns the positions of sequences that share steps with `train`, as windows that overlap do.
+    """Returns the indices of the sequences in `others` that share steps with `train`, as overlapping windows do.
 
-    A quarter of the shortest sequence, at least four steps, must be equal in a row, and not constant.
+    Two sequences share steps if a run of consecutive steps is equal in both and not constant. The length of the run is
+    a quarter of the shortest sequence, and at least four steps.
 
     Example:
         >>> signal = torch.arange(20.0)[:, None]
@@ -135,10 +137,10 @@ def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
 def select_per_class(
     labels: Sequence[Any], select_count: Callable[[int], int], files: Sequence[str] | None = None
 ) -> set[int]:
-    """Returns the positions of ``select_count(n)`` of the n examples of every class, sampled with a fixed seed.
+    """Samples ``select_count(n)`` of the n examples of each class with a fixed seed, and returns their indices.
 
-    With `files`, the file of each example, all examples of the last ``select_count(n)`` of a class's n files are
-    selected. From a class with fewer than three files, the last examples are selected.
+    If `files` (the file of each example) is passed, nothing is sampled: all examples in the last ``select_count(n)`` of
+    the n files of each class are selected; for a class with fewer than three files, its last examples.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

@@ -1,4 +1,4 @@
-"""Variables of frames: several channels with their own unit and encoding, static maps and known future inputs."""
+"""Variables of frames: channels with different units and encodings, static maps and known future inputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from ..readers import ReadOptions, VariableOptions
 FLOOR, TOP = 0.1, 100.0
 """Constants of the encoding ``log``, in the unit of the data."""
 ROLES = ("variables", "future", "static")
-"""Fields of ``[data]`` that name variables, in the order of the channels."""
+"""Keys of ``[data]`` that list variables, in the order of the channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataVariable:
-    """A variable of ``[data]``; the name only is short for a variable with defaults.
+    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with the defaults below.
 
     Args:
-        name: name in the files.
-        unit: unit to convert values to; by default that of the training files.
+        name: name of the variable in the files.
+        unit: unit to convert values to; by default the unit in the training files.
         encoding: ``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.
-        floor, top: constants of the encoding ``log``.
+        floor, top: constants of the encoding ``"log"``.
         valid_min, valid_max: range of valid values.
-        fill_value: number that marks missing values, next to NaN and the numbers that the file states.
+        fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
     """
 
     name: str = field(nonempty=True)
@@ -43,9 +43,9 @@ class DataVariable:
 
 
 def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """Returns the fields of the encoding of a :class:`DataVariable`, or of a dataset of one encoding.
+    """Returns the fields of a model's preprocessing for the encoding of a :class:`DataVariable` or of a dataset.
 
-    `mean` and `std` are those of its channels in the training split; `name` is for errors.
+    `mean` and `std` are the statistics of the channels in the training split. `name` appears in error messages.
     """
     fields = {"encoding": source.encoding, "lowest": source.valid_min, "highest": source.valid_max}
     if source.encoding == "log":
@@ -59,22 +59,22 @@ def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence
 
 
 class Channels(NamedTuple):
-    """Parts of frames ``(…, T, C, H, W)`` by the roles of their channels."""
+    """Frames ``(…, T, C, H, W)`` split into observed, static and future channels."""
 
     frames: Tensor
-    """Variables that are observed, ``(…, T, V, H, W)``."""
+    """Observed variables ``(…, T, V, H, W)``."""
     static: Tensor | None
     """Static maps ``(…, S, H, W)``."""
     future: Tensor | None
-    """Inputs that are known for the frames to forecast as well, ``(…, T, F, H, W)``."""
+    """Inputs ``(…, T, F, H, W)`` that are also known at the times to forecast."""
 
 
 def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
-    """Splits the channels of frames of a dataset into variables, static maps and known future inputs.
+    """Splits the channels of frames into observed variables, static maps and known future inputs.
 
     Args:
-        frames: ``(…, T, C, H, W)``; channels are the variables, the future inputs and the static maps.
-        values: preprocessing that states them; without variables all channels are observed.
+        frames: ``(…, T, C, H, W)``, whose channels are the variables, then the future inputs, then the static maps.
+        values: preprocessing that lists the variables of each role. If it lists none, all channels are observed.
 
     Example:
         >>> import torch
@@ -94,7 +94,7 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
 
 
 def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:
-    """Returns the fields of :class:`ReadOptions` for variables of a trained model, with fill values of `options`."""
+    """Returns fields of :class:`ReadOptions` with the variables of a model and the fill values in `options`."""
     fills = {v.name: v.fill_value for v in options.all_variables}
     return {
         role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))

@@ -1,4 +1,4 @@
-"""Labelled clips in one folder for each class: videos, GIFs, folders of images and arrays."""
+"""Labelled clips in one folder per class: videos, GIFs, folders of images and arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .labelled_sequences import LabelledSequences, LazySequences
 
 
 def read_array(path: Path, channels: int, part: slice) -> Tensor:
-    """Reads the frames ``(T, C, H, W)`` of a ``.npy`` file: bytes, or brightness from 0 to 1."""
+    """Reads the frames ``(T, C, H, W)`` of a ``.npy`` file as bytes or floats from 0 to 1; ignores `channels`."""
     array = load_npy(path)
     if array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
         raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {array.shape} of {array.dtype}")
@@ -43,13 +43,13 @@ class VideoFolder(LabelledSequences):
     255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
 
     Args:
-        size: edge of the frames in pixels. The shorter side is resized to it, and the square in the middle is cropped.
-            Without it all clips must have the same size.
+        size: edge in pixels to which the shorter side of frames is resized before the square in the middle is cropped.
+            Without `size`, all clips must have frames of the same size.
         frame_stride: read every n-th frame, beginning with the first.
-        max_frames: largest number of frames to read.
-        split: as for :class:`LabelledSequences`; ``"file"`` is the last third of every class in order of names.
+        max_frames: maximum number of frames to read from each clip.
+        split: as in :class:`LabelledSequences`. ``"file"`` is the last third of the clips of each class by name.
 
-    The other fields are those of :class:`LabelledSequences`, without `front_end` and `layout`.
+    The other fields of :class:`LabelledSequences` also apply, except `front_end` and `layout`.
 
     Example:
         >>> clips = VideoFolder(name="gestures", size=112, frame_stride=2, max_frames=64)
@@ -69,12 +69,12 @@ class VideoFolder(LabelledSequences):
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
-        """Description of the test part."""
+        """Description of the test split."""
         return "the last third of the files of every class" if self.split == "file" else super().split_words
 
     @property
     def frames(self) -> slice:
-        """The frames of a clip that are read, by their numbers."""
+        """Slice of the frames that are read from each clip."""
         return slice(None, None if self.max_frames is None else self.max_frames * self.frame_stride, self.frame_stride)
 
     def read(self, path: Path) -> Tensor:
@@ -94,7 +94,7 @@ class VideoFolder(LabelledSequences):
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:
-        """Returns a clip, or the videos, GIFs and folders of images at or below a directory."""
+        """Returns the path itself if it is a clip, or else the videos, GIFs and folders of images below it."""
         if path.suffix.lower() in READERS or not path.is_dir():
             return [path]
         if not (clips := find_clips(path)):
@@ -102,10 +102,10 @@ class VideoFolder(LabelledSequences):
         return clips
 
     def create_front_end(self, path: Path) -> None:
-        """Returns None: the sound of clips is not read."""
+        """Returns None, because the audio of clips is not read."""
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
-        """Returns every clip below a directory; values are paths."""
+        """Returns a recording for each clip in the class folders; its `values` is the path of the clip."""
         recordings = []
         for folder in [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else ():
             inside = list_dir(folder)
@@ -121,7 +121,7 @@ class VideoFolder(LabelledSequences):
         return recordings
 
     def values(self, recordings: Sequence[Recording]) -> LazySequences:
-        """Returns the clips, after reading one frame of each, so that a damaged one is found before training."""
+        """Returns lazily read clips. Reads one frame of each now, so that a damaged clip is found before training."""
         first_frame = dataclasses.replace(self, max_frames=1)
         shapes = {r.file: tuple(first_frame.read(r.values).shape[1:]) for r in recordings}
         (file, shape), *others = shapes.items()

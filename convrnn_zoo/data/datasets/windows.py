@@ -1,4 +1,4 @@
-"""Lists of the windows of a Zarr store, as CSV files: chosen once by importance, read by training."""
+"""CSV files that list windows of a Zarr store: sampled once by importance, then read by every training."""
 
 import csv
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ from ..readers.files import reading
 from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
-"""Order in which other programs, such as mlcast, read the columns."""
+"""Columns in the order that other programs, such as mlcast, expect."""
 HINT = "write it again with `convrnn-zoo windows`"
 MAX_WINDOWS = 2_000_000
-"""Windows of a store that are held without a file."""
+"""Maximum number of windows of a store that training accepts without such a file."""
 IMPORTANCE = Sampling(base=2e-4, scale=0.1)
 
 
 def list_windows(
     frames: Frames, window: Window, sampling: Sampling, step: float | None = None, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Yields the windows that are sampled, ``(M, 3)`` of t, y, x; none reaches over a gap in time."""
+    """Samples windows and yields them as rows ``(t, y, x)`` of tensors ``(M, 3)``; none spans a gap in time."""
     generator = torch.Generator().manual_seed(seed)
     for part in split_at_gaps(frames, step):
         yield from find_windows(part, window, sampling, generator)
 
 
 def write_windows(windows: Iterator[Tensor], path: Path) -> int:
-    """Writes windows as CSV, atomically; returns their number."""
+    """Writes windows to a CSV file, atomically, and returns the number of windows."""
     count = 0
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -44,7 +44,7 @@ def write_windows(windows: Iterator[Tensor], path: Path) -> int:
 
 
 def read_windows(path: Path) -> Tensor:
-    """Reads the windows ``(M, 3)`` of t, y, x from a CSV file with columns of these names, in any order."""
+    """Reads windows as rows ``(t, y, x)`` of ``(M, 3)`` from a CSV file with these columns in any order."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
     numpy = need("numpy", "cli")
