@@ -1,4 +1,4 @@
-"""Encoder–forecasters that lower the resolution layer by layer and raise it again: ``…_ef`` and ``…_hko7``."""
+"""Encoder–forecasters that lower the resolution layer by layer: ``…_ef``, ``…_hko7`` and ``…_pyramid``."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvRNNCellBase
+from ..layers import Conv2dGRU, ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import Unroll, framewise, stage
+from .base.blocks import Shuffle, Unroll, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 from .base.lengths import split_state
 
@@ -26,18 +26,19 @@ class PyramidForecaster(EncoderForecaster):
     `encoder` and `forecaster`, and modules of single frames `downs` before the former and `ups` after the latter.
 
     Args:
-        hidden_channels: three widths from the highest resolution down, or one number.
-        stem_channels: width of the first and the last convolutions.
+        hidden_channels: widths from the highest resolution down, or one number.
+        num_levels: number of resolutions.
+        num_features: channels that the last convolution reads; the first width by default.
         in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
     def __init__(
-        self, in_chans: int, horizon: int, reduction: int, hidden_channels: int | Sequence[int], stem_channels: int,
-        **kwargs: Any,
+        self, in_chans: int, horizon: int, reduction: int, hidden_channels: int | Sequence[int], num_levels: int,
+        num_features: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, reduction, **kwargs)
-        self.widths = check.widths("hidden_channels", hidden_channels, num_layers=3)
-        self.num_features = check.positive_int("stem_channels", stem_channels)
+        self.widths = check.widths("hidden_channels", hidden_channels, num_levels)
+        self.num_features = num_features or self.widths[0]
         self.frame_chans = in_chans + self.known_chans
         self.first_chans = 1 + self.known_chans * reduction**2
 
@@ -76,8 +77,9 @@ class NormedForecaster(PyramidForecaster):
 
     Args:
         cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.
-        hidden_channels: multiples of 32, or at most 32.
+        hidden_channels: three widths, multiples of 32 or at most 32.
         kernel_size: kernel of the recurrent layers.
+        stem_channels: width of the first and the last convolutions.
         …: as for :class:`PyramidForecaster`.
     """
 
@@ -86,7 +88,8 @@ class NormedForecaster(PyramidForecaster):
         kernel_size: int = 5, stem_channels: int = 16, horizon: int = 10,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(in_chans, horizon, 4, hidden_channels, stem_channels, **kwargs)
+        stem_channels = check.positive_int("stem_channels", stem_channels)
+        super().__init__(in_chans, horizon, 4, hidden_channels, 3, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         high, middle, low = self.widths
         sizes = ((self.frame_chans, stem_channels, 3, 1, 1), (high, high, 3, 2, 1), (middle, middle, 3, 2, 1))
@@ -137,7 +140,8 @@ class RadarForecaster(PyramidForecaster):
         stem_channels: int = 8, horizon: int = 20,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(in_chans, horizon, 30, hidden_channels, stem_channels, **kwargs)
+        stem_channels = check.positive_int("stem_channels", stem_channels)
+        super().__init__(in_chans, horizon, 30, hidden_channels, 3, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         high, middle, low = self.widths
         sizes = ((self.frame_chans, stem_channels, 7, 5, 1), (high, middle, 5, 3, 1), (middle, low, 3, 2, 1))
@@ -185,3 +189,58 @@ def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     A public reproduction reports CSI at 0.5, 2, 5, 10, 30 mm/h of .5496, .4772, .3774, .2863, .1794.
     """
     return build_model(partial(RadarForecaster, True), "trajgru_hko7", pretrained, **kwargs)
+
+
+# ---- on patches ------------------------------------------------------------------------------------------------
+class PatchPyramidForecaster(PyramidForecaster):
+    """A pyramid of recurrent layers on patches of pixels, each layer at half the resolution of the previous one.
+
+    Convolutions with stride 2 lower the resolution. A 1×1 convolution to four times the channels raises it, which it
+    folds into 2×2 pixels (Shi, W. et al. 2016, https://arxiv.org/abs/1609.05158).
+
+    Args:
+        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dGRU`.
+        hidden_channels: one width for each resolution, from the highest down, or one number for two resolutions.
+        kernel_size: kernel of the recurrent layers.
+        patch_size: edge of the patches that frames are folded into.
+        …: as for :class:`PyramidForecaster`.
+    """
+
+    def __init__(
+        self, layer: type[ConvRNNBase], in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 128),
+        kernel_size: int = 3, patch_size: int = 4, horizon: int = 10,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        patch = check.positive_int("patch_size", patch_size)
+        levels = max(2, len(hidden_channels)) if isinstance(hidden_channels, (list, tuple)) else 2
+        super().__init__(in_chans, horizon, patch * 2 ** (levels - 1), hidden_channels, levels, **kwargs)
+        *higher, low = widths = self.widths
+        downs = [nn.Conv2d(width, width, 3, 2, 1, **factory) for width in higher]
+        self.downs = nn.ModuleList([Unshuffle(patch), *downs])
+        inputs = [self.frame_chans * patch**2, *higher]
+        sizes = zip(inputs, widths, strict=True)
+        self.encoder = nn.ModuleList(layer(in_chs, width, kernel_size, **factory) for in_chs, width in sizes)
+        first = layer(self.first_chans, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory)
+        others = [layer(width, width, kernel_size, **factory) for width in reversed(higher)]
+        self.forecaster = nn.ModuleList([first, *others])
+
+        def up(in_chs: int, out_chs: int, edge: int) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(in_chs, out_chs * edge**2, 1, **factory), Shuffle(edge))
+
+        ups = [up(narrow, wide, 2) for wide, narrow in zip(higher, widths[1:], strict=True)]
+        self.ups = nn.ModuleList([*reversed(ups), up(widths[0], self.out_chans, patch)])
+
+
+@register_model(cfg=FRAME_CFG)
+def convgru_pyramid(pretrained: bool = False, **kwargs: Any) -> PatchPyramidForecaster:
+    """An encoder–forecaster of ConvGRU layers on patches of 4×4, at two resolutions: 1,538,256 parameters.
+
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 8. The order of the
+    forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
+
+    Args:
+        in_chans (1), hidden_channels ((64, 128)), kernel_size (3), patch_size (4), horizon (10), out_chans (None),
+        static_chans (0), future_chans (0).
+    """
+    return build_model(partial(PatchPyramidForecaster, Conv2dGRU), "convgru_pyramid", pretrained, **kwargs)
