@@ -1,4 +1,4 @@
-"""Training: data, recipes and the loop that made the zoo's weights."""
+"""Training from recipes, evaluation, and prediction for files; the zoo's weights were trained with it."""
 
 from .prediction import Trained, load_forecaster
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe

@@ -1,4 +1,4 @@
-"""Values in TOML and JSON, and their range."""
+"""Conversion of values to TOML and JSON, and the value range of frames."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def toml(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Returns a value with None, for JSON, in place of each number that is not finite.
+    """Replaces numbers that are not finite, which JSON cannot express, by None.
 
     Example:
         >>> finite({"a": [1.0, float("nan")]})
@@ -42,7 +42,7 @@ def finite(value: Any) -> Any:
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the fields of a table and of the tables in it, by names with dots."""
+    """Flattens nested tables; the key of a nested field is its path with dots, such as ``"data.kind"``."""
     saved: dict[str, Any] = {}
     for key, value in table.items():
         saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -50,9 +50,9 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | None:
-    """Returns the range of values that SSIM, PSNR and figures refer to: the declared one, or else that of `frames`.
+    """Returns the lowest and the highest value for SSIM, PSNR and figures.
 
-    None if the frames have one value only, for which both scores are undefined.
+    A bound that the encoding does not declare is that of `frames`. Returns None if the bounds are equal.
     """
     if values.encoding == "log":
         return 0.0, float(values.top)  # type: ignore[arg-type]

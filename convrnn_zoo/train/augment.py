@@ -22,15 +22,17 @@ class Augment:
     :class:`~convrnn_zoo.LogMel` only. Masked values become the mean of the training data.
 
     Args:
-        stretch: time is stretched or compressed by at most this fraction.
+        stretch: the recording becomes longer or shorter by at most this fraction of its length.
         steps: largest number of consecutive steps to mask, up to a third of the recording.
-        gain: standard deviation of the loudness in decibels.
-        color: standard deviation, in decibels, of each of three slow waves over the bands, which imitate the frequency
-            response of another microphone or room.
-        hiss: stationary noise is added, at most so many decibels above the quietest value of the recording.
-        warp: the frequency scale is stretched by at most this fraction, as by another length of the vocal tract.
-        pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`: the
-            pitch and the formants of a deeper or higher voice.
+        gain: standard deviation, in decibels, of a random change in loudness.
+        color: standard deviation, in decibels, of the amplitudes of three cosines over the bands, which are added. They
+            imitate the frequency response of another microphone or room.
+        hiss: noise of constant level is added; its random level is at most this number of decibels above the lowest
+            value of the recording.
+        warp: the axis of the bands is stretched or compressed by at most this fraction, which imitates a vocal tract
+            of another length.
+        pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`, which
+            imitates the pitch and the formants of a deeper or higher voice.
         bands: largest number of neighbouring bands to mask.
 
     References:
@@ -63,16 +65,16 @@ class Augment:
 
     @property
     def audio_fields(self) -> list[str]:
-        """The fields that are set and apply to the bands of sound only."""
+        """Names of the nonzero fields that apply to the bands of sound only."""
         return [name for name in ("gain", "color", "hiss", "warp", "pitch", "bands") if getattr(self, name)]
 
     def __call__(self, x: Tensor, mean: Tensor, front_end: LogMel | None = None) -> Tensor:
-        """Returns a changed recording ``(T, C, *S)``.
+        """Returns a randomly changed recording ``(T, C, *S)``.
 
         Args:
             x: the recording.
             mean: mean of each channel of the training data ``(C,)``.
-            front_end: the front end that computed the bands; `pitch` needs it.
+            front_end: the front end that computed the bands; required by `pitch`.
         """
         shape = x.shape[1:]
         x = x.reshape(*x.shape[:2], -1)  # (T, C, pixels)
@@ -105,7 +107,7 @@ class Augment:
 
 
 def read_bands(x: Tensor, position: Tensor) -> Tensor:
-    """Returns bands ``(T, C, pixels)`` at fractional positions ``(C,)``, interpolated; the outermost ones continue."""
+    """Interpolates bands ``(T, C, pixels)`` linearly at fractional band numbers ``(C,)``, clamped to 0 and C - 1."""
     position = position.clamp(0, x.shape[1] - 1)
     lower = position.floor().long()
     weight = (position - lower)[:, None]

@@ -1,4 +1,4 @@
-"""Forecasts without a model, to compare a trained model with."""
+"""Baselines: forecasts without a trained model, for comparison."""
 
 import contextlib
 import importlib
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
 
 
 def quiet_pysteps(module: str = "") -> Any:
-    """Imports pysteps, or a module of it by name, without its output.
+    """Imports pysteps, or its submodule `module`, and suppresses the output of the import.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -56,11 +56,11 @@ def zero(inputs: Tensor, horizon: int) -> Tensor:
 
 
 def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
-    """Extrapolates rain in mm/h with pysteps: the last input frame moves on as the input frames did.
+    """Extrapolates rain in mm/h with pysteps: the last input frame is moved by the motion of the input frames.
 
-    The motion is estimated by the Lucas-Kanade method, and the advection follows it backwards (semi-Lagrangian). A
-    pixel whose value would come from outside the frame keeps that of the last input frame, which has a lower error than
-    no rain.
+    The motion is estimated by the Lucas-Kanade method, and the advection is semi-Lagrangian, backward in time. Pixels
+    whose rain would come from outside the frame keep the value of the last input frame, which has a lower error than
+    zero rain.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.
@@ -79,9 +79,10 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
 
 
 def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, Baseline]:
-    """Returns the baselines of targets by name: zero if it is a value of theirs, and extrapolation if all are rain.
+    """Returns the baselines by name: ``"last frame"``, and those that apply to the encodings and units of the targets.
 
-    A baseline whose package is not installed is left out; the log states how to install it. `sample` are inputs.
+    ``"zero"`` needs targets in mm/h, or without a unit and not standardized. ``"extrapolation"`` needs targets in mm/h
+    and pysteps, which is tried on the input frames `sample`; the log states how to install it if it is missing.
     """
     baselines: dict[str, Baseline] = {"last frame": last_frame}
     if all(is_rain(t.unit) or (not t.unit and t.encoding != "standardize") for t in targets):

@@ -29,19 +29,19 @@ from .weights import check_writable, write_weights
 
 log = logging.getLogger(__name__)
 OVERFITTING = 0.2
-"""Difference of the accuracies in training and on unseen data from which a warning is logged."""
+"""Difference between the accuracies on training data and on unseen data above which a warning is logged."""
 READ_AT_ONCE = 8
-"""Sequences per batch of an evaluation, if they are read when they are indexed."""
+"""Batch size of an evaluation whose sequences are read from files when they are indexed."""
 Batch = tuple[Tensor, Tensor, Tensor]
 """Sequences ``(N, T, C, *S)`` padded with zeros, their lengths and their labels."""
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
 def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None) -> Labelled:
-    """Returns the sequences of a split, with the axes that the recipe's model takes.
+    """Returns the sequences of a split, with the number of axes that the recipe's model reads.
 
-    `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split. `front_end` reads audio files; by
-    default it is that of the dataset.
+    `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split. `front_end` computes the features
+    of audio files; by default it is the front end of the dataset.
     """
     names: tuple[str, ...] = getattr(recipe.data, "label_names", ())
     if isinstance(data, Mapping):
@@ -92,7 +92,7 @@ def load_splits(
 
 
 def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
-    """Returns the front end of the weights that training starts from; None if it does not fine-tune."""
+    """Returns the front end of the weights `init_from`; None if there are none, or if they have no front end."""
     front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
     fields = getattr(recipe.data, "front_end", {})
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
@@ -104,7 +104,7 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
 
 
 def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1) -> Iterator[list[int]]:
-    """Yields the sequences of each update of an epoch: random, or of similar length with `bucket_batches`."""
+    """Yields the indices of the sequences of each update in random order; with `bucket_batches`, of similar length."""
     order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps * processes
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
@@ -117,11 +117,11 @@ def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: 
 def compute_share(
     indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
 ) -> tuple[float, list[int]]:
-    """Returns the factor of this process's part of a batch in the loss, and the indices of the sequences in that part.
+    """Returns the factor of the loss of this process's share of a batch, and the indices of the sequences in the share.
 
-    `indices` are the sequences of the batch, and `update` those of all batches of the update. Gradients are averaged
-    over processes, so that the factors of an update add up to the number of processes. A process without a sequence
-    reads the first one, with factor 0.
+    `indices` are the sequences of the batch, and `update` the sequences of all batches of the update. Since gradients
+    are averaged over processes, the factors of an update add up to the number of processes. A process whose share is
+    empty reads the first sequence of the batch with factor 0.
 
     Example:
         >>> compute_share([0, 1, 2], [0, 1, 2, 3], torch.tensor([0, 1, 1, 0]), None, Processes())
@@ -135,12 +135,12 @@ def compute_share(
 def read_shares(
     data: Labelled, change: Callable[[Tensor], Tensor], shares: list[tuple[float, list[int]]]
 ) -> list[tuple[float, Batch]]:
-    """Reads the batches of an update, with the share of each in the loss; `change` is applied to each sequence."""
+    """Reads the batches of an update from pairs of a factor and indices; `change` is applied to each sequence."""
     return [(share, data.batch(indices, change)) for share, indices in shares]
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
-    """Returns the weight of each class in the loss; None if all weigh the same."""
+    """Returns the weight of each class in the loss ``(K,)``; None if the recipe sets no weights."""
     weights, count = recipe.class_weights, len(train.label_names)
     if weights == "balanced":
         return len(train.labels) / (count * torch.bincount(train.labels, minlength=count).clamp_min(1))
@@ -150,9 +150,10 @@ def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
 
 
 def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the mean and standard deviation of each channel over all steps and pixels; 1 for a constant channel.
+    """Returns the mean and standard deviation of each channel over all sequences, steps and pixels.
 
-    Sequences that are read when they are indexed are read one at a time.
+    The standard deviation of a constant channel is returned as 1. Only one sequence is in memory at a time if the
+    sequences are read when they are indexed.
     """
     if isinstance(data.sequences, list):
         values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
@@ -172,9 +173,9 @@ def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:
-    """Returns the part of timm's cfg with `mean` and `std` for the model of a recipe.
+    """Returns the fields `mean` and `std` of timm's ``pretrained_cfg`` for the model of a recipe.
 
-    A video model keeps the statistics that its encoder was trained with, if the frames have as many channels.
+    They are those of the pretrained encoder for a video model whose frames have the same number of channels.
     Otherwise they are computed from the training split.
     """
     model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
@@ -189,9 +190,9 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> Tensor:
-    """Returns the logits of every sequence, in memory of the host, with a progress bar if `progress` is set.
+    """Returns the logits ``(N, K)`` of all sequences on the CPU; `progress` shows a progress bar.
 
-    A batch has by default all sequences in memory, or :data:`READ_AT_ONCE` of those that are read when indexed.
+    By default one batch has all sequences, or :data:`READ_AT_ONCE` if sequences are read when they are indexed.
     """
     model.eval()
     logits = []
@@ -206,17 +207,17 @@ def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = No
 
 
 def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> float:
-    """Returns the fraction of sequences that is classified correctly; see :func:`compute_logits`."""
+    """Returns the fraction of sequences that are classified correctly; see :func:`compute_logits`."""
     return (compute_logits(model, data, batch_size, progress).argmax(1) == data.labels).float().mean().item()
 
 
 def percent(fraction: float) -> float:
-    """Returns a fraction in per cent, rounded as in metadata."""
+    """Converts a fraction to per cent, rounded to two decimals."""
     return round(100 * fraction, 2)
 
 
 def accuracy_interval(fraction: float, count: int) -> tuple[float, float]:
-    """Returns the 95 % confidence interval, in per cent, of an accuracy that was measured on `count` sequences.
+    """Returns the 95 % Wilson interval, in per cent, of an accuracy that was measured on `count` sequences.
 
     Reference:
         Wilson, E. B. (1927). Probable Inference, the Law of Succession, and Statistical Inference. Journal of the
@@ -274,7 +275,10 @@ def train_one(
     progress: bool = True,
     processes: Processes | None = None,
 ) -> Run:
-    """Trains one seed of a recipe; `name` distinguishes the checkpoints of variants of a run."""
+    """Trains a recipe with one seed; `name` names a variant of the recipe in the progress bar and in the checkpoint.
+
+    Only the main process measures the accuracy; it is NaN in the others.
+    """
     processes = processes or Processes()
     torch.manual_seed(seed)
     cfg = normalization_cfg(recipe, train)
@@ -351,7 +355,7 @@ def train_one(
 
 
 def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
-    """Warns if the model classifies the training part far better than what it was not trained on."""
+    """Logs a warning if the training accuracy exceeds that of validation, or else test, by over :data:`OVERFITTING`."""
     last = history[-1]
     split = "validation" if "validation_accuracy" in last else "test"
     unseen = last.get("validation_accuracy", test_accuracy)
@@ -366,7 +370,7 @@ def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: f
 def train_classifier(
     recipe: ClassifierRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
-    """Trains every seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
+    """Trains a model per seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
     check_writable(into or out, recipe)
@@ -395,7 +399,7 @@ def train_classifier(
 
 
 def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:
-    """Returns the metric of the accuracies of the runs, of which the first is that of the weights."""
+    """Returns the metric for the accuracies `values` of several runs; the first one is the accuracy of the weights."""
     several = len(values) > 1
     mean, std = (percent(f(values)) if several else None for f in (statistics.fmean, statistics.pstdev))
     return Metric(name, percent(values[0]), dataset, split, mean, std, len(values), **fields)

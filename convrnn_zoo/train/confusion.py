@@ -16,7 +16,7 @@ MAX_NAME = 24
 
 
 class Confusion(NamedTuple):
-    """Counts ``(K, K)``, a row for each true class and a column for each prediction, and the names of the classes."""
+    """Confusion matrix: counts ``(K, K)`` by true class (row) and predicted class (column), and the K class names."""
 
     counts: Tensor
     label_names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Confusion(NamedTuple):
         return dict(zip(self.label_names, recall.tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns recall in per cent, null for a class without samples, and the counts, as plain JSON."""
+        """Returns the recall of each class in per cent (None without samples) and the counts, for JSON."""
         return {
             "recall": finite({k: 100 * v for k, v in self.recall.items()}),
             "confusion": {"classes": list(self.label_names), "counts": self.counts.tolist()},
@@ -60,7 +60,7 @@ def write_confusion(confusion: Confusion, path: Path, heading: str = "") -> None
 
 
 def draw_confusion(confusion: Confusion, heading: str = "") -> Any:
-    """Returns a figure of the counts; the shade of a cell is its share of the true class."""
+    """Returns a figure of the counts; the shade of a cell is its fraction of the samples of the true class."""
     names = [n if len(n) <= MAX_NAME else f"{n[: MAX_NAME - 1]}…" for n in confusion.label_names]
     shares = (confusion.counts / confusion.counts.sum(1, keepdim=True).clamp_min(1)).numpy()
     cell, font = (0.62, 10) if len(names) <= 12 else (0.42, 8)  # inches, points

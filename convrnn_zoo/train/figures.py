@@ -1,4 +1,4 @@
-"""Figures: strips and animations of input, truth, forecast and difference, ensembles, and scores by lead time."""
+"""Figures of frames (input, truth, forecast, difference), of ensembles, of scores by lead time, and of losses."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -28,9 +28,10 @@ FIGURES = (".png", ".svg")
 
 
 class Panels(NamedTuple):
-    """Input, forecast and, if it is known, truth of one sequence, ``(T, C, H, W)`` in the units of the targets.
+    """Frames of one sequence to plot: input, forecast and optional truth, ``(T, C, H, W)`` in the units of the targets.
 
-    Frames are `step` minutes apart; `labels` are the titles of those of input and forecast.
+    `labels` are the titles of the input frames, then of the forecast frames. A frame without a label is titled by its
+    lead time, with `step` minutes between frames.
     """
 
     inputs: Tensor
@@ -40,7 +41,7 @@ class Panels(NamedTuple):
     step: float | None = None
 
     def label(self, i: int) -> str:
-        """Returns the label of a frame, or its lead time."""
+        """Returns the title of frame `i`, counted from the first input frame."""
         return self.labels[i] if i < len(self.labels) else format_lead_time(i + 1 - len(self.inputs), self.step)
 
     def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
@@ -50,7 +51,7 @@ class Panels(NamedTuple):
             yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels, self.step), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
-        """Returns the frames of each row by time from the first input as 0; each is of one target, ``(T, H, W)``."""
+        """Returns the rows of the figure of one target by title: frames ``(H, W)`` by number from the first input."""
         known = len(self.inputs)
         rows = {"input": dict(enumerate(self.inputs)), "forecast": dict(enumerate(self.forecast, known))}
         if self.truth is None:
@@ -60,13 +61,13 @@ class Panels(NamedTuple):
         return {"input": rows["input"], "truth": truth, "forecast": rows["forecast"], DIFFERENCE: difference}
 
     def value_range(self, scale: Encoding) -> tuple[float, float] | None:
-        """Returns the range of the colors of one target."""
+        """Returns the lowest and the highest value of the color scale of one target."""
         known = (self.inputs, self.forecast if self.truth is None else self.truth)
         return find_value_range(scale, torch.cat([x.flatten() for x in known]))
 
 
 def name_targets(values: Preprocessing, heading: str) -> list[tuple[Encoding, str]]:
-    """Returns the encoding of each target, and a heading with its name if it has one."""
+    """Returns the encoding of each target, and `heading` followed by the target's name if it has one."""
     targets = values.target_variables
     return [(t, f"{heading}: {t.name}".removeprefix(": ") if isinstance(t, Variable) else heading) for t in targets]
 
@@ -85,7 +86,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 class Paint(NamedTuple):
-    """Colors of frames and their legend."""
+    """Color scale: arguments of ``imshow``, and label, ticks and arrows of the color bar."""
 
     image: dict[str, Any]
     label: str
@@ -94,7 +95,10 @@ class Paint(NamedTuple):
 
 
 def choose_paints(scale: Encoding, value_range: tuple[float, float] | None) -> dict[str, Paint]:
-    """Returns the colors of values, differences and probabilities: steps for rain, else greys over a range."""
+    """Returns the color scales of values, differences and probabilities.
+
+    Rain in mm/h has discrete colors. Other values are grey over `value_range`.
+    """
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
     signed, viridis = (maps[name].with_extremes(bad=UNKNOWN) for name in ("RdBu", "viridis"))
@@ -123,10 +127,10 @@ def draw_frames(
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
 ) -> Any:
-    """Returns a figure with one row of frames for each title in `rows`, and legends at the bottom.
+    """Returns a figure with one row of frames for each title in `rows`, and color bars at the bottom.
 
-    Column k of row r shows time ``columns[r][k]``. Frames are differences if their title or that of their row is
-    :data:`DIFFERENCE`, and probabilities if the title of their row begins with ``P(``.
+    Column k of row r shows frame number ``columns[r][k]``. The color scale is that of differences if the frame or its
+    row has the title :data:`DIFFERENCE`, and that of probabilities if the title of the row begins with ``P(``.
     """
     count = max(map(len, columns))
     first = next(iter(next(iter(rows.values())).values()))
@@ -165,20 +169,20 @@ def draw_frames(
 
 
 def render(figure: Any) -> Any:
-    """Renders a figure as Pillow's image."""
+    """Renders a matplotlib figure as a Pillow image."""
     canvas = need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
     canvas.draw()
     return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def stack_images(images: Sequence[Any]) -> Any:
-    """Returns Pillow's images of one size below each other as one."""
+    """Joins Pillow images of equal width vertically into one."""
     numpy = need("numpy", "train")
     return need("PIL.Image", "draw").fromarray(numpy.concatenate([numpy.asarray(image) for image in images]))
 
 
 def spread_evenly(times: Sequence[int], most: int) -> list[int]:
-    """Returns at most `most` of the times, evenly spaced.
+    """Selects at most `most` evenly spaced times.
 
     Example:
         >>> spread_evenly(range(9), 3)
@@ -188,7 +192,7 @@ def spread_evenly(times: Sequence[int], most: int) -> list[int]:
 
 
 def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 12) -> Any:
-    """Plots the rows of each target as one image, with at most `most` frames, evenly spaced."""
+    """Plots input, truth, forecast and difference of each target as one image, at most `most` frames in a row."""
     images = []
     for part, scale, title in panels.split(values, heading):
         rows = part.rows()
@@ -198,7 +202,7 @@ def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 
 
 
 def motion(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
-    """Plots one image for each time: truth, forecast and difference of each target side by side."""
+    """Plots one image for each frame: truth, forecast and difference of each target next to each other."""
     films = [_plot_motion(part, scale, title) for part, scale, title in panels.split(values, heading)]
     return [stack_images(images) for images in zip(*films, strict=True)]
 
@@ -228,14 +232,14 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
 def side_by_side(
     parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, value_range: tuple[float, float] | None = None
 ) -> Any:
-    """Returns a figure of one row, each frame with its title."""
+    """Returns a figure of one row from pairs of title and frame."""
     names, frames = zip(*parts, strict=True)
     rows = {"": dict(enumerate(frames))}
     return draw_frames(rows, [range(len(parts))], names.__getitem__, scale, heading, MOTION_WIDTH, value_range)
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
-    """Writes images of one size as an MP4, with H.264 if PyAV includes it."""
+    """Writes images of one size as an MP4 video, encoded as H.264 if PyAV includes the codec, or else as MPEG-4."""
     av = need("av", "video")
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     width, height = (size - size % 2 for size in pictures[0].size)  # half as many colours as pixels, along each axis
@@ -248,7 +252,7 @@ def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
 
 
 def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
-    """Writes a PNG of the first image, or a GIF or MP4 of all, atomically. An MP4 needs the extra `video`."""
+    """Writes the first image as PNG, or all images as GIF or MP4, atomically. An MP4 needs the extra `video`."""
     check_suffix(path, (".png", ".gif", ".mp4"))
     first, *others = pictures
     with atomic_write(path) as temporary:
@@ -261,9 +265,9 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
 
 
 def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | None = None) -> None:
-    """Plots every metric by lead time, with a line for each method, and reliability diagrams; the file is atomic.
+    """Plots every metric by lead time, with a line for each method, and reliability diagrams. Writes atomically.
 
-    Frames are `step` minutes apart; without it lead times are numbers of frames.
+    Frames are `step` minutes apart; if it is None, lead times count frames.
     """
     unit, size = ("frames", 1.0) if step is None else time_unit(step)
     spacing = 1.0 if step is None else step / size
@@ -288,7 +292,7 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | 
 
 
 def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Plots the losses in training and validation by the number of updates; the file is written atomically."""
+    """Plots the losses in training and validation by the number of updates. Writes atomically."""
     figure = new_figure(6.0, 4.0)
     axis = figure.subplots()
     for key, name in {"loss": "training", "validation_loss": "validation"}.items():
@@ -300,7 +304,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
-    """Returns the rows of a figure of an ensemble by their titles: ``(T, H, W)`` each."""
+    """Returns the rows of a figure of an ensemble by title: truth, mean, spread and probability, each ``(T, H, W)``."""
     exceeded = (members > threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
     spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
     rows = {"mean": members.mean(0), "spread": spread, f"P(over {threshold:g} {unit})".replace(" )", ")"): exceeded}
@@ -317,7 +321,7 @@ def ensemble_strip(
     heading: str = "",
     most: int = 6,
 ) -> Any:
-    """Plots the mean, the spread and the probability to exceed a threshold of each target over time as one image.
+    """Plots mean, spread and probability of exceeding a threshold over time as one image, for each target.
 
     Args:
         members: ``(M, T, H, W)``, or ``(M, T, C, H, W)`` for several targets, in the unit of the data.

@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> None:
     """Loads the weights `init_from` into a model of `architecture`, which a recipe fine-tunes.
 
-    A classifier may have another head or other input channels than the weights: the head is then random, and the
-    weights of the input are adapted by timm's rule. A forecaster may have other channels: the parameters that read or
-    make frames are then random. The log lists them. Other differences raise ValueError.
+    A classifier may have another number of classes or input channels than the weights: its head is then random, and
+    its input weights are adapted by timm's rule. A forecaster may have other channels: the parameters of its input and
+    output layers are then random, and a warning lists them. Other differences raise ValueError.
     """
     source = from_pretrained(init_from)
     if source.pretrained_cfg["architecture"] != architecture:
@@ -36,9 +36,9 @@ def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> 
 
 
 def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter]:
-    """Returns the parameters that `freeze` freezes: all but the last of timm's groups, the head.
+    """Returns the parameters that the recipe's `freeze` freezes: all but those of timm's last group, the head.
 
-    For a video model without `init_from`, they are those of the encoder.
+    For a video model without `init_from`, they are the parameters of the encoder.
 
     Example:
         >>> model = VideoModel("resnet18", num_classes=2, device="meta")
@@ -52,9 +52,9 @@ def frozen_parameters(model: ZooModel, init_from: str = "") -> list[nn.Parameter
 
 
 def freeze_encoder(model: ZooModel, freeze: bool) -> None:
-    """Freezes or unfreezes the encoder of a video model: no gradients, and its norms keep their statistics.
+    """Freezes or unfreezes the encoder of a video model. A frozen encoder has no gradients and fixed norm statistics.
 
-    Other models do not change, nor does an encoder that was built frozen.
+    Other models are unchanged. An encoder that was built with ``freeze_encoder=True`` stays frozen.
     """
     if isinstance(model, VideoModel):
         model.encoder.frozen = freeze or bool(model.model_args.get("freeze_encoder"))

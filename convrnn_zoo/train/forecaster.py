@@ -1,4 +1,4 @@
-"""Training of forecasters of frames: from a recipe to weights with the metadata of their scores."""
+"""Training of frame forecasters: from a recipe to weights with their metadata."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +53,7 @@ def train_forecaster(
 
 
 def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
-    """Returns the sequences of a split, from a path, or from Python's datasets by the names of the splits."""
+    """Returns the sequences of a split. `data` is a path, or a dictionary of Python datasets by split."""
     source = recipe.data
     if not isinstance(data, Mapping):
         return source.load(data, split, recipe.inputs, recipe.horizon)
@@ -84,11 +84,11 @@ def train_model(
     progress: bool = True,
     processes: Processes | None = None,
 ) -> tuple[Forecaster, list[Row]]:
-    """Trains a recipe on sequences, and returns the model and the numbers of each round.
+    """Trains a recipe on the sequences `clips`; returns the model and a row of losses and scores for each round.
 
-    With `out`, the checkpoint is written there, and after every round a figure of one sequence, always the same. All
-    `processes` sample the same batch and each reads its shard, so that training depends on the size of the complete
-    batch only. With sequences for `validation`, the weights of the lowest loss on them are kept.
+    A round has `checkpoint_every` updates. After each, the checkpoint and a figure of a fixed sequence are written to
+    `out`, if it is set. All `processes` sample the same batch and each reads its shard, so that training only depends
+    on the size of the complete batch. `validation` sequences are for the recipe's `patience` and `keep_best`.
     """
     if out is not None:  # for the figures: an error now, not after the first round
         need("matplotlib.figure", "draw")
@@ -157,10 +157,10 @@ def train_model(
 
 @torch.no_grad()
 def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Processes, model: Any) -> dict[str, float]:
-    """Returns the loss of the forecasts of the validation sequences, each process scoring its share of them.
+    """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
 
-    The model forecasts as in use: without scheduled sampling, from its own frames, at all lead times. The noise of an
-    ensemble is always the same.
+    The model forecasts as in inference: it reads its own forecasts instead of true frames, at all lead times. The
+    noise of an ensemble is the same in every validation.
     """
     torch.manual_seed(recipe.seed)
     model.eval()
@@ -179,7 +179,7 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
 
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
-    """Builds the network of a recipe, with the weights that it fine-tunes or with random ones from its seed."""
+    """Builds the forecaster of a recipe, with the weights `init_from` or with random weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.model_arguments(channels)
     try:
@@ -205,10 +205,10 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
 def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, Batch], Tensor]:
-    """Returns the loss of a network on a batch; unknown pixels (NaN) do not count.
+    """Returns a function that computes the loss of a network on a batch. Unknown pixels (NaN) are left out.
 
-    An autoregressive model forecasts every frame from the second on, the others those after the inputs. Raises
-    ValueError for keys of the recipe that the model does not support.
+    The loss of an autoregressive model includes every frame from the second on, that of other models the frames after
+    the inputs. Raises ValueError for keys of the recipe that the model does not support.
     """
     name, is_autoregressive = recipe.architecture, isinstance(model, AutoregressiveForecaster)
     if recipe.moments and not hasattr(model, "moments"):
@@ -276,7 +276,7 @@ def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Modul
 
 
 class NowcastLogits(nn.Module):
-    """Returns the logits of a nowcast from ``forward``, which training in several processes calls."""
+    """Module whose ``forward`` returns the logits of a nowcast, as DistributedDataParallel only wraps ``forward``."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -290,9 +290,10 @@ class NowcastLogits(nn.Module):
 def exceedance_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
 ) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities, at the recipe's number of random lead times; 0 for all.
+    """Returns the cross-entropy of a nowcast's probabilities at random lead times.
 
-    Frames are `minutes` apart, by default those of the data.
+    `lead_times` of the recipe is their number; 0 uses all lead times. Frames are `minutes` apart, by default the time
+    step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
@@ -303,7 +304,7 @@ def exceedance_loss(
 
 # ---- data ------------------------------------------------------------------------------------------------------
 def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
-    """Raises ValueError if a batch or the test sequences would exceed the limit of :func:`~convrnn_zoo.size_limit`."""
+    """Raises ValueError if a batch, or generated test sequences, would exceed :func:`~convrnn_zoo.size_limit`."""
     counts = {"batch_size": recipe.batch_size}
     if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences
@@ -317,5 +318,5 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
 
 
 def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
-    """Reads the sequences of a batch, of which only the parameters were sampled."""
+    """Reads the frames of a batch whose first tensor has the sampled parameters of its sequences, such as places."""
     return clips.read(batch[0]), batch[1]

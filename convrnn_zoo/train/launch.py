@@ -1,4 +1,4 @@
-"""The processes that train together, their device, progress bar, and the trackers that they log to."""
+"""Training in one or several processes: device, communication, progress bar and trackers."""
 
 import atexit
 import sys
@@ -20,15 +20,15 @@ _joined: list[Any] = []
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """Modules of the trackers by their names in accelerate."""
 ThreadChooser = Callable[[int | None, Callable[[], None]], None]
-"""Called with the number of threads that a resumed run had, or None, and a step of training without effect."""
+"""Function of the number of threads in the checkpoint of a resumed run, or None, and of a training step to time."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, as one of them sees them; by default a single one on torch's default device.
+    """The current process in a group that trains together; by default a single process on torch's default device.
 
-    There are `count` of them, and `rank` is the number of this one, from 0. `choose_threads` sets torch's number of
-    threads before the first update.
+    `count` is the number of processes, and `rank` the number of the current one, from 0. `choose_threads` sets torch's
+    number of threads before the first update.
     """
 
     accelerator: Any = None
@@ -44,24 +44,24 @@ class Processes:
 
     @property
     def can_pin(self) -> bool:
-        """Support of pinned memory, from which batches are copied to the device faster."""
+        """Whether the device supports pinned memory, from which batches are copied faster."""
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Moves a model to the device; returns the module to train, whose gradients are averaged over the processes."""
+        """Moves a model to the device; returns the module to train, which averages the gradients of all processes."""
         model.to(self.device)
         return model if self.count == 1 else self.accelerator.prepare(model)
 
     def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
-        """Returns the mean or ``"sum"`` of the values of all processes."""
+        """Returns the ``"mean"`` or the ``"sum"`` of the values over all processes."""
         return values if self.count == 1 else self.accelerator.reduce(values, reduction)
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
-        """Seeds torch's generators differently in each process, where there are several.
+        """Context in which each of several processes has its own random numbers.
 
-        Afterwards the generator of the host continues as before, equal in all processes.
+        Afterwards the generator of the CPU continues from its earlier state, the same in all processes.
         """
         if self.count == 1:
             yield
@@ -72,7 +72,7 @@ class Processes:
             yield
 
     def random_states(self) -> dict[str, Tensor]:
-        """Returns the states of torch's generators of the host and of the device."""
+        """Returns the states of torch's random generators of the CPU and of the device."""
         module = getattr(torch, self.device.type, None)
         if module is None or not hasattr(module, "get_rng_state"):
             return {"host": torch.get_rng_state()}
@@ -85,7 +85,7 @@ class Processes:
             getattr(torch, self.device.type).set_rng_state(states["device"])
 
     def log(self, values: Mapping[str, float], step: int, image: Any = None) -> None:
-        """Passes values, and maybe an image ``(H, W, 3)`` of bytes, to the trackers."""
+        """Passes values, and optionally an image ``(H, W, 3)`` of bytes, to the trackers."""
         if self.accelerator is None or not self.accelerator.trackers:
             return
         self.accelerator.log(dict(values), step=step)
@@ -98,7 +98,7 @@ class Processes:
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
-    """Returns ``click.progressbar`` with its `options` on standard error, hidden unless that is a terminal."""
+    """Returns ``click.progressbar`` with its `options`, shown on standard error only if it is a terminal."""
     hidden = not (show and sys.stderr.isatty())
     return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
 
@@ -112,18 +112,18 @@ def launch(
     find_unused: bool = False,
     choose_threads: ThreadChooser | None = None,
 ) -> Iterator[Processes]:
-    """Yields the processes that accelerate's launcher or torchrun started, or this single one.
+    """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
-    A process may train several recipes one after the other. All processes wait for each other at the end, unless one
-    fails and the launcher ends the others. They leave the group when they exit, not before: a process that exits while
-    it is joined may be aborted by its threads, and one that left cannot join again.
+    All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process
+    may train several recipes in sequence. The process group is destroyed when the process exits: not earlier, because
+    a process cannot join again, and not never, because threads of the group may abort a process that exits.
 
     Args:
-        device: the device of a single process; by default that of accelerate: an accelerator if there is one.
-        log_with: names of :data:`TRACKERS`, which write to `directory` and receive the settings `config`.
+        device: device of a single process; by default an accelerator if there is one, as accelerate chooses.
+        log_with: names in :data:`TRACKERS`. The trackers write to `directory` and receive the settings `config`.
         directory, config: directory and settings of the run.
         find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
-        choose_threads: see :class:`Processes`; several processes do not call it.
+        choose_threads: see :class:`Processes`; it is not called in a run of several processes.
     """
     accelerate = need("accelerate", "train")
     for name in log_with:

@@ -11,7 +11,7 @@ from .launch import Processes
 
 
 class _Reader(Dataset[Any]):
-    """Dataset whose items are read by a function, for any request."""
+    """Dataset whose item for an index (a request) is ``read(request)``."""
 
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self.read = read
@@ -26,19 +26,19 @@ def identity(x: Any) -> Any:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Leaves Ctrl-C to the main process, which saves a checkpoint and ends its workers."""
+    """Ignores Ctrl-C in a worker. The main process handles it: it saves a checkpoint and ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def load(
     read: Callable[[Any], Any], requests: Iterable[Any], processes: Processes, *, workers: int = 0, seed: int = 0
 ) -> DataLoader[Any]:
-    """Returns a DataLoader of the batches that `read` returns for each of the requests, in their order.
+    """Returns a DataLoader that yields ``read(request)`` for each of `requests`, in their order.
 
-    Requests, such as the numbers of random sequences, are made in this process, where they may draw from torch's global
-    generator. Without workers each is made and read when its batch is needed. With workers, ``2 * workers`` requests
-    are made ahead, and `read` is pickled where processes are not forked. Random numbers that it draws in a worker
-    depend on `seed`, on the number of workers and on the batches before. The same requests give the same batches again.
+    The main process iterates over `requests`, such as the indices of random sequences, so that they may be sampled with
+    torch's global generator. Without workers, a request is taken and read when its batch is needed. With workers,
+    ``2 * workers`` requests are taken ahead, and `read` is pickled unless processes are forked. Random numbers in
+    `read` then depend on `seed`, the number of workers and the earlier batches; the same requests repeat them.
     """
     return DataLoader(
         _Reader(read),

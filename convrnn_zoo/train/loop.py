@@ -31,7 +31,7 @@ def fingerprint(recipe: Recipe, **others: Any) -> str:
 
 
 def checksum(*values: Tensor) -> str:
-    """Returns a short checksum of numbers of any dtype, by which a run recognizes its data.
+    """Returns a short checksum of tensors of any dtype, with which a resumed run detects other data.
 
     Example:
         >>> checksum(torch.zeros(2)) == checksum(torch.zeros(1), torch.zeros(1).bfloat16()) != checksum(torch.ones(2))
@@ -108,13 +108,13 @@ def diverged(problem: str) -> FloatingPointError:
 
 
 Row = dict[str, float]
-"""Numbers after a round: the updates done, the learning rate, the mean loss of the round, and further scores."""
+"""Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
 HISTORY = ("history", "values", "samplings", "best")
 """Attributes of :class:`State` that a checkpoint holds."""
 
 
 class State:
-    """Content of a checkpoint of a run: the modules with a state by name, the history, and the random states."""
+    """State of a run that is saved in checkpoints: `modules` with a ``state_dict``, history and random states."""
 
     def __init__(self, run: str, processes: Processes, modules: dict[str, Any]) -> None:
         self.run, self.processes, self.modules = run, processes, modules
@@ -125,7 +125,7 @@ class State:
         self.threads: int | None = None  # the number of threads of a run that is resumed
 
     def load(self, path: Path) -> None:
-        """Restores what :meth:`save` wrote; raises ValueError for a damaged checkpoint or one of another run."""
+        """Restores a checkpoint of :meth:`save`; raises ValueError if it is damaged or belongs to another run."""
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
             saved = content["run"]
@@ -148,7 +148,7 @@ class State:
             setattr(self, key, content[key])
 
     def save(self, path: Path | None) -> None:
-        """Checks that the weights are finite, and writes a checkpoint from the main process."""
+        """Checks that the weights are finite; in the main process, writes a checkpoint to `path`, if it is set."""
         if broken := not_finite(self.modules["model"].state_dict()):
             raise diverged(f"the weights are no longer finite ({broken[0]})")
         if path is None or not self.processes.is_main:
@@ -163,14 +163,14 @@ class State:
         return [row["validation_loss"] for row in self.history if "validation_loss" in row]
 
     def is_stopped(self, patience: int) -> bool:
-        """Returns whether the last `patience` validation losses are no lower than an earlier one; 0 never stops."""
+        """Returns whether the lowest validation loss is at least `patience` rounds old; False if `patience` is 0."""
         losses = self.validation
         return bool(patience and losses and len(losses) > losses.index(min(losses)) + patience)
 
 
 @contextmanager
 def restored(processes: Processes) -> Iterator[None]:
-    """Restores the random states at its end, so that what runs in it does not change training."""
+    """Context that restores the random states at its end, so that code inside it does not change training."""
     states = processes.random_states()
     yield
     processes.set_random_states(states)
@@ -200,37 +200,38 @@ def fit(
     patience: int = 0,
     keep_best: bool = True,
 ) -> list[Row]:
-    """Trains `model` in place and returns a row of numbers for each round.
+    """Trains `model` in place and returns a row of losses and scores for each round, such as an epoch.
 
-    Next to the checkpoint, the rows are written to ``training.csv`` (or such as ``training_seed1.csv``), and at the end
-    their losses are plotted in a ``.png`` of the same name.
+    With a `checkpoint`, the rows are also written next to it: to ``training.csv`` for ``last.ckpt``, and to
+    ``training_NAME.csv`` for ``NAME.ckpt``. At the end, their losses are plotted to a ``.png`` of the same name.
 
     Args:
         model: the model, on the device of the processes.
-        batches: returns a generator of the batches of a round, such as an epoch, from the number of updates done. It
-            may draw from torch's global generator, but not before its first batch.
-        loss: computes the loss of the model on one batch, or a tensor of the loss and the `metrics`.
-        optimizer, scheduler: stepped once a batch.
-        max_steps: number of batches in total, a whole number of rounds.
+        batches: function of the number of updates done that returns an iterator over the batches of the next round. The
+            iterator may sample with torch's global generator, but only after its first batch was requested.
+        loss: function of the model and a batch that returns the loss, or a tensor of the loss and the `metrics`.
+        optimizer, scheduler: their ``step`` is called once per batch.
+        max_steps: total number of batches; the rounds must add up to it.
         clip_grad_norm, bf16, ema, patience, keep_best: fields of :class:`~convrnn_zoo.train.Recipe`.
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
-        checkpoint: file written after every round and on Ctrl-C, and read at the start. It holds the states of torch's
-            generators, so that a resumed run ends with the same bits as an uninterrupted one.
-        title, progress: label of a progress bar, and whether it is shown, or one line a round without a terminal.
-        processes: the processes that train together, by default a single one; the main one writes the checkpoint.
-        after_round: called by the main process with the number of updates done and the model as it would be saved. An
-            image ``(H, W, 3)`` that it returns is passed to the trackers.
-        frozen: returns the parameters that an update, given by its number, leaves unchanged.
-        microbatches: divides a batch into parts, each with its share of the loss, whose gradients are added.
+        checkpoint: file that is written after every round and on Ctrl-C, and read at the start. It has the states of
+            torch's generators, so that a resumed run ends with the same bits as an uninterrupted one.
+        title, progress: label and visibility of the progress bar. Without a terminal, a line is printed per round.
+        processes: the processes that train together; by default a single one. The main process writes the checkpoint.
+        after_round: function that the main process calls with the number of updates done and the model, or its average
+            if `ema` is set. If it returns an image ``(H, W, 3)``, the trackers receive it.
+        frozen: function of the number of an update that returns the parameters which this update does not change.
+        microbatches: function that splits a batch into pairs of a factor and a part. The losses of the parts are
+            multiplied by the factors, and their gradients are added.
         metrics: names of the further numbers that `loss` returns.
-        validate: returns the scores of a model on the validation part, after every round; one of them is ``"loss"``.
+        validate: function of the model that returns its validation scores after a round; one of them is ``"loss"``.
 
     Torch's generators are restored after `validate` and `after_round`, so that neither changes training.
 
     Raises:
-        ValueError: the checkpoint belongs to another run or is broken, or another run is writing it.
+        ValueError: the checkpoint belongs to another run or is damaged, or another run is writing it.
         FloatingPointError: the loss, the gradient or the weights are no longer finite. The last checkpoint is kept.
-        KeyboardInterrupt: Ctrl-C was pressed; the checkpoint then holds all updates done.
+        KeyboardInterrupt: Ctrl-C was pressed. The checkpoint then includes all completed updates.
     """
     processes = processes or Processes()
     average = ModelEmaV3(model, ema, use_warmup=True) if ema else None
@@ -245,7 +246,7 @@ def fit(
             state.load(checkpoint)
 
     def compute_gradients(batch: Any) -> Tensor:
-        """Returns the loss and the metrics of a batch."""
+        """Computes the gradients of a batch, and returns its loss and metrics."""
         optimizer.zero_grad()
         total = torch.zeros(1 + len(metrics), device=processes.device)
         for share, part in microbatches(batch):
@@ -256,7 +257,7 @@ def fit(
         return total
 
     def try_step() -> None:
-        """Computes the gradients of the first batch, which are dropped."""
+        """Computes the gradients of the first batch and discards them; the state of training does not change."""
         with restored(processes):
             buffers = [buffer.clone() for buffer in model.buffers()]
             model.train()
@@ -285,7 +286,7 @@ def fit(
         return means
 
     def finish_round() -> None:
-        """Adds a row to the history, after validation, and writes the checkpoint."""
+        """Validates the model, adds a row to the history, and writes the checkpoint."""
         means = [sum(column) / len(column) for column in zip(*state.values, strict=True)]
         row: Row = {"updates": scheduler.last_epoch, "learning_rate": float(scheduler.get_last_lr()[0])}
         row |= dict(zip(("loss", *metrics), means, strict=True))
@@ -301,7 +302,7 @@ def fit(
         state.save(checkpoint)
 
     def report() -> None:
-        """Shows the last row, and passes it to the trackers."""
+        """Prints the last row, writes the history, and passes the row to the trackers."""
         row, image = state.history[-1], None
         if progress and not sys.stderr.isatty():
             scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]

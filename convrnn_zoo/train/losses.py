@@ -1,4 +1,4 @@
-"""Losses of forecasts, with the activation that converts the output of a model to frames."""
+"""Losses of forecasts. Each also defines the activation that converts the output of a model to frames."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,9 +13,9 @@ from .._hints import similar
 from ..models.convgru_advection import THRESHOLDS
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
-"""Weights of a pixel from a rain rate in mm/h on; 1 for less rain."""
+"""Pairs of a rain rate in mm/h and the weight of pixels from this rate on; pixels with less rain have weight 1."""
 LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
-"""Weights from light rain on, with which rain is forecast an hour ahead where it is as likely as not."""
+"""The same with larger weights for light rain: a model then forecasts it an hour ahead if it is as likely as not."""
 SSIM_WINDOW = 7
 """Edge of the window of SSIM in pixels."""
 EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
@@ -32,7 +32,9 @@ def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
 
 
 def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tuple[float, float]] = BALANCE) -> Tensor:
-    """Returns squared plus absolute error, weighted by the observed rain: heavy rain is rare and matters most.
+    """Returns the squared plus absolute error, weighted by the observed rain, because heavy rain is rare.
+
+    `weights` are pairs of a rain rate in mm/h and the weight of pixels whose `amount` is at least this rate.
 
     Reference:
         Shi, X. et al. (2017). Deep Learning for Precipitation Nowcasting: A Benchmark and A New Model, section 4.2.
@@ -80,9 +82,9 @@ def half_distance(members: Tensor, pairs: int) -> Tensor:
 
 
 def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """Returns 1 minus the mean structural similarity of encoded frames ``(…, H, W)``, with a range of 1.
+    """Returns 1 minus the mean structural similarity of encoded frames ``(…, H, W)``, for a data range of 1.
 
-    Its windows are flat and of 7×7 pixels, as in the evaluation, and smaller for smaller frames.
+    The windows are uniform and have 7×7 pixels, as in the evaluation, or fewer if the frames are smaller.
 
     Reference:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -99,7 +101,7 @@ def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
 
 
 def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float = 0.5) -> Tensor:
-    """Returns the pinball loss, which is lowest where the truth is below the output with this probability.
+    """Returns the pinball loss, which is lowest if the output is the quantile of the truth for `probability`.
 
     Reference:
         Koenker, R. and Bassett, G. (1978). Regression quantiles. https://doi.org/10.2307/1913643
@@ -113,10 +115,10 @@ def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float =
 
 
 def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
-    """Returns the cross-entropy of logits ``(…, 11, H, W)`` of exceeding thresholds, where the truth is known.
+    """Returns the cross-entropy of logits ``(…, 11, H, W)`` for the probabilities that rain reaches 11 thresholds.
 
-    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`; the truth ``(…, H, W)``
-    is a rain rate in mm/h.
+    The weighted sum over the thresholds of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection` is averaged
+    over the known pixels. The truth ``(…, H, W)`` is a rain rate in mm/h, NaN where it is unknown.
     """
     known = truth.isfinite().unsqueeze(-3)
     levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
@@ -127,13 +129,13 @@ def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 class Loss(NamedTuple):
-    """A loss ``of(output, truth, amount)`` of encoded frames; `amount` is the truth in the unit of the data."""
+    """Loss function ``of(output, truth, amount)``; `truth` is encoded, `amount` is not: it has the unit of the data."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
     activation: Literal["none", "sigmoid"] = "none"
     """Activation of :class:`~convrnn_zoo.Preprocessing` that converts the output of the model to frames."""
     is_pixelwise: bool = True
-    """Whether pixels count separately, so that unknown ones can be left out."""
+    """Whether the loss is a mean over pixels, so that unknown pixels can be left out."""
 
 
 LOSSES = {
@@ -151,15 +153,15 @@ LOSSES = {
 
 
 def find_loss(name: str, probability: float = 0.5) -> Loss:
-    """Returns the loss of that name, or the sum of several such as ``mse+mae``.
+    """Returns the loss with a name, or the sum of several losses, such as ``mse+mae``.
 
     Args:
         name: names in :data:`LOSSES`, joined by ``+``.
         probability: the probability of the loss ``quantile``.
 
     Raises:
-        ValueError: a name is unknown, or the losses cannot be added: ``exceedance`` to any, or two that differ in the
-            activation of the model's outputs.
+        ValueError: a name is unknown, or the losses cannot be added because they need different activations or
+            include ``exceedance``.
 
     Example:
         >>> zeros = torch.zeros(1)
@@ -186,13 +188,13 @@ def find_loss(name: str, probability: float = 0.5) -> Loss:
 
 
 def partial_derivatives(moments: Tensor) -> Tensor:
-    """Returns the squared distance of the moments of PhyDNet's filters from those of partial derivatives.
+    """Returns the squared difference between the moments of PhyDNet's K×K filters and those of partial derivatives.
 
-    The target of filter n is the derivative of order ``n // K`` down and ``n % K`` to the right. The mean over the
-    filters and their K·K moments is summed over the maps that the filters read.
+    The target of filter n is the derivative of order ``n // K`` downwards and ``n % K`` to the right. The squares are
+    averaged over the filters and their K·K moments, and summed over the input maps.
 
     Args:
-        moments: ``(filters, maps, K, K)``, as :meth:`~convrnn_zoo.models.phydnet.PhyDNet.moments` gives them.
+        moments: ``(filters, maps, K, K)``, from :meth:`~convrnn_zoo.models.phydnet.PhyDNet.moments`.
 
     Reference:
         Le Guen, V. and Thome, N. (2020), section 3.2. https://arxiv.org/abs/2003.01460
@@ -207,7 +209,9 @@ def partial_derivatives(moments: Tensor) -> Tensor:
 
 
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Returns the mean absolute cosine similarity of PredRNN v2's additions to its two memories, by channel.
+    """Returns the mean absolute cosine similarity, per channel, of the increments of PredRNN v2's two memories.
+
+    `deltas` has the pair of increments, each ``(N, C, H, W)``, of every step and layer.
 
     Reference:
         Wang, Y. et al. (2023), section 3.3. https://arxiv.org/abs/2103.09504

@@ -23,9 +23,9 @@ from .losses import SSIM_WINDOW, half_distance
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
-"""By method and metric, the value at every lead time from the first frame on."""
+"""Values at every lead time by method, such as ``"forecast"``, and by metric."""
 LESS_IS_BETTER = {"MSE", "MAE", "FAR", "CRPS", "Brier"}
-"""Metrics, by the first word of their name, of which a lower value is better."""
+"""First words of the names of metrics whose lower values are better."""
 FSS_WINDOW = 9
 """Edge of the neighbourhood of the fractions skill score in pixels."""
 MEMBERS = 20
@@ -40,8 +40,9 @@ BINS = 10
 def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
     """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels whose truth is known. SSIM uses a flat window of 7×7 pixels. SSIM and PSNR are
-    computed on values clipped to `value_range`, counted from its lower end; without one they are left out.
+    The errors are means over the pixels whose truth is known. SSIM and PSNR are computed on values clipped to
+    `value_range`, minus its lower bound; they are left out if it is None. SSIM uses a uniform window of 7×7 pixels and
+    is left out for smaller frames.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -75,9 +76,10 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
 class Occurrences:
     """CSI, POD, FAR and FSS of a threshold at every lead time, over all pixels of all sequences.
 
-    With hits H, misses M and false alarms F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F). The fractions
-    skill score compares the fractions of pixels above the threshold in neighbourhoods of 9×9 pixels. A score is NaN
-    where its denominator is 0.
+    A pixel is a hit if forecast and truth reach the threshold, a miss if only the truth does, and a false alarm if only
+    the forecast does. With their numbers H, M and F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F). The
+    fractions skill score (FSS) compares the fractions of pixels that reach the threshold in windows of 9×9 pixels. A
+    score is NaN where its denominator is 0.
 
     References:
         Shi, X. et al. (2015), section 4.2. https://arxiv.org/abs/1506.04214
@@ -98,7 +100,7 @@ class Occurrences:
         self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
 
     def add(self, forecast: Tensor, truth: Tensor) -> None:
-        """Counts frames ``(N, T, C, H, W)``."""
+        """Adds forecast and true frames ``(N, T, C, H, W)``."""
         pixels = (0, 2, 3, 4)
         occurs = [x.nan_to_num(0) >= self.threshold for x in (forecast, truth)]
         hits, predicted, observed = (x.sum(pixels) for x in (occurs[0] & occurs[1], *occurs))
@@ -123,7 +125,7 @@ class Occurrences:
 def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
     """Returns the continuous ranked probability score of members ``(M, …)`` at every pixel of a truth ``(…)``.
 
-    The score is in the unit of the data, and less is better; with one member it is the absolute error.
+    The score has the unit of the data, and lower is better. With one member it is the absolute error.
 
     References:
         Hersbach, H. (2000). Decomposition of the continuous ranked probability score for ensemble prediction systems.
@@ -137,16 +139,16 @@ def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
 
 
 def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
-    """Returns the CRPS, the root mean square error of the mean and the spread of an ensemble, by lead time.
+    """Returns the CRPS, the root mean square error (RMSE) of the mean and the spread of an ensemble, by lead time.
 
-    In a good ensemble, the spread is as large as the error of the mean.
+    The spread is the root mean variance of the members. In a calibrated ensemble it equals the RMSE of the mean.
 
     Args:
         members: ``(M, T, H, W)`` in the unit of the data, such as ``model.forecast(frames, members=20, seed=0)``.
-        truth: ``(T, H, W)``; pixels that are unknown (NaN) in either are left out.
+        truth: ``(T, H, W)``. Pixels that are NaN in the truth or in a member are left out.
 
     Raises:
-        ValueError: members and truth differ in their shape.
+        ValueError: the shape of a member is not that of the truth.
     """
     if members.dim() < 2 or members.shape[1:] != truth.shape or not len(members):
         raise ValueError(
@@ -164,9 +166,10 @@ def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
 
 
 def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: int = MEMBERS) -> Tensor:
-    """Returns equally likely rates ``(count, …, H, W)`` of probabilities ``(…, K, H, W)`` of exceeding K levels.
+    """Converts probabilities ``(…, K, H, W)`` of exceeding K levels to equally likely values ``(count, …, H, W)``.
 
-    Between two levels the probability decreases linearly, and beyond the last there is no rain.
+    The probability decreases linearly between two levels. Values below the first level are 0, and none exceeds the
+    last level.
 
     Example:
         >>> p = torch.tensor([0.8, 0.5, 0.0]).reshape(3, 1, 1)
@@ -186,7 +189,7 @@ def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: in
 
 
 class ProbabilityScores:
-    """CRPS and Brier scores by lead time, and reliability diagrams, of ensembles.
+    """CRPS, Brier scores and reliability diagrams of ensembles; the first two by lead time.
 
     Example:
         >>> scores = ProbabilityScores((1.0,), horizon=1)
@@ -202,7 +205,7 @@ class ProbabilityScores:
         self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
 
     def add(self, members: Tensor, truth: Tensor) -> None:
-        """Counts members ``(M, N, T, C, H, W)`` of frames ``(N, T, C, H, W)`` where all are known."""
+        """Adds members ``(M, N, T, C, H, W)`` and true frames ``(N, T, C, H, W)``; pixels with NaN are left out."""
         known = truth.isfinite() & members.isfinite().all(0)
         pixels = (0, 2, 3, 4)
         score = pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
@@ -224,7 +227,7 @@ class ProbabilityScores:
         return {"CRPS": (total / count).tolist(), **briers}
 
     def reliability(self, unit: str) -> dict[str, dict[str, list[float]]]:
-        """Returns by threshold, for bins of the forecast probability, its mean, the observed frequency and a count."""
+        """Returns, by threshold, the mean forecast, observed frequency and pixel count of each bin of probability."""
         return {
             f"{t:g} {unit}".rstrip(): {
                 "forecast": (forecast / count).tolist(), "observed": (observed / count).tolist(),
@@ -235,7 +238,7 @@ class ProbabilityScores:
 
 
 def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int, batch_size: int) -> Tensor:
-    """Returns members ``(count, N, horizon, C, H, W)``: of a model's noise, or equally likely rates of a nowcast."""
+    """Returns members ``(count, N, horizon, C, H, W)``, sampled with noise or from the probabilities of a nowcast."""
     if isinstance(model, EnsembleForecaster):
         return model.forecast(x, horizon, members=count, seed=seed, batch_size=batch_size)
     return quantiles(model.probabilities(x, LEVELS, horizon, batch_size=batch_size), LEVELS, count)
@@ -243,7 +246,7 @@ def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int
 
 # ---- evaluation --------------------------------------------------------------------------------------------------
 class Evaluation(NamedTuple):
-    """Scores by method, and of a model that forecasts probabilities, how reliable they are by threshold."""
+    """Scores by method, and reliability diagrams by threshold of the first target if it has probabilities."""
 
     scores: Scores
     reliability: dict[str, dict[str, list[float]]]
@@ -265,21 +268,21 @@ def evaluate(
     batch_size: int = 16,
     progress: bool = False,
 ) -> Evaluation:
-    """Scores a model (``"forecast"``) and the baselines of its data on the fixed sequences of a split.
+    """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
     Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
 
     Args:
         model, recipe, clips: the forecaster, its recipe and the test split.
         sequences: number of sequences; by default the recipe's.
-        ensemble_size: number of members for the CRPS, the Brier scores and the reliability of a model that forecasts
-            probabilities; by default 20 for a nowcast by probabilities, and the recipe's for a model that reads noise.
-            0 leaves these scores out.
+        ensemble_size: number of members for CRPS, Brier scores and reliability, of a model that forecasts probabilities
+            (by default 20) or reads noise (by default the recipe's number). 0 leaves these scores out.
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
 
     Raises:
-        ValueError: an `ensemble_size` for a model without probabilities, or a recipe of other variables.
+        ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
+            the model.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
     can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
@@ -321,13 +324,13 @@ def evaluate(
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
-    """Returns the variables ``(N, T, C, H, W)`` of a dataset's frames, and by name the known inputs, if it has some."""
+    """Splits frames into the variables ``(N, T, C, H, W)`` and a dictionary of known inputs, `static` and `future`."""
     observed, static, future = split_channels(frames, values)
     return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
 
 
 def check_variables(values: Preprocessing, data: FrameDataset) -> None:
-    """Raises ValueError if weights read or forecast other variables than a recipe states, or in another order."""
+    """Raises ValueError if the variables of weights differ from those of a recipe, in name, role or order."""
     trained, stated = _list_names(values), _list_names(data)
     for role, names in trained.items():
         if names != stated[role]:
@@ -342,10 +345,10 @@ def _list_names(source: Any) -> dict[str, list[str]]:
 
 
 class TargetScores:
-    """Scores of one method's forecasts of one target, by its number, or of all channels if they have no names.
+    """Scores of one method for one target, or for all channels together if the channels have no names.
 
-    One of several targets in mm/h has by default the thresholds of rain. The range of the values is that of `truth`,
-    the frames ``(N, T, C, H, W)`` of all sequences.
+    `number` is the index of the target. A named target in mm/h has the usual thresholds of rain if `thresholds` is
+    empty. The value range of SSIM and PSNR is determined from `truth`, the frames ``(N, T, C, H, W)`` of all sequences.
     """
 
     def __init__(
@@ -362,7 +365,7 @@ class TargetScores:
         self.probable = ProbabilityScores(thresholds, horizon) if is_ensemble else None
 
     def add(self, forecast: Tensor, truth: Tensor, members: Tensor) -> None:
-        """Counts frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)`` of all targets."""
+        """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, both with the channels of all targets."""
         forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
         self.by_frame.append(frame_scores(forecast, truth, self.value_range))
         for counter in self.occurrences.values():
@@ -385,7 +388,7 @@ class TargetScores:
 
 
 class Mean(NamedTuple):
-    """A mean over lead times, and over how many of them: a score is undefined where its denominator is 0."""
+    """Mean of a score over the `count` of `total` lead times at which it is defined (its denominator is not 0)."""
 
     value: float
     count: int  # type: ignore[assignment]
@@ -396,7 +399,7 @@ class Mean(NamedTuple):
 
 
 def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mean:
-    """Returns the mean over the lead times that have a finite value, in `like` as well if that is passed.
+    """Returns the mean over the lead times at which `values`, and `like` if it is passed, are finite.
 
     Example:
         >>> str(average([1.0, float("nan"), 3.0]))
@@ -407,7 +410,7 @@ def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mea
 
 
 def better(scores: Scores, metric: str, baseline: str) -> str:
-    """Describes at which lead times the forecast is better than a baseline; those without a value do not count."""
+    """Describes at which lead times the forecast is better than a baseline, without those where a score is NaN."""
     sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
     wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
@@ -423,11 +426,11 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 
 
 def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
-    """Returns the metrics for the metadata of weights: means over all lead times, and of the baselines.
+    """Returns the metrics for the metadata of weights: means over lead times, of the forecast and of the baselines.
 
-    A score that is undefined at some lead times states how many it is the mean of. A baseline is compared on the lead
-    times of the forecast; one that lacks some of them is described in the note only, on those that both have. The
-    units of several targets are those of `values`, the model's preprocessing.
+    If the score of the forecast is undefined at some lead times, the note states how many the mean includes. A baseline
+    is averaged over the same lead times. If its score is undefined at some of them, only the note mentions it, with the
+    means over the lead times that both have. The units of several targets are those of `values`, the preprocessing.
     """
     targets = {v.name: v.unit for v in values.variables} if values else {}
 

@@ -19,9 +19,9 @@ START, END = 1 / 25, 1e-4
 
 
 def is_kernel(parameter: Tensor) -> bool:
-    """Returns whether Muon trains a parameter: a kernel larger than 1×1 that is at least 16×16 as a matrix.
+    """Returns whether Muon trains a parameter: a 2-d or 3-d kernel larger than 1×1, at least 16×16 as a matrix.
 
-    Adam trains biases, peepholes and 1×1 convolutions, as the author of Muon advises for first and last layers.
+    Adam trains the other parameters. Muon's author recommends this for first and last layers.
     """
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 
@@ -29,9 +29,10 @@ def is_kernel(parameter: Tensor) -> bool:
 def adam(
     model: nn.Module, lr: float, layer_decay: float = 1.0, weight_decay: float | None = None
 ) -> torch.optim.Optimizer:
-    """Returns Adam for all parameters, with a learning rate that decreases by `layer_decay` per layer to the input.
+    """Returns Adam, or AdamW if there is a `weight_decay`, for all parameters.
 
-    The layers are timm's groups of the model, by its ``group_matcher``. With a `weight_decay` it is AdamW.
+    For each layer towards the input, the learning rate is multiplied by `layer_decay`. The layers are timm's parameter
+    groups by the ``group_matcher`` of the model.
     """
     name, decay = ("adam", 0.0) if weight_decay is None else ("adamw", weight_decay)
     if layer_decay == 1:
@@ -43,19 +44,19 @@ def adam(
 
 
 def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
-    """Returns timm's Muon for the kernels of a model, as matrices ``(out, in·taps)``, and Adam for the others.
+    """Returns timm's Muon for kernels, as matrices ``(out, in·taps)``, with Adam for the other parameters.
 
-    Muon makes the step of every kernel orthogonal, and as long as a step of Adam. In short runs of equal time, a
-    forecaster of Moving MNIST reached an MSE of 114 with Muon and 127 with Adam.
+    Muon orthogonalizes the update of every kernel and scales it to the size of an Adam update. In short runs of equal
+    time, a forecaster of Moving MNIST reached an MSE of 114 with Muon and 127 with Adam.
 
     Args:
         model: the model to train.
-        layer_decay: must be 1; only Adam supports others.
+        layer_decay: must be 1; only Adam supports other values.
         lr: learning rate of the kernels; start with 0.005. With 0.01, the kernels of a longer run diverge.
 
     Raises:
-        ValueError: another `layer_decay`.
-        ImportError: timm is older than 1.0.31, whose Muon does not schedule the learning rate of Adam's parameters.
+        ValueError: `layer_decay` is not 1.
+        ImportError: timm is older than 1.0.31. Older versions do not schedule the learning rate of Adam's parameters.
 
     References:
         Jordan, K. et al. (2024). Muon: An optimizer for hidden layers in neural networks.
@@ -86,10 +87,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "mu
 
 
 def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> float:
-    """Returns the fraction of the highest learning rate at an update: every cycle rises and falls along half a cosine.
+    """Returns the learning rate at an update as a fraction of the highest rate, for cycles of `lengths` updates.
 
-    The rate rises for the fraction `warmup` of a cycle and then falls to nearly 0. Each cycle is half as high as the
-    one before.
+    The rate rises along half a cosine for the fraction `warmup` of a cycle, and then falls along half a cosine to
+    nearly 0. The peak of each cycle is half as high as that of the cycle before.
 
     Example:
         >>> [one_cycle_factor(update, 0.5, (4, 4)) for update in (0, 2, 6)]
@@ -110,7 +111,9 @@ def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> fl
 def one_cycle(
     optimizer: torch.optim.Optimizer, max_steps: int, warmup: float, cycles: tuple[int, ...] = ()
 ) -> LRScheduler:
-    """Returns a scheduler of one cycle of :func:`one_cycle_factor`, or of several that add up to `max_steps`.
+    """Returns a scheduler whose rate rises and falls along half cosines, in one cycle or in several `cycles`.
+
+    `cycles` are the numbers of updates of several cycles, which add up to `max_steps`; see :func:`one_cycle_factor`.
 
     Raises:
         ValueError: the cycles do not add up to `max_steps`.
@@ -128,7 +131,7 @@ def one_cycle(
 def cosine(
     optimizer: torch.optim.Optimizer, max_steps: int, warmup: float = 0.0, cycles: tuple[int, ...] = ()
 ) -> LRScheduler:
-    """Returns a scheduler of torch that falls along half a cosine, without warm-up or cycles."""
+    """Returns torch's scheduler whose rate falls along half a cosine; `warmup` and `cycles` are ignored."""
     return CosineAnnealingLR(optimizer, max_steps)
 
 

@@ -1,4 +1,4 @@
-"""Predictions of trained models: the frames that follow those of files, and the classes of recordings."""
+"""Predictions of trained models for files: forecasts of frames, and classes of recordings."""
 
 import contextlib
 import dataclasses
@@ -39,9 +39,9 @@ NAMED = (".npz", *GRIDDED)
 
 
 class Forecast(NamedTuple):
-    """Forecast of the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
+    """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
 
-    An ensemble's forecast has a first axis of members, and probabilities have an axis of thresholds before H and W.
+    The forecast of an ensemble has a first axis of members. Probabilities have an axis of thresholds before H and W.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Forecast(NamedTuple):
     frames: Frames
     """The frames that the model read, with their times and coordinates."""
     first: int
-    """Number of the first of them in the file."""
+    """Number of the first input frame in the file."""
     total: int
     """Number of frames in the file."""
     inputs: Tensor
@@ -74,7 +74,7 @@ class Forecast(NamedTuple):
 
     @property
     def times(self) -> list[datetime]:
-        """Times of the frames read and forecast; empty without dates or a time step."""
+        """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
         times, step = self.frames.datetimes or [], self.step
         if not times or not step:
             return []
@@ -82,7 +82,7 @@ class Forecast(NamedTuple):
 
     @property
     def labels(self) -> list[str]:
-        """Titles of the frames read and forecast; without a time step, only those that the file contains."""
+        """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
         count = len(self.inputs)
         labels = [f"{t:%H:%M}" for t in self.frames.datetimes or ()] or list(self.frames.labels)
         if not self.step:
@@ -91,14 +91,14 @@ class Forecast(NamedTuple):
         return (labels[:count] or lead_times[:count]) + lead_times[count:]
 
     def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
-        """Yields the encoding of each target and its part of frames ``(…, [C,] H, W)``."""
+        """Yields the encoding of each target and its channel ``(…, H, W)`` of each of `frames`, ``(…, [C,] H, W)``."""
         targets = self.preprocessing.target_variables
         return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """Returns the mean squared errors of the forecast, then of the last frame read, by target.
+        """Returns, by key of the JSON output and by target, mean squared errors of the forecast and of the last input.
 
-        The keys are those of the JSON. There are none without observations.
+        The dictionary is empty if there are no observations.
         """
         if self.observed is None:
             return {}
@@ -112,9 +112,9 @@ class Forecast(NamedTuple):
         }
 
     def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Yields the encoding of each target and the CRPS of the observed lead times, by method.
+        """Yields the encoding of each target and, by method, its CRPS at the observed lead times.
 
-        The ensemble is compared with the last frame and, for rain, with the extrapolation of pysteps if installed.
+        The methods are the ensemble, the last frame and, for rain, the extrapolation of pysteps if it is installed.
         """
         observed: Any = self.observed
         count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
@@ -125,7 +125,7 @@ class Forecast(NamedTuple):
             yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
 
     def describe(self) -> dict[str, Any]:
-        """Returns a description for JSON, without the numbers; errors of several targets are by their names."""
+        """Returns a description for JSON, without the values of the forecast; errors of several targets are by name."""
         count, times = len(self.inputs), [t.isoformat() for t in self.times]
         read: dict[str, Any] = {"first": self.first, "last": self.first + count - 1, "frames_in_file": self.total}
         if times:
@@ -140,11 +140,11 @@ class Forecast(NamedTuple):
         }  # fmt: skip
 
     def to_json(self) -> str:
-        """Returns the forecast with its numbers as JSON; unknown values are null."""
+        """Returns the description and the values of the forecast as JSON; unknown values are null."""
         return json.dumps({**self.describe(), "forecast": finite(self.forecast.tolist())}, ensure_ascii=False)
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
-        """Writes the forecast atomically, as numbers in the unit of its data, as an image or as an animation.
+        """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
         An image of an ensemble shows the probability that `threshold` is exceeded.
 
@@ -188,7 +188,7 @@ class Forecast(NamedTuple):
 
 # ---- frames ------------------------------------------------------------------------------------------------------
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
-    """Returns the preprocessing of a forecaster, from the model or else from the `settings` of the recipe."""
+    """Returns the preprocessing of the model, or of `settings` if ``--recipe`` is passed; ValueError if they differ."""
     if recipe is not None:
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
@@ -203,10 +203,9 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
 def choose_read_options(
     model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
 ) -> ReadOptions:
-    """Returns the options with which the recipe of a forecaster reads files.
+    """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites of 1 km are averaged to 2 km, unless the model resamples pixels of `pixel_km`, or forecasts an
-    ensemble.
+    Radar composites of 1 km are averaged to 2 km, unless `pixel_km` is passed or the model forecasts an ensemble.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -224,7 +223,7 @@ def choose_read_options(
 
 
 def check_step(frames: Frames, expected: float | None, file: Path) -> None:
-    """Raises ValueError if the time step of the frames changes, or differs from the expected minutes."""
+    """Raises ValueError if the time step of the frames is not constant, or not the expected number of minutes."""
     steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
     if len(steps) > 1:
         listed = ", ".join(f"{step:g}" for step in steps[:4])
@@ -237,7 +236,7 @@ def check_step(frames: Frames, expected: float | None, file: Path) -> None:
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
-    """Returns the number of the one frame that ``--start`` names, by number or by time."""
+    """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
     total, times = len(reader), reader.datetimes
     if start.lstrip("-").isdecimal():
         number = int(start) + (total if int(start) < 0 else 0)
@@ -263,10 +262,11 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
 def choose_window(
     reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
 ) -> tuple[int, int, int]:
-    """Chooses the frames ``[first, end)`` that a model reads, and those ``[end, last)`` to compare with.
+    """Returns first, end and last: a model reads frames ``[first, end)``, and ``[end, last)`` are those to forecast.
 
-    They are the latest frames, or those from `start` on. With `compare` the frames that follow are observations, and
-    with `has_future` their known inputs are read. Without `start`, the last `horizon` frames are held back for that.
+    The frames to forecast are needed as observations (`compare`) or for their known inputs (`has_future`); otherwise
+    last is end. The model reads frames from `start` on, or else the latest ones, before `horizon` frames if these are
+    needed.
     """
     total, ahead = len(reader), compare or has_future
     first = 0 if start is None else find_start(start, reader, file)
@@ -310,12 +310,12 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: as the options of the command.
-        thresholds: values whose probability of exceedance is forecast, in place of values.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
+        thresholds: values whose probabilities of exceedance are forecast; empty forecasts the frames themselves.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
-        ValueError: the file does not fit the model, or an option the file.
+        ValueError: the files do not fit the model, or an option does not fit the files or the model.
     """
     file, settings = files[0], find_recipe(model, recipe)
     values = resolve_preprocessing(model, name, recipe, settings)
@@ -357,7 +357,7 @@ def forecast_files(
 def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Recording, Any]]:
     """Yields each recording of files and folders with its prediction.
 
-    They are read as the recipe of the classifier reads them; large clips one by one.
+    Files are read as the recipe of the classifier specifies. Only one video clip is in memory at a time.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -405,8 +405,7 @@ def draw_classes(model: Any, files: Sequence[Path], output: Path) -> float:
 class Trained(NamedTuple):
     """A trained forecaster with its recipe and its metadata.
 
-    Calling it forecasts frames in the unit of its data and of any size: see
-    :meth:`~convrnn_zoo.Forecaster.forecast`.
+    Call it to forecast frames of any size in the unit of its data, as with :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
 
     model: Forecaster
@@ -414,23 +413,24 @@ class Trained(NamedTuple):
     record: Weights
 
     def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
-        """Forecasts ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; the model's horizon by default.
+        """Forecasts frames ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; by default with the model's horizon.
 
-        `known` are the inputs `static` and `future`, if the model reads them.
+        `known` are the known inputs `static` and `future`, if the model reads them.
         """
         return self.model.forecast(frames, horizon, **known)
 
 
 def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """Loads a trained forecaster with its recipe, by whatever :func:`~convrnn_zoo.from_pretrained` accepts.
+    """Loads a trained forecaster with its recipe.
 
     Args:
-        name: weights of the zoo, a directory, a metadata file, or the address of a repository.
+        name: weights of the zoo, a directory, a metadata file, or the address of a repository, as for
+            :func:`~convrnn_zoo.from_pretrained`.
         recipe: name or file of the recipe; by default the one in the metadata.
 
     Raises:
-        ValueError: there are no such weights, they are not a forecaster's, or without metadata.
-        FileNotFoundError: there is no such file or recipe.
+        ValueError: the weights do not exist, are not of a forecaster, have no metadata, or differ from the recipe's.
+        FileNotFoundError: the file or recipe does not exist.
     """
     model = from_pretrained(name)
     if not isinstance(model, Forecaster):

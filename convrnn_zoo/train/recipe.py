@@ -1,4 +1,4 @@
-"""Recipes: everything that determines a set of weights, in one TOML file."""
+"""Recipes: TOML files with everything that determines a set of weights."""
 
 import dataclasses
 import re
@@ -39,17 +39,17 @@ from .sampling import read_sampling
 RECIPES: dict[str, Path] = {
     p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml")) if not p.stem.startswith("_")
 }
-"""The recipes of the package by name; files that start with ``_`` are bases of others."""
+"""Files of the package's recipes by name. Files whose names begin with ``_`` are only extended by other recipes."""
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
-"""Arguments of ``create_model`` and timm that a recipe cannot set; weights are named by `init_from`."""
+"""Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
 BYTES_PER_PARAMETER_BYTE = 8
-"""Memory of training per byte of weights: gradient, two moments of the optimizer, and as much for its other tensors."""
+"""Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
 
 @contextmanager
 def report_model_errors() -> Iterator[None]:
-    """Raises errors about the arguments of a model as errors of the recipe; a TypeError that is a bug stays one."""
+    """Converts errors about arguments of a model to a ValueError about the recipe, but no TypeError from a bug."""
     try:
         yield
     except (TypeError, ValueError, OSError, ImportError) as e:
@@ -65,35 +65,35 @@ def report_model_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Fields of every recipe; a subclass adds how its type of model is trained.
+    """Fields of every recipe. Subclasses add the fields of classifiers and of forecasters.
 
     Args:
-        weights: name ``architecture.tag`` of the weights that the run makes.
+        weights: name of the trained weights, ``architecture.tag``.
         data: the dataset, or the table that describes it: its `kind` and the keys of that kind
-            (:mod:`convrnn_zoo.data`). A string is a kind without keys.
-        description: what the model does, in a sentence for metadata and card.
+            (:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults.
+        description: sentence for metadata and model card that says what the model does.
         license: licence of the weights.
-        citation: reference to cite, for metadata and card.
-        remarks: further text of the card, such as limitations.
-        batch_size: sequences per update.
+        citation: reference to cite, for metadata and model card.
+        remarks: further text of the model card, such as limitations.
+        batch_size: number of sequences in a batch of one process.
         lr: highest learning rate.
         clip_grad_norm: maximum norm of the gradient.
         init_from: weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.
-        layer_decay: factor of the learning rate for each layer towards the input.
+        layer_decay: factor that multiplies the learning rate for each layer towards the input; 1 has no effect.
         freeze: number of epochs (of a classifier) or updates (of a forecaster) in which only the last layer is trained.
-        grad_accum_steps: number of batches of `batch_size` whose gradients are added for one update.
+        grad_accum_steps: number of batches of `batch_size` whose gradients are accumulated for one update.
         ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
             and saved. 0 does not average. In the first updates the decay is smaller:
             ``1 - (1 + update) ** (-2 / 3)``.
         bf16: whether to train under autocast to bfloat16.
-        workers: number of processes that read batches ahead; 0 reads each when it is needed.
+        workers: number of processes that read batches ahead; 0 reads each batch when it is needed.
         patience: number of validations without a lower loss after which training stops; 0 trains to the end.
-        keep_best: whether the weights of the lowest validation loss are saved, or else the last ones. Only with a
-            validation part, which the key `validation` of ``[data]`` sets aside.
+        keep_best: whether to save the weights with the lowest validation loss instead of the last weights. It has an
+            effect only with a validation split, which the key `validation` of ``[data]`` sets aside.
         model: arguments of the architecture.
 
     Raises:
-        ValueError: a line for each field that has another type or is out of its range.
+        ValueError: a field has the wrong type or is out of range. The message has a line for each such field.
     """
 
     datasets: ClassVar[Mapping[str, type]] = {**FRAME_DATASETS, **LABELLED_DATASETS}
@@ -137,11 +137,11 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """Name in the package, or else the name of the weights."""
+        """Name of an equal recipe in the package, or else the name of the weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
 
     def create_model(self, **kwargs: Any) -> ZooModel:
-        """Builds the model, without weights, from the recipe's `model` and the arguments that the data determine.
+        """Builds the untrained model from the recipe's `model` and `kwargs`, the arguments that the data determine.
 
         Raises:
             ValueError: there is no such architecture, it does not accept an argument, or the model is too large.
@@ -158,10 +158,10 @@ class Recipe:
     def read(source: str | Path) -> "Recipe":
         """Reads a recipe by its name in the package, or from a TOML file.
 
-        A file with ``extends = "other.toml"`` overrides keys of that file, which is in the same directory.
+        A file with ``extends = "other.toml"`` overrides keys of the recipe other.toml in the same directory.
 
         Raises:
-            FileNotFoundError: neither a file nor a recipe of the package.
+            FileNotFoundError: `source` is neither a file nor a recipe of the package.
             ValueError: the file is not valid TOML, or a key is missing, unknown or invalid.
         """
         path = RECIPES.get(str(source), Path(source))
@@ -175,7 +175,7 @@ class Recipe:
 
     @staticmethod
     def of(table: Mapping[str, Any]) -> "Recipe":
-        """Builds a recipe from a table as TOML gives it.
+        """Builds a recipe from a dictionary with the keys of a TOML file.
 
         Raises:
             ValueError: a key is missing, unknown or invalid.
@@ -188,10 +188,10 @@ class Recipe:
 
     @staticmethod
     def parse(text: str) -> "Recipe":
-        """Parses a recipe from its name in the package, or from the text of a TOML file, as metadata contains it.
+        """Builds a recipe from its name in the package or from the text of a TOML file; metadata contain one of them.
 
         Raises:
-            ValueError: the text is neither.
+            ValueError: the text is neither a name nor valid TOML, or a key is missing, unknown or invalid.
         """
         if text in RECIPES:
             return Recipe.read(text)
@@ -201,11 +201,11 @@ class Recipe:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
 
     def loop_options(self) -> dict[str, Any]:
-        """Returns the arguments of :func:`~convrnn_zoo.train.loop.fit` that are fields of every recipe."""
+        """Returns the fields that are arguments of :func:`~convrnn_zoo.train.loop.fit`."""
         return {k: getattr(self, k) for k in ("clip_grad_norm", "bf16", "ema", "patience", "keep_best")}
 
     def to_table(self) -> dict[str, Any]:
-        """Returns the values of all fields; the dataset is a table."""
+        """Returns the values of all fields by name; `data` is a dictionary."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": to_table(self.data)}
 
     def to_toml(self) -> str:
@@ -232,7 +232,7 @@ class Recipe:
 
 
 def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Reads a TOML file and the one that it extends."""
+    """Reads a TOML file, merged into the file that it extends."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -254,18 +254,19 @@ class ClassifierRecipe(Recipe):
     """Recipe of a classifier of sequences.
 
     Args:
-        seeds: seeds of the runs, one each; the weights of the first are saved, whatever the others reach.
+        seeds: random seeds; a model is trained with each. The weights of the first seed are saved, even if another
+            seed has a higher accuracy.
         epochs: number of epochs.
-        weight_decay: decay of the weights by AdamW.
-        label_smoothing: share of the target that is spread evenly over all classes.
-        noise: standard deviation of the noise added to the standardized input.
+        weight_decay: weight decay of AdamW.
+        label_smoothing: fraction of the target probability that is spread evenly over all classes.
+        noise: standard deviation of the Gaussian noise that is added to the standardized input.
         class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
             proportional to the number of training sequences of the class.
         augment: table of :class:`~convrnn_zoo.train.augment.Augment`.
-        bucket_batches: number of batches that are sampled at once and divided by length, for less padding; 0 samples
-            each by itself.
+        bucket_batches: number of updates whose sequences are sampled together, sorted by length and split into
+            batches, for less padding; 0 does not sort.
 
-    A video model without `init_from` is frozen in its encoder only, since the rest is new.
+    `freeze` freezes only the encoder of a video model without `init_from`, since its other layers are random.
     """
 
     datasets: ClassVar[Mapping[str, type]] = LABELLED_DATASETS
@@ -301,27 +302,27 @@ class ForecasterRecipe(Recipe):
 
     Args:
         inputs: number of frames that the model reads.
-        horizon: number of frames that it forecasts.
+        horizon: number of frames that the model forecasts.
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
         loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps``,
             ``exceedance``, as in :mod:`convrnn_zoo.train.losses`, or a sum of several, such as ``mse+mae``.
-            ``exceedance`` trains the probabilities of a nowcast, on rain rates in mm/h as they are, whatever the
-            encoding of the data.
-        seed: seed of the initial weights, if there is no `init_from`.
+            ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h and ignores the
+            `encoding` of the data.
+        seed: seed of the initial weights and of random sequences, lead times and noise.
         optimizer: name in :data:`~convrnn_zoo.train.optim.OPTIMIZERS`.
         schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.
         warmup: fraction of a cycle in which the learning rate of ``one_cycle`` rises.
-        cycles: lengths of several cycles, which add up to `max_steps`.
+        cycles: lengths of the cycles of ``one_cycle``, which add up to `max_steps`; empty for a single cycle.
         sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.train.sampling.SAMPLINGS` and its
             arguments.
         decoupling: weight of PredRNN v2's decoupling loss.
         moments: weight of PhyDNet's loss on the moments of its filters.
-        ensemble_size: number of forecasts of each sequence for the loss ``crps``, of a model that reads noise.
-        quantile: probability of the loss ``quantile``: 0.9 forecasts what the truth exceeds in one of ten cases.
+        ensemble_size: number of ensemble members per sequence for the loss ``crps``; only for models that read noise.
+        quantile: probability of the loss ``quantile``: with 0.9, the truth exceeds the forecast in one of ten cases.
         lead_times: number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.
-        test_sequences: number of sequences of the final evaluation.
-        validation_sequences: number of sequences of a validation.
+        test_sequences: number of sequences in the final evaluation.
+        validation_sequences: number of sequences in a validation.
     """
 
     datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
@@ -361,7 +362,7 @@ class ForecasterRecipe(Recipe):
             object.__setattr__(self, "sampling", resolved)
 
     def create_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        """Builds the schedule of the learning rate.
+        """Builds the learning rate scheduler.
 
         Raises:
             ValueError: `cycles` do not add up to `max_steps`.
@@ -369,7 +370,7 @@ class ForecasterRecipe(Recipe):
         return SCHEDULES[self.schedule](optimizer, self.max_steps, self.warmup, self.cycles)
 
     def model_arguments(self, channels: int) -> dict[str, int]:
-        """Returns the arguments of the model that the data determine; `channels` are those of a frame."""
+        """Returns the arguments of the model that the data determine; `channels` is the number per frame."""
         data = self.data
         if not data.variables:
             return {"in_chans": channels}
@@ -379,9 +380,9 @@ class ForecasterRecipe(Recipe):
         }  # fmt: skip
 
     def preprocessing(self, train: FrameSequences | None = None) -> Preprocessing:
-        """Returns how the model encodes frames of the data, and what its outputs mean.
+        """Returns the preprocessing of the model: the encoding of the data's frames and the meaning of its outputs.
 
-        The constants of the encoding ``standardize`` are computed from `train`, the training split.
+        The mean and standard deviation of the encoding ``standardize`` are computed from `train`, the training split.
         """
         activation = find_loss(self.loss).activation
         values = self.data.preprocessing(train, self.inputs, self.horizon, activation)
@@ -395,10 +396,10 @@ KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": 
 
 
 def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
-    """Returns the recipe of that name or file, by default the one in the metadata of a model; None if it has none.
+    """Returns the recipe with the name or file `source`, by default the recipe in the model's metadata, or None.
 
     Raises:
-        FileNotFoundError: there is no such file or recipe.
+        FileNotFoundError: the file or recipe does not exist.
         ValueError: the recipe is invalid.
     """
     if source is not None:
@@ -407,7 +408,7 @@ def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
 
 
 def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
-    """Returns the splits that training reads: ``"validation"`` if the recipe or Python data have it.
+    """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or the data have it.
 
     Raises ValueError if a key of the recipe needs a validation split, and there is none.
     """

@@ -1,4 +1,4 @@
-"""Scheduled sampling: which frames an autoregressive forecaster reads in training, the true ones or its forecasts."""
+"""Scheduled sampling: whether an autoregressive forecaster reads true frames or its own forecasts in training."""
 
 import math
 from collections.abc import Mapping
@@ -14,28 +14,31 @@ from ..pretrained.typed import check_fields, field, read
 
 @dataclass(frozen=True, kw_only=True)
 class FreeRunning:
-    """The true input frames, then the model's forecasts, as in use."""
+    """True input frames, then the model's own forecasts, as in inference."""
 
     def __post_init__(self) -> None:
         check_fields(self, "sampling.")
 
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
-        """Booleans ``(n, inputs + horizon - 2)``: whether the true frame is read, from the second frame on."""
+        """Returns random booleans ``(n, inputs + horizon - 2)``, true where the true frame is read.
+
+        The columns are frames 1 to inputs + horizon - 2: frame 0 is always true, and the last one is never read.
+        """
         inputs_chance, ahead = self.chances(update)
         chance = torch.cat([torch.full((inputs - 1,), inputs_chance), torch.full((horizon - 1,), ahead)])
         return torch.rand(n, len(chance)) < chance
 
     def chances(self, update: int) -> tuple[float, float]:
-        """The probabilities that the true frame is read, for the input frames and for those to forecast."""
+        """Returns the probabilities of reading the true frame, first for input frames, then for frames to forecast."""
         return 1.0, 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(FreeRunning):
-    """Fewer and fewer true frames: the probability of one falls by ``start / until`` an update, to zero.
+    """True input frames, then true frames with a probability that falls linearly from `start` to 0, else forecasts.
 
     Args:
-        until: update from which no true frame is read.
+        until: number of updates after which no true frame to forecast is read.
         start: probability at the first update.
 
     Reference:
@@ -57,15 +60,16 @@ class Scheduled(FreeRunning):
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseScheduled(FreeRunning):
-    """More and more of the true input frames, so that the model must remember, and fewer of those to forecast.
+    """True frames with a rising probability for input frames, so that the model must remember, and a falling one after.
 
-    Up to update `begin` both probabilities are a half. Up to `end` that of the input frames rises as
-    ``1 - exp(-(update - begin) / decay) / 2`` and the other falls in a line to zero; then all is as in forecasting.
+    Until update `begin` both probabilities are 0.5. From `begin` to `end`, the probability of true input frames is
+    ``1 - exp(-(update - begin) / decay) / 2``, and that of true frames to forecast falls linearly to 0. From `end` on,
+    frames are read as in inference: the probabilities are 1 and 0.
 
     Args:
-        begin: update up to which both probabilities are a half.
-        end: update from which all is as in forecasting.
-        decay: number of updates of the exponential.
+        begin: update until which both probabilities are 0.5.
+        end: update from which frames are read as in inference.
+        decay: decay constant of the exponential, in updates.
 
     Reference:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
@@ -101,7 +105,7 @@ SAMPLINGS: dict[str, type[FreeRunning]] = {
 
 
 def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
-    """Returns the scheduled sampling of a recipe's table ``[sampling]``; an empty table is free running.
+    """Returns the scheduled sampling of a recipe's table ``[sampling]``; :class:`FreeRunning` for an empty table.
 
     Raises:
         ValueError: the name is unknown, or an argument is missing, unknown or out of its range.

@@ -1,4 +1,4 @@
-"""Complete recipes to start from, with a comment on every key, for a model and a user's files."""
+"""Generation of complete recipes to start from, with a comment on every key, for a model and a user's files."""
 
 import dataclasses
 import inspect
@@ -23,13 +23,13 @@ from .recipe import KINDS, RECIPES, Recipe, find_recipe
 from .sampling import SAMPLINGS
 
 TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
-"""Fields of other weights that a starting recipe does not copy."""
+"""Fields of an existing recipe that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
-"""Settings that change trained weights little: a rate of 0.02 would destroy them in a few updates."""
+"""Settings that change trained weights little: a learning rate of 0.02 would destroy them in a few updates."""
 
 
 class FieldDoc(NamedTuple):
-    """A key of a recipe with its type, its default as TOML (``"required"`` without one), and its meaning."""
+    """A key of a recipe with its type, its default as TOML (or ``"required"`` or ``"none"``), and its meaning."""
 
     name: str
     type: str
@@ -63,11 +63,12 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     """Returns the text of a recipe for a model and a user's files.
 
     Args:
-        name: an architecture; a recipe of the package, whose values are kept; or "" for the architecture of
+        name: an architecture; a recipe of the package, whose values are copied; or "" for the architecture of
             `init_from`.
-        data: file or directory whose kind, variables, sizes and times are read; by default the texts to replace.
-        init_from: weights to fine-tune, with a small learning rate and few updates.
-        file: name of the file that the text is written to.
+        data: file or directory. The table ``[data]`` describes it: kind, variables, unit, time step and classes. If it
+            is None, the table has placeholders to replace.
+        init_from: weights to fine-tune. The recipe then has a small learning rate and few updates.
+        file: name of the file that the text will be written to, for the command in its first line.
     """
     recipe, preprocessing, left_out = None, None, [*TEXTS]
     if init_from:
@@ -105,9 +106,9 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
 
 
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
-    """Returns the table ``[data]`` of files of frames; shortens `inputs` and `horizon` to what they have.
+    """Returns the table ``[data]`` of files of frames; reduces `inputs` and `horizon` in `values` for short files.
 
-    Unit and encoding are those of `preprocessing`, which trained weights have, or else fit the files.
+    Unit and encoding are those of `preprocessing`, the preprocessing of trained weights, or else those of the files.
     """
     for kind in ("frames", "video"):
         dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
@@ -158,7 +159,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
 
 
 def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
-    """Returns the options that select variables of a file: those of trained weights, or all and the static maps."""
+    """Returns the options that select the variables of trained weights, or else all variables and the static maps."""
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
     names, maps = list_variables(path)
@@ -178,14 +179,14 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
 
 
 def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
-    """Returns how ``[data]`` states a variable."""
+    """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table."""
     if rain_rate(unit or "") is not None:
         return {"name": name, "unit": "mm/h", "encoding": "log"}
     return {"name": name, "unit": unit} if unit else name
 
 
 def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
-    """Returns the table ``[data]`` of labelled sequences or clips."""
+    """Returns the table ``[data]`` of files of labelled sequences or video clips."""
     table: dict[str, Any] = {"kind": "sequences", "name": path.stem or "my data"}
     if isinstance(model, VideoModel):
         table |= {"kind": "clips", "size": 112}  # one size for clips of different ones
@@ -198,7 +199,7 @@ def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
 
 
 def _write(values: dict[str, Any], title: str) -> str:
-    """Returns a recipe as TOML: values that are set, and all other keys with their defaults as comments."""
+    """Returns a recipe as TOML with all keys; keys that are not in `values` are comments with their defaults."""
     kind, data = values["kind"], values["data"]
     datasets: Mapping[str, Any] = KINDS[kind].datasets
     sampling = dict(values.get("sampling") or {})
@@ -222,7 +223,7 @@ def _write(values: dict[str, Any], title: str) -> str:
 
 
 def _format_key(field: FieldDoc, value: Any) -> list[str]:
-    """Returns the comment and the line of a key; a default is commented out."""
+    """Returns the lines of a key: its meaning as a comment, and its value, commented out if it is the default."""
     comments = textwrap.wrap(field.meaning, 120, initial_indent="# ", subsequent_indent="#   ")
     if field.default == "required" or (value is not None and toml(value) != field.default):
         return [*comments, f"{field.name} = {toml('' if value is None else value)}"]

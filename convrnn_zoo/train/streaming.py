@@ -12,11 +12,11 @@ from ..models.base.model import evaluating
 from .figures import FIGURES, new_figure, save_figure
 
 MIN_NAMED = 0.15
-"""Classes whose probability stays lower are drawn in grey, without a name."""
+"""Classes whose probability is always lower are plotted in grey, without a name."""
 
 
 def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-    """Returns the seconds ``(T,)`` at which the windows of the front end end, and the probabilities ``(T, K)`` then.
+    """Returns the end times ``(T,)`` of the front end's windows in seconds, and the probabilities ``(T, K)`` then.
 
     Raises:
         ValueError: the model is bidirectional or has no front end, or the front end rejects the sound.
@@ -36,10 +36,10 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
 
 
 def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading: str = "") -> None:
-    """Plots a sound and the probability of each class after every step of it, as ``.png`` or ``.svg``.
+    """Plots a sound and the probability of each class over time, as ``.png`` or ``.svg``.
 
     Raises:
-        ValueError: see :func:`stream_probabilities`; also for another suffix.
+        ValueError: the suffix is not supported; or as for :func:`stream_probabilities`.
     """
     check_suffix(path, FIGURES)
     figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs

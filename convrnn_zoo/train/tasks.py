@@ -26,32 +26,33 @@ def train(
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
-    The directory `out` becomes a repository: ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
-    ``recipe.toml``, which :func:`convrnn_zoo.from_pretrained` and timm load and ``convrnn-zoo push`` publishes.
+    The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
+    ``recipe.toml``. :func:`convrnn_zoo.from_pretrained` and timm load it, and ``convrnn-zoo push`` publishes it.
 
     Args:
-        recipe: what to train; ``Recipe.read`` makes one of a name or of a ``.toml`` file.
-        data: file or directory of the data; None for its default place. Or data made in Python, a dictionary with
-            ``"train"`` and ``"test"``: for a forecaster map-style Datasets, lists or arrays of frames
-            ``(inputs + horizon, C, H, W)``, tensors or NumPy arrays with NaN for unknown values, or of
-            :class:`~convrnn_zoo.data.FrameSequence`; for a classifier :class:`~convrnn_zoo.data.Labelled`. The
-            recipe's table ``[data]`` then describes them as it describes files.
+        recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
+        data: file or directory of the data; None for the default location of the dataset. Or a dictionary with
+            ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier its values are
+            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays whose
+            items are frames ``(inputs + horizon, C, H, W)``, as tensors or NumPy arrays with NaN for unknown values,
+            or :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
         out: directory of the checkpoints; an interrupted run resumes from them.
-        into: directory for weights and metadata only, as the package stores them; by default `out` becomes a
-            repository.
+        into: directory that receives two files instead, weights and metadata, as the package stores them. The
+            checkpoints stay in `out`.
         progress: whether to show progress bars.
-        device: device to train on; by default an accelerator if there is one. Several processes have those that
-            accelerate's launcher chose.
+        device: device to train on; by default an accelerator if there is one. If several processes train, accelerate's
+            launcher chooses their devices.
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
-        choose_threads: may set torch's number of threads before the first update; called with the number that a
-            resumed run had, or None, and a function that makes a step of training without effect.
+        choose_threads: function that may set torch's number of threads. It is called before the first update with the
+            number in the checkpoint of a resumed run, or None, and with a function that runs a training step for
+            timing, without changing the model.
 
     Returns:
-        The metadata; None in all processes but the main one, where several train together.
+        The metadata. If several processes train, it is None in all but the main one.
 
     Raises:
-        TypeError: `recipe` is no :class:`Recipe`.
+        TypeError: `recipe` is not a :class:`Recipe`.
         ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run.
         FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.

@@ -1,4 +1,4 @@
-"""Writes trained weights with their metadata: as two files for the zoo, or as a repository."""
+"""Writing of trained weights with their metadata: as two files for the package, or as a repository of the Hub."""
 
 import os
 from pathlib import Path
@@ -13,14 +13,14 @@ from ..pretrained.state_dict import write_safetensors
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"
-"""Files of a run's directory that other repositories lack."""
+"""Metadata and recipe: files in the directory of a run that other repositories do not have."""
 
 
 def check_writable(directory: Path, recipe: Recipe) -> None:
-    """Makes a directory and checks that the weights of a recipe can be written to it, before hours of training.
+    """Creates a directory and checks, before hours of training, that the weights of a recipe can be written to it.
 
-    A ``recipe.toml`` in it is the user's or that of an earlier run: it is not changed, and must state this recipe.
-    Without one, it must not have the weights of another model.
+    A ``recipe.toml`` in the directory must be equal to the recipe; its file is never changed. Without a
+    ``recipe.toml``, the directory must not contain other weights.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,10 +43,10 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 def write_weights(
     recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **fields: Any
 ) -> Weights:
-    """Writes weights with their metadata, each file atomically: to a repository `out`, or as two files to `into`.
+    """Writes weights and metadata, each file atomically: as two files to `into` if it is set, else as a repository.
 
-    The weights come first and the other files hold their checksum, so that files of two runs are never taken for one.
-    `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
+    The weights are written first. The other files contain their checksum, so that files of different runs cannot be
+    mixed. `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text
