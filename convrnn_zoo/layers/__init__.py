@@ -1,4 +1,4 @@
-"""Core family: convolutional RNN, LSTM, peephole LSTM and GRU in one, two and three dimensions."""
+"""Core layers: convolutional RNN, LSTM, peephole LSTM, GRU and minimal RNNs in one, two and three dimensions."""
 # ruff: noqa: F403, I001
 
 from typing import TYPE_CHECKING

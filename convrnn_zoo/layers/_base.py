@@ -1,4 +1,4 @@
-"""The class hierarchy: a cell's equations and parameters, the cell on one frame, and the layer over a sequence."""
+"""Base classes: the equations and parameters of a cell, the cell on one frame, and the layer over a sequence."""
 
 import inspect
 import math
@@ -22,20 +22,21 @@ Kernels = Size | Sequence[Sequence[int]]  # for all layers, or a list of one tup
 Rates = float | Sequence[float]  # for all states, or one per state
 Modes = str | Sequence[str]  # for all spatial axes, or one per axis
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
-"""Names of the spatial axes in errors and docstrings, by their number."""
+"""Names of the spatial axes in errors and docstrings, by the number of axes."""
 
 
 class Constant(NamedTuple):
-    """Shape of a parameter that starts as a constant."""
+    """Shape of a parameter, and the constant value with which it is initialised."""
 
     shape: tuple[int, ...]
     value: float
 
 
 class Equations(nn.Module):
-    """Base of cells and sequence layers: the equations, and the parameters and states that follow from them.
+    """Base class of cells and sequence layers, with the equations of one step and the parameters that they need.
 
-    A subclass sets the class attributes `ndim`, `gates` and `states` (h first) and implements :meth:`step`.
+    A subclass sets the class attributes `ndim` (number of spatial axes), `gates` (number of gates) and `states` (names
+    of the states, h first), and implements :meth:`step`.
     """
 
     ndim: ClassVar[int]  # number of spatial axes
@@ -59,7 +60,7 @@ class Equations(nn.Module):
 
     A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
     """
-    scan: Scan | None = None  # replaces the loop over time on a copy for export
+    scan: Scan | None = None  # replaces the loop over time in a copy of the layer for export
 
     in_channels: int
     out_channels: Any
@@ -94,18 +95,18 @@ class Equations(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must implement step")
 
     def coefficients(self, gates: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes f and b of a linear step from the pre-activations of the gates."""
+        """Computes f and b of a linear step ``h' = f ⊙ h + b`` from the pre-activations of the gates."""
         raise NotImplementedError(f"{type(self).__name__} must implement coefficients")
 
     def join(self, ih: Tensor, hh: Tensor) -> Tensor:
-        """Combines the input and state contributions to the pre-activations, along axis 1."""
+        """Adds input and state contributions of the first `summed` gates; concatenates the others along axis 1."""
         if self.summed is None:
             return ih + hh
         n = self.summed_rows(ih.shape[1])
         return torch.cat([ih[:, :n] + hh[:, :n], ih[:, n:], hh[:, n:]], dim=1)
 
     def summed_rows(self, rows: int) -> int:
-        """Returns how many of the rows of ``weight_ih`` belong to gates that are sums."""
+        """Returns the number of rows of ``weight_ih`` whose gates add the input and state contributions."""
         return rows if self.summed is None else rows // self.gates * self.summed
 
     @property
@@ -114,22 +115,23 @@ class Equations(nn.Module):
         return self.summed is None and not self.is_linear and type(self).join is Equations.join
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Returns the weights as a step uses them: `hh` for the convolution of h, other state weights in `extra`."""
+        """Rearranges the weights for a step: `hh` keeps those that convolve h; other state weights go to `extra`."""
         return w
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        """Returns names and shapes of the parameters other than weights and biases. `kernel` is state-to-state.
+        """Returns names and shapes of the parameters other than ``weight_ih``, ``weight_hh`` and their biases.
 
-        A :class:`Constant` in place of a shape gives the initial value as well.
+        `channels` is the number of output channels, `kernel` the size of the state-to-state kernel. A parameter that
+        starts at a constant value has a :class:`Constant` in place of its shape.
         """
         return {}
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Computes ``weight * x + bias`` and keeps the size of the map."""
+        """Computes the convolution ``weight * x + bias``, padded so that the size of the map does not change."""
         return same_conv(x, weight, bias, self.geometry)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes one complete step on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
+        """Computes a complete step, convolutions included, on ``(N, C, *S)``; `w` is the result of :meth:`split`."""
         h = state[0] if w.h_mask is None else state[0] * w.h_mask[: len(state[0])]
         if w.xh is not None:
             gates = self.conv(torch.cat([x.to(w.xh.dtype), h], 1), w.xh, w.b_xh)
@@ -141,7 +143,7 @@ class Equations(nn.Module):
 
     @property
     def can_mask_h(self) -> bool:
-        """True if the only convolution of h is that of :meth:`advance`, which applies a mask of h."""
+        """True if `variational_dropout` can mask h: only one convolution reads h, which is in :meth:`advance`."""
         return not self.is_linear and type(self).advance is Equations.advance
 
     # ---- construction ------------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ class Equations(nn.Module):
         if any(self.zoneout):
             if self.returned is not None:
                 raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
-            self.in_place = None  # type: ignore[misc]  # its derivative knows only the step
+            self.in_place = None  # type: ignore[misc]  # its derivative does not include zoneout
         num_layers = self.num_layers if self.takes_lists else None
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
@@ -199,7 +201,7 @@ class Equations(nn.Module):
         self.reset_parameters()
 
     def _set_options(self, options: dict[str, Any]) -> None:
-        """Checks and stores the options of the cell, before the parameters, whose shapes may depend on them."""
+        """Checks and stores the options of the cell, before its parameters are created: shapes may depend on them."""
         for name in options:
             if name not in self.options:
                 raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
@@ -217,7 +219,7 @@ class Equations(nn.Module):
         return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
 
     def _parameter_shapes(self, layer: int) -> dict[str, Any]:
-        """Returns names and shapes of all parameters of a layer in one direction, as :meth:`extra_shapes` does."""
+        """Returns names and shapes of all parameters of one layer and direction in the form of :meth:`extra_shapes`."""
         in_chs = self.widths[layer - 1] * self.num_directions if layer else self.in_channels
         channels, kernel, groups = self.widths[layer], self.hidden_kernels[layer], self.groups
         rows, initial_states = self.gates * channels, self.states if self.learn_initial_state else ()
@@ -238,20 +240,22 @@ class Equations(nn.Module):
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
     def _suffixes(self) -> list[tuple[int, str]]:
-        """Returns the layer index and the suffix of the parameter names of each layer and direction."""
+        """Returns layer index and suffix of parameter names of each layer and direction: ``(0, "_l0_reverse")``, …"""
         return [(0, "")]
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
-        """Parameters of each layer and direction, as in torch.nn.RNNBase."""
+        """One list of parameters per layer and direction, as in torch.nn.RNNBase."""
         suffixes = [suffix for _, suffix in self._suffixes()]
         names = [n.removesuffix(suffixes[0]) for n in self._parameters if n.endswith(suffixes[0])]
         return [[getattr(self, name + suffix) for name in names] for suffix in suffixes]
 
     def reset_parameters(self) -> None:
-        """Samples every parameter from U(-k, k), ``1/k² = out_channels / groups · taps of hidden_kernel_size``.
+        """Samples parameters from U(-k, k), where ``1/k²`` is the fan-in of ``weight_hh``.
 
-        Scales of norms (``weight_norm…``) start at 1 and their shifts (``bias_norm…``) at 0.
+        The fan-in is ``out_channels / groups`` times the number of pixels of `hidden_kernel_size`. A cell without
+        ``weight_hh`` uses the fan-in of ``weight_ih``. Scales of norms (``weight_norm…``) start at 1, shifts of norms
+        (``bias_norm…``) and learned initial states at 0.
         """
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
@@ -280,7 +284,7 @@ class Equations(nn.Module):
 
 
 def _complete_docstring(cls: Any) -> None:
-    """Joins the docstrings of equations and base, or summarises a class that only adds the dimension to its base."""
+    """Joins the docstrings of the bases of a class, or fills in `summary` for a class that only sets `ndim`."""
     is_ours = cls.__module__.startswith(f"{__package__}.")
     if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
@@ -322,18 +326,18 @@ class ConvRNNCellBase(Equations):
         stride, dilation, groups, hidden_kernel_size, padding_mode, zoneout, device, dtype: as for
             :class:`ConvRNNBase`.
 
-    Shapes:
+    Shapes (``*S`` the spatial axes):
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
     """
 
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
 
     def state_names(self, hx: Any) -> Sequence[str]:
-        """Returns the names of the states in `hx`. A cell that stores earlier steps has more than `states`."""
+        """Returns a name for each tensor in `hx`. A cell that stores earlier steps has more of them than `states`."""
         return self.states
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Computes the next state, ``h`` or ``(h, c)``. `hx` is zero by default."""
+        """Computes the next state, ``h`` or ``(h, c)``, from the current state `hx`, which is zero by default."""
         owner, n = type(self).__name__, self.ndim
         w, space = self._weights("", self.out_channels), SPACE[n]
         ranks = {n + 2: f"(N, C, {space})", n + 1: f"(C, {space})"}
@@ -367,37 +371,38 @@ class ConvRNNBase(Equations):
             list of one tuple per layer.
         num_layers: number of stacked layers.
         bias: whether the gates have biases.
-        batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences do not change.
+        batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences keep their layout.
         dropout: dropout probability of the output of each layer except the last, in training.
         bidirectional: whether a second set of weights reads the sequence from its end.
-        stride, dilation, groups: arguments of every convolution. Padding keeps the size of the map for every stride,
-            for input and state alike: with ``stride=s`` the kernel samples every s-th pixel of a map padded with zeros
-            to s times its size. A stride does not make the map smaller.
-            Groups divide the rows of the gates in the order in which they are stacked: with ``groups=2`` the first
-            half of the gates reads the first half of the channels.
+        stride, dilation, groups: arguments of every convolution. A stride does not make the map smaller: with
+            ``stride=s`` the kernel moves by s pixels over a map, of input or state, that is padded with zeros to about
+            s times its size.
+            Groups divide the rows of ``weight_ih`` and ``weight_hh``, in which the gates are stacked: with
+            ``groups=2`` the first half of the gates reads the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
             ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
-        learn_initial_state: whether the state before the first step is learned. It is used where `hx` is None, and has
-            one value per channel, which is zero in a new layer: ``initial_h_l0`` ``(C, 1, …)``, and likewise for every
-            state, layer and direction.
-        zoneout: probability p that an element of a state keeps its value in a step, one for all states or one for each
+        learn_initial_state: whether the initial state, which is used if `hx` is None, is learned. Every state, layer
+            and direction then has a parameter with one value per channel, which starts at zero, such as
+            ``initial_h_l0`` ``(C, 1, …)``.
+        zoneout: probability p that an element of a state keeps its value in a step, for all states or one per state
             (Krueger et al. 2017, https://arxiv.org/abs/1606.01305). If a step computes s' from s, the next state is
             ``d ⊙ s + (1 - d) ⊙ s'``. In training d is 1 with probability p, else 0, independently for each element and
-            step. In evaluation d = p, the expectation. The h' of an LSTM is computed from c' before zoneout. As with
-            a custom cell, each step is differentiated by autograd.
-        variational_dropout: probability p of dropping channels in training, one for all or ``(input, h)`` (Gal and
+            step. In evaluation d = p, the expectation. The h' of an LSTM is computed from c' before zoneout. Zoneout
+            turns off the in-place implementation, so that each step is differentiated by autograd.
+        variational_dropout: probability p of dropping channels in training, one for both or ``(input, h)`` (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287). The convolutions read ``m_x ⊙ x`` and ``m_h ⊙ h``. Each
             channel of a mask ``(N, C, 1, …)`` is 0 with probability p, else ``1 / (1 - p)``. The masks are the same at
-            all steps of a call. Each sequence and layer has its own, for h also each direction. h is not masked
-            elsewhere, such as in ``z ⊙ h`` of a GRU.
+            all steps of a call. Every sequence and layer has its own masks, and every direction its own ``m_h``. Only
+            convolutions read the masked h: ``z ⊙ h`` of a GRU, for example, is not masked.
         device, dtype: of the parameters.
 
-    Shapes (``D`` directions, ``*S`` the map, which keeps its size):
+    Shapes (``D`` directions, ``*S`` the spatial axes, whose sizes do not change):
         input ``(T, N, C_in, *S)``, ``(N, T, C_in, *S)`` with batch_first, ``(T, C_in, *S)`` for a single sequence, or
         a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not;
-        output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)`` in the
-        caller's batch order. With a list as `out_channels`, a state is a tuple of one ``(D, N, C_l, *S)`` per layer.
+        output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)``, without N for a
+        single sequence, and in the order before packing for a packed input. With a list as `out_channels`, a state is
+        a tuple with one tensor ``(D, N, C_l, *S)`` per layer l.
         Output and states may be in channels-last memory format: use ``.reshape``, not ``.view``.
 
     Raises:
@@ -448,7 +453,7 @@ class ConvRNNBase(Equations):
         """Does nothing; present for code written for torch.nn.RNN."""
 
     def keep_layers(self, n: int) -> None:
-        """Removes all layers after the first `n`, and their parameters from the state dict."""
+        """Keeps the first `n` layers and removes the others with their parameters."""
         check.depth("n", n, self.num_layers)
         for layer, suffix in self._suffixes():
             if layer >= n:
@@ -461,18 +466,18 @@ class ConvRNNBase(Equations):
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        """Returns ``(output, h_n)``, or ``(output, (h_n, c_n))``. `hx` is zero by default."""
+        """Returns ``(output, h_n)`` or ``(output, (h_n, c_n))``. Without `hx` the initial state is zero or learned."""
         outputs, state = self.forward_layers(input, hx)
         return outputs[-1], state
 
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        """Runs the first `depth` layers, by default all, and returns the output of each, and the last states.
+        """Runs the first `depth` layers, by default all, and returns a list of their outputs, and the final states.
 
-        If `hx` is a :class:`LayerStates`, so are the last states. `mask` holds booleans with the two leading axes of
-        `input`, true where a sequence has a step. Elsewhere its state does not change and its output is zero. All steps
-        of the loop run, so that a graph does not depend on the lengths.
+        If `hx` is a :class:`LayerStates`, the final states are one too. `mask` holds booleans in the shape of the first
+        two axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
+        change and its output is zero. All T steps run, so that an exported graph does not depend on the lengths.
         """
         packed = input if isinstance(input, PackedSequence) else None
         x, batch_sizes, unbatched = self._unpack_input(input)
@@ -506,7 +511,7 @@ class ConvRNNBase(Equations):
     def _drop_channels(
         self, x: Tensor, weights: list[DirectionWeights], width: int, batch_sizes: list[int] | None
     ) -> tuple[Tensor, list[DirectionWeights]]:
-        """Drops channels of the input, and of h in each direction, by masks that do not change over time."""
+        """Applies `variational_dropout`: masks channels of the input, and adds a mask of h to the weights."""
         n, spatial = x.shape[1] if batch_sizes is None else batch_sizes[0], (1,) * self.ndim
         input_rate, h_rate = self.variational_dropout
         if input_rate:
@@ -521,7 +526,7 @@ class ConvRNNBase(Equations):
         return x, weights
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
-        """Returns data ``(T, N, C, *S)`` or packed ``(ΣT, C, *S)``, the batch sizes, and whether N was missing."""
+        """Returns data ``(T, N, C, *S)`` or packed ``(sum of T, C, *S)``, batch sizes, and whether N was missing."""
         owner, n, space = type(self).__name__, self.ndim, SPACE[self.ndim]
         like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
@@ -541,7 +546,7 @@ class ConvRNNBase(Equations):
         return x, batch_sizes, unbatched
 
     def _unpack_mask(self, mask: Tensor, input: Any) -> Tensor:
-        """Returns the mask as ``(T, N, 1, …)``."""
+        """Checks a mask and returns it as ``(T, N, 1, …)``."""
         owner = type(self).__name__
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             raise TypeError(f"{owner} expected mask to be a tensor of booleans, got {check.describe(mask)}")
@@ -554,7 +559,7 @@ class ConvRNNBase(Equations):
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
     def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> list[Maps]:
-        """Returns the caller's `hx` as one tuple per layer and direction, in packed order."""
+        """Checks `hx` and returns it as one tuple of states per layer and direction, in the order of a packed input."""
         order = None if packed is None else packed.sorted_indices
         if isinstance(hx, LayerStates):
             return _reorder(hx, order)
@@ -563,7 +568,7 @@ class ConvRNNBase(Equations):
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
         if hx is None:
             return [self._initial_state(suffix, x, shapes[layer]) for layer, suffix in self._suffixes()]
-        # As the caller stores it: with an axis of directions, without one of a missing batch.
+        # Shape of one layer's state as the caller passes it: with an axis for directions, and N only for a batch.
         stored = [(directions, *(shape[1:] if unbatched else shape)) for shape in shapes]
         parts = []
         for name, part in zip(names, check.state_parts(owner, hx, names), strict=True):
@@ -579,13 +584,13 @@ class ConvRNNBase(Equations):
         return _reorder(list(zip(*parts, strict=True)), order)
 
     def _initial_state(self, suffix: str, like: Tensor, shape: Sequence[int]) -> Maps:
-        """Returns the state before the first step, without memory of its own."""
+        """Returns the initial state, zero or learned, as an expanded view, which takes no memory."""
         if self.learn_initial_state:
             return tuple(getattr(self, f"initial_{name}{suffix}").expand(shape) for name in self.states)
         return (like.new_zeros(()).expand(shape),) * len(self.states)
 
     def initial_state(self, hx: Any) -> Any:
-        """Returns the state before the first step, in the form and with the sizes of `hx`, which the layer returned."""
+        """Returns the initial state, zero or learned, with the form and sizes of `hx`, a state of the layer."""
         h = hx[0] if len(self.states) > 1 else hx
         h = h if isinstance(h, Tensor) else h[0]
         unbatched = h.dim() == self.ndim + 2
@@ -595,7 +600,7 @@ class ConvRNNBase(Equations):
         return self._pack_state(states, unbatched)
 
     def _pack_state(self, finals: Sequence[Maps], unbatched: bool) -> Any:
-        """Returns a tensor, or a tuple of one per layer, for each state."""
+        """Stacks the final states of layers and directions: one tensor per state, or a tuple of one per layer."""
         stacked, parts = check.is_int(self.out_channels), []
         for tensors in zip(*finals, strict=True):
             maps = [s.squeeze(0) for s in tensors] if unbatched else list(tensors)
@@ -606,12 +611,12 @@ class ConvRNNBase(Equations):
 
 
 def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
-    """Returns the states with their sequences in the order of these indices; None keeps the order."""
+    """Reorders the sequences in all states by the indices `order`; None keeps their order."""
     return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
 
 
 def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
-    """Returns the batch size of every step after checking them: users can construct any PackedSequence."""
+    """Checks a PackedSequence, since users can construct any, and returns the batch size of every step."""
     sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
     integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
     wrong = None

@@ -29,7 +29,7 @@ def describe(value: object) -> str:
 
 
 def state_text(names: Sequence[str], end: str = "") -> str:
-    """Writes a state of one or several tensors, such as ``h_0`` or ``(h_0, c_0)``."""
+    """Formats the names of the tensors of a state, with `end` after each, such as ``h_0`` or ``(h_0, c_0)``."""
     text = ", ".join(f"{name}{end}" for name in names)
     return text if len(names) == 1 else f"({text})"
 
@@ -43,7 +43,7 @@ def positive_int(name: str, value: object) -> int:
 
 
 def whole_number(name: str, value: object) -> int:
-    """An integer, also one of NumPy's."""
+    """Checks an int or NumPy integer and returns it as an int."""
     if not isinstance(value, int) and isinstance(value, numbers.Integral):
         value = int(value)
     if not is_int(value):
@@ -52,12 +52,12 @@ def whole_number(name: str, value: object) -> int:
 
 
 def count(name: str, value: object) -> int:
-    """A positive integer, also one of NumPy's: an argument of a call that counts something."""
+    """Checks a positive int or NumPy integer and returns it as an int."""
     return positive_int(name, whole_number(name, value))
 
 
 def number(name: str, value: object, positive: bool = False) -> float:
-    """A finite number, also one of NumPy's; above 0 where it has to be `positive`."""
+    """Checks a finite int, float or NumPy number, above 0 with `positive`, and returns it as a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {describe(value)}; pass a float such as {name}=1.0")
     if not math.isfinite(value) or (positive and value <= 0):
@@ -119,7 +119,7 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
 
 
 def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> list[tuple[str, Any]]:
-    """Returns the name and value of each entry of a list of one entry per layer."""
+    """Checks that a list has one entry per layer, and returns the name and value of each entry."""
     if len(values) != num_layers:
         raise ValueError(
             f"{name} lists {len(values)} {what} but num_layers={num_layers}; give one per layer, or one int for all"
@@ -128,14 +128,14 @@ def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> 
 
 
 def kernels(name: str, value: object, n: int, num_layers: int | None) -> list[tuple[int, ...]]:
-    """Returns a kernel for each layer, from one for all layers or from a list of tuples. `None` means a cell."""
+    """Returns one kernel per layer, from one for all layers or a list of tuples. A cell has ``num_layers=None``."""
     if num_layers and isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
         return [ntuple(*entry, n) for entry in _per_layer(name, value, "kernels", num_layers)]
     return [ntuple(name, value, n)] * (num_layers or 1)
 
 
 def widths(name: str, value: object, num_layers: int | None) -> list[int]:
-    """Returns a number of channels for each layer, from one for all layers or from a list. `None` means a cell."""
+    """Returns one number of channels per layer, from one for all or a list. A cell has ``num_layers=None``."""
     if num_layers is None:
         return [positive_int(name, value)]
     if isinstance(value, list | tuple):
@@ -148,7 +148,7 @@ def widths(name: str, value: object, num_layers: int | None) -> list[int]:
 
 
 def depth(name: str, value: object, num_layers: int) -> int:
-    """Checks a number of layers counted from the first."""
+    """Checks and returns a number of layers to use, which is at most `num_layers`."""
     n = positive_int(name, value)
     if n > num_layers:
         raise ValueError(f"{name} must be at most num_layers={num_layers}, got {n}; ask for fewer layers")
@@ -156,7 +156,7 @@ def depth(name: str, value: object, num_layers: int) -> int:
 
 
 def factory_kwargs(device: Any, dtype: object) -> dict[str, Any]:
-    """Checks device and dtype of parameters. Torch reports an invalid device itself."""
+    """Checks the dtype and returns both as keyword arguments. Torch reports an invalid device itself."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass torch.float32")
     return {"device": device, "dtype": dtype}
@@ -218,7 +218,10 @@ def tensor_input(
     owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor,
     name: str = "input",
 ) -> Tensor:  # fmt: skip
-    """Checks an input that must have one of the ranks, with the channels at `axis` counted from the end."""
+    """Checks the type, rank, channels, size, device and dtype of an input and returns it.
+
+    `ranks` maps each valid number of axes to its layout. `axis`, a negative index, is the axis of the channels.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(f"{owner} expected {expected}, got {describe(x)}; make a tensor with torch.as_tensor")
     if x.dim() not in ranks:
@@ -238,7 +241,7 @@ def tensor_input(
 
 
 def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
-    """Checks that a tensor has the device and dtype of the reference. Autocast accepts any floating dtype."""
+    """Checks that `x` has the device and dtype of `like`. Under autocast, any floating-point dtype is valid."""
     if x.device != like.device:
         raise ValueError(f"{owner} is on {like.device} but {name} is on {x.device}; move one with .to(...)")
     if x.dtype == like.dtype:
@@ -259,7 +262,7 @@ def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like:
 
 
 def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
-    """Returns `hx`, a tensor or a tuple of several, as a tuple with h first."""
+    """Returns `hx`, a tensor or a tuple of tensors, as a tuple with one entry for each of `names`."""
     return (hx,) if len(names) == 1 else state_tuple(owner, f"{state_text(names, '_0')} as a tuple", hx, len(names))
 
 

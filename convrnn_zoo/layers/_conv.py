@@ -26,7 +26,7 @@ class Geometry(NamedTuple):
     explicit_padding: bool = False
 
     def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
-        """Returns the padding of the convolution itself, and the padding of the map before it, which may be empty."""
+        """Returns the padding argument of the convolution, and the padding of the map before it, empty for none."""
         pads = same_padding(size, kernel, self.stride, self.dilation)
         is_symmetric = all(before == after for before, after in pads)
         if is_symmetric and {*self.padding_modes} == {"zeros"} and not self.explicit_padding:
@@ -34,12 +34,14 @@ class Geometry(NamedTuple):
         return [0] * len(pads), pads
 
     def with_height(self) -> "Geometry":
-        """Returns the arguments of a 2-d convolution that computes a 1-d one on maps of height 1."""
+        """Returns the arguments of the 2-d convolution that computes this 1-d convolution on maps of height 1."""
         return Geometry((1, *self.stride), (1, *self.dilation), self.groups, ("zeros", *self.padding_modes))
 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """Computes the padding ``(before, after)`` of each axis that keeps its size; an odd pixel is added after it.
+    """Computes the padding ``(before, after)`` of each axis with which a convolution keeps the size of the map.
+
+    If the number of pixels to add is odd, one more is added after the map than before it.
 
     Example:
         >>> same_padding((8,), kernel=(4,), stride=(2,), dilation=(1,))
@@ -65,7 +67,7 @@ def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: 
 
 
 def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
-    """Pads each axis of a map by its mode."""
+    """Pads each axis of a map ``(N, C, *S)`` in its own mode."""
     for mode in dict.fromkeys(modes):
         mode_pads = [pad if m == mode else (0, 0) for pad, m in zip(pads, modes, strict=True)]
         flat = [p for pair in reversed(mode_pads) for p in pair]  # F.pad counts axes from the last
@@ -74,7 +76,7 @@ def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
 
 
 def _pad_in_layout(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
-    """Computes :func:`pad_map` for zeros and circular padding, in the memory format of `x` and without autograd."""
+    """Pads like :func:`pad_map`, only with zeros or circularly, in the memory format of `x` and without autograd."""
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
     for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
         if mode == "circular":
@@ -85,7 +87,7 @@ def _pad_in_layout(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
 
 
 def _padding_gradient(grad: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
-    """Computes the gradient of a map from that of :func:`_pad_in_layout`."""
+    """Computes the gradient of a map from the gradient of the padded map that :func:`_pad_in_layout` returned."""
     for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
         n = grad.shape[axis] - before - after
         inner = grad.narrow(axis, before, n)
@@ -97,7 +99,7 @@ def _padding_gradient(grad: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
 
 
 def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """Computes ``weight * x + bias`` on ``(N, C, *S)`` and keeps the size of the map."""
+    """Computes the convolution ``weight * x + bias`` of ``(N, C, *S)``, padded so that the size does not change."""
     stride, dilation, groups, modes, _ = geometry
     padding, pads = geometry.padding(x.shape[2:], weight.shape[2:])
     x = pad_map(x, pads, modes) if pads else x
@@ -105,7 +107,7 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 
 
 def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
-    """Returns True if one convolution over input and state can replace two."""
+    """Returns True if one convolution of the concatenated input and state can replace the two with `ih` and `hh`."""
     return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
 
 
@@ -115,7 +117,8 @@ def prepare_conv(
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
-    The function supports maps of one size and is not differentiable. `channels_last` is the memory format of the maps.
+    The function supports only maps of `size`, and is not differentiable. `channels_last` is true if the maps have that
+    memory format.
     """
     if len(size) == 1:  # torch has no 1-d channels-last format
         flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), (1, *size), channels_last)
@@ -129,7 +132,7 @@ def prepare_conv(
 def prepare_input_gradient(
     weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function from the gradient of ``weight * x`` to that of x, likewise for maps of one size."""
+    """Returns a function that computes the gradient of x from that of ``weight * x``, for maps of `size`."""
     if len(size) == 1:
         flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), (1, *size), channels_last)
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
@@ -156,11 +159,11 @@ def _prepare(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], size: Sequence[int],
     channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-    """Returns a convolution of maps of `size` with zero padding, with the weight in oneDNN's order if possible.
+    """Returns a function that convolves maps of `size` with zero padding, on a CPU with the weight in oneDNN's order.
 
-    On a CPU torch reorders the weight at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than
-    half in 3-d. No other function uses private parts of torch. The ordinary convolution runs where one of them is
-    missing or fails, and under a dispatch mode: a mode that counts or traces operations does not know this one.
+    Otherwise torch reorders the weight at every call on a CPU, which takes up to 5 % of the time in 1-d and 2-d, and
+    more than half in 3-d. Only this function uses private parts of torch. If one of them is missing or fails, torch's
+    ordinary convolution is used, as under a dispatch mode, which cannot count or trace the private operation.
     """
     stride, dilation, *_ = geometry
     if channels_last and weight.device.type == "cpu" and weight.dtype == torch.float32 and type(weight) is Tensor:
@@ -178,7 +181,7 @@ def _prepare(
 def conv_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, *, to_x: bool = True
 ) -> tuple[Any, Tensor]:
-    """Computes the gradients of ``weight * x`` in x and weight."""
+    """Computes the gradients of x (None without `to_x`) and weight from `grad`, the gradient of ``weight * x``."""
     if weight.dim() == 3:
         maps = (grad.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2))
         x_grad, weight_grad = conv_gradients(*maps, geometry.with_height(), to_x=to_x)
@@ -193,5 +196,5 @@ def conv_gradients(
 
 
 def bias_gradient(grad: Tensor) -> Tensor:
-    """Computes the gradient of a bias, more accurately than the backward of the convolution does."""
+    """Computes the gradient of a bias from that of the result, more accurately than torch's backward does."""
     return grad.sum((0, *range(2, grad.dim())))

@@ -105,7 +105,7 @@ class Buffers:
         return self.like.new_empty_strided((n, channels, *size), (strides[0], 1, *strides[1:]), dtype=dtype)
 
     def scratch(self, name: str, n: int) -> Tensor:
-        """Returns a map like the state of n sequences. The same name returns the same memory."""
+        """Returns an uninitialised map with the shape of h for n sequences. The same name returns the same memory."""
         view = self._views.get((name, n))
         if view is None:
             full = self._views.setdefault((name, -1), self.new(*self.like.shape[:2]))
@@ -116,10 +116,10 @@ class Buffers:
 class InPlaceStep:
     """In-place version of a cell's step between its convolutions, and its derivative.
 
-    It computes the same as the cell's `step` without temporaries and graph; tests compare the two. `parts` are
-    the pre-activations that the convolutions return: the gates with an input and a state contribution, then, where
-    there are any, those with only the input's and those with only the state's. `extra` are the parameters other than
-    weights and biases, as the cell's `split` returns them. `keep` is true if :meth:`backward` will follow.
+    It computes the same as the cell's `step` without temporaries and graph; tests compare the two. `parts` are the
+    pre-activations that the convolutions return, up to three tensors: the sums of input and state contributions, then
+    the contributions of the input and of the state that are not summed. A tensor without rows is left out. `extra` are
+    the parameters that the cell's `split` returns as `extra`. `keep` is true if :meth:`backward` will follow.
     """
 
     saves_parts = True  # whether `backward` reads the parts
@@ -139,7 +139,7 @@ class InPlaceStep:
         """Writes the gradients of the pre-activations to `into`, from `grads`, the gradients of `new`.
 
         May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`. Returns the gradients of
-        `state` without the contribution of the convolutions to h; None means zero.
+        `state`, for h without the part that flows through the convolutions; None means zero.
         """
         raise NotImplementedError
 
@@ -172,7 +172,7 @@ class FusedConv:
         self.bias = None if self.bias is None else self.bias.to(self.dtype)
 
     def split(self, rows: Tensor, dim: int = 0) -> Sequence[Tensor]:
-        """Splits a tensor of all rows into those of each part."""
+        """Splits a tensor with the rows of all parts into one tensor per part."""
         return rows.split([p.rows for p in self.parts], dim)
 
     @cached_property
@@ -190,20 +190,21 @@ class FusedConv:
 
     @cached_property
     def x_gradient(self) -> Callable[[Tensor], Tensor]:
-        """Function from the gradient of the result to that of the input."""
+        """Function that computes the gradient of the input from the gradient of the result."""
         return prepare_input_gradient(self.weight[:, : self.inputs], self.geometry, self.size, self.channels_last)
 
     @cached_property
     def h_gradient(self) -> Callable[[Tensor], Tensor]:
-        """Function from the gradient of the result to that of the state."""
+        """Function that computes the gradient of the state from the gradient of the result."""
         weight = self.weight[:, self.inputs if self.reads_x else 0 :]
         return prepare_input_gradient(weight, self.geometry, self.size, self.channels_last)
 
 
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
-    """Returns a convolution for the gates that are sums, and one each for the rows that read only input or state.
+    """Returns up to three convolutions: of rows that read input and state, only the input, or only the state.
 
-    On small maps, where a call takes longer than its arithmetic, they are one with zeros for what a row does not read.
+    On small maps, where a call takes longer than its arithmetic, one convolution computes all rows. Its weight is zero
+    for the channels that a row does not read.
     """
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     (b_ih, b_n), (b_hh, b_hn) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
@@ -225,8 +226,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
 class Direction:
     """One direction of a layer over a sequence, forward and backward. Allocates its buffers once for all steps.
 
-    `y` ``(ΣT, C, *S)`` receives the output, and is None where the steps will be recomputed. `keep` is true if
-    :meth:`backward` will follow.
+    `y` ``(ΣT, C, *S)`` is the output, with ΣT the sum of the lengths of all sequences: :meth:`forward` writes it. It is
+    None in the backward pass of a checkpointed layer, which recomputes it. `keep` is true if :meth:`backward` follows.
     """
 
     def __init__(
@@ -306,9 +307,10 @@ class Direction:
         self, saved: Iterator[Tensor], grads: Maps, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool,
         to_state: bool,
     ) -> list[Any]:  # fmt: skip
-        """Returns the gradients of the initial state and the parameters from those of final state and output.
+        """Returns the gradients of the initial state and the parameters.
 
-        `saved` continues with the tensors that this direction saved. The reverse direction adds to `x_grad`, the
+        `grads` and `y_grad` are the gradients of the final state and of the output. `saved` continues with the tensors
+        that this direction saved. The reverse direction adds to `x_grad`, the
         forward direction overwrites it. `weights` and `to_state` are true if a parameter or the initial state requires
         a gradient.
         """
@@ -338,9 +340,9 @@ class Direction:
         return [*grads, *self._parameter_gradients()]
 
     def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
-        """Returns the gradient of the state `start` before `ts` from that of the state after them.
+        """Returns the gradient of `start`, the state before the steps `ts`, from `grads`, that of the state after them.
 
-        Without `to_start` the convolution for that gradient is left out.
+        Without `to_start` the gradient of `start` is not needed, and its convolution is left out.
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(map(self._rows, blocks.values()))
@@ -377,7 +379,7 @@ class Direction:
         return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
 
     def _parameter_gradients(self) -> list[Tensor | None]:
-        """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h, which has none, and the extra parameters."""
+        """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h (always None) and the extra parameters."""
         rows: list[tuple[Part, Tensor, Tensor | None]] = []
         for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
             biases: Sequence[Any] = [None] * len(conv.parts) if bias is None else conv.split(bias)
@@ -389,7 +391,7 @@ class Direction:
         return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.step.extra_grads]
 
     def _blocks(self, ts: range) -> dict[int, range]:
-        """Maps each step to the steps whose gate gradients are collected with its own."""
+        """Maps each step to its block, the range of steps whose gate gradients are collected together."""
         row = sum(len(conv.weight) for conv in self.convs) * math.prod(self.size) * self.dtype.itemsize
         blocks: dict[int, range] = {}
         first = ts.start
@@ -440,8 +442,8 @@ class FusedLayer(torch.autograd.Function):
     """Autograd function for one layer with a hand-written backward: ``apply(spec, saved, xs, *tensors)``.
 
     Computes the same as :func:`reference_layer`, in place. `saved` is an empty list, which is filled with the
-    intermediates that the backward pass reads in addition to inputs and output. Transforms (vmap, forward mode, higher
-    derivatives) are those of the reference.
+    intermediates that the backward pass reads in addition to inputs and output. vmap, forward mode and higher
+    derivatives run the reference.
     """
 
     @staticmethod
@@ -560,7 +562,7 @@ def _num_outputs(spec: ScanSpec) -> int:
 
 
 def _are_batched(grads: Sequence[Tensor | None]) -> bool:
-    """Returns True if a vmap has batched the gradients, as ``is_grads_batched=True`` does without calling our vmap.
+    """Returns True if gradients are batched: ``is_grads_batched=True`` does not call :meth:`FusedLayerBackward.vmap`.
 
     A batched tensor cannot be written into an ordinary one, as the in-place backward would.
     """
@@ -574,7 +576,7 @@ def _are_batched(grads: Sequence[Tensor | None]) -> bool:
 
 
 def _vjp(function: Callable[..., Maps], args: Sequence[Any], places: Sequence[int]) -> tuple[Maps, Callable[..., Maps]]:
-    """Applies ``torch.func.vjp`` to a function of the arguments at `places`; the others, constants, may be None."""
+    """Applies ``torch.func.vjp`` for the arguments at `places`; the other ones are constants and may be None."""
 
     def of_places(*tensors: Tensor) -> Maps:
         by_place = dict(zip(places, tensors, strict=True))
@@ -598,7 +600,7 @@ def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequen
 
 
 def _reference_backward(spec: ScanSpec, requires_grad: Sequence[bool], *tensors: Any) -> Maps:
-    """Computes the same as :class:`FusedLayerBackward` by autograd of the reference."""
+    """Computes the same as :class:`FusedLayerBackward` through autograd of :func:`reference_layer`."""
     grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
     out, vjp = _vjp(_reference(spec), inputs, [i for i, required in enumerate(requires_grad) if required])
     return vjp(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(out, grads, strict=True)))

@@ -1,4 +1,4 @@
-"""Norms inside a step: options of the core cells, and the norms of published cells."""
+"""Normalisation within a step: the option `norm` of the core cells, and the norms of published cells."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -16,16 +16,17 @@ NORMS = (None, "layer", "group")
 
 
 def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
-    """Returns the shapes of scale and shift of a norm, which start at 1 and 0."""
+    """Returns the shapes of a norm's scale ``weight_NAME``, which starts at 1, and shift ``bias_NAME``, at 0."""
     return {f"weight_{name}": Constant(shape, 1.0), f"bias_{name}": Constant(shape, 0.0)}
 
 
 # ---- one scale per channel -------------------------------------------------------------------------------------
 class Normed(Equations):
-    """Base of cells with the option `norm`: each gate is normalised over the map and all channels, or groups of 16.
+    """Base of cells with the option `norm`, which normalises each gate over the map and its channels.
 
-    ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel, in one row for each of `norms`, so that maps
-    may have any size. A normalised step has no in-place version.
+    ``"layer"`` normalises all channels of a gate together, ``"group"`` groups of 16 channels. ``weight_norm`` and
+    ``bias_norm`` have one scale and shift per channel of each normalised map, so that maps may have any size. A step
+    with a norm has no in-place version.
     """
 
     norms: ClassVar[int]  # number of maps of a step that are normalised, each with a row of scale and shift
@@ -48,7 +49,7 @@ class Normed(Equations):
             self.in_place = None  # type: ignore[misc]
 
     def norm_rows(self) -> int:
-        """Returns `norms` for the options of this cell."""
+        """Returns the number of normalised maps, which is `norms` unless the options of the cell change it."""
         return self.norms
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
@@ -62,9 +63,10 @@ class Normed(Equations):
         return {**shapes, **affine("norm", (self.norm_rows() * channels,))}
 
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
-        """Normalises concatenated maps of C channels, each with its row of scale and shift, from row `first` on.
+        """Normalises one or more concatenated maps of C channels each.
 
-        Returns them unchanged if `norm` is empty, or has no row `first`.
+        `norm` is ``(weight_norm, bias_norm)``, with C scales and shifts for each normalised map of a step; `first` is
+        the index of the first of `maps` among these. Returns the maps unchanged if `norm` is empty or lacks this index.
         """
         if not norm or first >= self.norm_rows():
             return maps
@@ -75,7 +77,7 @@ class Normed(Equations):
         return torch.group_norm(maps, groups, weight[rows], bias[rows])  # F.group_norm rejects maps of a single value
 
     def num_groups(self, rows: int, channels: int) -> int:
-        """Returns the number of groups of `rows` concatenated channels, `channels` of each map."""
+        """Returns the number of groups for `rows` channels, which are concatenated maps of `channels` each."""
         return rows // channels * (max(1, channels // self.group) if self.norm == "group" else 1)
 
 
@@ -105,10 +107,11 @@ def map_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class MapNormed(Equations):
-    """Base of cells with an optional layer norm over channels and map after each convolution, before gates are summed.
+    """Base of cells with an optional layer norm over channels and map after each convolution.
 
-    A norm has a scale and a shift per channel and pixel, ``weight_norm_…`` and ``bias_norm_…``. They are resized
-    bilinearly to maps of other sizes than `norm_size`; `None` means no norms. OpenSTL calls this ``layer_norm``.
+    Input and state contributions are normalised before they are added. A norm has a scale ``weight_norm_…`` and a shift
+    ``bias_norm_…`` per channel and pixel for maps of `norm_size`, which are resized bilinearly for maps of other sizes.
+    ``norm_size=None`` means no norms. OpenSTL calls this option ``layer_norm``.
     """
 
     in_place: ClassVar[type[InPlaceStep] | None] = None
@@ -128,7 +131,7 @@ class MapNormed(Equations):
         return shapes
 
     def normalize_map(self, name: str, maps: Tensor) -> Tensor:
-        """Applies the norm of a convolution to its result, if the cell has norms."""
+        """Applies the norm `name` to the result of a convolution, if the cell has norms."""
         if self.norm_size is None:
             return maps
         return map_norm(maps, getattr(self, f"weight_norm_{name}"), getattr(self, f"bias_norm_{name}"))

@@ -1,6 +1,6 @@
 """Runs a layer over a sequence: the loop over time, and the reference implementation under ordinary autograd.
 
-The loop knows nothing of convolutions: a step is any function from an input and a state to the next state.
+The loop does not depend on convolutions: a step is any function from an input and a state to the next state.
 """
 
 import math
@@ -22,15 +22,15 @@ Step = Callable[[Any, State], State]
 Scan = Callable[..., tuple[Any, Any]]
 """Replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (stacked outputs, last state)``.
 
-`xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. ``step(x, state)`` takes slices.
+`xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. `step` takes a tuple of their slices.
 """
 
 
 class DirectionWeights(NamedTuple):
     """Parameters of one layer in one direction; `extra` are those that only some cells have.
 
-    `h_mask` ``(N, C, 1, …)`` multiplies the h that the convolution reads, in all steps alike. `xh` and `b_xh` are
-    weight and bias of the convolution over the concatenated input and state, where one replaces two.
+    `h_mask` ``(N, C, 1, …)``, which is the same at all steps, multiplies the h that the convolution reads. `xh` and
+    `b_xh` are the weight and bias of one convolution over the concatenated input and state, if it replaces two.
     """
 
     ih: Tensor
@@ -46,15 +46,15 @@ class DirectionWeights(NamedTuple):
 class LayerStates(list[Maps]):
     """States as one tuple per layer and direction, in torch's order: l0, l0_reverse, l1, …
 
-    A sequence layer takes them in place of its stacked state, and then returns them.
+    A sequence layer accepts them as `hx` in place of stacked states, and then returns its final states in this form.
     """
 
 
 class ScanSpec(NamedTuple):
-    """Arguments of one layer over a sequence, without its tensors.
+    """Arguments of one layer over a sequence other than tensors.
 
-    The tensors are the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a packed sequence, then for each
-    direction the state, the weights, the biases, the mask of h and the extra parameters.
+    The tensors are passed next to it, in this order: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a
+    packed sequence, then for each direction the initial state, weights, biases, mask of h and extra parameters.
     """
 
     cell: Any
@@ -77,13 +77,13 @@ class ScanSpec(NamedTuple):
         return result
 
     def segments(self) -> list[range]:
-        """Returns the steps in segments of √T if the layer is checkpointed, otherwise in one segment."""
+        """Divides the T steps into ranges of √T steps if the layer is checkpointed; returns one range otherwise."""
         steps = len(self.batch_sizes)
         length = math.isqrt(steps - 1) + 1 if self.checkpointed else steps
         return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
 
     def sizes(self, steps: Sequence[Any]) -> list[int] | None:
-        """Returns the `sizes` of a :func:`scan` over numbers of steps, or over segments of them."""
+        """Returns the argument `sizes` of a :func:`scan` over indices of steps or over ranges of them."""
         if not self.packed:
             return None
         return [self.batch_sizes[t.start if isinstance(t, range) else t] for t in steps]
@@ -96,7 +96,7 @@ def scan(
     """Computes ``state = step(x, state)`` for each x in turn.
 
     Returns the first entry of each state, in the order of `xs`, and the last state. With `sizes`, the batch size of
-    each step, it is :func:`scan_packed`.
+    each step, :func:`scan_packed` runs instead.
 
     Example:
         >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
@@ -117,8 +117,8 @@ def scan_packed(
 ) -> tuple[list[Tensor], Maps]:  # fmt: skip
     """Applies :func:`scan` to the time steps of a packed sequence.
 
-    Step t holds ``sizes[t]`` sequences, ``len(xs[t])`` by default, never more than the step before it. Forward, a
-    sequence that has ended keeps its last state. Reversed, it enters with its initial state at its last step.
+    Step t has ``sizes[t]`` sequences, by default ``len(xs[t])``, and never more than step t - 1. Forward, a sequence
+    that has ended keeps its last state. In reverse, a sequence starts with its initial state at its own last step.
     """
     sizes = [len(x) for x in xs] if sizes is None else sizes
     initial, ended = state, []
@@ -146,9 +146,10 @@ def _linear_step(x: Maps, state: Maps) -> Maps:
 def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1) -> list[Tensor]:
     """Computes ``state = f ⊙ state + b`` along axis 0, and returns every state.
 
-    The sequence is divided into blocks of equal length, padded by steps that change nothing. A block is a linear step
-    itself: the products of its f, and its state from zero, are computed for all blocks at once. With √T blocks there
-    are about 2√T operations in a row instead of T. f must be in [0, 1], so that its products cannot overflow.
+    The T steps, padded with steps that change nothing, are divided into blocks of equal length. A block is a linear
+    step too: its f is the product of the f of its steps, its b is the state that it computes from zero. Both are
+    computed for all blocks at once, so that √T blocks need about 2√T sequential operations instead of T. Products of f
+    cannot overflow if f is in [0, 1], as it must be.
     """
     if num_blocks == 1:
         maps: Maps = (state,)
@@ -175,11 +176,11 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
 
 # ---- reference implementation ----------------------------------------------------------------------------------
 def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
-    """Runs a layer step by step under ordinary autograd, also that of ``torch.func`` and ``torch.compile``.
+    """Runs a layer step by step under ordinary autograd, ``torch.func`` or ``torch.compile``.
 
     Returns the output, with the directions concatenated along the channels, and the final states. The output is
-    ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` where the cell has a `scan` that stacks it. `mask` ``(T, N, 1, …)`` is false
-    where a sequence has no step: it keeps its state, and its output is zero.
+    ``(ΣT, C, *S)``, all steps concatenated, or ``(T, N, C, *S)`` if the cell has a `scan`, which stacks them. Where
+    `mask` ``(T, N, 1, …)`` is false, the sequence has no step: its state does not change, and its output is zero.
     """
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
@@ -195,7 +196,7 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
 
 
 def _segments(spec: ScanSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
-    """Divides the steps if the backward pass recomputes them, or if the gates of all steps would leave the caches."""
+    """Divides the steps for a checkpointed backward pass, or if all gates of a linear cell exceed the CPU's caches."""
     steps, cell = len(spec.batch_sizes), spec.cell
     if spec.checkpointed and spec.needs_grad:
         return spec.segments()
@@ -224,7 +225,7 @@ def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Ma
 
 
 def zone_out(cell: Any, new: Maps, old: Maps) -> Maps:
-    """Applies zoneout: some elements of the new states, or in evaluation a fraction of each, remain as before."""
+    """Applies zoneout: random elements keep their old value in training; evaluation averages old and new states."""
     if not any(cell.zoneout):
         return new
     triples = list(zip(new, old, cell.zoneout, strict=False))  # a step may return more than the states
@@ -233,7 +234,7 @@ def zone_out(cell: Any, new: Maps, old: Maps) -> Maps:
 
 
 def updated(cell: Any, like: Tensor, rate: float) -> Any:
-    """Returns the fraction of a state that a step with zoneout updates: 0 or 1 for each element in training."""
+    """Returns the weight of the new state under zoneout: 0 or 1 per element in training, else ``1 - rate``."""
     if not cell.training:
         return 1 - rate
     random = torch.rand_like(like, dtype=torch.float32, memory_format=torch.contiguous_format)
@@ -286,7 +287,7 @@ def _run_linear(
 def _run_direction(
     spec: ScanSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
 ) -> tuple[Tensor, Maps]:
-    """Runs all steps in one direction. If checkpointed, the backward pass keeps only the states between segments."""
+    """Runs all steps in one direction. If checkpointed, only the states between segments are stored for backward."""
     run_steps = _run_linear if spec.cell.is_linear and spec.cell.scan is None else _run_steps
     segments = _segments(spec, xs, w)
     if len(segments) == 1:
@@ -311,5 +312,5 @@ def _run_direction(
 
 
 def sum_bias(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """Adds two biases, each of which may be missing."""
+    """Adds two biases, each of which may be None."""
     return first if second is None else second if first is None else first + second

@@ -13,11 +13,12 @@ class CausalLSTMCell(ConvRNNCellBase):
     r"""One step of the causal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     The memory m is passed up through the layers, and from the top layer of one step to the bottom layer of the next. It
-    is computed from the new cell state c: the two are connected in series, not in parallel as in
-    :class:`~convrnn_zoo.layers.stlstm.STLSTMCell` (``*`` a convolution, ``⊙`` an element-wise product):
+    is computed from the new cell state c': the two are connected in series, not in parallel as in
+    :class:`~convrnn_zoo.layers.stlstm.STLSTMCell`. ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate:
 
     .. math::
-        i, f, g &= σ, σ, \tanh(W_{i·} * x + W_{h·} * h + W_{c·} * c) \\
+        i, f &= σ(W_{i·} * x + W_{h·} * h + W_{c·} * c) \\
+        g &= \tanh(W_{ig} * x + W_{hg} * h + W_{cg} * c) \\
         c' &= f ⊙ c + i ⊙ g \\
         i', f' &= σ(W_{i·'} * x + W_{h·'} * m + W_{c·'} * c') \\
         g' &= \tanh(W_{ig'} * x + W_{cg'} * c') \\
@@ -25,10 +26,11 @@ class CausalLSTMCell(ConvRNNCellBase):
         o &= \tanh(W_{io} * x + W_{ho} * h + W_{co} * c' + W_{mo} * m') \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m'])
 
-    where 1 is added to the pre-activations of both f. The output gate is a tanh, as in the paper. Rows of ``weight_ih``
-    are i, f, g, o, i', f', g'; those of ``weight_hh`` are i, f, g, o, which read h, and i', f', m, which read m;
-    ``weight_ch`` has i, f, g of c, and ``weight_cs`` i', f', g', o of c'. ``weight_cm`` is 1×1, ``weight_mo`` has the
-    state-to-state kernel. With ``bias=True`` the rows of ``weight_ih`` and ``weight_hh`` have biases.
+    where 1 is added to the pre-activations of f and f'. The output gate is a tanh, as in the paper. Rows of
+    ``weight_ih`` are i, f, g, o, i', f', g'. Rows of ``weight_hh`` are i, f, g, o, which read h, and i', f', m
+    (:math:`W_{hm}`), which read m. ``weight_ch`` reads c and has rows i, f, g; ``weight_cs`` reads c' and has rows i',
+    f', g', o. ``weight_cm`` is 1×1, ``weight_mo`` has the state-to-state kernel. With ``bias=True`` the rows of
+    ``weight_ih`` and ``weight_hh`` have biases.
 
     References:
         Wang, Y. et al. (2018). PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive
@@ -74,7 +76,7 @@ class GradientHighwayCell(ConvRNNCellBase):
     r"""One step of the gradient highway unit on ``(N, C, H, W)``: ``z = cell(x, z)``.
 
     It is placed between two layers and passes a state z from step to step, so that gradients reach the first frames
-    through few operations:
+    through few operations (``*`` is a convolution, ``⊙`` an element-wise product):
 
     .. math::
         p &= \tanh(W_{ip} * x + W_{hp} * z) \\
@@ -84,7 +86,7 @@ class GradientHighwayCell(ConvRNNCellBase):
     Rows of ``weight_ih`` and ``weight_hh`` are p, s.
 
     References:
-        Wang, Y. et al. (2018), section 4.2. https://arxiv.org/abs/1804.06300
+        Wang, Y. et al. (2018). PredRNN++, section 4.2. https://arxiv.org/abs/1804.06300
 
     Example:
         >>> tuple(GradientHighwayCell(4, 4, 5, bias=False)(torch.randn(2, 4, 8, 8)).shape)

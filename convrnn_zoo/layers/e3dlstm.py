@@ -17,25 +17,27 @@ from ._run import DirectionWeights, Maps
 class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
 
-    It stores every previous cell state c, the newest first, and attends to all of them. The state grows by one map with
-    every step, and so does the cost of a step (``*`` a convolution, ``⊙`` an element-wise product, N a layer norm over
-    channels and map):
+    It stores every previous cell state c, the newest first, and attends to all of them: attend(r; …) is attention of
+    the query r to the listed maps. The state grows by one map with every step, and the cost of a step grows with it.
+    ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate, N a layer norm over channels and map:
 
     .. math::
-        i, r, o_1 &= σ, σ, \mathrm{id}(W_{i·} * x + W_{h·} * h) \\
+        i, r &= σ(W_{i·} * x + W_{h·} * h) \\
         g &= \tanh(W_{ig} * x + W_{hg} * h) \\
         c' &= N(c + \mathrm{attend}(r; c, c_{-1}, …)) + i ⊙ g \\
         m &= σ(W_{mi} * x) ⊙ \tanh(W_{mg} * x) \\
-        o &= σ(\tanh(o_1 + W_{co} * c' + W_{mo} * m)) \\
+        o &= σ(\tanh(W_{io} * x + W_{ho} * h + W_{co} * c' + W_{mo} * m)) \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m])
 
-    Kernels have the depth of the map: a convolution reads the full depth, and its result is repeated along it. Rows of
-    ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx`` i, g; ``weight_cm`` is 1×1. The norm has a
-    scale and a shift per pixel of a map of `map_size`, and is resized bilinearly to others.
+    Kernels have the depth of the map: a convolution reads the full depth, and its result is repeated along the depth.
+    Rows of ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx``, the :math:`W_m` of x, are i, g;
+    ``weight_cm`` is 1×1. The norm N has a scale and a shift per channel and pixel for maps of `map_size`, which are
+    resized bilinearly for maps of other sizes.
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
-    map. The convolution of the previous global memory, which is zero, then returns the shift of its norm,
-    ``bias_norm_gm``, with rows i, f, g, m. The rows of ``weight_mx`` are i, g, f:
+    map; the two convolutions of x, by ``weight_ih`` and ``weight_mx``, share a norm. The previous global memory is zero
+    (see below), so that its normalised convolution is the shift ``bias_norm_gm``, whose rows i, f, g, m are written b.
+    The rows of ``weight_mx`` are then i, g, f, and the global memory m is:
 
     .. math::
         m = σ(W_{mf} * x + b_f + 1) ⊙ \tanh(b_m) + σ(W_{mi} * x + b_i) ⊙ \tanh(W_{mg} * x + b_g)
@@ -48,8 +50,8 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     Args:
         in_channels, out_channels: channels of input and state.
         kernel_size: depth, height and width of the kernels; height and width are odd.
-        map_size: height and width of the map for the norm.
-        norm_size: height and width of the map for the norms after convolutions, or `None` for none.
+        map_size: height and width of the map for which the norm N is stored.
+        norm_size: height and width of the map for the norms after convolutions, or `None` for no such norms.
         device, dtype: of the parameters.
 
     References:
@@ -106,7 +108,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         return super().forward(input, hx)
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Convolves the full depth by a 2-d convolution, and repeats the result along it."""
+        """Convolves the full depth by a 2-d convolution, and repeats the result along the depth."""
         pads = [k // 2 for k in weight.shape[-2:]]
         y = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
         return y.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
@@ -123,7 +125,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         return o * F.conv3d(torch.cat([c, m], dim=1), w_cm).tanh(), c, *cells
 
     def global_memory(self, gates: Tensor) -> Tensor:
-        """Computes m from the pre-activations i, g and, with norms, f."""
+        """Computes the global memory m from its pre-activations i, g and, with norms, f."""
         if self.norm_size is None:
             i, g = gates.chunk(2, dim=1)
             return i.sigmoid() * g.tanh()
@@ -134,7 +136,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
 
 
 def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Computes attention of the rows of `query` to the rows of `maps`, without scaling."""
+    """Computes dot-product attention of `query` to all `maps`, reshaped to rows of C values, without scaling."""
     n, channels, *space = query.shape
     rows, *past = (m.to(query.dtype).reshape(n, math.prod(space), channels) for m in (query, *maps))
     memory = torch.cat(past, dim=1)

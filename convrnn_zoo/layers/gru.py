@@ -19,7 +19,10 @@ __all__ = [
 
 
 class GRUInPlace(InPlaceStep):
-    """In-place version of :meth:`GRUEquations.step`. Its parts are r and z, n, and the state's contribution to n."""
+    """In-place version of :meth:`GRUEquations.step`.
+
+    Its parts are r and z in one tensor, n, and with `reset_after` the state contribution to n.
+    """
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
@@ -56,6 +59,8 @@ class GRUInPlace(InPlaceStep):
 class GRUEquations(Normed):
     r"""Equations of Cho et al. 2014 as in :class:`torch.nn.GRU`, with convolutions (``*``) in place of products.
 
+    ``⊙`` is an element-wise product, ``·`` a gate.
+
     .. math::
         r, z &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
         n &= \tanh(W_{in} * x + b_{in} + r ⊙ (W_{hn} * h + b_{hn})) \\
@@ -65,9 +70,10 @@ class GRUEquations(Normed):
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
     torch's order r, z, n. The state is ``h``.
 
-    With ``norm="layer"`` or ``"group"`` the sums of r and z and both contributions to n are normalised over channels
-    and map; with ``reset_after=False`` it is the sum of the two contributions. ``weight_norm`` and ``bias_norm`` hold
-    one scale and shift per channel in the order r, z, n of the input, n of the state. A group is 16 channels.
+    With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map, and so are
+    the input and the state contribution to n, each for itself; with ``reset_after=False`` their sum is normalised.
+    ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel in the order r, z, input contribution to n,
+    state contribution to n. A group is 16 channels.
 
     References:
         Cho, K. et al. (2014). Learning Phrase Representations using RNN Encoder–Decoder for Statistical

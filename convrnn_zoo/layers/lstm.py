@@ -51,7 +51,9 @@ class LSTMInPlace(InPlaceStep):
 
 
 class LSTMEquations(Normed):
-    r"""Equations of Shi et al. 2015 without peepholes; ``*`` is a convolution, ``⊙`` an element-wise product.
+    r"""Equations of Shi et al. 2015 without peepholes.
+
+    ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate.
 
     .. math::
         i, f, o &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
@@ -61,7 +63,7 @@ class LSTMEquations(Normed):
 
     The rows of ``weight_ih`` and ``weight_hh`` are in torch's order i, f, g, o. The state is ``(h, c)``.
 
-    With ``norm="layer"`` or ``"group"`` each sum is normalised over channels and map before its activation, and
+    With ``norm="layer"`` or ``"group"`` the pre-activation of each gate is normalised over channels and map, and
     ``h' = o ⊙ tanh(norm(c'))``; the state c' itself is not normalised. ``weight_norm`` and ``bias_norm`` hold one scale
     and shift per channel for i, f, g, o and c'. A group is 16 channels.
 

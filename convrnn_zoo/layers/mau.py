@@ -17,8 +17,9 @@ class MAUCell(ConvRNNCellBase):
     r"""One step of the motion-aware unit on ``(N, C, H, W)``: ``s, state = cell(s, state)``.
 
     The spatial state s is passed up through the layers, the temporal state t through time. The unit attends to its last
-    τ steps. The state holds their outputs t, the newest first, then their inputs s (``*`` a convolution, ``⊙`` an
-    element-wise product, N a layer norm over channels and map):
+    τ steps. The state holds the τ outputs t of these steps, the newest first, then their τ inputs s. ``*`` is a
+    convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and map, ``·`` each
+    name on the left:
 
     .. math::
         a_k &= \mathrm{softmax}_k(⟨s_k, N(W_{ia} * s + b_{ia})⟩ / \sqrt{C H W}) \\
@@ -29,16 +30,17 @@ class MAUCell(ConvRNNCellBase):
         t' &= σ(g) ⊙ p + (1 - σ(g)) ⊙ p' \\
         s' &= σ(g') ⊙ q' + (1 - σ(g')) ⊙ q
 
-    where t is the newest of the :math:`t_k`. The states are not bounded. With `residual`, s is added to s'. Rows of
-    ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u, g, p, q.
-    The norms have a scale and a shift per pixel of a map of `map_size`, and are resized bilinearly to others. The
-    softmax includes the zeros before the first step, as in the authors' code.
+    where t is the newest of the :math:`t_k`. The values of the states are not bounded. With `residual`, s is added to
+    s'. Rows of ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u,
+    g, p, q. The norms have a scale and a shift per channel and pixel for maps of `map_size`, which are resized
+    bilinearly for maps of other sizes. In the first τ steps, the softmax also includes the missing states as zeros, as
+    in the authors' code.
 
     Args:
         channels: channels of both states.
         kernel_size: kernel of every convolution.
         tau: number of previous steps that the unit attends to.
-        map_size: height and width of the map for the norms.
+        map_size: height and width of the map for which the norms are stored.
         residual: whether s is added to the output.
         device, dtype: of the parameters.
 
@@ -75,7 +77,7 @@ class MAUCell(ConvRNNCellBase):
         return {**affine("norm_ih", shape), **affine("norm_hh", shape)}
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Computes the s for the next layer, and the next state."""
+        """Computes s', which is the input of the next layer, and the next state."""
         up, *state = super().forward(input, hx)
         return up, tuple(state)
 

@@ -14,8 +14,8 @@ from ._run import DirectionWeights, Maps
 class MIMCell(MapNormed, ConvRNNCellBase):
     r"""One step of a convolutional LSTM with a peephole weight for each pixel: ``h, c = cell(x, (h, c))``.
 
-    It is the recurrence of both modules of a block, MIM-N and MIM-S (``*`` a convolution, ``⊙`` an element-wise
-    product):
+    MIM-N and MIM-S, the recurrent modules of a MIM block, are such cells. ``*`` is a convolution, ``⊙`` an element-wise
+    product:
 
     .. math::
         i &= σ(W_{ii} * x + W_{hi} * h + w_{pi} ⊙ c) \\
@@ -24,12 +24,12 @@ class MIMCell(MapNormed, ConvRNNCellBase):
         c' &= f ⊙ c + i ⊙ g \\
         h' &= σ(W_{io} * x + W_{ho} * h + w_{po} ⊙ c') ⊙ \tanh(c')
 
-    Rows of ``weight_ih`` and ``weight_hh`` are i, f, g, o; ``weight_pi``, ``weight_pf`` and ``weight_po`` are
-    ``(C, H, W)`` for maps of `map_size`, and are resized bilinearly to others.
+    Rows of ``weight_ih`` and ``weight_hh`` are i, f, g, o. The peephole weights ``weight_pi``, ``weight_pf`` and
+    ``weight_po`` are ``(C, H, W)`` for maps of `map_size`, and are resized bilinearly for maps of other sizes.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as for every cell.
-        map_size: height and width of the map for the peepholes.
+        in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`.
+        map_size: height and width of the map for which the peephole weights are stored.
         norm_size: height and width of the map for a layer norm after each convolution, or `None` for no norms.
 
     References:
@@ -66,9 +66,9 @@ class MIMCell(MapNormed, ConvRNNCellBase):
 class MIMBlockCell(MapNormed, ConvRNNCellBase):
     r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
 
-    A spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) with a recurrence as its forget gate. The
-    recurrence is MIM-S, the submodule ``stationary``, which reads the differences d (``*`` a convolution, ``⊙`` an
-    element-wise product):
+    It is a spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in which a recurrent module, MIM-S,
+    replaces the forget gate of c. MIM-S is a :class:`MIMCell`, the submodule ``stationary``, that reads the differences
+    d. ``*`` is a convolution, ``⊙`` an element-wise product:
 
     .. math::
         m' &= σ(W_{if} * x + W_{hf} * m + 1) ⊙ m + σ(W_{ii} * x + W_{hi} * m) ⊙ \tanh(W_{ig} * x + W_{hg} * m) \\
@@ -77,13 +77,13 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
         h' &= σ(W_{io} * x + W_{ho} * m + W_{to} * h) ⊙ \tanh(W_{cm} * [c', m'])
 
     Rows of ``weight_ih`` (of x) and ``weight_hh`` (of m) are i, f, g, o, those of ``weight_th`` (of h) i, g, o;
-    ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the h of MIM-S, whose own cell state is s. The
-    differences d are the output of a MIM-N, a separate :class:`MIMCell` that reads the change of the previous layer.
-    They are an input only.
+    ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the state h of MIM-S, and s is the cell state of MIM-S. The
+    differences d are an input only: the output h of MIM-N, a separate :class:`MIMCell`. The first MIM-N of a network
+    reads how the h of the layer before it has changed since the last step, the next ones the output of the one before.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as for every cell. `groups` must be 1.
-        map_size: height and width of the map for the peepholes of MIM-S.
+        in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`. `groups` must be 1.
+        map_size: height and width of the map for which the peephole weights of MIM-S are stored.
         norm_size: height and width of the map for a layer norm after every convolution except :math:`W_{cm}`, or `None`
             for no norms: ``…_norm_ih`` of x, ``…_norm_hh`` of m, ``…_norm_th`` of h, and those of MIM-S.
 

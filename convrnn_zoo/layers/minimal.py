@@ -1,4 +1,4 @@
-"""Minimal convolutional RNNs, whose gates read the input only: a sequence is trained in parallel over time."""
+"""Minimal convolutional RNNs, whose gates read the input only, so that training is parallel over time."""
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,9 @@ __all__ = [
 
 class MinimalEquations(Equations):
     """
-    The gates read the input only, so that all steps are convolved at once and h is a linear scan. No convolution reads
-    h: within a layer, a state stays at its pixel. Stack layers, or use :class:`ConvGRU`, where motion matters. The
-    initial state is h itself, zero by default. h is positive if the initial state is.
+    The gates read the input only: all steps are convolved at once, and a linear scan over time computes h. No
+    convolution reads h, so that a state does not move between pixels within a layer. For data with motion, stack layers
+    or use :class:`ConvGRU`. g is not applied to the initial state. h is positive if the initial state is.
 
     References:
         Horuz, C. C. et al. (2025). Minimal Convolutional RNNs Accelerate Spatiotemporal Learning.
@@ -49,6 +49,8 @@ class MinimalEquations(Equations):
 class MinGRUEquations(MinimalEquations):
     r"""Minimal GRU of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
 
+    ``⊙`` is an element-wise product.
+
     .. math::
         z &= σ(W_{iz} * x + b_{iz}) \\
         n &= g(W_{in} * x + b_{in}) \\
@@ -67,6 +69,8 @@ class MinGRUEquations(MinimalEquations):
 
 class MinLSTMEquations(MinimalEquations):
     r"""Minimal LSTM of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
+
+    ``⊙`` is an element-wise product, ``·`` a gate.
 
     .. math::
         f, i &= σ(W_{i·} * x + b_{i·}) \\
@@ -91,7 +95,7 @@ class MinExpLSTMEquations(MinLSTMEquations):
     .. math::
         f, i &= \exp(W_{i·} * x + b_{i·})
 
-    All else is as in :class:`ConvMinLSTM`.
+    Everything else is as in :class:`ConvMinLSTM`.
     """
 
     title = "minimal convolutional LSTM with exponential gates, without state-to-state convolution (Horuz et al. 2025)"

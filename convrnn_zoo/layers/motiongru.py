@@ -1,4 +1,4 @@
-"""MotionGRU, and the cells between which it is placed."""
+"""MotionGRU, and the cells with a motion highway between which it is placed."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from .variants import Conv2dMapNormLSTMCell, OneBias
 
 
 class MotionGRUCell(OneBias, ConvRNNCellBase):
-    r"""One step of the motion of a map ``(N, C, H, W)``: ``moved, (f, d) = cell(x, (f, d))``.
+    r"""One step of MotionGRU, which moves a map x ``(N, C, H, W)``: ``moved, (f, d) = cell(x, (f, d))``.
 
-    For every position, f has the offsets of its K×K neighbours. They are the sum of a transient variation, which is a
-    GRU of the map, and of a trend d, which follows earlier offsets (``*`` a convolution, ``⊙`` an element-wise
-    product):
+    The offsets f displace the K×K neighbours of every position. They are the sum of a transient variation, computed by
+    a GRU, and of a trend d, which follows earlier offsets. ``*`` is a convolution, ``⊙`` an element-wise product, ``·``
+    a gate:
 
     .. math::
         u, r &= σ(W_{i·} * x + b_{·} + W_{h·} * f) \\
@@ -29,15 +29,15 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         \mathrm{moved}(p) &= \textstyle\sum_k W_w^k \, σ(W_m * x + b_m)_k(p) \; x(p + p_k + f'_k(p))
 
     where :math:`p_k` are the positions of a K×K kernel, and x between pixels is interpolated bilinearly, with zeros
-    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The channels of f and d are the displacements
-    to the right and down of the first neighbour, then of the next, in pixels. ``weight_m`` ``(K², C, …)`` computes the
-    mask, ``weight_w`` is ``(C, C, K, K)``. As in the authors' code, the weights of offsets and mask start at zero, so
-    that all positions start with the same motion of less than a pixel.
+    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The 2K² channels of f and d are displacements
+    in pixels, to the right and down, of the first neighbour, then of the next. ``weight_m`` ``(K², C, …)`` computes the
+    mask :math:`σ(W_m * x + b_m)`, ``weight_w`` is ``(C, C, K, K)``. As in the authors' code, the weights of offsets and
+    mask start at zero, so that all positions start with the same motion of less than a pixel.
 
     Args:
         channels: channels C of the map and of the result.
         kernel_size: kernel of the convolutions that compute offsets and mask.
-        neighborhood: edge K of the neighbourhood, an odd number.
+        neighborhood: height and width K of the neighbourhood in pixels, an odd number.
         alpha: step α of the trend.
         device, dtype: of the parameters.
 
@@ -77,7 +77,7 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
             nn.init.zeros_(getattr(self, name))
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Computes the moved map, and the next ``(f, d)``."""
+        """Returns the moved map and the next ``(f, d)``."""
         f, d, moved = super().forward(input, hx)
         return moved, (f, d)
 
@@ -91,7 +91,7 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         return f, d, self.move(x, f, *w.extra)
 
     def move(self, x: Tensor, f: Tensor, w_m: Tensor, b_m: Tensor, w_w: Tensor) -> Tensor:
-        """Samples `x` at the neighbours displaced by `f`, and sums them with the weights and the mask."""
+        """Samples `x` at the neighbours displaced by `f`, multiplies by mask and weights, and sums over neighbours."""
         edge = self.neighborhood
         taps = torch.arange(edge, device=x.device, dtype=x.dtype) - edge // 2
         grid = torch.stack([taps.expand(edge, edge), taps.unsqueeze(1).expand(edge, edge)], dim=-1)
@@ -103,8 +103,8 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
 class MotionHighwayLSTMCell(Conv2dMapNormLSTMCell):
     r"""One step of a ConvLSTM with a motion highway on ``(N, C, H, W)``: ``h, c = cell(x, (h, c, v))``.
 
-    The output gate o, where it is shut, lets through the map v of the layer before, which is an input only
-    (``⊙`` an element-wise product):
+    Where the output gate o is closed, h' is the map v of the layer before. The cell reads v and does not return it
+    (``⊙`` is an element-wise product):
 
     .. math::
         h' = o ⊙ \tanh(c') + (1 - o) ⊙ v
@@ -127,8 +127,8 @@ class MotionHighwayLSTMCell(Conv2dMapNormLSTMCell):
 class MotionHighwaySTLSTMCell(STLSTMCell):
     r"""One step of an ST-LSTM with a motion highway on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m, v))``.
 
-    The map v of the layer before is an input only, :math:`h' = o ⊙ \tanh(W_{cm} * [c', m']) + (1 - o) ⊙ v`. Everything
-    else is as in :class:`~convrnn_zoo.STLSTMCell`.
+    The cell reads the map v of the layer before and does not return it:
+    :math:`h' = o ⊙ \tanh(W_{cm} * [c', m']) + (1 - o) ⊙ v`. Everything else is as in :class:`~convrnn_zoo.STLSTMCell`.
 
     References:
         Wu, H. et al. (2021), section 3.1. https://arxiv.org/abs/2103.02243

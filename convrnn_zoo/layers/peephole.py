@@ -69,7 +69,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
         return None, dc
 
     def _peephole_gradient(self, grad: Tensor, c: Tensor, weight: Tensor, dc: Tensor, first: int) -> None:
-        """Adds the gradients of ``weight ∘ c`` to `dc` and to the extra gradients from index `first` on."""
+        """Adds the gradients of ``weight ∘ c``: of c to `dc`, of the weight to `extra_grads` from index `first` on."""
         if self.conv:
             c_grad, weight_grad = conv_gradients(grad, c, weight, self.cell.geometry)
             dc.add_(c_grad)
@@ -84,7 +84,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
 class PeepholeLSTMEquations(Equations):
     r"""Equations of Shi et al. 2015, whose gates read the cell state.
 
-    ``*`` is a convolution, ``⊙`` an element-wise product.
+    ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate, and ``∘`` depends on `peephole`.
 
     .. math::
         i, f &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·} + W_{p·} ∘ c) \\
@@ -93,9 +93,10 @@ class PeepholeLSTMEquations(Equations):
         o &= σ(W_{io} * x + b_{io} + W_{ho} * h + b_{ho} + W_{po} ∘ c') \\
         h' &= o ⊙ \tanh(c')
 
-    ``peephole="conv"`` makes ∘ a convolution with ``weight_pi``, ``weight_pf``, ``weight_po``, which have the
-    state-to-state kernel; ``"channel"`` makes it one weight per channel, ``(C, 1, …)``, as counted in the paper's
-    tables. Rows are in torch's order i, f, g, o. The state is ``(h, c)``.
+    With ``peephole="conv"``, ∘ is a convolution with ``weight_pi``, ``weight_pf`` and ``weight_po``, which have the
+    state-to-state kernel. With ``"channel"``, ∘ is a product with one weight per channel, ``(C, 1, …)``; the parameter
+    counts in the paper's tables are for this case. Rows of ``weight_ih`` and ``weight_hh`` are in torch's order
+    i, f, g, o. The state is ``(h, c)``.
 
     References:
         Shi, X. et al. (2015). Convolutional LSTM Network: A Machine Learning Approach for Precipitation

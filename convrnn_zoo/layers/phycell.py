@@ -17,7 +17,7 @@ class PhyCell(OneBias, ConvRNNCellBase):
     r"""One step of the physical cell on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
     Filters predict the change of the state, as in a partial differential equation, and the input then corrects the
-    prediction, as in a Kalman filter (``*`` a convolution, ``⊙`` an element-wise product):
+    prediction, as in a Kalman filter. ``*`` is a convolution, ``⊙`` an element-wise product:
 
     .. math::
         p &= h + W_p * \mathrm{GN}(W_f * h + b_f) + b_p \\
@@ -25,8 +25,8 @@ class PhyCell(OneBias, ConvRNNCellBase):
         h' &= p + k ⊙ (x - p)
 
     ``weight_f`` has `filters` filters of `filter_size`. GN is a group norm with 7 groups if 7 divides the number of
-    filters, otherwise with one. ``weight_p`` is 1×1 and combines the filters' outputs. A loss term moves the moments of
-    the filters towards those of partial derivatives; see :func:`moments`.
+    filters, otherwise with one. ``weight_p`` is 1×1 and combines the filters' outputs. A term of PhyDNet's
+    loss moves the moments of the filters towards those of partial derivatives; see :func:`moments`.
 
     Args:
         channels: channels of input and state.
@@ -76,8 +76,9 @@ class PhyCell(OneBias, ConvRNNCellBase):
 def moments(filters: Tensor) -> Tensor:
     r"""Computes the moments :math:`\sum_{u,v} u^i v^j / (i!\, j!) \, w_{uv}` of filters ``(…, K, K)``, K odd.
 
-    Entry (i, j) is the moment of these orders; u and v count rows and columns from the middle. A filter whose moments
-    are zero except for a one at (i, j) acts as the partial derivative of order i down and j to the right, in pixels.
+    Entry (i, j) of the result ``(…, K, K)`` is the moment of order i down and j to the right; u and v are the row and
+    the column relative to the middle. A filter whose moments are zero except for a one at (i, j) acts as the partial
+    derivative of order i down and j to the right, in pixels.
     """
     size = filters.shape[-1]
     if filters.dim() < 2 or filters.shape[-2] != size or size % 2 == 0:

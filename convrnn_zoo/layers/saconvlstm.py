@@ -13,7 +13,7 @@ from .variants import Conv2dOneBiasLSTMCell
 
 
 def attend_positions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Computes attention of every position of a map to all positions of another, without scaling.
+    """Computes dot-product attention of every position of a map to all positions of another, without scaling.
 
     `query` and `key` are ``(N, A, H, W)``, `value` and the result ``(N, C, H, W)``.
     """
@@ -30,15 +30,16 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     r"""One step of the self-attention ConvLSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     The output of a ConvLSTM, here y, passes through a self-attention memory m. Every position of the map attends to all
-    positions of y and of m (``*`` a convolution, ``⊙`` an element-wise product, a product without a sign a 1×1
-    convolution, whose columns are positions):
+    positions of y and of m. ``*`` is a convolution and ``⊙`` an element-wise product. A product without a sign is a
+    matrix product with maps as matrices ``(channels, positions)``, and for weights a 1×1 convolution:
 
     .. math::
         y, c' &= \mathrm{LSTM}(x, (h, c)) \\
         z_y &= W_{yv} y \; \mathrm{softmax}((W_q y)^T W_{yk} y)^T \\
         z_m &= W_{mv} m \; \mathrm{softmax}((W_q y)^T W_{mk} m)^T \\
         z &= W_z [z_y, z_m] \\
-        i, g, o &= σ, \tanh, σ(W_m * [z, y] + b_m) \\
+        i, o &= σ(W_{m·} * [z, y] + b_{m·}) \\
+        g &= \tanh(W_{mg} * [z, y] + b_{mg}) \\
         m' &= (1 - i) ⊙ m + i ⊙ g \\
         h' &= o ⊙ m'
 
@@ -46,12 +47,13 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     ``weight_yk`` and ``weight_mk`` are ``(A, C, 1, 1)``, ``weight_yv`` and ``weight_mv`` ``(C, C, 1, 1)``, ``weight_z``
     is ``(C, 2C, 1, 1)`` and ``weight_m`` ``(3C, 2C, …)`` with the state-to-state kernel and rows i, g, o.
 
-    Both attentions take ``2 P² (A + C)`` multiply-adds for each sequence and step, with P = H·W positions. Where torch
-    has no fused attention for the device and the sizes, training stores ``2 P²`` weights for each: in float32 0.5 MB
-    for a map of 16×16, and 134 MB for one of 64×64. Fold large frames into patches first, as ``sa_convlstm`` does.
+    Both attentions together take ``2 P² (A + C)`` multiply-adds for each sequence and step, with P = H·W positions.
+    Where torch has no fused attention for the device and the sizes, training stores ``2 P²`` attention weights per
+    sequence and step: in float32 0.5 MB for a map of 16×16, and 134 MB for one of 64×64. Fold large frames into patches
+    first, as ``sa_convlstm`` does.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as for every cell. `groups` must be 1.
+        in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`. `groups` must be 1.
         attention_channels: channels A of queries and keys.
 
     References:

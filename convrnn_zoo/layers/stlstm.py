@@ -14,32 +14,35 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
     r"""One step of the spatiotemporal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     In addition to the cell state c, which is passed through time, there is a memory m. It is passed up through the
-    layers, and from the top layer of one step to the bottom layer of the next (``*`` a convolution, ``⊙`` an
-    element-wise product):
+    layers, and from the top layer of one step to the bottom layer of the next. ``*`` is a convolution, ``⊙`` an
+    element-wise product, ``·`` a gate:
 
     .. math::
-        i, f, g &= σ, σ, \tanh(W_{i·} * x + W_{h·} * h) \\
-        i', f', g' &= σ, σ, \tanh(W_{i·'} * x + W_{h·'} * m) \\
+        i, f &= σ(W_{i·} * x + W_{h·} * h) \\
+        g &= \tanh(W_{ig} * x + W_{hg} * h) \\
+        i', f' &= σ(W_{i·'} * x + W_{h·'} * m) \\
+        g' &= \tanh(W_{ig'} * x + W_{hg'} * m) \\
         c' &= f ⊙ c + i ⊙ g \\
         m' &= f' ⊙ m + i' ⊙ g' \\
         o &= σ(W_{io} * x + W_{ho} * h + W_{po} * [c', m']) \\
         h' &= o ⊙ \tanh(W_{cm} * [c', m'])
 
-    where 1 is added to the pre-activations of both f, so that a new cell starts by remembering. Rows of ``weight_ih``
-    and ``weight_hh`` are i, f, g, o, i', f', g'. The last three of ``weight_hh`` act on m instead of h. ``weight_po``
-    is ``(C, 2C, …)`` with the state-to-state kernel, ``weight_cm`` is ``(C, 2C, 1, 1)``. With ``bias=True`` every gate
-    has torch's two biases.
+    where 1 is added to the pre-activations of f and f', so that a new cell starts by remembering. Rows of ``weight_ih``
+    and ``weight_hh`` are i, f, g, o, i', f', g'. The rows i', f', g' of ``weight_hh`` read m, the others h.
+    ``weight_po`` is ``(C, 2C, …)`` with the state-to-state kernel, ``weight_cm`` is ``(C, 2C, 1, 1)``. With
+    ``bias=True`` every gate has torch's two biases.
 
-    With ``return_deltas=True`` the step also returns ``i ⊙ g`` and ``i' ⊙ g'``, the increments of its memories, which
-    the decoupling loss of PredRNN v2 reads.
+    With ``return_deltas=True`` the step also returns ``i ⊙ g`` and ``i' ⊙ g'``, the increments of c and m, which the
+    decoupling loss of PredRNN v2 reads.
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
-    map: that of x (``weight_norm_ih``, rows as in ``weight_ih``), that of h (``…_hh``), that of m (``…_hm``) and
-    that of both memories (``…_po``). Scale and shift have one value per channel and pixel, and are resized bilinearly.
+    map. The norms are ``weight_norm_ih`` for x (rows as in ``weight_ih``), ``…_hh`` for h, ``…_hm`` for m and ``…_po``
+    for [c', m']. Scale and shift have one value per channel and pixel for maps of `norm_size`, and are resized
+    bilinearly for maps of other sizes.
 
     Args:
-        in_channels, out_channels, kernel_size, …: as for every cell. `groups` must be 1.
-        norm_size: height and width of the map, or `None` for no norms.
+        in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`. `groups` must be 1.
+        norm_size: height and width of the map for which the norms are stored, or `None` for no norms.
 
     References:
         Wang, Y. et al. (2017). PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal
@@ -70,7 +73,7 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return new if return_deltas else new[:3]
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Adds the constant of the forget gates to the input's bias, unless a norm follows it."""
+        """Adds the constant 1 of the forget gates to ``bias_ih``, unless a norm follows the convolution."""
         if self.norm_size is not None:
             return w
         constant = w.ih.new_zeros(self.gates, len(w.ih) // self.gates)
@@ -101,5 +104,5 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return self.output(o, self.conv(both, w_cm).tanh(), state), c, m, dc, dm
 
     def output(self, o: Tensor, maps: Tensor, state: Maps) -> Tensor:
-        """Computes h' from the output gate and the maps that it lets through."""
+        """Computes h' from the output gate o and from `maps`, which are ``tanh(W_cm * [c', m'])``."""
         return o * maps

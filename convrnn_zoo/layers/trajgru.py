@@ -35,8 +35,9 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
 class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
     r"""One step of the trajectory GRU on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
-    A convolution reads the state at fixed offsets. This cell reads it at `links` places per pixel along flows, which it
-    computes at each step from input and state (``*`` a convolution, φ a leaky ReLU of slope 0.2):
+    A convolution reads the state at fixed offsets. This cell reads the state at `links` places per pixel. Their
+    displacements u, v, the flows, are computed at each step from input and state. ``*`` is a convolution, ``⊙`` an
+    element-wise product, ``·`` a gate, l a link, φ a leaky ReLU of slope 0.2:
 
     .. math::
         u, v &= W_f * φ(W_{xf} * x + b_{xf} + W_{hf} * h + b_{hf}) + b_f \\
@@ -45,9 +46,9 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
         n &= φ(W_{in} * x + b_{in} + r ⊙ a_n) \\
         h' &= n + z ⊙ (h - n)
 
-    ``weight_hh`` is ``(3C, C, 1, links)``, with one tap per link. Rows are r, z, n; those of ``weight_f`` are u, v of
-    the first link, then of the next. With flows of zero this is a GRU with a 1×1 state-to-state kernel, the sum over
-    the links.
+    ``weight_hh`` is ``(3C, C, 1, links)``, with one tap per link. Rows of ``weight_ih`` and ``weight_hh`` are r, z, n;
+    those of ``weight_f`` are u, v of the first link, then of the next. If all flows are zero, the cell is a GRU with a
+    1×1 state-to-state kernel, which is the sum of ``weight_hh`` over the links.
 
     Args:
         in_channels: channels of the input.
@@ -113,7 +114,7 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
 class TrajGRUStateCell(TrajGRUCell):
     """A :class:`TrajGRUCell` without input weights, for the first layer of a forecaster.
 
-    It reads only the size of its input ``(N, 1, H, W)``.
+    It reads only the size of its input ``(N, 1, H, W)``, not the values.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class TrajGRUStateCell(TrajGRUCell):
         return {name: shape for name, shape in super()._parameter_shapes(layer).items() if name not in missing}
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Puts the state weights in place of the missing input weights, whose dtype and device are read."""
+        """Returns the state weights also in place of the missing input weights, whose dtype and device are read."""
         return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:

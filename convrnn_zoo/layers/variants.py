@@ -1,4 +1,4 @@
-"""Core cells as published architectures change them: one bias per gate, other norms, other nonlinearities."""
+"""Variants of the core cells in published architectures: one bias per gate, other norms, other nonlinearities."""
 
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
 
 
 class Conv2dOneBiasGRU(OneBias, Conv2dGRU):
-    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias per gate, reset before the convolution by default."""
+    """2-d :class:`ConvGRU` over ``(T, N, C, H, W)`` with one bias per gate and ``reset_after=False`` by default."""
 
     options: ClassVar = {**Conv2dGRU.options, "reset_after": (False, True)}
 
@@ -45,7 +45,7 @@ class Conv2dReLUGRU(OneBias, Conv2dGRU):
 
     with one bias per gate, and the state reset before its convolution. The state has no upper bound, and a
     non-negative state stays non-negative. DGMR divides each weight by its largest singular value (spectral norm); the
-    weights here are the quotients.
+    weights of this layer are the results of that division.
 
     References:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
@@ -92,16 +92,17 @@ class Conv2dGroupNormGRUCell(GroupNormed, OneBias, Conv2dGRUCell):
 class Conv2dMapNormLSTMCell(MapNormed, Conv2dLSTMCell):
     r"""One step of a convolutional LSTM with a layer norm after each convolution: ``h, c = cell(x, (h, c))``.
 
-    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` an element-wise product:
+    N is a layer norm over channels and map, ``*`` a convolution, ``⊙`` an element-wise product, ``·`` a gate:
 
     .. math::
-        i, f, g, o &= σ, σ, \tanh, σ(N(W_{i·} * x) + N(W_{h·} * h)) \\
+        i, f, o &= σ(N(W_{i·} * x) + N(W_{h·} * h)) \\
+        g &= \tanh(N(W_{ig} * x) + N(W_{hg} * h)) \\
         c' &= f ⊙ c + i ⊙ g \\
         h' &= o ⊙ \tanh(c')
 
-    All four gates share the norm of a convolution, with a scale and a shift per pixel, see :class:`MapNormed`. A
-    :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"`` normalises the sum of each gate instead, with one scale per
-    channel.
+    The norm of a convolution includes all four gates, and has a scale and a shift per channel and pixel. Without
+    `norm_size` there are no norms, see :class:`MapNormed`. A :class:`~convrnn_zoo.Conv2dLSTM` with ``norm="layer"``
+    normalises the pre-activation of each gate instead, with one scale per channel.
 
     References:
         Ba, J. L. et al. (2016). Layer Normalization. https://arxiv.org/abs/1607.06450
