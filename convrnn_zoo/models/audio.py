@@ -21,16 +21,17 @@ from .base.lengths import map_frames
 class AudioModel(RecurrentClassifier):
     """A convolutional RNN over the frequencies of a sound, and a classifier.
 
-    The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a map of one channel. Two convolutions,
-    each followed by ReLU, divide it into P = C / `stride` pixels, rounded up. The recurrent layers convolve over these
-    pixels, so that a pattern of frequencies is recognised wherever it is: another voice has other formants and another
+    The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a one-dimensional map with one channel. Two
+    convolutions, each followed by ReLU, reduce this map to P = C / `stride` pixels, rounded up. The recurrent layers
+    convolve over these pixels, and recognise a pattern of frequencies also if it is shifted, as in a voice of another
     pitch. Pools act on the steps only, and the classifier reads the features of every pixel.
 
     Args:
-        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"`` or a minimal layer.
-        in_chans: number of bands.
+        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``
+            or ``"minconvexplstm"``.
+        in_chans: number of bands C.
         stem_channels: channels of the two convolutions.
-        stem_kernel: kernel of the first; that of the second is its stride.
+        stem_kernel: kernel size of the first convolution; the second has kernel size `stride`.
         stride: bands per pixel.
         hidden_channels, kernel_size, num_layers, bidirectional: of the recurrent layers.
         num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
@@ -38,8 +39,8 @@ class AudioModel(RecurrentClassifier):
         **layer_args: options of the recurrent layers, such as `dropout`.
 
     Shapes:
-        input ``(N, T, C, 1)``, one step each ``(N, C, 1)``, or a PackedSequence; `lengths` and output are those of
-        :class:`~convrnn_zoo.ConvRNNModel` with maps of one pixel, where a feature is a channel at a pixel.
+        input ``(N, T, C, 1)``, one step per sequence ``(N, C, 1)``, or a PackedSequence; `lengths` and output as for
+        :class:`~convrnn_zoo.ConvRNNModel` with maps of one pixel. The F features are the channels of all P pixels.
 
     Example:
         >>> import convrnn_zoo
@@ -75,12 +76,12 @@ class AudioModel(RecurrentClassifier):
 
     @property
     def pixels(self) -> int:  # type: ignore[override]
-        """Pixels of the maps that the recurrent layers read."""
+        """Number of pixels P of the maps that the recurrent layers read."""
         return math.ceil(self.in_chans / self.stride)
 
     @property
     def map_sizes(self) -> tuple[list[int], list[int]]:  # type: ignore[override]
-        """Sizes of the map of a step and of the maps that the layers read."""
+        """Spatial size of one step, then of the recurrent layers' input."""
         return [1], [self.pixels]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
@@ -104,12 +105,12 @@ class AudioModel(RecurrentClassifier):
 
 @register_model(cfg={"input_size": (40, 1, 1), "pool_size": (1, 1)})
 def audio_convrnn(pretrained: bool = False, **kwargs: Any) -> AudioModel:
-    """Convolutions over the frequencies of a log-mel spectrogram, a convolutional RNN on them, and a classifier.
+    """Convolutions over the frequencies of a log-mel spectrogram, a convolutional RNN on their maps, and a classifier.
 
-    Steps ``(N, T, C, 1)`` of C bands, single steps ``(N, C, 1)``, or a PackedSequence. The structure is that of Arik,
-    S. O. et al. (2017), Convolutional Recurrent Neural Networks for Small-Footprint Keyword Spotting,
+    Input: steps ``(N, T, C, 1)`` of C bands, single steps ``(N, C, 1)``, or a PackedSequence. The structure is that of
+    Arik, S. O. et al. (2017), Convolutional Recurrent Neural Networks for Small-Footprint Keyword Spotting,
     https://arxiv.org/abs/1703.05390, with a convolutional RNN in place of an ordinary one, and without convolutions
-    over time, so that it can process a stream.
+    over time, so that the model can process a stream.
 
     Args:
         rnn ("convgru"), in_chans (40), stem_channels (16), stem_kernel (5), stride (4), hidden_channels (32),

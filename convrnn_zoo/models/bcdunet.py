@@ -22,7 +22,7 @@ def pair(in_chs: int, out_chs: int) -> nn.Sequential:
 
 
 class RecurrentSkip(nn.Module):
-    """Joins the maps of encoder and decoder: a bidirectional ConvLSTM reads the one and then the other, upsampled."""
+    """Joins an encoder map and an upsampled decoder map, which a bidirectional ConvLSTM reads as two steps."""
 
     def __init__(self, in_chs: int, width: int, hidden: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class RecurrentSkip(nn.Module):
         self.pair = pair(2 * hidden, width)
 
     def forward(self, skip: Tensor, lower: Tensor) -> Tensor:
-        """Returns the last output of each direction, after two convolutions."""
+        """Returns two convolutions of both directions' last outputs, for the encoder's `skip` and a `lower` map."""
         y, _ = self.rnn(torch.stack([skip, self.up(lower)]))
         forward, backward = y.chunk(2, dim=2)
         return self.pair(torch.cat([forward[-1], backward[0]], dim=1))
@@ -40,18 +40,19 @@ class RecurrentSkip(nn.Module):
 class BCDUNet(DenseModel):
     """A U-Net with bidirectional ConvLSTMs on its skip connections and densely connected convolutions at its bottom.
 
-    The authors' code runs the ConvLSTM in one direction; this one runs both, as in the paper.
+    The authors' code runs the ConvLSTM in one direction only. This model runs both directions, as in the paper.
 
     Args:
-        in_chans, num_classes: channels of an image, and classes of a pixel; 0 for features.
-        widths: channels of the maps, the highest resolution first.
-        dense_blocks: pairs of convolutions at the bottom, each of which reads the outputs of all before it.
+        in_chans: channels of an image.
+        num_classes: outputs per pixel; 0 returns features.
+        widths: channels of the maps, from the highest resolution to the lowest; at least two.
+        dense_blocks: number of pairs of convolutions at the bottom; each pair reads the outputs of all earlier pairs.
         drop_rate: dropout after the last map of the encoder and after each dense block.
         device, dtype: of the parameters.
 
     Shapes:
-        images ``(N, C, H, W)``, or series ``(N, T, C, H, W)`` of images that are read separately, to logits of every
-        pixel; height and width are multiples of ``2 ** (len(widths) - 1)``.
+        images ``(N, C, H, W)`` to logits ``(N, K, H, W)``, or series ``(N, T, C, H, W)``, whose images are processed
+        separately, to ``(N, T, K, H, W)``. Height and width are multiples of ``2 ** (len(widths) - 1)``.
 
     Example:
         >>> model = BCDUNet(3, 2, widths=(4, 8, 8), dense_blocks=2).eval()
@@ -112,7 +113,7 @@ class BCDUNet(DenseModel):
 def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     """BCDU-Net with three dense blocks and ConvLSTMs in both directions, as in the paper.
 
-    Images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``. After Azad, R. et al. (2019),
+    Maps images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``. After Azad, R. et al. (2019),
     https://arxiv.org/abs/1909.00166.
 
     Args:

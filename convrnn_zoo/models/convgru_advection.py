@@ -1,4 +1,4 @@
-"""Nowcasts of rain: estimated motion advects it, ConvGRU layers let it grow and decay."""
+"""Nowcasts of rain: estimated motion moves the rain, and ConvGRU layers forecast its growth and decay."""
 
 import itertools
 import math
@@ -24,17 +24,17 @@ from .base.motion import estimate_motion, fill_unknown, full_precision, sample, 
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
-"""Thresholds in mm/h at which a forecast decides where rain occurs, with the minimum probability to do so.
+"""Thresholds in mm/h at which a forecast decides where rain occurs, each with the lowest probability that it accepts.
 
-At lower probabilities, hits cost too many false alarms and too large a squared error."""
+Lower probabilities would cause too many false alarms and too large a squared error."""
 PATCH, STRIDE = 2, 4
-"""Ratios of the resolutions of frames and fine maps, and of fine and coarse maps."""
+"""Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
-"""Default time between frames, and edge of the network's pixels."""
+"""Default time between frames in minutes, and edge of the network's pixels in km."""
 RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
 """Default preprocessing: rain rates in mm/h, without encoding."""
 FLOOR = 0.01
-"""Rate in mm/h of a dry pixel in the logits of extrapolation."""
+"""Rate in mm/h that is added before the logarithm in :func:`extrapolate`, so that dry pixels are finite."""
 DETAIL = 8
 """Channels per pixel of the output of the fine layers."""
 
@@ -42,7 +42,7 @@ DETAIL = 8
 def mean_rate(probabilities: Tensor) -> Tensor:
     """Returns the expected rain rate in mm/h from probabilities ``(…, 11, H, W)`` of exceeding :data:`THRESHOLDS`.
 
-    Between two thresholds the rate is their geometric mean; it is 0 below the first and 50 mm/h above the last.
+    Rates between two thresholds count as their geometric mean, below the first as 0, and above the last as 50 mm/h.
 
     Example:
         >>> p = torch.ones(11, 1, 1)
@@ -57,9 +57,9 @@ def mean_rate(probabilities: Tensor) -> Tensor:
 
 
 def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Returns probabilities ``(…, K, H, W)`` of exceeding K other thresholds in mm/h.
+    """Returns probabilities ``(…, K, H, W)`` of exceeding K other `thresholds` in mm/h.
 
-    The logits ``(…, 11, H, W)`` at :data:`THRESHOLDS` are interpolated, and extrapolated, linearly over log(rate).
+    The logits ``(…, 11, H, W)`` of :data:`THRESHOLDS` are interpolated or extrapolated linearly over log(threshold).
     """
     known = torch.tensor(THRESHOLDS).log()
     out = []
@@ -72,10 +72,10 @@ def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> Tensor:
-    """Returns where to forecast an occurrence of a `probability` ``(…, H, W)``, as booleans of the same shape.
+    """Returns booleans ``(…, H, W)``, true where to forecast an event that has the given `probability` ``(…, H, W)``.
 
-    The map with the greatest expected CSI c of the `known` pixels has the pixels above ``c / (1 + c)``, found by
-    fixed-point iteration. A pixel below `min_probability` is never selected.
+    To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
+    ``c / (1 + c)``. Fixed-point iteration estimates c. A pixel below `min_probability` is never selected.
 
     Reference:
         Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
@@ -101,19 +101,19 @@ class Exceedance(NamedTuple):
     """A probabilistic nowcast."""
 
     logits: Tensor
-    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`, not increasing along them."""
+    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`; they never increase with the threshold."""
     known: Tensor
     """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
     log_rate: Tensor
-    """Logarithm of the extrapolated rate in mm/h, ``(N, horizon, C, H, W)``."""
+    """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
     hours: Tensor
     """Lead times in hours, ``(horizon,)``."""
 
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        They are adjusted to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. In
-        these decisions, extrapolation, which is best for a few minutes, has a weight that decays in 1/6 hour.
+        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. For that
+        decision, extrapolation, which is best for a few minutes, is added with a weight of ``6 · exp(-6 · hours)``.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
@@ -125,24 +125,24 @@ class Exceedance(NamedTuple):
 
 
 class AdvectedFrames(NamedTuple):
-    """Frames advected to the time of the last one, with the motion; all in full precision."""
+    """Frames advected to the time of the last frame, and their motion; all in float32 or float64."""
 
     rate: Tensor
     """Rain rate of the last frame ``(N, C, H, W)`` in mm/h; unknown pixels are filled."""
     known: Tensor
     """Mask of the last frame, ``(N, 1, H, W)``: 1 where it is known, else 0."""
     amount: Tensor
-    """Scaled rates of all frames, advected to the time of the last one, ``(N, T, C, H, W)``."""
+    """Rates of all frames on the scale of :func:`scaled`, advected to the time of the last one, ``(N, T, C, H, W)``."""
     amount_known: Tensor
     """Share of known pixels in `amount`, ``(N, T, 1, H, W)``."""
     motion: Tensor
     """Motion ``(N, 2, H, W)`` in pixels per step."""
     origins: Tensor
-    """Displacements from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
+    """Displacements in pixels from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
 
 
 def advect(x: Tensor, horizon: int) -> AdvectedFrames:
-    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last one."""
+    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last frame."""
     steps = x.shape[1]
     with full_precision(x):
         x = x if x.dtype == torch.float64 else x.float()
@@ -161,10 +161,10 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
 
 
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Extrapolates the last frame to lead time k, counted from 0.
+    """Extrapolates the last frame to lead time number `k`, counted from 0.
 
-    Returns the logarithms of the advected and of the last rate, each plus `floor`, ``(N, C, H, W)``, and the share of
-    known origins ``(N, 1, H, W)``, smoothed so that no edge is visible.
+    Returns ``log(rate + floor)`` of the advected and of the unmoved last frame, each ``(N, C, H, W)``, and the smoothed
+    share of pixels whose origin in the last frame is known, ``(N, 1, H, W)``.
     """
     origins = c.origins[:, k]
     known = smooth(sample(c.known, origins, "zeros"), 9)
@@ -172,7 +172,7 @@ def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor
 
 
 def motion_features(motion: Tensor, minutes: float) -> Tensor:
-    """Returns x, y, speed and divergence in pixels per minute, and the step in tens of minutes, ``(N, 5, H, W)``."""
+    """Returns ``(N, 5, H, W)``: x, y and speed in pixels per minute, 10 · divergence per minute, `minutes` / 10."""
     p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
     spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
     speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()
@@ -181,21 +181,21 @@ def motion_features(motion: Tensor, minutes: float) -> Tensor:
 
 
 def lead_time_features(horizon: int, minutes: float, like: Tensor) -> Tensor:
-    """Returns ``1 + log(t) / 2`` and ``t`` of each lead time t in hours, ``(horizon, 1, 2, 1, 1)``."""
+    """Returns ``1 + log(t) / 2`` and ``t`` for each lead time t in hours, ``(horizon, 1, 2, 1, 1)``."""
     hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
     return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
 
 
 def scaled(rate: Tensor) -> Tensor:
-    """Converts a rain rate in mm/h to a logarithmic scale: 0 where dry, 1 at 5.4 mm/h."""
+    """Converts rain rates in mm/h to a logarithmic scale, ``log(1 + rate / 0.1) / 4``: 0 where dry, 1 at 5.4 mm/h."""
     return (rate / 0.1).log1p() / 4
 
 
 def detail_maps(amount: Tensor) -> Tensor:
-    """Returns summaries ``(N, 7·C, H, W)`` of scaled frames ``(N, T, C, H, W)``.
+    """Returns summaries ``(N, 7·C, H, W)`` of frames ``(N, T, C, H, W)`` on the scale of :func:`scaled`.
 
-    They are the last frame, its mean with the one before, the mean of all, and the last frame smoothed at two scales,
-    as an amount and as a share of wet pixels.
+    These are the last frame, the mean of the last two and of all frames, the last frame smoothed over 3×3 and 9×9
+    pixels, and its share of wet pixels in 5×5 and 15×15 pixels.
     """
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
@@ -203,13 +203,13 @@ def detail_maps(amount: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Returns the mean of the square of `size` (odd) pixels around each pixel, without pixels beyond the edge."""
+    """Returns the mean over `size` × `size` pixels (odd) around each pixel; pixels outside the map do not count."""
     x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
     return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 
 
 def resample(x: Tensor, height: int, width: int) -> Tensor:
-    """Resamples maps ``(…, H, W)``: area means if they get smaller, else bilinearly; NaN if most of it is unknown.
+    """Resamples maps ``(…, H, W)``, by area means if they get smaller, else bilinearly; NaN where half or more is NaN.
 
     Example:
         >>> resample(torch.tensor([[1.0, 3.0, torch.nan, torch.nan]]), 1, 2).tolist()
@@ -222,16 +222,16 @@ def resample(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class ConvGRUAdvection(Forecaster):
-    """Probabilities of rain from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
+    """Rain forecasts from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
 
-    The frames are advected by their estimated motion to the time of the last one, so that the recurrent layers read
-    growth and decay instead of motion: a fine layer on patches of 2×2 pixels, for small showers, and a coarse layer on
-    8×8, for their surroundings. The layers of the forecaster start from the states of the encoder and read the lead
-    time. Their output is advected with the motion and added to the logits of extrapolation. With initial weights the
-    forecast is close to extrapolation.
+    The frames are advected by their estimated motion to the time of the last frame, so that the recurrent layers read
+    growth and decay instead of motion. A fine layer on patches of 2×2 pixels reads small showers, and a coarse layer on
+    8×8 pixels reads their surroundings. The layers of the forecaster start from the states of the encoder and read the
+    lead time. Their output is advected with the motion and added to the logits of extrapolation. With initial weights,
+    the forecast is close to extrapolation.
 
     Args:
-        hidden_channels: of the fine layers and of the coarse ones.
+        hidden_channels: widths of the fine and of the coarse layers.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`; a channel is a rain rate.
         device, dtype: of the parameters.
     """
@@ -265,7 +265,7 @@ class ConvGRUAdvection(Forecaster):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initializes the weights near extrapolation, with logits that become less certain with the lead time."""
+        """Initializes the weights for a forecast close to extrapolation, which is less certain at later lead times."""
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
@@ -277,7 +277,7 @@ class ConvGRUAdvection(Forecaster):
         return {"stem": r"^(?:stem|details)", **layers, "mix": r"^(?:fold|mix|trust|unseen)", "head": r"^head"}
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
-        """Returns the rain rates of :meth:`forecast` in mm/h for ``(N, T, C, H, W)``, frames `minutes` apart."""
+        """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h from ``(N, T, C, H, W)``, for frames `minutes` apart."""
         minutes = check.number("minutes", minutes, positive=True)
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
@@ -285,7 +285,7 @@ class ConvGRUAdvection(Forecaster):
         self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
     ) -> Exceedance:  # fmt: skip
-        """Returns probabilities of exceeding thresholds, for all lead times or those of `steps`, counted from 0."""
+        """Returns the logits of exceeding each threshold, for all lead times or those in `steps`, counted from 0."""
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
         c = advect(x, horizon)
@@ -315,8 +315,8 @@ class ConvGRUAdvection(Forecaster):
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
 
-        Each of the 11 :data:`THRESHOLDS` has a logit: that of the extrapolated rate plus the advected `residual`, the
-        output of the network.
+        The logit of each of the 11 :data:`THRESHOLDS` is that of the extrapolated rate plus `residual`
+        ``(N, 11·C, H, W)``, the output of the network, advected to lead time k. `clock` has the features of this time.
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
@@ -334,7 +334,7 @@ class ConvGRUAdvection(Forecaster):
             return torch.stack(maps, 2), moved.squeeze(2)
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged: unknown values are NaN for the network as well."""
+        """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged, because the network reads unknown values as NaN."""
         values = self._values()
         if values.encoding != "none" or values.unit != "mm/h":
             got = f"encoding={values.encoding!r}, unit={values.unit!r}"
@@ -358,12 +358,12 @@ class ConvGRUAdvection(Forecaster):
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
-            minutes: minutes from one frame to the next; by default as in training, or 5.
-            pixel_km: edge of a pixel in km. Maps of other pixels than 2 km are resampled for the network and back.
+            minutes: time from one frame to the next; by default that of a DataArray, or as in training, or 5.
+            pixel_km: edge of a pixel in km. Maps whose pixels are not 2 km are resampled for the network and back.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, adjusted to exceed 0.5, 2 and 5 mm/h where the map of such rain has the greatest expected CSI.
+            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h only where this maximizes the expected CSI.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
@@ -379,12 +379,12 @@ class ConvGRUAdvection(Forecaster):
         self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
         pixel_km: float = PIXEL_KM, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
-        """Forecasts the probability that each threshold, in mm/h, is exceeded.
+        """Forecasts the probability that rain exceeds each of the `thresholds` in mm/h.
 
-        The arguments are those of :meth:`forecast`; the result has an axis of thresholds before H.
+        The other arguments are those of :meth:`forecast`. The result has an axis of thresholds before H.
 
         Raises:
-            TypeError, ValueError: `thresholds` are no list of finite numbers above 0.
+            TypeError, ValueError: `thresholds` is not a list of finite numbers above 0.
 
         Example:
             >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
@@ -405,7 +405,7 @@ class ConvGRUAdvection(Forecaster):
     def _at_pixels(
         self, run: Callable[[Tensor, int], Tensor], pixel_km: float
     ) -> Callable[[Tensor, int], Tensor]:  # fmt: skip
-        """Returns a function of maps of 2 km and of the horizon as one of maps with pixels of `pixel_km`."""
+        """Wraps `run`, a function of maps with 2-km pixels and a horizon, for maps with pixels of `pixel_km`."""
         ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 
         def resampled(x: Tensor, horizon: int) -> Tensor:
@@ -430,9 +430,9 @@ class ConvGRUAdvection(Forecaster):
 def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvection:
     """Rain nowcasts by estimated motion and ConvGRU layers for growth and decay: 504,962 parameters.
 
-    Rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``, height and width
-    multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` returns exceedance probabilities.
-    Rain is advected as by Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
+    Maps rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``. Height and width
+    are multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` returns exceedance probabilities.
+    Rain is advected as in Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
     https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
     https://arxiv.org/abs/1511.06432.
 

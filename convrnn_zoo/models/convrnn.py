@@ -1,4 +1,4 @@
-"""The core family, such as ``convlstm2d_bi_3layer``.
+"""Models with one module of recurrent layers (the core family), such as ``convlstm2d_bi_3layer``.
 
 ``{convrnn,convlstm,convpeepholelstm,convgru,minconvgru,minconvlstm,minconvexplstm}{1,2,3}d[_bi]_{1,2,3}layer``
 """
@@ -23,28 +23,29 @@ class ConvRNNModel(RecurrentClassifier):
     Args:
         layer: class of the layer, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
         in_chans: channels of the input.
-        hidden_channels: channels of the state, or a list with one number per layer.
-        kernel_size: kernel of every convolution: an int, one per axis, or a list with one tuple per layer.
+        hidden_channels: channels of the state: one number, or a list with one number per layer.
+        kernel_size: kernel of every convolution: an int, a tuple with one int per axis, or a list with one tuple per
+            layer.
         num_classes: outputs of the classifier; 0 for none.
-        global_pool: ``"avg"``, ``"max"`` or ``"last"`` pools over valid steps and pixels, without padding;
-            ``""`` keeps every step and pixel. None, the default, is ``"avg"`` with a classifier and, as in timm's
-            image models, for single frames; ``""`` for sequences without a classifier.
+        global_pool: ``"avg"`` and ``"max"`` pool over all steps and pixels without the padding, ``"last"`` averages the
+            pixels of the last step, and ``""`` keeps every step and pixel. None, the default, means ``""`` for
+            sequences without a classifier, and ``"avg"`` otherwise, also for single frames as in timm's image models.
         drop_rate: dropout before the classifier.
         device, dtype: of the parameters.
         **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …
 
     Shapes:
-        input ``(N, T, C, *S)``, one frame each ``(N, C, *S)``, or a PackedSequence; `lengths` ``(N,)`` when the
-        sequences of a tensor are of unequal length. With F features (``num_features``):
+        input ``(N, T, C, *S)``, one frame per sequence ``(N, C, *S)``, or a PackedSequence; pass `lengths` ``(N,)`` if
+        the sequences of a tensor differ in length. The output has F features (``num_features``) or K logits:
 
         ================  ===========================================  ======================
-        num_classes       unpooled                                     pooled
+        num_classes       unpooled (packed for packed input)           pooled
         ================  ===========================================  ======================
-        0                 features ``(N, T, F, *S)``, packed if so     features ``(N, F)``
-        K                 logits ``(N, T, K, *S)``, packed if so       logits ``(N, K)``
+        0                 features ``(N, T, F, *S)``                   features ``(N, F)``
+        K                 logits ``(N, T, K, *S)``                     logits ``(N, K)``
         ================  ===========================================  ======================
 
-        One frame gives the same without T.
+        For one frame per sequence, the output has no axis T.
 
     Example:
         >>> from convrnn_zoo.layers import Conv2dLSTM
@@ -81,11 +82,11 @@ _COUNTS = {1: "one layer", 2: "two layers", 3: "three layers"}
 
 _DOC = """{title}, {count}{directions}, in {ndim}-d.
 
-Input ``(N, T, C, {space})``, frames ``(N, C, {space})``, or a PackedSequence; see
-:class:`~convrnn_zoo.ConvRNNModel` for the forms of the output.
+Input ``(N, T, C, {space})``, single frames ``(N, C, {space})``, or a PackedSequence; see
+:class:`~convrnn_zoo.ConvRNNModel` for the shapes of the output.
 
 Args:
-    pretrained: load the weights of the name's tag, or its default.
+    pretrained: whether to load the weights of the tag in the name, or else of the default tag.
     in_chans (3), hidden_channels (64), kernel_size (3), num_classes (0), global_pool (None), drop_rate (0.0), and
     the options of :class:`~convrnn_zoo.layers.{layer}`.
 

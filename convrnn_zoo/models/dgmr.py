@@ -29,12 +29,12 @@ class Down(nn.Module):
         self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(N, C, H, W)`` to ``(N, out, H/2, W/2)``."""
+        """Maps ``(N, channels, H, W)`` to ``(N, out, H/2, W/2)``."""
         return F.avg_pool2d(self.beside(x) + self.last(self.first(x.relu()).relu()), 2)
 
 
 class Widen(nn.Module):
-    """A residual block that adds channels by a 1×1 convolution of the input (an "L block")."""
+    """A residual block that adds ``out - channels`` channels by a 1×1 convolution of the input (an "L block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
@@ -43,17 +43,17 @@ class Widen(nn.Module):
         self.last = nn.Conv2d(out, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(N, C, H, W)`` to ``(N, out, H, W)``."""
+        """Maps ``(N, channels, H, W)`` to ``(N, out, H, W)``."""
         wide = x if self.beside is None else torch.cat([x, self.beside(x)], dim=1)
         return wide + self.last(self.first(x.relu()).relu())
 
 
 class MixedAttention(nn.Module):
-    """The attention of the published code, which confuses its axes.
+    """The attention of the published code, which confuses the axes of a map.
 
-    Attention between the pixels of a map was intended. The code takes (channel, row, column) for (row, column,
-    channel), so that pairs of a channel and a row attend to each other, each described by its row of pixels. The
-    published weights were trained with it.
+    Pixels should attend to each other, each described by its channels. The code reads maps (channel, row, column) as
+    (row, column, channel), so that pairs of a channel and a row attend to each other, each described by the pixels of
+    its row. The published weights were trained with this attention.
     """
 
     def __init__(self, channels: int, **factory: Any) -> None:
@@ -71,21 +71,21 @@ class MixedAttention(nn.Module):
 
 
 class GBlock(nn.Module):
-    """Two 3×3 convolutions after batch norms, at the same or twice the resolution (a "G block")."""
+    """A residual block with batch norms, which doubles the resolution unless `out` is `channels` (a "G block")."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
         self.up = out != channels
         self.larger = nn.Upsample(scale_factor=2.0) if self.up else nn.Identity()
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
-        # The published code builds this convolution at the same width as well, and does not use it.
+        # The published code builds this 1×1 convolution also if `out` is `channels`, and does not use it then.
         beside = nn.Conv2d(channels, out, 1, **factory)
         self.beside = beside if self.up else mark_unused(beside)
         self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
         self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(N, C, H, W)`` to ``(N, out, 2H, 2W)``, or to the same size if `out` is C."""
+        """Maps ``(N, channels, H, W)`` to ``(N, out, 2H, 2W)``, or to the same size if `out` is `channels`."""
         y = self.norm1(x).relu()
         y = self.norm2(self.first(self.larger(y))).relu()
         return (self.larger(self.beside(x)) if self.up else x) + self.last(y)
@@ -93,7 +93,7 @@ class GBlock(nn.Module):
 
 @contextmanager
 def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Context in which batch norms do not update their running statistics, for a recomputed forward pass."""
+    """Context in which batch norms do not update their running statistics, for a repeated forward pass."""
     norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -106,7 +106,7 @@ def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
 
 
 class Context(nn.Module):
-    """Encodes the input frames as four states, from a quarter of the resolution down to a thirty-second."""
+    """Encodes the input frames as four states, at 1/4, 1/8, 1/16 and 1/32 of the resolution."""
 
     def __init__(self, in_chans: int, frames: int, channels: int, **factory: Any) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Context(nn.Module):
         self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **factory) for w in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps frames ``(N, T, C, H, W)`` to states, the largest first."""
+        """Maps frames ``(N, T, C, H, W)`` to a list of states, the largest map first."""
         states: list[Tensor] = []
         for down, mix in zip(self.downs, self.mixes, strict=True):
             x = framewise(down, self.unshuffle(x) if not states else x)
@@ -152,7 +152,7 @@ class Sampler(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, latent: Tensor, states: list[Tensor], horizon: int) -> Tensor:
-        """Returns frames ``(horizon, N, C, 32H, 32W)``, for a latent map ``(N, C', H, W)`` and states."""
+        """Returns frames ``(horizon, N, C, 32H, 32W)`` from the `latent` map ``(N, C', H, W)`` and initial `states`."""
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))
@@ -171,18 +171,18 @@ class Sampler(nn.Module):
 
 
 class DGMR(EnsembleForecaster):
-    """The generator of DGMR: states from the frames, a latent map from noise, and a sampler that unrolls both.
+    """The generator of DGMR: states from the frames, a latent map from noise, and a sampler of frames from both.
 
-    The latent map is the input of every step and forecasts are not fed back: only the states of four GRUs change, at a
-    thirty-second to a quarter of the resolution. The output is not bounded: rain rates may be negative. Spectral
-    norms are folded into the weights; adversarial training and the discriminators are not included. In training, batch
-    norms compute their statistics over all steps, and need at least two values per channel at the lowest level.
+    The latent map is the input of every step, and forecasts are not fed back: only the states of four GRUs change from
+    step to step, at 1/32 to 1/4 of the resolution. The output is not bounded, so that rain rates may be negative.
+    Spectral norms are folded into the weights; adversarial training and the discriminators are not included. In
+    training, batch norms compute statistics over all steps, and need at least two values at 1/32 of the resolution.
 
     Args:
-        context_channels: width of the lowest state; a multiple of 16.
-        latent_channels: width of the latent map; a multiple of 32.
+        context_channels: channels of the state at 1/32 of the resolution; a multiple of 16.
+        latent_channels: channels of the latent map; a multiple of 32.
         noise_channels: channels of the noise.
-        input_frames: number of frames that are read, which the weights fix.
+        input_frames: number of input frames, which the weights fix.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
@@ -241,13 +241,13 @@ class DGMR(EnsembleForecaster):
     ),
 )
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
-    """DGMR, DeepMind's generative model of radar, its generator: 53,566,957 parameters.
+    """The generator of DGMR, DeepMind's generative model of radar: 53,566,957 parameters.
 
     Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
-    height and width multiples of 32; DGMR's are 256, 4 frames to 18, 5 minutes apart. ``model(x, noise=…)`` returns a
-    member of an ensemble, ``model.members(x, members=20, seed=0)`` many. Ravuri et al. 2021,
-    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting, with the confused
-    axes of its attention.
+    height and width multiples of 32. DGMR was trained on frames of 256×256 pixels, 4 frames to 18, 5 minutes apart.
+    ``model(x, noise=…)`` returns one member of an ensemble, and ``model.members(x, members=20, seed=0)`` returns 20.
+    Ravuri et al. 2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting:
+    its attention confuses two axes, and so does this one.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

@@ -16,17 +16,17 @@ from .base.forecaster import FRAME_CFG
 
 
 class E3DLSTM(StackedCells):
-    """A stack of eidetic 3-d LSTM cells, each of which reads the current frame and the previous one.
+    """A stack of eidetic 3-d LSTM cells on maps of depth 2, which are the previous and the current frame.
 
-    The norms of the cells have weights for each pixel of frames of `img_size`. As in the original code, the global
-    memory stays zero and the attention mixes pixels and channels: see
+    The norms of the cells have weights for each pixel of the maps, for frames of `img_size`. As in the original code,
+    the global memory stays zero and the attention mixes pixels and channels: see
     :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains kernels of the original cells that have no
-    effect on a memory of zeros: the rows of its forget gate in ``conv_x``, and ``conv_gm``. With `layer_norm` the
-    forget gate has an effect, and ``unread`` contains ``conv_gm`` and the scale of its norm.
+    effect while this memory is zero: ``conv_gm``, and the rows of ``conv_x`` for the forget gate of the memory. With
+    `layer_norm`, this forget gate has an effect, and ``unread`` contains ``conv_gm`` and the scale of its norm.
 
     Args:
-        max_memories: number of the latest memories that each cell attends to. None, as in the paper, means all of
-            them: then the state and the cost of a step grow with every frame.
+        max_memories: number of the latest memories (cell states) that each cell attends to. None, as in the paper,
+            means all of them: the state and the cost of a step then grow with every frame.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
     """
 
@@ -69,11 +69,11 @@ class E3DLSTM(StackedCells):
 
     @property
     def state_grows(self) -> bool:
-        """True if the state grows with each step."""
+        """Whether the state grows with each step."""
         return self.max_memories is None
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Resets sequences, and appends the number of memories of each, ``(N,)``, which differ from then on."""
+        """Resets sequences; the state then ends with the number of memories of each sequence, ``(N,)``."""
         if state[-1].dim() > 1:
             memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
             state = (*state, torch.full((len(items),), memories, device=state[-1].device))
@@ -85,7 +85,7 @@ class E3DLSTM(StackedCells):
         return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
 
     def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
-        """Advances sequences with different numbers of memories in groups; shorter states are padded with zeros."""
+        """Advances sequences in groups with equal numbers of memories (`counts`); pads shorter states with zeros."""
         each = (len(state) - 1) // len(self.layers)
         groups = []
         for count in counts.unique().tolist():
@@ -116,10 +116,10 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
-    This is the count of OpenSTL's code for frames of 64×64 (its table states 51.0 million). Because one memory stays
-    zero, 13,107,200 parameters of kernels that act only on it and 2,560,000 that forget it are unused: 35,680,256 are
-    live. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200
-    epochs, 10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
+    OpenSTL's code has as many for frames of 64×64 (its table states 51.0 million). One memory stays zero, so that
+    15,667,200 of them are never used: 13,107,200 in kernels that read this memory, and 2,560,000 in its forget gate.
+    Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200 epochs,
+    10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
     :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
 
     Args:

@@ -21,20 +21,20 @@ from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
 class ConvRNNForecaster(EncoderForecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
-    The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the
-    encoder's layer at its level and runs for `horizon` steps; the first reads only the known inputs, if any. A 1×1
-    convolution over the states of all of them gives the frames.
+    The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the encoder's
+    layer with the same number and runs for `horizon` steps. The first one reads a constant and the known inputs, every
+    other one the layer before it. A 1×1 convolution over the outputs of all forecaster layers gives the frames.
 
     Args:
-        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
-        hidden_channels: channels of the state, or a list with one number per layer.
-        kernel_size: input-to-state kernel: an int, one per axis, or a list with one tuple per layer.
-        num_layers: layers of the encoder and of the forecaster.
-        hidden_kernel_size: state-to-state kernel, likewise; `kernel_size` by default.
-        patch_size: edge of the patches that frames are folded into.
-        strides: strides of convolutions before the encoder, and of transposed ones after the forecaster; none by
-            default.
-        stem_channels: width of those convolutions; that of the first layer by default.
+        layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
+        hidden_channels: channels of the state: one number, or a list with one number per layer.
+        kernel_size: input-to-state kernel: an int, a tuple with one int per axis, or a list with one tuple per layer.
+        num_layers: number of layers of the encoder, and of the forecaster.
+        hidden_kernel_size: state-to-state kernel, in the same forms; `kernel_size` by default.
+        patch_size: edge in pixels of the patches that frames are folded into.
+        strides: strides of convolutions before the encoder, and of transposed convolutions after the forecaster; none
+            by default.
+        stem_channels: channels of these convolutions; by default those of the first layer.
         in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`. `variational_dropout` does not
@@ -88,9 +88,9 @@ class ConvRNNForecaster(EncoderForecaster):
 
         self.encoder = layers(in_chs, 0, num_layers, kernels, **layer_args)
         layer_args.pop("learn_initial_state", None)  # the forecaster starts from the encoder's last state
-        single = {key: value for key, value in layer_args.items() if key != "dropout"}  # it acts between layers
+        single = {key: value for key, value in layer_args.items() if key != "dropout"}  # dropout acts between layers
         first_args = {**single, "bias": False}
-        if "variational_dropout" in single:  # its input is a constant, in place of a bias
+        if "variational_dropout" in single:  # the first layer reads a constant in place of a bias
             first_args["variational_dropout"] = (0.0, self.encoder.variational_dropout[1])
         self.first = layers(1 + self.known_chans * reduction**2, 0, 1, [(1, 1)], **first_args)
         self.rest = None
@@ -109,7 +109,7 @@ class ConvRNNForecaster(EncoderForecaster):
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
         horizon, names = self.check_horizon(horizon), len(self.encoder.states)
-        parts = state if names > 1 else (state,)  # of each of h, c, one tensor a layer
+        parts = state if names > 1 else (state,)  # for each of h and c, one tensor per layer
         several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
         if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
             owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
@@ -138,8 +138,8 @@ class ConvRNNForecaster(EncoderForecaster):
 def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """An encoder–forecaster of Conv2dGRU layers of any widths and kernels, on patches or strided convolutions.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of `patch_size` times the
-    `strides`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the product of `patch_size`
+    and all `strides`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
 
     Args:
         those of :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, with patch_size (4), and the options
@@ -182,14 +182,14 @@ def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) 
 def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """The encoder–forecaster of Shi et al. 2015, table 1, Moving MNIST, 5x5-256: 13,524,496 parameters.
 
-    ConvLSTM layers with one peephole weight per channel on patches of 4×4. The name has the input-to-state kernel and
-    the widths; the state-to-state kernel is 5×5, or 1×1 in the networks of 9×9. Frames as for
-    :func:`convgru_forecaster`; they are logits for the paper's cross-entropy. https://arxiv.org/abs/1506.04214.
-    Published, 10 frames to 10: cross-entropy 3887.94 per sequence.
+    ConvLSTM layers with one peephole weight per channel on patches of 4×4 pixels. The name states the input-to-state
+    kernel and the channels of each layer. The state-to-state kernel is 5×5, or 1×1 if the input-to-state kernel is 9×9.
+    Frames as for :func:`convgru_forecaster`; the outputs are logits for the paper's cross-entropy.
+    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3887.94 per sequence.
 
     Args:
-        those of :func:`convgru_forecaster`; hidden_channels, kernel_size, hidden_kernel_size, num_layers, patch_size
-        (4) and horizon (10) are the network's.
+        those of :func:`convgru_forecaster`; the defaults of hidden_channels, kernel_size, hidden_kernel_size,
+        num_layers, patch_size (4) and horizon (10) are those of this network.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_256", pretrained, kwargs, hidden_channels=[256])
 
@@ -234,7 +234,7 @@ def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any
 def convlstm_shi2015_radar(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 2, radar echoes over Hong Kong, 3x3-64-3x3-64: 896,260 parameters.
 
-    As :func:`convlstm_shi2015_mnist_5x5_256` with kernels of 3×3, on patches of 2×2, with a horizon of 15.
+    As :func:`convlstm_shi2015_mnist_5x5_256` with 3×3 kernels, on patches of 2×2 pixels, with a horizon of 15.
     https://arxiv.org/abs/1506.04214. Published, 5 frames to 15, 6 minutes apart: Rainfall-MSE 1.420, CSI .577, FAR
     .195, POD .660, correlation .908.
     """

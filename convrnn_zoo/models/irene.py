@@ -17,14 +17,15 @@ from .base.forecaster import FRAME_CFG, EnsembleForecaster
 class ConvGRUEnsemble(EnsembleForecaster):
     """An encoder of ConvGRUs at decreasing resolution, and a forecaster of ConvGRUs that is driven by noise.
 
-    Between two levels, pixels are rearranged into channels without weights: the first ConvGRU has the channels of a
-    frame, and each level has four times as many at half the resolution. The forecaster's ConvGRUs start from the last
-    output of the encoder's at their level, rearranged likewise. The lowest reads new noise at every step; forecasts
-    are not fed back. The frames are the states of the last ConvGRU and lie within ±1.
+    Between two levels, squares of 2×2 pixels are folded into channels (pixel unshuffle). The first ConvGRU has the
+    channels of a frame, and each level has four times as many channels at half the resolution. Each ConvGRU of the
+    forecaster starts from the last output of the encoder's ConvGRU at its level, folded in the same way. The lowest one
+    reads new noise at every step; forecasts are not fed back. The frames are the unfolded output of the last one, and
+    lie within ±1.
 
     Args:
-        num_blocks: levels of the encoder and of the forecaster; height and width must be multiples of 2**num_blocks.
-        kernel_size: of every convolution.
+        num_blocks: number of levels; height and width of frames must be multiples of 2**num_blocks.
+        kernel_size: kernel of every convolution.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
@@ -88,11 +89,12 @@ class ConvGRUEnsemble(EnsembleForecaster):
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 
-    Five levels down and up again, 1 to 1,024 wide. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and
-    width multiples of 2 to the number of blocks; IRENE's are 6 frames to 12, 5 minutes apart, in reflectivity scaled to
-    [-1, 1]. ``model(x, noise=…)`` gives one member, ``model.members(x, members=20, seed=0)`` many; see
-    :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene;
-    its cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
+    Five levels down and up again, with 1 to 1,024 channels. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``,
+    height and width multiples of ``2 ** num_blocks``. IRENE forecasts 12 frames from 6, 5 minutes apart, of radar
+    reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` returns one member of an ensemble, and
+    ``model.members(x, members=20, seed=0)`` returns 20; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`.
+    Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene; the cell is that of Ballas et al. 2016,
+    https://arxiv.org/abs/1511.06432.
 
     Args:
         in_chans (1), num_blocks (5), kernel_size (3), horizon (12).

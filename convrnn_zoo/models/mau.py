@@ -1,4 +1,4 @@
-"""The motion-aware network MAU."""
+"""MAU, a forecaster with motion-aware units."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,20 +17,21 @@ from .base.forecaster import FRAME_CFG
 
 
 class MAU(AutoregressiveForecaster):
-    """Motion-aware units between an encoder and a decoder of frames.
+    """Stacked motion-aware units between a convolutional encoder and decoder of frames.
 
-    The layer norms of the units have a scale and a shift for each pixel of frames of `img_size`. For frames of another
-    size they are interpolated bilinearly, which OpenSTL's code does not support. ``unread`` contains the weights and
-    biases of two convolutions (``merge`` and ``conv_last_sr``) that OpenSTL's code builds and does not use.
+    The layer norms of the units have a scale and a shift for each pixel of the maps, for frames of `img_size`. For
+    frames of another size, both are interpolated bilinearly, which OpenSTL's code does not support. ``unread`` contains
+    the weights and biases of two convolutions (``merge`` and ``conv_last_sr``) that OpenSTL's code builds and does not
+    use.
 
     Args:
         hidden_channels: channels of every map.
-        kernel_size: kernel of the units' convolutions; the encoder's and decoder's are 3×3.
-        num_layers: units on top of each other.
+        kernel_size: kernel of the units' convolutions; strided convolutions of the encoder and decoder are 3×3.
+        num_layers: number of stacked units.
         patch_size: edge of a patch in pixels; frames are folded into patches first.
-        downsampling: ratio of the sizes of the folded frame and the units' maps, a power of two.
+        downsampling: height of the folded frame divided by that of the units' maps; a power of two.
         tau: number of earlier steps that a unit attends to.
-        img_size: height and width of the frames that the norms are made for, or one number for both.
+        img_size: height and width of the frames, or one number for both, for which the norms have weights.
         residual: whether each unit adds its input to its spatial state; OpenSTL's ``cell_mode="residual"``.
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
@@ -100,10 +101,10 @@ _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,483,588 parameters.
 
-    This is the count of OpenSTL's code for frames of 64×64, of which 8,259 are unused: 4,475,329 are live. Chang et
-    al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published
-    by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs:
-    MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
+    OpenSTL's code has as many for frames of 64×64; 8,259 of them are never used. Chang et al. 2021,
+    https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published by OpenSTL
+    on Moving MNIST after 200 epochs, 10 frames to 10: MSE 26.86, MAE 78.22, SSIM .9398; after 2000 epochs: MSE 22.25,
+    MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
 
     Args:
         those of :class:`~convrnn_zoo.models.mau.MAU`.

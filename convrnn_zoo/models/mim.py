@@ -1,4 +1,4 @@
-"""Memory In Memory."""
+"""Memory In Memory (MIM)."""
 
 from typing import Any
 
@@ -18,15 +18,17 @@ from .predrnn import PredRNN
 
 
 class MIM(PredRNN):
-    """An ST-LSTM cell followed by MIM blocks, each with a MIM-N cell that reads how the layer before it changes.
+    """An ST-LSTM cell followed by MIM blocks, each with a MIM-N cell, which computes the differences that it reads.
 
-    The peepholes have one weight for each pixel of frames of `img_size`. OpenSTL's code never resets the memory of the
-    MIM-S of a block, so that its forecasts depend on earlier batches. Here the memory is zero at the start of every
-    call. With `carry_memory`, calls pass it on as in OpenSTL, without gradients, until ``forget()``. ``unread``
-    contains an unused kernel of each MIM-N (``conv_last``).
+    The first MIM-N reads the change of the ST-LSTM's h since the previous step, every other MIM-N the output of the one
+    before it. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. OpenSTL's code never
+    resets the memory s of the blocks' MIM-S, so that its forecasts depend on earlier batches. Here this memory is zero
+    at the start of every call. With `carry_memory`, a call starts from the memory of the previous call, without
+    gradients, as in OpenSTL, until ``forget()``. ``unread`` contains a kernel of each MIM-N (``conv_last``) that
+    OpenSTL's code builds and does not use.
 
     Args:
-        carry_memory: whether a call starts with the memories at the end of the previous one.
+        carry_memory: whether a call starts with the memories at the end of the previous call.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
     """
 
@@ -57,9 +59,9 @@ class MIM(PredRNN):
         self._carried: State | None = None
 
     def start(self, x: Tensor) -> State:
-        """Returns zeros, except for memories carried over from the previous call.
+        """Returns zeros, except for memories s that are carried over from the previous call.
 
-        In order: s of the blocks; h and c of the MIM-N; h and c of the layers; m; a flag that is 1 after a step.
+        The order is: s of each block; h and c of each MIM-N; h and c of each layer; m; a flag, 1 after the first step.
         """
         state, blocks = super().start(x), len(self.differences)
         memories = (torch.zeros_like(state[0]),) * blocks
@@ -100,12 +102,12 @@ _REMARKS = "its figures were made with memories that go on from batch to batch; 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("mim", remarks=_REMARKS))
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
-    """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 on patches of 4×4, 38,043,648 parameters.
+    """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 38,043,648 parameters.
 
-    This is the count of OpenSTL's code for frames of 64×64, of which 98,304 are unused: 37,945,344 are live. Wang et
-    al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10:
-    MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. Those figures were made with
-    memories that go on from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
+    OpenSTL's code has as many for frames of 64×64; 98,304 of them are never used. Wang et al. 2019,
+    https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to 10: MSE 22.55,
+    MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. In OpenSTL's evaluation, memories
+    continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and carry_memory (False).

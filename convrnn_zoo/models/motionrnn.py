@@ -15,17 +15,18 @@ from .base.forecaster import FRAME_CFG
 
 
 class MotionUnit(nn.Module):
-    r"""Moves the maps between two layers ``(N, C, H, W)``: ``x, (f, d) = unit(h, (f, d))``, H and W even.
+    r"""Moves the output of a layer ``(N, C, H, W)`` before the next one: ``x, (f, d) = unit(h, (f, d))``, H and W even.
 
-    The motion is that of maps of half the size and a quarter of the channels (``*`` a convolution):
+    The MotionGRU runs on maps of half the size and a quarter of the channels (``*`` a convolution, ``⊙`` an
+    element-wise product):
 
     .. math::
         y, (f', d') &= \mathrm{MotionGRU}(\mathrm{Enc}(h), (f, d)) \\
         g &= σ(W * [\mathrm{Dec}(y), h] + b) \\
         x &= g ⊙ \mathrm{Dec}(y) + (1 - g) ⊙ h
 
-    Enc is a convolution of stride 2 and Dec a transposed one of kernel 4; `kernel_size`, that of Enc and of W, is odd.
-    The kernels of the MotionGRU are 3×3.
+    Enc is a convolution of stride 2, and Dec a transposed convolution of kernel 4 and stride 2. `kernel_size`, an odd
+    number, is the kernel of Enc and of W. The kernels of the MotionGRU are 3×3.
     """
 
     def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:
@@ -47,10 +48,11 @@ class MotionUnit(nn.Module):
 class MotionConvLSTM(StackedCells):
     """A stack of ConvLSTM cells with a MotionGRU after each but the last, and a motion highway through all of them.
 
-    The highway is the h of the layer before, and of the first layer a 1×1 convolution of the frame. Sizes and wiring
-    follow the authors' code, https://github.com/thuml/MotionRNN, which has PredRNN only: the gate that fuses the moved
-    maps has the kernel of the cells; the moved maps are also the h that a cell reads in the next step; and only the
-    layers have no biases. Their code samples the initial states at random, in evaluation too. Here they are zeros.
+    On the highway, each cell also reads the h of the cell before it, unmoved; the first cell reads a 1×1 convolution of
+    the frame. Sizes and connections follow the authors' code, https://github.com/thuml/MotionRNN, which has PredRNN
+    only: the gate that fuses the moved maps has the kernel of the cells; the moved maps are also the h that a cell
+    reads in the next step; and only the :class:`MotionUnit` modules have biases. The authors' code samples the initial
+    states at random, also in evaluation. Here they are zeros.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. There are at least two layers
     of one width, a multiple of 4; `kernel_size` is odd; height and width of frames are multiples of twice `patch_size`.
@@ -68,7 +70,7 @@ class MotionConvLSTM(StackedCells):
     cell: ClassVar[type[ConvRNNCellBase]] = MotionHighwayLSTMCell
     has_one_width, min_layers = True, 2
     memories: ClassVar[tuple[str, ...]] = ()
-    """Names of the states that pass through all layers."""
+    """Names of states that pass through all layers within a step."""
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, *args: Any,
@@ -132,8 +134,8 @@ def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLST
     """MotionRNN on a ConvLSTM: four 64-channel layers with MotionGRUs on 4×4 patches, 3,772,993 parameters.
 
     Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`, height and width multiples of twice the patch. Wu et al.
-    2021, https://arxiv.org/abs/2103.02243; :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` lists what follows the
-    authors' code.
+    2021, https://arxiv.org/abs/2103.02243; :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` compares the model
+    with the authors' code.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).
@@ -145,7 +147,7 @@ def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLST
 def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
     """MotionRNN on PredRNN: four 64-channel ST-LSTM layers with MotionGRUs on 4×4 patches, 6,852,161 parameters.
 
-    That is the count of the authors' code. As :func:`motionrnn_convlstm`; Wu et al. 2021,
-    https://arxiv.org/abs/2103.02243.
+    The authors' code has as many parameters. Inputs and arguments are those of :func:`motionrnn_convlstm`; Wu et al.
+    2021, https://arxiv.org/abs/2103.02243.
     """
     return build_model(MotionPredRNN, "motionrnn_predrnn", pretrained, **kwargs)

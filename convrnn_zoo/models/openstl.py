@@ -27,7 +27,7 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
     Inputs, outputs and arguments are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Published on Moving MNIST
     after 200 epochs, 10 frames to 10: MSE 29.80, SSIM .9288. Tan et al. 2023, https://arxiv.org/abs/2306.11249.
     OpenSTL's code builds 15,083,520 parameters (published as 15.0 million); 3,407,872 of them are never used and are
-    left out.
+    left out here.
     """
     return build_model(OpenSTLConvLSTM, "convlstm_openstl_s", pretrained, **kwargs)
 
@@ -38,6 +38,6 @@ def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
 
     Published on Moving MNIST after 200 epochs, 10 frames to 10: MSE 27.78, SSIM .9343. Tan et al. 2023,
     https://arxiv.org/abs/2306.11249. OpenSTL's code builds 33,782,784 parameters (published as 33.8 million);
-    7,667,712 of them are left out.
+    7,667,712 of them are never used and are left out here.
     """
     return build_model(partial(OpenSTLConvLSTM, hidden_channels=192), "convlstm_openstl_l", pretrained, **kwargs)

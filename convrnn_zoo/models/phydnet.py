@@ -1,4 +1,4 @@
-"""PhyDNet."""
+"""PhyDNet, a forecaster with a physical cell."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,11 +19,11 @@ from .base.blocks import layer_widths
 from .base.forecaster import FRAME_CFG
 
 NORM_GROUPS = 16
-"""Groups of the norms, where they divide the channels; otherwise one."""
+"""Number of groups of the group norms where it divides the channels; other norms have one group."""
 
 
 def block(in_chs: int, channels: int, stride: int = 1, up: bool = False, **factory: Any) -> nn.Sequential:
-    """Returns a 3×3 convolution, or a transposed one, a group norm and a leaky ReLU."""
+    """Returns a 3×3 convolution, which is transposed if `up`, a group norm and a leaky ReLU."""
     more: dict[str, Any] = {"output_padding": stride - 1} if up else {}
     convolution: Any = nn.ConvTranspose2d if up else nn.Conv2d
     return nn.Sequential(
@@ -36,17 +36,18 @@ def block(in_chs: int, channels: int, stride: int = 1, up: bool = False, **facto
 class PhyDNet(AutoregressiveForecaster):
     """Two branches on the map of a frame: a physical cell, and ConvLSTM layers for the residual dynamics.
 
-    Each branch has its own encoder and decoder. The sum of their maps is decoded to the frame; a sigmoid keeps its
-    pixels between 0 and 1, so that there are no logits for a cross-entropy loss. As in OpenSTL's code, unlike in the
-    paper, the physical cell is also corrected by its input while forecasting. Training adds a loss that draws
-    ``moments()`` to those of partial derivatives.
+    Each branch has an encoder and a decoder. The sum of the decoders' maps is decoded to the frame. A sigmoid keeps its
+    pixels between 0 and 1, so that there are no logits for a cross-entropy loss. As in OpenSTL's code but not in the
+    paper, the physical cell also reads its input, and corrects its prediction with it, in forecast steps. Training adds
+    a loss for :meth:`moments`.
 
     Args:
-        hidden_channels: width of each ConvLSTM layer, the last also of the physical cell; one number for all.
-        num_layers: ConvLSTM layers, if `hidden_channels` is one number.
-        kernel_size: kernel of the cells' gates.
-        patch_size: ratio of the sizes of frame and maps, 2 or 4, by strides of the encoder.
-        stem_channels: channels at half the frame's size.
+        hidden_channels: list with the width of each ConvLSTM layer, or one width for all. The physical cell has the
+            width of the last layer.
+        num_layers: number of ConvLSTM layers, if `hidden_channels` is one number.
+        kernel_size: kernel of the gates of all cells.
+        patch_size: height of a frame divided by that of the maps, 2 or 4; the encoder's strides reduce it.
+        stem_channels: channels at half the size of the frame.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
@@ -99,11 +100,11 @@ class PhyDNet(AutoregressiveForecaster):
         return self.image(decoded).sigmoid(), tuple(new), []
 
     def moments(self) -> Tensor:
-        """Returns the moments ``(filters, hidden, K, K)`` of the physical cell's filters.
+        """Returns the moments ``(filters, channels, K, K)`` of the physical cell's filters of K×K pixels.
 
-        Filter n should be the partial derivative of order ``n // K`` along the height and ``n % K`` along the width, so
-        that its moments are zero except for a one at that position. OpenSTL adds the mean squared distance from these
-        targets to the loss, for each of the `hidden` maps.
+        Filter n should be the partial derivative of order ``n // K`` along the height and ``n % K`` along the width:
+        its moments should be 1 at position ``(n // K, n % K)`` and 0 elsewhere. OpenSTL adds the mean squared distance
+        from these targets to the loss, summed over the channels.
 
         Example:
             >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
@@ -120,7 +121,7 @@ class PhyDNet(AutoregressiveForecaster):
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("phydnet"))
 def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
-    """PhyDNet: a physical cell and three ConvLSTM layers on maps a quarter of a frame, 3,091,732 parameters.
+    """PhyDNet: a physical cell and three ConvLSTM layers on maps of a quarter of the size, 3,091,732 parameters.
 
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels from 0 to 1. Le
     Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
@@ -128,6 +129,6 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     .9559.
 
     Args:
-        those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes what its loss adds.
+        those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes the additional loss.
     """
     return build_model(PhyDNet, "phydnet", pretrained, **kwargs)

@@ -17,9 +17,9 @@ from .base.forecaster import FRAME_CFG
 
 
 class PredRNN(StackedCells):
-    """A stack of ST-LSTM cells whose second memory passes through all layers and on to the next step.
+    """A stack of ST-LSTM cells whose second memory m passes through all layers and on to the next step.
 
-    Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with one width of all layers.
+    Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; all layers have one width.
 
     Example:
         >>> model = PredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
@@ -49,11 +49,11 @@ class PredRNN(StackedCells):
 
 
 class PredRNNv2(PredRNN):
-    """:class:`PredRNN` with an adapter for the decoupling loss, which keeps its two memories different.
+    """:class:`PredRNN` with an adapter for the decoupling loss, which keeps the memories c and m different.
 
     ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer, both
-    ``(N, hidden, H/p, W/p)``, after a shared 1×1 convolution. The loss of the paper is 0.1 times the mean absolute
-    cosine between the two maps of each channel.
+    ``(N, channels, H/p, W/p)`` with patches of p×p pixels, after a shared 1×1 convolution. The loss of the paper is 0.1
+    times the mean over channels of the absolute cosine similarity between the two increments.
 
     Example:
         >>> model = PredRNNv2(hidden_channels=4, num_layers=2, kernel_size=3, patch_size=2)
@@ -78,14 +78,14 @@ class PredRNNv2(PredRNN):
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     """PredRNN: four 128-channel ST-LSTM layers on 4×4 patches, 23,838,720 parameters as in OpenSTL.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; reads its own
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; it reads its own
     forecast. Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/
     e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
     10: MSE 23.97.
 
     Args:
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None: 64 with norms), horizon (10).
+        img_size (None, which means 64 with layer_norm), horizon (10).
     """
     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
@@ -94,8 +94,8 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
 def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
     """PredRNN v2, with an adapter for the decoupling loss: four 128-channel ST-LSTM layers, 23,855,104 parameters.
 
-    As :func:`predrnn`. Wang et al. 2023, https://arxiv.org/abs/2103.09504. See
-    :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for its loss.
+    Inputs and arguments are those of :func:`predrnn`. Wang et al. 2023, https://arxiv.org/abs/2103.09504. See
+    :class:`~convrnn_zoo.models.predrnn.PredRNNv2` for the loss.
     """
     return build_model(PredRNNv2, "predrnn_v2", pretrained, **kwargs)
 
@@ -103,8 +103,8 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
 class PredRNNPP(PredRNN):
     """A stack of at least two causal LSTM cells with a gradient highway between the first and the second.
 
-    ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not use; it is part of
-    checkpoints and is not trained.
+    ``unread`` contains a kernel of every cell (``conv_o``) that OpenSTL's code builds and does not use. These kernels
+    are part of checkpoints and are not trained.
     """
 
     cell = CausalLSTMCell
@@ -140,8 +140,8 @@ class PredRNNPP(PredRNN):
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 38,584,320 parameters.
 
-    That is the count of OpenSTL's code, of which 3,276,800 are unused: 35,307,520 are live. As :func:`predrnn`, without
-    layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after 200
-    epochs, 10 frames to 10: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
+    OpenSTL's code has as many; 3,276,800 of them are never used. Inputs and arguments are those of :func:`predrnn`,
+    without layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after
+    200 epochs, 10 frames to 10: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
     """
     return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

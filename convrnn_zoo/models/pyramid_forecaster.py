@@ -19,14 +19,15 @@ from .base.lengths import split_state
 
 
 class PyramidForecaster(EncoderForecaster):
-    """An encoder that lowers the resolution layer by layer, and a forecaster that raises it again.
+    """Base class of encoders that lower the resolution layer by layer, with a forecaster that raises it again.
 
-    Each layer of the forecaster starts from the state of the encoder's layer at its resolution. The lowest resolution
-    is the first: global motion guides the details (Shi et al. 2017, section 3.1). A subclass builds the layers
-    `encoder` and `forecaster`, and modules of single frames `downs` before the former and `ups` after the latter.
+    Each layer of the forecaster starts from the state of the encoder's layer at the same resolution. The forecaster
+    begins at the lowest resolution, so that global motion guides the details (Shi et al. 2017, section 3.1). A subclass
+    builds the recurrent layers `encoder` and `forecaster`, and the modules for single frames `downs`, one before each
+    encoder layer, and `ups`, one after each forecaster layer.
 
     Args:
-        hidden_channels: widths from the highest resolution down, or one number.
+        hidden_channels: list of widths from the highest resolution to the lowest, or one width for all levels.
         num_levels: number of resolutions.
         num_features: channels that the last convolution reads; the first width by default.
         in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
@@ -73,11 +74,11 @@ class PyramidForecaster(EncoderForecaster):
 
 
 class NormedForecaster(PyramidForecaster):
-    """An encoder–forecaster of three resolutions, each half the previous one, with group norms of the gates.
+    """An encoder–forecaster of three resolutions, each half the previous one, with group norms for the gates.
 
     Args:
-        cell: :class:`~convrnn_zoo.layers.variants.Conv2dGroupNormLSTMCell` or the GRU's.
-        hidden_channels: three widths, multiples of 32 or at most 32.
+        cell: ``Conv2dGroupNormLSTMCell`` or ``Conv2dGroupNormGRUCell`` of :mod:`convrnn_zoo.layers.variants`.
+        hidden_channels: list of three widths or one width, each at most 32 or a multiple of 32.
         kernel_size: kernel of the recurrent layers.
         stem_channels: width of the first and the last convolutions.
         …: as for :class:`PyramidForecaster`.
@@ -110,10 +111,10 @@ class NormedForecaster(PyramidForecaster):
 def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     """A downsampling encoder–forecaster of ConvLSTM layers with group norms: 8,110,625 parameters.
 
-    Three resolutions, 64, 96 and 96 wide, kernel 5. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and
-    width multiples of 4. After the widely used code for Moving MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch,
-    without the unused input weights of its first decoder; the order of the forecaster's layers is that of Shi et al.
-    2017, https://arxiv.org/abs/1706.03458.
+    Three resolutions with 64, 96 and 96 channels and 5×5 kernels. Frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``, height and width multiples of 4. After the widely used code for Moving MNIST,
+    https://github.com/jhhuang96/ConvLSTM-PyTorch, without the unused input weights of its first decoder; the order of
+    the forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 
     Args:
         in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10), out_chans
@@ -130,9 +131,9 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
 
 # ---- HKO-7 -----------------------------------------------------------------------------------------------------
 class RadarForecaster(PyramidForecaster):
-    """The encoder–forecaster of the HKO-7 benchmark: a fifth, a fifteenth and a thirtieth of the resolution.
+    """The encoder–forecaster of the HKO-7 benchmark, with layers at 1/5, 1/15 and 1/30 of the resolution.
 
-    The layers are ConvGRUs with state-to-state kernels 5, 5 and 3, or TrajGRUs with 13, 13 and 9 links.
+    They are ConvGRUs with state-to-state kernels 5×5, 5×5 and 3×3, or TrajGRUs with 13, 13 and 9 links.
     """
 
     def __init__(
@@ -171,9 +172,9 @@ class RadarForecaster(PyramidForecaster):
 def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """The encoder–forecaster of the HKO-7 radar benchmark with ConvGRU: 12,812,585 parameters.
 
-    Three resolutions, a fifth, a fifteenth and a thirtieth of the frame's, 64, 192 and 192 wide. Frames
-    ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 30; the benchmark's are 480, 5
-    frames to 20, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
+    Layers with 64, 192 and 192 channels at 1/5, 1/15 and 1/30 of the resolution. Frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``, height and width multiples of 30. The benchmark forecasts 20 frames from 5 of 480×480
+    pixels, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
 
     Args:
         in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20), out_chans (None), static_chans

@@ -1,4 +1,4 @@
-"""The recurrent decoder of Robust Video Matting: ConvGRUs on half of the channels at every scale."""
+"""Robust Video Matting and its recurrent decoder: ConvGRUs on half of the channels at every scale."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ from .video import encoder_cfg
 
 
 class LiteASPP(nn.Module):
-    """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution, weighted by one of the mean."""
+    """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution with a weight for each channel."""
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class LiteASPP(nn.Module):
         self.weight = nn.Conv2d(in_chs, out_chs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns ``map(x) · sigmoid(weight(mean of x))``."""
+        """Returns ``map(x) · sigmoid(weight(mean of x over all pixels))``."""
         return self.map(x) * self.weight(F.adaptive_avg_pool2d(x, 1)).sigmoid()
 
 
@@ -42,7 +42,7 @@ class HalfGRU(nn.Module):
         self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False)
 
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Maps clips ``(N, T, C, H, W)`` to clips of the same shape and the state."""
+        """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""
         still, moving = x.chunk(2, dim=2)
         if lengths is None or in_graph():
             mask = None if lengths is None else step_mask(moving, lengths)
@@ -60,26 +60,26 @@ def upsample_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
-    """Joins a map with maps of twice its size, the last of which is the frame."""
+    """Upsamples `y` by 2 and joins it with `maps` of twice its size, whose last one is the frame at that size."""
     return join(torch.cat([upsample_like(y, maps[-1]), *maps], 1))
 
 
 class RecurrentDecoderModel(DenseModel):
     """An image model of timm on every frame, and a recurrent decoder with an output for every pixel of every frame.
 
-    After LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale but the
-    first reads the upsampled map of the previous scale, the encoder's map, and the frame averaged to its size. Two
-    convolutions at full size give the features.
+    After LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale after 1/16
+    joins the upsampled map of the previous scale, the encoder's map, and the frame averaged to that scale. Two
+    convolutions at full size, where the encoder has no map, give the features.
 
     Args:
-        encoder: an image model of timm whose levels 0, 1 and 2 have 1/2, 1/4 and 1/8 of the size.
+        encoder: an image model of timm whose levels 0, 1, 2 and -1 (dilated) have 1/2, 1/4, 1/8 and 1/16 of the size.
         num_classes: outputs per pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
-        aspp_channels, widths: channels of LR-ASPP, and of the decoder at 1/8, 1/4, 1/2 and at full size.
+        aspp_channels, widths: channels of LR-ASPP; channels of the decoder at 1/8, 1/4, 1/2 and full size.
         in_chans, encoder_pretrained, freeze_encoder, chunk_size, device, dtype: see :class:`~convrnn_zoo.VideoModel`.
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
-        ``(N, K, H, W)``. With `lengths` ``(N,)`` the state is that at the end of each clip, and padded features are 0.
+        ``(N, K, H, W)``. With `lengths` ``(N,)``, the state is that at each clip's end, and features of padding are 0.
 
     Example:
         >>> model = RecurrentDecoderModel("mobilenetv3_small_100", num_classes=1).eval()
@@ -139,7 +139,7 @@ class RecurrentDecoderModel(DenseModel):
     def forward_sequence(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Returns ``(features, state)``; pass the state with the next chunk to continue the sequence."""
+        """Returns ``(features, state)``; pass the state as `hx` with the next chunk to continue the sequence."""
         lengths = self.check_images(x, lengths)
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
@@ -161,8 +161,8 @@ class RecurrentDecoderModel(DenseModel):
 class MattingEncoder(FrameEncoder):
     """MobileNetV3-Large or ResNet-50 as in the code of Robust Video Matting, on frames with values from 0 to 1.
 
-    MobileNetV3 differs from timm's: it normalizes frames by ImageNet's mean and standard deviation, dilates also the
-    first block of its last stage, and its batch norms add 1e-3 to the variance.
+    MobileNetV3 differs from timm's model: it normalizes frames by ImageNet's mean and standard deviation, also dilates
+    the first block of its last stage, and its batch norms add 1e-3 to the variance.
     """
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -190,16 +190,17 @@ class MattingEncoder(FrameEncoder):
 
 
 class GuidedFilter(nn.Module):
-    r"""Deep guided filter (https://arxiv.org/abs/1803.05619): an output of a frame, linear in it at every pixel.
+    r"""Deep guided filter (https://arxiv.org/abs/1803.05619), which restores the size of the output for a small frame.
 
-    x is the small frame and the mean of its channels, y its output, and M a 3×3 convolution of each channel, the mean
-    if it is not trained. With f, three 1×1 convolutions, and ``*``, the product of each pixel and channel:
+    At every pixel, the large output is a linear function of the large frame. Here x is the small frame, with the mean
+    of its channels as a further channel, y is the output for it, ``*`` is the element-wise product, M is a 3×3
+    convolution of each channel, which starts as the mean, and f is three 1×1 convolutions:
 
     .. math::
         A &= f(M(x * y) - M(x) * M(y),\ M(x * x) - M(x) * M(x),\ features) \\
         b &= M(y) - A * M(x)
 
-    With A and b upsampled bilinearly, the output is ``A * x + b``, where x is the large frame and its mean.
+    With A and b upsampled bilinearly, the large output is ``A * X + b``, where X is the large frame with its mean.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -211,7 +212,7 @@ class GuidedFilter(nn.Module):
         self.conv = nn.Sequential(*first, *second, nn.Conv2d(width, channels, 1))
 
     def forward(self, frame: Tensor, small: Tensor, y: Tensor, features: Tensor) -> Tensor:
-        """Maps outputs `y` and `features` of the `small` frames to outputs of the frames."""
+        """Returns the outputs for `frame`, from outputs `y` and `features` of the same frames at a `small` size."""
         large, x = (torch.cat([f, f.mean(1, keepdim=True)], 1) for f in (frame, small))
         mean_x, mean_y, mean_xy, mean_xx = map(self.box_filter, (x, y, x * y, x * x))
         a = self.conv(torch.cat([mean_xy - mean_x * mean_y, mean_xx - mean_x * mean_x, features], 1))
@@ -221,14 +222,15 @@ class GuidedFilter(nn.Module):
 
 
 class RobustVideoMatting(RecurrentDecoderModel):
-    """The network of Robust Video Matting: :class:`RecurrentDecoderModel` on the authors' variant of its encoder.
+    """The network of Robust Video Matting: :class:`RecurrentDecoderModel` with the authors' variant of the encoder.
 
-    Frames x have values from 0 to 1. Of the four outputs y of a pixel, the first three are the foreground without the
-    frame, and the last is its alpha. :meth:`matte` returns both, for large frames through a :class:`GuidedFilter`.
+    Frames have values from 0 to 1. The first three outputs of a pixel are the colours of the foreground minus those of
+    the frame, and the fourth is its opacity, alpha. :meth:`matte` returns foreground and alpha; it runs on small copies
+    of large frames, and restores the size with a :class:`GuidedFilter`.
 
     Args:
         encoder, **kwargs: as for :class:`RecurrentDecoderModel`.
-        refiner: whether there is a guided filter. Only :meth:`matte` uses it.
+        refiner: whether the model has a guided filter, which only :meth:`matte` uses.
     """
 
     encoder_class = MattingEncoder
@@ -251,11 +253,11 @@ class RobustVideoMatting(RecurrentDecoderModel):
 
         Args:
             x, hx, lengths: as for :meth:`forward_sequence`.
-            downsample_ratio: ratio of the sizes at which the network runs and of the frames. The authors advise 256 to
-                512 pixels for the longer side, such as 0.25 for 1920×1080. Below 1, the refiner restores the size.
+            downsample_ratio: factor by which frames are resized for the network. The authors advise a longer side of
+                256 to 512 pixels, such as 0.25 for 1920×1080. Below 1, the refiner restores the size.
 
         Raises:
-            ValueError: the ratio is not in (0, 1] or there is no refiner for it, or `num_classes` is not ``C + 1``.
+            ValueError: the ratio is not in (0, 1], or is below 1 without a refiner; or `num_classes` is not ``C + 1``.
         """
         outputs = self.in_chans + 1
         if self.num_classes != outputs:
@@ -285,7 +287,7 @@ def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: 
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
     Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``. Written from the paper,
-    https://arxiv.org/abs/2108.11515; the authors' code and weights, under the GPL, are not part of this.
+    https://arxiv.org/abs/2108.11515, without the authors' code and weights, which are under the GPL.
 
     Args:
         in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False),
@@ -315,7 +317,7 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
 
     Clips ``(N, T, 3, H, W)`` with values from 0 to 1 to ``(N, T, 4, H, W)``; see
     :class:`~convrnn_zoo.models.rvm.RobustVideoMatting` for the meaning of the outputs. Lin et al. 2022,
-    https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the head for segmentation.
+    https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the authors' segmentation head.
 
     Args:
         those of :func:`mobilenetv3_large_100_recurrent_decoder`, with num_classes (4), and refiner (False).
@@ -331,7 +333,7 @@ def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     Lin et al. 2022, https://arxiv.org/abs/2108.11515.
 
     Args:
-        those of :func:`rvm_mobilenetv3`, with other widths: aspp_channels (256), widths (128, 64, 32, 16).
+        those of :func:`rvm_mobilenetv3`, with other defaults: aspp_channels (256), widths (128, 64, 32, 16).
     """
     constructor = partial(RobustVideoMatting, "resnet50", aspp_channels=256, widths=(128, 64, 32, 16))
     return build_model(constructor, "rvm_resnet50", pretrained, **kwargs)

@@ -1,4 +1,4 @@
-"""SA-ConvLSTM, with self-attention over the map."""
+"""SA-ConvLSTM: ConvLSTM layers with self-attention over the map."""
 
 from typing import Any
 
@@ -14,16 +14,17 @@ from .base.forecaster import FRAME_CFG
 class SAConvLSTM(StackedCells):
     """A stack of ConvLSTM cells, each with a self-attention memory, that reads its own forecast.
 
-    Every position of a map attends to all positions, so that the cost grows with the square of their number.
-    :class:`~convrnn_zoo.SAConvLSTMCell` has the figures and the reference.
+    Every position of a map attends to all positions, so that time and memory grow with the square of their number.
+    :class:`~convrnn_zoo.SAConvLSTMCell` has the equations and the reference.
 
-    Width, depth and kernel are those of a public reimplementation, https://github.com/jerrywn121/TianChi_AIEarth. That
-    one also divides scores by the square root of `attention_channels`, has values of `attention_channels` in place of
-    `hidden_channels`, and biases in the 1×1 convolutions. Another,
-    https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and further 1×1 convolutions, and has 1×1 gates.
+    The defaults of `hidden_channels`, `num_layers` and `kernel_size` are those of a public reimplementation,
+    https://github.com/jerrywn121/TianChi_AIEarth. That code differs: it divides scores by the square root of
+    `attention_channels`, its values have `attention_channels` instead of `hidden_channels`, and its 1×1 convolutions
+    have biases. Another one, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and further 1×1
+    convolutions, and computes the gates of the memory with 1×1 kernels.
 
     Args:
-        attention_channels: channels of queries and keys.
+        attention_channels: channels of the queries and keys.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
 
     Example:

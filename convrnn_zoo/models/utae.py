@@ -19,11 +19,11 @@ from .base.dense import DenseModel
 from .base.lengths import Lengths, in_graph, map_frames, pack, run_masked, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
-"""Dates of several series: packed without padding, or, in a graph, all dates ``(N, T, …)`` next to a mask."""
+"""Dates of several series: a PackedSequence without missing dates, or in a graph all dates ``(N, T, …)`` and a mask."""
 
 
 def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
-    """Returns the mean of the dates of each series."""
+    """Returns the mean ``(N, F, H, W)`` over the dates of each series."""
     if isinstance(dates, PackedSequence):
         dates, mask = unpack(dates)
     there = valid_steps(dates, mask)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
 
 
 def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
-    """Returns the last state ``(N, F, H, W)`` of the top layer: c of an LSTM, h of a GRU; directions concatenated."""
+    """Returns the top layer's last state, c of an LSTM or h of a GRU: ``(N, F, H, W)``, directions concatenated."""
     _, state = run_masked(rnn, dates, None, mask)
     memory = state[-1] if len(rnn.states) > 1 else state
     top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
@@ -41,26 +41,27 @@ def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
 class ImageSeriesModel(DenseModel):
     """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
 
-    A subclass also defines :meth:`forward_dates`.
+    A subclass defines :meth:`forward_dates` and what :class:`~convrnn_zoo.models.base.dense.DenseModel` requires.
     """
 
     export_inputs = ("lengths", "mask")
 
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
-        """Returns logits ``(N, K, H, W)``, or features without classes.
+        """Returns logits ``(N, K, H, W)``, or features ``(N, F, H, W)`` if `num_classes` is 0.
 
         Args:
-            x: ``(N, T, C, H, W)``, or one date each ``(N, C, H, W)``.
-            lengths: number of dates of each series, if missing dates are at its end.
-            mask: booleans ``(N, T)``, false for missing dates.
+            x: image series ``(N, T, C, H, W)``, or one date per series ``(N, C, H, W)``.
+            lengths: number of dates of each series, for series that are padded at the end.
+            mask: booleans ``(N, T)``, false for missing dates; in place of `lengths`.
 
         Raises:
-            ValueError: images, lengths or mask of another shape, a series without a date, or both lengths and mask.
+            ValueError: images, lengths or mask have a wrong shape; a series has no date; or both lengths and mask are
+                passed.
         """
         return self.forward_head(self.forward_features(x, lengths, mask))
 
     def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
-        """Returns features ``(N, F, H, W)``; missing dates are not read."""
+        """Returns features ``(N, F, H, W)`` from the dates that are not missing."""
         lengths = self.check_images(x, lengths)
         x = x.unsqueeze(1) if x.dim() == 4 else x
         if mask is not None and lengths is not None:
@@ -80,12 +81,12 @@ class ImageSeriesModel(DenseModel):
         return self.forward_dates(dates, None)
 
     def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        """Returns features ``(N, F, H, W)`` of the dates; a graph takes a `mask` ``(N, T)`` of padded series."""
+        """Returns features ``(N, F, H, W)`` of the dates; in a graph, `mask` ``(N, T)`` is false for missing dates."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
 class SeriesRNN(ImageSeriesModel):
-    """A recurrent layer over the dates and a 3×3 convolution of its last state, to `num_classes` for each pixel."""
+    """A recurrent layer over the dates, and a 3×3 convolution from its last state to the logits of each pixel."""
 
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
@@ -111,11 +112,11 @@ class SeriesRNN(ImageSeriesModel):
 
 
 UNET_GROUPS = 4
-"""Groups of the norms of the U-Net's encoder."""
+"""Number of groups of the group norms in the U-Net's encoder and in :class:`Residual`."""
 
 
 class Residual(nn.Module):
-    """A block followed by a residual block."""
+    """Two blocks of a 3×3 convolution, a group norm and ReLU; the second one has a residual connection."""
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
@@ -128,10 +129,10 @@ class Residual(nn.Module):
 
 
 class RecurrentUNet(ImageSeriesModel):
-    """A U-Net on every date, a ConvLSTM over the dates of the lowest maps, and means over the dates of the others.
+    """A U-Net whose encoder reads every date: a ConvLSTM joins the lowest maps of all dates, a mean joins the others.
 
     As in the original, the classifier ends in ReLU, so that no logit is negative. `widths` and `up_widths` are the
-    channels of the encoder's and decoder's maps, the highest resolution first.
+    channels of the encoder's and the decoder's maps, from the highest resolution to the lowest.
     """
 
     def __init__(
@@ -192,11 +193,11 @@ _UNET_CFG = {**_CFG, "first_conv": "stem.0.0", "classifier": "head.0"}
 
 @register_model(cfg=_CFG)
 def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
-    """A ConvLSTM over the dates.
+    """A ConvLSTM over the dates of a satellite image series.
 
     Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
     ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), https://arxiv.org/abs/2107.07933. Their code also runs
-    the recurrent layer over missing dates; here they are not read.
+    the recurrent layer over missing dates; this model skips them.
 
     Args:
         in_chans (10), hidden_channels (160), num_classes (20).

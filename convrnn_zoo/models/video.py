@@ -1,4 +1,4 @@
-"""Video models: an image model of timm's on every frame, and convolutional RNNs on its feature maps."""
+"""Video models: a timm image model on every frame, and convolutional RNNs on its feature maps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,30 +27,31 @@ from .base.model import ZooModel
 class VideoModel(Classifier):
     """An image model of timm on every frame, a convolutional RNN on each selected level of its maps, and a classifier.
 
-    Padding is not encoded. With several levels, each has a recurrent layer and a classifier; the logits are the
-    logarithm of their mean probabilities.
+    Frames of padding are not encoded. With several levels, each level has a recurrent module and a classifier. The
+    logits are then the logarithm of the probabilities' mean over the levels.
 
     Args:
         encoder: an image model of timm with feature maps, such as ``"resnet18"``.
-        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"`` or ``"convgru"``.
-        levels: maps to read, by timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the
-            encoder's classifier.
-        level_pool: edge of a max pooling after each map.
-        hidden_channels: channels of the state, or a list with one number per level.
-        kernel_size, num_layers, bidirectional: of every recurrent layer; on ``"pre_logits"`` the kernel is 1.
-        post_conv: channels of a 3×3 convolution after the recurrent layers, followed by ReLU; 0 for none.
-        head_widths: widths of hidden layers, followed by ReLU, before the classifier.
+        rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``
+            or ``"minconvexplstm"``.
+        levels: levels of the maps to read, as timm's ``out_indices``; the last may be ``"pre_logits"``, the features
+            before the encoder's classifier.
+        level_pool: edge of a max pooling after each map; 1 for none.
+        hidden_channels: channels of the state: one number, or a list with one number per level.
+        kernel_size, num_layers, bidirectional: of every recurrent module; on ``"pre_logits"`` the kernel is 1.
+        post_conv: channels of a 3×3 convolution, followed by ReLU, after each recurrent module; 0 for none.
+        head_widths: widths of hidden layers, each followed by ReLU, before the classifier.
         in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
         encoder_pretrained: whether timm loads the encoder's weights; not saved with the model.
         freeze_encoder: whether the encoder is not trained.
-        chunk_size: frames encoded at once, which limits the memory of inference, and of training if the encoder is
-            frozen or gradient checkpointing is on. It affects results only through batch norms in training.
+        chunk_size: number of frames encoded at once. It limits the memory of inference, and of training if the encoder
+            is frozen or gradient checkpointing is on. It changes results only through batch norms in training.
         device, dtype: of the parameters.
-        **layer_args: options of the recurrent layer, such as `padding_mode`.
+        **layer_args: options of the recurrent layers, such as `padding_mode`.
 
     Shapes:
-        input ``(N, T, C, H, W)``, one frame each ``(N, C, H, W)``, or a PackedSequence; `lengths` and output are those
-        of :class:`~convrnn_zoo.ConvRNNModel`, but unpooled features of several levels are a list.
+        input ``(N, T, C, H, W)``, one frame per sequence ``(N, C, H, W)``, or a PackedSequence; `lengths` and output as
+        for :class:`~convrnn_zoo.ConvRNNModel`, but unpooled features of several levels are a list.
     """
 
     ndim = 2
@@ -117,12 +118,12 @@ class VideoModel(Classifier):
 
     @property
     def head_hidden_size(self) -> int:
-        """Channels that the classifiers read: `num_features`, or the last of `head_widths` for each level."""
+        """Number of channels that the classifiers of all levels read: `num_features`, or from the hidden layers."""
         return sum(self.hidden)
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the output of each level."""
+        """Channels and reduction of the output of each level, for timm."""
         pairs = zip(self.widths, self.encoder.reductions, strict=False)
         return [{"num_chs": w, "reduction": r, "module": f"rnns.{i}", "index": i} for i, (w, r) in enumerate(pairs)]
 
@@ -185,9 +186,9 @@ class VideoModel(Classifier):
 
 
 def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
-    """Returns the size, mean, std and crop of the data that an image model of timm was trained on, and its first layer.
+    """Returns a cfg with input size, mean, std and crop of the data of timm's weights, and with ``first_conv``.
 
-    The names of modules in ``first_conv`` get the `prefix` of the encoder's modules.
+    The names of modules in ``first_conv`` get the `prefix` that they have in the video model.
     """
     cfg = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
     if cfg is None:
@@ -198,7 +199,7 @@ def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str,
 
 
 def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
-    """Returns the cfg of a model with one level of maps, whose size follows from their reduction."""
+    """Returns the cfg of a video model on one level of maps, whose size is the frame's divided by `reduction`."""
     cfg = encoder_cfg(encoder)
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 
@@ -215,8 +216,8 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
     def gru_rcn_vgg16(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         """GRU-RCN: ConvGRUs on pool2 to pool5 and fc7 of a VGG-16, with five classifiers that are averaged.
 
-        As :func:`video_convrnn`. After Ballas, N. et al. (2016). Delving Deeper into Convolutional Networks for
-        Learning Video Representations. https://arxiv.org/abs/1511.06432
+        Inputs and arguments as for :func:`video_convrnn`. After Ballas, N. et al. (2016). Delving Deeper into
+        Convolutional Networks for Learning Video Representations. https://arxiv.org/abs/1511.06432
         """
         return _video(
             "gru_rcn_vgg16", pretrained, kwargs, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2,
@@ -228,9 +229,9 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
 def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A 512-channel bidirectional ConvLSTM on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.
 
-    As :func:`video_convrnn`. After Hanson, A. et al. (2018). Bidirectional Convolutional LSTM for the Detection of
-    Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads every pixel of 14×14,
-    this one their maximum, so that frames may have any size.
+    Inputs and arguments as for :func:`video_convrnn`. After Hanson, A. et al. (2018). Bidirectional Convolutional LSTM
+    for the Detection of Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads
+    all 14×14 pixels; this classifier reads their maximum, so that frames may have any size.
     """
     return _video(
         "biconvlstm_vgg13", pretrained, kwargs, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512,
@@ -272,15 +273,15 @@ def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
 def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
     """Builds a video model from an image model of timm and a layer of the zoo.
 
-    It is saved, pushed and loaded like any model of the zoo, under the name ``"video_convrnn"``. Its cfg has the size,
-    mean and std of the encoder, which ``timm.data.resolve_data_config`` and ``model.normalize`` use.
+    The model is saved, pushed and loaded like any model of the zoo, under the name ``"video_convrnn"``. Its cfg has the
+    encoder's input size, mean and std, which ``timm.data.resolve_data_config`` and ``model.normalize`` use.
 
     Args:
-        encoder, rnn, **kwargs: as for :class:`~convrnn_zoo.models.video.VideoModel`, and the arguments of
-            :func:`~convrnn_zoo.create_model`.
+        encoder, rnn, **kwargs: as for :class:`~convrnn_zoo.models.video.VideoModel`; `kwargs` may also have arguments
+            of :func:`~convrnn_zoo.create_model`.
 
     Raises:
-        ValueError: timm has no such encoder, or it has no such feature maps.
+        ValueError: timm has no such encoder, or the encoder has no such feature maps.
 
     Example:
         >>> model = video_model("mobilenetv3_small_100", "convgru", hidden_channels=8, num_classes=3).eval()

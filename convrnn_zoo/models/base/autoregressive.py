@@ -125,8 +125,7 @@ class AutoregressiveForecaster(Forecaster):
     def encode(self, x: Tensor, state: State | None = None) -> State:
         """Returns the state after frames ``(N, T, C, H, W)``; pass the `state` after the earlier frames to continue.
 
-        The first tensor of the state is the forecast of the next frame, as patches. Only for models without known
-        inputs.
+        The first tensor of the state is the next frame's forecast, as patches. Only for models without known inputs.
         """
         patches = self.unshuffle(self.check_frames("x", x))
         inner = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]

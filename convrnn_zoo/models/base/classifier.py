@@ -30,8 +30,7 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """Base class of models that read sequences ``(N, T, C, *S)``, with an optional classifier.
 
-    In addition to the methods of :class:`HeadedModel`, a subclass defines :meth:`run_layers` and ``head_drop``, a
-    dropout before the head.
+    A subclass also defines :meth:`run_layers` and ``head_drop``, a dropout module before the head.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -155,8 +154,8 @@ class Classifier(HeadedModel):
             batch_size: recordings per batch. Maps of one batch must have the same size.
 
         Raises:
-            ValueError: the model has no classifier, no pool or duplicate labels; or a recording has a wrong shape or
-                contains NaN or Inf.
+            ValueError: the model has no classifier or pool, or duplicate labels; a recording is not finite, or has a
+                wrong shape.
 
         Example:
             >>> import convrnn_zoo

@@ -22,7 +22,7 @@ Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
 FRAME_CFG: dict[str, Any] = {"input_size": (1, 64, 64), "pool_size": None, "classifier": ()}
-"""timm's cfg of a forecaster for frames of 64×64 pixels and one channel, as in Moving MNIST."""
+"""timm's cfg of a forecaster for frames with one channel and 64×64 pixels, as in Moving MNIST."""
 
 
 def check_no_classes(num_classes: object) -> None:
@@ -121,16 +121,14 @@ class Forecaster(ZooModel):
     ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
-        Mark unknown values as NaN, or mask them in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes
-        what the model reads there. A pixel that is unknown in all frames that the model reads is NaN in the forecast.
-        Maps whose size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for
-        the call; call ``eval()`` before several threads forecast at once. Values out of the expected range give a
-        warning.
+        Mark unknown values as NaN or in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes what the
+        model reads there. A pixel that is unknown in all frames that the model reads is NaN in the forecast. Maps whose
+        size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for the call;
+        call ``eval()`` before several threads forecast at once. Values out of the expected range give a warning.
 
         Args:
-            frames: ``(T, H, W)`` if there is one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy
-                array or an ``xarray.DataArray``. A DataArray may have its dimension `time` at any position, and its
-                ``units`` are converted.
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
+                an ``xarray.DataArray``, whose dimension `time` may have any position and whose ``units`` are converted.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
             future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, the T input frames first,
