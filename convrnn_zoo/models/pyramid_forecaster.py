@@ -196,14 +196,15 @@ def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
 class PatchPyramidForecaster(PyramidForecaster):
     """A pyramid of recurrent layers on patches of pixels, each layer at half the resolution of the previous one.
 
-    Convolutions with stride 2 lower the resolution. A 1×1 convolution to four times the channels raises it, which it
-    folds into 2×2 pixels (Shi, W. et al. 2016, https://arxiv.org/abs/1609.05158).
+    Convolutions with stride 2 lower the resolution. To raise it, a 1×1 convolution computes four times the channels,
+    which are then unfolded to 2×2 pixels (Shi, W. et al. 2016, https://arxiv.org/abs/1609.05158).
 
     Args:
-        layer: the layer's class, such as :class:`~convrnn_zoo.layers.Conv2dGRU`.
-        hidden_channels: one width for each resolution, from the highest down, or one number for two resolutions.
+        layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dGRU`.
+        hidden_channels: list with one width per resolution, from the highest to the lowest, or one width for two
+            resolutions.
         kernel_size: kernel of the recurrent layers.
-        patch_size: edge of the patches that frames are folded into.
+        patch_size: edge in pixels of the patches that frames are folded into.
         …: as for :class:`PyramidForecaster`.
     """
 
