@@ -1,6 +1,6 @@
-"""Checkpoints of other projects, read as layers and models with equal outputs, and written back.
+"""Converts checkpoints of other projects to layers and models with equal outputs, and back.
 
-Also adapters that make forecasters methods of pysteps and networks of mlcast.
+Also contains adapters for using forecasters as methods of pysteps and as networks of mlcast.
 """
 
 from ._conversion import SOURCES, Conversion, Recognition, convert, export, load, recognise, to_model

@@ -1,6 +1,6 @@
-"""Reads checkpoints of other projects: a state dict, or a file of one of the known formats, as tensors by name.
+"""Reads checkpoints of other projects, state dicts or files in several formats, as tensors by name.
 
-Files are untrusted. No code in them is run, no other file is read, and none takes much more memory than its size.
+Files are untrusted: no code in them is run, no other file is read, and memory is limited to a few times the file size.
 """
 
 import io
@@ -37,11 +37,11 @@ STRIP = (
 )
 """Command that keeps only the tensors of a trainer's checkpoint. It runs the code in the file."""
 MAX_INFLATION = 8
-"""Size of a file's content in memory over its size. Keras and torch do not compress; tied weights are stored once."""
+"""Maximum size of a file's tensors, as a multiple of the file size. Tied weights are stored once."""
 MAX_CONFIG = 2**24
-"""Bytes of Keras's description of a model, which has some kilobytes per layer."""
+"""Maximum size in bytes of Keras's configuration of a model, which has some kilobytes per layer."""
 MAX_DEPTH = 32
-"""Nested groups of an HDF5 file. Keras's files have about eight."""
+"""Maximum depth of nested groups in an HDF5 file. Files of Keras have about eight levels."""
 READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
                zipfile.BadZipFile, zlib.error)  # fmt: skip
 """Exceptions that h5py and :mod:`zipfile` raise on damaged files."""
@@ -49,7 +49,7 @@ READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowE
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name, the name of their file, and of Keras the model's description and the version."""
+    """Tensors by name, the name of their file, and for files of Keras the model's configuration and the version."""
 
     state: Mapping[str, Tensor]
     name: str
@@ -58,7 +58,7 @@ class ForeignCheckpoint:
 
 
 def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
-    """Reads the tensors of a state dict or a file; with `prefix`, only those whose names begin with it."""
+    """Reads the tensors of a state dict or a file. Keeps only names that begin with `prefix`, and removes it."""
     if isinstance(checkpoint, Mapping):
         content, max_bytes = ForeignCheckpoint(checkpoint, "the given state dict"), None
     else:
@@ -94,7 +94,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
-    """Returns the entries as finite CPU tensors with strings as keys, or raises WeightsError with a list."""
+    """Returns the entries as CPU tensors. Raises WeightsError for other values, NaN, Inf and keys other than str."""
     tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
     if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(
@@ -143,7 +143,7 @@ def _read_safetensors(path: Path) -> ForeignCheckpoint:
 
 
 def _read_pickle(path: Path) -> ForeignCheckpoint:
-    """Reads a file of ``torch.save``: only tensors, without running code."""
+    """Reads a file of ``torch.save`` that contains only tensors; runs no code in it."""
     is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
     try:
         if is_zip:
@@ -195,7 +195,7 @@ CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
 
 
 def _check_zip(path: Path, inflation: float = 1.0) -> None:
-    """Raises ValueError if an archive's members would take more than `inflation` times its own size."""
+    """Raises ValueError if the members of an archive are more than `inflation` times as large as the archive."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     allowed = {zipfile.ZIP_STORED} | ({zipfile.ZIP_DEFLATED} if inflation > 1 else set())
@@ -217,14 +217,14 @@ def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:
 
 # ---- Keras's HDF5 files ----------------------------------------------------------------------------------------
 CELL_VARIABLES = {"0": "kernel", "1": "recurrent_kernel", "2": "bias"}
-"""Variables of a recurrent cell by their numbers in a ``.weights.h5``."""
+"""Names of the variables of a recurrent cell, by the numbers that ``.weights.h5`` files use instead."""
 
 
 def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
-    """Reads the arrays of a ``.weights.h5``, old or new, or of a whole model's ``.h5``, by variable path.
+    """Reads the arrays of a Keras ``.weights.h5`` file (any version) or of a model's ``.h5`` file, by variable path.
 
-    Only datasets whose numbers are all stored inside the file are read. So the file can neither read other files nor
-    claim more memory than it has bytes.
+    All datasets must be stored inside the file and uncompressed. The file can therefore neither make h5py read other
+    files nor require more memory than its size.
     """
     name = str(path)
     state: dict[str, Any] = {}
@@ -250,7 +250,7 @@ def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
 
 
 def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yields every dataset under `group` by variable path, with the names that Keras gave the layers."""
+    """Yields the variable path of every dataset under `group`, with Keras's names of the layers, and the dataset."""
     children = {key: _child(group, key) for key in group}
     for key, child in children.items():
         if re.fullmatch(r"optimizer(_weights)?|seed_generator(_\d+)?", key):  # not of the model
@@ -271,7 +271,7 @@ def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: lis
 
 
 def _child(group: Any, key: str) -> Any:
-    """Returns a member of a group; raises OSError if it is a link, which may lead to another file."""
+    """Returns a member of a group; raises OSError for a soft or external link, which may lead to another file."""
     link = type(group.get(key, getlink=True)).__name__
     if link != "HardLink":
         raise OSError(f"{group.name} leads elsewhere by the {link} {key}, which Keras never writes")

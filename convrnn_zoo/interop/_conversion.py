@@ -1,4 +1,4 @@
-"""The sources, and conversion from and to them."""
+"""Recognises, loads, converts and exports checkpoints of the supported projects."""
 
 import inspect
 import json
@@ -38,7 +38,7 @@ logger = logging.getLogger("convrnn_zoo")
 SOURCES: dict[str, Source] = {
     s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, RVM, TORCHGEO, TORCH)
 }
-"""The projects whose checkpoints are read, by name."""
+"""The supported projects by name. All can be read; those with ``export`` can also be written."""
 AUTO = "auto"
 SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
 Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
@@ -46,7 +46,7 @@ Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Recognition:
-    """The source of a checkpoint, the reason for it, and the prefix of its keys."""
+    """Recognised source of a checkpoint, the reason for this choice, and the prefix of the checkpoint's keys."""
 
     source: Source
     reason: str
@@ -57,23 +57,23 @@ class Recognition:
 def load(source: str, checkpoint: Checkpoint, *, prefix: str = "", **options: Any) -> nn.Module:
     """Loads a checkpoint of another project as a layer or model whose outputs equal those of the original.
 
-    Sizes are read from the weights. Properties that weights do not contain are options, by the source's own names.
-    ``convrnn_zoo.interop.SOURCES[source].options`` lists them.
+    Sizes are read from the weights. Pass other properties as options, under the names that the source uses for them.
+    ``convrnn_zoo.interop.SOURCES[source].options`` lists the options.
 
     Args:
-        source: a name of :data:`SOURCES`, or ``"auto"`` to recognise it by its keys, which the log reports.
+        source: a name in :data:`SOURCES`, or ``"auto"`` to recognise (and log) the source by the checkpoint's keys.
         checkpoint: a state dict, or the path of a ``.safetensors`` file, of a ``.pt``, ``.pth``, ``.ckpt`` or ``.bin``
             file of plain tensors, or of a ``.keras`` or ``.h5`` file of Keras (which require h5py).
-        prefix: prefix of the layer's keys in a larger model, such as ``"encoder.rnn."``. Other entries are left out,
-            and the log names them.
-        **options: options that the weights do not contain.
+        prefix: prefix of the layer's keys in a larger model, such as ``"encoder.rnn."``. Entries without the prefix
+            are not loaded, and are logged.
+        **options: properties that the weights do not contain.
 
     Raises:
-        WeightsError: entries are missing, unexpected or of another shape (all of them are listed), or the file cannot
-            be read. If the keys are those of another source, the message names it.
-        ValueError: a feature of the source is not supported, with the reason.
-        TypeError: the source does not have an option, or not of that type.
-        ImportError: the reader of the file is an extra.
+        WeightsError: entries are missing, unexpected or of another shape (the message lists all of them), or the file
+            cannot be read. If the keys match another source, the message names that source.
+        ValueError: the checkpoint or an option needs a feature that is not supported. The message gives the reason.
+        TypeError: an option is unknown to the source or has the wrong type.
+        ImportError: a package that reads the file is not installed.
 
     Example:
         >>> import torch
@@ -91,7 +91,7 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
         checkpoint, prefix: as in :func:`load`.
 
     Raises:
-        WeightsError: its keys are those of no known source.
+        WeightsError: the keys match no known source, or only after a prefix that was not passed.
 
     Example:
         >>> import torch
@@ -105,7 +105,7 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
 def _load_recognised(
     name: str, checkpoint: Checkpoint, prefix: str, options: Mapping[str, Any]
 ) -> tuple[nn.Module, Recognition]:
-    """Loads a checkpoint and returns the module and its recognised source."""
+    """Loads a checkpoint and returns the module and the recognised source; `name` may be ``"auto"``."""
     named = None if name == AUTO else _source(name)
     content = read_checkpoint(checkpoint, prefix)
     likely = _likely_source(content)
@@ -142,7 +142,7 @@ def _recognise(content: ForeignCheckpoint) -> Recognition:
 
 
 def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
-    """Returns the source that has one of the checkpoint's keys, after the shortest prefix."""
+    """Returns the source whose pattern matches a key of the checkpoint after the shortest prefix; None if none does."""
     matches = []
     for source in sorted(SOURCES.values(), key=lambda source: not source.second_key):
         for key, value in content.state.items():
@@ -178,7 +178,7 @@ OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "dropout": check.probability,
     "keras_version": lambda name, value: _check_text(name, str(value)),
 }
-"""Checks of options by name; all others are strings."""
+"""Checks of options by name. All other options are strings."""
 
 
 def _check_options(source: Source, options: Mapping[str, Any]) -> None:
@@ -195,16 +195,16 @@ def _check_options(source: Source, options: Mapping[str, Any]) -> None:
 
 # ---- exporting -------------------------------------------------------------------------------------------------
 def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
-    """Returns a module's weights in the format of another project: a state dict, or for Keras arrays by variable path.
+    """Returns a module's weights in the format of another project: a state dict, or NumPy arrays by path for Keras.
 
     Args:
-        module: a layer or cell of this package, or a model of the core family without classifier; for TorchGeo, also
-            one with a classifier of every pixel.
-        target: a name of :data:`SOURCES`.
-        **options: for Keras, the `name` of its layer.
+        module: a layer or cell of this package, or a model of the core family without a classifier. For TorchGeo, the
+            model may have a classifier for every pixel.
+        target: a name in :data:`SOURCES`.
+        **options: for Keras only, the `name` of the Keras layer.
 
     Raises:
-        ValueError: the target cannot express the module, with every reason.
+        ValueError: the target cannot represent the module, or is not written. The message lists all reasons.
 
     Example:
         >>> from convrnn_zoo.layers import Conv2dLSTM
@@ -226,7 +226,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
 # ---- conversion to a model -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Conversion:
-    """Result of a conversion: the directory, the model in it, and how the source was recognised."""
+    """Result of :func:`convert`: the directory, its model and number of parameters, and the recognised source."""
 
     directory: Path
     architecture: str
@@ -241,18 +241,18 @@ def convert(
 ) -> Conversion:  # fmt: skip
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
-    A single layer becomes the model of its core name, such as ``convlstm2d_bi_2layer``, with its sizes and without a
-    classifier, or TorchGeo's ConvLSTM with its head. :func:`convrnn_zoo.from_pretrained`,
-    ``timm.create_model("local-dir:…")`` and a push take the directory.
+    A layer becomes a model of the core family with the same sizes, such as ``convlstm2d_bi_2layer``, and without a
+    classifier; the head of TorchGeo's ConvLSTM becomes the classifier. Load the directory with
+    :func:`convrnn_zoo.from_pretrained` or ``timm.create_model("local-dir:…")``, or push it to the Hub.
 
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
-        directory: the directory to write, atomically. It must not exist, or be empty.
-        name: ``"owner/name"`` of the repository on the Hub, or a title of the card; the directory's name by default.
+        directory: the directory to write, atomically. It must be empty or not exist.
+        name: ``"owner/name"`` of the repository on the Hub, or a title, for the card; by default the directory's name.
 
     Raises:
-        OSError: the directory exists or cannot be written.
-        ValueError: as :func:`load`, or no architecture has such a layer, with the reason.
+        OSError: the directory exists and is not empty, or cannot be written.
+        ValueError: as :func:`load`; also if no registered architecture has such a layer.
 
     Example:
         >>> import convrnn_zoo, tempfile, torch
@@ -290,10 +290,10 @@ def convert(
 
 
 def to_model(module: nn.Module) -> nn.Module:
-    """Returns a registered model with the weights of a layer or cell; a model is returned unchanged.
+    """Returns a registered model with the weights of a layer or cell. A registered model is returned unchanged.
 
     Raises:
-        ValueError: no architecture has such a layer, with the reason.
+        ValueError: no registered architecture has such a layer. The message gives the reason.
 
     Example:
         >>> from convrnn_zoo.layers import Conv1dGRU
@@ -330,7 +330,7 @@ def to_model(module: nn.Module) -> nn.Module:
 
 
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the arguments of a model with this layer as plain JSON, without the layer's defaults."""
+    """Returns the model arguments that create this layer as JSON values, except those with default values."""
     args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
     set_by_model = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
     for name, p in inspect.signature(type(module)).parameters.items():

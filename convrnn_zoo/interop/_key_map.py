@@ -1,4 +1,4 @@
-"""Shared parts of the converters: sources, the entries of a checkpoint, and maps from its keys to our parameters."""
+"""Shared parts of the converters: descriptions of sources, access to checkpoints, and maps of their keys to ours."""
 
 import logging
 import re
@@ -20,36 +20,36 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An option is unknown or of a wrong type: a TypeError, as in any call, and a ValueError for the command line."""
+    """An option is unknown or has the wrong type. Also a ValueError, which the command line reports as an error."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A project whose checkpoints are read, and for some layers written."""
+    """A project whose checkpoints can be read and, if `export` is set, written."""
 
     name: str
     title: str
     """The project and its URL."""
     key: str
-    """Regular expression of a key that only this source has. In a larger model, a prefix precedes it."""
+    """Regular expression that matches a key which only this source has, after any prefix."""
     ranks: tuple[int, ...]
     """Ranks that the tensor under that key may have."""
     key_description: str
     load: Callable[..., nn.Module]
     """``load(checkpoint, **options)``."""
     options: Mapping[str, str]
-    """Options that the weights do not contain, by the source's own names, with a description of each."""
+    """Descriptions of the options that the weights do not contain, by the names that the source uses."""
     export: Callable[..., Mapping[str, Any]] | None = None
     """``export(module, **options)``: the state dict, or arrays by variable path."""
     second_key: str = ""
-    """Regular expression of another key that only this source has next to the first one."""
+    """Regular expression of another key that only this source has in addition to `key`."""
     has_head: bool = False
-    """Whether `export` writes models of the core family with a classifier of every pixel."""
+    """Whether `export` writes models of the core family with a classifier for every pixel."""
 
 
 # ---- entries ---------------------------------------------------------------------------------------------------
 class Entries:
-    """The entries of a checkpoint, taken one by one. :meth:`finish` reports all errors at once."""
+    """The entries (tensors by key) of a checkpoint, to be taken one by one. :meth:`finish` reports all errors."""
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
         self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
@@ -59,39 +59,39 @@ class Entries:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the taken entries; they have one after :meth:`finish`."""
+        """The dtype of the taken entries. :meth:`finish` checks that they have the same one."""
         return next(iter(self.dtypes))
 
     def matches(self, pattern: str) -> list[re.Match[str]]:
-        """Returns the matches of `pattern` among the names not taken yet."""
+        """Returns the full matches of `pattern` among the keys of the entries that are not taken yet."""
         return [m for m in (re.fullmatch(pattern, key) for key in self.left) if m]
 
     def count(self, pattern: str, example: str) -> int:
-        """Returns one more than the largest number in the pattern's first group, or raises if there is none."""
+        """Returns the largest number in the first group of `pattern`, plus one; raises WeightsError without a match."""
         numbers = [int(m[1][:9]) for m in self.matches(pattern)]
         if not numbers:
             self.fail(f"every {example}")
         return min(max(numbers), len(self.left)) + 1  # a file names no more layers than it has entries
 
     def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int | None:
-        """Returns the most common size of an axis among entries of that rank, which one wrong entry does not change."""
+        """Returns the most common size of an axis among entries of that rank, so that one wrong entry is ignored."""
         sizes = [v.shape[axis] for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
         return statistics.mode(sizes) if sizes else None
 
     def shape(self, keys: Sequence[str], rank: int) -> list[int | None]:
-        """Returns the :meth:`axis_size` of each axis."""
+        """Returns the most common size of each axis among the entries of that rank."""
         return [self.axis_size(keys, axis, rank) for axis in range(rank)]
 
     def width(self, gates: Mapping[str, int]) -> int:
-        """Returns the most common number of channels of entries with so many gates each, or 1 if there is none."""
+        """Returns the most common number of channels per gate; `gates` maps entries to their numbers of gates."""
         values = [(self.left.get(key), n) for key, n in gates.items()]
         widths = [len(v) // n for v, n in values if v is not None and v.dim() and len(v) and len(v) % n == 0]
         return statistics.mode(widths) if widths else 1
 
     def take(self, key: str, shape: Sequence[int | None]) -> Tensor:
-        """Takes the entry of that name and shape, in which None is any size.
+        """Takes the entry with a key and a shape, in which None means any size.
 
-        If there is none, adds an error for :meth:`finish` to raise, and returns a placeholder of one value.
+        If there is no such entry, records an error for :meth:`finish`, and returns a placeholder with this shape.
         """
         value = self.left.pop(key, None)
         if value is None:
@@ -107,21 +107,21 @@ class Entries:
         return torch.empty(()).expand([s or 1 for s in shape])  # which has one number, whatever its size
 
     def take_counter(self, key: str) -> Tensor:
-        """Takes the counter of a batch norm, which no forward pass reads; 0 if it is missing."""
+        """Takes the counter ``num_batches_tracked`` of a batch norm, which is not needed; 0 if it is missing."""
         value = self.left.pop(key, torch.tensor(0))
         if value.dim():
             self.errors["of another shape"].append(f"{key} {tuple(value.shape)} for ()")
         return value
 
     def drop(self, keys: Sequence[str], description: str) -> None:
-        """Leaves out entries, which the log names."""
+        """Removes entries and logs their keys with a description."""
         for key in keys:
             del self.left[key]
         if keys:
             logger.info("%s: left out, %s: %s", self.name, description, some(keys))
 
     def finish(self) -> None:
-        """Raises WeightsError if entries were missing, of another shape or of several dtypes, or are left over."""
+        """Raises WeightsError if entries are missing, unexpected, or of a wrong shape, or have several dtypes."""
         if self.left:
             self.errors["unexpected"].append(some(self.left))
         if self.errors:
@@ -133,7 +133,7 @@ class Entries:
             )
 
     def fail(self, missing: str) -> NoReturn:
-        """Raises the error of missing entries at once."""
+        """Raises WeightsError for missing entries immediately."""
         self.errors["missing"].append(missing)
         self.errors["got"].append(some(self.left))
         self._raise()
@@ -145,9 +145,9 @@ class Entries:
 
 # ---- key maps --------------------------------------------------------------------------------------------------
 class KeyMap(NamedTuple):
-    """Maps gates of an entry, in this order, to the next rows of one of our parameters.
+    """Maps the gates of a checkpoint's entry `source`, in the order `gates`, to the next rows of our parameter.
 
-    ``weight_xh`` is ``weight_ih`` and ``weight_hh`` concatenated along axis 1: one convolution of ``[x, h]``.
+    A `target` with ``weight_xh`` is ``weight_ih`` and ``weight_hh``, concatenated along axis 1 to convolve ``[x, h]``.
     """
 
     source: str
@@ -156,12 +156,12 @@ class KeyMap(NamedTuple):
 
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
-    """Counts the gates of each entry and of each parameter."""
+    """Counts the gates of each source and of each target."""
     return Counter(name for m in maps for name in {m.source, m.target} for _ in m.gates)
 
 
 def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
-    """Returns the most common width of the entries for parameters whose names begin with one of `targets`."""
+    """Returns the most common number of channels per gate of parameters whose names begin with one of `targets`."""
     counts = _gate_counts(maps)
     return entries.width({m.source: counts[m.source] for m in maps if m.target.startswith(targets)})
 
@@ -169,7 +169,7 @@ def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
 def parameter_shapes(
     entries: Entries, name: str, sizes: Mapping[str, Any], *kernels: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the parameters of a model, which takes no memory, after a check that kernels are odd."""
+    """Returns the shapes of a model's parameters without allocating them. Raises WeightsError for even `kernels`."""
     check_odd(entries.name, kernels)
     try:
         model = create_model(name, **{**sizes, "device": "meta"})
@@ -179,7 +179,7 @@ def parameter_shapes(
 
 
 def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Returns the mapped parameters, or raises WeightsError unless the entries are those of `shapes` and no others."""
+    """Maps the entries to our parameters. Raises WeightsError if entries are missing, left over or not of `shapes`."""
     counts = _gate_counts(maps)
     state: dict[str, Tensor] = {}
     taken: dict[str, Tensor] = {}
@@ -206,7 +206,7 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
 
 
 def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the entries of a checkpoint from our parameters: the inverse of :func:`gather`."""
+    """Maps our parameters to the entries of a checkpoint: the inverse of :func:`gather`."""
     counts, used = _gate_counts(maps), Counter[str]()
     parts: dict[str, dict[int, Tensor]] = {}
     for source, target, gates in maps:
@@ -223,9 +223,9 @@ def _split_name(target: str) -> list[str]:
 
 
 def negate_update_gate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Changes the sign of z in parameters of ConvGRUs with the gates r, z, n.
+    """Negates the rows of the update gate z in the parameters of ConvGRUs, whose gates are r, z, n.
 
-    For a source whose update gate u has the opposite meaning, ``h' = (1 - u) h + u n``: our z is ``1 - σ(a) = σ(-a)``.
+    Some sources compute ``h' = (1 - u) h + u n`` with ``u = σ(a)``. Our update gate is then ``z = 1 - u = σ(-a)``.
     """
     gates = {key: value.chunk(3) for key, value in state.items()}
     return {key: torch.cat([r, -z, n]) for key, (r, z, n) in gates.items()}
@@ -233,12 +233,12 @@ def negate_update_gate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 # ---- layers ----------------------------------------------------------------------------------------------------
 def sum_biases(b_ih: Tensor, b_hh: Tensor) -> Tensor:
-    """Returns the sum of the two biases of a gate, bit for bit the first where the second is zero."""
+    """Returns the sum of two biases; exactly `b_ih`, including negative zeros, where `b_hh` is zero."""
     return torch.where(b_hh == 0, b_ih, b_ih + b_hh)
 
 
 def same_or_list(values: Sequence[Any]) -> Any:
-    """Returns one value if all layers have the same, else the list."""
+    """Returns the single value if all layers have the same value, else the list of values."""
     return values[0] if len(set(values)) == 1 else list(values)
 
 
@@ -248,17 +248,17 @@ def load_layer(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
 
 
 def load_model(entries: Entries, name: str, sizes: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
-    """Builds a registered model with these weights."""
+    """Builds a registered model with the arguments `sizes` and the weights `state`, in the dtype of the entries."""
     return load_layer(create_model(name, **sizes, dtype=entries.dtype), state)
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:
-    """Describes the even kernels, whose padding of ``k // 2`` changes the size of the map."""
+    """Describes kernels with an even size k, for which a padding of ``k // 2`` changes the size of the map."""
     return [f"the even kernel {tuple(k)}, which it pads by k // 2" for k in kernels if any(n % 2 == 0 for n in k)]
 
 
 def check_odd(name: str, kernels: Iterable[Sequence[int]]) -> None:
-    """Raises WeightsError for kernels whose padding of ``k // 2`` would enlarge the map in every step."""
+    """Raises WeightsError for even kernels, whose padding of ``k // 2`` would enlarge the map in every step."""
     if even := even_kernels(kernels):
         raise WeightsError(
             f"{name} has {'; '.join(even)}: the map grows with every step and its source's own forward fails, so "
@@ -269,7 +269,7 @@ def check_odd(name: str, kernels: Iterable[Sequence[int]]) -> None:
 def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = (), **expected: Any) -> None:
     """Raises ValueError with every reason for which `target` cannot express the module.
 
-    `expected` are attributes of its layer with the only values that the target has.
+    `expected` maps attributes of the layer to the only value that the target supports. `reasons` are other reasons.
     """
     layer = getattr(module, "rnn", module)
     values = [(name, getattr(layer, name), only) for name, only in expected.items()]
@@ -279,7 +279,7 @@ def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = ()
 
 
 def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
-    """Returns the module, or raises ValueError for another type, or for options that no target has."""
+    """Returns the module. Raises ValueError for a module of another type or with options that no target supports."""
     reasons = []
     if not isinstance(module, types):
         reasons.append(f"it only has {' or '.join(t.__name__ for t in types)}")

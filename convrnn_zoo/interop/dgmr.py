@@ -1,7 +1,7 @@
-"""DGMR's generator in openclimatefix's code. Its spectral norms are folded into the weights.
+"""Converts checkpoints of DGMR's generator from openclimatefix, and folds its spectral norms into the weights.
 
-A forward pass divides each normalised weight W by ``u · (W v)``, where u and v are stored next to it. torch has named
-them in two ways, and both are read.
+The original divides a weight W with a spectral norm by ``u · (W v)`` in each forward pass. The checkpoint contains W
+and the vectors u and v, under one of two names that torch has given them.
 """
 
 import re
@@ -44,13 +44,13 @@ MODULES: Names = {
     "sampler.norm": "sampler.bn",
     "sampler.head": "sampler.conv_1x1",
 }
-"""The original's names by those of our modules."""
+"""Names of the original's modules, by the names of our modules and parameters."""
 UNNORMED = re.compile(r"latent_stack\.(?:l_block\d|att_block)\..*")
 """Modules of the original without spectral norms."""
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
-    """Loads the weights as ``dgmr``, with its spectral norms folded in."""
+    """Loads the weights into the model ``dgmr``, with the spectral norms folded in."""
     entries = Entries(checkpoint, "dgmr")
     copies = {k: k.removeprefix("generator.") for k in entries.left if k.startswith("generator.")}
     for copy, key in copies.items():
@@ -68,7 +68,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
 
 
 def key_maps(key: str, weight: str) -> list[KeyMap]:
-    """Returns the maps to a parameter; `weight` is the end of the names of weights with a spectral norm."""
+    """Returns the maps to our parameter `key`; `weight` is the suffix of the weights with a spectral norm."""
     module, _, end = key.rpartition(".")
     if key in MODULES:
         return [KeyMap(MODULES[key], key)]
@@ -81,7 +81,7 @@ def key_maps(key: str, weight: str) -> list[KeyMap]:
 
 
 def divide_by_norms(entries: Entries, end: str) -> None:
-    """Replaces weights W with a spectral norm by ``W / (u · (W v))``, and takes their vectors u and v."""
+    """Replaces each weight W with a spectral norm and the suffix `end` by ``W / (u · (W v))``; takes u and v."""
     stem = end.replace("orig", "") if end == "weight_orig" else end.replace("original", "0._")
     for name in {m[1] for m in entries.matches(rf"(.*)\.(?:{re.escape(end)}|{re.escape(stem)}[uv])")}:
         value = entries.left.get(f"{name}.{end}", torch.zeros(()))
@@ -96,7 +96,7 @@ def divide_by_norms(entries: Entries, end: str) -> None:
 
 
 def _sizes(entries: Entries) -> dict[str, int]:
-    """Returns the network's sizes, of each the most common one, which one wrong entry does not change."""
+    """Returns the sizes of the model: the most common ones among all entries, so that one wrong entry is ignored."""
 
     def size(*rules: tuple[str, int, Callable[[int], float]]) -> int:
         votes = [

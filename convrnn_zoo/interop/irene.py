@@ -1,6 +1,6 @@
-"""IRENE's ConvGRU ensemble: one convolution of ``[x, h]`` for both gates of a cell, another for its candidate.
+"""Converts IRENE's ConvGRU ensemble, whose cells have one convolution of ``[x, h]`` for both gates, one for n.
 
-mlcast's ConvGruModel has the same keys.
+Checkpoints of mlcast's ConvGruModel have the same keys.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list
 
 GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
-"""The convolutions of a cell, and the positions of our gates r, z, n in each."""
+"""The convolutions of a cell, and the positions of our gates r and z, or n, in each of them."""
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
-    """Loads the weights as ``convgru_irene``, whose ``forecast`` takes and returns mm/h as IRENE's wrapper does."""
+    """Loads the weights into ``convgru_irene``. Its ``forecast`` takes and returns mm/h, as IRENE's wrapper does."""
     entries = Entries(checkpoint, "irene")
     pattern = r"(?:encoder|decoder)\.blocks\.(\d+)\.convgru\.cell\.(?:combined_gates|out_gate)\.(?:weight|bias)"
     blocks = entries.count(pattern, "encoder.blocks.0.convgru.cell.combined_gates.weight, …")

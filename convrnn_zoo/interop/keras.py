@@ -1,4 +1,4 @@
-"""ConvLSTM1D, 2D and 3D of Keras, also inside Bidirectional: channels last, gates i, f, c, o, one bias."""
+"""Converts Keras's ConvLSTM1D, 2D and 3D, also in Bidirectional: channels last, gates i, f, c, o, and one bias."""
 
 import logging
 import re
@@ -19,11 +19,11 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
-    """Loads a ConvLSTM layer, or Bidirectional around one, as a batch-first ConvLSTM with channels first.
+    """Loads a ConvLSTM layer, or a Bidirectional wrapper of one, as a batch-first ConvLSTM with channels first.
 
-    The layer is :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if that has the same equations, an
+    The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, an
     :class:`ActivatedConvLSTM` for other activations, and a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
-    or dilation, which in Keras only apply to the input's convolution. Dropout and regularizers are left out.
+    or dilation, which Keras applies only to the convolution of the input. Dropout and regularizers are dropped.
     """
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
@@ -47,9 +47,9 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
 
 
 def _keras_variables(module: Any) -> list[dict[str, Tensor]]:
-    """Returns our parameters ``(out, in, k…)`` by the names of Keras's variables, for each direction.
+    """Returns, for each direction, our parameters ``(out, in, k…)`` by the names of Keras's variables.
 
-    The gates have the same order. The second of our two biases is ``bias_hh``.
+    Both have the gates in the same order. Our second bias, which Keras does not have, is called ``bias_hh``.
     """
     is_resizing = isinstance(module, ResizingConvLSTM)
     rnn = module.rnn if is_resizing else module
@@ -65,9 +65,9 @@ def _keras_variables(module: Any) -> list[dict[str, Tensor]]:
 
 
 def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
-    """Returns NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer of the same options.
+    """Returns NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer with equal options.
 
-    The `name` of the Keras layer, by default ``conv_lstm2d`` (or 1d, 3d), is part of the paths of a Bidirectional.
+    `name` is the name of the Keras layer, by default ``conv_lstm2d`` (or 1d, 3d). It is only used for a Bidirectional.
     """
     layer = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
     is_resizing = isinstance(layer, ResizingConvLSTM)
@@ -91,11 +91,11 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 # ---- arrays ----------------------------------------------------------------------------------------------------
 PATH = re.compile(r"(?P<layer>(?:.*?/)?)(?P<cell>conv_lst_?m_cell[^/]*/)?(?P<role>kernel|recurrent_kernel|bias)(?::0)?")
 Direction = tuple[str, dict[str, str]]
-"""Path of a direction's variables, and their keys by role."""
+"""Path of the variables of one direction, and their keys by role: kernel, recurrent_kernel or bias."""
 
 
 def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, list[dict[str, Tensor]]]:
-    """Returns the name of a layer, by default the only one, and its arrays by role for each direction."""
+    """Returns the name of a layer (by default the only one) and, for each direction, its arrays by role."""
     layers, others = _group_by_layer(checkpoint.state)
     listed = ", ".join(sorted(layers)) or "none"
     if name is None and len(layers) > 1:
@@ -128,7 +128,7 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
 
 
 def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Direction]], list[str]]:
-    """Returns the directions of each recurrent layer by its name, and the keys of everything else."""
+    """Returns the directions of each recurrent layer by the layer's name, and the keys of all other arrays."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     others: list[str] = []
     for key in state:
@@ -159,19 +159,19 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
 DEFAULTS: dict[str, Any] = {
     "strides": 1, "dilation_rate": 1, "activation": "tanh", "go_backwards": False, "merge_mode": "concat"
 }  # fmt: skip
-"""Keras's defaults of options that arrays do not show."""
+"""Keras's defaults of options that are not visible in the arrays."""
 REQUIRED = ("padding", "recurrent_activation")
-"""Options that arrays do not show and whose defaults mislead: most layers do not use ``padding="valid"``, and the
-recurrent activation was ``"hard_sigmoid"`` before it was ``"sigmoid"``."""
+"""Options that are not visible in the arrays, and whose Keras defaults are no safe guess: few layers use the default
+``padding="valid"``, and versions of Keras differ in the recurrent activation, ``"hard_sigmoid"`` or ``"sigmoid"``."""
 
 
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns a layer's activations, and its padding, strides and dilation.
+    """Returns the activations of a layer as a dict, and its padding, strides and dilation as another.
 
-    Activations are empty if they are those of the core family, tanh and sigmoid. Options of the caller override the
-    configuration in the file, if there is one, and that overrides Keras's defaults.
+    The first dict is empty for tanh and sigmoid, the activations of the core family. Options of the caller override
+    the configuration in the file, which overrides Keras's defaults.
     """
     config = _layer_config(checkpoint, name, ndim)
     values = {"keras_version": checkpoint.version, **DEFAULTS, **config, **options}
@@ -202,7 +202,7 @@ def resolve_settings(
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
-    """Returns a layer's configuration in the file; for a Bidirectional that of the wrapped layer, with `merge_mode`."""
+    """Returns a layer's configuration in the file; for a Bidirectional, the wrapped layer's and `merge_mode`."""
     differing = []
     try:
         layers = list(_recurrent_layers(checkpoint.config))
@@ -249,7 +249,7 @@ def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _activation(name: Any, version: Any) -> str:
-    """Returns the name of an activation in :data:`ACTIVATIONS`."""
+    """Converts the name of an activation in a version of Keras to its name in :data:`ACTIVATIONS`."""
     if name == "hard_sigmoid":
         major = re.match(r"\d+", str(version))
         if major is None:

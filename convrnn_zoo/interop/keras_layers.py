@@ -1,4 +1,4 @@
-"""Layers for Keras's ConvLSTM beyond the core family: other activations, and another geometry for the input."""
+"""Layers for options of Keras's ConvLSTM that the core family lacks: activations, and strides of only the input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """A :class:`~convrnn_zoo.layers.ConvLSTM` with other activations.
 
     `recurrent_activation` replaces the sigmoid of the gates, and `activation` the tanh of candidate and output. Both
-    are names of :data:`ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
+    are names in :data:`ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
 
     Example:
         >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
@@ -72,21 +72,21 @@ ACTIVATED = {cls.ndim: cls for cls in ActivatedConvLSTM.__subclasses__()}
 
 
 class ResizingConvLSTM(nn.Module):
-    """A ConvLSTM whose input convolution has a padding, strides or dilation that the state's does not share.
+    """A ConvLSTM whose input convolution has a padding, strides or dilation of its own, as in Keras.
 
-    The output map may be smaller than the input map, which no layer of the core family supports. The input's
-    convolution precedes a layer whose input convolution is the identity, so that the outputs are exact.
+    The output map may be smaller than the input map, which no layer of the core family supports. The module applies
+    the input convolution, then a layer whose own input convolution is the identity. The outputs equal those of Keras.
 
     Args:
-        rnn: the layer, with a 1×1 input kernel, no bias and the gates of all its directions as input channels.
-        in_channels, kernel_size: of the input convolution.
-        padding: ``"valid"`` or ``"same"``, as Keras pads.
-        strides, dilation_rate: of the input convolution, one an axis.
+        rnn: layer with an input kernel of size 1, no bias, and the gates of all its directions as input channels.
+        in_channels, kernel_size: arguments of the input convolution.
+        padding: ``"valid"`` or ``"same"``, with the meaning that Keras gives them.
+        strides, dilation_rate: arguments of the input convolution, one number for each spatial axis.
         bias: whether the gates have a bias.
 
     Shapes:
-        The shapes of the layer, except for the map: an axis of n pixels becomes ``(n - d (k - 1) - 1) // s + 1`` with
-        ``"valid"`` and ``⌈n / s⌉`` with ``"same"``. States have that size.
+        As `rnn`, but a spatial axis of n pixels becomes ``(n - d (k - 1) - 1) // s + 1`` with ``"valid"`` and
+        ``⌈n / s⌉`` with ``"same"``, for kernel size k, stride s and dilation d. States have the size of the output.
 
     References:
         Keras, ConvLSTM2D. https://keras.io/api/layers/recurrent_layers/conv_lstm2d/

@@ -1,6 +1,6 @@
-"""pytorch_convgru of jacobkimmel: three convolutions of ``[x, h]`` a layer, the reset before the third.
+"""Converts pytorch_convgru of jacobkimmel: each layer has three convolutions of ``[x, h]``, the third of ``[x, r h]``.
 
-It is called once per step with the list of states; our layer takes the sequence.
+The original is called once per step with a list of states. Our layer takes the complete sequence.
 """
 
 from ..layers import Conv2dGRU

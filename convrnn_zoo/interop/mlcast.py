@@ -14,22 +14,22 @@ from .pysteps import to_whole_number
 class MLCastNetwork(nn.Module):
     r"""A forecaster with the interface of mlcast's networks, ``forward(x, steps, ensemble_size)``.
 
-    mlcast passes rain to its networks as normalised reflectivity. By the relation of Marshall and Palmer it is
+    mlcast passes rain to its networks as normalised reflectivity x. By the relation of Marshall and Palmer, it is
 
     .. math::
         x &= \mathrm{clip}(10 \log_{10} a + 10 b \log_{10} R, 0, 60) / 30 - 1
 
-    for a rain rate R in mm/h, so that -1 is dry. A forecaster of rain rates receives rates, and its forecast is
-    normalised again. A forecaster without ``preprocessing``, such as an untrained one, receives x unchanged: train it
-    in mlcast. Maps whose size is not a multiple of the forecaster's ``reduction`` are padded with dry pixels, and the
-    forecast is cropped.
+    for a rain rate R in mm/h, so that -1 is dry. A forecaster with ``preprocessing`` receives rain rates, and its
+    forecast is normalised again. A forecaster without it, such as an untrained one, receives x unchanged and can be
+    trained in mlcast. Maps whose size is not a multiple of the forecaster's ``reduction`` are padded with dry pixels,
+    and the forecast is cropped.
 
     Args:
         model: a forecaster. If it has ``preprocessing``, its unit must be mm/h.
         a, b: constants of the relation between reflectivity and rain rate, as in mlcast's ``ReflectivityScaling``.
 
     Raises:
-        ValueError: `model` is no forecaster, or forecasts in another unit.
+        ValueError: `model` is not a forecaster, has another unit, or has static or future inputs.
 
     Example:
         >>> import convrnn_zoo
@@ -39,7 +39,7 @@ class MLCastNetwork(nn.Module):
     """
 
     num_blocks = 0
-    """mlcast requires maps that are multiples of two to this power; here, any size is accepted."""
+    """mlcast requires map sizes that are multiples of ``2**num_blocks``. This module accepts any size."""
 
     def __init__(self, model: nn.Module, *, a: float = 200.0, b: float = 1.6) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class MLCastNetwork(nn.Module):
         self.a, self.b = a, b
 
     def forward(self, x: Tensor, steps: int, ensemble_size: int = 1) -> Tensor:
-        """Forecasts frames ``(N, T, C, H, W)`` as ``(N, steps, ensemble_size · C, H, W)``, both normalised.
+        """Forecasts ``(N, steps, ensemble_size · C, H, W)`` from frames ``(N, T, C, H, W)``, both normalised.
 
-        A trained forecaster reads as many frames as in training, the latest ones. As in mlcast, each member of an
-        :class:`~convrnn_zoo.EnsembleForecaster` has its own random noise, and a single forecast (``ensemble_size=1``)
-        has none. The members of any other forecaster are equal, which a warning states.
+        A trained forecaster reads only the latest frames, as many as in training. As in mlcast, each member of an
+        :class:`~convrnn_zoo.EnsembleForecaster` has different random noise, and a single forecast
+        (``ensemble_size=1``) has no noise. The members of other forecasters are equal; a warning says so.
         """
         steps, ensemble_size = to_whole_number("steps", steps), to_whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]
@@ -91,7 +91,7 @@ class MLCastNetwork(nn.Module):
         return torch.where(dbz > 0, 10 ** ((dbz - 10 * math.log10(self.a)) / (10 * self.b)), 0)
 
     def from_rate(self, rate: Tensor) -> Tensor:
-        """Converts a rain rate in mm/h to normalised reflectivity. Less than 0 dBZ is dry."""
+        """Converts a rain rate in mm/h to normalised reflectivity. Rates below 0 dBZ become -1, which is dry."""
         dry = 10 ** (-math.log10(self.a) / self.b)  # 0 dBZ, to which all that is less is clipped
         dbz = 10 * math.log10(self.a) + 10 * self.b * rate.clamp_min(dry).log10()
         return dbz.clamp(0, 60) / 30 - 1

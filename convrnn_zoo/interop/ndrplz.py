@@ -1,4 +1,4 @@
-"""ConvLSTM_pytorch of ndrplz: one convolution of ``[x, h]`` a layer, rows in the order i, f, o, g."""
+"""Converts ConvLSTM_pytorch of ndrplz: each layer has one convolution of ``[x, h]`` with the gates i, f, o, g."""
 
 import re
 from collections.abc import Mapping
@@ -30,23 +30,23 @@ from ._key_map import (
 
 @dataclass(frozen=True)
 class JointConvs:
-    """Layout of a source with convolutions of ``[x, h]``, padded by ``k // 2``, and one bias per gate.
+    """Layout of a source whose layers convolve ``[x, h]`` jointly, with a padding of ``k // 2`` and one bias per gate.
 
-    Our layers have one convolution of x and one of h.
+    Our layers have separate convolutions of x and of h.
     """
 
     source: str
     cls: type[ConvRNNBase]
-    """Our layer."""
+    """Class of our layer."""
     cell: str
-    """Prefix of a layer's keys, to be formatted with its number."""
+    """Prefix of the keys of a layer, as a format string for the number of the layer."""
     convs: Mapping[str, tuple[int, ...]]
-    """Its convolutions, and where our gates are in each; see :class:`KeyMap`."""
+    """Convolutions of a layer, and the positions of our gates in each of them; see :class:`KeyMap`."""
     negates_update: bool = False
     """Whether to apply :func:`negate_update_gate`."""
     always_bias: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of our layer with which it computes the same."""
+    """Arguments with which our layer computes the same outputs."""
 
     def maps(self, num_layers: int, bias: bool) -> list[KeyMap]:
         """Returns the maps of all layers."""
@@ -59,7 +59,7 @@ class JointConvs:
         ]
 
     def load(self, checkpoint: ForeignCheckpoint, *, batch_first: bool = False) -> Any:
-        """Builds our layer with the weights of the source; `batch_first` is our layer's."""
+        """Builds our layer with the weights of a checkpoint; `batch_first` is passed to the layer."""
         entries = Entries(checkpoint, self.source)
         pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
         n = entries.count(rf"{pattern}\.(?:weight|bias)", f"{self.cell.format(0)}{next(iter(self.convs))}.weight, …")

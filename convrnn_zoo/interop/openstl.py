@@ -1,7 +1,7 @@
-"""OpenSTL's recurrent models, on frames folded into patches.
+"""Converts OpenSTL's recurrent models, which read frames folded into patches.
 
-In its patches the pixel precedes the channel, in ours the channel precedes the pixel. Its cells contain convolutions
-that no forward pass uses.
+OpenSTL orders the channels of a patch as ``(pixel, channel)``, this package as ``(channel, pixel)``. Some cells of
+OpenSTL contain convolutions that no forward pass uses.
 """
 
 import logging
@@ -19,7 +19,7 @@ from ._key_map import Entries, KeyMap, OptionError, Source, gather, layer_width,
 logger = logging.getLogger("convrnn_zoo")
 
 Convs = Mapping[str, tuple[str, Sequence[int]]]
-"""The convolutions of a cell by OpenSTL's names: the end of our parameter's name, and our order of the gates."""
+"""Maps OpenSTL's names of a cell's convolutions to the suffix of our parameter and the positions of our gates."""
 FIRST = (0,)
 IFGO = (0, 2, 1, 3)
 """From i, g, f, o to i, f, g, o."""
@@ -69,7 +69,7 @@ PHYDNET_BLOCKS = {
 
 # ---- maps ------------------------------------------------------------------------------------------------------
 def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -> list[KeyMap]:
-    """Returns the maps of a cell's convolutions, for ends of the checkpoint's names and starts of our parameters'."""
+    """Returns the maps of a cell's convolutions; `ends` maps suffixes of OpenSTL's keys to prefixes of our names."""
     maps = []
     for conv, (name, gates) in convs.items():
         for end, kind in ends.items():
@@ -85,7 +85,7 @@ def weight_and_bias(source: str, target: str) -> list[KeyMap]:
 
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
-    """Returns height and width of the frames: `scale` times those of the entries, which have a weight per pixel."""
+    """Returns height and width of the frames: `scale` times those of entries that have a weight for each pixel."""
     return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
 
 
@@ -111,7 +111,7 @@ def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int
 
 # ---- networks --------------------------------------------------------------------------------------------------
 def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts its ConvLSTM, PredRNN or PredRNN v2; `options` are arguments of our model, here and below."""
+    """Converts OpenSTL's ConvLSTM, PredRNN or PredRNN v2; `options` are arguments of our model."""
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
     unused_params = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
@@ -210,7 +210,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts PhyDNet. Its files store the cells at the top level, under ``encoder``, or both."""
+    """Converts PhyDNet. Checkpoints store the cells at the top level, under ``encoder``, or in both places."""
     if patch_size not in (2, 4):
         raise WeightsError(f"{entries.name}: PhyDNet has a patch_size of 2 or 4, got {patch_size}")
     for m in entries.matches(r"k2m\._(?:inv)?M\d"):  # constants that convert filters to moments
@@ -248,7 +248,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 def _stack(
     entries: Entries, name: str, maps: Sequence[KeyMap], patch_size: int, widths: list[int], options: dict[str, Any]
 ) -> nn.Module:
-    """Converts a stack of cells, whose kernel and channels are read from its entries."""
+    """Converts a stack of cells. Kernel size and input channels are read from the entries."""
     recurrent = [m.source for m in maps if m.target.startswith("layers.") and not m.target.endswith("_cm")]
     rank = 5 if name == "e3d_lstm" else 4
     kernel = entries.axis_size(recurrent, -1, rank) or 1
@@ -280,10 +280,10 @@ MAU_OPTIONS = ("tau", "cell_mode", "model_mode")
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 10, **options: Any) -> nn.Module:
-    """Loads the weights as our model of that name, on frames ``(N, T, C, H, W)`` in place of OpenSTL's patches.
+    """Loads the weights into our model of the same name, which reads frames ``(N, T, C, H, W)`` instead of patches.
 
-    The shapes of the weights only give the product of `patch_size` and channels. Those of a MAU are the same for all
-    values of `tau`, `cell_mode` and `model_mode`.
+    The option `patch_size` is required, since the shapes of weights only determine ``patch_size**2 * C``. A MAU also
+    requires `tau`, `cell_mode` and `model_mode`, on which the shapes do not depend.
     """
     entries = Entries(checkpoint, "openstl")
     convert = next((convert for pattern, convert in NETWORKS.items() if entries.matches(pattern)), lstm)

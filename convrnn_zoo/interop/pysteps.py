@@ -17,17 +17,18 @@ Timesteps = int | Sequence[float]
 def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     """Returns a function ``forecast(precip, velocity, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
 
-    The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Both are in
-    the unit of the model's data (mm/h for rain), one time step of the model apart. It reads as many images as in
-    training, the latest ones. The motion field `velocity` is not used and may be left out. `timesteps` is a number of
-    steps, or an increasing list of whole numbers. Pixels that are NaN or masked in every image are NaN in the forecast.
+    The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Images and
+    forecast are in the unit of the model's data (mm/h for rain) and one time step of the model apart. The model reads
+    only the latest images, as many as in training. The motion field `velocity` is not used and may be left out.
+    `timesteps` is the number of steps, or an increasing list of steps from 1. Pixels that are NaN or masked in every
+    image are NaN in the forecast.
 
     Keyword arguments:
 
-    * `n_ens_members`: number of members. There is then a first axis of members. A deterministic model has only one.
-    * `seed`: seed of the members' noise.
-    * `with_latest`: whether the latest image precedes the forecast, as ``precip_nowcast`` of
-      :func:`pysteps.blending.steps.forecast` requires.
+    * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model.
+    * `seed`: seed of the random noise of the members.
+    * `with_latest`: whether the output begins with the latest image, as :func:`pysteps.blending.steps.forecast`
+      requires of ``precip_nowcast``.
 
     ``pysteps.nowcasts.get_method`` has a fixed table of methods and cannot return this one. Call the function where you
     would call the result of ``get_method``.
@@ -36,9 +37,9 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         model: a forecaster of one channel with ``model.preprocessing``.
 
     Raises:
-        ValueError: `model` is none, or has no ``preprocessing``; or images have another shape or values that the unit
-            does not have, such as dB in place of mm/h, or `timesteps` is invalid.
-        TypeError: the images are no numbers.
+        ValueError: `model` is not such a forecaster. The returned function raises it for images with another shape or
+            with values that the unit excludes, such as dB instead of mm/h, and for an invalid `timesteps`.
+        TypeError: the images are not numbers.
 
     Example:
         >>> import numpy, convrnn_zoo
@@ -100,7 +101,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
 
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:
-    """Returns the requested lead times, in steps from 1."""
+    """Returns the requested lead times in steps; the next frame is step 1."""
     if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
         return list(range(1, to_whole_number("timesteps", timesteps) + 1))
     steps = [to_whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
@@ -110,7 +111,7 @@ def _lead_steps(timesteps: Timesteps | None) -> list[int]:
 
 
 def to_whole_number(name: str, value: Any) -> int:
-    """Returns a positive whole number, also of a NumPy or torch type or a float such as 3.0, as an int."""
+    """Converts a positive whole number (also of NumPy or torch, or a float such as 3.0) to an int."""
     try:
         number = operator.index(int(value) if not isinstance(value, bool | str) and int(value) == value else value)
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""pytorch_convolutional_rnn, from which this package took its classes and the names of their parameters."""
+"""Converts pytorch_convolutional_rnn, whose names of classes and parameters this package uses as well."""
 
 import inspect
 import re
@@ -20,17 +20,17 @@ KEY = r"weight_(?:ih|hh)(?:_l\d+(?:_reverse)?)?"
 
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
-    """Loads any of its 24 classes as ours of the same name."""
+    """Loads a layer or cell of any of the 24 classes as our class of the same name."""
     ranks = [value.dim() for key, value in checkpoint.state.items() if re.fullmatch(KEY, key)]
     ndim = max(ranks[0] - 2, 0) if ranks else 0
     return build_layer(checkpoint, PYTORCH_CONVOLUTIONAL_RNN.name, ndim or 2, ndim or 2, options)
 
 
 def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int, options: dict[str, Any]) -> nn.Module:
-    """Builds the layer or cell of the core family whose state dict this is, under the names of torch.nn.RNN.
+    """Builds a layer or cell of the core family from a state dict with the parameter names of torch.nn.RNN.
 
-    The weights have `axes` spatial axes, and the layer `ndim`; those that the weights lack have size 1. `options` are
-    arguments of the layer that the weights do not contain, including `groups`.
+    The weights have `axes` spatial axes and the layer has `ndim`; its kernels have size 1 along axes that the weights
+    lack. `options` are arguments of the layer that the weights do not contain, such as `groups`.
     """
     entries = Entries(checkpoint, source)
     is_cell = not entries.matches(rf"{PARAMETER}_l\d+(_reverse)?")
@@ -72,7 +72,7 @@ def build_layer(checkpoint: ForeignCheckpoint, source: str, axes: int, ndim: int
 
 
 def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> int:
-    """Returns the number of gates. The shape of a state-to-state weight only gives its product with `groups`."""
+    """Returns the number of gates. The shapes of the weights only determine the number of gates times `groups`."""
     rows, columns, *_ = entries.shape(keys, rank)
     if rows is None or columns is None:
         entries.fail("every weight_hh")
@@ -86,7 +86,7 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
 
 
 def default_options(layer: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the options of a layer with the only values that torch.nn.RNN and its successors have."""
+    """Returns the options of a layer, such as `reset_after`, with the only values that torch.nn supports."""
     return {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
 
 
@@ -96,7 +96,7 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:
-    """Returns the state dict of its class of the same name, which is ours."""
+    """Returns the state dict for the original's class of the same name, which has the same keys as ours."""
     target = PYTORCH_CONVOLUTIONAL_RNN.name
     layer = expect_layer(target, module, ConvRNNBase, ConvRNNCellBase)
     expected: dict[str, Any] = {"padding_mode": "zeros", **default_options(layer)}

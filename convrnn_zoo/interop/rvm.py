@@ -1,4 +1,4 @@
-"""Robust Video Matting with MobileNetV3 or ResNet-50: its network without the head for segmentation."""
+"""Converts Robust Video Matting with MobileNetV3 or ResNet-50, without its segmentation head."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ DECODER = {
     **{f"joins.{i}.{part}": f"decoder.decode{3 - i}.conv.{part}" for i in range(4) for part in (0, 1)},
     "last.0": "decoder.decode0.conv.3", "last.1": "decoder.decode0.conv.4", "head": "project_mat.conv",
 }  # fmt: skip
-"""The original's names by those of our modules."""
+"""Names of the original's modules, by the names of our modules."""
 GATES = {"ih.0": (0, 1), "hh.0": (0,)}
-"""The convolutions of a ConvGRU, and the positions of our gates r, z, n in each."""
+"""The convolutions of a ConvGRU, and the positions of our gates r and z, or n, in each of them."""
 
 
 def mobilenet_modules() -> dict[str, str]:
-    """Returns torchvision's names of the modules of MobileNetV3-Large by timm's."""
+    """Maps timm's names of the modules of MobileNetV3-Large to torchvision's names."""
     names = {"conv_stem": "0.0", "bn1": "0.1", "blocks.6.0.conv": "16.0", "blocks.6.0.bn1": "16.1"}
     blocks = [f"blocks.{stage}.{i}" for stage, count in enumerate((1, 2, 3, 4, 2, 3)) for i in range(count)]
     squeezed = (4, 5, 6, 11, 12, 13, 14, 15)  # numbers of the blocks with squeeze-and-excitation, from 1
@@ -33,7 +33,7 @@ def mobilenet_modules() -> dict[str, str]:
 
 
 def load(checkpoint: ForeignCheckpoint) -> nn.Module:
-    """Loads the weights as ``rvm_mobilenetv3`` or ``rvm_resnet50``, with the guided filter if it has weights."""
+    """Loads the weights into ``rvm_mobilenetv3`` or ``rvm_resnet50``, with the guided filter if it is included."""
     entries = Entries(checkpoint, "rvm")
     is_resnet = bool(entries.matches(r"backbone\.layer\d\..*"))
     name = "rvm_resnet50" if is_resnet else "rvm_mobilenetv3"

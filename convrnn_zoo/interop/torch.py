@@ -1,4 +1,4 @@
-"""torch.nn.RNN, LSTM, GRU and their cells: layers on maps of one pixel, where every convolution is a product."""
+"""Converts torch.nn.RNN, LSTM, GRU and their cells: layers with kernels of size 1, on maps of one pixel."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from .pytorch_convolutional_rnn import KEY, build_layer, copy_state, default_opt
 
 
 def load(checkpoint: ForeignCheckpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
-    """Loads a module as a layer with 1×1 kernels and `ndim` spatial axes, which takes ``(T, N, C, 1)``.
+    """Loads torch's module as a layer with kernels of size 1 and `ndim` spatial axes.
 
-    On a larger map it is the same network at every pixel.
+    With one spatial axis, the layer takes ``(T, N, C, 1)``. On a larger map, it applies the same network at each pixel.
     """
     if ndim not in (1, 2, 3):
         raise ValueError(f"ndim must be 1, 2 or 3 spatial axes, got {ndim!r}")
@@ -21,7 +21,7 @@ def load(checkpoint: ForeignCheckpoint, *, ndim: int = 1, **options: Any) -> nn.
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:
-    """Returns the state dict of torch's module of that type."""
+    """Returns the state dict for torch's module of the same type."""
     layer = expect_layer("torch", module, ConvRNN, ConvRNNCell, ConvLSTM, ConvLSTMCell, ConvGRU, ConvGRUCell)
     # Stride and dilation have no effect where a kernel and the map have one pixel.
     one = (1,) * layer.ndim

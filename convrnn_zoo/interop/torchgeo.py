@@ -1,6 +1,6 @@
-"""ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as those of ``ndrplz``, and since 0.10 a segmentation head.
+"""Converts ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as in ``ndrplz``; since 0.10 with a head.
 
-A head of 1×1 is the classifier of every pixel of our models, ``num_classes=K, global_pool=""``.
+A 1×1 head equals the classifier for every pixel of our models with ``num_classes=K, global_pool=""``.
 """
 
 from dataclasses import replace
@@ -22,18 +22,18 @@ MODULES = {"input_projection": "projection", "head": "head"}
 
 
 class TorchGeoConvLSTM(nn.Module):
-    """TorchGeo's ConvLSTM with its head, and its Conv3dLSTM: a class per pixel or image from an image series.
+    """TorchGeo's ConvLSTM with a head, or Conv3dLSTM: classifies each pixel, or the image, of an image series.
 
     Args:
-        rnn: the layers, batch-first.
-        head: convolution of their output.
-        projection: 3-d convolution ``(C, T, H, W)`` of the input, in a Conv3dLSTM.
-        output_mode: ``"pixel"`` for maps, ``"chip"`` for their `pooling`, ``"avg"`` or ``"max"``.
-        return_sequence: whether to return an output for every date.
+        rnn: the recurrent layers, batch-first.
+        head: convolution of the output of the layers, with K output channels.
+        projection: 3-d convolution of the input ``(N, C, T, H, W)`` of a Conv3dLSTM.
+        output_mode: ``"pixel"`` for maps of logits, ``"chip"`` for their `pooling`, ``"avg"`` or ``"max"``.
+        return_sequence: whether to return an output for every date, and not only for the last one.
 
     Shapes:
-        x ``(N, T, C, H, W)`` gives ``(N, K, H, W)``, or ``(N, K)`` with ``output_mode="chip"``; with `return_sequence`,
-        ``(N, T, K, …)``.
+        The input ``(N, T, C, H, W)`` gives ``(N, K, H, W)``, or ``(N, K)`` with ``output_mode="chip"``. With
+        `return_sequence`, the output has a second axis of T dates.
 
     Example:
         >>> model = TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3, batch_first=True), nn.Conv2d(8, 3, 1))
@@ -52,7 +52,7 @@ class TorchGeoConvLSTM(nn.Module):
         self.projection, self.rnn, self.head = projection, rnn, head
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, hx: Any = None) -> Tensor:
-        """Returns the output for the last date of each series, the one before `lengths` if given."""
+        """Returns the output, by default of the last date. `lengths` ``(N,)`` are numbers of dates, by default T."""
         if self.projection is not None:
             x = self.projection(x.transpose(1, 2)).transpose(1, 2)
         output: Tensor = self.rnn(x, hx)[0]
@@ -65,10 +65,10 @@ class TorchGeoConvLSTM(nn.Module):
         return maps.unflatten(0, output.shape[:-3])
 
     def linear_head(self) -> dict[str, Tensor]:
-        """Returns the weights of the head as those of a classifier of every pixel.
+        """Returns the weights of a 1×1 head as the state dict of a linear classifier.
 
         Raises:
-            ValueError: there is a projection, or the kernel of the head is larger than a pixel.
+            ValueError: the model has a projection, or the kernel of the head is larger than 1×1.
         """
         reasons = ["a 3-d convolution before the layers"] * (self.projection is not None)
         reasons += [f"a head with a kernel of {self.head.kernel_size}"] * (self.head.kernel_size != (1, 1))
@@ -82,7 +82,7 @@ class TorchGeoConvLSTM(nn.Module):
 
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
-    """Loads a ConvLSTM of TorchGeo 0.8 or 0.9 as a batch-first layer, later ones and Conv3dLSTM with their head."""
+    """Loads a ConvLSTM without a head as a batch-first layer, others as a :class:`TorchGeoConvLSTM`."""
     around = {key: value for key, value in checkpoint.state.items() if key.partition(".")[0] in MODULES}
     layers = {key: value for key, value in checkpoint.state.items() if key not in around}
     has_projection = any(key.startswith("input_projection.") for key in around)
@@ -108,7 +108,7 @@ def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
 
 
 def _take_conv(entries: Entries, name: str, rows: int | None, columns: int | None, *, bias: bool) -> dict[str, Tensor]:
-    """Takes the weight and, if there is one or has to be, the bias of a convolution."""
+    """Takes the weight of a convolution, and its bias if the checkpoint has one or `bias` requires one."""
     space = (None,) * (2 if name == "head" else 3)
     sizes = [entries.axis_size([f"{name}.{end}"], 0, r) for end, r in (("weight", 2 + len(space)), ("bias", 1))]
     rows = rows or max(filter(None, sizes), default=None)
@@ -119,7 +119,7 @@ def _take_conv(entries: Entries, name: str, rows: int | None, columns: int | Non
 
 
 def export(module: nn.Module) -> dict[str, Tensor]:
-    """Returns TorchGeo's state dict."""
+    """Returns the state dict for TorchGeo's ConvLSTM or Conv3dLSTM."""
     layer = expect_layer("torchgeo", module, Conv2dLSTM, TorchGeoConvLSTM, ConvRNNModel)
     state = LAYOUT.export(getattr(layer, "rnn", layer))
     for name, ours in MODULES.items():
