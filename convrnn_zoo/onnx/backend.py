@@ -1,4 +1,4 @@
-"""Graphs as programs of torch.export and as ONNX files, and their comparison with the model."""
+"""Exports graphs to programs of torch.export and to ONNX files, runs the files and compares them with the model."""
 
 import inspect
 import io
@@ -18,20 +18,20 @@ from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Runs, Sizes, Va
 OPSET = 18  # the exporter's own version; for another one it converts the graph and loses the content of loops
 MAX_SIZE = 2**31 - 1  # torch 2.6 requires an upper bound
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""The largest accepted difference, as a fraction of the largest value."""
+"""Maximum difference between file and model for each dtype, as a fraction of the model's largest value."""
 TRACED_SIZES = {"batch": 2, "time": 4, "horizon": 3, "length": 3, "depth": 3, "height": 4, "width": 5}
 CHECKED_SIZES = (
     {"batch": 3, "time": 5, "horizon": 4, "length": 5, "depth": 4, "height": 3, "width": 6},
     {"batch": 4, "time": 3, "horizon": 5, "length": 7, "depth": 5, "height": 6, "width": 3},
 )
 SINGLE_SIZES = {"batch": 1, "time": 1, "horizon": 1, "length": 4, "depth": 3, "height": 3, "width": 4}
-"""Sizes of one sequence of one step, which a program of torch.export may reject, since torch specializes on 1."""
+"""Sizes of one sequence of one step. A program of torch.export may reject them, since torch specializes on 1."""
 _EXPORT_LOCK = threading.Lock()  # torch's exporters are not thread-safe
 
 
 # ---- export ----------------------------------------------------------------------------------------------------
 class _NamedArguments(nn.Module):
-    """A graph's module whose parameters are named as its inputs, which torch reads from the signature."""
+    """Wraps a graph's module so that the signature of `forward`, which torch reads, has the names of its inputs."""
 
     def __init__(self, graph: GraphSpec) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _NamedArguments(nn.Module):
 
 
 def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
-    """Exports a graph as a program in which every size that its inputs name is dynamic."""
+    """Exports a graph to a program of torch.export, in which every :class:`Axis` of an input is dynamic."""
     dims = {name: Dim(name, min=min_size.get(name, 1), max=MAX_SIZE) for name in sizes}
     values: dict[str, Any] = {t.name: t.sample(sizes) for t in graph.inputs}
     shapes: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
 
 @contextmanager
 def _as_export_error(problem: str) -> Iterator[None]:
-    """Turns every error into an ExportError with the first line of its message."""
+    """Context manager that turns every exception into an ExportError with the first line of its message."""
     try:
         yield
     except Exception as e:
@@ -74,7 +74,7 @@ def _as_export_error(problem: str) -> Iterator[None]:
 
 
 def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, str]) -> Any:
-    """Converts a program to an ONNX model."""
+    """Converts a program to an ONNX model with the names and the axes of `graph`."""
     onnx = need("onnx", "onnx")
     inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
     with _EXPORT_LOCK, _as_export_error("the ONNX exporter of torch cannot export this model"):
@@ -108,7 +108,7 @@ def _subgraphs(graph: Any) -> Iterator[Any]:
 
 
 def _clean(model: Any) -> None:
-    """Removes information about the machine, inferred sizes and unused constants."""
+    """Removes information about the machine, inferred sizes and unused constants from an ONNX model."""
     graphs = list(_subgraphs(model.graph))
     used = {name for g in graphs for node in g.node for name in node.input} | {o.name for g in graphs for o in g.output}
     for graph in graphs:
@@ -126,13 +126,13 @@ def _clean(model: Any) -> None:
 
 # ---- run -------------------------------------------------------------------------------------------------------
 def load_program(path: Path, graph: GraphSpec) -> Run:
-    """Returns the program in a file as a function of its inputs by name."""
+    """Loads a program of torch.export as a function from inputs by name to outputs by name."""
     module = torch.export.load(io.BytesIO(path.read_bytes())).module()
     return _by_name(graph, lambda values: module(**values))
 
 
 def load_onnx(path: Path, graph: GraphSpec) -> Run:
-    """Returns an ONNX file as a function of its inputs by name."""
+    """Loads an ONNX file into onnxruntime, as a function from inputs by name to outputs by name."""
     onnxruntime = need("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -158,7 +158,7 @@ def _by_name(graph: GraphSpec, call: Callable[[Values], Any]) -> Run:
 
 # ---- check -----------------------------------------------------------------------------------------------------
 def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]:
-    """Returns the sizes that a specification has as variables, at least the smallest that it accepts."""
+    """Returns `values` of the dynamic sizes of a specification, raised where it requires larger minimum sizes."""
     tensors = [t for graph in spec.graphs.values() for t in graph.inputs]
     names = {size for t in tensors for a in t.axes if isinstance(a, Axis) for size in (a.size, a.plus)}
     names |= {t.name for t in tensors if t.name == "horizon"}
@@ -166,7 +166,7 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
 
 
 def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
-    """Compares files with the model at other sizes than those of the export, with `single` also at one step of one."""
+    """Raises ExportError if files and model differ at other sizes than in the export; `single` adds size 1."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:

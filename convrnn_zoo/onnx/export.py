@@ -32,42 +32,42 @@ def export(
 ) -> tuple[Path, ...]:  # fmt: skip
     """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
 
-    The file is first run at other sizes than those of the export (ONNX files in onnxruntime) and compared with the
-    model. It is only written if they agree. The model does not change; it is exported in evaluation mode on the CPU.
+    The file is run at other sizes than in the export (ONNX files in onnxruntime). It is only kept if its outputs equal
+    those of the model, in float32 up to 1e-4 of the largest value. A copy of the model is exported, in evaluation mode.
 
     Args:
         model: a model of this package, or a layer or cell of ``convrnn_zoo.layers``.
         path: the file to write, ``.onnx`` or ``.pt2``.
         form: ``"sequence"`` for complete sequences, with the loop over time in the file; or ``"step"`` for one frame,
             with the states as inputs and outputs and no loop. The step form of an encoder-forecaster is two files,
-            ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The second starts from the last state of the first.
+            ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The forecaster starts from the encoder's last state.
         format: ``"onnx"``, or ``"torch"`` for a program that :func:`torch.export.load` reads.
-        dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default that of the model.
-        state: whether the sequence form has the states as inputs and outputs. By default a sequence starts from the
+        dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model.
+        state: whether the sequence form has the states as inputs and outputs. By default, a sequence starts from the
             model's initial state.
-        lengths: whether the sequence form has the lengths of the sequences as an input; by default if the model takes
-            them.
-        mask: whether a model of image series has a mask of its dates as an input, in place of lengths.
-        horizon: fixed horizon of a forecaster's sequence form. By default it is an input, a whole number.
-        size: fixed height and width of the frames of a nowcast or of a model with an image encoder. By default they are
-            dynamic. If the encoder does not support that, they are those of its ``pretrained_cfg``, and the metadata
+        lengths: whether the sequence form has an input for the lengths of sequences; by default if the model has one.
+        mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
+        horizon: fixed number of frames that a forecaster's sequence form forecasts. By default, the number is an input.
+        size: fixed height and width of the frames, for a nowcast or a model with an image encoder. By default they are
+            dynamic; if the encoder requires a fixed size, the size in its ``pretrained_cfg`` is used, and the metadata
             contain the reason. Files of nowcasts always have a fixed horizon and number of frames.
 
     Shapes:
-        Batch, steps, height and width are dynamic (the latter in multiples of the model's ``reduction``, if any). The
-        sequence form has ``input`` ``(N, T, C, *S)``, ``lengths`` ``(N,)`` of int64 or ``mask`` ``(N, T)`` of
-        booleans, ``horizon`` of int64 and ``output`` with the shape of the model's output. Unpooled features of several
-        levels are ``output_0``, ``output_1``, …. The step form has ``input`` ``(N, C, *S)`` and ``output``. States are
-        the inputs ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …, with ``_l0_reverse`` for the second
-        direction, ``(N, C_l, *S_l)``, numbered consecutively over the levels. They start at zero, which
-        `learn_initial_state` excludes; the metadata contain their sizes.
+        Batch N, steps T and spatial axes S are dynamic; the sizes S are multiples of the model's ``reduction``, if any.
+        The sequence form has the inputs ``input`` ``(N, T, C, *S)`` and, if the model takes them, ``lengths`` ``(N,)``
+        (int64) or ``mask`` ``(N, T)`` (booleans), ``horizon`` (int64 scalar), ``static`` and ``future``. ``output`` has
+        the shape of the model's output; unpooled features of several levels are ``output_0``, ``output_1``, …. The step
+        form has the input ``input`` ``(N, C, *S)`` and the output ``output``. States ``(N, C_l, *S_l)`` are the inputs
+        ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …; ``_l0_reverse`` is the backward direction. Layers
+        are numbered consecutively over all levels. The first states are zeros, so `learn_initial_state` is not
+        supported. The metadata contain the shapes of the states.
 
     Returns:
-        The files.
+        Paths of the written files.
 
     Raises:
-        ExportError: (a ValueError) the model has no such export, or the file would not agree with it.
-        ImportError: onnx, onnxscript or onnxruntime are missing; with the command that installs them.
+        ExportError: (a ValueError) the model does not support the export, or the outputs of the file differ.
+        ImportError: onnx, onnxscript or onnxruntime is not installed. The message contains the install command.
         OSError: the file cannot be written.
 
     Example:
@@ -95,7 +95,7 @@ def export(
 
 
 def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
-    """Returns a copy on the CPU in evaluation mode, in the dtype of the export."""
+    """Returns a copy of a model on the CPU, in evaluation mode and in the dtype of the export."""
     dtypes = {p.dtype for p in model.parameters()}
     names = sorted(map(str, dtypes)) or "none"
     reject_if(len(dtypes) != 1, f"expected a model with parameters of one dtype, got {names}")
@@ -110,7 +110,7 @@ def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.M
 
 
 def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
-    """Exports every graph of a specification as a program."""
+    """Exports every graph of a specification to a program of torch.export."""
     sizes = dynamic_sizes(spec, TRACED_SIZES)
     return {name: trace(graph, sizes, spec.min_size) for name, graph in spec.graphs.items()}
 
@@ -139,7 +139,7 @@ def write(
 
 # ---- metadata --------------------------------------------------------------------------------------------------
 def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[str, str]:
-    """Returns the metadata of a file, see docs/how-to/export.md; values that are no strings are JSON."""
+    """Returns the metadata of a file (see docs/how-to/export.md). Values other than strings are encoded as JSON."""
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)

@@ -1,4 +1,4 @@
-"""Specifications of the forms of an export: complete sequences, and single steps."""
+"""Creates the specifications of the two forms of an export: complete sequences, and single steps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -43,7 +43,7 @@ def make_spec(
     model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
     horizon: int | None = None, size: FrameSize | None = None,
 ) -> ExportSpec:  # fmt: skip
-    """Returns the specification of a form; see :func:`convrnn_zoo.export` for the options."""
+    """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
     owner, is_step = type(model).__name__, form == "step"
     is_cell, is_layer = isinstance(model, ConvRNNCellBase), isinstance(model, ConvRNNBase | ConvRNNCellBase)
     message = f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}"
@@ -82,9 +82,9 @@ def make_spec(
 
 
 class _Calls(nn.Module):
-    """Calls a model on complete sequences; `fixed` are arguments that are no inputs.
+    """Calls a model on complete sequences. `fixed` are arguments of the model that are not inputs of the graph.
 
-    The horizon of a forecaster with future inputs is their number beyond the input frames.
+    With future inputs, the horizon is the number of their time steps minus the number of input frames.
     """
 
     def __init__(self, model: nn.Module, **fixed: Any) -> None:
@@ -124,7 +124,7 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
-    """Returns the axes of a frame and of each layer's map, the smallest map, and why sizes are fixed, if they are."""
+    """Returns the axes of a frame, the axes of each layer's map, minimum sizes, and the reason for fixed sizes."""
     if fixed := getattr(model, "map_sizes", None):
         return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
@@ -155,7 +155,7 @@ def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
 
 
 def min_map_size(layer: Any) -> dict[str, int]:
-    """Returns the smallest map that a layer or cell can pad."""
+    """Returns the minimum map sizes that the padding mode of a layer or cell supports."""
     layer = equations(layer)
     kernels = [*layer.kernels, *layer.hidden_kernels]
     pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
@@ -199,7 +199,7 @@ class _Network(nn.Module):
         self.has_fixed_maps = getattr(model, "map_sizes", None) is not None
         self.dtype = next(model.parameters()).dtype
         self.state_names: list[list[list[str]]] = []
-        """Names of the states, by recurrent layer, then by its layers and directions."""
+        """Names of the states: for each recurrent module, for each of its layers and directions."""
         self.state_axes: dict[str, Sequence[Axis | int]] = {}
         depth = 0
         for layer, map_ in zip(self.layers, self.maps, strict=True):
@@ -210,7 +210,7 @@ class _Network(nn.Module):
             depth += len(layer.widths)
 
     def read_states(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Returns the input states as the model takes them."""
+        """Returns the states among the inputs, in the structure that the model takes."""
         states = [LayerStates(tuple(inputs[f"{s}_in"] for s in names) for names in layer) for layer in self.state_names]
         return states[0] if len(states) == 1 else states
 
@@ -220,7 +220,7 @@ class _Network(nn.Module):
         return [s.clone() for layer in layers for maps in layer for s in maps]
 
     def outputs(self, leading: Sequence[Axis]) -> list[TensorSpec]:
-        """Returns the outputs, whose axes are `leading`, channels and map if they are not pooled."""
+        """Returns the output specifications. The axes of unpooled outputs are `leading`, channels and map."""
         model, classes = self.model, self.model.num_classes
         if self.pool:
             axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
@@ -236,14 +236,14 @@ class _Network(nn.Module):
         return [TensorSpec(name, a, self.dtype) for name, a in zip(names, axes, strict=True)]
 
     def metadata(self, **metadata: str) -> dict[str, str]:
-        """Returns metadata, with the reason if the frames have a fixed size."""
+        """Returns the metadata, with the reason for a fixed frame size if there is one."""
         if self.fixed_reason:
             metadata["frames"] = f"of {self.frame[0]}×{self.frame[1]}: {self.fixed_reason}"
         return metadata
 
 
 def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
-    """Returns the outputs of a model's head."""
+    """Returns the outputs of a model's head as a list."""
     outputs = model.forward_head(features, lengths=lengths)
     return outputs if isinstance(outputs, list) else [outputs]
 
@@ -278,7 +278,7 @@ def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: Fra
 
 
 class _StepNetwork(_Network):
-    """A network on one frame. Pools continue over the frames so far."""
+    """A network on one frame. Pooling over time includes the previous frames, by states."""
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
@@ -299,7 +299,7 @@ class _StepNetwork(_Network):
         return (self.model.classify_pooled(pooled), *states, *pool_states)
 
     def continue_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pools the features of this frame, ``(N, F)``, with those of earlier ones; also returns the next states."""
+        """Pools the features ``(N, F)`` of this frame with those of previous frames; also returns the pool's states."""
         if self.pool == "last":
             return pooled, ()
         previous, steps = inputs["pool_in"], inputs["steps_in"].unsqueeze(1)

@@ -1,6 +1,6 @@
-"""Models as an exported graph contains them: a copy whose loops over time are torch's higher-order scan.
+"""Prepares models for export: copies them and replaces loops over time with torch's higher-order operator scan.
 
-torch calls it a prototype, and its module is private. Only this file uses it.
+The operator is a prototype in a private module of torch. Only this file uses it.
 """
 
 import copy
@@ -38,10 +38,10 @@ def check_version() -> None:
 
 # ---- time ------------------------------------------------------------------------------------------------------
 def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
-    """Runs ``state = step(x, state)`` along axis 0. Returns the first tensors of all states, and the last state.
+    """Runs ``state = step(x, state)`` along axis 0. Returns the stacked first tensor of each state, and the last state.
 
-    The operator takes all tensors that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` finds them by
-    compiling the step, which uses the caches of the user's process. Here a first step outside the loop records them.
+    The operator requires all tensors that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` finds them by
+    compiling the step, which changes the caches of the user's process. Here, a first step before the loop records them.
     """
     from torch._higher_order_ops.scan import scan_op
 
@@ -62,7 +62,7 @@ def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[T
 
 
 class _RecordReads(TorchFunctionMode):
-    """Lists the tensors that functions of torch read, except the `known` ones and those computed meanwhile."""
+    """Lists the tensors that torch functions read, except `known` tensors and results of these functions."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _RecordReads(TorchFunctionMode):
 
 
 class _Replace(TorchFunctionMode):
-    """Passes other tensors to functions of torch, by the ids of the tensors that they replace."""
+    """Replaces tensors in the arguments of torch functions; `replacements` has the ids of the replaced tensors."""
 
     def __init__(self, replacements: Mapping[int, Tensor]) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Replace(TorchFunctionMode):
 
 
 def _owned(x: Tensor) -> Tensor:
-    """Returns a copy: tensors of a loop must not share memory, and must have one layout before and after a step."""
+    """Returns a contiguous copy: tensors of a loop must not share memory, and a step must not change their layout."""
     return x.clone(memory_format=torch.contiguous_format)
 
 
@@ -105,7 +105,7 @@ def run_one_step(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) ->
 def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
 
-    torch cannot convert a loop that follows sizes which are computed from data.
+    torch cannot convert a loop after operations that compute sizes from data.
     """
     ys, state = run_eagerly(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
     return torch.stack(ys), state
@@ -131,7 +131,7 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
 
 
 def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
-    """Computes the next states of a layer in one direction after one frame ``(N, C, *S)``."""
+    """Computes the next states of a unidirectional layer from one frame ``(N, C, *S)`` and the previous states."""
     cell = equations(layer)
     new = LayerStates()
     for suffix, width, state in zip(state_suffixes(layer), layer.widths, states, strict=True):
@@ -158,9 +158,9 @@ def state_names(layer: Any, first: int = 0) -> list[list[str]]:
 
 
 class _DividingConv2d(nn.Module):
-    """A strided convolution that pads no pixels that it never reads, so that it divides sizes exactly.
+    """A strided convolution without padding that it never reads, so that the stride divides the padded size exactly.
 
-    Otherwise every later size contains a rounded division, about which torch reasons for minutes.
+    Otherwise every later size contains a rounded division, which torch takes minutes to simplify.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -183,7 +183,7 @@ def _replace_strided(module: nn.Module) -> None:
 
 
 def _divides(conv: nn.Conv2d) -> bool:
-    """Returns whether a convolution divides sizes that are multiples of its stride exactly."""
+    """Returns whether a convolution maps each size that is a multiple of its stride to size / stride."""
     is_plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
     return is_plain and all(k - s <= 2 * p < k for k, s, p in _scan_axes(conv))
 

@@ -1,4 +1,4 @@
-"""Specification of an export: its files with their inputs and outputs by name, and how they are checked."""
+"""Specification of an export: the inputs and outputs of each file, and the comparison with the model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ..models.base.lengths import valid_steps
 
 
 class ExportError(ValueError):
-    """The model cannot be exported in this way, or the exported file does not agree with it. No file was written."""
+    """The model does not support the export, or the file's outputs differ from the model's. No file is written."""
 
 
 def reject_if(condition: object, message: str) -> None:
@@ -30,18 +30,18 @@ SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "wi
 
 
 class Axis(NamedTuple):
-    """A dynamic axis: its name in the file, and its size as a multiple of a variable size."""
+    """A dynamic axis: its name in the file, and its size ``(factor * size + plus) / divisor`` by dynamic sizes."""
 
     name: str
     size: str
     factor: int = 1
-    divisor: int = 1  # of the multiple
+    divisor: int = 1
     round_up: bool = False  # whether the division rounds up, and not down
-    plus: str = ""  # another variable size that is added
+    plus: str = ""  # another dynamic size, if any
     inferred: bool = False  # whether torch infers the range of this size, as for frames before an image encoder
 
     def at(self, sizes: Sizes) -> int:
-        """Computes the size of the axis from the variable sizes."""
+        """Computes the size of the axis from the values of the dynamic sizes."""
         size = self.factor * sizes[self.size] + (sizes[self.plus] if self.plus else 0)
         return -(-size // self.divisor) if self.round_up else size // self.divisor
 
@@ -50,7 +50,7 @@ BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 
 
 def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
-    """Returns the axes of a map, `factor` times the variable sizes; for `divisor` 2, named ``height/2`` and so on."""
+    """Returns the axes of a map with `factor` times the dynamic sizes; `divisor` 2 gives names such as ``height/2``."""
     end = f"/{divisor}" if divisor > 1 else ""
     return [Axis(name + end, name, factor) for name in SPACE_AXES[ndim]]
 
@@ -64,7 +64,7 @@ class TensorSpec:
     dtype: torch.dtype
 
     def shape(self, sizes: Sizes) -> list[int]:
-        """Computes the shape from the variable sizes."""
+        """Computes the shape from the values of the dynamic sizes."""
         return [a.at(sizes) if isinstance(a, Axis) else a for a in self.axes]
 
     @property
@@ -73,7 +73,7 @@ class TensorSpec:
         return [a.name if isinstance(a, Axis) else a for a in self.axes]
 
     def sample(self, sizes: Sizes, seed: int = 0) -> Any:
-        """Returns a random tensor of these sizes; for the input ``horizon``, an int."""
+        """Returns a random tensor with these dynamic sizes; for the input ``horizon``, an int."""
         if self.name == "horizon":
             return sizes["horizon"]
         generator = torch.Generator().manual_seed(seed)
@@ -102,7 +102,7 @@ def next_states(outputs: Values) -> dict[str, Tensor]:
 
 
 def run_steps(run: Run, states: Values, frames: Iterable[Tensor | None]) -> Iterator[dict[str, Tensor]]:
-    """Runs the file of a step on each frame, None for no input, and yields its outputs."""
+    """Runs a step file on each frame (None if the file takes no frame), and yields the outputs of each step."""
     for frame in frames:
         outputs = run({**states, **({} if frame is None else {"input": frame})})
         states = next_states(outputs)
@@ -118,17 +118,17 @@ class GraphSpec:
     outputs: Sequence[TensorSpec]
 
     def zero_states(self, sizes: Sizes) -> dict[str, Tensor]:
-        """Returns zeros for the states."""
+        """Returns zeros for the inputs that are states."""
         return {t.name: torch.zeros(t.shape(sizes), dtype=t.dtype) for t in self.inputs if t.name.endswith("_in")}
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """The files of an export by the suffix of their names, and a run that compares them with the model."""
+    """The files of an export by the suffix of their names, and a function that runs them next to the model."""
 
     graphs: Mapping[str, GraphSpec]
     check_run: Callable[[Runs, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare
-    min_size: Sizes = field(default_factory=dict)  # of the map
+    min_size: Sizes = field(default_factory=dict)  # minimum of each dynamic size
     metadata: Mapping[str, Any] = field(default_factory=dict)  # in addition to names and sizes
 
     @classmethod
@@ -136,7 +136,7 @@ class ExportSpec:
         cls, graph: GraphSpec, reference: Callable[[Values], Iterable[Tensor]], min_size: Sizes | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> "ExportSpec":  # fmt: skip
-        """Returns the specification of one file that reads complete sequences; `reference` runs the model."""
+        """Returns the specification of one file for complete sequences; `reference` computes the model's outputs."""
 
         def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
             values = {t.name: t.sample(sizes, i) for i, t in enumerate(graph.inputs)}
