@@ -32,10 +32,10 @@ def slug(text: str) -> str:
 
 
 def check_card(card: ModelCard) -> ModelCard:
-    """Checks a card offline and returns it. A push also asks the Hub whether the ids are known.
+    """Checks a card offline and returns it. The Hub checks the card again when it is pushed.
 
     Raises:
-        WeightsError: lists every error.
+        WeightsError: the card is invalid; the message lists every error.
 
     Example:
         >>> check_card(ModelCard("---\\nlicense: other\\n---\\n"))
@@ -76,7 +76,7 @@ def card_text(weights: Weights, address: str | None = None) -> str:
 
     Args:
         weights: the metadata.
-        address: directory or repository of weights that are not the zoo's, for the example.
+        address: directory or repository that the example code of the card loads, for weights that are not in the zoo.
 
     Example:
         >>> from convrnn_zoo import WEIGHTS
@@ -111,7 +111,7 @@ def model_card(
     model: nn.Module, repo_id: str, *, license: str = "other", license_name: str | None = None, description: str = "",
     task: str = "", datasets: Iterable[str] = (), metrics: Iterable[Metric] = (), tags: Iterable[str] = (),
 ) -> ModelCard:  # fmt: skip
-    """Returns a card for a model without metadata.
+    """Returns a card for a model without weights metadata.
 
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
@@ -119,7 +119,7 @@ def model_card(
         license: id of a licence on the Hub, such as "mit"; "other" with `license_name`.
         license_name: name of the licence if `license` is "other"; "unstated" by default.
         description: purpose of the model, in a sentence or two.
-        task: such as "video classification"; becomes the pipeline tag if the Hub has one of that name.
+        task: such as "video classification"; becomes a tag, and the pipeline tag if the Hub has one for the task.
         datasets: ids of datasets on the Hub.
         metrics: measured metrics. They become the results on the first of the `datasets`.
         tags: additional tags.
@@ -171,7 +171,7 @@ def _card(
 
 
 def eval_results_text(entries: Iterable[Any]) -> str:
-    """Returns ``.eval_results/NAME.yaml``, from which the Hub fills leaderboards, of ``EvalResultEntry`` objects."""
+    """Returns the text of ``.eval_results/NAME.yaml``, which the Hub reads for leaderboards, from its entries."""
     to_plain = getattr(huggingface_hub, "eval_result_entries_to_yaml", None)
     if to_plain is None:
         raise ImportError(
@@ -185,7 +185,7 @@ def eval_results_text(entries: Iterable[Any]) -> str:
 
 
 def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
-    """Returns the weights metadata of a model if it still applies: the same network, weights and labels as `config`."""
+    """Returns a model's weights metadata if it describes the network, weights and labels of `config`, else None."""
     weights: Weights | None = getattr(model, "record", None)
     if weights is None:
         return None
@@ -202,13 +202,13 @@ def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | Non
 
 
 def describes_other_weights(card: str, sha256: str) -> bool:
-    """Returns whether a card states the checksum of other weights."""
+    """Returns whether a card states another checksum of weights than `sha256`."""
     stated = re.search(r"sha256 of the weights\W+([0-9a-f]{64})", card)
     return stated is not None and stated[1] != sha256
 
 
 def _example(weights: Weights, shape: str) -> list[str]:
-    """Returns lines of code that apply the model to data in their unit."""
+    """Returns lines of example code that apply the model to data in the unit of the training data."""
     if weights.front_end is not None:
         read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={weights.front_end.rate})'
         return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]

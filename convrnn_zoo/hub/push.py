@@ -29,16 +29,16 @@ def push_to_hub(
     revision: str | None = None, create_pr: bool = False, card: ModelCard | str | Mapping[str, Any] | None = None,
     eval_results: Sequence[Any] = (),
 ) -> CommitInfo:  # fmt: skip
-    """Pushes a model: weights as safetensors, config and card, in one commit, which is returned.
+    """Pushes a model (weights as safetensors, config and card) in one commit and returns the commit.
 
-    Unchanged files make no commit. The model and its card are checked before a repository is created. A push that then
-    fails leaves the repository as it was, or empty if it is new. What was pushed loads with :func:`from_pretrained` and
-    with timm's ``"hf-hub:owner/name"``.
+    If no file has changed, no commit is made. The model and its card are checked before a repository is created. A push
+    that then fails leaves the repository as it was, or empty if it is new. The pushed model loads with
+    :func:`from_pretrained` and with timm's ``"hf-hub:owner/name"``.
 
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
         repo_id: ``"owner/name"``, or ``"name"`` for the owner of the token; created if it does not exist.
-        private: visibility of a new repository; an existing one must have it already.
+        private: visibility of a new repository; an existing repository must already have this visibility.
         token: by default that of ``hf auth login`` or HF_TOKEN.
         revision: the branch, created if it does not exist; ``main`` by default.
         create_pr: whether to open a pull request instead, also on repositories of others.
@@ -49,7 +49,7 @@ def push_to_hub(
 
     Raises:
         WeightsError: `repo_id` is not the name of a repository, the model cannot be saved, or the Hub rejects the card.
-        HubAccessError: the Hub, the network or missing permissions prevent it.
+        HubAccessError: the Hub, the network or missing permissions prevent the push.
 
     Example:
         >>> push_to_hub(model, "me/radar-convlstm", card={"license": "mit", "task": "video-to-video"})  # doctest: +SKIP
@@ -98,7 +98,7 @@ def _make_card(
 
 
 def hub_api(token: str | None) -> HfApi:
-    """Returns the Hub's API for an account that may write to it."""
+    """Returns a client of the Hub's API with a token, or raises HubAccessError if there is none."""
     if not token and not get_token():
         raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; `hf auth login`, or pass token=")
     return HfApi(token=token, library_name="convrnn_zoo", library_version=__version__)
@@ -127,7 +127,7 @@ def upload(
 
 
 def _validate_card(api: HfApi, repo_id: str, text: str) -> None:
-    """Lets the Hub check a card. `ModelCard.validate` of older clients would send it to the public Hub in any case."""
+    """Lets the Hub check a card. Older versions of `ModelCard.validate` ignore the endpoint and ask the public Hub."""
     content, headers = {"repoType": "model", "content": text}, {"Accept": "text/plain"}
     response = get_session().post(f"{api.endpoint}/api/validate-yaml", json=content, headers=headers)
     try:

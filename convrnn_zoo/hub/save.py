@@ -26,8 +26,8 @@ logger = logging.getLogger("convrnn_zoo")
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Saves a model's weights and arguments in the format of timm and the Hub, and returns the directory.
 
-    ``model.preprocessing`` is saved with them. The metadata of the weights (``model.record``) and their card are saved
-    if they still apply, which they do not after further training or with other arguments.
+    ``model.preprocessing`` and ``model.front_end`` are saved too. The metadata of the weights (``model.record``) and
+    their card are saved only if they still apply: not after further training or with other arguments.
 
     Each file is written atomically. The config holds the checksum of the weights, so that files of two interrupted
     saves are never loaded together.
@@ -41,6 +41,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
 
     Raises:
         WeightsError: the model was not built by its name, or its weights hold NaN or Inf or exceed `dtype`.
+        TypeError: `dtype` is not float64, float32, float16 or bfloat16.
         OSError: the directory cannot be written.
 
     Example:
@@ -73,7 +74,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
 
 
 def saved_state(model: nn.Module) -> dict[str, Tensor]:
-    """Returns the state dict of a model with all its keys; ``timm.utils.freeze`` drops the counters of batch norms."""
+    """Returns the state dict of a model, with the counters of batch norms that ``timm.utils.freeze`` has removed."""
     state = dict(model.state_dict())
     for name, module in model.named_modules():
         if isinstance(getattr(module, "running_mean", None), Tensor) and not hasattr(module, "num_batches_tracked"):
@@ -82,7 +83,7 @@ def saved_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None = None) -> str:
-    """Returns the text of config.json, from :func:`model_config` and the checksum and valid metadata of the weights."""
+    """Returns the text of config.json: a :func:`model_config`, the checksum, and the metadata of the weights if any."""
     config = {**config, "weights_sha256": sha256}
     if weights is not None:
         config["record"] = weights.plain()
@@ -96,7 +97,7 @@ def config_text(config: Mapping[str, Any], sha256: str, weights: Weights | None 
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
-    """Returns the config of a model, from which its architecture builds it again, or raises WeightsError."""
+    """Returns the config from which the model can be built again, or raises WeightsError."""
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
     if not cfg or built_with is None or cfg.get("architecture") not in entry_points():

@@ -1,1 +1,1 @@
-"""From a name to a model with its weights, and back: registry, configuration, download and safe loading."""
+"""Registry of models, and configuration, download and safe loading of their weights."""

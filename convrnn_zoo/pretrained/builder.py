@@ -36,18 +36,20 @@ def build_model(
         constructor: builds the network from keyword arguments.
         name: the registered name.
         pretrained: whether to load weights, or the tag of the weights to load.
-        pretrained_cfg, pretrained_cfg_overlay: the tag, or a cfg of timm's, in place of the default; fields to replace.
+        pretrained_cfg: tag of the weights, or one of timm's cfgs, in place of the default.
+        pretrained_cfg_overlay: fields that replace those of the cfg.
         cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
-        features_only, out_indices, feature_cls: whether to wrap the model in timm's feature extractor, of which layers,
-            and its class, ``"getter"``.
-        pretrained_model_args: ignored; timm passes the arguments of a config, which is read again here.
+        features_only: whether to wrap the model in timm's feature extractor.
+        out_indices: indices of the layers whose outputs the extractor returns; all by default.
+        feature_cls: class of the extractor, which is always ``"getter"``.
+        pretrained_model_args: ignored. timm passes the arguments of a config here; the config is read again instead.
         **kwargs: arguments of the network. They override those of the source's config.
 
     Raises:
-        TypeError: the network does not accept an argument, or one of the feature extractor has no ``features_only``.
-        ValueError: `feature_cls` is another class.
-        WeightsError: there are no such weights, or they do not fit.
+        TypeError: the network does not accept an argument, or `out_indices` or `feature_cls` lacks ``features_only``.
+        ValueError: `feature_cls` is not ``"getter"``.
+        WeightsError: there are no such weights, or they do not fit the network.
     """
     if not features_only and (out_indices, feature_cls) != (None, None):
         raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
@@ -96,7 +98,7 @@ def build_model(
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
-    """Returns the tag of the weights to load, or `pretrained_cfg` if it is a cfg, or None for no weights."""
+    """Checks and returns the tag of the weights, or `pretrained_cfg` if it is a cfg. None means the default, if any."""
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
     tags = [w.name.partition(".")[2] for w in find_weights(name)]
@@ -115,7 +117,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
 
 
 def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
-    """Stores on a model the arguments that it was built with, and what its config says of its data and weights."""
+    """Stores on a model its arguments, and the preprocessing and weights metadata of its config if they apply."""
     unsaved = getattr(model, "unsaved_args", ())
     model.model_args = {k: v for k, v in args.items() if k not in unsaved}
     model._model_args = dict(model.model_args)  # timm's own export reads these
@@ -133,7 +135,7 @@ def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrain
 
 
 def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Module:
-    """Wraps a model in timm's feature extractor, which returns the outputs of the layers at `out_indices`."""
+    """Wraps a model in timm's feature extractor, which returns the outputs of layers `out_indices`, all by default."""
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(

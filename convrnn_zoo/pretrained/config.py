@@ -24,7 +24,7 @@ CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 MAX_TEXT = 2**20
 """Size limit of a text file of a repository in bytes."""
 MAX_INPUT = 2**26
-"""Limit of the values of one input that a config states, such as a map of 8,192 by 8,192 pixels."""
+"""Largest product C·H·W of the input size in a config, such as one channel of 8,192 by 8,192 pixels."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
 
 
@@ -45,13 +45,13 @@ class Config:
 
     @classmethod
     def of(cls, weights: Weights, **cfg: Any) -> "Config":
-        """Returns the config that the metadata of weights describe, with fields of `cfg` replaced."""
+        """Returns the config for weights with this metadata; keyword arguments replace fields of timm's cfg."""
         values = (weights.sha256, weights.preprocessing, weights.front_end, weights)
         return cls(weights.architecture, {**weights.cfg(), **cfg}, weights.args, *values)
 
 
 def read_text(path: Path, name: str) -> str:
-    """Reads a text file, or raises WeightsError if it is larger than 1 MiB, and UnicodeDecodeError for other codes."""
+    """Reads a UTF-8 file. Raises WeightsError above 1 MiB, and UnicodeDecodeError for another character encoding."""
     if path.stat().st_size > MAX_TEXT:
         raise WeightsError(f"{name}: {path.name} is larger than {MAX_TEXT:,} bytes, expected a small text file")
     return path.read_text(encoding="utf-8")

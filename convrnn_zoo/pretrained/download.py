@@ -1,4 +1,4 @@
-"""Downloads from the Hugging Face Hub: current files of its cache, with their size and checksum checked."""
+"""Downloads from the Hugging Face Hub through its cache, with checks of size and checksum."""
 
 import errno
 import hashlib
@@ -24,9 +24,9 @@ T = TypeVar("T")
 HTTP_ERROR: type[Exception] = [
     cls for cls in errors.HfHubHTTPError.__mro__ if cls.__module__.split(".")[0] not in ("huggingface_hub", "builtins")
 ][-1]
-"""Base class of the errors of the client's HTTP library, which is requests below 1.0 and httpx or httpx2 since."""
+"""Base class of errors of huggingface_hub's HTTP library: requests before its version 1.0, httpx or httpx2 since."""
 CLIENT_ERRORS = (OSError, HTTP_ERROR, ValueError, RuntimeError)
-"""Errors that the client raises."""
+"""Errors that huggingface_hub raises."""
 _ATTEMPTS, _WAIT, _MAX_SECONDS = 3, 0.5, 3.0
 
 
@@ -58,7 +58,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
     Raises:
         HubAccessError: the file cannot be downloaded. The cache is unchanged.
-        WeightsError: it is larger than the limit, or still damaged after the second download and removed.
+        WeightsError: the file is too large, or damaged; one that a second download does not repair is removed.
     """
     with hub_errors(file):
         path, checksum = _current_copy(file, max_bytes)
@@ -72,7 +72,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
 
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
-    """Returns the path of the current copy in the cache, and the checksum that the Hub announced if it was asked."""
+    """Returns the path of the current file, after a download if needed, and its checksum if the Hub was asked."""
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None
@@ -117,7 +117,7 @@ def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
 
 
 def _matches(path: Path, expected: str) -> bool:
-    """Compares a file with a sha256, or with git's sha1, which the Hub gives for small files."""
+    """Returns whether a file has the expected sha256, or git's sha1, which the Hub announces for small files."""
     if len(expected) == 64:
         return file_sha256(path) == expected
     content = path.read_bytes()
@@ -147,7 +147,7 @@ _ERRNO_HINTS = {
 
 
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
-    """Returns the error that the client wrapped in one of its cache or of an upload, and its HTTP status or None."""
+    """Unwraps an error of huggingface_hub's cache or upload: returns the original error and its HTTP status or None."""
     wraps = isinstance(error, errors.LocalEntryNotFoundError | ValueError | RuntimeError)
     cause = error.__cause__ if wraps and not isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(cause, OSError | HTTP_ERROR):
@@ -156,7 +156,7 @@ def find_root(error: BaseException) -> tuple[BaseException, int | None]:
 
 
 def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
-    """Returns the error of this package for one of the client: the file, the client's reason, and what to do."""
+    """Converts an error of huggingface_hub to one of this package, with the file, the reason and a hint."""
     root, status = find_root(error)
     reason = " ".join(str(root).split())[:300] or type(root).__name__
     if status is not None and str(status) not in reason:
@@ -173,7 +173,7 @@ def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
 
 @contextmanager
 def hub_errors(file: HubFile) -> Iterator[None]:
-    """Raises the client's errors as errors of this package."""
+    """Context manager that raises errors of huggingface_hub as errors of this package."""
     try:
         yield
     except ConvRNNHubError:
@@ -183,9 +183,9 @@ def hub_errors(file: HubFile) -> Iterator[None]:
 
 
 def retry(act: Callable[[], T]) -> T:
-    """Calls the client, and again if it failed at once for a reason that may pass: a broken connection, a status 5xx.
+    """Calls a function of huggingface_hub, up to three times if it fails quickly with a transient error.
 
-    The client itself retries what took longer.
+    Transient errors are broken connections, incomplete files and status 5xx. huggingface_hub itself retries slow calls.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         start = time.monotonic()

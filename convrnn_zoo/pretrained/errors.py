@@ -14,8 +14,8 @@ class ConvRNNHubError(Exception):
 
 
 class WeightsError(ConvRNNHubError, RuntimeError, ValueError):
-    """Weights, a config or a card are missing, damaged, or not those of the model."""
+    """Error for weights, a config or a card that is missing, damaged or of another model."""
 
 
 class HubAccessError(ConvRNNHubError, OSError):
-    """A repository, revision or file cannot be reached, read or written."""
+    """Error for a repository, revision or file that cannot be reached, read or written."""

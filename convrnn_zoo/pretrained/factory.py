@@ -26,17 +26,17 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> "Z
 def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> Any:
     """Builds a model of the zoo: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
-    The same as :func:`timm.create_model` for the names of the zoo. The model is in training mode, as timm's are.
+    :func:`timm.create_model` does the same for names of the zoo. The model is in training mode, as in timm.
 
     Args:
         name: one of :func:`list_models`, or the address of a model that was pushed or saved.
-        pretrained: whether to load weights: those of the tag or address, or the architecture's default. False, the
-            default, gives random weights, also with a tag or an address. A tag in place of True chooses one of
-            several sets of weights: ``pretrained="rain"``.
+        pretrained: whether to load weights: those of the tag or address in `name`, otherwise the default weights of the
+            architecture. False, the default, gives random weights, even if `name` has a tag or is an address. A tag in
+            place of True chooses one of several sets of weights: ``pretrained="rain"``.
         **kwargs: sizes and options of the model, such as `in_chans`, `num_classes` and `hidden_channels`; also
-            `cache_dir` and `token` for the Hub. A `checkpoint_path` must be a safetensors file, which is loaded
-            strictly. With `features_only`, the model is wrapped in timm's feature extractor, which returns the output
-            of each layer.
+            `cache_dir` and `token` for the Hub. A `checkpoint_path` must be a safetensors file with exactly the tensors
+            of the model. With `features_only`, the model is wrapped in timm's feature extractor, which returns the
+            output of each layer.
 
     Raises:
         ValueError: the zoo has no such name.
@@ -83,15 +83,15 @@ def from_pretrained(
 
     Args:
         repo_id_or_dir: a directory that :func:`~convrnn_zoo.save_pretrained` or a training run wrote; the ``.json``
-            metadata file of weights, stored next to them; weights of the zoo, ``"architecture.tag"``, or an
-            architecture that has some; ``"owner/name"`` or ``"owner/name@revision"``, with or without ``hf-hub:``, for
-            the Hub.
+            metadata file next to a safetensors file; the name of weights of the zoo, ``"architecture.tag"``, or of an
+            architecture with weights; or a repository of the Hub, ``"owner/name"`` or ``"owner/name@revision"``, with
+            or without the prefix ``hf-hub:``.
         revision: branch, tag or commit; ``main`` by default.
         token: a token of the Hub; by default that of ``hf auth login``; False for none.
         cache_dir: directory to use in place of the Hub's cache.
-        max_bytes: size limit of the model and its files; 4 GiB by default.
-        **kwargs: arguments in place of the stored ones: another `num_classes` gives a random head (with a warning),
-            another `in_chans` adapts the first layer; also `dtype`, which is otherwise that of the weights, `device`
+        max_bytes: size limit in bytes of the model and its files; 4 GiB by default.
+        **kwargs: arguments of the model that replace the stored ones. Another `num_classes` gives a random head (with a
+            warning), another `in_chans` adapts the first layer. Also `device`, `dtype`, by default that of the weights,
             and `features_only`.
 
     Raises:
@@ -129,7 +129,7 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
 
 
 def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """Splits a name into its scheme, ``"local-dir"``, ``"hf-hub"`` or ``""`` for a name of the zoo, and the rest.
+    """Splits a name into scheme and location: ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo.
 
     An existing directory takes precedence over a name of the zoo.
     """

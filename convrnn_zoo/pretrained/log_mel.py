@@ -17,23 +17,24 @@ MAX_PEAK = 10.0
 MAX_FILTERS = 2**25
 """Largest product of bands and points of the spectrum: the size of the filters."""
 MAX_SPECTRA = 2**24
-"""Points of the spectra that are computed at once: minutes of speech."""
+"""Number of FFT points that are computed at once, enough for minutes of speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogMel(JsonObject):
     r"""Log-mel spectrogram: the front end of an audio classifier.
 
-    A window of `window` seconds moves by `hop` seconds per step. With X the spectrum of the window (Hann, by FFT) and
-    M the triangular filters of the bands, each normalized to a sum of 1, a step is
+    A window of `window` seconds moves by `hop` seconds per step. X is the FFT of the samples of the window times a Hann
+    window. M_b is the triangular filter of band b, normalized to a sum of 1; the bands are equally wide on the scale
+    mel(f). The values of a step are
 
     .. math::
         x_b &= \log \max(\textit{floor}, \textstyle\sum_f M_{bf} |X_f|^2) \\
         \text{mel}(f) &= 2595 \log_{10}(1 + f / 700)
 
     A window that extends past the end of the recording is dropped, so that streaming gives the same steps. A recording
-    shorter than one window is padded with silence. Bands are channels of a map of one pixel, because the meaning of a
-    band does not shift along the frequency axis as a convolution over bands would assume.
+    shorter than one window is padded with silence. The bands are channels of a map of one pixel, not an axis of the
+    map: a convolution along the bands would treat all frequencies alike.
 
     Args:
         encoding: identifier of this front end in stored files.
@@ -41,7 +42,7 @@ class LogMel(JsonObject):
         window, hop: seconds; `hop` is at most `window`.
         bands: number of mel bands, which is the model's number of input channels.
         lowest, highest: range of frequencies in Hz; `highest` is half of `rate` by default.
-        floor: power of silence, for samples between -1 and 1.
+        floor: lower bound of the power in a band, for samples between -1 and 1.
 
     References:
         Stevens, S. S., Volkmann, J. and Newman, E. B. (1937). A scale for the measurement of the psychological
@@ -102,7 +103,7 @@ class LogMel(JsonObject):
 
     @property
     def _points(self) -> int:
-        """Points of the FFT: twice the next power of two, so that narrow bands contain a frequency."""
+        """Points of the FFT: twice the next power of two of `size`, so that narrow bands contain a frequency."""
         return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
     @property
@@ -188,12 +189,12 @@ class LogMel(JsonObject):
         return (2595 * (1 + frequency / 700).log10() - low) / width - 1
 
     def _mel_scale(self) -> tuple[float, float]:
-        """Returns the lowest mel and the mels from one band to the next."""
+        """Returns `lowest` in mel, and the distance in mel from one band to the next."""
         low, high = (2595 * math.log10(1 + f / 700) for f in (self.lowest, self.top))
         return low, (high - low) / (self.bands + 1)
 
     def _triangles(self) -> Tensor:
-        """Returns the weight of each frequency of the spectrum in each band."""
+        """Returns the weights ``(bands, frequencies)`` of the frequencies of the spectrum in the bands."""
         edges = self.frequencies(torch.arange(-1, self.bands + 1, dtype=torch.float64))
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))
@@ -201,7 +202,7 @@ class LogMel(JsonObject):
 
 
 def as_float_samples(wave: Tensor) -> Tensor:
-    """Returns audio samples as floats, integers scaled to -1 to 1, or raises ValueError if their scale is unknown."""
+    """Converts audio samples to floats, integers to -1 to 1, or raises ValueError if the scale is unknown."""
     if wave.is_floating_point():
         return wave if wave.dtype == torch.float64 else wave.float()
     if wave.dtype == torch.uint8:

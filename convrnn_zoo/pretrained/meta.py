@@ -24,7 +24,8 @@ _MOST_TENSORS, _LARGEST_INT, _LONGEST_LIST, _LONGEST_HORIZON = 10_000, 2**16, 25
 def size_limit(max_bytes: int | None) -> Iterator[None]:
     """Context manager that sets the size limit of models and their files, 4 GiB by default.
 
-    Larger ones raise :class:`~convrnn_zoo.WeightsError` before they are read. None does not change the limit.
+    Larger models and files raise :class:`~convrnn_zoo.WeightsError` before they are read. None does not change the
+    limit.
 
     Raises:
         ValueError: `max_bytes` is not a positive whole number.
@@ -52,7 +53,7 @@ def limit() -> int:
 
 
 def check_size(size: int, what: str, max_bytes: int | None = None) -> None:
-    """Raises WeightsError if a size exceeds `max_bytes`, or else the limit of :func:`size_limit`."""
+    """Raises WeightsError if a size in bytes exceeds `max_bytes`, by default the limit of :func:`size_limit`."""
     max_bytes = max_bytes or limit()
     if size > max_bytes:
         raise WeightsError(
@@ -62,7 +63,7 @@ def check_size(size: int, what: str, max_bytes: int | None = None) -> None:
 
 
 class _SizeLimit(TorchFunctionMode):
-    """Adds up the tensors that the current thread creates, and raises WeightsError once they exceed the limit."""
+    """Mode that adds up the tensors that its thread creates, and raises WeightsError above the size limit."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -81,7 +82,8 @@ class _SizeLimit(TorchFunctionMode):
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
     """Builds a model on the meta device, which takes no memory. Only the calling thread is affected.
 
-    Arguments that are not the model's or exceed the size limit raise WeightsError, which calls the model `what`.
+    Raises WeightsError, with `what` as the name of the model, if the model does not accept the arguments or exceeds the
+    size limit.
     """
     try:
         with torch.device("meta"), _SizeLimit(what):
@@ -96,7 +98,7 @@ def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what
 
 
 def check_arguments(args: object, what: str) -> dict[str, Any]:
-    """Returns the untrusted arguments of a config.json: numbers, short strings and lists, or raises WeightsError."""
+    """Returns the arguments of an untrusted config.json, or raises WeightsError if they are not short plain values."""
     if not isinstance(args, Mapping):
         raise WeightsError(f"{what}: model_args must be names with values, got {type(args).__name__}; save it again")
     for name, value in args.items():

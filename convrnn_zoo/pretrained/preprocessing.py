@@ -15,12 +15,12 @@ from .typed import JsonObject
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 _HEADROOM = 1.2
-"""Upper limit of forecasts, relative to `top`, in the logarithmic encoding."""
+"""Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding(JsonObject):
-    """Encoding of values in the unit of the data as values of a network; see :class:`Preprocessing`."""
+    """Conversion between values in the unit of the data and values of a network; see :class:`Preprocessing`."""
 
     json_name: ClassVar = "encoding"
     encoding: Literal["none", "log", "standardize", "dbz"] = "none"
@@ -50,7 +50,7 @@ class Encoding(JsonObject):
             raise ValueError(f"std must be above 0, got {self.std}")
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Encodes frames ``(…, C, H, W)`` in the unit of the data; missing values (NaN) become 0."""
+        """Encodes frames ``(…, C, H, W)`` in the unit of the data; NaN becomes 0, or no rain with ``dbz``."""
         if self.encoding == "log":
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
@@ -75,7 +75,7 @@ class Encoding(JsonObject):
 
     @property
     def _log(self) -> tuple[float, float]:
-        """The floor, and the logarithm of the top."""
+        """`floor`, and the span of the encoding, ``log(1 + top / floor)``."""
         floor, top = float(self.floor or 0), float(self.top or 0)
         return floor, math.log1p(top / floor)
 
@@ -98,9 +98,9 @@ class Encoding(JsonObject):
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Raises ValueError for frames without a known value, infinite ones, or bytes for brightness from 0 to 1.
+        """Raises ValueError for only NaN, for infinite values, and for uint8 where brightness is from 0 to 1.
 
-        Values beyond `lowest` and `highest`, and bytes if the data have a unit, raise a warning: they usually have
+        Warns of values beyond `lowest` and `highest`, and of uint8 if the data have a unit: such values usually have
         another unit, or mark missing values.
         """
         unit = self._label
@@ -145,43 +145,43 @@ class Variable(Encoding):
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(Encoding):
-    """Encoding of the frames that a forecaster was trained on, and the meaning of its outputs.
+    """Encoding of the input frames of a forecaster, and decoding of its outputs.
 
     The encodings of a value v in the unit of the data:
 
     ===============  ==========================================  ===================================
-    encoding         value of the model                          constants
+    encoding         encoded value                               constants
     ===============  ==========================================  ===================================
     ``none``         v
     ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
-    ``standardize``  (v - mean) / std                            `mean`, `std`, of one or each channel
+    ``standardize``  (v - mean) / std                            `mean`, `std`: one, or one per channel
     ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
     ===============  ==========================================  ===================================
 
     Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
-    inverse. With ``log``, values are limited to between 0 and a little above `top`. With ``dbz``, which is IRENE's
-    reflectivity by the relation of Marshall and Palmer, nothing is limited, and -1 is decoded as 0.0365 mm/h.
-    Otherwise values are limited to between `lowest` and `highest`.
+    inverse of the encoding. With ``log``, outputs are first clipped to between 0 and 1.2; `top` is encoded as 1. With
+    ``dbz``, which is IRENE's reflectivity by the relation of Marshall and Palmer, nothing is clipped, and -1 is decoded
+    as 0.0365 mm/h. With the others, decoded values are clipped to between `lowest` and `highest`.
 
-    With `variables`, each channel has its own unit, encoding and bounds, and those of the object keep their defaults.
+    With `variables`, each channel has its own unit, encoding and bounds, and those of this object must not be set.
 
     Args:
-        encoding: one of the table.
+        encoding: name of an encoding in the table.
         unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
-        step: minutes between frames; None if time has no meaning.
+        step: minutes between frames; None if the frames have no time scale.
         inputs: number of input frames in training.
         horizon: number of forecast frames in training.
         activation: ``"sigmoid"`` if the outputs of the model are logits.
         lowest, highest: bounds of valid values; None for no bound.
         floor, top, mean, std: constants of the encoding.
-        variables: variables that the model reads, in the order of the channels; none if one encoding is that of all.
-        targets: names of the variables that it forecasts, in the order of its outputs; all by default.
+        variables: variables of the input channels, in their order; empty if all channels share one encoding.
+        targets: names of the variables that the model forecasts, in the order of its outputs; all by default.
         static: variables of the static maps.
         future: variables of the inputs that are known for the forecast frames as well.
 
     Raises:
-        ValueError: a field is out of range, or a constant is missing or not one of the encoding; a name occurs twice,
-            or a target is not one of the variables.
+        ValueError: a field is out of range; a constant of the encoding is missing, or one of another encoding is set;
+            a name occurs twice, or a target is not one of the variables.
 
     Example:
         >>> rain = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
@@ -228,15 +228,15 @@ class Preprocessing(Encoding):
             raise ValueError(f"targets must be unique, got {', '.join(self.targets)}")
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Encodes frames ``(…, C, H, W)`` in the unit of the data; missing values (NaN) become 0."""
+        """Encodes frames ``(…, C, H, W)`` in the unit of the data; NaN becomes 0, or no rain with ``dbz``."""
         return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
 
     def encode_static(self, maps: Tensor) -> Tensor:
-        """Encodes static maps ``(…, S, H, W)`` by `static`, if it is not empty; missing values (NaN) become 0."""
+        """Encodes static maps ``(…, S, H, W)`` as `static` describes; without `static`, only replaces NaN by 0."""
         return _by_variable(Encoding.encode, self.static, maps) if self.static else maps.nan_to_num(0)
 
     def encode_future(self, inputs: Tensor) -> Tensor:
-        """Encodes known inputs ``(…, F, H, W)`` by `future`, if it is not empty; missing values (NaN) become 0."""
+        """Encodes known inputs ``(…, F, H, W)`` as `future` describes; without `future`, only replaces NaN by 0."""
         return _by_variable(Encoding.encode, self.future, inputs) if self.future else inputs.nan_to_num(0)
 
     def decode(self, output: Tensor) -> Tensor:
@@ -254,11 +254,11 @@ class Preprocessing(Encoding):
 
     @property
     def target_variables(self) -> tuple[Encoding, ...]:
-        """The encoding of each output: its variable, or this object for all if there are no variables."""
+        """Encodings of the outputs: the target variables, or only this object if there are no variables."""
         return tuple(self.variables[i] for i in self.target_channels) if self.target_channels else (self,)
 
     def select_targets(self, frames: Tensor) -> Tensor:
-        """Returns the channels of the targets of frames ``(…, C, H, W)``; without variables all of them."""
+        """Returns the target channels of frames ``(…, C, H, W)``, or all channels if there are no variables."""
         return frames[..., self.target_channels, :, :] if self.variables else frames
 
     @property
@@ -275,7 +275,7 @@ class Preprocessing(Encoding):
             super().check(frames)
 
     def check_channels(self, in_chans: int, out_chans: int, static_chans: int, future_chans: int) -> None:
-        """Raises ValueError unless the numbers of variables are those of a model's channels."""
+        """Raises ValueError unless the numbers of variables, static, future and targets match a model's channels."""
         for name, variables, channels in (
             ("variables", self.variables, in_chans),
             ("static", self.static, static_chans),
@@ -295,6 +295,6 @@ class Preprocessing(Encoding):
 def _by_variable(
     function: Callable[[Encoding, Tensor], Tensor], variables: Sequence[Encoding], frames: Tensor
 ) -> Tensor:
-    """Applies a function to each variable and its channel of ``(…, C, H, W)``."""
+    """Applies a function to each variable and its channel of frames ``(…, C, H, W)``, and concatenates the results."""
     channels = zip(variables, frames.split(1, dim=-3), strict=True)
     return torch.cat([function(variable, values) for variable, values in channels], dim=-3)

@@ -28,7 +28,7 @@ class Published:
 
     @property
     def command(self) -> str:
-        """The command that converts the file."""
+        """Shell command that converts the file."""
         source_and_file, _, options = self.convert.partition(" --")
         return f"convrnn-zoo convert {source_and_file} -o converted" + (f" --{options}" if options else "")
 
@@ -46,7 +46,7 @@ class Published:
         return {name: text for name, text in fields.items() if text}
 
     def hint(self) -> str:
-        """Returns one line for an error message."""
+        """Returns where to find the weights and how to convert them, as one line for an error message."""
         return f"its weights are published at {self.where} ({self.license}): download the file, then `{self.command}`"
 
 
@@ -57,7 +57,7 @@ PUBLISHED: dict[str, Published] = {}
 def openstl_release(
     stem: str, patch_size: int = 4, *, epochs: tuple[int, ...] = (200, 2000), remarks: str = "", options: str = ""
 ) -> Published:
-    """Returns the entry of the files ``mmnist_STEM_one_epN.pth`` that OpenSTL's benchmark page links to."""
+    """Describes the files ``mmnist_STEM_one_epN.pth``, N in `epochs`, that OpenSTL's benchmark page links to."""
     files = [f"mmnist_{stem}_one_ep{n}.pth" for n in epochs]
     return Published(
         where="https://github.com/chengtan9907/OpenSTL/releases/tag/mmnist-weights",
@@ -71,10 +71,10 @@ def openstl_release(
 
 
 def mark_unused(module: nn.Module) -> nn.Module:
-    """Freezes and returns a module that published code builds but never uses, so that parameter counts agree."""
+    """Freezes and returns a module that published code builds but never uses, for equal parameter counts."""
     return module.requires_grad_(False)
 
 
 def count_unused_params(model: nn.Module) -> int:
-    """Returns the number of parameters of a new model that are unused, which are those of its frozen modules."""
+    """Returns the number of unused parameters of a new model: those that :func:`mark_unused` has frozen."""
     return sum(p.numel() for p in model.parameters() if not p.requires_grad)

@@ -22,11 +22,11 @@ _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
-    """Registers a function that builds a model with timm and with the zoo, under the function's name.
+    """Decorator that registers a function under its name, with timm and with the zoo. The function builds a model.
 
     The function takes `pretrained` and keyword arguments, and returns
-    ``build_model(constructor, name, pretrained, **kwargs)``. Its docstring is the documentation of the name. The cfgs
-    of the weights in :data:`~convrnn_zoo.WEIGHTS` are added to its own.
+    ``build_model(constructor, name, pretrained, **kwargs)``. The docstring of the function documents the model. timm's
+    cfgs of the architecture are `cfg` and one for each of its weights in :data:`~convrnn_zoo.WEIGHTS`.
 
     Args:
         cfg: timm's cfg of the architecture without weights. ``first_conv`` and ``classifier`` name the modules that
@@ -81,5 +81,5 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
 
 
 def find_weights(name: str) -> list[Weights]:
-    """Returns the registered weights of an architecture; ``pretrained=True`` loads the first ones, as in timm."""
+    """Returns all registered weights of an architecture, first the default, which ``pretrained=True`` loads."""
     return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)

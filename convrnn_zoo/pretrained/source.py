@@ -69,7 +69,7 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
 
 
 def _open_metadata(path: Path) -> WeightsSource:
-    """Opens a metadata file; the weights next to it are named like them, or as in a repository."""
+    """Opens a metadata file. The weights next to it are ``architecture.tag.safetensors`` or ``model.safetensors``."""
     try:
         weights = Weights.from_json(read_text(path, str(path)))
     except ValueError as e:
@@ -83,7 +83,7 @@ def _open_metadata(path: Path) -> WeightsSource:
 
 
 SOURCES: dict[str, Callable[..., WeightsSource]] = {"hf-hub": open_repository, "local-dir": open_directory}
-"""Functions that open a source with a config, by timm's names of them, which are the schemes of addresses."""
+"""Functions that open a source with a config, by the scheme of its address, which is timm's name of the source."""
 
 
 def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
@@ -98,7 +98,7 @@ def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | No
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
-    """Raises WeightsError for a cfg with which weights would be read from elsewhere or in another way."""
+    """Raises WeightsError if a cfg sets a field of timm that is not supported, such as ``url`` or ``custom_load``."""
     wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
     if cfg.get("source") in SOURCES:
         wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
@@ -113,14 +113,14 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
 def resolve_source(
     cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None
 ) -> WeightsSource:
-    """Returns the source of the weights of an architecture that its resolved cfg refers to, or raises WeightsError."""
+    """Returns the source of the weights that the resolved cfg of an architecture names, or raises WeightsError."""
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES:
         return SOURCES[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
     weights = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
     if weights and not cfg.get("state_dict") and weights.source().items() <= cfg.items():
         return open_weights(weights, cache_dir, token)
-    # Other tensors for a registered tag: sizes and preprocessing are the tag's, its checksum and metadata are not.
+    # Other tensors for a registered tag: its sizes and preprocessing apply to them, its checksum and metadata do not.
     config = replace(Config.of(weights), sha256=None, record=None) if weights else Config()
     if cfg.get("state_dict"):
         return WeightsSource("the given state_dict", config, cfg["state_dict"])

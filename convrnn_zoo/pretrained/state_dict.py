@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 def file_sha256(path: Path) -> str:
-    """Returns the checksum of a file."""
+    """Returns the sha256 of a file as a hexadecimal string."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -29,11 +29,11 @@ def file_sha256(path: Path) -> str:
 def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file after checking its size, its checksum if it is known, and its header.
 
-    The tensors are mapped from the file, so their values are read when they are first used. Errors call it `name`.
+    The tensors are mapped from the file, so their values are read at first use. Errors call the file `name`.
 
     Raises:
         WeightsError: the file is missing, too large, damaged or not a safetensors file.
-        HubAccessError: the system does not allow reading it.
+        HubAccessError: the system does not allow reading the file.
     """
     if path.suffix != ".safetensors":
         raise WeightsError(
@@ -68,7 +68,7 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path) -> str:
 
 
 def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies tensors to contiguous memory of the CPU; the format allows neither channels_last nor shared tensors."""
+    """Copies tensors to contiguous CPU memory: safetensors allows neither channels_last nor shared memory."""
     return {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
 
 
@@ -76,12 +76,13 @@ def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def adapt_state_dict(
     state: Mapping[str, Tensor], model: Any, cfg: Mapping[str, Any], in_chans: int, num_classes: int, name: str
 ) -> dict[str, Tensor]:
-    """Adapts weights to a model with other input channels or another number of classes, and logs the changes.
+    """Adapts weights to a model with other numbers of input channels or classes, and logs the changes.
 
-    `state` is of `in_chans` channels and `num_classes` classes. The first convolution is adapted by timm's rule for
-    images: summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
-    head for another number of classes is replaced by that of `model`, which may be on the meta device.
-    ``first_conv`` and ``classifier`` of timm's cfg name the modules, and ``model.input_weights`` further parameters.
+    `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images:
+    weights are summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
+    head for another number of classes is replaced by that of `model`, which may be on the meta device. The fields
+    ``first_conv`` and ``classifier`` of `cfg` name the convolution and the head; ``model.input_weights`` names further
+    parameters that read the input.
     """
 
     def modules(key: str) -> tuple[str, ...]:
@@ -155,20 +156,21 @@ def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
 
 # ---- loading -------------------------------------------------------------------------------------------------------
 def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads checked weights into a model, strictly. For a tensor on the meta device, the model keeps its own."""
+    """Loads checked weights into a model, strictly. The model keeps its own values for tensors on the meta device."""
     current = model.state_dict()
     model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
 
 
 def load_weights(model: Model, path: str | Path) -> Model:
-    """Loads a safetensors file into a model, which is returned. An error changes nothing.
+    """Loads a safetensors file into a model and returns the model. An error leaves the model unchanged.
 
     Args:
-        model: a model of the zoo, built as the weights were made.
+        model: a model of the zoo, built with the arguments with which the weights were trained.
         path: the ``.safetensors`` file.
 
     Raises:
         WeightsError: the file is not a safetensors file, is damaged, does not fit, or holds NaN or Inf.
+        HubAccessError: (an OSError) the system does not allow reading the file.
 
     Example:
         >>> import convrnn_zoo, pathlib, tempfile

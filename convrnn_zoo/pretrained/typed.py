@@ -1,4 +1,4 @@
-"""Dataclasses from the tables of a recipe and from untrusted JSON: every field is checked by its type and range."""
+"""Reads dataclasses from tables of a recipe or untrusted JSON, and checks the type and range of every field."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_o
 from .._hints import similar, suggest
 
 MAX_TEXT, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
-"""Largest length of a string, of a list or table, and size of a whole number."""
+"""Largest length of a string, length of a list or table, and number of bits of a whole number."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # terminals interpret these
 _TYPES: dict[Any, str] = {
     int: "a whole number", float: "a finite number", bool: "true or false", str: "a string", NoneType: "nothing",
@@ -30,13 +30,13 @@ class JsonObject:
     """Name of the object in error messages."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields that are set, as plain JSON."""
+        """Returns the fields other than None and empty tuples, as plain JSON."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return {k: _plain(v) for k, v in values if v not in (None, ())}
 
     @classmethod
     def from_json(cls, raw: object, name: str = "") -> Self:
-        """Reads an untrusted JSON object, or raises ValueError, which calls it `name`."""
+        """Reads an untrusted JSON object, or raises ValueError with `name` as the name of the object."""
         return read(cls, raw, name or cls.json_name)
 
 
@@ -50,17 +50,17 @@ def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
     lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
 ) -> Any:  # fmt: skip
-    """Declares a dataclass field and its valid values. It is required without a `default` or a `factory` of one.
+    """Declares a dataclass field and its valid values. A field without `default` and `factory` is required.
 
-    The bounds are those of a number, or of each number of a list. Strings are one of `choices` and, with `nonempty`,
-    not empty; lists of strings may hold others.
+    The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
+    `choices`, if there are any, and not blank with `nonempty`; `choices` do not apply to the strings of a list.
     """
     rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
 
 
 def one_line(error: Exception) -> str:
-    """Returns the message of an error that :func:`read` raised on one line."""
+    """Returns the message of an error of :func:`read` as a single line."""
     return str(error).replace("\n", "; ")
 
 
@@ -72,7 +72,7 @@ def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -
 
     Raises:
         ValueError: `raw` is not a table, or fields are missing, unknown, of another type or out of range. The message
-            has a line for each, and calls the object `name`; `where` is a prefix of the keys, such as ``"data."``.
+            has one line per problem. It calls the object `name`, and prefixes keys with `where`, such as ``"data."``.
     """
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}{f': {where[:-1]}' if where else ''} must be an object, got {type(raw).__name__}")
@@ -127,7 +127,7 @@ def describe_type(kind: Any) -> str:
 
 
 def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, Any]) -> Any:
-    """Returns a value as the type of its field, or raises ValueError."""
+    """Converts a value to the type of its field, or raises ValueError."""
     generic, args = get_origin(expected), get_args(expected)
     label = f"{name}'s {path}"
     if expected is Any:
@@ -151,7 +151,7 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
 
 
 def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> Any:
-    """Returns a string, bool or number of the type of its field, or raises ValueError."""
+    """Checks a string, bool or number, and converts it to the type of its field, or raises ValueError."""
     choices = get_args(expected) or rules.get("choices", ())
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     types: Any = {int: int, float: int | float, bool: bool, NoneType: NoneType}.get(expected, str)

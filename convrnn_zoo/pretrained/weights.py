@@ -1,4 +1,4 @@
-"""Metadata of sets of weights. Model cards, tables and timm's cfgs are generated from them."""
+"""Metadata of sets of weights, from which model cards, tables and timm's cfgs are generated."""
 
 import dataclasses
 import json
@@ -37,13 +37,13 @@ class Metric:
     baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Metrics of other methods on the same data, by name."""
     summed_over: int | None = None
-    """Number of pixels of a frame, for errors that others state as the sum over pixels."""
+    """Number of pixels of a frame, for errors that other publications report as the sum over pixels."""
     interval: tuple[float, float] | None = None
     """The 95 % confidence interval of `value`."""
 
     @property
     def summed(self) -> float | None:
-        """Value summed over the pixels of a frame, as others state it."""
+        """`value` summed over the pixels of a frame, as other publications report it; None without `summed_over`."""
         return None if self.summed_over is None else self.value * self.summed_over
 
 
@@ -51,7 +51,7 @@ class Metric:
 class Weights:
     """Metadata of a set of weights, ``architecture.tag``.
 
-    They are stored as JSON next to the safetensors file. To add a set of weights, add these two files.
+    The metadata is stored as JSON next to the safetensors file. To add a set of weights, add these two files.
     """
 
     name: str
@@ -106,13 +106,13 @@ class Weights:
         return DIRECTORY / f"{self.name}.safetensors"
 
     def source(self) -> dict[str, str]:
-        """Returns timm's keys of the location: the file in the package, or else a commit on the Hub."""
+        """Returns the fields of timm's cfg for the location: the file in the package, or a commit on the Hub."""
         if self.hub_id and self.hub_commit and not self.file.is_file():
             return {"hf_hub_id": f"{self.hub_id}@{self.hub_commit}"}
         return {"file": str(self.file)}
 
     def cfg(self) -> dict[str, Any]:
-        """Returns the fields of timm's ``PretrainedCfg``; an axis of any size has 32 pixels there."""
+        """Returns fields of timm's ``PretrainedCfg``. In its ``input_size``, an axis of any size has 32 pixels."""
         height, width = (s if isinstance(s, int) else 32 for s in (1, *self.input_shape[2:])[-2:])
         return {
             **self.source(),
@@ -134,7 +134,8 @@ class Weights:
     def plain(self) -> dict[str, Any]:
         """Returns the metadata as plain JSON.
 
-        Fields that are None are omitted. A metric also omits a dataset or split equal to that of the weights.
+        Fields that are None are omitted. A metric omits a missing interval, and a dataset or split equal to that of the
+        weights.
         """
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:
@@ -153,7 +154,7 @@ class Weights:
 
     @classmethod
     def from_plain(cls, raw: object, name: str = "the weights metadata") -> "Weights":
-        """Reads an untrusted JSON object, or raises ValueError, which calls it `name`."""
+        """Reads an untrusted JSON object, or raises ValueError with `name` as the name of the object."""
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
             shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
             raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
