@@ -23,8 +23,8 @@ class AudioModel(RecurrentClassifier):
 
     The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a one-dimensional map with one channel. Two
     convolutions, each followed by ReLU, reduce this map to P = C / `stride` pixels, rounded up. The recurrent layers
-    convolve over these pixels, and recognise a pattern of frequencies also if it is shifted, as in a voice of another
-    pitch. Pools act on the steps only, and the classifier reads the features of every pixel.
+    convolve over these pixels, so that they recognise a pattern of frequencies also where it is shifted, as in a voice
+    of another pitch. Pools act on the steps only, and the classifier reads the features of every pixel.
 
     Args:
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``

@@ -203,7 +203,7 @@ def detail_maps(amount: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Returns the mean over `size` × `size` pixels (odd) around each pixel; pixels outside the map do not count."""
+    """Returns the mean over `size`×`size` pixels around each pixel inside the map; `size` is an odd number."""
     x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
     return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 

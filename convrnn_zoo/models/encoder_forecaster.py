@@ -22,8 +22,8 @@ class ConvRNNForecaster(EncoderForecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
     The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the encoder's
-    layer with the same number and runs for `horizon` steps. The first one reads a constant and the known inputs, every
-    other one the layer before it. A 1×1 convolution over the outputs of all forecaster layers gives the frames.
+    layer with the same number and runs for `horizon` steps. The first layer reads a constant and the known inputs, each
+    later layer reads the layer before it. A 1×1 convolution over the outputs of all these layers gives the frames.
 
     Args:
         layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.

@@ -38,8 +38,8 @@ class PhyDNet(AutoregressiveForecaster):
 
     Each branch has an encoder and a decoder. The sum of the decoders' maps is decoded to the frame. A sigmoid keeps its
     pixels between 0 and 1, so that there are no logits for a cross-entropy loss. As in OpenSTL's code but not in the
-    paper, the physical cell also reads its input, and corrects its prediction with it, in forecast steps. Training adds
-    a loss for :meth:`moments`.
+    paper, the physical cell corrects its prediction by its input in forecast steps as well. Training adds a loss on
+    :meth:`moments`.
 
     Args:
         hidden_channels: list with the width of each ConvLSTM layer, or one width for all. The physical cell has the

@@ -190,7 +190,7 @@ class MattingEncoder(FrameEncoder):
 
 
 class GuidedFilter(nn.Module):
-    r"""Deep guided filter (https://arxiv.org/abs/1803.05619), which restores the size of the output for a small frame.
+    r"""Deep guided filter (https://arxiv.org/abs/1803.05619): enlarges an output with the large frame as its guide.
 
     At every pixel, the large output is a linear function of the large frame. Here x is the small frame, with the mean
     of its channels as a further channel, y is the output for it, ``*`` is the element-wise product, M is a 3×3
@@ -225,8 +225,8 @@ class RobustVideoMatting(RecurrentDecoderModel):
     """The network of Robust Video Matting: :class:`RecurrentDecoderModel` with the authors' variant of the encoder.
 
     Frames have values from 0 to 1. The first three outputs of a pixel are the colours of the foreground minus those of
-    the frame, and the fourth is its opacity, alpha. :meth:`matte` returns foreground and alpha; it runs on small copies
-    of large frames, and restores the size with a :class:`GuidedFilter`.
+    the frame, and the fourth is its opacity, alpha. :meth:`matte` returns foreground and alpha. It can run the network
+    on smaller copies of the frames, and enlarges the outputs with a :class:`GuidedFilter`.
 
     Args:
         encoder, **kwargs: as for :class:`RecurrentDecoderModel`.

@@ -118,7 +118,7 @@ class VideoModel(Classifier):
 
     @property
     def head_hidden_size(self) -> int:
-        """Number of channels that the classifiers of all levels read: `num_features`, or from the hidden layers."""
+        """Number of channels that the classifiers of all levels read, after the hidden layers if there are any."""
         return sum(self.hidden)
 
     @property

@@ -52,7 +52,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Returns height and width of the maps: `img_size`, one number or a height and a width, over `reduction`."""
+    """Returns height and width of the maps: those of the frames, `img_size`, divided by `reduction`."""
     height, width = check.ntuple("img_size", img_size, 2)
     if height % reduction or width % reduction:
         raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")

@@ -39,7 +39,7 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """Returns the depth of each parameter's block: a child, or in an ``nn.Sequential`` its child, with weights."""
+    """Returns the depth of each parameter's block, which is a child or, in an ``nn.Sequential``, a child's child."""
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]
@@ -124,7 +124,7 @@ class FrameEncoder(nn.Module):
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Removes all levels after the first `count`, and the layers that only those levels need if timm can."""
+        """Removes all levels after the first `count` and, where timm can prune, the layers that only they need."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]

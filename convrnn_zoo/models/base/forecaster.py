@@ -158,7 +158,7 @@ class Forecaster(ZooModel):
         return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
-        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` would read; ValueError if too few."""
+        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads; warns or raises if too few."""
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
@@ -369,7 +369,7 @@ class EncoderForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} must define levels")
 
     def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame ``(N, C, H, W)`` and the next `states`, which are in the order of the encoder."""
+        """Returns the next frame ``(N, C, H, W)`` and the next `states`, in the order of the encoder's layers."""
         raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
 
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
@@ -378,7 +378,7 @@ class EncoderForecaster(Forecaster):
         return x if known is None else torch.cat([x, known], dim=2)
 
     def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
-        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, whose map is `like` that one."""
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer; `like` has its N, H and W."""
         ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
         return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
 

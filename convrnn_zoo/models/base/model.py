@@ -58,7 +58,7 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of learned initial states, for which timm then disables weight decay, as for biases."""
+        """Returns the names of learned initial states, which timm exempts from weight decay, as it does biases."""
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith("initial_")}
 
     def group_matcher(self, coarse: bool = False) -> Any:

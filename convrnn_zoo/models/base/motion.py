@@ -201,7 +201,7 @@ def _resize(x: Tensor, height: int, width: int) -> Tensor:
 
 # ---- sizes: integers, or symbols while torch.export traces a dynamic size ---------------------------------------
 def _strides(height: int, width: int, levels: int) -> list[int]:
-    """Returns the ratio of each resolution to the next: one 2 if both edges have at least 32 pixels, two from 64, ….
+    """Returns the ratios between successive resolutions: ``[2]`` for maps from 32×32 on, ``[2, 2]`` from 64×64 on, ….
 
     With a dynamic size there are always `levels` - 1 ratios, and those for which the map is too small are 1.
     """
