@@ -58,7 +58,7 @@ class ForeignCheckpoint:
 
 
 def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> ForeignCheckpoint:
-    """Reads the tensors of a state dict or a file. Keeps only names that begin with `prefix`, and removes it."""
+    """Reads the tensors of a state dict or a file. Keeps only names with `prefix`, and removes the prefix."""
     if isinstance(checkpoint, Mapping):
         content, max_bytes = ForeignCheckpoint(checkpoint, "the given state dict"), None
     else:
@@ -80,7 +80,7 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
             raise WeightsError(f"{name} has no entry under prefix={prefix!r}; it has {some(others)}")
         if others:
             logger.info("%s: left out, not under prefix=%r: %s", name, prefix, ", ".join(others))
-    for common in ("module.", "model."):  # of DataParallel and of trainers
+    for common in ("module.", "model."):  # prefixes of DataParallel and of trainers
         if all(k.startswith(common) for k in state):
             logger.info("%s: removed %r from the start of every key", name, common)
             state = {k.removeprefix(common): v for k, v in state.items()}

@@ -330,7 +330,7 @@ def to_model(module: nn.Module) -> nn.Module:
 
 
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the model arguments that create this layer as JSON values, except those with default values."""
+    """Returns the arguments of a model that create this layer, as JSON values and without defaults."""
     args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
     set_by_model = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
     for name, p in inspect.signature(type(module)).parameters.items():

@@ -20,7 +20,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An option is unknown or has the wrong type. Also a ValueError, which the command line reports as an error."""
+    """An unknown option, or one of a wrong type: a TypeError, and a ValueError that the command line reports."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class Entries:
         else:
             expected = ", ".join("any" if s is None else str(s) for s in shape)
             self.errors["of another shape"].append(f"{key} {tuple(value.shape)} for ({expected})")
-        return torch.empty(()).expand([s or 1 for s in shape])  # which has one number, whatever its size
+        return torch.empty(()).expand([s or 1 for s in shape])  # stores one number, whatever the shape
 
     def take_counter(self, key: str) -> Tensor:
-        """Takes the counter ``num_batches_tracked`` of a batch norm, which is not needed; 0 if it is missing."""
+        """Takes the counter ``num_batches_tracked`` of a batch norm; 0 if it is missing, since inference ignores it."""
         value = self.left.pop(key, torch.tensor(0))
         if value.dim():
             self.errors["of another shape"].append(f"{key} {tuple(value.shape)} for ()")
@@ -173,13 +173,13 @@ def parameter_shapes(
     check_odd(entries.name, kernels)
     try:
         model = create_model(name, **{**sizes, "device": "meta"})
-    except (RuntimeError, OverflowError) as e:  # more than any memory
+    except (RuntimeError, OverflowError) as e:  # the sizes exceed any memory
         raise WeightsError(f"{entries.name} has the sizes {dict(sizes)}, too large to build; it is damaged") from e
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 
 
 def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Maps the entries to our parameters. Raises WeightsError if entries are missing, left over or not of `shapes`."""
+    """Maps the entries to our parameters. Raises WeightsError if some are missing, left over or do not fit `shapes`."""
     counts = _gate_counts(maps)
     state: dict[str, Tensor] = {}
     taken: dict[str, Tensor] = {}

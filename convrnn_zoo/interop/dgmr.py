@@ -68,7 +68,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
 
 
 def key_maps(key: str, weight: str) -> list[KeyMap]:
-    """Returns the maps to our parameter `key`; `weight` is the suffix of the weights with a spectral norm."""
+    """Returns the key maps to our parameter `key`; `weight` is the suffix of the weights with a spectral norm."""
     module, _, end = key.rpartition(".")
     if key in MODULES:
         return [KeyMap(MODULES[key], key)]
@@ -88,7 +88,7 @@ def divide_by_norms(entries: Entries, end: str) -> None:
         rows, columns = (len(value), value[:1].numel()) if value.dim() > 1 else (None, None)
         u, v = entries.take(f"{name}.{stem}u", (rows,)), entries.take(f"{name}.{stem}v", (columns,))
         if rows is None or entries.errors or {u.dtype, v.dtype} != {value.dtype}:
-            continue  # which is reported at the end
+            continue  # finish() reports the error
         norm = u @ value.flatten(1) @ v
         if norm == 0 or not norm.isfinite():
             raise WeightsError(f"{entries.name} has a spectral norm of {float(norm)} for {name}; download it again")

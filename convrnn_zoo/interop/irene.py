@@ -1,4 +1,4 @@
-"""Converts IRENE's ConvGRU ensemble, whose cells have one convolution of ``[x, h]`` for both gates, one for n.
+"""Converts IRENE's ConvGRU ensemble: a cell has one convolution of ``[x, h]`` for its gates, another for the candidate.
 
 Checkpoints of mlcast's ConvGruModel have the same keys.
 """

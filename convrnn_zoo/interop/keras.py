@@ -139,13 +139,13 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
     layers: dict[str, dict[str, Direction]] = {}
     for (path, cell), keys in cells.items():
         recurrent = state.get(keys.get("recurrent_kernel", ""))
-        if not cell if recurrent is None else recurrent.dim() == 2:  # of a Dense, or of an LSTM, GRU or SimpleRNN
+        if not cell if recurrent is None else recurrent.dim() == 2:  # arrays of a Dense, LSTM, GRU or SimpleRNN
             others += keys.values()
             continue
         parent, _, last = path.rstrip("/").rpartition("/")
         if side := re.fullmatch(r"(?P<side>forward|backward)_(?P<name>[^/]*)", last):
             sides = layers.setdefault(parent or side["name"], {})
-            for end in ("forward", "backward"):  # so that what one lacks is reported
+            for end in ("forward", "backward"):  # so that missing arrays are reported
                 sides.setdefault(end, (f"{path}{cell}".replace(f"{side['side']}_", f"{end}_"), {}))
             sides[side["side"]] = (path + cell, keys)
         else:
@@ -202,7 +202,7 @@ def resolve_settings(
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
-    """Returns a layer's configuration in the file; for a Bidirectional, the wrapped layer's and `merge_mode`."""
+    """Returns a layer's configuration in the file; for a Bidirectional, that of its layer and `merge_mode`."""
     differing = []
     try:
         layers = list(_recurrent_layers(checkpoint.config))

@@ -1,4 +1,4 @@
-"""Converts pytorch_convgru of jacobkimmel: each layer has three convolutions of ``[x, h]``, the third of ``[x, r h]``.
+"""Converts pytorch_convgru of jacobkimmel. Its layers have two convolutions of ``[x, h]`` and one of ``[x, r h]``.
 
 The original is called once per step with a list of states. Our layer takes the complete sequence.
 """

@@ -49,7 +49,7 @@ class JointConvs:
     """Arguments with which our layer computes the same outputs."""
 
     def maps(self, num_layers: int, bias: bool) -> list[KeyMap]:
-        """Returns the maps of all layers."""
+        """Returns the key maps of all layers."""
         ends = {"weight": "weight_xh_l{}", **({"bias": "bias_ih_l{}"} if bias else {})}
         return [
             KeyMap(f"{self.cell.format(layer)}{conv}.{end}", target.format(layer), gates)

@@ -69,7 +69,7 @@ PHYDNET_BLOCKS = {
 
 # ---- maps ------------------------------------------------------------------------------------------------------
 def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -> list[KeyMap]:
-    """Returns the maps of a cell's convolutions; `ends` maps suffixes of OpenSTL's keys to prefixes of our names."""
+    """Returns the key maps of a cell's convolutions; `ends` maps suffixes of OpenSTL's keys to prefixes of ours."""
     maps = []
     for conv, (name, gates) in convs.items():
         for end, kind in ends.items():
@@ -80,7 +80,7 @@ def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -
 
 
 def weight_and_bias(source: str, target: str) -> list[KeyMap]:
-    """Returns the maps of a module's weight and bias."""
+    """Returns the key maps of a module's weight and bias."""
     return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ENDS]
 
 

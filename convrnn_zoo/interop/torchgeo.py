@@ -52,7 +52,7 @@ class TorchGeoConvLSTM(nn.Module):
         self.projection, self.rnn, self.head = projection, rnn, head
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, hx: Any = None) -> Tensor:
-        """Returns the output, by default of the last date. `lengths` ``(N,)`` are numbers of dates, by default T."""
+        """Returns the outputs for the last date of each series, or for all. `lengths` ``(N,)`` are numbers of dates."""
         if self.projection is not None:
             x = self.projection(x.transpose(1, 2)).transpose(1, 2)
         output: Tensor = self.rnn(x, hx)[0]

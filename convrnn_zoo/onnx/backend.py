@@ -158,7 +158,7 @@ def _by_name(graph: GraphSpec, call: Callable[[Values], Any]) -> Run:
 
 # ---- check -----------------------------------------------------------------------------------------------------
 def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]:
-    """Returns `values` of the dynamic sizes of a specification, raised where it requires larger minimum sizes."""
+    """Returns `values` for the dynamic sizes of a specification, increased where it requires larger sizes."""
     tensors = [t for graph in spec.graphs.values() for t in graph.inputs]
     names = {size for t in tensors for a in t.axes if isinstance(a, Axis) for size in (a.size, a.plus)}
     names |= {t.name for t in tensors if t.name == "horizon"}
@@ -166,7 +166,7 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
 
 
 def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
-    """Raises ExportError if files and model differ at other sizes than in the export; `single` adds size 1."""
+    """Raises ExportError if files and model differ at other sizes than in the export; `single` adds N = T = 1."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:

@@ -59,14 +59,14 @@ def export(
         the shape of the model's output; unpooled features of several levels are ``output_0``, ``output_1``, …. The step
         form has the input ``input`` ``(N, C, *S)`` and the output ``output``. States ``(N, C_l, *S_l)`` are the inputs
         ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …; ``_l0_reverse`` is the backward direction. Layers
-        are numbered consecutively over all levels. The first states are zeros, so `learn_initial_state` is not
-        supported. The metadata contain the shapes of the states.
+        are numbered consecutively over all levels. The first states are zeros: files of models with
+        `learn_initial_state` cannot have states. The metadata contain the shapes of the states.
 
     Returns:
         Paths of the written files.
 
     Raises:
-        ExportError: (a ValueError) the model does not support the export, or the outputs of the file differ.
+        ExportError: (a ValueError) the export is not supported, or the file's outputs differ from the model's.
         ImportError: onnx, onnxscript or onnxruntime is not installed. The message contains the install command.
         OSError: the file cannot be written.
 

@@ -124,7 +124,7 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
-    """Returns the axes of a frame, the axes of each layer's map, minimum sizes, and the reason for fixed sizes."""
+    """Returns the axes of a frame and of each layer's map, minimum sizes, and the reason for fixed sizes or None."""
     if fixed := getattr(model, "map_sizes", None):
         return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
@@ -278,12 +278,12 @@ def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: Fra
 
 
 class _StepNetwork(_Network):
-    """A network on one frame. Pooling over time includes the previous frames, by states."""
+    """A network on one frame. A pool over time keeps the features of previous frames as states."""
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
         if self.model.has_frame_encoder or self.has_fixed_maps:
-            # As a clip of one frame, because the head pools a single frame that it does not pool in a clip.
+            # As a clip of one frame: the head would pool features of a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
             outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]
         else:  # without the axis of time, which would cost a small layer a tenth of its time

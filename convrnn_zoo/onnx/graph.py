@@ -66,7 +66,7 @@ class _RecordReads(TorchFunctionMode):
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
-        self.known = {id(tensor): tensor for tensor in known}  # kept, so that no id is given twice
+        self.known = {id(tensor): tensor for tensor in known}  # kept alive, so that no id is reused
         self.reads: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -147,7 +147,7 @@ def equations(layer: Any) -> Any:
 
 
 def state_suffixes(layer: Any, first: int = 0) -> list[str]:
-    """Returns the suffix of each layer and direction in torch's order; layers are numbered from `first`."""
+    """Returns the suffixes, such as ``_l0_reverse``, of layers and directions; layers are numbered from `first`."""
     ends = ("", "_reverse")[: layer.num_directions]
     return [f"_l{first + i}{end}" for i in range(len(layer.widths)) for end in ends]
 
@@ -158,7 +158,7 @@ def state_names(layer: Any, first: int = 0) -> list[list[str]]:
 
 
 class _DividingConv2d(nn.Module):
-    """A strided convolution without padding that it never reads, so that the stride divides the padded size exactly.
+    """A strided convolution that pads only pixels that it reads, so that n pixels become exactly n / stride.
 
     Otherwise every later size contains a rounded division, which torch takes minutes to simplify.
     """

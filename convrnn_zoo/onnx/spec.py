@@ -30,7 +30,7 @@ SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "wi
 
 
 class Axis(NamedTuple):
-    """A dynamic axis: its name in the file, and its size ``(factor * size + plus) / divisor`` by dynamic sizes."""
+    """A dynamic axis of length ``(factor * size + plus) / divisor``, where `size` and `plus` name dynamic sizes."""
 
     name: str
     size: str
@@ -124,7 +124,7 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """The files of an export by the suffix of their names, and a function that runs them next to the model."""
+    """The files of an export by the suffix of their names, and a function that compares them with the model."""
 
     graphs: Mapping[str, GraphSpec]
     check_run: Callable[[Runs, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare

@@ -34,7 +34,7 @@ class FrameDataset:
     """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored.
 
     Args:
-        validation: fraction of the training part that is set aside for validation.
+        validation: fraction of the training split that is set aside for validation.
     """
 
     title: str

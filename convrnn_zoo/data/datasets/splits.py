@@ -139,8 +139,8 @@ def select_per_class(
 ) -> set[int]:
     """Samples ``select_count(n)`` of the n examples of each class with a fixed seed, and returns their indices.
 
-    If `files` (the file of each example) is passed, nothing is sampled: all examples in the last ``select_count(n)`` of
-    the n files of each class are selected; for a class with fewer than three files, its last examples.
+    If `files` (the file of each example) is passed, nothing is sampled. Then all examples in the last
+    ``select_count(n)`` of the n files of a class are selected; for fewer than three files, the last examples.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

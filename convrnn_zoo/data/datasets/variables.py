@@ -18,7 +18,7 @@ ROLES = ("variables", "future", "static")
 
 @dataclass(frozen=True, kw_only=True)
 class DataVariable:
-    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with the defaults below.
+    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings.
 
     Args:
         name: name of the variable in the files.

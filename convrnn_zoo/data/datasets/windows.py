@@ -44,7 +44,7 @@ def write_windows(windows: Iterator[Tensor], path: Path) -> int:
 
 
 def read_windows(path: Path) -> Tensor:
-    """Reads windows as rows ``(t, y, x)`` of ``(M, 3)`` from a CSV file with these columns in any order."""
+    """Reads the columns t, y and x of a CSV file, in any order, as windows ``(M, 3)`` in the order t, y, x."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
     numpy = need("numpy", "cli")

@@ -249,7 +249,7 @@ def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
 
 
 def check_times(path: Path, times: Any, attrs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Decodes stored times. Returns the fields `times` and `is_dated` of :class:`Frames`, or ``{}`` for None."""
+    """Decodes stored times. Returns the fields `times` and `is_dated` of :class:`Frames`, or ``{}`` without times."""
     if times is None:
         return {}
     if len(times) != shape[0]:

@@ -203,8 +203,9 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
 def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
     """Returns the dimensions of frames in the order time, others such as channels, height, width.
 
-    `named` may name ``time``, ``y`` and ``x``. By default, time is in `time_dims` or :data:`TIME_DIMS`, or the first
-    dimension (a new one for a map); height and width are a pair of :data:`MAP_DIMS`, or the last two dimensions.
+    `named` may name ``time``, ``y`` and ``x``. By default, time is in `time_dims` or :data:`TIME_DIMS`, or else the
+    first of three or more dimensions; height and width are a pair of :data:`MAP_DIMS`, or else the last two dimensions.
+    A map without time is one frame.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
@@ -343,7 +344,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
 
 
 def list_variables(path: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the variables ``(T, H, W)`` with the dimensions of the first one, and of the maps."""
+    """Returns the names of the variables ``(T, H, W)`` with the first one's dimensions, and of the maps ``(H, W)``."""
     with reading(path, "file of frames"):
         variables, dataset = open_variables(path, ReadOptions())
         with dataset:

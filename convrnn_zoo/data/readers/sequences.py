@@ -68,7 +68,7 @@ def read_npz(
     arrays = read_arrays(path)
     x = next((k for k in X if k in arrays), "")
     packed = x != "" and ("lengths" in arrays or not arrays.keys() - {x, *LABELS, "groups"})
-    count = len(arrays) - 1 - ("groups" in arrays)  # of recordings, if each has an array
+    count = len(arrays) - 1 - ("groups" in arrays)  # number of recordings, if each is an array
     label_key = next((k for k in LABELS if k in arrays and (packed or k == "labels" or arrays[k].size == count)), "")
     labels, groups = arrays.pop(label_key, None), arrays.pop("groups", None)
     if packed and "lengths" not in arrays:
