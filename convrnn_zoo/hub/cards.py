@@ -171,7 +171,7 @@ def _card(
 
 
 def eval_results_text(entries: Iterable[Any]) -> str:
-    """Returns the text of ``.eval_results/NAME.yaml``, which the Hub reads for leaderboards, from its entries."""
+    """Returns ``EvalResultEntry`` objects as the text of ``.eval_results/NAME.yaml``, which leaderboards read."""
     to_plain = getattr(huggingface_hub, "eval_result_entries_to_yaml", None)
     if to_plain is None:
         raise ImportError(
@@ -202,7 +202,7 @@ def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | Non
 
 
 def describes_other_weights(card: str, sha256: str) -> bool:
-    """Returns whether a card states another checksum of weights than `sha256`."""
+    """Returns whether a card states a checksum of weights other than `sha256`."""
     stated = re.search(r"sha256 of the weights\W+([0-9a-f]{64})", card)
     return stated is not None and stated[1] != sha256
 

@@ -143,7 +143,7 @@ class Equations(nn.Module):
 
     @property
     def can_mask_h(self) -> bool:
-        """True if `variational_dropout` can mask h: only one convolution reads h, which is in :meth:`advance`."""
+        """True if `variational_dropout` can mask h, because the only convolution that reads h is in :meth:`advance`."""
         return not self.is_linear and type(self).advance is Equations.advance
 
     # ---- construction ------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ class ConvRNNBase(Equations):
         learn_initial_state: whether the initial state, which is used if `hx` is None, is learned. Every state, layer
             and direction then has a parameter with one value per channel, which starts at zero, such as
             ``initial_h_l0`` ``(C, 1, …)``.
-        zoneout: probability p that an element of a state keeps its value in a step, for all states or one per state
+        zoneout: probability p that an element of a state keeps its value in a step, one for all states or one per state
             (Krueger et al. 2017, https://arxiv.org/abs/1606.01305). If a step computes s' from s, the next state is
             ``d ⊙ s + (1 - d) ⊙ s'``. In training d is 1 with probability p, else 0, independently for each element and
             step. In evaluation d = p, the expectation. The h' of an LSTM is computed from c' before zoneout. Zoneout

@@ -156,7 +156,7 @@ def depth(name: str, value: object, num_layers: int) -> int:
 
 
 def factory_kwargs(device: Any, dtype: object) -> dict[str, Any]:
-    """Checks the dtype and returns both as keyword arguments. Torch reports an invalid device itself."""
+    """Checks `dtype` and returns `device` and `dtype` as keyword arguments. Torch reports an invalid device itself."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f"dtype must be a floating-point torch.dtype, got {describe(dtype)}; pass torch.float32")
     return {"device": device, "dtype": dtype}
@@ -218,10 +218,7 @@ def tensor_input(
     owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor,
     name: str = "input",
 ) -> Tensor:  # fmt: skip
-    """Checks the type, rank, channels, size, device and dtype of an input and returns it.
-
-    `ranks` maps each valid number of axes to its layout. `axis`, a negative index, is the axis of the channels.
-    """
+    """Checks and returns an input. `ranks` maps numbers of axes to layouts; `axis` < 0 is the axis of the channels."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{owner} expected {expected}, got {describe(x)}; make a tensor with torch.as_tensor")
     if x.dim() not in ranks:

@@ -39,9 +39,7 @@ class Geometry(NamedTuple):
 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """Computes the padding ``(before, after)`` of each axis with which a convolution keeps the size of the map.
-
-    If the number of pixels to add is odd, one more is added after the map than before it.
+    """Computes the padding ``(before, after)`` that keeps the size of each axis; an odd pixel is added after the map.
 
     Example:
         >>> same_padding((8,), kernel=(4,), stride=(2,), dilation=(1,))
@@ -117,8 +115,7 @@ def prepare_conv(
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
-    The function supports only maps of `size`, and is not differentiable. `channels_last` is true if the maps have that
-    memory format.
+    The function supports only maps of `size` and is not differentiable. `channels_last`: the maps have that format.
     """
     if len(size) == 1:  # torch has no 1-d channels-last format
         flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), (1, *size), channels_last)

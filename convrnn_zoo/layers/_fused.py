@@ -116,10 +116,10 @@ class Buffers:
 class InPlaceStep:
     """In-place version of a cell's step between its convolutions, and its derivative.
 
-    It computes the same as the cell's `step` without temporaries and graph; tests compare the two. `parts` are the
-    pre-activations that the convolutions return, up to three tensors: the sums of input and state contributions, then
-    the contributions of the input and of the state that are not summed. A tensor without rows is left out. `extra` are
-    the parameters that the cell's `split` returns as `extra`. `keep` is true if :meth:`backward` will follow.
+    It computes the same as the cell's `step` without temporaries or an autograd graph; tests compare the two. `parts`
+    are the pre-activations that the convolutions return, up to three tensors: the sums of input and state
+    contributions, then the input and the state contributions that are not summed. A tensor without rows is left out.
+    `extra` are the parameters that the cell's `split` returns as `extra`. `keep` is true if :meth:`backward` follows.
     """
 
     saves_parts = True  # whether `backward` reads the parts
@@ -177,11 +177,11 @@ class FusedConv:
 
     @cached_property
     def conv(self) -> Callable[[Tensor], Tensor]:
-        """The convolution of the `channels` of the concatenated input and state."""
+        """Function that convolves the `channels` of the concatenated input and state."""
         return prepare_conv(self.weight, self.bias, self.geometry, self.size, self.channels_last)
 
     def conv_first(self, xh: Tensor, zero_state: bool, only_step: bool) -> Tensor:
-        """Convolves the first step: leaves a zero state out, and prepares no weight for a single step."""
+        """Convolves the first step. Leaves out a zero state; if there is only one step, does not prepare the weight."""
         only_x = zero_state and self.reads_x and self.reads_h
         if not only_step and not only_x:
             return self.conv(xh)
@@ -310,9 +310,8 @@ class Direction:
         """Returns the gradients of the initial state and the parameters.
 
         `grads` and `y_grad` are the gradients of the final state and of the output. `saved` continues with the tensors
-        that this direction saved. The reverse direction adds to `x_grad`, the
-        forward direction overwrites it. `weights` and `to_state` are true if a parameter or the initial state requires
-        a gradient.
+        that this direction saved. The reverse direction adds to `x_grad`, the forward direction overwrites it.
+        `weights` and `to_state` are true if a parameter or the initial state requires a gradient.
         """
         spec, segments = self.spec, self.spec.segments()
         self.x_grad, self.weights = x_grad, weights

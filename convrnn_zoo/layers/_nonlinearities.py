@@ -14,8 +14,7 @@ NEGATIVE_SLOPE = 0.2  # of the leaky ReLU
 class Nonlinearity(NamedTuple):
     """A function, a version of it that writes its result to `out`, and its derivative.
 
-    ``gradient(grad, result, grad_input=…)`` writes the gradient of the input to `grad_input`; `grad` is the gradient of
-    `result`.
+    ``gradient(grad, result, grad_input=…)`` writes the gradient of the input. `grad` is the gradient of `result`.
     """
 
     function: Callable[[Tensor], Tensor]

@@ -137,7 +137,7 @@ class MapNormed(Equations):
         return map_norm(maps, getattr(self, f"weight_norm_{name}"), getattr(self, f"bias_norm_{name}"))
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-        """Computes one complete step, with one convolution over the input and one over the state."""
+        """Computes a complete step, with one normalised convolution of the input and one of the state."""
         ih = self.normalize_map("ih", self.conv(x, w.ih, w.b_ih))
         hh = self.normalize_map("hh", self.conv(state[0], w.hh, w.b_hh))
         return self.step(self.join(ih, hh), state, w.extra)

@@ -53,7 +53,7 @@ class LayerStates(list[Maps]):
 class ScanSpec(NamedTuple):
     """Arguments of one layer over a sequence other than tensors.
 
-    The tensors are passed next to it, in this order: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a
+    The tensors are passed separately in this order: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a
     packed sequence, then for each direction the initial state, weights, biases, mask of h and extra parameters.
     """
 

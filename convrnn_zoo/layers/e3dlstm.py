@@ -36,7 +36,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
     map; the two convolutions of x, by ``weight_ih`` and ``weight_mx``, share a norm. The previous global memory is zero
-    (see below), so that its normalised convolution is the shift ``bias_norm_gm``, whose rows i, f, g, m are written b.
+    (see below), so that its normalised convolution is the shift ``bias_norm_gm``, whose rows i, f, g, m are b below.
     The rows of ``weight_mx`` are then i, g, f, and the global memory m is:
 
     .. math::

@@ -19,10 +19,7 @@ __all__ = [
 
 
 class GRUInPlace(InPlaceStep):
-    """In-place version of :meth:`GRUEquations.step`.
-
-    Its parts are r and z in one tensor, n, and with `reset_after` the state contribution to n.
-    """
+    """In-place version of :meth:`GRUEquations.step`. Parts: r and z; n; with `reset_after`, the state's part of n."""
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
@@ -59,8 +56,6 @@ class GRUInPlace(InPlaceStep):
 class GRUEquations(Normed):
     r"""Equations of Cho et al. 2014 as in :class:`torch.nn.GRU`, with convolutions (``*``) in place of products.
 
-    ``⊙`` is an element-wise product, ``·`` a gate.
-
     .. math::
         r, z &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
         n &= \tanh(W_{in} * x + b_{in} + r ⊙ (W_{hn} * h + b_{hn})) \\
@@ -68,10 +63,10 @@ class GRUEquations(Normed):
 
     ``reset_after=False`` resets the state before its convolution, as in Ballas et al. 2016:
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
-    torch's order r, z, n. The state is ``h``.
+    torch's order r, z, n. The state is ``h``. ``⊙`` is an element-wise product, ``·`` stands for a gate.
 
     With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map, and so are
-    the input and the state contribution to n, each for itself; with ``reset_after=False`` their sum is normalised.
+    the input and the state contribution to n separately; with ``reset_after=False`` their sum is normalised.
     ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel in the order r, z, input contribution to n,
     state contribution to n. A group is 16 channels.
 
@@ -114,7 +109,7 @@ class GRUEquations(Normed):
         return self.norms if self.reset_after else self.norms - 1
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Moves the state weights of the candidate to `extra` if the state is reset before its convolution."""
+        """Moves the state weights of the candidate n to `extra` if the state is reset before its convolution."""
         if self.reset_after:
             return w
         rz = len(w.hh) // 3 * 2

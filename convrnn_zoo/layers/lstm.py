@@ -51,9 +51,7 @@ class LSTMInPlace(InPlaceStep):
 
 
 class LSTMEquations(Normed):
-    r"""Equations of Shi et al. 2015 without peepholes.
-
-    ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate.
+    r"""Equations of Shi et al. 2015 without peepholes; ``*`` is a convolution, ``⊙`` an element-wise product.
 
     .. math::
         i, f, o &= σ(W_{i·} * x + b_{i·} + W_{h·} * h + b_{h·}) \\
@@ -61,7 +59,7 @@ class LSTMEquations(Normed):
         c' &= f ⊙ c + i ⊙ g \\
         h' &= o ⊙ \tanh(c')
 
-    The rows of ``weight_ih`` and ``weight_hh`` are in torch's order i, f, g, o. The state is ``(h, c)``.
+    Rows of ``weight_ih`` and ``weight_hh`` are in torch's order i, f, g, o. ``·`` is a gate. The state is ``(h, c)``.
 
     With ``norm="layer"`` or ``"group"`` the pre-activation of each gate is normalised over channels and map, and
     ``h' = o ⊙ tanh(norm(c'))``; the state c' itself is not normalised. ``weight_norm`` and ``bias_norm`` hold one scale

@@ -49,15 +49,13 @@ class MinimalEquations(Equations):
 class MinGRUEquations(MinimalEquations):
     r"""Minimal GRU of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
 
-    ``⊙`` is an element-wise product.
-
     .. math::
         z &= σ(W_{iz} * x + b_{iz}) \\
         n &= g(W_{in} * x + b_{in}) \\
         h' &= (1 - z) ⊙ h + z ⊙ n \\
         g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
 
-    Rows of ``weight_ih`` are z, n.
+    Rows of ``weight_ih`` are z, n. ``⊙`` is an element-wise product.
     """
 
     title = "minimal convolutional GRU, without state-to-state convolution (Horuz et al. 2025)"
@@ -70,15 +68,13 @@ class MinGRUEquations(MinimalEquations):
 class MinLSTMEquations(MinimalEquations):
     r"""Minimal LSTM of Feng et al. 2024 with convolutions (``*``), as in Horuz et al. 2025.
 
-    ``⊙`` is an element-wise product, ``·`` a gate.
-
     .. math::
         f, i &= σ(W_{i·} * x + b_{i·}) \\
         n &= g(W_{in} * x + b_{in}) \\
         h' &= \frac{f}{f + i} ⊙ h + \frac{i}{f + i} ⊙ n \\
         g(x) &= x + 1/2 \text{ for } x ≥ 0, \text{ else } σ(x)
 
-    Rows of ``weight_ih`` are f, i, n. There is no cell state.
+    Rows of ``weight_ih`` are f, i, n. There is no cell state. ``⊙`` is an element-wise product, ``·`` a gate.
     """
 
     title = "minimal convolutional LSTM, without state-to-state convolution (Horuz et al. 2025)"
@@ -90,7 +86,7 @@ class MinLSTMEquations(MinimalEquations):
 
 
 class MinExpLSTMEquations(MinLSTMEquations):
-    r"""Minimal LSTM with exponential gates of Horuz et al. 2025; ``*`` is a convolution.
+    r"""Minimal LSTM with exponential gates of Horuz et al. 2025; ``*`` is a convolution, ``·`` a gate.
 
     .. math::
         f, i &= \exp(W_{i·} * x + b_{i·})

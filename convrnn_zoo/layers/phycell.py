@@ -25,8 +25,8 @@ class PhyCell(OneBias, ConvRNNCellBase):
         h' &= p + k ⊙ (x - p)
 
     ``weight_f`` has `filters` filters of `filter_size`. GN is a group norm with 7 groups if 7 divides the number of
-    filters, otherwise with one. ``weight_p`` is 1×1 and combines the filters' outputs. A term of PhyDNet's
-    loss moves the moments of the filters towards those of partial derivatives; see :func:`moments`.
+    filters, otherwise with one. ``weight_p`` is 1×1 and combines the filters' outputs. A term of PhyDNet's loss moves
+    the moments of the filters towards those of partial derivatives; see :func:`moments`.
 
     Args:
         channels: channels of input and state.

@@ -29,7 +29,7 @@ class RNNInPlace(InPlaceStep):
 
 
 class RNNEquations(Equations):
-    r"""Simple recurrence of Elman 1990 with convolutions (``*``) in place of products.
+    r"""Simple recurrence of Elman 1990 with convolutions (``*``) in place of matrix products.
 
     .. math::
         h' = \tanh(W_{ih} * x + b_{ih} + W_{hh} * h + b_{hh})

@@ -30,8 +30,8 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     r"""One step of the self-attention ConvLSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     The output of a ConvLSTM, here y, passes through a self-attention memory m. Every position of the map attends to all
-    positions of y and of m. ``*`` is a convolution and ``⊙`` an element-wise product. A product without a sign is a
-    matrix product with maps as matrices ``(channels, positions)``, and for weights a 1×1 convolution:
+    positions of y and of m. ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate. A product without a
+    sign is a matrix product with maps as matrices ``(channels, positions)``, which for weights is a 1×1 convolution:
 
     .. math::
         y, c' &= \mathrm{LSTM}(x, (h, c)) \\

@@ -43,9 +43,10 @@ class Conv2dReLUGRU(OneBias, Conv2dGRU):
         n &= \max(0, W_{in} * x + W_{hn} * (r ⊙ h) + b_n) \\
         h' &= n + z ⊙ (h - n)
 
-    with one bias per gate, and the state reset before its convolution. The state has no upper bound, and a
-    non-negative state stays non-negative. DGMR divides each weight by its largest singular value (spectral norm); the
-    weights of this layer are the results of that division.
+    where ``*`` is a convolution, ``⊙`` an element-wise product and ``·`` a gate. There is one bias per gate, and the
+    state is reset before its convolution. The state has no upper bound, and a non-negative state stays non-negative.
+    DGMR divides each weight by its largest singular value (spectral norm); the weights of this layer are the results of
+    that division.
 
     References:
         Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
@@ -57,7 +58,7 @@ class Conv2dReLUGRU(OneBias, Conv2dGRU):
 
 
 class LeakyGRU(GRUEquations):
-    """Base of GRUs that reset after the convolution, with a leaky ReLU of slope 0.2 in place of tanh."""
+    """Base of GRUs that reset the state after its convolution, with a leaky ReLU of slope 0.2 in place of tanh."""
 
     options: ClassVar = {"reset_after": (True,)}
     nonlinearity = "leaky_relu"
@@ -81,9 +82,9 @@ class Conv2dGroupNormLSTMCell(GroupNormed, OneBias, Conv2dLSTMCell):
 
 
 class Conv2dGroupNormGRUCell(GroupNormed, OneBias, Conv2dGRUCell):
-    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)``, reset before the convolution, with group norms.
+    """One step of a 2-d :class:`ConvGRU` on ``(N, C, H, W)`` with group norms and ``reset_after=False``.
 
-    One norm is applied to r and z, and one to the candidate.
+    One norm is applied to r and z, and one to the candidate n.
     """
 
     options: ClassVar = {"reset_after": (False,)}

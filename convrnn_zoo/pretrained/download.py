@@ -58,7 +58,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
     Raises:
         HubAccessError: the file cannot be downloaded. The cache is unchanged.
-        WeightsError: the file is too large, or damaged; one that a second download does not repair is removed.
+        WeightsError: the file is too large or damaged. If a second download is damaged too, the file is removed.
     """
     with hub_errors(file):
         path, checksum = _current_copy(file, max_bytes)

@@ -24,8 +24,7 @@ _MOST_TENSORS, _LARGEST_INT, _LONGEST_LIST, _LONGEST_HORIZON = 10_000, 2**16, 25
 def size_limit(max_bytes: int | None) -> Iterator[None]:
     """Context manager that sets the size limit of models and their files, 4 GiB by default.
 
-    Larger models and files raise :class:`~convrnn_zoo.WeightsError` before they are read. None does not change the
-    limit.
+    Larger models and files raise :class:`~convrnn_zoo.WeightsError` before they are read. None keeps the limit.
 
     Raises:
         ValueError: `max_bytes` is not a positive whole number.
@@ -82,8 +81,7 @@ class _SizeLimit(TorchFunctionMode):
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
     """Builds a model on the meta device, which takes no memory. Only the calling thread is affected.
 
-    Raises WeightsError, with `what` as the name of the model, if the model does not accept the arguments or exceeds the
-    size limit.
+    Raises WeightsError, which calls the model `what`, if the model rejects the arguments or exceeds the size limit.
     """
     try:
         with torch.device("meta"), _SizeLimit(what):

@@ -98,7 +98,7 @@ class Encoding(JsonObject):
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Raises ValueError for only NaN, for infinite values, and for uint8 where brightness is from 0 to 1.
+        """Raises ValueError for only NaN, infinite values, and uint8 where brightness from 0 to 1 is expected.
 
         Warns of values beyond `lowest` and `highest`, and of uint8 if the data have a unit: such values usually have
         another unit, or mark missing values.

@@ -71,7 +71,7 @@ def openstl_release(
 
 
 def mark_unused(module: nn.Module) -> nn.Module:
-    """Freezes and returns a module that published code builds but never uses, for equal parameter counts."""
+    """Freezes and returns a module that published code never uses, built only to have the same parameter count."""
     return module.requires_grad_(False)
 
 
