@@ -34,7 +34,7 @@ def precision_context(precision: str, device: str) -> AbstractContextManager[Any
 
 
 def captured(run: Callable[[], None]) -> Callable[[], None]:
-    """Returns the replay of a CUDA graph of `run`, which has run on another stream before."""
+    """Captures `run` as a CUDA graph after a warm-up on another stream, and returns the function that replays it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -48,7 +48,7 @@ def captured(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def seconds_of_calls(run: Callable[[], None], rounds: int, device: str) -> list[float]:
-    """Returns the seconds of each call after a warm-up, by events of the device where it has them."""
+    """Returns the seconds of each call after a warm-up, measured by CUDA events on CUDA and by the clock elsewhere."""
     for _ in range(WARM_UP):
         run()
     if device != "cuda":

@@ -56,7 +56,7 @@ class _Conv:
 
 
 def floor(case: Case) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Returns inference and the training step of `case`, convolutions only."""
+    """Returns two functions: the convolutions of inference and of a training step of `case`."""
     sizes, c, directions, conv = case.sizes(), case.channels, 1 + case.bidirectional, partial(_Conv, case)
     convs = []
     for layer in range(case.num_layers):

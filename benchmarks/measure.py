@@ -23,7 +23,7 @@ _SPAN = 0.01  # seconds that the shortest run of a case should fill
 
 
 def inference(forward: Any, x: Any) -> Callable[[], None]:
-    """Returns a run of the forward pass."""
+    """Returns a function that runs the forward pass."""
 
     def run() -> None:
         with torch.inference_mode():
@@ -33,7 +33,7 @@ def inference(forward: Any, x: Any) -> Callable[[], None]:
 
 
 def training(forward: Any, x: Any) -> Callable[[], None]:
-    """Returns a run of forward and backward that discards the gradients."""
+    """Returns a function that runs forward and backward and discards the gradients."""
     parameters = [p for p in forward.parameters() if p.requires_grad]
 
     def run() -> None:

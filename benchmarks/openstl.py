@@ -1,4 +1,4 @@
-"""OpenSTL's original recurrent networks, for the benchmark of published networks. Needs its requirements."""
+"""OpenSTL's original recurrent networks, for the benchmark of published networks. Install its requirements first."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ CLASSES = {
 
 
 class OpenSTL(nn.Module):
-    """A network of a checkout, applied to frames ``(1, T, 1, H, W)``. It reads its own forecasts."""
+    """A network from a checkout of OpenSTL, applied to frames ``(1, T, 1, H, W)``. It reads its own forecasts."""
 
     def __init__(self, name: str, directory: Path, size: int, horizon: int, inputs: int = 4) -> None:
         super().__init__()

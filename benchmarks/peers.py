@@ -36,7 +36,7 @@ NO_PEERS = ("ours", BY_AUTOGRAD, "floor")
 
 
 class Output(nn.Module):
-    """A layer that returns only its output; of a packed output, the data."""
+    """Wraps a layer and returns only the output, as a tensor: the data of the output if it is packed."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Output(nn.Module):
 
 
 class Padded(Output):
-    """The layer applied to the padded sequences of a packed case."""
+    """Layer of a packed case, applied to the padded sequences instead."""
 
     def __init__(self, case: Case) -> None:
         super().__init__(case.layer())
@@ -73,7 +73,7 @@ def recomputing(case: Case) -> Output:
 
 
 def autograd_of_the_step(case: Case) -> Output:
-    """Builds the layer without its hand-written derivative, as a custom cell without one runs."""
+    """Builds the layer without its hand-written derivative, like a custom cell that does not define one."""
     cls = case.layer_class()
     return Output(case.layer(type(cls.__name__, (cls,), {"in_place": None})))
 
@@ -84,7 +84,7 @@ def two_convolutions(case: Case) -> Plain:
 
 
 def one_convolution(case: Case) -> OneConvolution | None:
-    """Builds the leanest plain loop. It does not support the GRU, whose candidate is not such a sum."""
+    """Builds the plain loop with one convolution. None for the GRU, whose candidate needs two."""
     return None if case.kind == "GRU" else OneConvolution(case.layer())
 
 

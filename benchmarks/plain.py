@@ -14,14 +14,14 @@ Maps = tuple[Tensor, ...]
 
 
 class Plain(nn.Module):
-    """A layer as a loop with one convolution of the input and one of the state per step."""
+    """Computes a layer in a loop, with one convolution of the input and one of the state per step."""
 
     def __init__(self, layer: ConvRNNBase) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor | PackedSequence) -> Tensor:
-        """Returns the output; of a packed output, the data."""
+        """Returns the output; for packed input, only the data of the packed output."""
         return self.sequence(x)[0]
 
     def sequence(self, x: Tensor | PackedSequence, states: list[Maps] | None = None) -> tuple[Tensor, list[Maps]]:

@@ -23,8 +23,8 @@ _STEPS, _BATCH, _IN, _OUT, _SIZE, _KERNEL = 10, 2, 4, 8, 8, 3
 def errors() -> list[dict[str, Any]]:
     """Returns one row per layer, dtype and scale with the errors of output and gradients as ``[ours, plain loop]``.
 
-    The errors are Euclidean norms; of the gradients the largest counts. They are medians over several initial weights
-    and inputs.
+    An error is the norm of the difference from float64 relative to the norm of the float64 result. For gradients it is
+    the largest over the input and all parameters. Medians over several initial weights and inputs are returned.
     """
     return [
         {"layer": name, "dtype": str(dtype).removeprefix("torch."), "scale": scale, **_errors(make, dtype, scale)}

@@ -33,7 +33,7 @@ def _implementations(result: dict[str, Any], task: str) -> list[str]:
 
 
 def fastest_peers(times: dict[str, Any]) -> dict[str, float]:
-    """Returns the time of the fastest peer, and of the fastest under torch.compile, over ours."""
+    """Returns the times of the fastest peer and of the fastest peer under torch.compile, divided by ours."""
     quotients_by_name: dict[str, list[float]] = {}
     for name, quotient in ratios(times, "ours").items():
         if _is_peer(name):

@@ -1,1 +1,1 @@
-"""Programs that made the shipped weights, as torchvision's references; they are not installed."""
+"""Scripts that trained and evaluated the shipped weights, like torchvision's references; they are not installed."""

@@ -1,10 +1,10 @@
-"""Further measurements of shipped classifiers: the value of lengths, and speakers that training never included.
+"""Further accuracies of shipped classifiers: on groups excluded from training, and with padding read as data.
 
 ``python -m references.classifiers RECIPE --data DIR -o run --weights-dir weights --groups`` trains RECIPE as
-``convrnn-zoo train`` does, then one model without each group of the data, and adds their accuracies to the metadata.
-``--selected-on GROUP`` leaves a group on which settings were selected out of the mean.
-``--padding`` adds those of models that read padding as data. Any recipe of a classifier can be measured; the groups of
-custom data are those of ``group_pattern`` or of the array ``groups``.
+``convrnn-zoo train`` does. For each group of the data, such as a speaker, it then trains a model without the group and
+adds the accuracy on the group to the metadata. ``--selected-on GROUP`` excludes a group on which settings were selected
+from the mean. ``--padding`` adds the accuracies of models that read padding as data. RECIPE may be any recipe of a
+classifier; ``group_pattern`` in the recipe, or an array ``groups`` in the files, defines the groups of custom data.
 """
 
 import dataclasses
@@ -32,10 +32,11 @@ class WithoutLengths(Labelled):
 
 
 def group_names(data: Labelled, selected_on: Sequence[str] = ()) -> list[str]:
-    """Returns the names of the groups of data, of which `selected_on` are some.
+    """Returns the names of the groups of the data, and checks that `selected_on` are some of them.
 
     Raises:
-        ValueError: there are fewer than two, a sequence has none, or `selected_on` are all or not of them.
+        ValueError: there are fewer than two groups, a sequence has no group, or `selected_on` are not groups of the
+            data or all of them.
     """
     names = sorted(set(data.groups))
     if len(names) < 2 or "" in names:
@@ -52,7 +53,7 @@ def group_names(data: Labelled, selected_on: Sequence[str] = ()) -> list[str]:
 
 
 def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
-    """Measures models without lengths: those of the recipe, and others trained with padding as data."""
+    """Returns accuracies without lengths: of the recipe's models, and of models that were also trained without them."""
     dataset = recipe.data
     parts = load_splits(recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
@@ -84,12 +85,12 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
 def measure_groups(
     recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
 ) -> list[Metric]:
-    """Measures, for each group, a model that was trained without it, on all recordings of the group.
+    """Returns the accuracy on all recordings of each group, of a model that was trained without this group.
 
     The first metric is the mean over the groups that are not in `selected_on`.
 
     Raises:
-        ValueError: the data have fewer than two groups, or none that is not in `selected_on`.
+        ValueError: the data have fewer than two groups, or `selected_on` are all of them.
     """
     dataset = recipe.data
     train_part, test_part = load_splits(recipe, data)

@@ -1,8 +1,9 @@
-"""Further measurements of classifiers of Digit Motion: parts of the labels, and the value of the order of frames.
+"""Further accuracies of classifiers of Digit Motion: for digits, for directions, and without the order of frames.
 
 ``python -m references.digit_motion RECIPE --data DIR -o run --weights-dir weights`` trains RECIPE as ``convrnn-zoo
-train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. The
-metadata get the accuracy of that network, of the weights on clips played backwards, of digits and of directions.
+train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. It adds
+accuracies to the metadata: of this network, of the weights on clips played backwards, of the digit, of the direction,
+and of the clips of each digit.
 """
 
 import dataclasses
@@ -56,7 +57,7 @@ def with_clips(data: Labelled, change: Callable[[Tensor], Tensor]) -> Labelled:
 
 
 def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled], out: Path) -> dict[str, float]:
-    """Returns the accuracy, in per cent, of a network that was trained on middle frames, and of clips played backwards.
+    """Returns accuracies, in per cent: of a network trained on middle frames, and of `model` on clips played backwards.
 
     Args:
         recipe: the recipe, whose first seed is used.
@@ -71,7 +72,7 @@ def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled
 
 
 def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None) -> list[Metric]:
-    """Returns the accuracy of each part of the label, whatever the other, and that of the clips of each digit."""
+    """Returns the accuracy of the digit, of the direction, and of both on the clips of each digit."""
     predicted, labels, count = compute_logits(model, test, batch_size).argmax(1), test.labels, len(DIRECTIONS)
     parts = {
         "accuracy, digit only": predicted // count == labels // count,

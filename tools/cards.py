@@ -1,4 +1,4 @@
-"""Cards of the shipped weights: generated, except for a picture and a last part."""
+"""Model cards of the shipped weights. An image below the title and the text after a marker are not generated."""
 
 import re
 
@@ -9,7 +9,7 @@ NOT_GENERATED = "<!-- not generated -->"
 
 
 def shipped_card(weights: Weights, existing: str = "") -> str:
-    """Returns the card of a set of weights, with a picture below its title and the text after the marker kept."""
+    """Returns the card of a set of weights, with the image and the text after the marker of the existing card."""
     card = card_text(weights)
     if picture := re.search(r"^# .*\n\n(!\[.*\n\n)", existing, re.MULTILINE):
         card = card.replace(title := f"# {weights.name}\n\n", title + picture[1], 1)

@@ -36,7 +36,7 @@ def rain_sample(
 
     Args:
         directory: for example the ``radar`` folder of pysteps' example data.
-        event: 0 for KNMI's, 1 for FMI's.
+        event: 0 for the KNMI event, 1 for the FMI event.
         inputs: input frames before the test split.
         length: total number of frames.
         corner: first row and column, in pixels of 2 km.

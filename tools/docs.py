@@ -197,7 +197,7 @@ def _comparisons() -> tuple[Comparison, ...]:
 
 
 def _differences(titles: Mapping[str, str]) -> str:
-    """Lists differences of scores with their intervals, a column per score, and those not distinguishable from zero."""
+    """Lists differences of scores with their intervals, one column per score, and which intervals include zero."""
     shown = [c for c in _comparisons() if c.score in titles]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for c in sorted(shown, key=lambda c: (c.event == ALL, c.event)):
@@ -217,12 +217,12 @@ def _signed(c: Comparison) -> str:
 
 
 def intervals(page: str) -> str:
-    """Lists the differences of the nowcast's CSI to extrapolation's with their intervals, and those within noise."""
+    """Lists the differences between the CSI of the nowcast and of extrapolation with their intervals."""
     return _differences({f"CSI {t}": f"CSI {t} mm/h" for t in ("0.5", "2", "5")})
 
 
 def fractions(page: str) -> str:
-    """Lists the differences of the nowcast's FSS to extrapolation's over all events, and how many are within noise."""
+    """Lists the differences between the FSS of the nowcast and of extrapolation, and counts them for single events."""
     shown = [c for c in _comparisons() if c.score.startswith("FSS")]
     rows: dict[tuple[str, str], list[str]] = {}
     for c in shown:
@@ -238,7 +238,7 @@ def fractions(page: str) -> str:
 
 
 def ensembles(page: str) -> str:
-    """Lists the nowcast's CRPS, Brier scores and errors of reliability, and their differences to STEPS'."""
+    """Lists CRPS, Brier scores and reliability errors of the nowcast, and the differences from those of STEPS."""
     rows: list[tuple[object, ...]] = []
     names = ("CRPS", "Brier 0.5", "Brier 2", "Brier 5", *(f"reliability error {t}" for t in ("0.5", "2", "5")))
     for event in _recorded(NOWCASTS).values():
@@ -360,7 +360,7 @@ def speed(page: str) -> str:
 
 
 def speed_summary(page: str) -> str:
-    """Lists our time and the relative time of the fastest other implementation, per shape."""
+    """Lists, per shape, the time of our layer and the relative time of the fastest other implementation."""
     rows: list[tuple[object, ...]] = []
     cases = _recorded(MEASURED)["cases"]
     peers = {k: t for k, t in _PEERS.items() if all(k in report.fastest_peers(case["inference"]) for case in cases)}

@@ -20,7 +20,7 @@ _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|
 
 
 def elsewhere(page: str) -> str:
-    """Lists the names whose weights others publish, with size, address, licence and form."""
+    """Lists the models whose weights others publish, with their size, address, licence and file format."""
     rows = []
     for name, record in sorted(PUBLISHED.items()):
         model: Any = create_model(name, device="meta")

@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 class Group(click.Group):
-    """Command group that imports a command only when it is used. User errors are one line; bugs show a traceback."""
+    """Command group that imports commands when they are used, and reports user errors without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

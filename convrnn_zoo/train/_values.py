@@ -52,7 +52,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | None:
     """Returns the lowest and the highest value for SSIM, PSNR and figures.
 
-    A bound that the encoding does not declare is that of `frames`. Returns None if the bounds are equal.
+    A bound that the encoding does not declare is the minimum or maximum of `frames`. Returns None for equal bounds.
     """
     if values.encoding == "log":
         return 0.0, float(values.top)  # type: ignore[arg-type]

@@ -25,8 +25,8 @@ class Augment:
         stretch: the recording becomes longer or shorter by at most this fraction of its length.
         steps: largest number of consecutive steps to mask, up to a third of the recording.
         gain: standard deviation, in decibels, of a random change in loudness.
-        color: standard deviation, in decibels, of the amplitudes of three cosines over the bands, which are added. They
-            imitate the frequency response of another microphone or room.
+        color: standard deviation, in decibels, of the amplitudes of three cosines over the bands, which are added to
+            the recording. They imitate the frequency response of another microphone or room.
         hiss: noise of constant level is added; its random level is at most this number of decibels above the lowest
             value of the recording.
         warp: the axis of the bands is stretched or compressed by at most this fraction, which imitates a vocal tract

@@ -117,7 +117,7 @@ def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: 
 def compute_share(
     indices: list[int], update: list[int], labels: Tensor, weights: Tensor | None, processes: Processes
 ) -> tuple[float, list[int]]:
-    """Returns the factor of the loss of this process's share of a batch, and the indices of the sequences in the share.
+    """Returns this process's share of a batch: the factor of its loss, and the indices of its sequences.
 
     `indices` are the sequences of the batch, and `update` the sequences of all batches of the update. Since gradients
     are averaged over processes, the factors of an update add up to the number of processes. A process whose share is

@@ -51,7 +51,7 @@ class Panels(NamedTuple):
             yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels, self.step), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
-        """Returns the rows of the figure of one target by title: frames ``(H, W)`` by number from the first input."""
+        """Returns the rows of one target by title. A row maps frame numbers (0: first input) to frames ``(H, W)``."""
         known = len(self.inputs)
         rows = {"input": dict(enumerate(self.inputs)), "forecast": dict(enumerate(self.forecast, known))}
         if self.truth is None:

@@ -38,7 +38,7 @@ def load(
     The main process iterates over `requests`, such as the indices of random sequences, so that they may be sampled with
     torch's global generator. Without workers, a request is taken and read when its batch is needed. With workers,
     ``2 * workers`` requests are taken ahead, and `read` is pickled unless processes are forked. Random numbers in
-    `read` then depend on `seed`, the number of workers and the earlier batches; the same requests repeat them.
+    `read` then depend on `seed`, the number of workers and the earlier batches, and are the same in each run.
     """
     return DataLoader(
         _Reader(read),

@@ -1,4 +1,4 @@
-"""The training loop: updates, a progress bar and checkpoints, from which a run resumes to the same weights."""
+"""Training loop with a progress bar and checkpoints; an interrupted and resumed run ends with the same weights."""
 
 import hashlib
 import io

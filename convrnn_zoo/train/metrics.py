@@ -246,7 +246,7 @@ def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int
 
 # ---- evaluation --------------------------------------------------------------------------------------------------
 class Evaluation(NamedTuple):
-    """Scores by method, and reliability diagrams by threshold of the first target if it has probabilities."""
+    """Scores by method, and the reliability diagrams of the first target by threshold; empty without probabilities."""
 
     scores: Scores
     reliability: dict[str, dict[str, list[float]]]

@@ -264,9 +264,8 @@ def choose_window(
 ) -> tuple[int, int, int]:
     """Returns first, end and last: a model reads frames ``[first, end)``, and ``[end, last)`` are those to forecast.
 
-    The frames to forecast are needed as observations (`compare`) or for their known inputs (`has_future`); otherwise
-    last is end. The model reads frames from `start` on, or else the latest ones, before `horizon` frames if these are
-    needed.
+    The file must contain frames to forecast as observations (`compare`) or for known inputs (`has_future`); otherwise
+    last is end. Without `start`, the model reads the latest frames that leave the required `horizon` frames after them.
     """
     total, ahead = len(reader), compare or has_future
     first = 0 if start is None else find_start(start, reader, file)

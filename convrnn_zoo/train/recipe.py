@@ -49,7 +49,7 @@ BYTES_PER_PARAMETER_BYTE = 8
 
 @contextmanager
 def report_model_errors() -> Iterator[None]:
-    """Converts errors about arguments of a model to a ValueError about the recipe, but no TypeError from a bug."""
+    """Context that converts errors about a model's arguments to ValueError. A TypeError from a bug is passed on."""
     try:
         yield
     except (TypeError, ValueError, OSError, ImportError) as e:

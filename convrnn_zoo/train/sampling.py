@@ -35,7 +35,7 @@ class FreeRunning:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(FreeRunning):
-    """True input frames, then true frames with a probability that falls linearly from `start` to 0, else forecasts.
+    """True input frames. Later frames are true with a probability that falls linearly from `start` to 0.
 
     Args:
         until: number of updates after which no true frame to forecast is read.
@@ -60,7 +60,9 @@ class Scheduled(FreeRunning):
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseScheduled(FreeRunning):
-    """True frames with a rising probability for input frames, so that the model must remember, and a falling one after.
+    """Random true frames: in the course of training, more of the input frames and fewer of the frames to forecast.
+
+    Missing input frames force the model to remember earlier frames.
 
     Until update `begin` both probabilities are 0.5. From `begin` to `end`, the probability of true input frames is
     ``1 - exp(-(update - begin) / decay) / 2``, and that of true frames to forecast falls linearly to 0. From `end` on,

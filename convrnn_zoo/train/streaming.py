@@ -16,7 +16,7 @@ MIN_NAMED = 0.15
 
 
 def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-    """Returns the end times ``(T,)`` of the front end's windows in seconds, and the probabilities ``(T, K)`` then.
+    """Returns the end times of the front end's windows in seconds ``(T,)``, and the class probabilities ``(T, K)``.
 
     Raises:
         ValueError: the model is bidirectional or has no front end, or the front end rejects the sound.

@@ -1,1 +1,1 @@
-"""Trains and evaluates the weights ``convgru_advection.nowcast``, on the archives that they were made from."""
+"""Trains and evaluates the weights ``convgru_advection.nowcast`` on their original data."""

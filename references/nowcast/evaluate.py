@@ -34,10 +34,11 @@ def evaluate(
 ) -> None:
     """Evaluate the nowcast weights NAME on five rain events, and compare them with pysteps' extrapolation.
 
-    The events are three or six hours each of pysteps' example data; --data is its directory, or the folder radar in it.
-    The scores are those of pysteps.verification. With --members 20, its ensemble STEPS is run as well, which takes
-    minutes per event. The second table gives the differences to extrapolation and STEPS with 95 % intervals. --update
-    writes the metrics into the metadata of the weights; the scores.json is tools/nowcasts.json of the repository.
+    Each event has three or six hours of pysteps' example data; --data is the directory of these data, or the folder
+    radar in it. The scores are computed with pysteps.verification. --members 20 also runs the ensemble STEPS of
+    pysteps, which takes minutes per event. The second table lists the differences from extrapolation and STEPS with
+    95 % intervals. --update writes the metrics to the metadata of the weights. tools/nowcasts.json in the repository is
+    a scores.json of this program.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data

@@ -1,4 +1,4 @@
-"""Rain events of pysteps' example data that nowcasts are tested on and that no weights of this package have seen."""
+"""Rain events of pysteps' example data for testing nowcasts; no weights of this package were trained on them."""
 
 import itertools
 import re
@@ -16,12 +16,12 @@ from convrnn_zoo.train.baselines import quiet_pysteps
 
 
 def read_mch(path: Path) -> Tensor:
-    """Rain rate in mm/h ``(H, W)`` of a MeteoSwiss composite in GIF (AQC): 1 km, NaN outside the radars' range.
+    """Reads a MeteoSwiss composite (AQC, a GIF) with pysteps, which converts its colors to mm in five minutes.
 
-    Read by pysteps, whose lookup table tells the mm of five minutes.
+    Returns rain rates in mm/h ``(H, W)`` for pixels of 1 km, NaN outside the range of the radars.
 
     Raises:
-        ValueError: the file is broken.
+        ValueError: the file is damaged.
     """
     importers = quiet_pysteps("io.importers")
     try:
@@ -32,7 +32,7 @@ def read_mch(path: Path) -> Tensor:
 
 
 def read_mch_time(path: Path) -> datetime:
-    """When a MeteoSwiss composite was made, by its name: year, day of the year, hour, minute.
+    """Returns the time of a MeteoSwiss composite, from the year, day of the year, hour and minute in its name.
 
     Example:
         >>> read_mch_time(Path("AQC151351545F_00005.801.gif"))
@@ -45,10 +45,12 @@ def read_mch_time(path: Path) -> datetime:
 
 
 def read_bom(path: Path) -> Tensor:
-    """Rain rate in mm/h ``(H, W)`` of an accumulation of the Bureau of Meteorology in NetCDF: 0.5 km, read by pysteps.
+    """Reads a rain accumulation of the Bureau of Meteorology (NetCDF) with pysteps.
+
+    Returns rain rates in mm/h ``(H, W)`` for pixels of 0.5 km.
 
     Raises:
-        ValueError: the file is broken.
+        ValueError: the file is damaged.
     """
     importers = quiet_pysteps("io.importers")
     try:
@@ -59,7 +61,7 @@ def read_bom(path: Path) -> Tensor:
 
 
 def read_bom_time(path: Path) -> datetime:
-    """End of an accumulation of the Bureau of Meteorology, from its name.
+    """Returns the end of an accumulation of the Bureau of Meteorology, from the name of its file.
 
     Example:
         >>> read_bom_time(Path("2_20180616_100600.prcp-cscn.nc"))
@@ -72,13 +74,13 @@ def read_bom_time(path: Path) -> datetime:
 
 
 class Source(NamedTuple):
-    """A source of composites."""
+    """Source of radar composites: functions that read a file and its time, and the time between composites."""
 
     read: Callable[[Path], Tensor]
     read_time: Callable[[Path], datetime]
     step: timedelta = STEP
     coarsen: int = COARSEN
-    """Pixels on an edge of the blocks of 2 km that are averaged."""
+    """Number of pixels along the edge of a block of 2 km; the blocks are averaged."""
 
 
 FMI, MCH = Source(read_fmi, read_time), Source(read_mch, read_mch_time)
@@ -86,7 +88,7 @@ BOM = Source(read_bom, read_bom_time, timedelta(minutes=6), 4)
 
 
 class RainEvent(NamedTuple):
-    """An event, the pattern of the names of its composites, and their source."""
+    """Rain event: name, day, title, pattern of the file names of its composites, and their source."""
 
     name: str
     day: date
@@ -96,12 +98,12 @@ class RainEvent(NamedTuple):
 
     @property
     def minutes(self) -> float:
-        """Minutes from one frame to the next."""
+        """Minutes between frames."""
         return self.source.step / timedelta(minutes=1)
 
 
 class Rain(NamedTuple):
-    """The frames of an event ``(T, H, W)`` in mm/h at 2 km, NaN where unknown."""
+    """Rain event with its frames ``(T, H, W)`` in mm/h, in pixels of 2 km and NaN where unknown, and their times."""
 
     event: RainEvent
     frames: Tensor
@@ -116,15 +118,15 @@ EVENTS = (
     RainEvent("bom_20180616", date(2018, 6, 16), "Melbourne, spreading rain", "2_20180616_*.prcp-cscn.nc", BOM),
 )
 TEST_DAYS = {event.day for event in EVENTS}
-"""Days of which nothing is learnt."""
+"""Days that are excluded from training."""
 
 
 def load_event(directory: Path, event: RainEvent) -> Rain:
-    """The frames of an event below a directory such as the ``radar`` of pysteps' example data.
+    """Reads the frames of an event from a directory and its subdirectories, such as ``radar`` of pysteps' example data.
 
     Raises:
-        FileNotFoundError: its composites are not there.
-        ValueError: one is missing in between, or broken.
+        FileNotFoundError: the directory has no composites of the event.
+        ValueError: a composite is missing between others, or is damaged.
     """
     read, read_time, step, coarsen = event.source
     paths = sorted(directory.rglob(event.pattern), key=read_time)

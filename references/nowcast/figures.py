@@ -19,7 +19,7 @@ SHOWN = (0, 2, 5, 8, 11)
 
 
 def draw_event(window: Window, nowcasts: Mapping[str, Tensor], heading: str, out: Path, minutes: float) -> list[Path]:
-    """Writes an image (.png) and an animation (.gif) of the observed rain and each nowcast next to ``out``."""
+    """Writes an image and an animation of the observed rain and each nowcast to `out` with the suffix .png and .gif."""
     unknown = ~window.inputs[-1].isfinite()
     rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **nowcasts}.items()}
 

@@ -1,7 +1,7 @@
 """Intervals of the differences between a nowcast and other methods: ``python -m references.nowcast.intervals SCORES``.
 
-The differences are paired: both methods forecast the same windows. The windows of an event begin every 30 minutes and
-share frames, and there are few events, so that the intervals are rather too narrow than too wide.
+The differences are paired: both methods forecast the same windows. The intervals are probably too narrow, because there
+are few events and the windows of an event, which begin every 30 minutes, share frames.
 """
 
 import json
@@ -20,7 +20,7 @@ SAMPLES = 10_000
 BY_WINDOW = " by window"
 ALL = "all events"
 REFERENCES = {"forecast": "extrapolation", "ensembles": "STEPS"}
-"""The method that forecasts, or the probabilities of ensembles, are compared with."""
+"""Reference method for forecasts, and for probabilities and ensembles."""
 
 
 class Difference(NamedTuple):
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Difference of one score of an event, or of all events."""
+    """Difference between the scores of two methods, for one event or for all events."""
 
     score: str
     group: str
@@ -58,12 +58,13 @@ class Comparison(NamedTuple):
 
 
 def bootstrap(by_event: Sequence[Sequence[float]], samples: int = SAMPLES, seed: int = 0) -> Difference:
-    """Computes the mean of the events' means and its percentile interval.
+    """Computes the mean of the events' means and its 95 % percentile interval.
 
-    Events are sampled with replacement, and windows within each sampled event. With one event, only windows are.
+    Events are sampled with replacement, and then windows within each sampled event. For one event, only windows are
+    sampled.
 
     Args:
-        by_event: differences of each event's windows.
+        by_event: for each event, the difference of every window.
         samples: number of samples.
         seed: seed of the samples.
 
@@ -86,7 +87,7 @@ def bootstrap(by_event: Sequence[Sequence[float]], samples: int = SAMPLES, seed:
 
 
 def compare(scores: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Yields a comparison of each score by window, for each event and for all events.
+    """Yields a comparison of each score that is given by window, for each event and for all events.
 
     Args:
         scores: results of :func:`~references.nowcast.scores.score_nowcast`.

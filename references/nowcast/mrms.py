@@ -1,4 +1,4 @@
-"""Rain rates of MRMS, the radar mosaic of the United States."""
+"""Reads rain rates of MRMS, the radar mosaic of the United States, and stores them as one byte per pixel."""
 
 import itertools
 import math
@@ -16,20 +16,20 @@ from convrnn_zoo.data.readers.numpy import read_arrays
 from .events import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
-"""The least rate that a byte tells, how many times as much the most is, and the byte that means unknown."""
+"""Lowest rain rate in mm/h that a byte represents, ratio of the highest to the lowest, and byte of unknown values."""
 
 
 class CodedEvent(NamedTuple):
-    """Frames at equal distances in time, a byte a pixel."""
+    """Frames at a constant time step, with one byte per pixel; :func:`rate_by_code` decodes them."""
 
     codes: Tensor
     """``(T, H, W)`` uint8."""
     minutes: float
-    """From one frame to the next."""
+    """Minutes between frames."""
 
 
 def rate_by_code() -> Tensor:
-    """The rain rate in mm/h of each byte: 0 is dry, 1 to 254 rise from 0.05 to 200 by equal ratios, 255 is NaN.
+    """Returns the rain rate in mm/h of each byte: 0 is dry, 1 to 254 are 0.05 to 200 in equal ratios, 255 is NaN.
 
     Example:
         >>> rate_by_code()[[0, 1, 254, 255]].tolist()
@@ -41,7 +41,7 @@ def rate_by_code() -> Tensor:
 
 
 def encode_rate(rate: Tensor) -> Tensor:
-    """The nearest byte of :func:`rate_by_code`.
+    """Returns the byte of :func:`rate_by_code` that is nearest to a rain rate in mm/h.
 
     Example:
         >>> encode_rate(torch.tensor([0.0, 0.04, 0.05, 200.0, 300.0, float("nan")])).tolist()
@@ -53,10 +53,10 @@ def encode_rate(rate: Tensor) -> Tensor:
 
 
 def read_archive(path: Path) -> CodedEvent:
-    """The frames of a ``.npz`` with ``rate``, bytes ``(T, H, W)``, and ``time``, words hhmmss at equal distances.
+    """Reads a ``.npz`` file with ``rate``, bytes ``(T, H, W)``, and ``time``, strings hhmmss at a constant time step.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file contains something else.
     """
     arrays = read_arrays(path)
     if not {"rate", "time"} <= arrays.keys() or arrays["rate"].dtype != "uint8" or arrays["rate"].ndim != 3:
@@ -65,13 +65,13 @@ def read_archive(path: Path) -> CodedEvent:
 
 
 def read_gribs(paths: Sequence[Path]) -> CodedEvent:
-    """The frames of MRMS's own files, ``PrecipRate_00.00_YYYYMMDD-hhmmss.grib2``: means of 2×2 pixels, about 2 km.
+    """Reads original files of MRMS, ``PrecipRate_00.00_YYYYMMDD-hhmmss.grib2``, as means of 2×2 pixels, about 2 km.
 
-    pysteps reads them, by pygrib, a few seconds each.
+    pysteps reads them with pygrib, which takes a few seconds per file.
 
     Raises:
-        ImportError: one of the two is not installed.
-        ValueError: a name tells no time, or the files are not at equal distances in time.
+        ImportError: pysteps or pygrib is not installed.
+        ValueError: a file name has no time, or the time step is not constant.
     """
     need("pygrib", "mrms")
     numpy, importers = need("numpy", "train"), quiet_pysteps("io.importers")
@@ -89,7 +89,7 @@ def read_gribs(paths: Sequence[Path]) -> CodedEvent:
 
 
 def read_mrms(directory: Path) -> list[CodedEvent]:
-    """Every event of MRMS below a directory: of each ``mrms*.npz``, or else of each directory of GRIB files."""
+    """Reads the MRMS events below a directory: every file ``mrms*.npz``, or else every folder of GRIB files."""
     archives = sorted(directory.rglob("mrms*.npz"))
     if archives:
         return [read_archive(path) for path in archives]
@@ -98,7 +98,7 @@ def read_mrms(directory: Path) -> list[CodedEvent]:
 
 
 def _distance(where: Path, words: Sequence[str]) -> float:
-    """Minutes from one of the times hhmmss to the next."""
+    """Returns the minutes between consecutive times hhmmss, or raises ValueError if the time step is not constant."""
     seconds = [int(w[:2]) * 3600 + int(w[2:4]) * 60 + int(w[4:]) for w in words]
     steps = {b - a for a, b in itertools.pairwise(seconds)}
     if len(steps) != 1:

@@ -74,12 +74,13 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
     Args:
         model: a model with ``forecast`` and ``probabilities``.
         rain: the events.
-        members: of pysteps' STEPS; 0 leaves ensembles out.
-        every: minutes from the begin of a window to that of the next; ensembles are scored on every second window.
+        members: number of ensemble members of pysteps' STEPS; 0 leaves ensembles out.
+        every: minutes between the first frames of windows; ensembles are scored on every second window.
 
     Returns:
-        By event the results of :func:`~references.nowcast.verification.verify` as ``"forecast"``, ``"last frame"`` and
-        ``"extrapolation"``, and of :func:`~references.nowcast.verification.verify_ensembles` as ``"ensembles"``.
+        For each event, the results of :func:`~references.nowcast.verification.verify` with the keys ``"forecast"``,
+        ``"last frame"`` and ``"extrapolation"``, and those of
+        :func:`~references.nowcast.verification.verify_ensembles` with the key ``"ensembles"``.
     """
     out: dict[str, Any] = {}
     for event in rain:
@@ -104,7 +105,7 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Returns header and rows of CSI by event and group, and of the MSE relative to extrapolation."""
+    """Returns header and rows of a table: CSI by event and group of lead times, and MSE relative to extrapolation."""
     groups = list(GROUPS)
     rows = []
     for event in scores.values():
@@ -118,10 +119,10 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
-    """Returns the metrics of the metadata, each the mean over the events, with the interval of its difference.
+    """Returns metrics for the metadata: means over the events, with intervals of the differences from the references.
 
-    They are CSI by group of lead times, the fractions skill score (FSS) of the hour, the MSE relative to extrapolation,
-    and for ensembles CRPS, Brier scores and the errors of reliability.
+    They are CSI by group of lead times, the fractions skill score (FSS) of the first hour, MSE relative to
+    extrapolation, and for ensembles CRPS, Brier scores and reliability errors.
     """
     events = list(scores.values())
     out = []
@@ -174,5 +175,5 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
 
 
 def mean(values: Iterable[float | None]) -> float:
-    """Returns the mean of the windows that have a score."""
+    """Returns the mean of the values that are not None."""
     return statistics.fmean(v for v in values if v is not None)

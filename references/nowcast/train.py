@@ -40,25 +40,25 @@ class ARCHIVES:
 
 
 SIZE, FROM_MRMS = 128, 0.7
-"""Edge of the crops in pixels, and the share of the batches that are from MRMS."""
+"""Edge of a crop in pixels, and fraction of batches that are cut from MRMS data."""
 SEEN = 0.5
-"""Minimum fraction of a crop that is known."""
+"""Minimum fraction of known pixels in a crop."""
 
 
 class Batch(NamedTuple):
-    """Crops ``(N, T, 1, H, W)`` in mm/h and the minutes from one frame to the next."""
+    """Crops ``(N, T, 1, H, W)`` in mm/h and the minutes between frames."""
 
     frames: Tensor
     minutes: float
 
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
-    """Reads MRMS, KNMI and FMI data in a directory, at 2 km, without the days of the test events.
+    """Reads MRMS, KNMI and FMI data in a directory at 2 km, without KNMI and FMI data of the days of test events.
 
-    MRMS is split by parts of the map, the others in time (:func:`~convrnn_zoo.data.split_in_time`).
+    MRMS data are split by regions of the map, the others in time (:func:`~convrnn_zoo.data.split_in_time`).
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: the directory has no data of any of the three.
     """
     left, right = PLACES[split]
     archives = {
@@ -77,10 +77,11 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
 class Crops:
     """Random crops of archives for training.
 
-    A batch comes from one event, every one, two or three frames of it. A crop has at least so much rain as is drawn
-    for it, from a few pixels to a fifth of all. Crops of MRMS are also seen from afar (means of 2×2 or 3×3 pixels),
-    where storms look like showers; all are mirrored and transposed, made stronger or weaker, and some lose a part of
-    every rate, which leaves small cells.
+    All crops of a batch are cut from one event, with every frame, every second or every third. A crop is sampled up to
+    40 times until the fraction of pixels over 0.5 mm/h in its middle frame reaches a random minimum (0.3 to 20 %). Some
+    batches are reduced by means of 2×2 or 3×3 pixels, so that storms look like showers. Crops are randomly mirrored and
+    transposed, and their rates are multiplied by a random factor. From some crops a random rate is subtracted, which
+    leaves small cells.
     """
 
     def __init__(self, archives: dict[str, list[CodedEvent]], size: int, inputs: int, horizon: int) -> None:
@@ -88,7 +89,7 @@ class Crops:
         self.rates = rate_by_code()
 
     def draw(self, n: int, from_mrms: float) -> Batch:
-        """`n` crops, from MRMS with that probability; random by torch's global generator."""
+        """Samples `n` crops with torch's global generator; `from_mrms` is the probability of MRMS data."""
         name = "mrms" if "europe" not in self.archives or torch.rand(()) < from_mrms else "europe"
         events = self.archives.get(name) or next(iter(self.archives.values()))
         event = events[int(torch.randint(len(events), ()))]
@@ -129,10 +130,9 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
     """Trains the recipe ``nowcast`` on the archives and writes its weights with their metadata.
 
     Args:
-        data: directory that contains the archives to train on and the events of the test, which are scored once, at
-            the end.
-        out: directory of the run. It also receives the weights after every round, to compare rounds on other data.
-        into: directory for weights and metadata, as the package stores them; by default `out` becomes a repository.
+        data: directory with the archives to train on and the test events, which are scored once, after training.
+        out: directory of the run. It also receives the weights after every round, to compare them on other data.
+        into: directory for weights and metadata, as the package stores them; by default they are written to `out`.
         progress: whether to show a progress bar.
     """
     recipe: Any = Recipe.read("nowcast")

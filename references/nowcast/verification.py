@@ -17,7 +17,7 @@ from .events import quiet_pysteps
 Nowcast = Callable[[Tensor, int], Tensor]
 """Frames ``(T, H, W)`` in mm/h to rates ``(horizon, H, W)``."""
 Ensemble = Callable[[Tensor, int], Tensor]
-"""The same to ``(members, horizon, H, W)``."""
+"""Forecasts an ensemble ``(members, horizon, H, W)`` from the same arguments."""
 
 THRESHOLDS = (0.5, 2.0, 5.0)
 GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60)}
@@ -42,7 +42,7 @@ class Window(NamedTuple):
 
 
 def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) -> Iterator[Window]:
-    """Yields the windows of an event, one every `every` frames.
+    """Yields the windows of an event; one begins every `every` frames.
 
     Example:
         >>> [float(w.inputs[0, 0, 0]) for w in windows(torch.arange(30.0).reshape(30, 1, 1))]
@@ -54,12 +54,12 @@ def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) 
 
 
 def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
-    """Yields the windows of an event with a truth of one hour, one every `every` minutes."""
+    """Yields the windows of an event with a truth of one hour; one begins every `every` minutes."""
     return windows(frames, horizon=int(60 // minutes), every=int(every // minutes))
 
 
 def lead_times(minutes: float) -> dict[str, slice]:
-    """Returns the frames of each group of lead times.
+    """Returns the indices of the forecast frames in each group of lead times, for frames `minutes` apart.
 
     Example:
         >>> lead_times(6.0)
@@ -76,20 +76,22 @@ def last_frame(frames: Tensor, horizon: int) -> Tensor:
 def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0, every: float = 30.0) -> dict[str, Any]:
     """Scores nowcasts of one event.
 
-    A pixel is scored if the observation and the last input frame are known. Pixels that a method leaves unknown there
-    are taken as dry. CSI and frequency bias are over all pixels of all windows, and CSI also of each window.
+    A pixel is scored if it is known in the observation and in the last input frame. Where a method has no value for
+    such a pixel, the pixel counts as dry. CSI and frequency bias are computed over all pixels of all windows, and CSI
+    also for each window.
 
     Args:
         methods: nowcasts by name.
-        frames: the event, ``(T, H, W)``.
-        minutes: minutes from one frame to the next.
-        every: minutes from the begin of a window to that of the next.
+        frames: the event, ``(T, H, W)`` in mm/h.
+        minutes: minutes between frames.
+        every: minutes between the first frames of windows.
 
     Returns:
-        Of each method a dictionary: ``"CSI 0.5"`` and so on by group of lead times, ``"CSI 0.5 by window"`` a list of
-        such, ``"FSS 0.5, 10 km by window"`` likewise and of the whole hour, ``"CSI 0.5 by frame"``,
-        ``"frequency bias 0.5 by frame"``, ``"MSE"``, and by frame, ``"bias by frame"`` (mean forecast over mean truth),
-        and the power at scales as a part of the truth's, ``"power 4–16 km at …"``.
+        For each method a dictionary, where 0.5 stands for each threshold in mm/h: ``"CSI 0.5"`` by group of lead times,
+        ``"CSI 0.5 by window"`` (a list with one such dictionary per window), ``"FSS 0.5, 10 km by window"`` (the same,
+        also for the complete hour), ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``, ``"MSE"``,
+        ``"MSE by window"``, ``"MSE by frame"``, ``"bias by frame"`` (mean forecast over mean truth), and
+        ``"power 4–16 km at …"``, the spectral power in a band of wavelengths relative to that of the truth.
     """
     cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
     spatial, spectral = quiet_pysteps("verification.spatialscores"), quiet_pysteps("utils.spectral")
@@ -156,7 +158,7 @@ def _occurrences(
 def _fractions(
     spatial: Any, predicted: Any, truth: Any, groups: Mapping[str, slice]
 ) -> dict[str, dict[str, float | None]]:
-    """Returns the FSS of one window by threshold and scale, and by group of lead times; None if nothing exceeds it."""
+    """Returns the FSS of a window by threshold, scale and group of lead times; None if no pixel exceeds a threshold."""
     out: dict[str, dict[str, float | None]] = {}
     for t, (name, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
         for group, part in {**groups, HOUR: slice(None)}.items():
@@ -184,7 +186,7 @@ def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def spectrum(spectral: Any, frame: Any) -> list[float]:
-    """The power of a frame of 2 km pixels in each band of :data:`SCALES`, radially averaged."""
+    """Returns the radially averaged power of a frame with pixels of 2 km in each band of :data:`SCALES`."""
     power, frequency = spectral.rapsd(np.nan_to_num(frame), fft_method=np.fft, return_freq=True, d=2.0)
     with np.errstate(divide="ignore"):
         length = 1 / frequency
@@ -196,13 +198,14 @@ def verify_ensembles(
 ) -> dict[str, Any]:
     """Scores ensembles of equally likely rates.
 
-    A pixel is scored if the truth and every member of every method are known. The arguments are those of
+    A pixel is scored if it is known in the truth and in every member of every method. The arguments are those of
     :func:`verify`.
 
     Returns:
-        Of each method a dictionary: ``"CRPS by frame"`` in mm/h and ``"CRPS by window"``, the same for ``"Brier 0.5"``
-        and so on, ``"reliability 0.5"`` with the mean forecast and the observed frequency of ten classes of
-        probability, and ``"reliability error 0.5 by window"``, the mean squared difference of the two.
+        For each method a dictionary, where 0.5 stands for each threshold in mm/h: ``"CRPS by frame"`` and ``"CRPS by
+        window"`` in mm/h, ``"Brier 0.5 by frame"`` and ``"Brier 0.5 by window"``, ``"reliability 0.5"`` with the mean
+        forecast and the observed frequency in ten classes of probability, and ``"reliability error 0.5 by window"``,
+        the mean squared difference between these two.
     """
     prob = quiet_pysteps("verification.probscores")
     crps: dict[str, list[list[Any]]] = {name: [] for name in methods}  # windows of frames, as is the next
@@ -249,13 +252,13 @@ def verify_ensembles(
 
 
 def _joined(pairs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """Returns the first arrays of pairs as one, and the second."""
+    """Concatenates the first arrays of all pairs, and the second arrays."""
     first, second = zip(*pairs, strict=True)
     return np.concatenate(first), np.concatenate(second)
 
 
 def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:
-    """Returns the mean squared difference between probability and observed frequency, in classes of probability."""
+    """Returns the mean squared difference between forecast probability and observed frequency, in equal classes."""
     index = np.minimum((p * classes).astype(int), classes - 1)
     counts, forecast, observed = (np.bincount(index, values, classes) for values in (None, p, wet))
     return float(((forecast - observed) ** 2 / np.maximum(counts, 1)).sum() / len(p))
