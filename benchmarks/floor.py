@@ -26,10 +26,11 @@ class _Conv:
         one = (1,) * len(case.size)
         self.geometry, self.x, self.grad = Geometry(one, one, 1, ("zeros",) * len(one)), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
-        self.conv = prepare_conv(self.weight, None, self.geometry, case.size, True)
+        self.conv = prepare_conv(self.weight, None, self.geometry, case.batch, case.size, True)
         self.to_state = None
         if state:
-            self.to_state = prepare_input_gradient(self.weight[:, -state:], self.geometry, case.size, True)
+            to_state = self.weight[:, -state:]
+            self.to_state = prepare_input_gradient(to_state, self.geometry, case.batch, case.size, True)
         # Weight gradients of some steps at once are faster than one by one. Use as many as the layers do.
         most = GATES_BYTES // (rows * math.prod(case.size) * self.x.itemsize)
         self.together: list[int] = []

@@ -1,5 +1,6 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,8 @@ from torch import Tensor
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED_CONV = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
+# Products of a convolution of a single map below which oneDNN is slower than torch's own convolution.
+SINGLE_PRODUCTS = 1 << 21
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 Pads = list[tuple[int, int]]
 
@@ -51,6 +54,8 @@ def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[in
 
 def check_map(owner: str, size: Sequence[int], kernel: Sequence[int], geometry: Geometry) -> None:
     """Raises ValueError if a map is too small for reflect or circular padding."""
+    if {*geometry.padding_modes} <= {"zeros", "replicate"}:
+        return
     pads = same_padding(size, kernel, geometry.stride, geometry.dilation)
     for axis, (mode, (before, after), n) in enumerate(zip(geometry.padding_modes, pads, size, strict=True)):
         if mode in ("zeros", "replicate"):
@@ -111,27 +116,27 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
 
 # ---- without autograd: one group, zeros or circular padding ----------------------------------------------------
 def prepare_conv(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int], channels_last: bool
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, batch: int, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
     The function supports only maps of `size` and is not differentiable. `channels_last`: the maps have that format.
     """
     if len(size) == 1:  # torch has no 1-d channels-last format
-        flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), (1, *size), channels_last)
+        flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), batch, (1, *size), channels_last)
         return lambda x: flat(x.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
     size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)] if pads else size
-    conv = _prepare(weight, bias, geometry, padding, size, channels_last)
+    conv = _prepare(weight, bias, geometry, padding, batch, size, channels_last)
     return (lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes))) if pads else conv
 
 
 def prepare_input_gradient(
-    weight: Tensor, geometry: Geometry, size: Sequence[int], channels_last: bool
+    weight: Tensor, geometry: Geometry, batch: int, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes the gradient of x from that of ``weight * x``, for maps of `size`."""
     if len(size) == 1:
-        flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), (1, *size), channels_last)
+        flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), batch, (1, *size), channels_last)
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
     if max(geometry.stride) > 1:
@@ -143,7 +148,7 @@ def prepare_input_gradient(
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
         if pads:
             padding = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
-        conv = _prepare(mirrored, None, geometry, padding, size, channels_last)
+        conv = _prepare(mirrored, None, geometry, padding, batch, size, channels_last)
     return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
 
 
@@ -153,17 +158,21 @@ def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
 
 
 def _prepare(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], size: Sequence[int],
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], batch: int, size: Sequence[int],
     channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
     """Returns a function that convolves maps of `size` with zero padding, on a CPU with the weight in oneDNN's order.
 
     Otherwise torch reorders the weight at every call on a CPU, which takes up to 5 % of the time in 1-d and 2-d, and
-    more than half in 3-d. Only this function uses private parts of torch. If one of them is missing or fails, torch's
-    ordinary convolution is used, as under a dispatch mode, which cannot count or trace the private operation.
+    more than half in 3-d. If a private part of torch that this needs is missing or fails, torch's ordinary convolution
+    is used, as under a dispatch mode, which cannot count or trace the private operation. It is also used for single
+    small maps, which torch convolves without oneDNN in half the time.
     """
     stride, dilation, *_ = geometry
-    if channels_last and weight.device.type == "cpu" and weight.dtype == torch.float32 and type(weight) is Tensor:
+    is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3
+    is_small = is_single and weight.numel() * math.prod(size) <= SINGLE_PRODUCTS
+    is_float = weight.dtype == torch.float32 and type(weight) is Tensor
+    if channels_last and weight.device.type == "cpu" and is_float and not is_small:
         with suppress(AttributeError, RuntimeError, TypeError):
             if not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
                 reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")

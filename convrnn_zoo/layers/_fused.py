@@ -57,7 +57,9 @@ def run_layer(
         device = xs.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        y, *finals = FusedLayer.apply(spec._replace(conv_dtype=dtype), [], xs, *tensors)
+        # Without a gradient, the autograd function would only add a tenth of a millisecond.
+        run = FusedLayer.apply if spec.needs_grad or _is_transformed() else FusedLayer.forward
+        y, *finals = run(spec._replace(conv_dtype=dtype), [], xs, *tensors)
     else:
         y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
     if y.dim() < xs.dim():
@@ -76,6 +78,14 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
+
+
+def _is_transformed() -> bool:
+    """Returns whether torch.func or forward-mode differentiation is active; True if this version does not tell."""
+    try:
+        return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    except AttributeError:
+        return True
 
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:
@@ -157,6 +167,7 @@ class FusedConv:
     """A convolution over some channels of the concatenated input and state, whose weight is prepared at first use."""
 
     geometry: Geometry
+    batch: int  # the largest
     size: Sequence[int]
     dtype: torch.dtype  # of the convolution
     channels_last: bool
@@ -178,26 +189,32 @@ class FusedConv:
     @cached_property
     def conv(self) -> Callable[[Tensor], Tensor]:
         """Function that convolves the `channels` of the concatenated input and state."""
-        return prepare_conv(self.weight, self.bias, self.geometry, self.size, self.channels_last)
+        return prepare_conv(self.weight, self.bias, self.geometry, self.batch, self.size, self.channels_last)
 
-    def conv_first(self, xh: Tensor, zero_state: bool, only_step: bool) -> Tensor:
-        """Convolves the first step. Leaves out a zero state; if there is only one step, does not prepare the weight."""
-        only_x = zero_state and self.reads_x and self.reads_h
+    def first_conv(self, zero_state: bool, only_step: bool) -> Callable[[Tensor], Tensor]:
+        """Returns the function of the first step: it leaves out a zero state if there are many products to save.
+
+        If there is only one step, it does not prepare the weight.
+        """
+        products = self.batch * math.prod(self.size) * self.weight.numel()
+        only_x = zero_state and self.reads_x and self.reads_h and products > JOINT_PRODUCTS
         if not only_step and not only_x:
-            return self.conv(xh)
+            return self.conv
         channels = slice(self.inputs) if only_x else slice(None)
-        return same_conv(xh[:, channels], self.weight[:, channels], self.bias, self.geometry)
+        weight = self.weight[:, channels]
+        return lambda xh: same_conv(xh[:, channels], weight, self.bias, self.geometry)
 
     @cached_property
     def x_gradient(self) -> Callable[[Tensor], Tensor]:
         """Function that computes the gradient of the input from the gradient of the result."""
-        return prepare_input_gradient(self.weight[:, : self.inputs], self.geometry, self.size, self.channels_last)
+        weight = self.weight[:, : self.inputs]
+        return prepare_input_gradient(weight, self.geometry, self.batch, self.size, self.channels_last)
 
     @cached_property
     def h_gradient(self) -> Callable[[Tensor], Tensor]:
         """Function that computes the gradient of the state from the gradient of the result."""
         weight = self.weight[:, self.inputs if self.reads_x else 0 :]
-        return prepare_input_gradient(weight, self.geometry, self.size, self.channels_last)
+        return prepare_input_gradient(weight, self.geometry, self.batch, self.size, self.channels_last)
 
 
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
@@ -207,12 +224,14 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
     for the channels that a row does not read.
     """
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
+    if n == rows:
+        return [make(torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh), inputs, [Part(n)])]
     (b_ih, b_n), (b_hh, b_hn) = ((None, None) if b is None else (b[:n], b[n:]) for b in (w.b_ih, w.b_hh))
     weights = [torch.cat([w.ih[:n], w.hh[:n]], 1), w.ih[n:], w.hh[n:]]
     biases: list[Tensor | None] = [sum_bias(b_ih, b_hh), b_n, b_hn]
     all_parts = [Part(n), Part(rows - n, reads_h=False), Part(len(w.hh) - n, reads_x=False)]
     convs = [conv for conv in zip(weights, biases, all_parts, strict=True) if conv[2].rows]
-    if len(convs) == 1 or pixels * (rows + len(w.hh) - n) * weights[0][0].numel() > JOINT_PRODUCTS:
+    if pixels * (rows + len(w.hh) - n) * weights[0][0].numel() > JOINT_PRODUCTS:
         return [make(weight, bias, inputs, [part]) for weight, bias, part in convs]
     joint = w.ih.new_zeros(rows + len(w.hh) - n, *weights[0].shape[1:])
     joint[:rows, :inputs] = w.ih
@@ -244,7 +263,7 @@ class Direction:
         self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
         self.step = cell.in_place(cell, w.extra, self.buffers, keep)
-        make = partial(FusedConv, cell.geometry, self.size, dtype, self.buffers.channels_last)
+        make = partial(FusedConv, cell.geometry, len(state[0]), self.size, dtype, self.buffers.channels_last)
         self.convs = fused_convs(cell, w, state[0][:, 0].numel(), make)
         self.joint = self.convs[0] if len(self.convs[0].parts) > 1 else None
         self.saved: dict[int, tuple[Maps, Maps]] = {}
@@ -253,34 +272,34 @@ class Direction:
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
-        inputs, buffers, fused, joint = self.inputs, self.buffers, self.convs, self.joint
+        inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
+        sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.step.forward
+        is_cast = self.conv_dtype != self.dtype
+        at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
         first = ts[-1] if self.reverse else ts[0]
 
         def step(t: int, state: Maps) -> Maps:
-            n = self.sizes[t]
+            n = sizes[t]
             if n not in views:
                 views[n] = xh[:n, :inputs], xh[:n, inputs:], [xh[:n, conv.channels] for conv in fused]
             x, h, read = views[n]
-            x.copy_(self.xs[t])
+            x.copy_(xs[t])
             h.copy_(state[0])
-            if self.h_mask is not None:
-                h.mul_(self.h_mask[:n])
-            if t == first:
-                parts = [c.conv_first(r, zero_state, not convs) for c, r in zip(fused, read, strict=True)]
-            else:
-                parts = [conv(r) for conv, r in zip(convs, read, strict=True)]
+            if h_mask is not None:
+                h.mul_(h_mask[:n])
+            parts = [conv(r) for conv, r in zip(at_first if t == first else convs, read, strict=True)]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
-            if self.conv_dtype != self.dtype:
+            if is_cast:
                 parts = [part.to(self.dtype) for part in parts]
             # States that the backward pass reads get new memory; the others are overwritten.
-            others = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if self.keep else state[1:]
-            new = (self.ys[t], *others)
-            self.step.forward(parts, state, new)
-            if self.keep:
+            others = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if keep else state[1:]
+            new = (ys[t], *others)
+            write(parts, state, new)
+            if keep:
                 self.saved[t] = tuple(parts) if self.step.saves_parts else (), others
             return new
 

@@ -111,7 +111,7 @@ def test_explicit_padding_changes_nothing(stride: int) -> None:
 def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     folder, calls = Path(layers.__file__).parent, []
 
-    def recording(weight: Tensor, bias: Any, geometry: Geometry, size: Any, channels_last: bool) -> Any:
+    def recording(weight: Tensor, bias: Any, geometry: Geometry, batch: int, size: Any, channels_last: bool) -> Any:
         def conv(x: Tensor) -> Tensor:
             stack = [
                 f for f in traceback.extract_stack() if Path(f.filename).parent == folder and "comp>" not in f.name
@@ -124,7 +124,7 @@ def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("convrnn_zoo.layers._fused.prepare_conv", recording)
     with torch.no_grad():
         build()(torch.randn(3, 2, 2, 5, 6))
-    assert len(calls) == 2 * 2 * 2  # all but the first steps, which convolve no zero state
+    assert len(calls) == 2 * 2 * 3  # of each layer, direction and step
     for stack in calls:
         assert stack[0] == ("_base.py", "forward")
         assert len(stack) + 1 <= 8  # with the convolution, which is recorded here

@@ -5,6 +5,7 @@ import torch
 from comparison import VARIANTS, case_id, space
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -163,6 +164,17 @@ def test_vmap_over_the_input(cls: type, options: dict, grad_mode: bool) -> None:
         result = vmap(lambda x: rnn(x)[0], in_dims=1)(xs)
     for i in (0, 1):
         torch.testing.assert_close(result[i], rnn(xs[:, i])[0])
+
+
+@BY_TORCH
+@pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM])
+def test_forward_mode_without_gradients(cls: type) -> None:
+    rnn, x = layer(cls, {})
+    direction = torch.randn_like(x)
+    _, expected = jvp(lambda x: rnn(x)[0], (x,), (direction,))
+    with torch.no_grad(), forward_ad.dual_level():
+        y = rnn(forward_ad.make_dual(x, direction))[0]
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)
 
 
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
