@@ -178,8 +178,8 @@ def resolve_settings(
     if missing := [o for o in REQUIRED if o not in values]:
         raise WeightsError(
             f"{checkpoint.name} does not contain its layer's configuration: pass {'= and '.join(missing)}= as it had "
-            "them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', in Keras before 2.3 'hard_sigmoid' by "
-            "default), or convert the .keras file"
+            "them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', the default of Keras 3, or "
+            "'hard_sigmoid', that of earlier versions), or convert the .keras file"
         )
     if not config:
         logger.info("%s: Keras's defaults are used: %s", checkpoint.name, {o: values[o] for o in DEFAULTS})
