@@ -134,7 +134,7 @@ VALUES: list[Callable[[Tensor], Any]] = [
     lambda v: v[None],
     lambda v: v.transpose(0, -1).contiguous(),
     lambda v: torch.cat([v, v]),
-    lambda v: v.int(),
+    lambda v: (v.real if v.is_complex() else v).int(),
     lambda v: v.half(),
     lambda v: v.bool(),
     lambda v: v.to(torch.complex64 if HAS_COMPLEX else torch.float64),

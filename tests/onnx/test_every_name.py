@@ -27,6 +27,7 @@ def test_rejections_match_exports_json(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # convgru_advection is traced for minutes
 @pytest.mark.parametrize("name", RECORD)
 def test_a_name_exports_as_recorded(name):
     assert exports.attempt(name) == RECORD[name]
