@@ -144,8 +144,8 @@ def _read_safetensors(path: Path) -> ForeignCheckpoint:
 
 def _read_pickle(path: Path) -> ForeignCheckpoint:
     """Reads a file of ``torch.save`` that contains only tensors; runs no code in it."""
-    is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
     try:
+        is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
         if is_zip:
             _check_zip(path)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

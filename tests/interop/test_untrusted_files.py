@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -281,3 +283,12 @@ def test_a_damaged_heap_of_strings_ends_in_an_error(tmp_path: Path) -> None:
     path.write_bytes(content[: at + 16] + bytes(64) + content[at + 80 :])  # objects of size 0
     with pytest.raises(WeightsError, match=r"a\.h5.*heap"):
         interop.load("keras", path)
+
+
+def test_a_zip_file_of_several_disks_ends_in_an_error(tmp_path: Path) -> None:
+    """Python's own check whether a file is a zip file raises an error for such a one."""
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", *[0] * 4, 0, 0, 0)
+    (path := tmp_path / "a.pth").write_bytes(locator + end)
+    with pytest.raises(WeightsError, match=re.escape(str(path))):
+        interop.convert("pytorch_convolutional_rnn", path, tmp_path / "out")
