@@ -21,9 +21,9 @@ logger = logging.getLogger("convrnn_zoo")
 def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
     """Loads a ConvLSTM layer, or a Bidirectional wrapper of one, as a batch-first ConvLSTM with channels first.
 
-    The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, an
-    :class:`ActivatedConvLSTM` for other activations, and a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
-    or dilation, which Keras applies only to the convolution of the input. Dropout and regularizers are dropped.
+    The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, or an
+    :class:`ActivatedConvLSTM` for other activations. It is a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
+    or dilation: Keras applies these only to the convolution of the input. Dropout and regularizers are dropped.
     """
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape

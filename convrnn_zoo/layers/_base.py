@@ -398,11 +398,12 @@ class ConvRNNBase(Equations):
         device, dtype: of the parameters.
 
     Shapes (``D`` directions, ``*S`` the spatial axes, whose sizes do not change):
-        input ``(T, N, C_in, *S)``, ``(N, T, C_in, *S)`` with batch_first, ``(T, C_in, *S)`` for a single sequence, or
-        a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not;
-        output likewise with ``D · C_out`` channels; every state ``(num_layers · D, N, C_out, *S)``, without N for a
-        single sequence, and in the order before packing for a packed input. With a list as `out_channels`, a state is
-        a tuple with one tensor ``(D, N, C_l, *S)`` per layer l.
+        The input is ``(T, N, C_in, *S)``, ``(N, T, C_in, *S)`` with batch_first, ``(T, C_in, *S)`` for a single
+        sequence, or a :class:`~torch.nn.utils.rnn.PackedSequence`, sorted or not.
+        The output is like the input, with ``D · C_out`` channels.
+        Every state is ``(num_layers · D, N, C_out, *S)``, without N for a single sequence. The states of a packed input
+        are in the order before packing. With a list as `out_channels`, a state is a tuple with one tensor
+        ``(D, N, C_l, *S)`` per layer l.
         Output and states may be in channels-last memory format: use ``.reshape``, not ``.view``.
 
     Raises:

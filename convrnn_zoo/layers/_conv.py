@@ -42,7 +42,7 @@ class Geometry(NamedTuple):
 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
-    """Computes the padding ``(before, after)`` that keeps the size of each axis; an odd pixel is added after the map.
+    """Computes the padding ``(before, after)`` that keeps the size of each axis; if the sum is odd, `after` is larger.
 
     Example:
         >>> same_padding((8,), kernel=(4,), stride=(2,), dilation=(1,))
@@ -161,12 +161,12 @@ def _prepare(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], batch: int, size: Sequence[int],
     channels_last: bool,
 ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-    """Returns a function that convolves maps of `size` with zero padding, on a CPU with the weight in oneDNN's order.
+    """Returns a function that convolves maps of `size` with zero padding.
 
-    Otherwise torch reorders the weight at every call on a CPU, which takes up to 5 % of the time in 1-d and 2-d, and
-    more than half in 3-d. If a private part of torch that this needs is missing or fails, torch's ordinary convolution
-    is used, as under a dispatch mode, which cannot count or trace the private operation. It is also used for single
-    small maps, which torch convolves without oneDNN in half the time.
+    For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary
+    convolution reorders it at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than half in 3-d.
+    It is still used for single small maps, where it does not call oneDNN and takes half the time. It is also used if
+    the private operation is missing or fails, and under a dispatch mode, which cannot count or trace that operation.
     """
     stride, dilation, *_ = geometry
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3

@@ -141,7 +141,7 @@ class InPlaceStep:
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         """Writes the next state to `new`, which may share the memory of `state` except for h.
 
-        Overwrites the parts with the values that :meth:`backward` reads.
+        Overwrites the pre-activations in `parts` with the values that :meth:`backward` reads.
         """
         raise NotImplementedError
 
@@ -183,7 +183,7 @@ class FusedConv:
         self.bias = None if self.bias is None else self.bias.to(self.dtype)
 
     def split(self, rows: Tensor, dim: int = 0) -> Sequence[Tensor]:
-        """Splits a tensor with the rows of all parts into one tensor per part."""
+        """Splits a tensor with rows of gates into one tensor for each of `parts`."""
         return rows.split([p.rows for p in self.parts], dim)
 
     @cached_property
@@ -267,7 +267,7 @@ class Direction:
         self.convs = fused_convs(cell, w, state[0][:, 0].numel(), make)
         self.joint = self.convs[0] if len(self.convs[0].parts) > 1 else None
         self.saved: dict[int, tuple[Maps, Maps]] = {}
-        """Intermediates of each step for the backward pass: the parts of its gates, and its states except h."""
+        """Intermediates of each step for the backward pass: `parts` (see :class:`InPlaceStep`) and states except h."""
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:

@@ -53,8 +53,8 @@ class LayerStates(list[Maps]):
 class ScanSpec(NamedTuple):
     """Arguments of one layer over a sequence other than tensors.
 
-    The tensors are passed separately in this order: the input, ``(T, N, C, *S)`` or the data ``(ΣT, C, *S)`` of a
-    packed sequence, then for each direction the initial state, weights, biases, mask of h and extra parameters.
+    The tensors are passed separately. The first is the input ``(T, N, C, *S)``, or the data ``(ΣT, C, *S)`` of a packed
+    sequence. Then follow, for each direction, the initial state, weights, biases, mask of h and extra parameters.
     """
 
     cell: Any

@@ -163,8 +163,8 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Extrapolates the last frame to lead time number `k`, counted from 0.
 
-    Returns ``log(rate + floor)`` of the advected and of the unmoved last frame, each ``(N, C, H, W)``, and the smoothed
-    share of pixels whose origin in the last frame is known, ``(N, 1, H, W)``.
+    Returns three maps: ``log(rate + floor)`` of the advected last frame and of the unmoved one, each ``(N, C, H, W)``,
+    and the smoothed share of pixels whose origin in the last frame is known, ``(N, 1, H, W)``.
     """
     origins = c.origins[:, k]
     known = smooth(sample(c.known, origins, "zeros"), 9)
@@ -203,7 +203,7 @@ def detail_maps(amount: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, size: int) -> Tensor:
-    """Returns the mean over `size`×`size` pixels around each pixel inside the map; `size` is an odd number."""
+    """Returns the mean of the `size`×`size` pixels around each pixel (`size` is odd), without those outside the map."""
     x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
     return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 

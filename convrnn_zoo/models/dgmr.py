@@ -182,7 +182,7 @@ class DGMR(EnsembleForecaster):
         context_channels: channels of the state at 1/32 of the resolution; a multiple of 16.
         latent_channels: channels of the latent map; a multiple of 32.
         noise_channels: channels of the noise.
-        input_frames: number of input frames, which the weights fix.
+        input_frames: number of input frames; shapes of weights depend on it.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
 
@@ -244,10 +244,11 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """The generator of DGMR, DeepMind's generative model of radar: 53,566,957 parameters.
 
     Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
-    height and width multiples of 32. DGMR was trained on frames of 256×256 pixels, 4 frames to 18, 5 minutes apart.
-    ``model(x, noise=…)`` returns one member of an ensemble, and ``model.members(x, members=20, seed=0)`` returns 20.
+    height and width multiples of 32. DGMR was trained to read 4 frames of 256×256 pixels and forecast the next 18,
+    at intervals of 5 minutes. ``model(x, noise=…)`` returns one member of an ensemble, and
+    ``model.members(x, members=20, seed=0)`` returns 20.
     Ravuri et al. 2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting:
-    its attention confuses two axes, and so does this one.
+    the attention of that code confuses two axes, and so does this one.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

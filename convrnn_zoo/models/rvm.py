@@ -192,9 +192,9 @@ class MattingEncoder(FrameEncoder):
 class GuidedFilter(nn.Module):
     r"""Deep guided filter (https://arxiv.org/abs/1803.05619): enlarges an output with the large frame as its guide.
 
-    At every pixel, the large output is a linear function of the large frame. Here x is the small frame, with the mean
-    of its channels as a further channel, y is the output for it, ``*`` is the element-wise product, M is a 3×3
-    convolution of each channel, which starts as the mean, and f is three 1×1 convolutions:
+    At every pixel, the large output is a linear function of the large frame. Below, x is the small frame with the mean
+    of its channels as a further channel, y is the output for it, and ``*`` is the element-wise product. M is a 3×3
+    convolution of each channel, initialized as the mean; f is three 1×1 convolutions:
 
     .. math::
         A &= f(M(x * y) - M(x) * M(y),\ M(x * x) - M(x) * M(x),\ features) \\

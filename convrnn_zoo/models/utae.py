@@ -81,7 +81,7 @@ class ImageSeriesModel(DenseModel):
         return self.forward_dates(dates, None)
 
     def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        """Returns features ``(N, F, H, W)`` of the dates; in a graph, `mask` ``(N, T)`` is false for missing dates."""
+        """Returns features ``(N, F, H, W)`` of the series; in a graph, `mask` ``(N, T)`` is false for missing dates."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 

@@ -199,7 +199,7 @@ def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str,
 
 
 def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
-    """Returns the cfg of a video model on one level of maps, whose size is the frame's divided by `reduction`."""
+    """Returns the cfg of a video model that reads one level of the encoder, at 1/`reduction` of the frame's size."""
     cfg = encoder_cfg(encoder)
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 

@@ -82,10 +82,10 @@ def from_pretrained(
     weights must have the keys and shapes of the model that the config describes, and be undamaged and finite.
 
     Args:
-        repo_id_or_dir: a directory that :func:`~convrnn_zoo.save_pretrained` or a training run wrote; the ``.json``
-            metadata file next to a safetensors file; the name of weights of the zoo, ``"architecture.tag"``, or of an
-            architecture with weights; or a repository of the Hub, ``"owner/name"`` or ``"owner/name@revision"``, with
-            or without the prefix ``hf-hub:``.
+        repo_id_or_dir: a directory that :func:`~convrnn_zoo.save_pretrained` or a training run wrote, or the ``.json``
+            metadata file next to a safetensors file. Or the name of weights of the zoo, ``"architecture.tag"``, or of
+            an architecture with weights. Or a repository of the Hub, ``"owner/name"`` or ``"owner/name@revision"``,
+            with or without the prefix ``hf-hub:``.
         revision: branch, tag or commit; ``main`` by default.
         token: a token of the Hub; by default that of ``hf auth login``; False for none.
         cache_dir: directory to use in place of the Hub's cache.

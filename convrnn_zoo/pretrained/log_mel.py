@@ -115,9 +115,9 @@ class LogMel(JsonObject):
         """Returns the steps ``(T, bands, 1)`` of a recording.
 
         Args:
-            wave: one channel ``(samples,)``, a tensor or an array: floats between -1 and 1, as
-                :func:`convrnn_zoo.data.read_sound` returns them, or integers in the usual scales of 8-bit (unsigned),
-                16-bit and 32-bit audio, as SciPy returns them.
+            wave: one channel ``(samples,)``, a tensor or an array. Its values are floats between -1 and 1, as from
+                :func:`convrnn_zoo.data.read_sound`, or integers as from SciPy, in the usual scales of 8-bit (unsigned),
+                16-bit and 32-bit audio.
             rate: sample rate in Hz.
 
         Raises:
@@ -202,7 +202,7 @@ class LogMel(JsonObject):
 
 
 def as_float_samples(wave: Tensor) -> Tensor:
-    """Converts audio samples to floats, integers to -1 to 1, or raises ValueError if the scale is unknown."""
+    """Converts audio samples to floats and scales integers to [-1, 1]; raises ValueError if the scale is unknown."""
     if wave.is_floating_point():
         return wave if wave.dtype == torch.float64 else wave.float()
     if wave.dtype == torch.uint8:

@@ -38,7 +38,7 @@ class Scheduled(FreeRunning):
     """True input frames. Later frames are true with a probability that falls linearly from `start` to 0.
 
     Args:
-        until: number of updates after which no true frame to forecast is read.
+        until: update from which the probability is 0.
         start: probability at the first update.
 
     Reference:
@@ -54,7 +54,7 @@ class Scheduled(FreeRunning):
     start: float = field(1.0, ge=0, le=1)
 
     def chances(self, update: int) -> tuple[float, float]:
-        """See the class."""
+        """See :meth:`FreeRunning.chances`."""
         return 1.0, self.start * max(0.0, 1 - update / self.until)
 
 
@@ -92,7 +92,7 @@ class ReverseScheduled(FreeRunning):
             raise ValueError(f"the recipe's sampling.end must be above its begin, got {self.end} and {self.begin}")
 
     def chances(self, update: int) -> tuple[float, float]:
-        """See the class."""
+        """See :meth:`FreeRunning.chances`."""
         if update < self.begin:
             return 0.5, 0.5
         if update >= self.end:

@@ -127,8 +127,8 @@ class Forecaster(ZooModel):
         call ``eval()`` before several threads forecast at once. Values out of the expected range give a warning.
 
         Args:
-            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``: a tensor, a NumPy array or
-                an ``xarray.DataArray``, whose dimension `time` may have any position and whose ``units`` are converted.
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array or
+                an ``xarray.DataArray``. The latter may have `time` at any position; its ``units`` are converted.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
             future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, the T input frames first,
@@ -143,9 +143,9 @@ class Forecaster(ZooModel):
             dimension `realization`. Otherwise a NumPy array.
 
         Raises:
-            ValueError: the model has no preprocessing; there are too few frames, or they have a wrong shape, or all
-                values are unknown or infinite; known inputs are missing or have a wrong shape; or a DataArray has a
-                unit that cannot be converted, or another time step than the model.
+            ValueError: the model has no preprocessing. Or there are too few frames, they have a wrong shape, or all
+                their values are unknown or infinite. Or known inputs are missing or have a wrong shape. Or a DataArray
+                has a unit that cannot be converted, or another time step than the model.
             TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
