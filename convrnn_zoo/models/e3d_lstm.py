@@ -117,7 +117,7 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
     OpenSTL's code has as many for frames of 64×64 (its table states 51.0 million). One memory stays zero, so that
-    15,667,200 of them are never used: 13,107,200 in kernels that read this memory, and 2,560,000 in its forget gate.
+    15,667,200 are unused: 13,107,200 in kernels that read this memory, and 2,560,000 in its forget gate.
     Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200 epochs,
     10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
     :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
