@@ -86,6 +86,13 @@ class GroupNormed(Normed):
 
     norm, group = "joint", 32
 
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        rows = self.summed_rows(self.gates * channels)
+        if channels < self.group and rows % (groups := self.num_groups(rows, channels)):
+            problem = f"{rows} channels of gates cannot be divided into {groups} equal groups"
+            raise ValueError(f"out_channels={channels}: {problem}; use a multiple of {self.group // self.gates}")
+        return super().extra_shapes(channels, kernel)
+
     def num_groups(self, rows: int, channels: int) -> int:
         return max(1, rows // self.group)
 

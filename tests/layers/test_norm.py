@@ -1,6 +1,7 @@
 """Norms of gates and cell state equal torch's, on maps of any size, packed, reversed and in chunks."""
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -170,6 +171,21 @@ def test_the_norm_of_one_value_is_its_shift_for_any_batch(norm: str, cls: type, 
 def test_the_group_norm_of_one_value_is_its_shift(cls: type) -> None:
     cell, x = cls(1, 1, 1), torch.randn(2, 1, 1, 1)
     assert_close(cell(x[:1]), mapped(lambda s: s[:1], cell(x)), 1e-6)
+
+
+@pytest.mark.parametrize("cls", [Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell])
+def test_a_cell_with_a_group_norm_that_can_be_built_can_run(cls: type) -> None:
+    x, rejected = torch.randn(1, 1, 2, 2), {}
+    for channels in range(1, 41):
+        try:
+            cell = cls(1, channels, 1)
+        except ValueError as e:
+            rejected[channels] = str(e)
+        else:
+            cell(x)
+    unequal = set() if cls is Conv2dGroupNormGRUCell else {25, 26, 28, 29, 31}
+    assert rejected.keys() == unequal | set(range(33, 41))
+    assert all(re.search(rf"out_channels.*\b{n}\b", text) and "multiple of" in text for n, text in rejected.items())
 
 
 def test_a_physical_cell_takes_one_pixel() -> None:
