@@ -131,7 +131,7 @@ class Forecast(NamedTuple):
         if times:
             read |= {"first_time": times[0], "last_time": times[count - 1]}
         return {
-            "file": self.file, "model": self.model, "unit": self.unit, "step": self.preprocessing.step, "inputs": count,
+            "file": self.file, "model": self.model, "unit": self.unit, "step": self.step, "inputs": count,
             "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
             **({"thresholds": list(self.thresholds)} if self.thresholds else {}),

@@ -108,7 +108,7 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
         assert float(chance.min()) >= 0
         assert float(chance.max()) <= 1
     text = run(*args, "--minutes", 10, "--probability", 0.5, "--json")
-    assert json.loads(text)["thresholds"] == [0.5]
+    assert (json.loads(text)["step"], json.loads(text)["thresholds"]) == (10, [0.5])
     run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.npz")
     assert np.load(tmp_path / "p.npz")["forecast"].shape == (2, 2, 6, 8)
 
