@@ -242,8 +242,6 @@ def fit(
     if checkpoint is not None:
         name = "training" if checkpoint.stem == "last" else f"training_{checkpoint.stem}"
         history_file = checkpoint.with_name(f"{name}.csv")
-        if checkpoint.is_file():
-            state.load(checkpoint)
 
     def compute_gradients(batch: Any) -> Tensor:
         """Computes the gradients of a batch, and returns its loss and metrics."""
@@ -315,14 +313,21 @@ def fit(
             write_text(history_file, "\n".join(lines) + "\n")
         processes.log({k: v for k, v in row.items() if k != "updates"}, scheduler.last_epoch, image)
 
-    if processes.choose_threads is not None:
-        processes.choose_threads(state.threads, try_step)
-    lock = lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext()
+    @contextmanager
+    def resumed() -> Iterator[None]:
+        """Context that locks the checkpoint; first loads it and chooses the number of threads."""
+        with lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext():
+            if checkpoint is not None and checkpoint.is_file():
+                state.load(checkpoint)
+            if processes.choose_threads is not None:
+                processes.choose_threads(state.threads, try_step)
+            yield
+
     bar = progress_bar(
         title, progress and processes.is_main, length=max_steps,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )  # fmt: skip
-    with lock, bar, catch_interrupt() as is_interrupted:
+    with resumed(), bar, catch_interrupt() as is_interrupted:
         bar.update(scheduler.last_epoch)
         while scheduler.last_epoch < max_steps and not state.is_stopped(patience):
             interrupted = 0.0

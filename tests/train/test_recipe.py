@@ -126,6 +126,9 @@ def test_rejects_a_second_run_into_the_same_directory(radar, tmp_path):
     assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
     assert not (out / "last.ckpt").exists()
     run("train", file, "--data", radar, "-o", out, "--quiet")
+    (out / "last.ckpt").write_bytes(b"of the other run")
+    with lock_checkpoint(out / "last.ckpt"):  # which is not read until it is locked
+        assert run("train", file, "--data", radar, "-o", out, "--quiet", code=1) == told
 
 
 def test_rejects_objects_that_are_no_recipe(tmp_path):
