@@ -55,8 +55,8 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
     """Raises ValueError if `out` is an input or metadata of `weights`, or would become part of a folder of inputs."""
-    path, metadata = out.resolve(), [Path(weights, name) for name in ("", "config.json", "record.json")]
-    if path in {file.resolve() for file in (*inputs, *metadata)}:
+    path, names = out.resolve(), ("", "config.json", "record.json") if weights else ()
+    if path in {file.resolve() for file in (*inputs, *(Path(weights, name) for name in names))}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")
     for folder in inputs:
         is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")

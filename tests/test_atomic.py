@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,4 @@ def test_what_is_read_cannot_be_written(out, tmp_path):
     for allowed in ("b.npy", "images/a.npy", "images/a.json", "a.png", "run/scores.json"):
         check_not_input(tmp_path / allowed, inputs, str(tmp_path / "run"))
     check_not_input(tmp_path / "config.json", [], "convgru_forecaster.rain")
+    check_not_input(Path("config.json"), [])
