@@ -31,7 +31,7 @@ def fingerprint(recipe: Recipe, **others: Any) -> str:
 
 
 def checksum(*values: Tensor) -> str:
-    """Returns a short checksum of tensors of any dtype, with which a resumed run detects other data.
+    """Returns a short checksum of tensors of any dtype. A resumed run compares it to detect changed data.
 
     Example:
         >>> checksum(torch.zeros(2)) == checksum(torch.zeros(1), torch.zeros(1).bfloat16()) != checksum(torch.ones(2))
@@ -207,11 +207,11 @@ def fit(
 
     Args:
         model: the model, on the device of the processes.
-        batches: function of the number of updates done that returns an iterator over the batches of the next round. The
-            iterator may sample with torch's global generator, but only after its first batch was requested.
+        batches: function that takes the number of updates done and returns an iterator over the batches of the next
+            round. The iterator may sample with torch's global generator, but only after its first batch was requested.
         loss: function of the model and a batch that returns the loss, or a tensor of the loss and the `metrics`.
         optimizer, scheduler: their ``step`` is called once per batch.
-        max_steps: total number of batches; the rounds must add up to it.
+        max_steps: total number of batches; the lengths of the rounds must add up to it.
         clip_grad_norm, bf16, ema, patience, keep_best: fields of :class:`~convrnn_zoo.train.Recipe`.
         run: the :func:`fingerprint` of the run; a checkpoint of another run is rejected.
         checkpoint: file that is written after every round and on Ctrl-C, and read at the start. It has the states of
@@ -219,10 +219,10 @@ def fit(
         title, progress: label and visibility of the progress bar. Without a terminal, a line is printed per round.
         processes: the processes that train together; by default a single one. The main process writes the checkpoint.
         after_round: function that the main process calls with the number of updates done and the model, or its average
-            if `ema` is set. If it returns an image ``(H, W, 3)``, the trackers receive it.
-        frozen: function of the number of an update that returns the parameters which this update does not change.
-        microbatches: function that splits a batch into pairs of a factor and a part. The losses of the parts are
-            multiplied by the factors, and their gradients are added.
+            if `ema` is set. If it returns an image ``(H, W, 3)``, the trackers of `processes` log it.
+        frozen: function that takes the number of an update and returns the parameters that it does not change.
+        microbatches: function that splits a batch into pairs of a factor and a microbatch. The loss of a microbatch is
+            multiplied by its factor, and the gradients of all microbatches are added.
         metrics: names of the further numbers that `loss` returns.
         validate: function of the model that returns its validation scores after a round; one of them is ``"loss"``.
 
@@ -315,7 +315,7 @@ def fit(
 
     @contextmanager
     def resumed() -> Iterator[None]:
-        """Context that locks the checkpoint; first loads it and chooses the number of threads."""
+        """Context that locks the checkpoint, then loads it and chooses the number of threads before its block runs."""
         with lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext():
             if checkpoint is not None and checkpoint.is_file():
                 state.load(checkpoint)

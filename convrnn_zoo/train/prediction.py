@@ -96,9 +96,9 @@ class Forecast(NamedTuple):
         return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """Returns, by key of the JSON output and by target, mean squared errors of the forecast and of the last input.
+        """Returns the mean squared errors of the forecast and of repeating the last input frame, for each target.
 
-        The dictionary is empty if there are no observations.
+        Outer keys are those of the JSON output, inner keys the names of the targets. Without observations it is empty.
         """
         if self.observed is None:
             return {}
@@ -125,7 +125,7 @@ class Forecast(NamedTuple):
             yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
 
     def describe(self) -> dict[str, Any]:
-        """Returns a description for JSON, without the values of the forecast; errors of several targets are by name."""
+        """Returns a description for JSON, without the forecast values; several targets have their errors by name."""
         count, times = len(self.inputs), [t.isoformat() for t in self.times]
         read: dict[str, Any] = {"first": self.first, "last": self.first + count - 1, "frames_in_file": self.total}
         if times:
@@ -205,7 +205,8 @@ def choose_read_options(
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites of 1 km are averaged to 2 km, unless `pixel_km` is passed or the model forecasts an ensemble.
+    Radar composites are averaged from pixels of 1 km to 2 km, unless `pixel_km` is passed or the model forecasts an
+    ensemble.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -264,8 +265,8 @@ def choose_window(
 ) -> tuple[int, int, int]:
     """Returns first, end and last: a model reads frames ``[first, end)``, and ``[end, last)`` are those to forecast.
 
-    The file must contain frames to forecast as observations (`compare`) or for known inputs (`has_future`); otherwise
-    last is end. Without `start`, the model reads the latest frames that leave the required `horizon` frames after them.
+    With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
+    otherwise ``last == end``. Without `start`, the model reads the latest frames that are followed by enough of these.
     """
     total, ahead = len(reader), compare or has_future
     first = 0 if start is None else find_start(start, reader, file)
@@ -428,7 +429,7 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
         recipe: name or file of the recipe; by default the one in the metadata.
 
     Raises:
-        ValueError: the weights do not exist, are not of a forecaster, have no metadata, or differ from the recipe's.
+        ValueError: the weights do not exist, are not a forecaster's, have no metadata, or are not those of the recipe.
         FileNotFoundError: the file or recipe does not exist.
     """
     model = from_pretrained(name)
