@@ -81,8 +81,8 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
 def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, Baseline]:
     """Returns the baselines by name: ``"last frame"``, and those that apply to the encodings and units of the targets.
 
-    ``"zero"`` needs targets in mm/h, or without a unit and not standardized. ``"extrapolation"`` needs targets in mm/h
-    and pysteps, which is tried on the input frames `sample`; the log states how to install it if it is missing.
+    ``"zero"`` needs targets in mm/h, or targets that have no unit and are not standardized. ``"extrapolation"`` needs
+    targets in mm/h, and pysteps. It is tried on the input frames `sample`; without pysteps, a warning is logged.
     """
     baselines: dict[str, Baseline] = {"last frame": last_frame}
     if all(is_rain(t.unit) or (not t.unit and t.encoding != "standardize") for t in targets):

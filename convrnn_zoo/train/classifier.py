@@ -104,7 +104,7 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
 
 
 def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1) -> Iterator[list[int]]:
-    """Yields the indices of the sequences of each update in random order; with `bucket_batches`, of similar length."""
+    """Yields the sequence indices of each update, in random order; `bucket_batches` groups similar lengths."""
     order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps * processes
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
@@ -135,7 +135,7 @@ def compute_share(
 def read_shares(
     data: Labelled, change: Callable[[Tensor], Tensor], shares: list[tuple[float, list[int]]]
 ) -> list[tuple[float, Batch]]:
-    """Reads the batches of an update from pairs of a factor and indices; `change` is applied to each sequence."""
+    """Reads the sequences of each share of :func:`compute_share`; `change` is applied to each sequence."""
     return [(share, data.batch(indices, change)) for share, indices in shares]
 
 
@@ -152,8 +152,8 @@ def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
 def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the mean and standard deviation of each channel over all sequences, steps and pixels.
 
-    The standard deviation of a constant channel is returned as 1. Only one sequence is in memory at a time if the
-    sequences are read when they are indexed.
+    The standard deviation of a constant channel is returned as 1. If the sequences are read lazily from files,
+    only one is in memory at a time.
     """
     if isinstance(data.sequences, list):
         values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
@@ -175,8 +175,8 @@ def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, 
 def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:
     """Returns the fields `mean` and `std` of timm's ``pretrained_cfg`` for the model of a recipe.
 
-    They are those of the pretrained encoder for a video model whose frames have the same number of channels.
-    Otherwise they are computed from the training split.
+    For a video model whose frames have as many channels as its pretrained encoder expects, the fields are those of the
+    encoder. Otherwise they are computed from the training split.
     """
     model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
     if isinstance(model, VideoModel):
@@ -192,7 +192,7 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
 def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> Tensor:
     """Returns the logits ``(N, K)`` of all sequences on the CPU; `progress` shows a progress bar.
 
-    By default one batch has all sequences, or :data:`READ_AT_ONCE` if sequences are read when they are indexed.
+    By default a batch has all sequences, or :data:`READ_AT_ONCE` sequences if they are read lazily from files.
     """
     model.eval()
     logits = []
@@ -355,7 +355,7 @@ def train_one(
 
 
 def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
-    """Logs a warning if the training accuracy exceeds that of validation, or else test, by over :data:`OVERFITTING`."""
+    """Logs a warning if training accuracy exceeds validation (else test) accuracy by more than :data:`OVERFITTING`."""
     last = history[-1]
     split = "validation" if "validation_accuracy" in last else "test"
     unseen = last.get("validation_accuracy", test_accuracy)

@@ -318,5 +318,5 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
 
 
 def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
-    """Reads the frames of a batch whose first tensor has the sampled parameters of its sequences, such as places."""
+    """Returns the frames of the sampled sequences ``batch[0]``, and the mask of scheduled sampling ``batch[1]``."""
     return clips.read(batch[0]), batch[1]

@@ -115,8 +115,8 @@ def launch(
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
     All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process
-    may train several recipes in sequence. It destroys the process group when it exits, because threads of the group
-    could abort its exit, and not earlier, because it could not join a group again.
+    may train several recipes in sequence. It destroys the process group at its exit, which threads of the group
+    could abort. It does so no earlier, because a process cannot join a group again.
 
     Args:
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.

@@ -117,8 +117,8 @@ def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float =
 def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     """Returns the cross-entropy of logits ``(…, 11, H, W)`` for the probabilities that rain reaches 11 thresholds.
 
-    The weighted sum over the thresholds of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection` is averaged
-    over the known pixels. The truth ``(…, H, W)`` is a rain rate in mm/h, NaN where it is unknown.
+    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`. Their cross-entropies
+    are weighted, summed, and averaged over known pixels. The truth ``(…, H, W)`` is rain in mm/h, NaN where unknown.
     """
     known = truth.isfinite().unsqueeze(-3)
     levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
@@ -129,7 +129,7 @@ def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 class Loss(NamedTuple):
-    """Loss function ``of(output, truth, amount)``; `truth` is encoded, `amount` is not: it has the unit of the data."""
+    """Loss function ``of(output, truth, amount)``: `truth` is encoded, `amount` is the truth in the data's unit."""
 
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
     activation: Literal["none", "sigmoid"] = "none"

@@ -189,7 +189,7 @@ def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: in
 
 
 class ProbabilityScores:
-    """CRPS, Brier scores and reliability diagrams of ensembles; the first two by lead time.
+    """CRPS and Brier scores of ensembles by lead time, and their reliability diagrams over all lead times.
 
     Example:
         >>> scores = ProbabilityScores((1.0,), horizon=1)
@@ -246,7 +246,7 @@ def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int
 
 # ---- evaluation --------------------------------------------------------------------------------------------------
 class Evaluation(NamedTuple):
-    """Scores by method, and the reliability diagrams of the first target by threshold; empty without probabilities."""
+    """Scores by method, and reliability diagrams of the first target by threshold (none without probabilities)."""
 
     scores: Scores
     reliability: dict[str, dict[str, list[float]]]
@@ -428,9 +428,9 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
     """Returns the metrics for the metadata of weights: means over lead times, of the forecast and of the baselines.
 
-    If the score of the forecast is undefined at some lead times, the note states how many the mean includes. A baseline
-    is averaged over the same lead times. If its score is undefined at some of them, only the note mentions it, with the
-    means over the lead times that both have. The units of several targets are those of `values`, the preprocessing.
+    Means leave out lead times at which the score of the forecast is undefined; the note states how many remain. If the
+    score of a baseline is undefined at more lead times, the baseline is only in the note, which compares the means over
+    the lead times at which both scores are defined. `values` is the preprocessing; it has the units of several targets.
     """
     targets = {v.name: v.unit for v in values.variables} if values else {}
 

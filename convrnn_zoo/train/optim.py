@@ -21,7 +21,7 @@ START, END = 1 / 25, 1e-4
 def is_kernel(parameter: Tensor) -> bool:
     """Returns whether Muon trains a parameter: a 2-d or 3-d kernel larger than 1×1, at least 16×16 as a matrix.
 
-    Adam trains the other parameters. Muon's author recommends this for first and last layers.
+    Adam trains the other parameters, as Muon's author recommends for first and last layers.
     """
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 

@@ -188,7 +188,7 @@ class Recipe:
 
     @staticmethod
     def parse(text: str) -> "Recipe":
-        """Builds a recipe from its name in the package or from the text of a TOML file; metadata contain one of them.
+        """Builds a recipe from what metadata contain: its name in the package, or the text of a TOML file.
 
         Raises:
             ValueError: the text is neither a name nor valid TOML, or a key is missing, unknown or invalid.

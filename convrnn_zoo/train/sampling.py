@@ -14,7 +14,7 @@ from ..pretrained.typed import check_fields, field, read
 
 @dataclass(frozen=True, kw_only=True)
 class FreeRunning:
-    """True input frames, then the model's own forecasts, as in inference."""
+    """Sampling of true input frames, then of the model's own forecasts, as in inference."""
 
     def __post_init__(self) -> None:
         check_fields(self, "sampling.")
@@ -35,7 +35,7 @@ class FreeRunning:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(FreeRunning):
-    """True input frames. Later frames are true with a probability that falls linearly from `start` to 0.
+    """Sampling of true input frames; later frames are true with a probability that falls linearly from `start` to 0.
 
     Args:
         until: update from which the probability is 0.
@@ -54,15 +54,15 @@ class Scheduled(FreeRunning):
     start: float = field(1.0, ge=0, le=1)
 
     def chances(self, update: int) -> tuple[float, float]:
-        """See :meth:`FreeRunning.chances`."""
+        """Returns the probabilities of reading the true frame, as :meth:`FreeRunning.chances` does."""
         return 1.0, self.start * max(0.0, 1 - update / self.until)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseScheduled(FreeRunning):
-    """Random true frames: in the course of training, more of the input frames and fewer of the frames to forecast.
+    """Sampling of more and more true frames among the inputs, and of fewer and fewer among the frames to forecast.
 
-    Missing input frames force the model to remember earlier frames.
+    If an input frame is not true, the model reads its own forecast of it, and must remember earlier frames.
 
     Until update `begin` both probabilities are 0.5. From `begin` to `end`, the probability of true input frames is
     ``1 - exp(-(update - begin) / decay) / 2``, and that of true frames to forecast falls linearly to 0. From `end` on,
@@ -92,7 +92,7 @@ class ReverseScheduled(FreeRunning):
             raise ValueError(f"the recipe's sampling.end must be above its begin, got {self.end} and {self.begin}")
 
     def chances(self, update: int) -> tuple[float, float]:
-        """See :meth:`FreeRunning.chances`."""
+        """Returns the probabilities of reading the true frame, as :meth:`FreeRunning.chances` does."""
         if update < self.begin:
             return 0.5, 0.5
         if update >= self.end:

@@ -19,7 +19,7 @@ RECORD, RECIPE = "record.json", "recipe.toml"
 def check_writable(directory: Path, recipe: Recipe) -> None:
     """Creates a directory and checks, before hours of training, that the weights of a recipe can be written to it.
 
-    A ``recipe.toml`` in the directory must be equal to the recipe; its file is never changed. Without a
+    A ``recipe.toml`` in the directory must be equal to the recipe; the file is never changed. Without a
     ``recipe.toml``, the directory must not contain other weights.
     """
     try:
