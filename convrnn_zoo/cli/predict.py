@@ -79,9 +79,9 @@ def predict(
     .zarr output has lead times, valid times and the coordinates of the frames.
 
     The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
-    (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare, the forecast is compared with observed frames:
-    those that follow the frames read from --start on, or else the last frames of the file, which the model then does
-    not read.
+    (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare, the forecast is compared with the observed
+    frames that follow those that the model reads. Without --start, these are the last frames of the file, and the model
+    reads the frames before them.
 
     With --members, a model that reads noise forecasts an ensemble (members, horizon, H, W). A .png then shows its mean,
     its spread and the probability that --threshold is exceeded. --compare prints its CRPS.

@@ -26,7 +26,7 @@ from ._options import output_file
 def windows(
     recipe: str, data: Path, output: Path | None, min_probability: float, scale: float, saturation: float, seed: int
 ) -> None:
-    """Sample the windows of a Zarr store that RECIPE is trained on, and write them as CSV of t, x and y.
+    """Sample training windows of a Zarr store for RECIPE, and write their positions as CSV with columns t, x and y.
 
     Windows are sampled by importance: a window with much rain is many times as likely as a dry one (Ravuri et al. 2021,
     https://doi.org/10.1038/s41586-021-03854-z). The store is read step by step, with one step in memory. Name the file
