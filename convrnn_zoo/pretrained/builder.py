@@ -98,7 +98,7 @@ def build_model(
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
-    """Checks and returns the tag of the weights, or `pretrained_cfg` if it is a cfg; None for the default or none."""
+    """Checks and returns the tag of the weights, or `pretrained_cfg` if it is a cfg; None for default or no weights."""
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
     tags = [w.name.partition(".")[2] for w in find_weights(name)]

@@ -72,7 +72,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
 
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
-    """Returns the path of the current file, after a download if needed, and its checksum if the Hub was asked."""
+    """Returns the path of the current file, downloaded if needed, and the checksum that the Hub states, or None."""
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None

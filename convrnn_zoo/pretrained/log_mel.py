@@ -194,7 +194,7 @@ class LogMel(JsonObject):
         return low, (high - low) / (self.bands + 1)
 
     def _triangles(self) -> Tensor:
-        """Returns the weights ``(bands, frequencies)`` of the frequencies of the spectrum in the bands."""
+        """Returns the triangular filters of the bands, ``(bands, frequencies of the FFT)``."""
         edges = self.frequencies(torch.arange(-1, self.bands + 1, dtype=torch.float64))
         f = torch.arange(self._points // 2 + 1) * self.rate / self._points
         left, middle, right = (edges[i : i + self.bands, None] for i in range(3))

@@ -62,7 +62,7 @@ def check_size(size: int, what: str, max_bytes: int | None = None) -> None:
 
 
 class _SizeLimit(TorchFunctionMode):
-    """Mode that adds up the tensors that its thread creates, and raises WeightsError above the size limit."""
+    """Torch function mode that raises WeightsError if the tensors that its thread creates exceed the size limit."""
 
     def __init__(self, what: str) -> None:
         super().__init__()

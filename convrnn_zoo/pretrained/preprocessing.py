@@ -98,7 +98,7 @@ class Encoding(JsonObject):
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Raises ValueError for only NaN, infinite values, and uint8 where brightness from 0 to 1 is expected.
+        """Raises ValueError if all values are NaN, one is infinite, or brightness from 0 to 1 is expected of uint8.
 
         Warns of values beyond `lowest` and `highest`, and of uint8 if the data have a unit: such values usually have
         another unit, or mark missing values.
@@ -160,8 +160,8 @@ class Preprocessing(Encoding):
 
     Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
     inverse of the encoding. With ``log``, outputs are first clipped to between 0 and 1.2; `top` is encoded as 1. With
-    ``dbz``, which is IRENE's reflectivity by the relation of Marshall and Palmer, nothing is clipped, and -1 is decoded
-    as 0.0365 mm/h. With the others, decoded values are clipped to between `lowest` and `highest`.
+    ``dbz``, the encoding of the model IRENE by the relation of Marshall and Palmer, nothing is clipped, and -1 is
+    decoded as 0.0365 mm/h. With the others, decoded values are clipped to between `lowest` and `highest`.
 
     With `variables`, each channel has its own unit, encoding and bounds, and those of this object must not be set.
 

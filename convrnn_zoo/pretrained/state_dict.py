@@ -156,7 +156,7 @@ def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
 
 # ---- loading -------------------------------------------------------------------------------------------------------
 def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads checked weights into a model, strictly. The model keeps its own values for tensors on the meta device."""
+    """Loads checked weights into a model, strictly. Where `state` is on the meta device, the model keeps its values."""
     current = model.state_dict()
     model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
 
