@@ -31,8 +31,8 @@ class ValidRange(NamedTuple):
 def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
     """Raises FileError if values cannot be in their unit. The message names the key of ``[data]`` to correct.
 
-    `parts` are frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each channel, or one
-    for all channels. Rain rates are also rejected if they look like dBZ, unless their range has a `valid_max`.
+    `parts` are tensors of frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each
+    channel, or one for all. Rain rates are also rejected if they look like dBZ, unless their range has a `valid_max`.
     """
     wet: list[list[Tensor]] = [[] for _ in ranges]
     labels = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]

@@ -257,7 +257,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         return Window(length, height, width, self.stride or max(1, (self.crop or 8) // 8))
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """See :class:`FrameDataset`."""
+        """Returns the sequences of one split; see :meth:`FrameDataset.load`."""
         path = resolve_path(path, self.name)
         files = self.open(path)
         window = self.window(path, files, inputs + horizon)
@@ -327,7 +327,7 @@ class ArrayFrames(FrameFiles):
         static: maps ``(H, W)`` without time that the model also reads, such as elevation.
         future: variables ``(T, H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
         sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
-            ``{level = 850, time = ["2020-06", "2020-08"]}``. Dimensions without a coordinate have positions from 0.
+            ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
@@ -383,14 +383,14 @@ class ArrayFrames(FrameFiles):
             raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
 
     def read_options(self) -> ReadOptions:
-        """See :class:`FrameDataset`."""
+        """Returns the options for reading files: dimensions, selection, variables and unit."""
         options = ReadOptions(dims=self.dims, sel=self.sel)
         if self.variables:
             return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
 
     def find_files(self, path: Path) -> list[Path]:
-        """See :class:`FrameFiles`."""
+        """Returns the array files and Zarr stores at or below a path."""
         return list_files(path, self.suffixes) if path.is_dir() else [path]
 
 
@@ -422,9 +422,9 @@ class VideoFrames(FrameFiles):
             raise ValueError(f"the recipe's data.size must be a height and a width, got {list(self.size)}")
 
     def read_options(self) -> ReadOptions:
-        """See :class:`FrameDataset`."""
+        """Returns the options for reading files: channels, size and unit."""
         return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
 
     def find_files(self, path: Path) -> list[Path]:
-        """See :class:`FrameFiles`."""
+        """Returns the videos, GIFs and folders of images at or below a path."""
         return find_clips(path)

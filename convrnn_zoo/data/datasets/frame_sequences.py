@@ -279,7 +279,7 @@ class CroppedSequences(FrameSequences):
         return torch.cat([numbers[:, None], (torch.rand(n, 3, generator=generator) < 0.5).long()], 1)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`FrameSequences.read`."""
+        """Returns the sequences ``(n, T, C, H, W)`` at the sampled places, mirrored and (if square) transposed."""
         places = self.places[sampled if sampled.dim() == 1 else sampled[:, 0]].tolist()
         crops = torch.stack([self.cut(place) for place in places])
         if sampled.dim() == 1:

@@ -278,7 +278,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         return recordings
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """See :class:`LabelledDataset`."""
+        """Reads the recordings of one split; see :meth:`LabelledDataset.load`."""
         path = resolve_path(path, self.name)
         front_end = front_end or self.create_front_end(path)
         recordings = self.recordings(path, front_end)

@@ -102,7 +102,7 @@ class MovingDigits(FrameSequences):
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:
-        """See :meth:`FrameSequences.read`."""
+        """Generates the sequences ``(n, T, 1, size, size)`` with the sampled images, positions and directions."""
         n = len(sampled)
         image_number, x, y, angle = sampled.unbind(-1)
         which = (image_number * len(self.images)).long()

@@ -31,11 +31,11 @@ class RainComposites(FrameDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def read_options(self) -> ReadOptions:
-        """See :class:`FrameDataset`."""
+        """Returns the options for reading radar files: rain rates in mm/h, averaged to 2 km."""
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
-        """Returns crops of 128×128 km from all events below a directory; the last third of each event is the test."""
+        """Returns the crops of 128×128 km of one split; the test split is the last third of each event in the data."""
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN)
         if not events:

@@ -31,7 +31,7 @@ class JapaneseVowels(LabelledDataset):
     validation: float = field(0.0, ge=0, lt=1)
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in `path`, by default aeon's copy."""
+        """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in `path`, by default in the package aeon."""
         name = f"JapaneseVowels_{'TEST' if split == 'test' else 'TRAIN'}.ts"
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")

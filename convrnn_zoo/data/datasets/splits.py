@@ -45,9 +45,9 @@ def split_names(
 ) -> list[str]:
     """Returns the names in one part of a split: ``"train"``, ``"validation"`` or ``"test"``.
 
-    If `split` is a tuple of patterns, the test part is the names that match one. Otherwise it is the last third of the
-    names, which are sorted first if `split` is ``"group"``. The last names of the others, a fraction `validation`, are
-    the validation part. Error messages recommend `alternative` as another value of ``data.split``.
+    If `split` is a tuple of patterns, the test part is the names that match a pattern. Otherwise it is the last third
+    of the names, which are sorted first if `split` is ``"group"``. Of the remaining names, the last ones (a fraction
+    `validation`) are the validation part. Error messages recommend `alternative` as another value of ``data.split``.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
@@ -139,8 +139,8 @@ def select_per_class(
 ) -> set[int]:
     """Samples ``select_count(n)`` of the n examples of each class with a fixed seed, and returns their indices.
 
-    If `files` (the file of each example) is passed, nothing is sampled. Then all examples in the last
-    ``select_count(n)`` of the n files of a class are selected; for fewer than three files, the last examples.
+    If `files` (the file of each example) is passed, nothing is sampled. Of a class with n files, all examples in the
+    last ``select_count(n)`` files are selected. Of a class with one or two files, its last examples are selected.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

@@ -47,8 +47,8 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
     """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
-    Files are joined in the order of their times, or of their names if times are missing. An array ``(H, W)`` in one of
-    several files is one frame.
+    Files are joined in the order of their times, or of their names if times are missing. If several
+    files are joined, an array ``(H, W)`` in a file is one frame.
 
     Raises:
         FileNotFoundError: a file does not exist.

@@ -76,7 +76,7 @@ class Frames:
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         units: unit of each channel, if the channels are different variables.
         observed: number of leading channels that are observed; the others are static or future inputs. None means all.
-        labels: text for each frame, such as the time of day. May be shorter than the frames.
+        labels: text for each frame, such as the time of day. May be empty, or end before the last frame.
         fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
         factor, shift: conversion from the unit of the file, ``factor * value + shift``.
@@ -224,7 +224,7 @@ def check_numbers(array: Any, name: object) -> None:
 
 
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
-    """Returns the name of the array of frames: `options.variable`, or the only array of 3 or 4 axes, or ``x``."""
+    """Returns the name of the array of frames: `options.variable`, by default the only one, or ``x`` among several."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
     names = [name for name, shape in shapes.items() if len(shape) in axes]
     if variable and list(shapes) != [""]:
@@ -242,7 +242,7 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
 
 
 def find_times(name: str, names: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Returns the name of the array of times for an array of frames, in its group or at the top; None if missing."""
+    """Returns the name of the array of times for the array `name`, or None. Searches the group of `name` first."""
     group = name.rpartition("/")[0]
     known = [f"{group}/{n}".lstrip("/") for n in ("time", "times")] + ["time", "times"]
     return next((n for n in known if n in names and len(names[n]) == 1), None)
@@ -288,7 +288,7 @@ class LazyArray:
 
 
 def _read_stacked(parts: Sequence[Frames], index: Any) -> Any:
-    """Reads variables as channels; repeats maps over time and series over the map."""
+    """Reads variables as channels. Repeats a map ``(H, W)`` in all frames, and a series ``(T,)`` in all pixels."""
     time, _, *place = index
     channels = []
     for part in parts:

@@ -109,7 +109,7 @@ def is_recognised(path: Path) -> bool:
 
 
 def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a store, and xarray's arguments to open it; None if an array lacks dimension names."""
+    """Returns the arrays of a store; and xarray's arguments to open it, or None if an array has no dimension names."""
     store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
@@ -139,7 +139,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
 
 
 def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a file, and xarray's arguments to open it; None if no array names its dimensions."""
+    """Returns the arrays of a file; and xarray's arguments to open it, or None if no array names its dimensions."""
     h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
@@ -167,7 +167,7 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
     """Returns the selected part of a dataset.
 
     `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends.
-    Times are written in ISO 8601. The coordinate of a dimension without one is its positions from 0.
+    Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
     numpy = need("numpy", "cli")
     for dim, value in selection.items():
@@ -203,9 +203,9 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
 def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
     """Returns the dimensions of frames in the order time, others such as channels, height, width.
 
-    `named` may name ``time``, ``y`` and ``x``. By default, time is in `time_dims` or :data:`TIME_DIMS`, or else the
-    first of three or more dimensions; height and width are a pair of :data:`MAP_DIMS`, or else the last two dimensions.
-    A map without time is one frame.
+    `named` may contain the names of ``time``, ``y`` and ``x``. By default, the time dimension is one of `time_dims` or
+    :data:`TIME_DIMS`, otherwise the first of three or more dimensions. Height and width are a pair of :data:`MAP_DIMS`,
+    otherwise the last two dimensions. A map without time is one frame.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
@@ -344,7 +344,7 @@ def open_gridded(path: Path, options: ReadOptions) -> Frames:
 
 
 def list_variables(path: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the variables ``(T, H, W)`` with the first one's dimensions, and of the maps ``(H, W)``."""
+    """Returns the names of variables ``(T, H, W)`` with shared dimensions, and of maps ``(H, W)`` on the same grid."""
     with reading(path, "file of frames"):
         variables, dataset = open_variables(path, ReadOptions())
         with dataset:

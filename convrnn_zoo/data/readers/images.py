@@ -36,7 +36,7 @@ def _stack_pages(images: list[Any], path: Path) -> Tensor:
 
 
 def _pixels(image: Any, channels: int, path: Path) -> Any:
-    """Returns a Pillow image, rotated by its EXIF tag: uint8 for 8 bits, float32 in [0, 1] for 16 bits and floats."""
+    """Returns an image's pixels, rotated by EXIF tag: uint8 for 8 bits, float32 in [0, 1] for 16 bits and floats."""
     numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
     if image.mode == "I" and image.format == "TIFF":
         raise FileError(f'{path} has whole numbers of no known range; save them as .npy, for kind = "frames"')

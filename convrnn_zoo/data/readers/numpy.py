@@ -36,7 +36,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
-    """Opens the frames in a ``.npz`` file: the array or the variables in `options`, or the only array, or ``x``.
+    """Opens the frames in a ``.npz`` file: by default the only array of frames, or ``x`` among several.
 
     The file may also contain the arrays ``time`` (times of the frames) and ``labels`` (text for each frame).
     """

@@ -110,7 +110,7 @@ def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]
 
 
 def as_names(array: Any, keys: list[str], name: str) -> list[str]:
-    """Converts classes or groups ``(N,)`` or ``(N, 1)`` to text with :func:`as_name`; `keys` name the recordings."""
+    """Converts classes or groups ``(N,)`` or ``(N, 1)`` to text with :func:`as_name`. Error messages contain `keys`."""
     if array.size != len(keys) or array.size != max(array.shape, default=0):
         raise FileError(f"{name}: expected one value for each of the {len(keys)} recordings, got {array.shape}")
     names = [as_name(value) for value in array.reshape(-1).tolist()]
