@@ -49,7 +49,7 @@ READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowE
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name, the name of their file, and for files of Keras the model's configuration and the version."""
+    """Tensors by name and the name of their file; from Keras files also the model's configuration and Keras version."""
 
     state: Mapping[str, Tensor]
     name: str
@@ -94,7 +94,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
-    """Returns the entries as CPU tensors. Raises WeightsError for other values, NaN, Inf and keys other than str."""
+    """Converts tensors and arrays to CPU tensors. Raises WeightsError for other types, NaN, Inf and keys not str."""
     tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
     if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(
@@ -250,7 +250,7 @@ def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
 
 
 def _datasets(group: Any, path: tuple[str, ...], visited: set[Any], dropped: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yields the variable path of every dataset under `group`, with Keras's names of the layers, and the dataset."""
+    """Yields path and dataset of every variable under `group`. Paths contain the names that layers have in Keras."""
     children = {key: _child(group, key) for key in group}
     for key, child in children.items():
         if re.fullmatch(r"optimizer(_weights)?|seed_generator(_\d+)?", key):  # not of the model

@@ -91,7 +91,7 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
         checkpoint, prefix: as in :func:`load`.
 
     Raises:
-        WeightsError: the keys match no known source, or only after a prefix that was not passed.
+        WeightsError: the keys match no known source, or have a prefix that was not passed.
 
     Example:
         >>> import torch
@@ -204,7 +204,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
         **options: for Keras only, the `name` of the Keras layer.
 
     Raises:
-        ValueError: the target cannot represent the module, or is not written. The message lists all reasons.
+        ValueError: the target cannot represent the module, or can only be loaded. The message lists all reasons.
 
     Example:
         >>> from convrnn_zoo.layers import Conv2dLSTM

@@ -20,7 +20,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An unknown option, or one of a wrong type: a TypeError, and a ValueError that the command line reports."""
+    """An option is unknown or has a wrong type. Also a ValueError, because the command line reports those."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,10 @@ class Entries:
 
 # ---- key maps --------------------------------------------------------------------------------------------------
 class KeyMap(NamedTuple):
-    """Maps the gates of a checkpoint's entry `source`, in the order `gates`, to the next rows of our parameter.
+    """Maps a checkpoint's entry `source` to our parameter `target`. `gates` are the gates to copy, in our order.
 
-    A `target` with ``weight_xh`` is ``weight_ih`` and ``weight_hh``, concatenated along axis 1 to convolve ``[x, h]``.
+    Several maps to one target fill its rows one after the other. A target with ``weight_xh`` stands for ``weight_ih``
+    and ``weight_hh``, concatenated along axis 1.
     """
 
     source: str

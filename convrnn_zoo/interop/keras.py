@@ -95,7 +95,7 @@ Direction = tuple[str, dict[str, str]]
 
 
 def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, list[dict[str, Tensor]]]:
-    """Returns the name of a layer (by default the only one) and, for each direction, its arrays by role."""
+    """Returns the name of a layer (by default the only one) and, for each direction, its kernels and bias by name."""
     layers, others = _group_by_layer(checkpoint.state)
     listed = ", ".join(sorted(layers)) or "none"
     if name is None and len(layers) > 1:

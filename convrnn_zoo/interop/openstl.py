@@ -85,7 +85,7 @@ def weight_and_bias(source: str, target: str) -> list[KeyMap]:
 
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
-    """Returns height and width of the frames: `scale` times those of entries that have a weight for each pixel."""
+    """Returns height and width of the frames: `scale` times the map size of the entries with a weight per pixel."""
     return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
 
 
@@ -102,7 +102,7 @@ def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, r
 
 
 def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Permutes the channels of patches along these axes from ``(pixel, channel)`` to ``(channel, pixel)``."""
+    """Permutes the channels of patches along `axes` from ``(pixel, channel)`` to ``(channel, pixel)``."""
     for key, axis in axes.items():
         split = state[key].unflatten(axis, (patch_size**2, -1))
         state[key] = split.transpose(axis, axis + 1).flatten(axis, axis + 1)

@@ -22,7 +22,7 @@ MODULES = {"input_projection": "projection", "head": "head"}
 
 
 class TorchGeoConvLSTM(nn.Module):
-    """TorchGeo's ConvLSTM with a head, or Conv3dLSTM: classifies each pixel, or the image, of an image series.
+    """TorchGeo's ConvLSTM with a head, or Conv3dLSTM: classifies an image series or each of its pixels.
 
     Args:
         rnn: the recurrent layers, batch-first.
@@ -52,7 +52,7 @@ class TorchGeoConvLSTM(nn.Module):
         self.projection, self.rnn, self.head = projection, rnn, head
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, hx: Any = None) -> Tensor:
-        """Returns the outputs for the last date of each series, or for all. `lengths` ``(N,)`` are numbers of dates."""
+        """Returns outputs for each series' last date or for all dates. `lengths` ``(N,)`` are numbers of dates."""
         if self.projection is not None:
             x = self.projection(x.transpose(1, 2)).transpose(1, 2)
         output: Tensor = self.rnn(x, hx)[0]
