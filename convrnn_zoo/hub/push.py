@@ -127,7 +127,7 @@ def upload(
 
 
 def _validate_card(api: HfApi, repo_id: str, text: str) -> None:
-    """Lets the Hub check a card. Older versions of `ModelCard.validate` ignore the endpoint and ask the public Hub."""
+    """Lets the Hub of `api` check a card. (Older versions of `ModelCard.validate` always ask the public Hub.)"""
     content, headers = {"repoType": "model", "content": text}, {"Accept": "text/plain"}
     response = get_session().post(f"{api.endpoint}/api/validate-yaml", json=content, headers=headers)
     try:

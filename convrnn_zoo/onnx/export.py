@@ -48,9 +48,9 @@ def export(
         lengths: whether the sequence form has an input for the lengths of sequences; by default if the model has one.
         mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
         horizon: fixed number of frames that a forecaster's sequence form forecasts. By default, the number is an input.
-        size: fixed height and width of the frames, for a nowcast or a model with an image encoder. By default they are
-            dynamic; if the encoder requires a fixed size, the size in its ``pretrained_cfg`` is used, and the metadata
-            contain the reason. Files of nowcasts always have a fixed horizon and number of frames.
+        size: fixed height and width of the frames, for ConvGRUAdvection or a model with an image encoder. By default
+            they are dynamic; if the encoder requires a fixed size, the size in its ``pretrained_cfg`` is used, and the
+            metadata contain the reason. Files of ConvGRUAdvection have a fixed horizon and number of frames.
 
     Shapes:
         Batch N, steps T and spatial axes S are dynamic; the sizes S are multiples of the model's ``reduction``, if any.

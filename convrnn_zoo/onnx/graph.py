@@ -80,7 +80,7 @@ class _RecordReads(TorchFunctionMode):
 
 
 class _Replace(TorchFunctionMode):
-    """Replaces tensors in the arguments of torch functions; `replacements` has the ids of the replaced tensors."""
+    """Replaces tensors in the arguments of torch functions; `replacements` maps a tensor's id to the new tensor."""
 
     def __init__(self, replacements: Mapping[int, Tensor]) -> None:
         super().__init__()
