@@ -284,7 +284,7 @@ class Equations(nn.Module):
 
 
 def _complete_docstring(cls: Any) -> None:
-    """Joins the docstrings of the bases of a class, or fills in `summary` for a class that only sets `ndim`."""
+    """Joins the docstrings of a class and its bases, or writes one from `summary` if the class only sets `ndim`."""
     is_ours = cls.__module__.startswith(f"{__package__}.")
     if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))

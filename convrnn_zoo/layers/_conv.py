@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
     explicit_padding: bool = False
 
     def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
-        """Returns the padding argument of the convolution, and the padding of the map before it, empty for none."""
+        """Returns the convolution's padding argument, and the padding to apply to the map first, empty for none."""
         pads = same_padding(size, kernel, self.stride, self.dilation)
         is_symmetric = all(before == after for before, after in pads)
         if is_symmetric and {*self.padding_modes} == {"zeros"} and not self.explicit_padding:

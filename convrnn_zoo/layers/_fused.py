@@ -1,8 +1,8 @@
 """Fast path of a layer: in place, with a hand-written backward.
 
 One buffer stores input and state, so that one convolution with the concatenated weights serves both. A backward step
-takes the derivative of the cell's step and one convolution for the gradient of the state. The gradients of weights and
-input are computed for several steps at once.
+computes the derivative of the cell's step, then one convolution for the gradient of the state. The gradients of weights
+and input are computed for several steps at once.
 """
 
 import math
@@ -81,7 +81,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 
 
 def _is_transformed() -> bool:
-    """Returns whether torch.func or forward-mode differentiation is active; True if this version does not tell."""
+    """Returns whether torch.func or forward-mode differentiation is active; True if torch cannot report it."""
     try:
         return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     except AttributeError:
@@ -124,7 +124,7 @@ class Buffers:
 
 
 class InPlaceStep:
-    """In-place version of a cell's step between its convolutions, and its derivative.
+    """In-place version of a cell's `step`, which follows the convolutions, and its derivative.
 
     It computes the same as the cell's `step` without temporaries or an autograd graph; tests compare the two. `parts`
     are the pre-activations that the convolutions return, up to three tensors: the sums of input and state
@@ -192,7 +192,7 @@ class FusedConv:
         return prepare_conv(self.weight, self.bias, self.geometry, self.batch, self.size, self.channels_last)
 
     def first_conv(self, zero_state: bool, only_step: bool) -> Callable[[Tensor], Tensor]:
-        """Returns the function of the first step: it leaves out a zero state if there are many products to save.
+        """Returns the function for the first step, which skips a zero state if that saves many multiplications.
 
         If there is only one step, it does not prepare the weight.
         """
@@ -580,7 +580,7 @@ def _num_outputs(spec: ScanSpec) -> int:
 
 
 def _are_batched(grads: Sequence[Tensor | None]) -> bool:
-    """Returns True if gradients are batched: ``is_grads_batched=True`` does not call :meth:`FusedLayerBackward.vmap`.
+    """Returns True if gradients are batched by ``is_grads_batched=True``, which does not call the method `vmap`.
 
     A batched tensor cannot be written into an ordinary one, as the in-place backward would.
     """

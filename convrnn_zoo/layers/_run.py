@@ -51,7 +51,7 @@ class LayerStates(list[Maps]):
 
 
 class ScanSpec(NamedTuple):
-    """Arguments of one layer over a sequence other than tensors.
+    """Arguments, other than tensors, for running one layer over a sequence.
 
     The tensors are passed separately. The first is the input ``(T, N, C, *S)``, or the data ``(ΣT, C, *S)`` of a packed
     sequence. Then follow, for each direction, the initial state, weights, biases, mask of h and extra parameters.

@@ -19,7 +19,10 @@ __all__ = [
 
 
 class GRUInPlace(InPlaceStep):
-    """In-place version of :meth:`GRUEquations.step`. Parts: r and z; n; with `reset_after`, the state's part of n."""
+    """In-place version of :meth:`GRUEquations.step`.
+
+    `parts` are r and z, the input contribution to n, and with `reset_after` also the state contribution to n.
+    """
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new

@@ -79,8 +79,8 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
     Rows of ``weight_ih`` (of x) and ``weight_hh`` (of m) are i, f, g, o, those of ``weight_th`` (of h) i, g, o;
     ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the state h of MIM-S, and s is the cell state of MIM-S. The
     differences d are an input only: the output h of MIM-N, a separate :class:`MIMCell`. The first MIM-N of a network
-    reads the change of the h of the layer before since the last step; each later MIM-N reads the output of the MIM-N
-    before it.
+    reads how the h of the layer before it changed since the previous step. Each later MIM-N reads the output of the
+    MIM-N before it.
 
     Args:
         in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`. `groups` must be 1.

@@ -131,7 +131,7 @@ class TrajGRUStateCell(TrajGRUCell):
         return {name: shape for name, shape in super()._parameter_shapes(layer).items() if name not in missing}
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Returns the state weights also in place of the missing input weights, whose dtype and device are read."""
+        """Returns `w` with the state weights also as input weights, because callers read the dtype of the latter."""
         return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:
