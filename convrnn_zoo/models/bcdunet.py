@@ -31,7 +31,7 @@ class RecurrentSkip(nn.Module):
         self.pair = pair(2 * hidden, width)
 
     def forward(self, skip: Tensor, lower: Tensor) -> Tensor:
-        """Returns two convolutions of both directions' last outputs, for the encoder's `skip` and a `lower` map."""
+        """Reads the encoder's `skip`, then the upsampled `lower` map; convolves the last outputs of both directions."""
         y, _ = self.rnn(torch.stack([skip, self.up(lower)]))
         forward, backward = y.chunk(2, dim=2)
         return self.pair(torch.cat([forward[-1], backward[0]], dim=1))

@@ -112,8 +112,8 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. For that
-        decision, extrapolation, which is best for a few minutes, is added with a weight of ``6 · exp(-6 · hours)``.
+        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. The
+        logits of that decision add extrapolation, best for the first minutes, with weight ``6 · exp(-6 · hours)``.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
@@ -316,7 +316,7 @@ class ConvGRUAdvection(Forecaster):
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
 
         The logit of each of the 11 :data:`THRESHOLDS` is that of the extrapolated rate plus `residual`
-        ``(N, 11·C, H, W)``, the output of the network, advected to lead time k. `clock` has the features of this time.
+        ``(N, 11·C, H, W)``, the output of the network, advected to lead time k. `clock` has the lead-time features.
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))

@@ -73,7 +73,7 @@ class E3DLSTM(StackedCells):
         return self.max_memories is None
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Resets sequences; the state then ends with the number of memories of each sequence, ``(N,)``."""
+        """Resets the sequences `items`; the last tensor of the result is each sequence's memory count, ``(N,)``."""
         if state[-1].dim() > 1:
             memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
             state = (*state, torch.full((len(items),), memories, device=state[-1].device))
@@ -116,11 +116,11 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
-    OpenSTL's code has as many for frames of 64×64 (its table states 51.0 million). One memory stays zero, so that
-    15,667,200 are unused: 13,107,200 in kernels that read this memory, and 2,560,000 in its forget gate.
-    Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST after 200 epochs,
-    10 frames to 10: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07, MAE 77.49, SSIM .9436. See
-    :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
+    OpenSTL's code has as many parameters for frames of 64×64 (its table states 51.0 million), of which 15,667,200 are
+    unused because the global memory stays zero: 13,107,200 in kernels that read this memory, and 2,560,000 in its
+    forget gate. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
+    after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07,
+    MAE 77.49, SSIM .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and max_memories (None).

@@ -22,8 +22,9 @@ class ConvRNNForecaster(EncoderForecaster):
     """The encoder–forecaster of Shi et al. 2015 with any layer, on patches or after strided convolutions.
 
     The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the encoder's
-    layer with the same number and runs for `horizon` steps. The first layer reads a constant and the known inputs, each
-    later layer reads the layer before it. A 1×1 convolution over the outputs of all these layers gives the frames.
+    layer with the same number and runs for `horizon` steps. The first layer reads a constant and the known (static and
+    future) inputs, each later layer reads the layer before it. A 1×1 convolution over the outputs of all these layers
+    gives the frames.
 
     Args:
         layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
@@ -185,7 +186,7 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
     ConvLSTM layers with one peephole weight per channel on patches of 4×4 pixels. The name states the input-to-state
     kernel and the channels of each layer. The state-to-state kernel is 5×5, or 1×1 if the input-to-state kernel is 9×9.
     Frames as for :func:`convgru_forecaster`; the outputs are logits for the paper's cross-entropy.
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3887.94 per sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3887.94 per sequence.
 
     Args:
         those of :func:`convgru_forecaster`; the defaults of hidden_channels, kernel_size, hidden_kernel_size,
@@ -198,7 +199,7 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
 def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 5x5-128-128: 10,042,896 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3733.56 per sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3733.56 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_128_128", pretrained, kwargs, hidden_channels=[128, 128])
 
@@ -207,7 +208,7 @@ def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) 
 def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 5x5-128-64-64: 7,585,296 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 3670.85 per sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3670.85 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64])
 
@@ -216,7 +217,7 @@ def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any
 def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 9x9-128-128: 11,550,224 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4782.84 per sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 4782.84 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_9x9_128_128", pretrained, kwargs, hidden_channels=[128, 128], **_9x9)
 
@@ -225,7 +226,7 @@ def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) 
 def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 1, 9x9-128-64-64: 8,830,480 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
 
-    https://arxiv.org/abs/1506.04214. Published, 10 frames to 10: cross-entropy 4231.50 per sequence.
+    https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 4231.50 per sequence.
     """
     return _shi2015("convlstm_shi2015_mnist_9x9_128_64_64", pretrained, kwargs, hidden_channels=[128, 64, 64], **_9x9)
 
@@ -235,8 +236,8 @@ def convlstm_shi2015_radar(pretrained: bool = False, **kwargs: Any) -> ConvRNNFo
     """Shi et al. 2015, table 2, radar echoes over Hong Kong, 3x3-64-3x3-64: 896,260 parameters.
 
     As :func:`convlstm_shi2015_mnist_5x5_256` with 3×3 kernels, on patches of 2×2 pixels, with a horizon of 15.
-    https://arxiv.org/abs/1506.04214. Published, 5 frames to 15, 6 minutes apart: Rainfall-MSE 1.420, CSI .577, FAR
-    .195, POD .660, correlation .908.
+    https://arxiv.org/abs/1506.04214. Published, 5 input and 15 forecast frames at intervals of 6 minutes: Rainfall-MSE
+    1.420, CSI .577, FAR .195, POD .660, correlation .908.
     """
     sizes: Any = {"hidden_channels": [64, 64], "kernel_size": 3, "patch_size": 2, "horizon": 15}
     return _shi2015("convlstm_shi2015_radar", pretrained, kwargs, **sizes)

@@ -89,12 +89,12 @@ class ConvGRUEnsemble(EnsembleForecaster):
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 
-    Five levels down and up again, with 1 to 1,024 channels. Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``,
-    height and width multiples of ``2 ** num_blocks``. IRENE reads 6 frames and forecasts the next 12, at intervals of
-    5 minutes. Frames are radar reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` returns one member, and
-    ``model.members(x, members=20, seed=0)`` returns 20; see :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`.
-    Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene; the cell is that of Ballas et al. 2016,
-    https://arxiv.org/abs/1511.06432.
+    Five levels in the encoder and five in the forecaster, with 1 to 1,024 channels. Frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``, height and width multiples of ``2 ** num_blocks``. IRENE reads 6 frames and forecasts the
+    next 12, at intervals of 5 minutes. Frames are radar reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` returns
+    one member, and ``model.members(x, members=20, seed=0)`` returns 20; see
+    :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene;
+    the cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
 
     Args:
         in_chans (1), num_blocks (5), kernel_size (3), horizon (12).

@@ -46,7 +46,7 @@ class PhyDNet(AutoregressiveForecaster):
             width of the last layer.
         num_layers: number of ConvLSTM layers, if `hidden_channels` is one number.
         kernel_size: kernel of the gates of all cells.
-        patch_size: height of a frame divided by that of the maps, 2 or 4; the encoder's strides reduce it.
+        patch_size: height of a frame divided by that of the maps, 2 or 4, which strides reach without patches.
         stem_channels: channels at half the size of the frame.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
@@ -124,9 +124,8 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     """PhyDNet: a physical cell and three ConvLSTM layers on maps of a quarter of the size, 3,091,732 parameters.
 
     Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels from 0 to 1. Le
-    Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST
-    after 200 epochs, 10 frames to 10: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM
-    .9559.
+    Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200 epochs, 10 input
+    and 10 forecast frames: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM .9559.
 
     Args:
         those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes the additional loss.

@@ -78,10 +78,10 @@ class PredRNNv2(PredRNN):
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     """PredRNN: four 128-channel ST-LSTM layers on 4×4 patches, 23,838,720 parameters as in OpenSTL.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch; it reads its own
-    forecast. Wang et al. 2017, table 1, https://proceedings.neurips.cc/paper/2017/hash/
-    e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL on Moving MNIST after 200 epochs, 10 frames to
-    10: MSE 23.97.
+    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch size; each forecast
+    frame is read to forecast the next. Wang et al. 2017, table 1,
+    https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL
+    on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 23.97.
 
     Args:
         in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
@@ -140,8 +140,9 @@ class PredRNNPP(PredRNN):
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 38,584,320 parameters.
 
-    OpenSTL's code has as many; 3,276,800 are unused. Inputs and arguments are those of :func:`predrnn`,
-    without layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on Moving MNIST after
-    200 epochs, 10 frames to 10: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs: MSE 14.07, MAE 48.91, SSIM .9698.
+    OpenSTL's code has as many parameters, of which 3,276,800 are unused. Inputs and arguments are those of
+    :func:`predrnn`, without layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on
+    Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs:
+    MSE 14.07, MAE 48.91, SSIM .9698.
     """
     return build_model(PredRNNPP, "predrnn_pp", pretrained, **kwargs)

@@ -173,8 +173,8 @@ def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """The encoder–forecaster of the HKO-7 radar benchmark with ConvGRU: 12,812,585 parameters.
 
     Layers with 64, 192 and 192 channels at 1/5, 1/15 and 1/30 of the resolution. Frames ``(N, T, C, H, W)`` to
-    ``(N, horizon, C, H, W)``, height and width multiples of 30. The benchmark forecasts 20 frames from 5 of 480×480
-    pixels, 6 minutes apart. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
+    ``(N, horizon, C, H, W)``, height and width multiples of 30. The benchmark forecasts 20 frames from 5 input frames,
+    all of 480×480 pixels and at intervals of 6 minutes. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
 
     Args:
         in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20), out_chans (None), static_chans

@@ -60,16 +60,16 @@ def upsample_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
-    """Upsamples `y` by 2 and joins it with `maps` of twice its size, whose last one is the frame at that size."""
+    """Upsamples `y` by 2 and applies `join` to it and to `maps` of the new size, the last of which is the frame."""
     return join(torch.cat([upsample_like(y, maps[-1]), *maps], 1))
 
 
 class RecurrentDecoderModel(DenseModel):
     """An image model of timm on every frame, and a recurrent decoder with an output for every pixel of every frame.
 
-    After LR-ASPP, at 1/16, 1/8, 1/4 and 1/2 of the size, a ConvGRU reads half of the channels. Each scale after 1/16
-    joins the upsampled map of the previous scale, the encoder's map, and the frame averaged to that scale. Two
-    convolutions at full size, where the encoder has no map, give the features.
+    LR-ASPP reads the encoder's last map. Then a ConvGRU reads half of the channels at each scale: 1/16, 1/8, 1/4 and
+    1/2 of the size. Each scale after 1/16 joins the upsampled map of the previous scale, the encoder's map, and the
+    frame averaged to that scale. Two convolutions at full size, where the encoder has no map, give the features.
 
     Args:
         encoder: an image model of timm whose levels 0, 1, 2 and -1 (dilated) have 1/2, 1/4, 1/8 and 1/16 of the size.

@@ -23,7 +23,7 @@ Dates = Tensor | PackedSequence
 
 
 def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
-    """Returns the mean ``(N, F, H, W)`` over the dates of each series."""
+    """Returns the mean map ``(N, F, H, W)`` of each series over its dates, without missing dates."""
     if isinstance(dates, PackedSequence):
         dates, mask = unpack(dates)
     there = valid_steps(dates, mask)  # type: ignore[arg-type]
@@ -81,7 +81,10 @@ class ImageSeriesModel(DenseModel):
         return self.forward_dates(dates, None)
 
     def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        """Returns features ``(N, F, H, W)`` of the series; in a graph, `mask` ``(N, T)`` is false for missing dates."""
+        """Returns features ``(N, F, H, W)`` of the series.
+
+        `mask` ``(N, T)`` is false for missing dates while torch records a graph, and None otherwise.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
@@ -129,7 +132,7 @@ class Residual(nn.Module):
 
 
 class RecurrentUNet(ImageSeriesModel):
-    """A U-Net whose encoder reads every date: a ConvLSTM joins the lowest maps of all dates, a mean joins the others.
+    """A U-Net whose encoder reads every date. A ConvLSTM joins the dates at the lowest resolution, means at the others.
 
     As in the original, the classifier ends in ReLU, so that no logit is negative. `widths` and `up_widths` are the
     channels of the encoder's and the decoder's maps, from the highest resolution to the lowest.
@@ -227,8 +230,8 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
 def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     """A U-Net with a 30-channel bidirectional ConvLSTM at its bottom; otherwise as :func:`utae_uconvlstm`.
 
-    The authors' configuration of this name builds one direction, 1,209,508 parameters; this one builds both, as
-    intended.
+    The authors' configuration of this name builds a ConvLSTM of only one direction, and 1,209,508 parameters in all.
+    This model has both directions, as intended.
     """
     constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
     return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)

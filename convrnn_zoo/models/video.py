@@ -241,19 +241,22 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A 256-channel bidirectional ConvLSTM on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    """A 256-channel bidirectional ConvLSTM on the last maps of a ResNet-18; inputs as for :func:`video_convrnn`."""
     return _video("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A 256-channel ConvGRU on the last maps of a ResNet-18; as :func:`video_convrnn`."""
+    """A 256-channel ConvGRU on the last maps of a ResNet-18; inputs as for :func:`video_convrnn`."""
     return _video("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
 
 
 @register_model(cfg=_single_level_cfg("mobilenetv3_small_100"))
 def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A 128-channel ConvGRU on the last maps of MobileNetV3-Small (smallest video model); as :func:`video_convrnn`."""
+    """A 128-channel ConvGRU on the last maps of MobileNetV3-Small (smallest video model).
+
+    Inputs and arguments as for :func:`video_convrnn`.
+    """
     parts = ("mobilenetv3_small_100", "convgru")
     return _video("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
 

@@ -80,7 +80,8 @@ def test_names_without_weights_are_marked() -> None:
 def test_published_scores_agree_with_the_documentation_of_the_networks() -> None:
     published = json.loads(OPENSTL.read_text(encoding="utf-8"))
     score = re.compile(
-        r"after (200|2000) epochs(?:, 10 frames to 10)?: MSE (\d+\.\d+)(?:, MAE [\d.]+)?(?:, SSIM (\.\d+))?"
+        r"after (200|2000) epochs(?:, 10 input and 10 forecast frames)?: MSE (\d+\.\d+)"
+        r"(?:, MAE [\d.]+)?(?:, SSIM (\.\d+))?"
     )
     stated = 0
     for network in published["200"]:

@@ -146,7 +146,7 @@ class AutoregressiveForecaster(Forecaster):
         """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
 
         A step reads its frame of `patches`, or the forecast of the step before if `patches` has no such frame or `mask`
-        ``(N, steps - 1)`` is false. The mask starts at the second step. The first step has `y` as the forecast before.
+        ``(N, steps - 1)`` is false. The mask starts at the second step. `y` is the forecast before the first step.
         """
         forecasts: list[Tensor] = []
         deltas: list[Delta] = []

@@ -79,7 +79,7 @@ def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Seque
 def conv_norm_relu(
     in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, **options: Any
 ) -> nn.Sequential:
-    """Returns a 3×3 convolution with `options`, a batch norm, or a group norm if `groups` are given, and ReLU."""
+    """Returns a 3×3 convolution with `options`, a norm (batch norm, or group norm if `groups` is set) and ReLU."""
     norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
     return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
 

@@ -30,7 +30,8 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """Base class of models that read sequences ``(N, T, C, *S)``, with an optional classifier.
 
-    A subclass also defines :meth:`run_layers` and ``head_drop``, a dropout module before the head.
+    A subclass defines :meth:`run_layers`, ``head_drop`` (a dropout module before the head) and the rest of what
+    :class:`~convrnn_zoo.models.base.model.HeadedModel` requires.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -144,8 +145,8 @@ class Classifier(HeadedModel):
     ) -> list[Prediction]:
         """Predicts the class of each recording, of any length, in the unit of the training data.
 
-        The labels come from the weights; without labels, they are class numbers. The model is in evaluation mode for
-        the call; call ``eval()`` before several threads classify at once. Frames of uint8 are divided by 255 if the
+        The labels are those of the weights, or class numbers if the weights have none. The model is in evaluation mode
+        for the call; call ``eval()`` before several threads classify at once. Frames of uint8 are divided by 255 if the
         model was trained on frames from 0 to 1. Values far from those of the training data give a warning.
 
         Args:

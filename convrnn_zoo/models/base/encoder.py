@@ -39,7 +39,7 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """Returns the depth of each parameter's block, which is a child or, in an ``nn.Sequential``, a child's child."""
+    """Returns the depth of each parameter. A child, or a child of an ``nn.Sequential`` child, has one depth."""
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]

@@ -361,7 +361,7 @@ class EncoderForecaster(Forecaster):
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from the encoder's state and the frames' `known` inputs."""
+        """Forecasts ``(N, horizon, C, H, W)`` from the encoder's state and `known` inputs of the forecast frames."""
         raise NotImplementedError(f"{type(self).__name__} must define decode")
 
     def levels(self) -> list[tuple[nn.Module, Any]]:

@@ -72,9 +72,9 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
     """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
     The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``, in
-    which showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. A
-    wider window and the entire map have small weights, for dry areas. Pixels that differ much between frames, such as
-    new rain, have less weight. The motion is zero if there is only one frame, or no rain.
+    which showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. To
+    get a motion in dry areas, a wider window and the entire map are added with small weights. Pixels that differ much
+    between frames, such as new rain, have less weight. The motion is zero if there is only one frame, or no rain.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
