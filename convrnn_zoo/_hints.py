@@ -1,7 +1,12 @@
-"""Suggestions for misspelt names."""
+"""Suggestions for misspelt names, and warnings that name the line of the caller."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+
+PACKAGES = ("convrnn_zoo", "torch", "timm")
+"""Packages whose lines are not named by warnings: this one, and those that call it."""
 
 
 def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
@@ -25,3 +30,11 @@ def similar(name: object, options: Iterable[str]) -> str:
     """Returns ``"; did you mean X?"`` for the end of a message that lists the options; empty if none is similar."""
     hint = suggest(name, options)
     return f"; {hint}" if hint.startswith("did") else ""
+
+
+def warn(text: str) -> None:
+    """Issues a UserWarning for the innermost line outside of :data:`PACKAGES`."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)

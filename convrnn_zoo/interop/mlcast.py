@@ -1,12 +1,12 @@
 """Forecasters as networks of mlcast: https://github.com/mlcast-community/mlcast"""
 
 import math
-import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._hints import warn
 from ..models import EnsembleForecaster, Forecaster
 from .pysteps import to_whole_number
 
@@ -76,10 +76,9 @@ class MLCastNetwork(nn.Module):
             members = [model.make(context, steps, model.draw_noise(x, steps)) for _ in range(ensemble_size)]
             y = torch.cat(members, 2)
         else:
-            warnings.warn(
+            warn(
                 f"{type(model).__name__} is deterministic: its {ensemble_size} ensemble members are equal, and their "
-                "CRPS is the absolute error",
-                stacklevel=2,
+                "CRPS is the absolute error"
             )
             y = model(x, horizon=steps).repeat(1, 1, ensemble_size, 1, 1)
         y = y[..., :height, :width]

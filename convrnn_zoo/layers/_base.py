@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .._hints import warn
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
@@ -430,10 +430,9 @@ class ConvRNNBase(Equations):
         self.learn_initial_state = check.boolean("learn_initial_state", learn_initial_state)
         self.variational_dropout = check.probabilities("variational_dropout", variational_dropout, ("input", "h"))
         if self.dropout and num_layers == 1:
-            warnings.warn(  # as torch.nn.RNN does
+            warn(  # as torch.nn.RNN does
                 f"dropout={dropout} acts between layers, and num_layers=1: nothing will be dropped; use more layers, "
-                "or nn.Dropout on the output",
-                stacklevel=3,
+                "or nn.Dropout on the output"
             )
         super().__init__(
             in_channels, out_channels, kernel_size, bias, stride, dilation, groups,  # type: ignore[arg-type]

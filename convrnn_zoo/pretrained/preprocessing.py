@@ -1,7 +1,6 @@
 """Conversion of frames between the unit of the data and the values of a forecaster."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
@@ -9,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._hints import suggest
+from .._hints import suggest, warn
 from ..layers import _checks as check
 from .typed import JsonObject
 
@@ -107,7 +106,7 @@ class Encoding(JsonObject):
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
             raise ValueError("expected brightness from 0 to 1, got bytes; divide them by 255")
         if frames.dtype == torch.uint8 and self.unit:
-            warnings.warn(f"bytes came for {unit}; if they are counts or brightness, convert them first", stacklevel=4)
+            warn(f"bytes came for {unit}; if they are counts or brightness, convert them first")
         values = frames.float()
         known = values[~values.isnan()]
         if not known.numel():
@@ -121,7 +120,7 @@ class Encoding(JsonObject):
         if low < lowest - slack or high > highest + slack:
             expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
             fix = "check the unit, and set missing values to NaN"
-            warnings.warn(f"expected {unit} {expected}, got values from {low:g} to {high:g}; {fix}", stacklevel=4)
+            warn(f"expected {unit} {expected}, got values from {low:g} to {high:g}; {fix}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ import dataclasses
 import importlib.util
 import json
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .._atomic import check_suffix, write_text
+from .._hints import warn
 from .._units import format_lead_time, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import variable_options
@@ -332,8 +332,7 @@ def forecast_files(
     check_step(reader, minutes or values.step, file)
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
-        text = f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}"
-        warnings.warn(text, stacklevel=2)
+        warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
     radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}

@@ -1,6 +1,5 @@
 """Base classes of sequence classifiers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
+from ..._hints import warn
 from ..._tensors import to_tensor
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
@@ -261,10 +261,9 @@ class Classifier(HeadedModel):
             return
         for name, x in zip(names, sequences, strict=True):
             if (distance := float(self.normalize(x).abs().max())) > FAR:
-                warnings.warn(
+                warn(
                     f"{name}: values from {x.min():g} to {x.max():g} are up to {distance:,.0f} standard deviations "
-                    "from the mean of the training data; pass them in its unit (frames of video from 0 to 1)",
-                    stacklevel=4,  # past torch.no_grad, to the caller of classify
+                    "from the mean of the training data; pass them in its unit (frames of video from 0 to 1)"
                 )
                 return
 

@@ -1,6 +1,5 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, ensembles."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial, partialmethod
 from typing import Any, ClassVar, Literal, overload
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..._hints import warn
 from ..._labelled import in_unit, is_data_array, label_like, time_dim, time_first, time_step
 from ..._tensors import to_tensor
 from ...layers import _checks as check
@@ -165,7 +165,7 @@ class Forecaster(ZooModel):
         count = (trained or x.shape[1]) if inputs is None else check.count("inputs", inputs)
         if count > x.shape[1] and inputs is None and not self.input_frames:
             hint = f'pass {count}, or inputs="all" to forecast from {x.shape[1]}'
-            warnings.warn(f"got {x.shape[1]} frames, and the weights expect {count}; {hint}", stacklevel=5)
+            warn(f"got {x.shape[1]} frames, and the weights expect {count}; {hint}")
         elif count > x.shape[1]:
             raise ValueError(f"expected at least {count} frames to read, got {x.shape[1]}; pass more")
         return x[:, -count:]

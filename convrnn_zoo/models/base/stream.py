@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ..._hints import warn
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...pretrained.errors import WeightsError
@@ -105,7 +105,7 @@ class Stream:
                 raise ValueError(f"{owner} {obstacle}")
         if getattr(model, "state_grows", False):
             hint = "build it with max_memories, or call reset() between sequences"
-            warnings.warn(f"{owner} keeps a memory of every frame, so that its state grows; {hint}", stacklevel=2)
+            warn(f"{owner} keeps a memory of every frame, so that its state grows; {hint}")
         self.model: Any = model
         self._is_layer = isinstance(model, ConvRNNBase)
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
