@@ -238,7 +238,7 @@ class CroppedSequences(FrameSequences):
                 rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
-                    hint = "list them with `convrnn-zoo windows RECIPE --data STORE`, and set data.windows"
+                    hint = "raise data.stride, or list those of a Zarr store with `convrnn-zoo windows` in data.windows"
                     raise ValueError(f"{frames.path} has more than {max_windows:,} windows; {hint}")
         if not count:
             longest = max((len(f) for f in files), default=0)

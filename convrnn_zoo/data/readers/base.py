@@ -127,8 +127,8 @@ class Frames:
 
     @property
     def is_loaded(self) -> bool:
-        """True if the frames are a NumPy array, in memory or memory-mapped."""
-        return hasattr(self.array, "tobytes")
+        """True if the frames are a NumPy array in memory; False for a memory map."""
+        return type(self.array) is need("numpy", "cli").ndarray
 
     @property
     def is_large(self) -> bool:
@@ -177,11 +177,10 @@ class Frames:
         """Reads all frames into memory: bytes (uint8) as they are stored, other numbers decoded."""
         if self.array.dtype != "uint8":
             return dataclasses.replace(self, array=self.read().numpy(), **DECODED)
-        numpy = need("numpy", "cli")
-        if type(self.array) is numpy.ndarray:
+        if self.is_loaded:
             return self
         with reading(self.path, "file of frames"):
-            array = numpy.array(self.array[self.start : self.start + len(self)])
+            array = need("numpy", "cli").array(self.array[self.start : self.start + len(self)])
         return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def to_unit(self, unit: str | None) -> "Frames":
