@@ -307,7 +307,7 @@ def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options
     first = options.variables[0].name
     shape, channels = tuple(parts[first].array.shape), []
     roles = {
-        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W) or (T,)", [shape, shape[:1], shape[1:]]),
+        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
         "static": ("(H, W)", [shape[1:]]),
     }  # fmt: skip
     for role, (axes, shapes) in roles.items():

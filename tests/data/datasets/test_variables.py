@@ -143,6 +143,10 @@ FILES = {
     "a static variable with time": (lambda d: d.assign(elevation=d.forcing), r"elevation \(H, W\).*\(18, 6, 5\);"),
     "a variable without time": (lambda d: d.assign(t2m=d.elevation), r"t2m \(T, H, W\).* \(6, 5\);"),
     "a level too many": (lambda d: d.assign(t2m=d.t2m.expand_dims(level=3)), "t2m.*select a part with data.sel"),
+    "a future variable with levels": (
+        lambda d: d.assign(forcing=d.forcing.expand_dims(level=3)),
+        r"forcing \(T, H, W\), \(H, W\) or \(T,\), with",
+    ),
     "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="dBZ")), r"\brain\b.*dBZ.*mm/h"),
     "a constant": (lambda d: d.assign(elevation=0 * d.elevation), "elevation.*encoding"),
     "a sentinel": (lambda d: d.assign(forcing=d.forcing.where(d.forcing > 0.5, -9999.0)), "forcing.* -9999 "),
