@@ -37,7 +37,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     }  # fmt: skip
     state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
     model: Any = load_model(entries, "convgru_irene", sizes, negate_update_gate(state))
-    model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=12, lowest=0.0)
+    model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=horizon, lowest=0.0)
     return model
 
 

@@ -61,6 +61,12 @@ def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> No
     again = convrnn_zoo.from_pretrained(tmp_path / "mine")
     torch.testing.assert_close(again.forecast(rain, horizon=3), made)
     assert again.preprocessing.unit == "mm/h"
+    assert again.preprocessing.horizon == again.horizon == 12
+
+
+def test_the_horizon_of_a_checkpoint_is_an_option() -> None:
+    model = interop.load("irene", recorded("irene").state, horizon=5)
+    assert model.horizon == model.preprocessing.horizon == 5
 
 
 class Settings:
