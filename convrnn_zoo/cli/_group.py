@@ -22,7 +22,7 @@ COMMANDS = {
     "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
     "windows": (
         "windows",
-        "Sample the windows of a Zarr store that RECIPE is trained on, and write them as CSV of t, x and y.",
+        "Sample training windows of a Zarr store for RECIPE, and write their positions as CSV with columns t, x and y.",
     ),
 }
 """Function and short help of each command. The function is in the module of the command's name."""
