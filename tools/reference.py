@@ -10,7 +10,7 @@ import click
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import COMMANDS, cli
-from convrnn_zoo.train.losses import LOSSES
+from convrnn_zoo.train.losses import LOSSES, exceedance
 from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
 from convrnn_zoo.train.sampling import SAMPLINGS
 
@@ -99,7 +99,7 @@ _VALUES = {
 
 def losses(page: str) -> str:
     """Lists the losses of recipes with the activation of the output."""
-    known = {"mse": "Mean squared error.", "mae": "Mean absolute error."}
+    known = {"mse": "Mean squared error.", "mae": "Mean absolute error.", "exceedance": summary(exceedance)}
     rows = []
     for name, loss in LOSSES.items():
         function = getattr(loss.of, "func", loss.of)

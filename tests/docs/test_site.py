@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def test_the_reference_has_all_public_names(site: Path) -> None:
     assert set(convrnn_zoo.__all__) - modules <= shown
     core = re.compile(r"(min)?conv\w+\dd_(bi_)?\dlayer")
     assert {n for n in list_models() if not core.fullmatch(n)} <= set(re.findall(r'<h3 id="(\w+)"', pages))
+
+
+@pytest.mark.parametrize("table", [reference.losses, reference.schedules, reference.samplings])
+def test_every_choice_of_a_recipe_is_described(table: Callable[[str], str]) -> None:
+    assert not re.findall(r"^\| `\w+` \|\s*\|.*", table(""), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [name for name in layers.__all__ if inspect.isclass(getattr(layers, name))])
