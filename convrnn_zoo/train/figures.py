@@ -285,7 +285,7 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | 
     for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
         axis.plot(diagram["forecast"], diagram["observed"], marker=".")
-        axis.set_title(f"reliability, > {threshold}", fontsize=10)
+        axis.set_title(f"reliability, ≥ {threshold}", fontsize=10)
         axis.set_xlabel("forecast probability", fontsize=8)
     axes[0].legend(fontsize=8)
     save_figure(figure, path)
@@ -305,7 +305,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
     """Returns the rows of a figure of an ensemble by title: truth, mean, spread and probability, each ``(T, H, W)``."""
-    exceeded = (members > threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
+    exceeded = (members >= threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
     spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
     rows = {"mean": members.mean(0), "spread": spread, f"P(over {threshold:g} {unit})".replace(" )", ")"): exceeded}
     return rows if truth is None else {"truth": truth, **rows}

@@ -213,8 +213,8 @@ class ProbabilityScores:
         self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
         self.known += known.double().sum(pixels)
         for threshold, brier in self.brier.items():
-            probability = (members > threshold).double().mean(0)
-            occurred = (truth > threshold).double()
+            probability = (members >= threshold).double().mean(0)
+            occurred = (truth >= threshold).double()
             brier += torch.where(known, (probability - occurred).square(), 0).sum(pixels)
             numbers = (probability * BINS).long().clamp_max(BINS - 1)[known]
             for total, values in zip(self.bins[threshold], (torch.ones(()), probability, occurred), strict=True):

@@ -12,7 +12,7 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.train.losses import crps
-from convrnn_zoo.train.metrics import ensemble_scores
+from convrnn_zoo.train.metrics import Occurrences, ProbabilityScores, ensemble_scores
 
 from .runs import interrupted, same
 from .tiny_recipes import PLAIN
@@ -76,6 +76,17 @@ def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
         assert whole[name] == pytest.approx(values, rel=1e-6), name
     with pytest.raises(ValueError, match=r"members \(M, T, H, W\).*truth \(T, H, W\)"):
         ensemble_scores(around, truth[:2])
+
+
+def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
+    members, truth = torch.ones(2, 1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2)
+    counter, occurring, missed = Occurrences(1.0, 1), ProbabilityScores((1.0,), 1), ProbabilityScores((1.0,), 1)
+    counter.add(members[0], truth)
+    occurring.add(members, truth - 1)
+    missed.add(members - 1, truth)
+    assert counter.scores()["CSI"] == [1.0]
+    assert occurring.scores("")["Brier 1"] == missed.scores("")["Brier 1"] == [1.0]
+    assert ensemble_rows(members[:, 0, :, 0], 1.0, None, "mm/h")["P(over 1 mm/h)"].unique().tolist() == [1.0]
 
 
 def test_rows_of_a_figure():
