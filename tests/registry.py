@@ -1,7 +1,7 @@
 """What tests over the registry and over all layers share."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -16,9 +16,16 @@ def on_meta(name: str) -> nn.Module:
     return convrnn_zoo.create_model(name, device="meta").eval()
 
 
-def two_dimensions_first(variants: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Layers with their options, as parameters; those of one and three dimensions behind ``slow``.
+def slow_unless(keep: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+    """Values as parameters; those that are not to keep behind ``slow``: for what takes long and says much the same."""
+    return [
+        pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=() if keep(v) else pytest.mark.slow) for v in values
+    ]
+
+
+def two_dimensions_first(variants: Iterable[Any]) -> list[Any]:
+    """Layers, with their options or without, as parameters; those of one and three dimensions behind ``slow``.
 
     For what takes seconds and does not depend on the dimension, which is data of one and the same code.
     """
-    return [pytest.param(*v, marks=() if v[0].ndim == 2 else pytest.mark.slow) for v in variants]
+    return slow_unless(lambda v: (v[0] if isinstance(v, tuple) else v).ndim == 2, variants)

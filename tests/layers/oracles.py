@@ -30,6 +30,11 @@ def over_variants(classes: list[type]) -> list[tuple[type, dict[str, Any]]]:
     return [(cls, options) for cls in classes for options in variants(cls)]
 
 
+def usual(variant: tuple[type, dict[str, Any]]) -> bool:
+    """Whether a layer is of two dimensions and has its default options."""
+    return variant[0].ndim == 2 and variant[1] == variants(variant[0])[0]
+
+
 def case_id(value: object) -> str | None:
     """Returns test ids: classes by their name, options by their values."""
     if isinstance(value, type):

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convrnn_zoo.layers._fused import Direction
+from tests.registry import two_dimensions_first
 
 ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
@@ -48,7 +49,7 @@ def test_the_host_waits_for_nothing(cls: type, options: dict, packed: bool) -> N
         step()
 
 
-@pytest.mark.parametrize(("cls", "options"), VARIANTS + MINIMAL, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS + MINIMAL), ids=case_id)
 def test_no_step_reads_a_value(cls: type, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without data cannot be copied to the host, and no shape can depend on them."""
     rnn, calls = cls(2, 3, 3, num_layers=2, bidirectional=True, device="meta", **options), []

@@ -11,8 +11,6 @@ from oracles import SEQUENCES, assert_close, case_id, mapped, over_variants, spa
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
-
 
 @st.composite
 def built(draw: st.DrawFn, cls: type) -> nn.Module:
@@ -77,9 +75,10 @@ def alone(rnn: nn.Module, x: Tensor, hx: Any, lengths: list[int]) -> Iterator[tu
         yield rnn(x[:length, n], None if hx is None else mapped(lambda h, n=n: h[:, n], hx))
 
 
+@pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_packed_equals_separate_runs(cls: type) -> None:
-    @PROPERTY
+def test_packed_equals_separate_runs(cls: type, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(built(cls), lengths_of_sequences, st.booleans())
     def holds(rnn: nn.Module, lengths: list[int], with_state: bool) -> None:
         x = padded(rnn, lengths).requires_grad_()  # NaN in the padding would show in whatever had read it

@@ -8,6 +8,7 @@ from comparison import VARIANTS, case_id, plain, space, weights
 from torch import Tensor
 
 from convrnn_zoo import layers
+from tests.registry import two_dimensions_first
 
 SCALES = [10.0**-k for k in range(8)]
 
@@ -33,7 +34,7 @@ def _options(rnn: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_at_most_twice_the_plain_schemes_error(cls: type, options: dict, dtype: torch.dtype) -> None:
     rnn = cls(3, 8, 3, bias=False, dtype=dtype, **options)
     step = torch.finfo(dtype).eps

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.layers import Conv2dGRU, _fused
+from tests.registry import two_dimensions_first
 
-PROPERTY = settings(max_examples=30, deadline=None, derandomize=True)
 
-
+@pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_in_double_precision_over_all_options(cls: type) -> None:
-    @PROPERTY
+def test_in_double_precision_over_all_options(cls: type, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(built(cls), lengths_of_sequences, st.booleans(), st.booleans())
     def holds(rnn: torch.nn.Module, lengths: list[int], packed: bool, with_state: bool) -> None:
         assert_same(*outcomes(rnn, lengths, packed, with_state), tolerance=1e-10)
@@ -22,14 +22,14 @@ def test_in_double_precision_over_all_options(cls: type) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_in_single_precision(cls: type, options: dict, packed: bool) -> None:
     rnn = cls(3, 4, 3, num_layers=2, bidirectional=True, **options)
     for with_state in (False, True):
         assert_same(*outcomes(rnn, [4, 3, 3, 1], packed, with_state), tolerance=1e-5)
 
 
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_checkpointing_changes_nothing(cls: type, options: dict) -> None:
     rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
     rnn.grad_checkpointing = True

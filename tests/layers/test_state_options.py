@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
+from oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors, usual
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -16,7 +16,7 @@ from convrnn_zoo import layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, ConvRNNBase
 from convrnn_zoo.layers.mim import MIMBlockCell
 from convrnn_zoo.layers.stlstm import STLSTMCell
-from tests.registry import two_dimensions_first
+from tests.registry import slow_unless, two_dimensions_first
 
 EVERY = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 EVERY_CELL = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CELLS)), ids=case_id)
@@ -303,13 +303,13 @@ PATHS = pytest.mark.parametrize("zoneout", [0.0, 0.3], ids=["fused", "step by st
 
 
 @pytest.mark.parametrize("zoneout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)], ids=["fused", "step by step"])
-@EVERY
+@pytest.mark.parametrize(("cls", "options"), slow_unless(usual, over_variants(SEQUENCES)), ids=case_id)
 def test_gradients(cls: type, options: dict, zoneout: float) -> None:
     assert check_gradients(cls, options, zoneout, checkpointed=False)
 
 
 @PATHS
-@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
+@pytest.mark.parametrize("cls", slow_unless(lambda cls: cls is Conv2dGRU, [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU]))
 def test_gradients_of_recomputed_segments(cls: type, zoneout: float) -> None:
     assert check_gradients(cls, {}, zoneout, checkpointed=True)
 
@@ -323,7 +323,7 @@ def test_second_derivatives(cls: type, zoneout: float) -> None:
     assert torch.autograd.gradgradcheck(function, (x, *parameters))
 
 
-@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
+@pytest.mark.parametrize("cls", slow_unless(lambda cls: cls is Conv2dGRU, [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU]))
 @pytest.mark.parametrize("training", [True, False])
 def test_they_compile_in_one_graph(cls: type, training: bool) -> None:
     torch._dynamo.reset()

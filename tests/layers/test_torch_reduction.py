@@ -9,6 +9,8 @@ from oracles import CELLS, SEQUENCES, assert_close, case_id, tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from tests.registry import two_dimensions_first
+
 LAYOUTS: dict[str, Callable[[Tensor], Any]] = {
     "time_first": lambda x: x,
     "batch_first": lambda x: x.transpose(0, 1),
@@ -62,8 +64,8 @@ def assert_same_numbers(ours: Any, theirs: Any, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["uni", "bi"])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-@pytest.mark.parametrize(("ours", "theirs", "options"), in_torch(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize("num_layers", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("ours", "theirs", "options"), two_dimensions_first(in_torch(SEQUENCES)), ids=case_id)
 def test_sequence_layers(
     ours: type, theirs: type, options: dict, num_layers: int, bidirectional: bool, layout: str, dtype: torch.dtype
 ) -> None:
