@@ -3,7 +3,6 @@
 import functools
 from pathlib import Path
 
-import pytest
 import torch
 
 import convrnn_zoo
@@ -71,11 +70,6 @@ def changed(name: str) -> dict:
 def weight(name: str) -> int:
     """Parameters at these sizes."""
     return sum(p.numel() for p in convrnn_zoo.create_model(name, **sizes(name), device="meta").parameters())
-
-
-def marked(names: list[str]) -> list:
-    """The names, those of models of more than 20 MB behind ``slow``."""
-    return [pytest.param(name, marks=pytest.mark.slow) if weight(name) > 5_000_000 else name for name in names]
 
 
 def representatives() -> list[str]:

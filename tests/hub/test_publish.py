@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
+from tests.registry import slow_unless
 from tools.cards import NOT_GENERATED
 from tools.publish import GOLDEN, publish
 
@@ -17,7 +18,8 @@ from .examples import assert_same
 from .faults import Corrupt, Status
 from .records import NAME, carry, hold
 
-every_name = pytest.mark.parametrize("name", [NAME, *WEIGHTS])
+SOME = (NAME, "audio_convrnn.fsdd", "convgru_forecaster.rain")
+every_name = pytest.mark.parametrize("name", slow_unless(SOME.__contains__, [NAME, *WEIGHTS]))
 
 
 @pytest.fixture

@@ -11,13 +11,17 @@ from huggingface_hub import HfApi
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.pretrained import builder, source
+from tests.registry import slow_unless
 
-from .examples import assert_same, changed, files, labels, make, marked, representatives
+from .examples import assert_same, changed, files, is_core, labels, make, representatives, weight
 
 LABELS = labels("convlstm1d_bi_1layer")
+FAMILIES = representatives()
 
 
-@pytest.mark.parametrize("name", marked(convrnn_zoo.list_models()))
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda n: n in FAMILIES and weight(n) < 5_000_000, convrnn_zoo.list_models())
+)
 def test_loads_every_architecture_from_a_directory(name, tmp_path):
     model = make(name, **labels(name))
     save_pretrained(model, tmp_path)
@@ -27,7 +31,7 @@ def test_loads_every_architecture_from_a_directory(name, tmp_path):
     assert_same(model, create_model(f"local-dir:{tmp_path}", pretrained=True))
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n if is_core(n) else weight(n) < 300_000, FAMILIES))
 def test_loads_every_family_from_the_hub(name, hub, offline):
     model, repo = make(name, **labels(name)), f"alice/{name}"
     commit = push_to_hub(model, repo).oid

@@ -12,6 +12,7 @@ from convrnn_zoo.models import Weights
 from convrnn_zoo.train import Recipe, load_forecaster
 from tests.command_line import run
 from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
+from tests.registry import slow_unless
 
 pytest.importorskip("accelerate", reason="the extra train")
 
@@ -40,7 +41,7 @@ def store(directory):
 FORECASTS = {"npy": radar, "mp4": video, "zarr": store}
 
 
-@pytest.mark.parametrize("kind", FORECASTS)
+@pytest.mark.parametrize("kind", slow_unless("npy".__eq__, FORECASTS))
 def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub):
     text, data = FORECASTS[kind](tmp_path)
     recipe, out, forecast_file = tmp_path / "own.toml", tmp_path / "run", tmp_path / "out.npy"

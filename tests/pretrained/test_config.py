@@ -54,8 +54,10 @@ VALUES = {
 }
 
 
-def test_values_that_ask_for_memory_are_rejected_in_one_line(saved, tmp_path):
-    paths = {}
+@pytest.fixture(scope="module")
+def loaded(saved, tmp_path_factory):
+    """What one process says of every path: of configs with one of the VALUES, and of vast files."""
+    tmp_path, paths = tmp_path_factory.mktemp("loaded"), {}
     for name, changes in VALUES.items():
         config = json.loads((saved / "config.json").read_text())
         for key, value in changes.items():
@@ -64,16 +66,22 @@ def test_values_that_ask_for_memory_are_rejected_in_one_line(saved, tmp_path):
         paths[name].mkdir()
         (paths[name] / "config.json").write_text(json.dumps(config))
         (paths[name] / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
-    results = load_in_a_process(paths.values())
-    for path, (message, grown) in results.items():
-        assert message.startswith(f"WeightsError {path}"), message
-        assert grown < 300 * 1024, path
-
-
-def test_a_config_that_is_vast_is_not_read(tmp_path):
     for name in ("config.json", "weights.json"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**36)
-    for message, grown in load_in_a_process([tmp_path, tmp_path / "weights.json"]).values():
-        assert message.startswith("WeightsError")
-        assert grown < 300 * 1024
+    paths |= {"vast config": tmp_path, "vast weights": tmp_path / "weights.json"}
+    return dict(zip(paths, load_in_a_process(paths.values()).items(), strict=True))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_ask_for_memory_are_rejected_in_one_line(name, loaded):
+    path, (message, grown) = loaded[name]
+    assert message.startswith(f"WeightsError {path}"), message
+    assert grown < 300 * 1024, path
+
+
+@pytest.mark.parametrize("name", ["vast config", "vast weights"])
+def test_a_config_that_is_vast_is_not_read(name, loaded):
+    _, (message, grown) = loaded[name]
+    assert message.startswith("WeightsError")
+    assert grown < 300 * 1024

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import convrnn_zoo
 from convrnn_zoo.models import convrnn, openstl
 from convrnn_zoo.pretrained.registry import entry_points, register_model
+from tests.registry import slow_unless
 
 NAMES = convrnn_zoo.list_models()
 CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]
@@ -35,7 +36,7 @@ def test_the_core_names_are_the_126_of_the_family():
     assert len(CORE) == 126
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n, CORE))
 def test_builds_runs_and_trains_padded_and_packed(name):
     model = convrnn_zoo.create_model(name, **SMALL, num_classes=3)
     x = small_input(model)
@@ -48,7 +49,7 @@ def test_builds_runs_and_trains_padded_and_packed(name):
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n, CORE))
 def test_an_empty_batch_gives_an_empty_result(name):
     model = convrnn_zoo.create_model(name, **SMALL, num_classes=3)
     x = small_input(model, batch=0)
@@ -70,7 +71,7 @@ def test_an_empty_batch_gives_an_empty_result(name):
     assert model(x[:, 0]).shape == (0, 3, *x.shape[3:])
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n, CORE))
 def test_state_dict_goes_through_safetensors(name, tmp_path):
     model, other = (convrnn_zoo.create_model(name, **SMALL, num_classes=3).eval() for _ in range(2))
     x = small_input(model)
