@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import convrnn_zoo
 from tests.models.forecasters import FULL, count, tiny
+from tests.registry import slow_unless
 
 REFERENCE = Path(__file__).parent / "reference"
 NAMES = ("sa_convlstm", "motionrnn_convlstm", "motionrnn_predrnn")
@@ -61,7 +62,7 @@ def moving_squares(count):
     return x
 
 
-@EVERY
+@pytest.mark.parametrize("name", slow_unless(NAMES[0].__eq__, NAMES))
 def test_small_model_learns_a_moving_square(name):
     torch.manual_seed(0)
     model = tiny(name, 4, kernel_size=3, patch_size=2, num_layers=2)

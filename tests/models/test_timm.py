@@ -15,7 +15,7 @@ from convrnn_zoo import ConvRNNModel, Forecaster
 from convrnn_zoo.models.base.dense import DenseModel
 from convrnn_zoo.models.base.encoder import FrameEncoder
 from tests.hub.examples import sizes, weight
-from tests.registry import on_meta
+from tests.registry import on_meta, slow_unless
 
 META = {n: on_meta(n) for n in convrnn_zoo.list_models()}
 CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith("_bi_2layer")]
@@ -25,6 +25,10 @@ NAMES = sorted([*CORE, *LIGHTEST.values()])
 """Of the core family every kind and dimension; of every other class its lightest."""
 READERS = [n for n in NAMES if not isinstance(META[n], Forecaster)]
 FORECASTERS = [n for n in NAMES if isinstance(META[n], Forecaster)]
+LARGE = ("mobilenetv3_large_100_recurrent_decoder", "rvm_mobilenetv3", "trajgru_hko7")  # take as long as all others
+every_name, every_reader = (
+    pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, names)) for names in (NAMES, READERS)
+)
 
 
 @cache
@@ -62,7 +66,7 @@ def test_every_family_is_there():
     assert {DenseModel, FrameEncoder} <= {c for n in READERS for m in META[n].modules() for c in type(m).__mro__}
 
 
-@pytest.mark.parametrize("name", READERS)
+@every_reader
 def test_intermediates_are_the_features_and_lead_to_the_output(name):
     model = small(name).eval()
     x = data(model)
@@ -98,7 +102,7 @@ def test_forecasters_reject_features_and_classes(name):
     assert not list(model.get_classifier().parameters())
 
 
-@pytest.mark.parametrize("name", READERS)
+@every_reader
 def test_reset_classifier_preserves_pool_device_mode_and_frozen_parameters(name):
     pools = not isinstance(META[name], DenseModel)
     model = small(name).double().eval().requires_grad_(False)
@@ -129,7 +133,7 @@ def test_reset_classifier_preserves_pool_device_mode_and_frozen_parameters(name)
     assert all(p.is_meta for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_name
 def test_learning_rates_grow_from_the_input_to_the_output(name):
     model = small(name)
     groups = create_optimizer_v2(model, "adamw", lr=0.1, layer_decay=0.7).param_groups
@@ -162,7 +166,7 @@ def order_of_depths(model, depths):
     return list(first.values())
 
 
-@pytest.mark.parametrize("name", READERS)
+@every_reader
 def test_recomputing_gives_the_same_outputs_and_gradients(name):
     model, actual = small(name).double().eval(), []
     for enable in (False, True):
@@ -175,7 +179,7 @@ def test_recomputing_gives_the_same_outputs_and_gradients(name):
     torch.testing.assert_close(*actual)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_name
 def test_a_moving_average_is_the_mean_and_loads(name):
     model = small(name)
     ema = ModelEmaV3(model, decay=0.5)
@@ -191,7 +195,7 @@ def test_a_moving_average_is_the_mean_and_loads(name):
     torch.testing.assert_close(run(other.eval()), run(ema.module.eval()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_name
 def test_frozen_encoder_is_fixed_saved_and_trainable_again(name, tmp_path):
     model = small(name)
     part = next(n for n, child in model.named_children() if list(child.parameters()))  # the encoder or first module

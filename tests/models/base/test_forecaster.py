@@ -12,6 +12,7 @@ from torch import nn
 import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
+from tests.registry import slow_unless
 
 from ..forecasters import FULL, NAMES, SMALL, tiny
 
@@ -138,7 +139,12 @@ def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
         torch.testing.assert_close(grads[0][n], grads[1][n], rtol=1e-4, atol=1e-6)
 
 
-@EVERY
+LEARNING = (
+    "convgru_forecaster", "convgru_irene", "convgru_pyramid", "convlstm_ef", "convlstm_openstl_s", "mau", "predrnn_v2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", slow_unless(LEARNING.__contains__, NAMES))
 def test_overfits_one_batch(name):
     model = tiny(name, width=12)
     inputs = model.input_frames or 2
@@ -260,13 +266,7 @@ def check_compiled(name, backend):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
-USUAL = ("convgru_forecaster", "predrnn")
-"""Of the two kinds of forecaster one each; the others compile where the long tests run."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in USUAL else pytest.mark.slow) for n in sorted(KINDS.values())]
-)
+@pytest.mark.parametrize("name", slow_unless("convgru_forecaster".__eq__, sorted(KINDS.values())))
 def test_is_one_graph_forward_and_back(name):
     check_compiled(name, "aot_eager")
 

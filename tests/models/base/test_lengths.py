@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import convrnn_zoo
 from convrnn_zoo.models.base.lengths import POOLS, pack, step_mask, unpack
+from tests.registry import slow_unless
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 STEPS = 5
@@ -68,7 +69,7 @@ def test_dropout_between_layers_acts_only_in_training():
 
 
 @pytest.mark.parametrize("directions", ["", "_bi"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_unless("convgru".__eq__, KINDS))
 def test_an_exported_program_takes_other_lengths(kind, directions):
     model = build(kind, directions, num_classes=3, global_pool="last")
     example = (torch.randn(3, STEPS, 2, 6), None, torch.tensor([4, 5, 3]))
@@ -78,7 +79,7 @@ def test_an_exported_program_takes_other_lengths(kind, directions):
         torch.testing.assert_close(program(x, None, lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("pool", ["", *POOLS])
+@pytest.mark.parametrize("pool", slow_unless("last".__eq__, ["", *POOLS]))
 def test_one_graph_serves_all_lengths(pool):
     torch.compiler.reset()
     model, graphs = build("convlstm", num_classes=3, global_pool=pool), []
@@ -94,6 +95,7 @@ def test_one_graph_serves_all_lengths(pool):
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 def test_a_program_of_any_batch():
     model = build("convgru", num_classes=3)
     batch = torch.export.Dim("batch", max=64)

@@ -10,7 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Stream, models
 from convrnn_zoo.layers import KINDS
-from tests.registry import on_meta
+from tests.registry import on_meta, slow_unless
 
 NAMES = convrnn_zoo.list_models()
 SMALL = dict.fromkeys(
@@ -154,10 +154,11 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
 STREAMING = [
     n for n in NAMES if n not in REFUSED | CLIPS and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
 ]
+SOME = ("convgru_forecaster", "convgru_pyramid", "convlstm_ef", "convlstm_openstl_s", "phydnet", "predrnn")
 
 
 @pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", slow_unless(lambda n: n.endswith("2d_2layer") or n in SOME, STREAMING))
 def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
     model = build(name)
     before, after = make_input(name, model, batch=4, steps=2), make_input(name, model, batch=4, steps=3)
