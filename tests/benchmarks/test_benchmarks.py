@@ -80,6 +80,7 @@ def test_a_profile_splits_the_time(tmp_path, monkeypatch):
     assert all(name in done.output for name in KINDS)
 
 
+@pytest.mark.slow
 def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkeypatch):
     small = scaling.BASE._replace(steps=2, batch=1, in_channels=1, channels=2, size=(4, 4))
     monkeypatch.setattr("benchmarks.scaling.BASE", small)
@@ -235,6 +236,7 @@ def test_new_sizes_differ_between_tasks():
     assert "| a | 2.00 (9.00) |" in table_of([{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}])
 
 
+@pytest.mark.slow
 def test_errors_are_measured_of_every_kind_of_layer_in_every_precision(monkeypatch):
     monkeypatch.setattr(precision, "SCALES", (1.0, 1e-6))
     monkeypatch.setattr(precision, "SEEDS", 1)

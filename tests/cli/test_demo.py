@@ -1,10 +1,20 @@
 """Tests of `convrnn-zoo demo`."""
 
+import importlib
+
+import pytest
+
 from tests.command_line import run
 
+demo = importlib.import_module("convrnn_zoo.cli.demo")  # whose name is also that of the command
 
-def test_the_demo_prints_truth_prediction_probability_and_accuracy():
+
+@pytest.mark.parametrize("count", [1, pytest.param(99, marks=pytest.mark.slow)], ids=["nowcast", "all"])
+def test_the_demo_prints_truth_prediction_probability_and_accuracy(count, monkeypatch):
+    samples = list(demo.forecasts().items())[:count]
+    monkeypatch.setattr(demo, "forecasts", lambda: dict(samples))
     text = run("demo")
+    assert all(f"{name}: " in text for name, _ in samples)
     assert text.index("convgru_advection.nowcast") == 0  # the nowcast comes first
     rows = [line for line in text.splitlines() if line[:1].isdigit() and "speaker" in line]
     assert len(rows) == 45

@@ -29,7 +29,7 @@ def picture(path):
         return image.size, getattr(image, "n_frames", 1), image.convert("RGB").getcolors(1 << 24)
 
 
-@pytest.fixture(scope="module", params=["moving_mnist", "rain"])
+@pytest.fixture(scope="module", params=[pytest.param("moving_mnist", marks=pytest.mark.slow), "rain"])
 def trained(request, tmp_path_factory):
     """Directory of the data, record and recipe file of each kind of data."""
     directory = tmp_path_factory.mktemp(request.param)

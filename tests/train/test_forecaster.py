@@ -13,6 +13,7 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.train.sampling import SAMPLINGS
+from tests.registry import slow_unless
 
 from .runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
 from .tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
@@ -28,7 +29,7 @@ def train(recipe, clips, **kwargs):
     return training.train_model(recipe, clips, progress=False, **kwargs)
 
 
-@pytest.mark.parametrize("recipe", [TINY, PLAIN], ids=lambda r: r.weights)
+@pytest.mark.parametrize("recipe", slow_unless(TINY.__eq__, [TINY, PLAIN]), ids=lambda r: r.weights)
 def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path, clips):
     whole, history = train(recipe, clips)
     assert len(history) == 3
@@ -45,7 +46,7 @@ def test_rounds_need_not_divide_the_updates(clips):
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", slow_unless("cosine".__eq__, SCHEDULES))
 def test_every_schedule_and_sampling_learns(name, schedule, clips):
     recipe = dataclasses.replace(
         TINY,
@@ -63,7 +64,9 @@ def test_every_schedule_and_sampling_learns(name, schedule, clips):
     assert after < 0.8 * before
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES.keys() - {"exceedance"}))
+@pytest.mark.parametrize(
+    "loss", slow_unless(("crps", "mse", "ssim").__contains__, sorted(LOSSES.keys() - {"exceedance"}))
+)
 def test_every_loss_learns_in_bf16_too(loss, clips):
     recipe = dataclasses.replace(PLAIN, loss=loss, bf16=True, max_steps=60, checkpoint_every=20)
     model, history = train(recipe, clips)

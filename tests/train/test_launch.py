@@ -162,6 +162,7 @@ def train_with(tracker, directory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -1,6 +1,7 @@
 """The training loop: values that are not finite, interruptions, and files that must not be overwritten."""
 
 import dataclasses
+import functools
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train import loop as loop
 from tests.command_line import run
 from tests.data.own_data import FRAMES
+from tests.registry import slow_unless
 
 from .runs import same, sha256
 from .tiny_recipes import TINY
@@ -97,14 +99,24 @@ def pressing_ctrl_c(function, call):
     return wrapped
 
 
-@pytest.mark.parametrize("call", [1, 4, 6, 9])
-@pytest.mark.parametrize(("bucket", "workers"), [(0, 0), (2, 0), (2, 2)])
+@functools.cache
+def classified(bucket, workers):
+    """A recipe, and the model that it leads to without an interruption."""
+    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket, workers=workers)
+    return recipe, classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
+
+
+@pytest.mark.parametrize(
+    ("bucket", "workers", "call"),  # processes take seconds to start
+    slow_unless(
+        lambda v: v[1] == 0 or v[2] == 4, [(b, w, c) for b, w in ((0, 0), (2, 0), (2, 2)) for c in (1, 4, 6, 9)]
+    ),
+)
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(
     bucket, workers, call, tmp_path, monkeypatch
 ):
-    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket, workers=workers)
-    expected = classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
+    recipe, expected = classified(bucket, workers)
     path = tmp_path / "seed0.ckpt"
     with monkeypatch.context() as patched:
         patched.setattr(classifier.F, "cross_entropy", pressing_ctrl_c(classifier.F.cross_entropy, call))
@@ -115,13 +127,20 @@ def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(
     assert same(classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
 
 
-@pytest.mark.parametrize("call", [1, 3, 4, 6])
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
+@functools.cache
+def forecast(workers):
+    """Clips and a recipe, and the model and its history that they lead to without an interruption."""
     clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
     recipe = dataclasses.replace(TINY, checkpoint_every=3, workers=workers)
-    expected, history = training.train_model(recipe, clips, progress=False)
+    return recipe, clips, *training.train_model(recipe, clips, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("workers", "call"), slow_unless(lambda v: v[0] == 0 or v[1] == 4, [(w, c) for w in (0, 2) for c in (1, 3, 4, 6)])
+)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
+    recipe, clips, expected, history = forecast(workers)
     with monkeypatch.context() as patched:
         patched.setattr(training, "choose_objective", lambda *args: pressing_ctrl_c(choose_objective(*args), call))
         with pytest.raises(KeyboardInterrupt):
@@ -136,6 +155,7 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
 choose_objective = training.choose_objective
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(

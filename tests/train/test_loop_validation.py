@@ -13,6 +13,7 @@ from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from convrnn_zoo.train import Recipe, classifier, forecaster, train
 from convrnn_zoo.train import loop as loop
 from tests.data.own_data import RADAR, blobs, write_zarr
+from tests.registry import slow_unless
 
 from .runs import interrupted, same
 from .test_loop import CLASSIFIER, Weight, ramps
@@ -124,7 +125,7 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
 
 
 # ---- resuming --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("stop", slow_unless((2).__eq__, [1, 2, 3]))
 def test_a_forecaster_with_all_of_it_resumes_to_the_same_weights(stop, tmp_path):
     def run(out=None):
         return forecaster.train_model(ALL, moving(), moving(1), out=out, progress=False)

@@ -164,6 +164,7 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     assert shlex.split(command) == ["convrnn-zoo", *arguments]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
     """CPython keeps it where it comes in what exec runs of a text, such as dataclasses that are being imported."""
     file, out = tmp_path / "r.toml", tmp_path / "run"

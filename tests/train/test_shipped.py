@@ -8,11 +8,12 @@ import torch
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.train import RECIPES, load_forecaster
 from convrnn_zoo.train.metrics import average
+from tests.registry import slow_unless
 
 from .small_scores import FORECASTERS, SCORES, small_scores
 
 
-@pytest.fixture(scope="module", params=FORECASTERS)
+@pytest.fixture(scope="module", params=slow_unless(lambda n: n.endswith(("fashion_mnist", "nowcast")), FORECASTERS))
 def scored(request):
     return request.param, small_scores(request.param)
 
