@@ -54,17 +54,13 @@ def listed(extra: str) -> set[str]:
     return {normal(re.split(r"[\[>]", r)[0]) for r in EXTRAS[extra]} - declared() - {PROJECT["name"]}
 
 
+OURS = {"convrnn_zoo", "tools", "benchmarks", "references", "fuzz", "tests"}
+HERE = {*OURS, *(p.stem for p in (ROOT / "tests").rglob("*.py")), *sys.stdlib_module_names}
+"""What no distribution brings."""
+
+
 def foreign(modules: Iterator[str]) -> set[str]:
-    ours = {
-        "convrnn_zoo",
-        "tools",
-        "benchmarks",
-        "references",
-        "fuzz",
-        "tests",
-        *(p.stem for p in (ROOT / "tests").rglob("*.py")),
-    }
-    return {distribution(m) for m in modules if m.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
+    return {distribution(m) for m in modules if m.partition(".")[0] not in HERE}
 
 
 def statements(tree: ast.AST) -> Iterator[str]:
@@ -118,7 +114,7 @@ def test_an_extra_brings_what_is_asked_for_in_its_name(file: str, package: str, 
 
 
 def test_what_is_required_is_imported() -> None:
-    assert declared() <= {package for file in PACKAGE for package in foreign(statements(tree(file)))}
+    assert declared() <= foreign(module for file in PACKAGE for module in statements(tree(file)))
 
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
@@ -137,7 +133,7 @@ def test_tests_and_tools_import_what_dev_brings(file: str) -> None:
 
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)
 def test_what_developers_install_is_used(extra: str) -> None:
-    used = {package for file in DEVELOPMENT for package in foreign(statements(tree(file)))}
+    used = foreign(module for file in DEVELOPMENT for module in statements(tree(file)))
     used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip") if words)
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
     assert listed(extra) <= used
