@@ -8,6 +8,7 @@ from torch import Tensor
 
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.layers.phycell import moments
+from tests.registry import slow_unless
 
 from .openstl_states import MODELS, known, read, weights
 
@@ -116,7 +117,7 @@ def test_every_number_is_kept_and_those_that_are_never_read_change_nothing(name:
     assert sum(p.numel() for p in unread) == dead + forget
 
 
-@pytest.mark.parametrize(("name", "key"), ENTRIES)
+@pytest.mark.parametrize(("name", "key"), slow_unless(ENTRIES[::6].__contains__, ENTRIES))
 def test_a_wrong_entry_is_named(name: str, key: str) -> None:
     state = known(name).state
     with pytest.raises(WeightsError) as e:
