@@ -51,11 +51,16 @@ class Lazy:
         return self.items[index]
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    out = tmp_path_factory.mktemp("expected")
+    return train(RECIPE, data={"train": EXPECTED, "test": EXPECTED}, out=out, progress=False)
+
+
 @pytest.mark.parametrize("name", SAME)
-def test_data_of_every_form_train_the_same_weights(name, tmp_path):
-    expected = train(RECIPE, data={"train": EXPECTED, "test": EXPECTED}, out=tmp_path / "a", progress=False)
+def test_data_of_every_form_train_the_same_weights(name, expected, tmp_path):
     data = SAME[name]()
-    record = train(RECIPE, data={"train": data, "test": data}, out=tmp_path / "b", progress=False)
+    record = train(RECIPE, data={"train": data, "test": data}, out=tmp_path, progress=False)
     if name != "read when indexed":  # whose mean is summed in another order
         assert record.sha256 == expected.sha256
     assert record.label_names == expected.label_names
