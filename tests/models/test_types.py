@@ -85,11 +85,12 @@ def run(directory: Path, module: str, *args: str) -> str:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="the extra dev")
-def test_mypy_accepts_user_code_and_rejects_errors(files):
+def test_mypy_accepts_user_code_and_rejects_errors(files, pytestconfig):
     # As for an installed package, whose settings and internal errors do not affect users.
     (files / "mypy.ini").write_text(f"[mypy]\nstrict = True\nmypy_path = {ROOT}\nfollow_imports = silent\n")
     names = sorted(file.name for file in files.glob("*.py"))
-    output = run(files, "mypy", "--config-file", "mypy.ini", *names)
+    cache = pytestconfig.cache.mkdir("mypy")  # what did not change, torch above all, is checked once
+    output = run(files, "mypy", "--config-file", "mypy.ini", "--cache-dir", str(cache), *names)
     errors = [line.split(":")[:2] for line in output.splitlines()[:-1] if " error: " in line]
     assert errors == [["wrong.py", "3"], ["wrong.py", "4"], ["wrong.py", "5"]], output
 
