@@ -17,6 +17,8 @@ from tools import reference
 
 from .pages import ROOT
 
+pytestmark = pytest.mark.slow  # the links of the pages are tested without the site
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
