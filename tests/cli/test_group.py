@@ -82,6 +82,7 @@ def test_help_and_lists_do_not_import_torch(words, start, tmp_path):
     assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
 
 
+@pytest.mark.slow
 def test_everything_is_there_for_a_command_that_is_not_imported_yet():
     code = (
         "import sys; sys.argv = ['convrnn-zoo']; import convrnn_zoo; assert 'torch' not in sys.modules\n"

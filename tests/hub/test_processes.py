@@ -54,6 +54,7 @@ def test_two_processes_pull_at_once(hub, repo, start):
     assert_same(make(**BIG), from_pretrained("alice/model"))
 
 
+@pytest.mark.slow
 def test_killed_in_mid_download(hub, repo, start, cache):
     hub.fail(Slow(20.0), "GET", "/[0-9a-f]{64}", times=1)
     process = start(PULL)

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, SEQUENCES, case_id, over_variants, tensors
+from oracles import CELLS, SEQUENCES, case_id, over_variants, tensors, usual
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
-from tests.registry import two_dimensions_first
+from tests.registry import slow_unless, two_dimensions_first
 
 # a packed batch in which a sequence ends, and which is not in its caller's order
 SIZES, ORDER = torch.tensor([2, 1]), torch.tensor([1, 0])
@@ -39,20 +39,20 @@ def check(module: nn.Module, x: Tensor, hx: list[Tensor], wrap: Any = lambda x: 
     return torch.autograd.gradcheck(function, (x, *hx, *weights))
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(CELLS), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CELLS)), ids=case_id)
 def test_cells(cls: type, options: dict) -> None:
     shape = pixels(cls)
     assert check(cls(**small(cls), **options), draw(2, 1, *shape), [draw(2, 2, *shape) for _ in cls.states])
 
 
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), slow_unless(usual, over_variants(SEQUENCES)), ids=case_id)
 def test_sequence_layers(cls: type, options: dict) -> None:
     shape = pixels(cls)
     rnn = cls(**small(cls), bidirectional=True, **options)
     assert check(rnn, draw(2, 1, 1, *shape), [draw(2, 1, 2, *shape) for _ in cls.states])
 
 
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), slow_unless(usual, over_variants(SEQUENCES)), ids=case_id)
 def test_packed_sequence_layers(cls: type, options: dict) -> None:
     shape = pixels(cls)
     rnn = cls(**small(cls), bidirectional=True, **options)

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
-from tests.registry import two_dimensions_first
+from tests.registry import slow_unless, two_dimensions_first
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:
@@ -30,9 +30,9 @@ BY_TORCH = pytest.mark.filterwarnings(
 @pytest.mark.parametrize("recompute", [False, True], ids=["copies", "recomputed"])
 @pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_gradients_can_be_differentiated(cls: type, options: dict, recompute: bool) -> None:
-    rnn = cls(1, 1, 3, dtype=torch.float64, **options)
+    rnn = cls(1, 1, (1,) * (cls.ndim - 1) + (2,), dtype=torch.float64, **options)  # every entry is differentiated twice
     rnn.grad_checkpointing = recompute
-    x = torch.randn(2, 2, 1, *(2,) * rnn.ndim, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 2, 1, *(1,) * (cls.ndim - 1), 2, dtype=torch.float64, requires_grad=True)
 
     def flat(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         y, state = functional_call(rnn, dict(zip(names, parameters, strict=True)), (x,))
@@ -65,7 +65,7 @@ def test_function_transforms(cls: type, options: dict) -> None:
     torch.testing.assert_close(tangent.sum(), (pulled * direction).sum(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), slow_unless(lambda v: v[0] is Conv2dGRU, VARIANTS), ids=case_id)
 def test_compiles_whole_and_once_for_every_batch(cls: type, options: dict) -> None:
     torch._dynamo.reset()
     graphs = []
@@ -136,7 +136,7 @@ def test_a_checkpoint_around_the_layer() -> None:
 
 
 @BY_TORCH
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_jacobians(cls: type, options: dict) -> None:
     rnn = cls(1, 1, 3, dtype=torch.float64, **options)
     x = torch.randn(2, 1, 1, *(2,) * rnn.ndim, dtype=torch.float64)
@@ -198,14 +198,14 @@ def test_anomaly_mode(cls: type, options: dict) -> None:
 
 @BY_TORCH
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_a_trace_is_the_layer(cls: type, options: dict) -> None:
     rnn, x = layer(cls, options)
     traced = torch.jit.trace(rnn, (x,), check_trace=False)
     torch.testing.assert_close(traced(x + 1)[0], rnn(x + 1)[0])
 
 
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_fake_tensors_leave_nothing_behind(cls: type, options: dict) -> None:
     rnn, x = layer(cls, options)
     with FakeTensorMode():
