@@ -1,5 +1,6 @@
 """Everything is drawn from one seed, whatever order the tests run in, on one thread."""
 
+import gc
 import os
 from importlib import metadata
 
@@ -10,6 +11,15 @@ import pytest
 import torch
 
 collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
+
+
+def pytest_collection() -> None:
+    gc.disable()  # twenty thousand tests are collected, none of which is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()  # what stays until the end is not searched after every few tests
 
 
 def pytest_report_header() -> str:
