@@ -18,6 +18,13 @@ def session(path):
     return onnxruntime.InferenceSession(path, options)
 
 
+def map_size(model, space):
+    """The size of a map of the model: `space`, in its units, unless its maps have one size."""
+    if fixed := getattr(model, "map_sizes", None):
+        return fixed[0]
+    return [multiple_of(model) * s for s in space[: getattr(model, "ndim", 2)]]
+
+
 def multiple_of(model):
     """What sizes are multiples of here: of patches, or of what an image encoder makes more than one pixel of."""
     encoder = getattr(model, "encoder", None)
@@ -29,13 +36,12 @@ def largest_difference(model, path, sizes=SIZES):
     """Of the whole sequence, as a part of the largest value or of one."""
     run, worst = session(path), 0.0
     forecaster = isinstance(model, Forecaster)
-    ndim, multiple = getattr(model, "ndim", 2), multiple_of(model)
     inputs = {i.name: i for i in run.get_inputs()}
     drawn = torch.Generator().manual_seed(1)
     for n, t, space in sizes:
         fixed = inputs["input"].shape[1:-2]  # of a nowcast: its number of frames, and channels
         steps = (t,) if "time" in inputs["input"].shape else fixed[:1] if forecaster else ()
-        x = torch.randn(n, *steps, model.in_chans, *(multiple * s for s in space[:ndim]), generator=drawn)
+        x = torch.randn(n, *steps, model.in_chans, *map_size(model, space), generator=drawn)
         if forecaster:
             is_open = "horizon" in inputs
             given, wanted = ({"horizon": np.array(t)}, model(x, horizon=t)) if is_open else ({}, model(x))

@@ -6,7 +6,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
-from tests.onnx.agreement import largest_difference, multiple_of
+from tests.onnx.agreement import largest_difference, map_size, multiple_of
 from tests.onnx.test_export import driven
 from tests.registry import slow_unless
 from tools import exports
@@ -63,8 +63,8 @@ def test_steps_equal_the_sequence(name, tmp_path):
     model = exports.narrow(name)
     (path,) = export(model, tmp_path / "a.onnx", "step")
     forecaster = isinstance(model, Forecaster)
-    multiple = multiple_of(model)
-    x = torch.randn(2, 4, 1, *[3 * multiple if multiple > 1 else 5] * getattr(model, "ndim", 2))
+    edge = 3 if multiple_of(model) > 1 else 5
+    x = torch.randn(2, 4, model.in_chans, *map_size(model, (edge,) * 3))
     made = driven(path, x.transpose(0, 1).numpy(), 6 if forecaster else 4, tmp_path)
     with torch.no_grad():
         wanted = model(x, horizon=3) if forecaster else model(x)
