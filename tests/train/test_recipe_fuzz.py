@@ -127,7 +127,8 @@ def run_in_fresh_process(seeds, data, directory):
     return peak_memory()
 
 
-@pytest.mark.parametrize("begin", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(8, 3000, 44))])
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", [0, *range(8, 3000, 44)])
 def test_mutated_recipes_end_in_a_result_or_an_error(begin, data, tmp_path):
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # the peak of this process includes other tests
         peak = pool.apply(run_in_fresh_process, (range(begin, begin + 44 if begin else 8), data, tmp_path))

@@ -16,7 +16,8 @@ from tests.registry import slow_unless
 
 from ..forecasters import FULL, NAMES, SMALL, tiny
 
-EVERY = pytest.mark.parametrize("name", NAMES)
+LARGE = ("convgru_advection", "convgru_hko7", "dgmr", "trajgru_hko7")  # take as long as a dozen others
+EVERY = pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, NAMES))
 
 
 def frames(model, steps=3, batch=1, height=1, width=1, **kind):
