@@ -24,7 +24,8 @@ def time_first(frames: Any) -> Any:
 def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
     """Converts an ``xarray.DataArray`` from the unit in its attributes to `units`, the units of the model's channels.
 
-    An array that states no unit is returned unchanged. Raises ValueError if `units` differ or no conversion is known.
+    An array without a unit is returned unchanged. Raises ValueError if the channels have different units, or if no
+    conversion is known.
     """
     stated = array.attrs.get("units")
     if stated is None:

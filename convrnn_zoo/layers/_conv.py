@@ -79,7 +79,7 @@ def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
 
 
 def _pad_in_layout(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
-    """Pads like :func:`pad_map`, only with zeros or circularly, in the memory format of `x` and without autograd."""
+    """Pads with zeros or circularly, and keeps the memory format of `x`. Replaces :func:`pad_map` without autograd."""
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
     for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
         if mode == "circular":

@@ -15,10 +15,10 @@ from .base.forecaster import FRAME_CFG
 
 
 class MotionUnit(nn.Module):
-    r"""Moves the output of a layer ``(N, C, H, W)`` before the next one: ``x, (f, d) = unit(h, (f, d))``, H and W even.
+    r"""Module between two layers that moves the maps h ``(N, C, H, W)`` of the first: ``x, (f, d) = unit(h, (f, d))``.
 
-    The MotionGRU runs on maps of half the size and a quarter of the channels (``*`` a convolution, ``⊙`` an
-    element-wise product):
+    (f, d) is the state of a MotionGRU. The MotionGRU runs on maps of half the size and a quarter of the channels. H and
+    W are even. (``*`` is a convolution, ``⊙`` an element-wise product.)
 
     .. math::
         y, (f', d') &= \mathrm{MotionGRU}(\mathrm{Enc}(h), (f, d)) \\

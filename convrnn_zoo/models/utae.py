@@ -230,8 +230,8 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
 def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     """A U-Net with a 30-channel bidirectional ConvLSTM at its bottom; otherwise as :func:`utae_uconvlstm`.
 
-    The authors' configuration of this name builds a ConvLSTM of only one direction, and 1,209,508 parameters in all.
-    This model has both directions, as intended.
+    The authors' configuration of this name builds a unidirectional ConvLSTM; that model has 1,209,508 parameters.
+    This model is bidirectional, as intended.
     """
     constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
     return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)

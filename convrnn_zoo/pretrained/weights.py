@@ -106,7 +106,7 @@ class Weights:
         return DIRECTORY / f"{self.name}.safetensors"
 
     def source(self) -> dict[str, str]:
-        """Returns the fields of timm's cfg for the location: the file in the package, or a commit on the Hub."""
+        """Returns the field of timm's ``PretrainedCfg`` that locates the weights: a file or a Hub commit."""
         if self.hub_id and self.hub_commit and not self.file.is_file():
             return {"hf_hub_id": f"{self.hub_id}@{self.hub_commit}"}
         return {"file": str(self.file)}

@@ -14,7 +14,7 @@ from ..pretrained.typed import check_fields, field, read
 
 @dataclass(frozen=True, kw_only=True)
 class FreeRunning:
-    """Sampling of true input frames, then of the model's own forecasts, as in inference."""
+    """No scheduled sampling: the model reads the true input frames, then its own forecasts, as in inference."""
 
     def __post_init__(self) -> None:
         check_fields(self, "sampling.")

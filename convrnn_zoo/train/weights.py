@@ -43,10 +43,12 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 def write_weights(
     recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **fields: Any
 ) -> Weights:
-    """Writes weights and metadata, each file atomically: as two files to `into` if it is set, else as a repository.
+    """Writes weights and metadata: two files in the directory `into` if it is set, else a repository in `out`.
 
-    The weights are written first. The other files contain their checksum, so that files of different runs cannot be
-    mixed. `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
+    Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
+    files of different runs cannot be mixed.
+
+    `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text

@@ -83,4 +83,4 @@ class DigitMotion(LabelledDataset):
         steps = torch.tensor(list(DIRECTIONS.values()))[direction]
         clips = LazySequences(range(len(selected)), partial(draw_clip, small, steps, lengths, middles))
         labels = digits[selected].long() * len(DIRECTIONS) + direction
-        return self.without_validation(Labelled(clips, labels, self.label_names), split)
+        return self.select_split(Labelled(clips, labels, self.label_names), split)

@@ -158,8 +158,8 @@ class LabelledDataset:
         """Returns the number of validation examples among the `count` training examples of a class."""
         return min(max(1, round(count * self.validation)), count - 1) if self.validation else 0
 
-    def without_validation(self, data: Labelled, split: str) -> Labelled:
-        """Returns the ``"train"`` or ``"validation"`` part of training data; sampled per class with a fixed seed."""
+    def select_split(self, data: Labelled, split: str) -> Labelled:
+        """Splits training data per class with a fixed seed, and returns the part for `split`; keeps test data as is."""
         if split == "test" or not self.validation:
             return data
         held_out = select_per_class(data.labels.tolist(), self.validation_count)
@@ -345,7 +345,7 @@ def encode_sound(file: Path, front_end: LogMel) -> Tensor:
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """Returns the ``.npz`` and ``.ts`` files at a path or, if there are none, the other files in its folders."""
+    """Lists the ``.npz`` and ``.ts`` files at a path; if none, the ``.npy``, ``.csv`` and audio files in subfolders."""
     inside = [path] if path.is_file() else list_dir(path)
     archives = [f for f in inside if f.suffix.lower() in ARCHIVES and f.is_file()]
     singles = [f for folder in inside if folder.is_dir() for f in list_dir(folder) if f.suffix.lower() in SINGLES]

@@ -41,7 +41,7 @@ class JapaneseVowels(LabelledDataset):
         recordings = read_ts(path / name)
         sequences = [r.values.unsqueeze(-1) for r in recordings]
         labels = torch.tensor([int(r.label) - 1 for r in recordings])
-        return self.without_validation(Labelled(sequences, labels, self.label_names), split)
+        return self.select_split(Labelled(sequences, labels, self.label_names), split)
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,4 @@ class FSDD(LabelledDataset):
         front_end = front_end or LogMel(rate=8000)
         labels, groups = torch.tensor([int(m[1]) for m, _ in names]), tuple(m[2] for m, _ in names)
         sequences = [encode_sound(file, front_end) for _, file in names]
-        return self.without_validation(Labelled(sequences, labels, self.label_names, groups, front_end), split)
+        return self.select_split(Labelled(sequences, labels, self.label_names, groups, front_end), split)

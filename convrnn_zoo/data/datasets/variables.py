@@ -43,7 +43,7 @@ class DataVariable:
 
 
 def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """Returns the fields of a model's preprocessing for the encoding of a :class:`DataVariable` or of a dataset.
+    """Returns the preprocessing fields that describe the encoding of `source`, a :class:`DataVariable` or a dataset.
 
     `mean` and `std` are the statistics of the channels in the training split. `name` appears in error messages.
     """

@@ -31,7 +31,7 @@ def _features(name: str, **options: Any) -> nn.Module:
 
 
 def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
-    """Returns ``(prefix, model)``: the image model inside timm's wrappers, and the prefix of its parameters' names."""
+    """Returns the prefix that timm's wrappers add to parameter names, and the image model inside the wrappers."""
     prefix = ""
     while len(children := list(module.named_children())) == 1:
         prefix, module = f"{prefix}{children[0][0]}.", children[0][1]
@@ -119,7 +119,7 @@ class FrameEncoder(nn.Module):
             self.model.requires_grad_(False).eval()
 
     def trunk(self) -> tuple[str, nn.Module]:
-        """Returns ``(prefix, model)``: the model without timm's wrappers, and the prefix of its parameters' names."""
+        """Returns the prefix of the parameter names in this encoder, and the image model inside timm's wrappers."""
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
