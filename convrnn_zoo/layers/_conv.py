@@ -31,8 +31,8 @@ class Geometry(NamedTuple):
     def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
         """Returns the convolution's padding argument, and the padding to apply to the map first, empty for none."""
         pads = same_padding(size, kernel, self.stride, self.dilation)
-        is_symmetric = all(before == after for before, after in pads)
-        if is_symmetric and {*self.padding_modes} == {"zeros"} and not self.explicit_padding:
+        pads_outside = self.explicit_padding or {*self.padding_modes} != {"zeros"}
+        if not pads_outside and all(before == after for before, after in pads):  # a graph cannot compare open sizes
             return [before for before, _ in pads], []
         return [0] * len(pads), pads
 

@@ -12,6 +12,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
+from convrnn_zoo.layers._conv import Geometry, same_conv
 from tests.onnx.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -325,3 +326,17 @@ def test_custom_cells_export_their_step(tmp_path):
 
     (path,) = export(Decaying(1, 2, 3).eval(), tmp_path / "own.onnx", "step")
     assert axes(session(path).get_inputs()[1]) == ["batch", 2, "length"]
+
+
+def test_a_strided_convolution_takes_open_sizes():
+    geometry = Geometry((2, 3), (1, 1), 1, ("zeros", "zeros"), explicit_padding=True)
+    weight = torch.randn(3, 2, 3, 3)
+
+    class Conv(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return same_conv(x, weight, None, geometry)
+
+    sizes = {2: torch.export.Dim("height", min=2, max=100), 3: torch.export.Dim("width", min=2, max=100)}
+    program = torch.export.export(Conv(), (torch.randn(1, 2, 6, 7),), dynamic_shapes=(sizes,))
+    x = torch.randn(1, 2, 9, 8)
+    torch.testing.assert_close(program.module()(x), same_conv(x, weight, None, geometry))
