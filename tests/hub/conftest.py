@@ -22,7 +22,7 @@ OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingfac
 
 
 def pytest_collection_modifyitems(items):
-    here = f"{Path(__file__).parent}/"
+    here = f"{Path(__file__).parent}{os.sep}"
     for item in items:  # of all folders
         if str(item.path).startswith(here):
             item.add_marker(pytest.mark.filterwarnings(f"ignore:{OLD_CALL}:DeprecationWarning"))

@@ -175,7 +175,7 @@ class FrameEncoder(nn.Module):
         if self.has_pre_logits:
             return "the encoder's fully connected layers read maps of one size"
         if any(type(m).__name__.endswith("2dSame") for m in self.modules()):
-            return "the encoder pads by what the size of the map is"
+            return "the padding of the encoder depends on the size of the map"
         return None
 
     def _chunk(self, frames: Tensor) -> list[Tensor]:
