@@ -48,11 +48,13 @@ from .tables import markdown
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL, TORCHGEO = (ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo"))
+NORMS, MINIMAL, TORCHGEO, HALF = (
+    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half")
+)
 CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks --device
-cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
+"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks.half``,
+``benchmarks --device cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
@@ -399,6 +401,16 @@ def torchgeo(page: str) -> str:
     return _relative_times(TORCHGEO, "ours", {"torchgeo": "TorchGeo"})
 
 
+def half(page: str) -> str:
+    """Lists the time of layers in bfloat16 relative to float32, per shape."""
+    columns = {
+        "autocast": "autocast", "bfloat16 weights": "weights",
+        "autocast, bfloat16 convolutions": "autocast, converted",
+        "bfloat16 weights and convolutions": "weights, converted",
+    }  # fmt: skip
+    return _relative_times(HALF, "float32", columns)
+
+
 def accelerator(page: str) -> str:
     """Lists the times on a GPU, or states that there are none."""
     if CUDA.is_file():
@@ -432,9 +444,10 @@ def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
         for case in result["cases"]
     ]
     header = ("shape", *(f"{title}, {task}" for title in columns.values() for task in tasks))
+    threads, clock = result["threads"], "processor" if result["clock"] == "cpu" else "wall"
     caption = (
-        f"`python -m benchmarks.{path.stem}` with torch {result['torch']}, {result['threads']} thread, "
-        f"{'processor' if result['clock'] == 'cpu' else 'wall'} time; medians of {result['rounds']} runs in turn."
+        f"`python -m benchmarks.{path.stem}` with torch {result['torch']}, {threads} thread{'s' * (threads > 1)}, "
+        f"{clock} time; medians of {result['rounds']} runs in turn."
     )
     return f"{markdown(header, rows)}\n\n{caption}"
 
@@ -540,7 +553,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary,
-        machine, norms, minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks,
+        machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks,
         digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip

@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
+from ._conv import (
+    Geometry,
+    bias_gradient,
+    can_join,
+    conv_gradients,
+    half_is_fast,
+    prepare_conv,
+    prepare_input_gradient,
+    same_conv,
+)  # fmt: skip
 from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
@@ -54,12 +63,9 @@ def run_layer(
         needs_grad=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
     )
     if mask is None and _can_fuse(cell, xs, weights):
-        device = xs.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
         # Without a gradient, the autograd function would only add a tenth of a millisecond.
         run = FusedLayer.apply if spec.needs_grad or _is_transformed() else FusedLayer.forward
-        y, *finals = run(spec._replace(conv_dtype=dtype), [], xs, *tensors)
+        y, *finals = run(spec._replace(conv_dtype=_conv_dtype(dtype, xs.device.type)), [], xs, *tensors)
     else:
         y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
     if y.dim() < xs.dim():
@@ -78,6 +84,17 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
+
+
+def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
+    """Returns the dtype of a layer's convolutions, for weights of `dtype`: that of autocast, if it is enabled.
+
+    float32 replaces half precision where it is faster; see :func:`half_is_fast`.
+    """
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    return torch.float32 if is_half and device == "cpu" and not half_is_fast(dtype) else dtype
 
 
 def _is_transformed() -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import norms
+from benchmarks import half, norms
 from tools import precision
 
 RECORD = json.loads(precision.MEASURED.read_text(encoding="utf-8"))["weights"]
@@ -45,9 +45,10 @@ def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():
                 assert row["mse"] == pytest.approx(exact["mse"], rel=0.01)
 
 
-def test_the_command_times_norms(tmp_path):
-    done = CliRunner().invoke(norms.main, ["--case", "tiny", "--rounds", "1", "-o", str(tmp_path / "norms.json")])
+@pytest.mark.parametrize("benchmark", [norms, half], ids=["norms", "half"])
+def test_a_comparison_times_every_implementation(benchmark, tmp_path):
+    done = CliRunner().invoke(benchmark.main, ["--case", "tiny", "--rounds", "1", "-o", str(tmp_path / "times.json")])
     assert done.exit_code == 0, done.output
-    (case,) = json.loads((tmp_path / "norms.json").read_text())["cases"]
-    assert case["training"].keys() == norms.IMPLEMENTATIONS.keys()
+    (case,) = json.loads((tmp_path / "times.json").read_text())["cases"]
+    assert case["training"].keys() == benchmark.IMPLEMENTATIONS.keys()
     assert all(0 < seconds < 10 for seconds in case["training"].values())

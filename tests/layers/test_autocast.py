@@ -1,5 +1,6 @@
 """Mixed precision on the CPU: inputs and states of any floating type, near the full-precision result."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,13 +8,23 @@ import torch
 from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, mapped, over_variants, tensors
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _conv, _fused
+
+
+@pytest.fixture(params=[True, False], ids=["fast half", "slow half"])
+def half_is_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Simulates a CPU whose convolutions are faster in half precision than in float32, and one where they are not."""
+    monkeypatch.setattr(_fused, "half_is_fast", lambda dtype: request.param)
+    return request.param
+
 
 def bf16() -> torch.autocast:
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 @pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
-def test_a_state_can_be_fed_back(cls: type, options: dict) -> None:
+def test_a_state_can_be_fed_back(cls: type, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fused, "half_is_fast", lambda dtype: True)
     module, x = cls(2, 3, 3, **options), example(cls, 2)
 
     def carried(out: Any) -> Any:
@@ -31,7 +42,7 @@ def test_a_state_can_be_fed_back(cls: type, options: dict) -> None:
 
 
 @pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_packed_both_ways_and_backward(cls: type, options: dict) -> None:
+def test_packed_both_ways_and_backward(cls: type, options: dict, half_is_fast: bool) -> None:
     rnn = cls(2, [3, 4], 3, num_layers=2, bidirectional=True, **options)
     x = pack_padded_sequence(example(cls, 2), [2, 3], enforce_sorted=False)
     expected = rnn(x)
@@ -47,3 +58,52 @@ def test_packed_both_ways_and_backward(cls: type, options: dict) -> None:
 def test_rejects_integers_under_autocast(cls: type) -> None:
     with bf16(), pytest.raises(TypeError, match=r"torch\.float32.*input.*torch\.int64"):
         cls(2, 3, 3)(example(cls, 2).long())
+
+
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU], ids=case_id)
+def test_autocast_computes_in_float32_where_that_is_faster(cls: type, half_is_fast: bool) -> None:
+    rnn, x = cls(2, 3, 3), example(cls, 2).requires_grad_()
+    expected = rnn(x)[0]
+    with bf16():
+        y = rnn(x)[0]
+    gradients = [torch.autograd.grad(out.square().sum(), [x, *rnn.parameters()]) for out in (y, expected)]
+    for actual, exact in zip((y, *gradients[0]), (expected, *gradients[1]), strict=True):
+        assert torch.equal(actual, exact) != half_is_fast
+
+
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU], ids=case_id)
+def test_weights_in_half_precision_keep_their_dtype(cls: type, half_is_fast: bool) -> None:
+    rnn = cls(2, 3, 3, dtype=torch.bfloat16)
+    x = example(cls, 2).bfloat16().requires_grad_()
+    y, state = rnn(x)
+    gradients = torch.autograd.grad(y.float().square().sum(), [x, *rnn.parameters()])
+    assert {t.dtype for t in tensors((y, state))} == {g.dtype for g in gradients} == {torch.bfloat16}
+    exact, wide = copy.deepcopy(rnn).double(), x.detach().double().requires_grad_()
+    z, _ = exact(wide)
+    assert_close((y,), (z.float(),), 2e-2)
+    for actual, double in zip(
+        gradients, torch.autograd.grad(z.square().sum(), [wide, *exact.parameters()]), strict=True
+    ):
+        assert (actual.double() - double).norm() <= 0.05 * double.norm()
+
+
+@pytest.mark.parametrize(
+    ("capability", "amx", "amx_fp16", "fast"),
+    [
+        ("AVX512", True, True, (True, True)),
+        ("AVX512", True, False, (True, False)),
+        ("AVX512", False, False, (False, False)),
+        ("AVX2", None, None, (False, False)),  # a torch that cannot tell
+        ("NEON", False, False, (True, True)),
+    ],
+)
+def test_half_precision_is_fast_with_amx_or_outside_x86(
+    capability: str, amx: bool | None, amx_fp16: bool | None, fast: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    for name, value in (("_is_amx_tile_supported", amx), ("_is_amx_fp16_supported", amx_fp16)):
+        if value is None:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
+    assert (_conv.half_is_fast(torch.bfloat16), _conv.half_is_fast(torch.float16)) == fast

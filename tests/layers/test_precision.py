@@ -8,9 +8,16 @@ from comparison import VARIANTS, case_id, plain, space, weights
 from torch import Tensor
 
 from convrnn_zoo import layers
+from convrnn_zoo.layers import _fused
 from tests.registry import two_dimensions_first
 
 SCALES = [10.0**-k for k in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets half precision be used on every CPU, also where the layers would replace it by float32."""
+    monkeypatch.setattr(_fused, "half_is_fast", lambda dtype: True)
 
 
 def errors(rnn: Any, x: Tensor) -> tuple[list[float], list[float]]:

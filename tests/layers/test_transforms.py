@@ -84,7 +84,10 @@ def test_compiles_whole_and_once_for_every_batch(cls: type, options: dict) -> No
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_autocast_leaves_states_and_output_in_the_weights_dtype(cls: type, options: dict, dtype: torch.dtype) -> None:
+def test_autocast_leaves_states_and_output_in_the_weights_dtype(
+    cls: type, options: dict, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fused, "half_is_fast", lambda dtype: True)
     rnn, x = layer(cls, options)
     full, _ = rnn(x)
     with torch.autocast("cpu", dtype=dtype):
