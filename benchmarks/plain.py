@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._run import scan, scan_packed
+from convrnn_zoo.layers._run import scan
 
 Maps = tuple[Tensor, ...]
 
@@ -44,12 +44,9 @@ class Plain(nn.Module):
             zero = x.new_zeros(n, layer.widths[depth], *x.shape[-layer.ndim :])
             state = states[index] if states else (zero,) * len(layer.states)
             step, reverse = self.step(suffix, layer.widths[depth]), suffix.endswith("reverse")
-            if sizes is None:
-                ys, state = scan(step, layer_input.unbind(0), state, reverse=reverse)
-                outputs.append(torch.stack(ys))
-            else:
-                ys, state = scan_packed(step, layer_input.split(sizes), state, reverse=reverse)
-                outputs.append(torch.cat(ys))
+            xs = layer_input.unbind(0) if sizes is None else layer_input.split(sizes)
+            ys, state = scan(step, xs, state, reverse=reverse, sizes=sizes)
+            outputs.append(torch.stack(ys) if sizes is None else torch.cat(ys))
             last.append(state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -layer.ndim - 1)
         return x, last

@@ -26,7 +26,7 @@ from ._conv import (
     prepare_input_gradient,
     same_conv,
 )  # fmt: skip
-from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, reference_layer, scan, sum_bias
+from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, fold, reference_layer, sum_bias
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
 JOINT_PRODUCTS = 1 << 23
@@ -322,7 +322,7 @@ class Direction:
 
         if not self.keep:  # the states except h are overwritten
             state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
-        return scan(step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))[1]
+        return fold(step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))
 
     def forward_segments(self, saved: list[Tensor]) -> Maps:
         """Runs all steps in segments and adds the state before each segment to `saved`."""
@@ -334,7 +334,7 @@ class Direction:
             return self.forward(ts, state, self.spec.zero_state and len(boundaries) == 1)
 
         segments = self.spec.segments()
-        _, final = scan(segment, segments, self.state, reverse=self.reverse, sizes=self.spec.sizes(segments))
+        final = fold(segment, segments, self.state, reverse=self.reverse, sizes=self.spec.sizes(segments))
         saved += [s for ts in segments for s in boundaries[ts]]
         return final
 
@@ -371,7 +371,7 @@ class Direction:
             self.forward(ts, boundaries[ts], spec.zero_state and ts == first)
             return self.backward(ts, boundaries[ts], grads, to_state or ts != first)
 
-        _, grads = scan(segment, segments, grads, reverse=not self.reverse, sizes=spec.sizes(segments))
+        grads = fold(segment, segments, grads, reverse=not self.reverse, sizes=spec.sizes(segments))
         return [*grads, *self._parameter_gradients()]
 
     def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
@@ -411,7 +411,7 @@ class Direction:
                     dh = h_grad if dh is None else h_grad.add_(dh)
             return dh, *other_grads
 
-        return scan(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))[1]
+        return fold(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))
 
     def _parameter_gradients(self) -> list[Tensor | None]:
         """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h (always None) and the extra parameters."""

@@ -83,59 +83,62 @@ class ScanSpec(NamedTuple):
         return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
 
     def sizes(self, steps: Sequence[Any]) -> list[int] | None:
-        """Returns the argument `sizes` of a :func:`scan` over indices of steps or over ranges of them."""
+        """Returns the argument `sizes` of a :func:`fold` over indices of steps or over ranges of them."""
         if not self.packed:
             return None
         return [self.batch_sizes[t.start if isinstance(t, range) else t] for t in steps]
 
 
 # ---- time ------------------------------------------------------------------------------------------------------
+def fold(
+    step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = False, sizes: Sequence[int] | None = None
+) -> State:
+    """Computes ``state = step(x, state)`` for each x in turn, and returns the last state.
+
+    `sizes` are the batch sizes of the steps of a packed sequence, in descending order. Forward, a sequence that has
+    ended keeps its last state. In reverse, a sequence starts with its initial state at its own last step.
+
+    Example:
+        >>> fold(lambda x, state: (state[0] + x,), [1, 2, 3], (0,))
+        (6,)
+    """
+    if sizes is None:
+        for x in reversed(xs) if reverse else xs:
+            state = step(x, state)
+        return state
+    initial, ended = state, []
+    steps = list(zip(xs, sizes, strict=True))
+    maps: Any = tuple(s[: sizes[-1 if reverse else 0]] for s in state)
+    for x, size in reversed(steps) if reverse else steps:
+        running = len(maps[0])
+        if size < running:
+            ended.append(tuple(s[size:] for s in maps))
+            maps = tuple(s[:size] for s in maps)
+        elif size > running:
+            maps = tuple(torch.cat([s, s0[running:size]]) for s, s0 in zip(maps, initial, strict=True))
+        maps = step(x, maps)
+    parts = zip(*reversed([*ended, maps]), strict=True)
+    return tuple(torch.cat(part) if len(part) > 1 else part[0] for part in parts)  # type: ignore[return-value]
+
+
 def scan(
     step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = False, sizes: Sequence[int] | None = None
 ) -> tuple[list[Any], State]:
-    """Computes ``state = step(x, state)`` for each x in turn.
-
-    Returns the first entry of each state, in the order of `xs`, and the last state. With `sizes`, the batch size of
-    each step, :func:`scan_packed` runs instead.
+    """Returns the first entry of every state that :func:`fold` computes, in the order of `xs`, and the last state.
 
     Example:
         >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
         ([6, 5, 3], (6,))
     """
-    if sizes is not None:
-        return scan_packed(step, xs, state, reverse=reverse, sizes=sizes)  # type: ignore[arg-type, return-value]
     ys = []
-    for x in reversed(xs) if reverse else xs:
+
+    def collect(x: Any, state: State) -> State:
         state = step(x, state)
         ys.append(state[0])
+        return state
+
+    state = fold(collect, xs, state, reverse=reverse, sizes=sizes)
     return ys[::-1] if reverse else ys, state
-
-
-def scan_packed(
-    step: Callable[[Any, Maps], Maps], xs: Sequence[Any], state: Maps, *, reverse: bool = False,
-    sizes: Sequence[int] | None = None,
-) -> tuple[list[Tensor], Maps]:  # fmt: skip
-    """Applies :func:`scan` to the time steps of a packed sequence.
-
-    Step t has ``sizes[t]`` sequences, by default ``len(xs[t])``, and never more than step t - 1. Forward, a sequence
-    that has ended keeps its last state. In reverse, a sequence starts with its initial state at its own last step.
-    """
-    sizes = [len(x) for x in xs] if sizes is None else sizes
-    initial, ended = state, []
-    state = tuple(s[: sizes[-1 if reverse else 0]] for s in state)
-
-    def resized(x: tuple[Any, int], state: Maps) -> Maps:
-        running, size = len(state[0]), x[1]
-        if size < running:
-            ended.append(tuple(s[size:] for s in state))
-            state = tuple(s[:size] for s in state)
-        elif size > running:
-            state = tuple(torch.cat([s, s0[running:size]]) for s, s0 in zip(state, initial, strict=True))
-        return step(x[0], state)
-
-    ys, state = scan(resized, list(zip(xs, sizes, strict=True)), state, reverse=reverse)
-    ended.append(state)
-    return ys, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*reversed(ended), strict=True))
 
 
 def _linear_step(x: Maps, state: Maps) -> Maps:
@@ -273,7 +276,7 @@ def _run_linear(
         f, b = torch.lerp(torch.ones_like(f), f, fraction), b * fraction
     if (sizes := spec.sizes(ts)) is not None:
         steps = list(zip(f.split(sizes), b.split(sizes), strict=True))
-        ys, state = scan_packed(_linear_step, steps, state, reverse=reverse, sizes=sizes)
+        ys, state = scan(_linear_step, steps, state, reverse=reverse, sizes=sizes)
         return torch.cat(ys), state
     f, b = (x.unflatten(0, xs.shape[:2]) for x in (f, b))
     if mask is not None:
@@ -307,7 +310,7 @@ def _run_direction(
             outputs[ts], state = run_segment(ts, *state)
         return state
 
-    _, state = scan(segment, segments, state, reverse=reverse, sizes=spec.sizes(segments))
+    state = fold(segment, segments, state, reverse=reverse, sizes=spec.sizes(segments))
     return torch.cat([outputs[ts] for ts in segments]), state
 
 

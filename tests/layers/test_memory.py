@@ -49,7 +49,7 @@ def test_peak_of_a_training_step_is_below_that_of_the_plain_scan() -> None:
     ours, plain = (peak_of(CASE, scheme) for scheme in ("ours", "two convolutions"))
     assert ours is not None
     assert plain is not None
-    assert ours <= 0.8 * plain
+    assert ours <= 0.72 * plain
 
 
 @pytest.mark.slow

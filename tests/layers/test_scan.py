@@ -1,12 +1,14 @@
 """Time alone: sums, words and integers in place of convolutions."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convrnn_zoo.layers._run import scan, scan_packed
+from convrnn_zoo.layers._run import fold, scan
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
@@ -35,8 +37,21 @@ def test_first_state_is_the_output_and_all_are_passed_on() -> None:
 
 def test_initial_state_is_not_modified() -> None:
     state = (torch.zeros(3),)
-    scan_packed(lambda x, s: (s[0] + x,), [torch.ones(3), torch.ones(1)], state)
+    fold(lambda x, s: (s[0] + x,), [torch.ones(3), torch.ones(1)], state, sizes=[3, 1])
     assert not state[0].any()
+
+
+def test_a_fold_keeps_only_the_last_state_in_memory() -> None:
+    alive: list[weakref.ref[Tensor]] = []
+
+    def step(x: int, state: tuple[Tensor]) -> tuple[Tensor]:
+        assert sum(ref() is not None for ref in alive) <= 1
+        new = state[0] + x
+        alive.append(weakref.ref(new))
+        return (new,)
+
+    (last,) = fold(step, [1, 2, 3, 4], (torch.tensor(0),))
+    assert last == 10
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -46,14 +61,15 @@ def test_one_step(reverse: bool) -> None:
 
 def test_packed_forward_a_sequence_that_ended_keeps_its_state() -> None:
     xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
-    ys, (last,) = scan_packed(lambda x, s: (s[0] + x,), xs, (torch.tensor([0, 0, 7]),))
+    ys, (last,) = scan(lambda x, s: (s[0] + x,), xs, (torch.tensor([0, 0, 7]),), sizes=[3, 2, 1])
     assert [y.tolist() for y in ys] == [[1, 10, 107], [3, 30], [6]]
     assert last.tolist() == [6, 30, 107]
 
 
 def test_packed_reversed_a_sequence_enters_at_its_own_end() -> None:
     xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
-    ys, (last,) = scan_packed(lambda x, s: (s[0] + x,), xs, (torch.tensor([1000, 2000, 3000]),), reverse=True)
+    start = (torch.tensor([1000, 2000, 3000]),)
+    ys, (last,) = scan(lambda x, s: (s[0] + x,), xs, start, reverse=True, sizes=[3, 2, 1])
     assert [y.tolist() for y in ys] == [[1006, 2030, 3100], [1005, 2020], [1003]]
     assert last.tolist() == [1006, 2030, 3100]
 
@@ -71,7 +87,7 @@ def test_packed_equals_separate_sequences(reverse: bool, lengths: list[int]) -> 
     starts = [100 + n for n in range(len(rows))]
     xs = [torch.tensor([row[t] for row in rows if t < len(row)]) for t in range(lengths[0])]
     state = torch.tensor(starts), torch.zeros(len(rows), dtype=torch.int64)
-    ys, (last, count) = scan_packed(horner, xs, state, reverse=reverse)
+    ys, (last, count) = scan(horner, xs, state, reverse=reverse, sizes=[len(x) for x in xs])
     assert [len(y) for y in ys] == [len(x) for x in xs]
     for n, row in enumerate(rows):
         expected, (end, steps) = scan(horner, row, (starts[n], 0), reverse=reverse)
@@ -84,6 +100,6 @@ def test_packed_equals_separate_sequences(reverse: bool, lengths: list[int]) -> 
 def test_packed_without_padding_is_the_plain_scan(batch: int, steps: int, reverse: bool) -> None:
     xs = list(torch.arange(batch * steps).view(steps, batch))
     state = torch.arange(batch), torch.zeros(batch, dtype=torch.int64)
-    plain, packed = scan(horner, xs, state, reverse=reverse), scan_packed(horner, xs, state, reverse=reverse)
+    plain, packed = (scan(horner, xs, state, reverse=reverse, sizes=sizes) for sizes in (None, [batch] * steps))
     for p, q in zip([*plain[0], *plain[1]], [*packed[0], *packed[1]], strict=True):
         assert torch.equal(p, q)
