@@ -242,7 +242,10 @@ def fractions(page: str) -> str:
 def ensembles(page: str) -> str:
     """Lists CRPS, Brier scores and reliability errors of the nowcast, and the differences from those of STEPS."""
     rows: list[tuple[object, ...]] = []
-    names = ("CRPS", "Brier 0.5", "Brier 2", "Brier 5", *(f"reliability error {t}" for t in ("0.5", "2", "5")))
+    names = (
+        "CRPS", "CRPS of the hour", "CRPS in 20 km", "Brier 0.5", "Brier 2", "Brier 5",
+        *(f"reliability error {t}" for t in ("0.5", "2", "5")),
+    )  # fmt: skip
     for event in _recorded(NOWCASTS).values():
         means = {m: [fmean(of[f"{n} by window"]) for n in names] for m, of in event["ensembles"].items()}
         pairs = zip(means["forecast"], means["STEPS"], strict=True)
@@ -250,6 +253,16 @@ def ensembles(page: str) -> str:
     scores = markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
     differences = _differences({n: n for n in names})
     return f"{scores}\n\nThe differences to STEPS with 95 % intervals:\n\n{differences}"
+
+
+def spectra(page: str) -> str:
+    """Lists the power of small scales in the forecast and in members, relative to the observed rain."""
+    key, rows = "power 4–16 km at 30 and 60 min", []
+    for event in _recorded(NOWCASTS).values():
+        ensembles = event["ensembles"]
+        methods = (event["forecast"], ensembles["forecast"], ensembles["STEPS"], ensembles["extrapolation"])
+        rows.append((event["title"], *(", ".join(f"{ratio:.2f}" for ratio in method[key]) for method in methods)))
+    return markdown(("event", "forecast", "members", "members of STEPS", "extrapolation"), rows)
 
 
 def demo(page: str) -> str:
@@ -552,9 +565,10 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
-        padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed, speed_summary,
-        machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere, published_speed, networks,
-        digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses, samplings, schedules,
+        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed,
+        speed_summary, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere,
+        published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses,
+        samplings, schedules,
     )
 }  # fmt: skip
 

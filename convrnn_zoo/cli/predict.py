@@ -11,7 +11,7 @@ import torch
 
 from .._atomic import check_not_input, check_suffix, write_text
 from .._units import format_lead_time, plural
-from ..models import EnsembleForecaster, Forecaster, ZooModel, from_pretrained
+from ..models import Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
 from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one, quiet_option
@@ -83,8 +83,8 @@ def predict(
     frames that follow those that the model reads. Without --start, these are the last frames of the file, and the model
     reads the frames before them.
 
-    With --members, a model that reads noise forecasts an ensemble (members, horizon, H, W). A .png then shows its mean,
-    its spread and the probability that --threshold is exceeded. --compare prints its CRPS.
+    With --members, convgru_advection and models that read noise forecast an ensemble (members, horizon, H, W). A .png
+    then shows its mean, its spread and the probability that --threshold is exceeded. --compare prints its CRPS.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
@@ -92,7 +92,7 @@ def predict(
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
     convrnn-zoo predict convgru_advection.nowcast radar/ --probability 0.5,5 -o rain.nc
-    convrnn-zoo predict irene frames.npy --members 20 -o ensemble.png
+    convrnn-zoo predict convgru_advection.nowcast radar/ --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
     if output is not None:
@@ -157,8 +157,8 @@ def _forecast(
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:
         check_suffix(output, NUMBERS if thresholds else (*NUMBERS, ".png") if members else SUFFIXES)
-    if members and not isinstance(model, EnsembleForecaster):
-        raise ValueError(f"--members: {name} reads no noise and makes one forecast; omit the option")
+    if members and not hasattr(model, "members"):
+        raise ValueError(f"--members: {name} makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
@@ -169,7 +169,7 @@ def _forecast(
     if thresholds and not (hasattr(model, "probabilities") or members):
         raise ValueError(
             f"--probability: {name} forecasts no probabilities; pass weights of convgru_advection, or --members with a "
-            "model that reads noise"
+            "model that forecasts ensembles"
         )
     if members:
         options |= {"members": members, "seed": seed or 0}

@@ -61,7 +61,8 @@ class MLCastNetwork(nn.Module):
 
         A trained forecaster reads only the latest frames, as many as in training. As in mlcast, each member of an
         :class:`~convrnn_zoo.EnsembleForecaster` has different random noise, and a single forecast
-        (``ensemble_size=1``) has no noise. The members of other forecasters are equal, which raises a warning.
+        (``ensemble_size=1``) has no noise. ``convgru_advection`` has members, too; those of other forecasters are
+        equal, which raises a warning.
         """
         steps, ensemble_size = to_whole_number("steps", steps), to_whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]
@@ -75,6 +76,8 @@ class MLCastNetwork(nn.Module):
             context = model.read(model.check_frames("x", x))
             members = [model.make(context, steps, model.draw_noise(x, steps)) for _ in range(ensemble_size)]
             y = torch.cat(members, 2)
+        elif hasattr(model, "members"):
+            y = model.members(x, steps, members=ensemble_size).movedim(0, 2).flatten(2, 3)
         else:
             warn(
                 f"{type(model).__name__} is deterministic: its {ensemble_size} ensemble members are equal, and their "

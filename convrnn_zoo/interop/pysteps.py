@@ -25,7 +25,8 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
 
     Keyword arguments:
 
-    * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model.
+    * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model. One member
+      of ``convgru_advection`` is the forecast without members.
     * `seed`: seed of the random noise of the members.
     * `with_latest`: whether the output begins with the latest image, as :func:`pysteps.blending.steps.forecast`
       requires of ``precip_nowcast``.
@@ -83,8 +84,11 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
                 "with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing values to NaN"
             )
         ensemble: dict[str, Any] = {}
-        if n_ens_members is not None and isinstance(model, EnsembleForecaster):
+        one_needs_noise = isinstance(model, EnsembleForecaster)
+        if n_ens_members is not None and (one_needs_noise or (n_ens_members != 1 and hasattr(model, "members"))):
             ensemble = {"members": to_whole_number("n_ens_members", n_ens_members), "seed": seed}
+        elif seed is not None and hasattr(model, "members"):
+            raise ValueError(f"seed={seed!r} is for an ensemble: pass n_ens_members above 1, or leave the seed out")
         elif n_ens_members not in (None, 1) or seed is not None:
             raise ValueError(
                 f"n_ens_members={n_ens_members!r}, seed={seed!r}: {type(model).__name__} is deterministic; pass "

@@ -20,6 +20,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
+from .base.rain_ensemble import LEVELS, arrange, quantiles, rain_noise
 
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
@@ -97,33 +98,6 @@ def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> 
     return probability > threshold
 
 
-class Exceedance(NamedTuple):
-    """A probabilistic nowcast."""
-
-    logits: Tensor
-    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`; they never increase with the threshold."""
-    known: Tensor
-    """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
-    log_rate: Tensor
-    """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
-    hours: Tensor
-    """Lead times in hours, ``(horizon,)``."""
-
-    def rates(self) -> Tensor:
-        """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
-
-        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. The
-        logits of that decision add extrapolation, best for the first minutes, with weight ``6 · exp(-6 · hours)``.
-        """
-        rate = mean_rate(self.logits.sigmoid())
-        near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
-        for threshold, min_probability in DECIDED.items():
-            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
-            occurs = decide(logits.sigmoid(), self.known, min_probability)
-            rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
-        return rate
-
-
 class AdvectedFrames(NamedTuple):
     """Frames advected to the time of the last frame, and their motion; all in float32 or float64."""
 
@@ -139,6 +113,35 @@ class AdvectedFrames(NamedTuple):
     """Motion ``(N, 2, H, W)`` in pixels per step."""
     origins: Tensor
     """Displacements in pixels from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
+
+
+class Exceedance(NamedTuple):
+    """A probabilistic nowcast."""
+
+    logits: Tensor
+    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`; they never increase with the threshold."""
+    known: Tensor
+    """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
+    log_rate: Tensor
+    """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
+    hours: Tensor
+    """Lead times in hours, ``(horizon,)``."""
+    advected: AdvectedFrames
+    """The frames and their motion."""
+
+    def rates(self) -> Tensor:
+        """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
+
+        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. The
+        logits of that decision add extrapolation, best for the first minutes, with weight ``6 · exp(-6 · hours)``.
+        """
+        rate = mean_rate(self.logits.sigmoid())
+        near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
+        for threshold, min_probability in DECIDED.items():
+            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
+            occurs = decide(logits.sigmoid(), self.known, min_probability)
+            rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
+        return rate
 
 
 def advect(x: Tensor, horizon: int) -> AdvectedFrames:
@@ -278,7 +281,6 @@ class ConvGRUAdvection(Forecaster):
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
         """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h from ``(N, T, C, H, W)``, for frames `minutes` apart."""
-        minutes = check.number("minutes", minutes, positive=True)
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
@@ -286,6 +288,7 @@ class ConvGRUAdvection(Forecaster):
         steps: Sequence[int] | None = None,
     ) -> Exceedance:  # fmt: skip
         """Returns the logits of exceeding each threshold, for all lead times or those in `steps`, counted from 0."""
+        minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
         c = advect(x, horizon)
@@ -310,7 +313,7 @@ class ConvGRUAdvection(Forecaster):
             residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
             out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
         logits, log_rate = (torch.stack(part, 1) for part in zip(*out, strict=True))
-        return Exceedance(logits, c.known[:, None] > 0, log_rate, clock[list(steps), 0, 1, 0, 0])
+        return Exceedance(logits, c.known[:, None] > 0, log_rate, clock[list(steps), 0, 1, 0, 0], c)
 
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
@@ -353,26 +356,57 @@ class ConvGRUAdvection(Forecaster):
     @torch.no_grad()
     def forecast(  # type: ignore[override]
         self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float = PIXEL_KM,
-        inputs: Inputs = None, batch_size: int = 1,
+        members: int | None = None, seed: int | None = None, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
             minutes: time from one frame to the next; by default that of a DataArray, or as in training, or 5.
             pixel_km: edge of a pixel in km. Maps whose pixels are not 2 km are resampled for the network and back.
+            members: number of members of an ensemble, the first axis of the result; None for one forecast.
+            seed: as for :meth:`members`; only valid with `members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h only where this maximizes the expected CSI.
+            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h only where this maximizes the expected CSI; with `members`,
+            equally likely rates.
 
         Example:
-            >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
-            >>> tuple(model.forecast(torch.rand(4, 19, 30), horizon=2).shape)
+            >>> model, radar = ConvGRUAdvection(hidden_channels=(2, 3)), torch.rand(4, 19, 30)
+            >>> tuple(model.forecast(radar, horizon=2).shape)
             (2, 19, 30)
+            >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
+            (5, 2, 19, 30)
         """
         step = self._minutes(minutes, frames)
-        run = self._at_pixels(partial(self, minutes=step), pixel_km)
-        return self._in_unit(frames, horizon, inputs, batch_size, run, minutes=step)
+        run: Any = partial(self, minutes=step)
+        if members is not None:
+            run = partial(self.members, members=check.count("members", members), seed=seed, minutes=step)
+        elif seed is not None:
+            raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), minutes=step)
+
+    def members(
+        self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None,
+        minutes: float = DEFAULT_MINUTES,
+    ) -> Tensor:  # fmt: skip
+        """Returns an ensemble of equally likely rates ``(members, N, horizon, C, H, W)`` in mm/h.
+
+        At each pixel the members are quantiles of the forecast probabilities; a single member is the median. Noise with
+        the texture of the last frame's rain, which moves with the rain, decides which member has which quantile. All
+        sequences of a batch share their white noise. A `seed` gives the same white noise on any device; without it,
+        torch's global generator is used. `minutes` is the time from one frame to the next.
+
+        Raises:
+            ValueError: the frames have a wrong shape, `members` is below 1, or `minutes` is not positive.
+        """
+        count = check.count("members", members)
+        generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
+        made, out = self.exceedance(x, horizon, minutes), []
+        noises = rain_noise(made.advected.rate, made.advected.origins, minutes, count, generator)
+        for logits, noise in zip(made.logits.unbind(1), noises, strict=True):
+            out.append(arrange(quantiles(interpolate_logits(logits, LEVELS), LEVELS, count), noise))
+        return torch.stack(out, 2).to(x.dtype)
 
     @torch.no_grad()
     def probabilities(
@@ -431,7 +465,8 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
     """Rain nowcasts by estimated motion and ConvGRU layers for growth and decay: 504,962 parameters.
 
     Maps rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``. Height and width
-    are multiples of 8; ``forecast`` takes maps of any size, and ``probabilities`` returns exceedance probabilities.
+    are multiples of 8; ``forecast`` takes maps of any size and returns ensembles with ``members=20``, and
+    ``probabilities`` returns exceedance probabilities.
     Rain is advected as in Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
     https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
     https://arxiv.org/abs/1511.06432.

@@ -30,8 +30,6 @@ FSS_WINDOW = 9
 """Edge of the neighbourhood of the fractions skill score in pixels."""
 MEMBERS = 20
 """Default number of members that represent the probabilities of a nowcast."""
-LEVELS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
-"""Rain rates in mm/h between which :func:`quantiles` interpolates probabilities."""
 BINS = 10
 """Number of bins of a reliability diagram."""
 
@@ -165,29 +163,6 @@ def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
     }
 
 
-def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: int = MEMBERS) -> Tensor:
-    """Converts probabilities ``(…, K, H, W)`` of exceeding K levels to equally likely values ``(count, …, H, W)``.
-
-    The probability decreases linearly between two levels. Values below the first level are 0, and none exceeds the
-    last level.
-
-    Example:
-        >>> p = torch.tensor([0.8, 0.5, 0.0]).reshape(3, 1, 1)
-        >>> [int((quantiles(p, (0.1, 1.0, 2.0)) > level).sum()) for level in (0.1, 1.0, 2.0)]
-        [16, 10, 0]
-    """
-    members = []
-    for i in range(count):
-        q = 1 - (i + 0.5) / count  # the rate that is exceeded with this probability
-        rate = torch.zeros_like(probabilities[..., 0, :, :])
-        for k in range(len(levels) - 1):
-            upper, lower = probabilities[..., k, :, :], probabilities[..., k + 1, :, :]
-            part = ((upper - q) / (upper - lower).clamp_min(1e-6)).clamp(0, 1)
-            rate = torch.where(upper > q, levels[k] + (levels[k + 1] - levels[k]) * part, rate)
-        members.append(rate.masked_fill(probabilities[..., 0, :, :].isnan(), torch.nan))
-    return torch.stack(members)
-
-
 class ProbabilityScores:
     """CRPS and Brier scores of ensembles by lead time, and their reliability diagrams over all lead times.
 
@@ -237,13 +212,6 @@ class ProbabilityScores:
         }  # fmt: skip
 
 
-def forecast_ensemble(model: Any, x: Tensor, horizon: int, count: int, seed: int, batch_size: int) -> Tensor:
-    """Returns members ``(count, N, horizon, C, H, W)``, sampled with noise or from the probabilities of a nowcast."""
-    if isinstance(model, EnsembleForecaster):
-        return model.forecast(x, horizon, members=count, seed=seed, batch_size=batch_size)
-    return quantiles(model.probabilities(x, LEVELS, horizon, batch_size=batch_size), LEVELS, count)
-
-
 # ---- evaluation --------------------------------------------------------------------------------------------------
 class Evaluation(NamedTuple):
     """Scores by method, and reliability diagrams of the first target by threshold (none without probabilities)."""
@@ -285,7 +253,7 @@ def evaluate(
             the model.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
-    can = isinstance(model, EnsembleForecaster) or hasattr(model, "probabilities")
+    can = hasattr(model, "members")
     if ensemble_size and not can:
         raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
     if ensemble_size is None:
@@ -315,7 +283,8 @@ def evaluate(
                 forecast = torch.where(truth.isnan(), 0, forecast)
                 members = forecast[None]
                 if ensemble_size and name == "forecast":
-                    members = forecast_ensemble(model, x, recipe.horizon, ensemble_size, seed, batch_size)
+                    ensemble: Any = {"members": ensemble_size, "seed": seed, "batch_size": batch_size}
+                    members = model.forecast(x, recipe.horizon, **ensemble)
                 for target in by_target:
                     target.add(forecast, truth, members)
     scores = {name: {k: v for target in each for k, v in target.scores().items()} for name, each in collected.items()}

@@ -205,8 +205,7 @@ def choose_read_options(
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites are averaged from pixels of 1 km to 2 km, unless `pixel_km` is passed or the model forecasts an
-    ensemble.
+    Radar composites are averaged from pixels of 1 km to 2 km, unless `pixel_km` is passed or the model reads noise.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -337,7 +336,7 @@ def forecast_files(
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
     radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}
     options = {"inputs": "all", **known, **radar, **options}
-    if thresholds and hasattr(model, "probabilities"):
+    if thresholds and hasattr(model, "probabilities") and not options.get("members"):
         forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
     else:
         forecast = model.forecast(frames[:count], horizon, **options)

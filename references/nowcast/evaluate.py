@@ -22,7 +22,7 @@ from .verification import windows_of_hours
 @click.command()
 @click.argument("name")
 @click.option("--data", required=True, type=click.Path(path_type=Path, file_okay=False), help="pysteps' example data.")
-@click.option("--members", type=click.IntRange(min=0), default=0, help="Members of pysteps' STEPS; 0 leaves it out.")
+@click.option("--members", type=click.IntRange(min=0), default=0, help="Members of the ensembles; 0 leaves them out.")
 @click.option(
     "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
@@ -35,10 +35,10 @@ def evaluate(
     """Evaluate the nowcast weights NAME on five rain events, and compare them with pysteps' extrapolation.
 
     Each event has three or six hours of pysteps' example data; --data is the directory of these data, or the folder
-    radar in it. The scores are computed with pysteps.verification. --members 20 also runs the ensemble STEPS of
-    pysteps, which takes minutes per event. The second table lists the differences from extrapolation and STEPS with
-    95 % intervals. --update writes the metrics to the metadata of the weights. tools/nowcasts.json in the repository is
-    a scores.json of this program.
+    radar in it. The scores are computed with pysteps.verification. --members 20 also scores ensembles, of the model
+    and of pysteps' STEPS, which takes minutes per event. The second table lists the differences from extrapolation and
+    STEPS with 95 % intervals. --update writes the metrics to the metadata of the weights. tools/nowcasts.json in the
+    repository is a scores.json of this program.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data
@@ -56,9 +56,13 @@ def evaluate(
         for event in rain:
             minutes = event.event.minutes
             window = list(windows_of_hours(event.frames, minutes, 30))[-1]
+            horizon = len(window.truth)
+            ensemble = model.forecast(window.inputs, horizon, minutes=minutes, members=20, seed=0)
             forecasts = {
-                "forecast": model.forecast(window.inputs, len(window.truth), minutes=minutes),
-                "extrapolation": pysteps_extrapolation(window.inputs, len(window.truth)),
+                "forecast": model.forecast(window.inputs, horizon, minutes=minutes),
+                "member 1": ensemble[0],
+                "member 2": ensemble[1],
+                "extrapolation": pysteps_extrapolation(window.inputs, horizon),
             }
             draw_event(window, forecasts, f"{event.event.title}, {event.event.day}", output / event.event.name, minutes)
         draw_scores(scores, output / "scores.png")

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from convrnn_zoo.models import Metric
 from convrnn_zoo.train.baselines import extrapolation, quiet, quiet_pysteps
-from convrnn_zoo.train.metrics import LEVELS, quantiles
 
 from .events import Rain
 from .intervals import ALL, compare
@@ -72,9 +71,9 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
     """Scores a model like ``convgru_advection``, the last frame and pysteps' extrapolation.
 
     Args:
-        model: a model with ``forecast`` and ``probabilities``.
+        model: a model whose ``forecast`` takes `members`.
         rain: the events.
-        members: number of ensemble members of pysteps' STEPS; 0 leaves ensembles out.
+        members: number of ensemble members of the model and of pysteps' STEPS; 0 leaves ensembles out.
         every: minutes between the first frames of windows; ensembles are scored on every second window.
 
     Returns:
@@ -96,7 +95,7 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
         }
         if members:
             ensembles = {
-                "forecast": lambda x, horizon, m=minutes: quantiles(model.probabilities(x, LEVELS, horizon, minutes=m)),
+                "forecast": partial(model.forecast, members=members, seed=0, minutes=minutes),
                 "STEPS": partial(steps, members=members, minutes=minutes),
                 "extrapolation": lambda x, horizon: pysteps_extrapolation(x, horizon)[None],
             }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo._extras import need
@@ -30,6 +31,12 @@ FRACTIONS = {"2 km": 1, "10 km": 5, "20 km": 10}
 """Edges of the squares of the fractions skill score (FSS), in pixels of 2 km."""
 SPECTRA = (30, 60)
 """Lead times in minutes whose spectra are compared."""
+
+SUMMARIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "CRPS of the hour": lambda x: x.mean(-3),
+    "CRPS in 20 km": lambda x: F.avg_pool2d(x, min(10, *x.shape[-2:])),
+}
+"""Means of rain ``(…, horizon, H, W)`` over time or space, which depend on the pixels that are wet together."""
 
 np: Any = need("numpy", "cli")
 
@@ -118,15 +125,13 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
             fractions[name].append(_fractions(spatial, predicted, truth, groups))
             errors[name].append(erred)
             power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
-    of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
-    with np.errstate(invalid="ignore", divide="ignore"):  # without rain
-        ratio = {name: np.array(power[name]).mean(0) / of_truth for name in methods}
+    ratio = _power_ratios(power)
     return {
         name: {
             **_occurrences(cat, tables[name], groups),
             **_errors(cont, errors[name]),
             **{f"FSS {score} by window": [w[score] for w in fractions[name]] for score in fractions[name][0]},
-            **{f"power {band} at 30 and 60 min": _numbers(ratio[name][:, i]) for i, band in enumerate(SCALES)},
+            **ratio[name],
         }
         for name in methods
     }
@@ -185,6 +190,17 @@ def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
     }
 
 
+def _power_ratios(power: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
+    """Returns, by method, the power in each band relative to the truth; `power` has windows of frames of bands."""
+    of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
+    with np.errstate(invalid="ignore", divide="ignore"):  # without rain
+        ratios = {name: np.array(values).mean(0) / of_truth for name, values in power.items()}
+    return {
+        name: {f"power {band} at 30 and 60 min": _numbers(ratio[:, i]) for i, band in enumerate(SCALES)}
+        for name, ratio in ratios.items()
+    }
+
+
 def spectrum(spectral: Any, frame: Any) -> list[float]:
     """Returns the radially averaged power of a frame with pixels of 2 km in each band of :data:`SCALES`."""
     power, frequency = spectral.rapsd(np.nan_to_num(frame), fft_method=np.fft, return_freq=True, d=2.0)
@@ -203,11 +219,16 @@ def verify_ensembles(
 
     Returns:
         For each method a dictionary, where 0.5 stands for each threshold in mm/h: ``"CRPS by frame"`` and ``"CRPS by
-        window"`` in mm/h, ``"Brier 0.5 by frame"`` and ``"Brier 0.5 by window"``, ``"reliability 0.5"`` with the mean
-        forecast and the observed frequency in ten classes of probability, and ``"reliability error 0.5 by window"``,
-        the mean squared difference between these two.
+        window"`` in mm/h, the latter also of each of :data:`SUMMARIES` with unknown pixels as dry, ``"Brier 0.5 by
+        frame"`` and ``"Brier 0.5 by window"``, ``"reliability 0.5"`` with the mean forecast and the observed frequency
+        in ten classes of probability, ``"reliability error 0.5 by window"``, the mean squared difference between these
+        two, and ``"power 4–16 km at 30 and 60 min"``, the mean spectral power of the members in a band of wavelengths
+        relative to that of the truth.
     """
-    prob = quiet_pysteps("verification.probscores")
+    prob, spectral = quiet_pysteps("verification.probscores"), quiet_pysteps("utils.spectral")
+    power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
+    spectra = [int(lead // minutes) - 1 for lead in SPECTRA]
+    summarized: dict[tuple[str, str], list[float]] = {}
     crps: dict[str, list[list[Any]]] = {name: [] for name in methods}  # windows of frames, as is the next
     brier: dict[tuple[str, float], list[list[float]]] = {}
     diagrams: dict[tuple[str, float], Any] = {}
@@ -218,7 +239,15 @@ def verify_ensembles(
         known = window.truth.isfinite() & window.inputs[-1].isfinite()
         for members in predicted.values():
             known = known & members.isfinite().all(0)
+        power["truth"].append([spectrum(spectral, window.truth[k].where(known[k], 0).numpy()) for k in spectra])
         for name, members in predicted.items():
+            member_maps = [members[:, k].where(known[k], 0).numpy() for k in spectra]
+            power[name].append([np.mean([spectrum(spectral, member) for member in maps], 0) for maps in member_maps])
+            for key, summarize in SUMMARIES.items():
+                summary, truth = (summarize(x.where(known, 0).double()) for x in (members, window.truth))
+                score = prob.CRPS_init()
+                prob.CRPS_accum(score, summary.flatten(1).numpy(), truth.flatten().numpy())
+                summarized.setdefault((name, key), []).append(float(prob.CRPS_compute(score)))
             pairs = [
                 (members[:, k][:, known[k]].double().numpy(), window.truth[k][known[k]].double().numpy())
                 for k in range(horizon)
@@ -235,11 +264,14 @@ def verify_ensembles(
                     prob.reldiag_accum(diagram, p, truth)
                 errors.setdefault((name, t), []).append(_reliability_error(*_joined(chances)))
     out: dict[str, Any] = {}
+    ratio = _power_ratios(power)
     for name in methods:
         sums = np.array([[[score["CRPS_sum"], score["n"]] for score in scores] for scores in crps[name]])
         out[name] = {
             "CRPS by frame": _numbers(sums.sum(0)[:, 0] / sums.sum(0)[:, 1]),
             "CRPS by window": _numbers(sums.sum(1)[:, 0] / sums.sum(1)[:, 1]),
+            **{f"{key} by window": summarized[name, key] for key in SUMMARIES},
+            **ratio[name],
         }
         for t in THRESHOLDS:
             out[name][f"Brier {t:g} by frame"] = _numbers(np.mean(brier[name, t], 0))

@@ -97,3 +97,15 @@ def test_every_target_of_an_ensemble_is_scored_and_plotted(tmp_path):
     assert [line.split("  ")[0] for line in text.splitlines() if line.startswith("+")] == ["+1 h", "+2 h"] * 2
     with Image.open(tmp_path / "a.png") as image:
         assert image.height > image.width  # of one target it is half as high
+
+
+def test_probabilities_of_a_nowcast_are_counted_among_members_if_they_are_given(irene):
+    network = create_model("convgru_advection", hidden_channels=(2, 3))
+    save_pretrained(network, irene / "nowcast")
+    args = ("--probability", "0.5,2", "--horizon", 2)
+    for name, members in (("every.npy", ()), ("few.npy", ("--members", 4))):
+        run("predict", irene / "nowcast", irene / "frames.npy", "-o", irene / name, *args, *members)
+    every, few = (np.load(irene / name) for name in ("every.npy", "few.npy"))
+    assert every.shape == few.shape == (2, 2, 40, 44)
+    assert set(np.unique(few)) <= {0, 0.25, 0.5, 0.75, 1}
+    assert np.abs(few - every).max() <= 0.25

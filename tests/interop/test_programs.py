@@ -138,6 +138,21 @@ def test_members_of_an_ensemble_nowcast(irene, images):
     np.testing.assert_array_equal(with_latest[:, 1:], members)
 
 
+@pytest.fixture(scope="module")
+def nowcast():
+    torch.manual_seed(0)
+    return convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3))
+
+
+def test_members_of_a_nowcast_from_probabilities(nowcast, images):
+    forecast = nowcast_method(nowcast)
+    members = forecast(images[:4], 2, n_ens_members=3, seed=1)
+    np.testing.assert_array_equal(members, nowcast.forecast(images[:4], 2, members=3, seed=1))
+    np.testing.assert_array_equal(forecast(images[:4], 2, n_ens_members=1), nowcast.forecast(images[:4], 2)[None])
+    with pytest.raises(ValueError, match=r"n_ens_members above 1"):
+        forecast(images[:4], 2, n_ens_members=1, seed=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deterministic", "ensemble"])
 def test_a_blend_with_a_weather_model(kind, model, irene, tmp_path):
@@ -238,6 +253,13 @@ def test_trained_weights_forecast_rates(model, images):
     expected = model.forecast(x, 3)
     rate, visible = network.to_rate(made[:, :, :1]), expected > 0.1  # below 0 dBZ mlcast knows no rain
     torch.testing.assert_close(rate[visible], expected[visible], rtol=0.1, atol=0.05)
+
+
+def test_a_nowcast_from_probabilities_has_members(nowcast, images):
+    network, x = MLCastNetwork(nowcast), torch.from_numpy(images[None, :4, None]).float()
+    made = network(network.from_rate(x), steps=2, ensemble_size=3)
+    assert made.shape == (1, 2, 3, 42, 50)
+    assert made.std(2).max() > 0
 
 
 def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():

@@ -88,19 +88,19 @@ def test_weights_in_half_precision_keep_their_dtype(cls: type, half_is_fast: boo
 
 
 @pytest.mark.parametrize(
-    ("capability", "amx", "amx_fp16", "fast"),
+    ("machine", "amx", "amx_fp16", "fast"),
     [
-        ("AVX512", True, True, (True, True)),
-        ("AVX512", True, False, (True, False)),
-        ("AVX512", False, False, (False, False)),
-        ("AVX2", None, None, (False, False)),  # a torch that cannot tell
-        ("NEON", False, False, (True, True)),
+        ("x86_64", True, True, (True, True)),
+        ("x86_64", True, False, (True, False)),
+        ("x86_64", False, False, (False, False)),
+        ("AMD64", None, None, (False, False)),  # a torch that cannot tell
+        ("aarch64", False, False, (True, True)),
     ],
 )
 def test_half_precision_is_fast_with_amx_or_outside_x86(
-    capability: str, amx: bool | None, amx_fp16: bool | None, fast: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+    machine: str, amx: bool | None, amx_fp16: bool | None, fast: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     for name, value in (("_is_amx_tile_supported", amx), ("_is_amx_fp16_supported", amx_fp16)):
         if value is None:
             monkeypatch.delattr(torch.cpu, name, raising=False)

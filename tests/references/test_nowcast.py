@@ -179,6 +179,11 @@ def test_scores_are_those_counted_by_hand():
     members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
     error = [float((m - t)[k].abs().mean()) for m, t, k in zip(made, truth, known, strict=True)]
     assert members["CRPS by frame"] == pytest.approx(error, rel=1e-4)  # of one member, the absolute error
+    hour = (torch.where(known, made, 0).mean(0) - torch.where(known, truth, 0).mean(0)).abs().mean()
+    assert members["CRPS of the hour by window"] == [pytest.approx(float(hour), rel=1e-4)]
+    perfect = verify_ensembles({"perfect": lambda x, h: truth[None]}, frames)["perfect"]
+    assert perfect["power 4–16 km at 30 and 60 min"] == pytest.approx([1, 1])
+    assert perfect["CRPS in 20 km by window"] == [pytest.approx(0, abs=1e-6)]
     wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(made, truth, known, strict=True)]
     assert members["Brier 2 by frame"] == pytest.approx(wrong)
     sure = (made > 2) & known

@@ -69,5 +69,5 @@ def test_the_command_prints_the_recorded_scores():
     done = CliRunner().invoke(intervals, [str(NOWCASTS)])
     assert done.exit_code == 0
     lines = [line for line in done.output.splitlines() if line.startswith("all events")]
-    assert len(lines) == 9 + 36 + 1 + 1 + 6  # CSI and FSS by threshold, scale and group; MSE, CRPS, Brier, reliability
+    assert len(lines) == 9 + 36 + 1 + 3 + 6  # CSI and FSS by threshold, scale and group; MSE, CRPS, Brier, reliability
     assert json.loads(NOWCASTS.read_text(encoding="utf-8")) == _recorded(NOWCASTS)
