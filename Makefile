@@ -67,6 +67,7 @@ train: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --compile-peers --profile --new-sizes --errors -o runs/bench
 	$(BIN)/python -m benchmarks --scaling -o runs/bench
+	$(BIN)/python -m benchmarks.half -o runs/bench/half.json
 
 # Wheel and source distribution, from what git tracks.
 dist: $(RELEASE)/.installed
