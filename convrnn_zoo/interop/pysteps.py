@@ -84,8 +84,8 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
                 "with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing values to NaN"
             )
         ensemble: dict[str, Any] = {}
-        one_needs_noise = isinstance(model, EnsembleForecaster)
-        if n_ens_members is not None and (one_needs_noise or (n_ens_members != 1 and hasattr(model, "members"))):
+        reads_noise = isinstance(model, EnsembleForecaster)
+        if n_ens_members is not None and (reads_noise or (n_ens_members != 1 and hasattr(model, "members"))):
             ensemble = {"members": to_whole_number("n_ens_members", n_ens_members), "seed": seed}
         elif seed is not None and hasattr(model, "members"):
             raise ValueError(f"seed={seed!r} is for an ensemble: pass n_ens_members above 1, or leave the seed out")

@@ -25,7 +25,7 @@ from ._conv import (
     prepare_conv,
     prepare_input_gradient,
     same_conv,
-)  # fmt: skip
+)
 from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, fold, reference_layer, sum_bias
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.

@@ -402,9 +402,9 @@ class ConvGRUAdvection(Forecaster):
         """
         count = check.count("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
-        made, out = self.exceedance(x, horizon, minutes), []
-        noises = rain_noise(made.advected.rate, made.advected.origins, minutes, count, generator)
-        for logits, noise in zip(made.logits.unbind(1), noises, strict=True):
+        nowcast, out = self.exceedance(x, horizon, minutes), []
+        noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)
+        for logits, noise in zip(nowcast.logits.unbind(1), noises, strict=True):
             out.append(arrange(quantiles(interpolate_logits(logits, LEVELS), LEVELS, count), noise))
         return torch.stack(out, 2).to(x.dtype)
 
