@@ -74,12 +74,12 @@ class Entries:
         return min(max(numbers), len(self.left)) + 1  # a file names no more layers than it has entries
 
     def axis_size(self, keys: Iterable[str], axis: int, rank: int = 4) -> int | None:
-        """Returns the most common size of an axis among entries of that rank, so that one wrong entry is ignored."""
+        """Returns the most common size of `axis` among entries with `rank` axes, so that one wrong entry is ignored."""
         sizes = [v.shape[axis] for v in map(self.left.get, keys) if v is not None and v.dim() == rank]
         return statistics.mode(sizes) if sizes else None
 
     def shape(self, keys: Sequence[str], rank: int) -> list[int | None]:
-        """Returns the most common size of each axis among the entries of that rank."""
+        """Returns the most common size of each axis among the entries with `rank` axes."""
         return [self.axis_size(keys, axis, rank) for axis in range(rank)]
 
     def width(self, gates: Mapping[str, int]) -> int:

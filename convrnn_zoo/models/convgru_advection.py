@@ -318,8 +318,9 @@ class ConvGRUAdvection(Forecaster):
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
 
-        The logit of each of the 11 :data:`THRESHOLDS` is that of the extrapolated rate plus `residual`
-        ``(N, 11·C, H, W)``, the output of the network, advected to lead time k. `clock` has the lead-time features.
+        The logit of each of the 11 :data:`THRESHOLDS` is a sum of two: a logit computed from the extrapolated rate, and
+        the output of the network, `residual` ``(N, 11·C, H, W)``, which is advected to lead time k here. `clock` holds
+        the lead-time features.
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))

@@ -93,17 +93,17 @@ class LogMel(JsonObject):
 
     @property
     def size(self) -> int:
-        """Samples per window."""
+        """Number of samples in a window."""
         return round(self.window * self.rate)
 
     @property
     def step(self) -> int:
-        """Samples from one window to the next."""
+        """Number of samples from the start of one window to the start of the next."""
         return round(self.hop * self.rate)
 
     @property
     def _points(self) -> int:
-        """Points of the FFT: twice the next power of two of `size`, so that narrow bands contain a frequency."""
+        """Length of the FFT: twice the next power of two of `size`, so that narrow bands contain a frequency."""
         return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
     @property

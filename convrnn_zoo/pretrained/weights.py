@@ -134,8 +134,8 @@ class Weights:
     def plain(self) -> dict[str, Any]:
         """Returns the metadata as plain JSON.
 
-        Fields that are None are omitted. A metric omits a missing interval, and a dataset or split equal to that of the
-        weights.
+        Fields that are None are omitted, and so is the `interval` of a metric if it is None. The `dataset` and `split`
+        of a metric are omitted where they equal those of the weights.
         """
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:

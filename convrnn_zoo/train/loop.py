@@ -24,10 +24,14 @@ from .figures import draw_losses
 from .launch import Processes, progress_bar
 from .recipe import Recipe
 
+NOT_TRAINED = ("description", "license", "citation", "remarks", "test_sequences")
+"""Fields of a recipe that do not change the weights: texts, and the number of sequences of the final evaluation."""
+
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
-    """Returns everything that determines the weights of a run as JSON: the fields of its recipe, and `others`."""
-    return json.dumps({**recipe.to_table(), **others}, sort_keys=True)
+    """Returns everything that determines the weights of a run as JSON: fields of its recipe, and `others`."""
+    fields = {name: value for name, value in recipe.to_table().items() if name not in NOT_TRAINED}
+    return json.dumps({**fields, **others}, sort_keys=True)
 
 
 def checksum(*values: Tensor) -> str:

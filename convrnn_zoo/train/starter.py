@@ -108,7 +108,7 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
     """Returns the table ``[data]`` of files of frames; reduces `inputs` and `horizon` in `values` for short files.
 
-    Unit and encoding are those of `preprocessing`, the preprocessing of trained weights, or else those of the files.
+    If `preprocessing` (that of trained weights) is passed, unit and encoding are taken from it, else from the files.
     """
     for kind in ("frames", "video"):
         dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})

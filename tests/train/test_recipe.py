@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -104,6 +105,19 @@ def test_resuming_with_another_recipe_names_the_changed_keys(radar, tmp_path):
     told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert "data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_run_goes_on_with_corrected_texts_and_other_test_sequences(radar, tmp_path):
+    out = tmp_path / "run"
+    recipe = dataclasses.replace(Recipe.of(tomllib.loads(FRAMES)), checkpoint_every=1)
+    interrupted(lambda: train(recipe, data=radar, out=out, progress=False), saves=1)
+    begun = (out / "last.ckpt").read_bytes()
+    texts = {"description": "It rains.", "license": "cc0-1.0", "citation": "A. Author", "remarks": "Only a test."}
+    record = train(dataclasses.replace(recipe, **texts, test_sequences=2), data=radar, out=out, progress=False)
+    assert {name: getattr(record, name) for name in texts} == texts
+    assert (out / "last.ckpt").read_bytes() != begun
+    whole = train(recipe, data=radar, out=tmp_path / "whole", progress=False)
+    assert record.sha256 == whole.sha256
 
 
 @pytest.mark.parametrize("change", ["another file", "other values"])

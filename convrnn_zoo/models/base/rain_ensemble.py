@@ -47,12 +47,13 @@ def rain_noise(
 ) -> Iterator[Tensor]:
     """Yields maps of noise ``(count, N, C, H, W)`` for each lead time, which look like the rain and move with it.
 
-    White noise gets the amplitude spectrum of the last frame's logarithm, as in STEPS, to the power of
-    :data:`ROUGHNESS`. It changes over time as an autoregressive process of first order. Its variance is arbitrary.
+    White noise is filtered with the amplitude spectrum of the logarithm of the last frame, as in STEPS. Here the
+    spectrum is raised to the power :data:`ROUGHNESS`. The noise changes over time as an autoregressive process of first
+    order. Its variance is arbitrary.
 
     Args:
         rate: rates of the last frame in mm/h, ``(N, C, H, W)``; all known.
-        origins: displacements to the place in the last frame, by lead time, ``(N, horizon, 2, H, W)``.
+        origins: displacement from each pixel to where its rain was in the last frame, ``(N, horizon, 2, H, W)``.
         minutes: time between lead times.
         count: number of maps. All sequences and channels share their white noise.
         generator: on the CPU; by default torch's global generator.
@@ -79,10 +80,10 @@ def rain_noise(
 
 
 def arrange(values: Tensor, noise: Tensor) -> Tensor:
-    """Gives member m at each pixel the value whose rank is that of ``noise[m]`` among all members.
+    """Arranges the values of each pixel like the noise: the member with the lowest noise gets the lowest value, and so on.
 
-    `values` ``(M, …)`` do not decrease along the first axis. Each pixel keeps its values, and thus its probabilities
-    and CRPS; the members get the spatial structure of the noise.
+    `values` ``(M, …)`` are sorted in ascending order along the first axis. Each pixel keeps its values, and thus its
+    probabilities and CRPS; the members get the spatial structure of the noise.
 
     Reference:
         Clark, M. et al. (2004). The Schaake Shuffle: A Method for Reconstructing Space–Time Variability in Forecasted
