@@ -80,7 +80,7 @@ def rain_noise(
 
 
 def arrange(values: Tensor, noise: Tensor) -> Tensor:
-    """Arranges the values of each pixel like the noise: the member with the lowest noise gets the lowest value, and so on.
+    """Arranges the values of each pixel like the noise: the member with the k-th lowest noise gets the k-th value.
 
     `values` ``(M, …)`` are sorted in ascending order along the first axis. Each pixel keeps its values, and thus its
     probabilities and CRPS; the members get the spatial structure of the noise.
