@@ -54,7 +54,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
-    """Raises ValueError if writing `out` overwrites one of `inputs` or the files in `weights`, or adds to a folder."""
+    """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
     path, names = out.resolve(), ("", "config.json", "record.json") if weights else ()
     if path in {file.resolve() for file in (*inputs, *(Path(weights, name) for name in names))}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")

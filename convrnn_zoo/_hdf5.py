@@ -8,8 +8,8 @@ from typing import IO, Any
 class CheckedFile(io.RawIOBase):
     """Binary file for ``h5py.File`` that raises OSError for damage that would keep libhdf5 in an endless loop.
 
-    libhdf5 2.0 and earlier read a global heap, which stores variable-length strings, object by object. The loop never
-    ends if an object has size 0. Close the ``h5py.File`` before this file: use both in a ``with`` statement.
+    A global heap stores variable-length strings. libhdf5 2.0 and earlier read it in a loop over its objects. The loop
+    never ends if an object has size 0. Close the ``h5py.File`` before this file: use both in a ``with`` statement.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

@@ -17,7 +17,7 @@ def is_data_array(x: object) -> bool:
 
 
 def time_first(frames: Any) -> Any:
-    """Moves the dimension `time` of frames, if there is one, to the front, unless the frames have a batch dimension."""
+    """Moves the dimension `time` to the front. Frames with a batch dimension or without `time` are unchanged."""
     return frames.transpose("time", ...) if "time" in frames.dims and frames.ndim < 5 else frames
 
 
@@ -66,7 +66,8 @@ def label_forecast(
     Args:
         values: array of the forecast.
         dims: name of each axis of `values`; one of them is :data:`LEAD_TIME`.
-        last: time of the last input frame, as ``datetime64``. With `step`, it adds the valid times as `time`.
+        last: time of the last input frame, as ``datetime64``. If `step` is not None either, the forecast has the valid
+            times as the coordinate `time`.
         step: minutes between frames; if it is None, lead times count frames.
         unit: unit of the values; None if the channels have several units.
         name, coords: name of the variable, and further coordinates.
@@ -94,7 +95,8 @@ def label_like(
 ) -> Any:  # fmt: skip
     """Labels a forecast with the dimensions and coordinates of its input frames; see :func:`label_forecast`.
 
-    `names` are the names of the forecast's channels, by default those of `frames`. Thresholds are the axis before y, x.
+    `names` are the names of the forecast's channels, by default those of `frames`. With `has_thresholds`, the axis
+    before y and x holds the thresholds.
     """
     *others, y, x = frames.dims
     time, *channel = others[-1:] if frames.ndim == 3 else others[-2:]

@@ -53,7 +53,7 @@ class Device(click.ParamType):
 
 
 def choose_device(ctx: click.Context, param: click.Parameter, device: "torch.device | None") -> "torch.device":
-    """Returns the device of ``--device``. By default it is an accelerator, which is reported, or else the CPU."""
+    """Returns the device of ``--device``. Without it, returns an accelerator and reports it, or else the CPU."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -37,7 +37,7 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 
 def forecasts() -> dict[str, Path]:
-    """Returns the path of each forecaster's sample, by the name of its weights; weights without one are left out."""
+    """Maps the name of each forecaster's weights to the path of its sample; weights without a sample are left out."""
     names = [name for name, record in WEIGHTS.items() if not record.num_classes]
     samples = {name: SAMPLE.with_name(f"{name.partition('.')[2]}.npz") for name in names}
     return {name: path for name, path in samples.items() if path.is_file()}

@@ -83,7 +83,7 @@ def predict(
     frames that follow those that the model reads. Without --start, these are the last frames of the file, and the model
     reads the frames before them.
 
-    With --members, convgru_advection and models that read noise forecast an ensemble (members, horizon, H, W). A .png
+    --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or a model that reads noise. A .png
     then shows its mean, its spread and the probability that --threshold is exceeded. --compare prints its CRPS.
 
     \b

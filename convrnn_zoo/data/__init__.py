@@ -55,7 +55,7 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
 def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | None = None) -> Any:
     """Returns the dataset that the table ``[data]`` of a recipe describes.
 
-    `datasets` maps each accepted value of the key ``kind`` to a class; by default to all classes of this module.
+    `datasets` maps each accepted value of the key ``kind`` to a class. The default is all classes of this module.
 
     Raises:
         ValueError: the kind is unknown, or a key is missing, unknown or invalid.

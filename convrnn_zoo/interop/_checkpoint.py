@@ -1,4 +1,4 @@
-"""Reads checkpoints of other projects, state dicts or files in several formats, as tensors by name.
+"""Reads the tensors in checkpoints of other projects, which are state dicts or files in several formats.
 
 Files are untrusted: no code in them is run, no other file is read, and memory is limited to a few times the file size.
 """
@@ -49,7 +49,7 @@ READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowE
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """Tensors by name and the name of their file; from Keras files also the model's configuration and Keras version."""
+    """Tensors and file name of a checkpoint. For a Keras file, also the model's configuration and the Keras version."""
 
     state: Mapping[str, Tensor]
     name: str
@@ -94,7 +94,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
-    """Converts tensors and arrays to CPU tensors. Raises WeightsError for other types, NaN, Inf and keys not str."""
+    """Converts tensors and arrays to CPU tensors. Raises WeightsError for other types, NaN, Inf or non-string keys."""
     tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
     if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(

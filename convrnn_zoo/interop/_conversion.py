@@ -142,7 +142,7 @@ def _recognise(content: ForeignCheckpoint) -> Recognition:
 
 
 def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
-    """Returns the source whose pattern matches a key of the checkpoint after the shortest prefix; None if none does."""
+    """Returns the source whose key pattern matches after the shortest prefix, or None if no pattern matches."""
     matches = []
     for source in sorted(SOURCES.values(), key=lambda source: not source.second_key):
         for key, value in content.state.items():
@@ -226,7 +226,7 @@ def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
 # ---- conversion to a model -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Conversion:
-    """Result of :func:`convert`: the directory, its model and number of parameters, and the recognised source."""
+    """Result of :func:`convert`: directory, architecture, number of parameters, and recognised source with reason."""
 
     directory: Path
     architecture: str
@@ -241,14 +241,14 @@ def convert(
 ) -> Conversion:  # fmt: skip
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
-    A layer becomes a model of the core family with the same sizes, such as ``convlstm2d_bi_2layer``, and without a
-    classifier; the head of TorchGeo's ConvLSTM becomes the classifier. Load the directory with
+    A layer becomes a model of the core family with the same sizes and without a classifier, such as
+    ``convlstm2d_bi_2layer``. The head of TorchGeo's ConvLSTM becomes a classifier. Load the directory with
     :func:`convrnn_zoo.from_pretrained` or ``timm.create_model("local-dir:…")``, or push it to the Hub.
 
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
         directory: the directory to write, atomically. It must be empty or not exist.
-        name: ``"owner/name"`` of the repository on the Hub, or a title, for the card; by default the directory's name.
+        name: title of the model card, or ``"owner/name"`` of the Hub repository; by default the directory's name.
 
     Raises:
         OSError: the directory exists and is not empty, or cannot be written.

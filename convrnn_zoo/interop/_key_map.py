@@ -20,7 +20,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An option is unknown or has a wrong type. Also a ValueError, because the command line reports those."""
+    """An option is unknown or has a wrong type. The class is also a ValueError, which the command line reports."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Entries:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the taken entries. :meth:`finish` checks that they have the same one."""
+        """The dtype of the taken entries. :meth:`finish` checks that all of them have the same dtype."""
         return next(iter(self.dtypes))
 
     def matches(self, pattern: str) -> list[re.Match[str]]:

@@ -1,7 +1,7 @@
 """Converts checkpoints of DGMR's generator from openclimatefix, and folds its spectral norms into the weights.
 
-The original divides a weight W with a spectral norm by ``u · (W v)`` in each forward pass. The checkpoint contains W
-and the vectors u and v, under one of two names that torch has given them.
+The original divides a weight W with a spectral norm by ``u · (W v)`` in each forward pass. The checkpoint contains W,
+u and v, under the names of torch's old or new implementation of spectral norms.
 """
 
 import re

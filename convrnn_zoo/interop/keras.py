@@ -1,4 +1,7 @@
-"""Converts Keras's ConvLSTM1D, 2D and 3D, also in Bidirectional: channels last, gates i, f, c, o, and one bias."""
+"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with or without a Bidirectional wrapper.
+
+Keras has the channels last, the gates in the order i, f, c, o, and one bias.
+"""
 
 import logging
 import re
@@ -49,7 +52,7 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
 def _keras_variables(module: Any) -> list[dict[str, Tensor]]:
     """Returns, for each direction, our parameters ``(out, in, k…)`` by the names of Keras's variables.
 
-    Both have the gates in the same order. Our second bias, which Keras does not have, is called ``bias_hh``.
+    Keras and this package order the gates equally. Our second bias, which Keras does not have, is called ``bias_hh``.
     """
     is_resizing = isinstance(module, ResizingConvLSTM)
     rnn = module.rnn if is_resizing else module
@@ -168,7 +171,7 @@ REQUIRED = ("padding", "recurrent_activation")
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the activations of a layer as a dict, and its padding, strides and dilation as another.
+    """Returns two dicts: the activations of a layer; and its padding, strides and dilation.
 
     The first dict is empty for tanh and sigmoid, the activations of the core family. Options of the caller override
     the configuration in the file, which overrides Keras's defaults.
@@ -202,7 +205,7 @@ def resolve_settings(
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
-    """Returns a layer's configuration in the file; for a Bidirectional, that of its layer and `merge_mode`."""
+    """Returns a layer's options in the file; for a Bidirectional, its forward layer's options and `merge_mode`."""
     differing = []
     try:
         layers = list(_recurrent_layers(checkpoint.config))

@@ -1,4 +1,4 @@
-"""Layers for options of Keras's ConvLSTM that the core family lacks: activations, and strides of only the input."""
+"""Layers for options of Keras's ConvLSTM that the core family lacks, such as activations and input-only strides."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -78,7 +78,7 @@ class ResizingConvLSTM(nn.Module):
     the input convolution, then a layer whose own input convolution is the identity. The outputs equal those of Keras.
 
     Args:
-        rnn: layer with an input kernel of size 1, no bias, and the gates of all its directions as input channels.
+        rnn: layer without bias, with an input kernel of size 1. Its input channels are the gates of all its directions.
         in_channels, kernel_size: arguments of the input convolution.
         padding: ``"valid"`` or ``"same"``, with the meaning that Keras gives them.
         strides, dilation_rate: arguments of the input convolution, one number for each spatial axis.

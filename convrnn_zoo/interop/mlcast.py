@@ -61,8 +61,8 @@ class MLCastNetwork(nn.Module):
 
         A trained forecaster reads only the latest frames, as many as in training. As in mlcast, each member of an
         :class:`~convrnn_zoo.EnsembleForecaster` has different random noise, and a single forecast
-        (``ensemble_size=1``) has no noise. ``convgru_advection`` has members, too; those of other forecasters are
-        equal, which raises a warning.
+        (``ensemble_size=1``) has no noise. The members of ``convgru_advection`` also differ. Other forecasters
+        have equal members, and issue a warning.
         """
         steps, ensemble_size = to_whole_number("steps", steps), to_whole_number("ensemble_size", ensemble_size)
         model, values, (height, width) = self.model, self.model.preprocessing, x.shape[-2:]

@@ -85,7 +85,7 @@ def weight_and_bias(source: str, target: str) -> list[KeyMap]:
 
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
-    """Returns the size of frames: `scale` times (H, W) of the weights ``(…, H, W)`` in `maps` with `rank` axes."""
+    """Returns the size of frames: `scale` times the size (H, W) of the entries in `maps` that have `rank` axes."""
     return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
 
 

@@ -18,15 +18,15 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     """Returns a function ``forecast(precip, velocity, timesteps)`` with the interface of :mod:`pysteps.nowcasts`.
 
     The function maps `precip`, the latest radar images ``(T, m, n)``, to a forecast ``(timesteps, m, n)``. Images and
-    forecast are in the unit of the model's data (mm/h for rain) and one time step of the model apart. The model reads
-    only the latest images, as many as in training. The motion field `velocity` is not used and may be left out.
-    `timesteps` is the number of steps, or an increasing list of steps from 1. Pixels that are NaN or masked in every
-    image are NaN in the forecast.
+    forecast are in the unit of the model's data (mm/h for rain). Images are one time step of the model apart. The model
+    reads only the latest images, as many as in training. The motion field `velocity` is not used and may be left out.
+    `timesteps` is the number of steps, or an increasing list of steps. Step 1 is the next frame. Pixels that are NaN or
+    masked in every image are NaN in the forecast.
 
     Keyword arguments:
 
-    * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model. One member
-      of ``convgru_advection`` is the forecast without members.
+    * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model. With
+      ``n_ens_members=1``, ``convgru_advection`` returns its forecast without members.
     * `seed`: seed of the random noise of the members.
     * `with_latest`: whether the output begins with the latest image, as :func:`pysteps.blending.steps.forecast`
       requires of ``precip_nowcast``.

@@ -86,7 +86,7 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
 
 
 def default_options(layer: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the options of a layer, such as `reset_after`, with the only values that torch.nn supports."""
+    """Maps each option of a layer, such as `reset_after`, to the only value that torch.nn supports."""
     return {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
 
 

@@ -33,7 +33,7 @@ def mobilenet_modules() -> dict[str, str]:
 
 
 def load(checkpoint: ForeignCheckpoint) -> nn.Module:
-    """Loads the weights into ``rvm_mobilenetv3`` or ``rvm_resnet50``, with the guided filter if it is included."""
+    """Loads weights into ``rvm_mobilenetv3`` or ``rvm_resnet50``, with the guided filter if the checkpoint has one."""
     entries = Entries(checkpoint, "rvm")
     is_resnet = bool(entries.matches(r"backbone\.layer\d\..*"))
     name = "rvm_resnet50" if is_resnet else "rvm_mobilenetv3"

@@ -1,6 +1,7 @@
-"""Converts ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10: layers as in ``ndrplz``; since 0.10 with a head.
+"""Converts ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10.
 
-A 1×1 head equals the classifier for every pixel of our models with ``num_classes=K, global_pool=""``.
+The layers have the format of ``ndrplz``. Since TorchGeo 0.10, they are followed by a head. A 1×1 head equals the
+classifier for every pixel of our models with ``num_classes=K, global_pool=""``.
 """
 
 from dataclasses import replace
@@ -26,10 +27,11 @@ class TorchGeoConvLSTM(nn.Module):
 
     Args:
         rnn: the recurrent layers, batch-first.
-        head: convolution of the output of the layers, with K output channels.
+        head: convolution with K output channels, which reads the output of the layers.
         projection: 3-d convolution of the input ``(N, C, T, H, W)`` of a Conv3dLSTM.
-        output_mode: ``"pixel"`` for maps of logits, ``"chip"`` for their `pooling`, ``"avg"`` or ``"max"``.
+        output_mode: ``"pixel"`` for maps of logits, or ``"chip"`` for logits that are pooled over the map.
         return_sequence: whether to return an output for every date, and not only for the last one.
+        pooling: pooling of ``output_mode="chip"``: ``"avg"`` or ``"max"``.
 
     Shapes:
         The input ``(N, T, C, H, W)`` gives ``(N, K, H, W)``, or ``(N, K)`` with ``output_mode="chip"``. With
@@ -82,7 +84,7 @@ class TorchGeoConvLSTM(nn.Module):
 
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
-    """Loads a ConvLSTM without a head as a batch-first layer, others as a :class:`TorchGeoConvLSTM`."""
+    """Loads a ConvLSTM without a head as a batch-first layer, and other models as a :class:`TorchGeoConvLSTM`."""
     around = {key: value for key, value in checkpoint.state.items() if key.partition(".")[0] in MODULES}
     layers = {key: value for key, value in checkpoint.state.items() if key not in around}
     has_projection = any(key.startswith("input_projection.") for key in around)

@@ -33,7 +33,7 @@ class Constant(NamedTuple):
 
 
 class Equations(nn.Module):
-    """Base class of cells and sequence layers, with the equations of one step and the parameters that they need.
+    """Base class of cells and sequence layers: the equations of one step, and the parameters of these equations.
 
     A subclass sets the class attributes `ndim` (number of spatial axes), `gates` (number of gates) and `states` (names
     of the states, h first), and implements :meth:`step`.
@@ -201,7 +201,7 @@ class Equations(nn.Module):
         self.reset_parameters()
 
     def _set_options(self, options: dict[str, Any]) -> None:
-        """Checks and stores the options of the cell, before its parameters are created: shapes may depend on them."""
+        """Checks and stores the options of the cell, on which the shapes of its parameters may depend."""
         for name in options:
             if name not in self.options:
                 raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
@@ -374,17 +374,17 @@ class ConvRNNBase(Equations):
         batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences keep their layout.
         dropout: dropout probability of the output of each layer except the last, in training.
         bidirectional: whether a second set of weights reads the sequence from its end.
-        stride, dilation, groups: arguments of every convolution. A stride does not make the map smaller: with
-            ``stride=s`` the kernel moves by s pixels over a map, of input or state, that is padded with zeros to about
-            s times its size.
+        stride, dilation, groups: arguments of every convolution. A stride does not make the map smaller. With
+            ``stride=s`` the maps of input and state are padded to about s times their size, and the kernel moves over
+            them by s pixels.
             Groups divide the rows of ``weight_ih`` and ``weight_hh``, in which the gates are stacked: with
             ``groups=2`` the first half of the gates reads the first half of the channels.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
             ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
-        learn_initial_state: whether the initial state, which is used if `hx` is None, is learned. Every state, layer
-            and direction then has a parameter with one value per channel, which starts at zero, such as
-            ``initial_h_l0`` ``(C, 1, …)``.
+        learn_initial_state: whether the initial state for ``hx=None`` is learned. Every state, layer and direction then
+            has a parameter such as ``initial_h_l0`` ``(C, 1, …)``. It has one value per channel, and all values start
+            at zero.
         zoneout: probability p that an element of a state keeps its value in a step, one for all states or one per state
             (Krueger et al. 2017, https://arxiv.org/abs/1606.01305). If a step computes s' from s, the next state is
             ``d ⊙ s + (1 - d) ⊙ s'``. In training d is 1 with probability p, else 0, independently for each element and
@@ -473,7 +473,7 @@ class ConvRNNBase(Equations):
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        """Runs the first `depth` layers, by default all, and returns a list of their outputs, and the final states.
+        """Runs the first `depth` layers or all of them, and returns the list of their outputs and the final states.
 
         If `hx` is a :class:`LayerStates`, the final states are one too. `mask` holds booleans in the shape of the first
         two axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
@@ -526,7 +526,10 @@ class ConvRNNBase(Equations):
         return x, weights
 
     def _unpack_input(self, input: Tensor | PackedSequence) -> tuple[Tensor, list[int] | None, bool]:
-        """Returns data ``(T, N, C, *S)`` or packed ``(sum of T, C, *S)``, batch sizes, and whether N was missing."""
+        """Returns the data, the batch sizes of packed data, and whether N was missing.
+
+        The data are ``(T, N, C, *S)``, or ``(ΣT, C, *S)`` if packed. Without packing, the batch sizes are None.
+        """
         owner, n, space = type(self).__name__, self.ndim, SPACE[self.ndim]
         like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
@@ -616,7 +619,7 @@ def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
 
 
 def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
-    """Checks a PackedSequence, since users can construct any, and returns the batch size of every step."""
+    """Checks a PackedSequence, which users can construct freely, and returns the batch size of every step."""
     sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
     integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
     wrong = None

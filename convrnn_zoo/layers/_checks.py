@@ -29,7 +29,7 @@ def describe(value: object) -> str:
 
 
 def state_text(names: Sequence[str], end: str = "") -> str:
-    """Formats the names of the tensors of a state, with `end` after each, such as ``h_0`` or ``(h_0, c_0)``."""
+    """Formats the names of the tensors of a state, each with the suffix `end`: ``h_0``, or ``(h_0, c_0)``."""
     text = ", ".join(f"{name}{end}" for name in names)
     return text if len(names) == 1 else f"({text})"
 
@@ -135,7 +135,7 @@ def kernels(name: str, value: object, n: int, num_layers: int | None) -> list[tu
 
 
 def widths(name: str, value: object, num_layers: int | None) -> list[int]:
-    """Returns one number of channels per layer, from one for all or a list. A cell has ``num_layers=None``."""
+    """Returns one number of channels per layer, from an int or a list of ints. A cell has ``num_layers=None``."""
     if num_layers is None:
         return [positive_int(name, value)]
     if isinstance(value, list | tuple):

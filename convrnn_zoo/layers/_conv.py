@@ -30,7 +30,7 @@ class Geometry(NamedTuple):
     explicit_padding: bool = False
 
     def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], Pads]:
-        """Returns the convolution's padding argument, and the padding to apply to the map first, empty for none."""
+        """Returns the argument `padding` of the convolution, and the padding to apply before it (may be empty)."""
         pads = same_padding(size, kernel, self.stride, self.dilation)
         pads_outside = self.explicit_padding or {*self.padding_modes} != {"zeros"}
         if not pads_outside and all(before == after for before, after in pads):  # a graph cannot compare open sizes
@@ -80,7 +80,7 @@ def pad_map(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
 
 
 def _pad_in_layout(x: Tensor, pads: Pads, modes: Sequence[str]) -> Tensor:
-    """Pads with zeros or circularly, and keeps the memory format of `x`. Replaces :func:`pad_map` without autograd."""
+    """Pads with zeros or circularly like :func:`pad_map`, without autograd, and keeps the memory format of `x`."""
     x = F.pad(x, [p for pair in reversed(pads) for p in pair])
     for axis, ((before, after), mode) in enumerate(zip(pads, modes, strict=True), start=2):
         if mode == "circular":
@@ -118,8 +118,8 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
 def half_is_fast(dtype: torch.dtype) -> bool:
     """Returns whether this CPU convolves in a half precision faster than in float32.
 
-    On x86 this takes AMX with instructions for `dtype`. Without AMX, oneDNN takes up to 1.9 times as long as in
-    float32, also with AVX-512's instructions for half precision. Other processors were not measured.
+    On x86 this requires AMX instructions for `dtype`. Without AMX, half precision takes oneDNN up to 1.9 times as long
+    as float32, even with the AVX-512 instructions for it. Other processors were not measured: the result is True.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
@@ -135,7 +135,7 @@ def prepare_conv(
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
-    The function supports only maps of `size` and is not differentiable. `channels_last`: the maps have that format.
+    The function supports only maps of `size`, in channels-last format if `channels_last`. It is not differentiable.
     """
     if len(size) == 1:  # torch has no 1-d channels-last format
         flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), batch, (1, *size), channels_last)

@@ -87,9 +87,10 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 
 
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
-    """Returns the dtype of a layer's convolutions, for weights of `dtype`: that of autocast, if it is enabled.
+    """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    float32 replaces half precision where it is faster; see :func:`half_is_fast`.
+    `dtype` is the dtype of the weights. On CPUs where float32 is faster, it replaces half precision; see
+    :func:`half_is_fast`.
     """
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -141,7 +142,7 @@ class Buffers:
 
 
 class InPlaceStep:
-    """In-place version of a cell's `step`, which follows the convolutions, and its derivative.
+    """In-place version of a cell's `step` (the operations after the convolutions), with its derivative.
 
     It computes the same as the cell's `step` without temporaries or an autograd graph; tests compare the two. `parts`
     are the pre-activations that the convolutions return, up to three tensors: the sums of input and state
@@ -163,10 +164,10 @@ class InPlaceStep:
         raise NotImplementedError
 
     def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
-        """Writes the gradients of the pre-activations to `into`, from `grads`, the gradients of `new`.
+        """Writes the gradients of the pre-activations to `into`, and returns the gradients of `state`.
 
-        May overwrite `grads`. Adds the gradients of the extra parameters to `extra_grads`. Returns the gradients of
-        `state`, for h without the part that flows through the convolutions; None means zero.
+        `grads` are the gradients of `new`, and may be overwritten. Adds the gradients of the extra parameters to
+        `extra_grads`. The returned gradient of h lacks the part that flows through the convolutions. None means zero.
         """
         raise NotImplementedError
 
@@ -211,7 +212,7 @@ class FusedConv:
     def first_conv(self, zero_state: bool, only_step: bool) -> Callable[[Tensor], Tensor]:
         """Returns the function for the first step, which skips a zero state if that saves many multiplications.
 
-        If there is only one step, it does not prepare the weight.
+        If there is only one step, the weight is not prepared.
         """
         products = self.batch * math.prod(self.size) * self.weight.numel()
         only_x = zero_state and self.reads_x and self.reads_h and products > JOINT_PRODUCTS
@@ -235,7 +236,7 @@ class FusedConv:
 
 
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
-    """Returns up to three convolutions: of rows that read input and state, only the input, or only the state.
+    """Returns up to three convolutions: for rows that read input and state, only the input, and only the state.
 
     On small maps, where a call takes longer than its arithmetic, one convolution computes all rows. Its weight is zero
     for the channels that a row does not read.
@@ -262,8 +263,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
 class Direction:
     """One direction of a layer over a sequence, forward and backward. Allocates its buffers once for all steps.
 
-    `y` ``(ΣT, C, *S)`` is the output, with ΣT the sum of the lengths of all sequences: :meth:`forward` writes it. It is
-    None in the backward pass of a checkpointed layer, which recomputes it. `keep` is true if :meth:`backward` follows.
+    :meth:`forward` writes the output to `y` ``(ΣT, C, *S)``; ΣT is the sum of the lengths of all sequences. `y` is None
+    in the backward pass of a checkpointed layer, which recomputes it. `keep` is true if :meth:`backward` follows.
     """
 
     def __init__(
@@ -375,9 +376,10 @@ class Direction:
         return [*grads, *self._parameter_gradients()]
 
     def backward(self, ts: range, start: Maps, grads: Maps, to_start: bool) -> Maps:
-        """Returns the gradient of `start`, the state before the steps `ts`, from `grads`, that of the state after them.
+        """Returns the gradient of `start`, the state before the steps `ts`.
 
-        Without `to_start` the gradient of `start` is not needed, and its convolution is left out.
+        `grads` is the gradient of the state after these steps. Without `to_start` the gradient of `start` is not
+        needed, and its convolution is left out.
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(map(self._rows, blocks.values()))
@@ -599,7 +601,7 @@ def _num_outputs(spec: ScanSpec) -> int:
 def _are_batched(grads: Sequence[Tensor | None]) -> bool:
     """Returns True if gradients are batched by ``is_grads_batched=True``, which does not call the method `vmap`.
 
-    A batched tensor cannot be written into an ordinary one, as the in-place backward would.
+    The in-place backward does not support batched gradients: a batched tensor cannot be written into an ordinary one.
     """
     for grad in grads:
         if grad is not None:

@@ -16,7 +16,7 @@ NORMS = (None, "layer", "group")
 
 
 def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
-    """Returns the shapes of a norm's scale ``weight_NAME``, which starts at 1, and shift ``bias_NAME``, at 0."""
+    """Returns the shapes of ``weight_NAME`` and ``bias_NAME``: scales and shifts of a norm, which start at 1 and 0."""
     return {f"weight_{name}": Constant(shape, 1.0), f"bias_{name}": Constant(shape, 0.0)}
 
 
@@ -65,8 +65,9 @@ class Normed(Equations):
     def normalize(self, maps: Tensor, norm: Maps, first: int = 0) -> Tensor:
         """Normalises one or more concatenated maps of C channels each.
 
-        `norm` is ``(weight_norm, bias_norm)``, with C scales and shifts for each normalised map of a step; `first` is
-        the index of the first of `maps` among these. Returns the maps unchanged if `norm` is empty or lacks this index.
+        `norm` is ``(weight_norm, bias_norm)``. Both have C values for each normalised map of a step. `first` is the
+        index of the first of `maps` among the normalised maps of a step. Returns the maps unchanged if `norm` is empty
+        or has no values for `first`.
         """
         if not norm or first >= self.norm_rows():
             return maps
@@ -117,8 +118,8 @@ class MapNormed(Equations):
     """Base of cells with an optional layer norm over channels and map after each convolution.
 
     Input and state contributions are normalised before they are added. A norm has a scale ``weight_norm_…`` and a shift
-    ``bias_norm_…`` per channel and pixel for maps of `norm_size`, which are resized bilinearly for maps of other sizes.
-    ``norm_size=None`` means no norms. OpenSTL calls this option ``layer_norm``.
+    ``bias_norm_…`` per channel and pixel of a map of `norm_size`. For a map of another size, scales and shifts are
+    resized bilinearly. ``norm_size=None`` means no norms. OpenSTL calls this option ``layer_norm``.
     """
 
     in_place: ClassVar[type[InPlaceStep] | None] = None

@@ -151,8 +151,8 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
 
     The T steps, padded with steps that change nothing, are divided into blocks of equal length. A block is a linear
     step too: its f is the product of the f of its steps, its b is the state that it computes from zero. Both are
-    computed for all blocks at once, so that √T blocks need about 2√T sequential operations instead of T. Products of f
-    cannot overflow if f is in [0, 1], as it must be.
+    computed for all blocks at once, so that √T blocks need about 2√T sequential operations instead of T. f must be in
+    [0, 1], so that its products cannot overflow.
     """
     if num_blocks == 1:
         maps: Maps = (state,)
@@ -182,8 +182,8 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     """Runs a layer step by step under ordinary autograd, ``torch.func`` or ``torch.compile``.
 
     Returns the output, with the directions concatenated along the channels, and the final states. The output is
-    ``(ΣT, C, *S)``, all steps concatenated, or ``(T, N, C, *S)`` if the cell has a `scan`, which stacks them. Where
-    `mask` ``(T, N, 1, …)`` is false, the sequence has no step: its state does not change, and its output is zero.
+    ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` if the cell has a `scan` and the input is not packed. Where `mask`
+    ``(T, N, 1, …)`` is false, the sequence has no step: its state does not change, and its output is zero.
     """
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
@@ -199,7 +199,7 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
 
 
 def _segments(spec: ScanSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
-    """Divides the steps for a checkpointed backward pass, or if all gates of a linear cell exceed the CPU's caches."""
+    """Divides the steps if the layer is checkpointed, or if the gates of a linear cell exceed the caches of the CPU."""
     steps, cell = len(spec.batch_sizes), spec.cell
     if spec.checkpointed and spec.needs_grad:
         return spec.segments()

@@ -27,10 +27,10 @@ class CausalLSTMCell(ConvRNNCellBase):
         h' &= o ⊙ \tanh(W_{cm} * [c', m'])
 
     where 1 is added to the pre-activations of f and f'. The output gate is a tanh, as in the paper. Rows of
-    ``weight_ih`` are i, f, g, o, i', f', g'. Rows of ``weight_hh`` are i, f, g, o, which read h, and i', f', m
-    (:math:`W_{hm}`), which read m. ``weight_ch`` reads c and has rows i, f, g; ``weight_cs`` reads c' and has rows i',
-    f', g', o. ``weight_cm`` is 1×1, ``weight_mo`` has the state-to-state kernel. With ``bias=True`` the rows of
-    ``weight_ih`` and ``weight_hh`` have biases.
+    ``weight_ih`` are i, f, g, o, i', f', g'. The first four rows of ``weight_hh``, i, f, g, o, read h. Its other
+    rows, i', f' and :math:`W_{hm}`, read m. ``weight_ch`` reads c and has rows i, f, g; ``weight_cs`` reads c' and has
+    rows i', f', g', o. ``weight_cm`` is 1×1, ``weight_mo`` has the state-to-state kernel. With ``bias=True`` the rows
+    of ``weight_ih`` and ``weight_hh`` have biases.
 
     References:
         Wang, Y. et al. (2018). PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive

@@ -30,14 +30,14 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         h' &= o ⊙ \tanh(W_{cm} * [c', m])
 
     Kernels have the depth of the map: a convolution reads the full depth, and its result is repeated along the depth.
-    Rows of ``weight_ih`` and ``weight_hh`` are i, g, r, o, those of ``weight_mx``, the :math:`W_m` of x, are i, g;
-    ``weight_cm`` is 1×1. The norm N has a scale and a shift per channel and pixel for maps of `map_size`, which are
-    resized bilinearly for maps of other sizes.
+    Rows of ``weight_ih`` and ``weight_hh`` are i, g, r, o. Rows i, g of ``weight_mx`` are :math:`W_{mi}` and
+    :math:`W_{mg}`. ``weight_cm`` is 1×1. The norm N has a scale and a shift per channel and pixel of a map of
+    `map_size`. For a map of another size, scale and shift are resized bilinearly.
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
-    map; the two convolutions of x, by ``weight_ih`` and ``weight_mx``, share a norm. The previous global memory is zero
-    (see below), so that its normalised convolution is the shift ``bias_norm_gm``, whose rows i, f, g, m are b below.
-    The rows of ``weight_mx`` are then i, g, f, and the global memory m is:
+    map. The convolutions of x with ``weight_ih`` and ``weight_mx`` share a norm. The previous global memory is zero
+    (see below), so that the norm after its convolution returns the shift ``bias_norm_gm``. Its rows i, f, g, m are
+    :math:`b_i, b_f, b_g, b_m`. The rows of ``weight_mx`` are then i, g, f, and the global memory m is:
 
     .. math::
         m = σ(W_{mf} * x + b_f + 1) ⊙ \tanh(b_m) + σ(W_{mi} * x + b_i) ⊙ \tanh(W_{mg} * x + b_g)
@@ -136,7 +136,10 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
 
 
 def attend(query: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """Computes dot-product attention of `query` to all `maps`, reshaped to rows of C values, without scaling."""
+    """Computes dot-product attention of `query` to all `maps`, without scaling.
+
+    `query` and `maps` are reshaped to rows of C values.
+    """
     n, channels, *space = query.shape
     rows, *past = (m.to(query.dtype).reshape(n, math.prod(space), channels) for m in (query, *maps))
     memory = torch.cat(past, dim=1)

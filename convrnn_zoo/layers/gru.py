@@ -21,7 +21,8 @@ __all__ = [
 class GRUInPlace(InPlaceStep):
     """In-place version of :meth:`GRUEquations.step`.
 
-    `parts` are r and z, the input contribution to n, and with `reset_after` also the state contribution to n.
+    The first of `parts` is r and z in one tensor, the second the input contribution to n. With `reset_after`, the third
+    is the state contribution to n.
     """
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
@@ -68,8 +69,8 @@ class GRUEquations(Normed):
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
     torch's order r, z, n. The state is ``h``. ``⊙`` is an element-wise product, ``·`` stands for a gate.
 
-    With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map, and so are
-    the input and the state contribution to n separately; with ``reset_after=False`` their sum is normalised.
+    With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map. The input
+    and the state contribution to n are normalised separately; with ``reset_after=False`` their sum is normalised.
     ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel in the order r, z, input contribution to n,
     state contribution to n. A group is 16 channels.
 

@@ -18,8 +18,8 @@ class MAUCell(ConvRNNCellBase):
 
     The spatial state s is passed up through the layers, the temporal state t through time. The unit attends to its last
     τ steps. The state holds the τ outputs t of these steps, the newest first, then their τ inputs s. ``*`` is a
-    convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and map, ``·`` a name
-    left of =:
+    convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and map. ``·`` stands
+    for the names on the left of its equation:
 
     .. math::
         a_k &= \mathrm{softmax}_k(⟨s_k, N(W_{ia} * s + b_{ia})⟩ / \sqrt{C H W}) \\
@@ -31,10 +31,10 @@ class MAUCell(ConvRNNCellBase):
         s' &= σ(g') ⊙ q' + (1 - σ(g')) ⊙ q
 
     where t is the newest of the :math:`t_k`. The values of the states are not bounded. With `residual`, s is added to
-    s'. Rows of ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q', those of ``weight_hh`` and ``weight_norm_hh`` u,
-    g, p, q. The norms have a scale and a shift per channel and pixel for maps of `map_size`, which are resized
-    bilinearly for maps of other sizes. In the first τ steps, the softmax also includes the missing states as zeros, as
-    in the authors' code.
+    s'. Rows of ``weight_ih`` and ``weight_norm_ih`` are a, g', p', q'. Rows of ``weight_hh`` and ``weight_norm_hh`` are
+    u, g, p, q. The norms have a scale and a shift per channel and pixel of a map of `map_size`. For a map of another
+    size, scale and shift are resized bilinearly. In the first τ steps, the softmax also includes the missing states as
+    zeros, as in the authors' code.
 
     Args:
         channels: channels of both states.

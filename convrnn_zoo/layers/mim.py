@@ -76,17 +76,18 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
         c' &= t + σ(W_{ii} * x + W_{ti} * h) ⊙ \tanh(W_{ig} * x + W_{tg} * h) \\
         h' &= σ(W_{io} * x + W_{ho} * m + W_{to} * h) ⊙ \tanh(W_{cm} * [c', m'])
 
-    Rows of ``weight_ih`` (of x) and ``weight_hh`` (of m) are i, f, g, o, those of ``weight_th`` (of h) i, g, o;
-    ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the state h of MIM-S, and s is the cell state of MIM-S. The
-    differences d are an input only: the output h of MIM-N, a separate :class:`MIMCell`. The first MIM-N of a network
-    reads how the h of the layer before it changed since the previous step. Each later MIM-N reads the output of the
-    MIM-N before it.
+    ``weight_ih`` reads x and ``weight_hh`` reads m; both have rows i, f, g, o. ``weight_th`` reads h and has rows i, g,
+    o. ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the state h of MIM-S, and s is the cell state of MIM-S.
+    The differences d are an input and not an output: a separate :class:`MIMCell`, MIM-N, computes them as its h. The
+    first MIM-N of a network reads how the h of the layer before it changed since the previous step. Each later MIM-N
+    reads the output of the MIM-N before it.
 
     Args:
         in_channels, out_channels, kernel_size, …: as for :class:`ConvRNNCellBase`. `groups` must be 1.
         map_size: height and width of the map for which the peephole weights of MIM-S are stored.
         norm_size: height and width of the map for a layer norm after every convolution except :math:`W_{cm}`, or `None`
-            for no norms: ``…_norm_ih`` of x, ``…_norm_hh`` of m, ``…_norm_th`` of h, and those of MIM-S.
+            for no norms. The norms are ``…_norm_ih`` for x, ``…_norm_hh`` for m and ``…_norm_th`` for h. MIM-S then has
+            norms too.
 
     References:
         Wang, Y. et al. (2019), section 3. https://arxiv.org/abs/1811.07490

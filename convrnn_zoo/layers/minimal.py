@@ -20,7 +20,8 @@ class MinimalEquations(Equations):
     """
     The gates read the input only: all steps are convolved at once, and a linear scan over time computes h. No
     convolution reads h, so that a state does not move between pixels within a layer. For data with motion, stack layers
-    or use :class:`ConvGRU`. g is not applied to the initial state. h is positive if the initial state is.
+    or use :class:`ConvGRU`. The function g is not applied to the initial state. Every h is positive
+    if the initial state is positive.
 
     References:
         Horuz, C. C. et al. (2025). Minimal Convolutional RNNs Accelerate Spatiotemporal Learning.

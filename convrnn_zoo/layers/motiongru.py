@@ -29,8 +29,8 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         \mathrm{moved}(p) &= \textstyle\sum_k W_w^k \, σ(W_m * x + b_m)_k(p) \; x(p + p_k + f'_k(p))
 
     where :math:`p_k` are the positions of a K×K kernel, and x between pixels is interpolated bilinearly, with zeros
-    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The 2K² channels of f and d are displacements
-    in pixels, to the right and down, of the first neighbour, then of the next. ``weight_m`` ``(K², C, …)`` computes the
+    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The 2K² channels of f and d are pairs of
+    displacements in pixels, to the right and down, one pair per neighbour. ``weight_m`` ``(K², C, …)`` computes the
     mask :math:`σ(W_m * x + b_m)`, ``weight_w`` is ``(C, C, K, K)``. As in the authors' code, the weights of offsets and
     mask start at zero, so that all positions start with the same motion of less than a pixel.
 

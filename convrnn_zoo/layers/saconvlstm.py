@@ -31,7 +31,7 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
 
     The output of a ConvLSTM, here y, passes through a self-attention memory m. Every position of the map attends to all
     positions of y and of m. ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate. A product without a
-    sign is a matrix product with maps as matrices ``(channels, positions)``, which for weights is a 1×1 convolution:
+    sign is a matrix product, in which a map is a matrix ``(channels, positions)`` and a weight is a 1×1 convolution:
 
     .. math::
         y, c' &= \mathrm{LSTM}(x, (h, c)) \\

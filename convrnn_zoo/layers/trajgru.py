@@ -46,8 +46,8 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
         n &= φ(W_{in} * x + b_{in} + r ⊙ a_n) \\
         h' &= n + z ⊙ (h - n)
 
-    ``weight_hh`` is ``(3C, C, 1, links)``, with one tap per link. Rows of ``weight_ih`` and ``weight_hh`` are r, z, n;
-    those of ``weight_f`` are u, v of the first link, then of the next. If all flows are zero, the cell is a GRU with a
+    ``weight_hh`` is ``(3C, C, 1, links)``, with one tap per link. Rows of ``weight_ih`` and ``weight_hh`` are r, z, n.
+    Rows of ``weight_f`` are pairs u, v, one pair per link. If all flows are zero, the cell is a GRU with a
     1×1 state-to-state kernel, which is the sum of ``weight_hh`` over the links.
 
     Args:

@@ -25,9 +25,10 @@ from .base.rain_ensemble import LEVELS, arrange, quantiles, rain_noise
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
-"""Thresholds in mm/h at which a forecast decides where rain occurs, each with the lowest probability that it accepts.
+"""Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
 
-Lower probabilities would cause too many false alarms and too large a squared error."""
+It is the argument `min_probability` of :func:`decide`: in pixels of lower probability, most forecasts of rain would be
+false alarms, and the squared error would grow."""
 PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
@@ -72,11 +73,14 @@ def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
     return torch.stack(out, dim=-3).sigmoid()
 
 
-def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> Tensor:
+def decide(
+    probability: Tensor, known: Tensor, min_probability: float = 0.2, min_area: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Returns booleans ``(…, H, W)``, true where to forecast an event that has the given `probability` ``(…, H, W)``.
 
     To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
-    ``c / (1 + c)``. Fixed-point iteration estimates c. A pixel below `min_probability` is never selected.
+    ``c / (1 + c)``, and above `min_probability`. Fixed-point iteration estimates c. If this selects fewer known pixels
+    than `min_area` ``(…, 1, 1)``, the most probable ones are added.
 
     Reference:
         Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
@@ -86,6 +90,8 @@ def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> 
         >>> p = torch.tensor([[0.9, 0.45, 0.3, 0.1]])
         >>> decide(p, torch.ones_like(p, dtype=torch.bool)).tolist()
         [[True, True, False, False]]
+        >>> decide(p, torch.ones_like(p, dtype=torch.bool), min_area=torch.tensor([[3]])).tolist()
+        [[True, True, True, False]]
     """
     p = torch.where(known, probability, 0).detach()
     total = p.sum((-2, -1), keepdim=True)
@@ -95,6 +101,13 @@ def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2) -> 
         hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
         threshold = (csi / (1 + csi)).clamp_min(min_probability)
+    if min_area is not None:  # bisection for the highest threshold that selects so many pixels
+        low, high = torch.zeros_like(threshold), threshold
+        for _ in range(16):
+            middle = (low + high) / 2
+            is_enough = (p > middle).sum((-2, -1), keepdim=True) >= min_area
+            low, high = torch.where(is_enough, middle, low), torch.where(is_enough, high, middle)
+        threshold = torch.where((p > threshold).sum((-2, -1), keepdim=True) >= min_area, threshold, low)
     return probability > threshold
 
 
@@ -132,14 +145,16 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it. The
-        logits of that decision add extrapolation, best for the first minutes, with weight ``6 · exp(-6 · hours)``.
+        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it, in at
+        least as many pixels as in extrapolation. The logits of that decision add extrapolation, best for the first
+        minutes, with weight ``6 · exp(-6 · hours)``.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
         for threshold, min_probability in DECIDED.items():
             logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
-            occurs = decide(logits.sigmoid(), self.known, min_probability)
+            extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
+            occurs = decide(logits.sigmoid(), self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
             rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
         return rate
 

@@ -31,7 +31,7 @@ _EXPORT_LOCK = threading.Lock()  # torch's exporters are not thread-safe
 
 # ---- export ----------------------------------------------------------------------------------------------------
 class _NamedArguments(nn.Module):
-    """Wraps a graph's module so that the signature of `forward`, which torch reads, has the names of its inputs."""
+    """Wraps the module of a graph so that torch finds the names of the graph's inputs in the signature of `forward`."""
 
     def __init__(self, graph: GraphSpec) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
 
 
 def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
-    """Raises ExportError if files and model differ at other sizes than in the export; `single` adds N = T = 1."""
+    """Raises ExportError if files and model differ for inputs of new sizes; `single` also compares N = T = 1."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:

@@ -32,8 +32,9 @@ def export(
 ) -> tuple[Path, ...]:  # fmt: skip
     """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
 
-    The file is run at other sizes than in the export (ONNX files in onnxruntime). It is only kept if its outputs equal
-    those of the model, in float32 up to 1e-4 of the largest value. A copy of the model is exported, in evaluation mode.
+    The file is tested with inputs of other sizes than in the export (ONNX files in onnxruntime). It is only kept if its
+    outputs equal those of the model, in float32 up to 1e-4 of the largest value. A copy of the model is exported, in
+    evaluation mode.
 
     Args:
         model: a model of this package, or a layer or cell of ``convrnn_zoo.layers``.
@@ -45,7 +46,7 @@ def export(
         dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model.
         state: whether the sequence form has the states as inputs and outputs. By default, a sequence starts from the
             model's initial state.
-        lengths: whether the sequence form has an input for the lengths of sequences; by default if the model has one.
+        lengths: whether the sequence form has the lengths of sequences as an input; by default if the model takes them.
         mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
         horizon: fixed number of frames that a forecaster's sequence form forecasts. By default, the number is an input.
         size: fixed height and width of the frames, for ConvGRUAdvection or a model with an image encoder. By default
@@ -59,8 +60,8 @@ def export(
         the shape of the model's output; unpooled features of several levels are ``output_0``, ``output_1``, …. The step
         form has the input ``input`` ``(N, C, *S)`` and the output ``output``. States ``(N, C_l, *S_l)`` are the inputs
         ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …; ``_l0_reverse`` is the backward direction. Layers
-        are numbered consecutively over all levels. The first states are zeros: files of models with
-        `learn_initial_state` cannot have states. The metadata contain the shapes of the states.
+        are numbered consecutively over all levels. The states of the first step are zeros. Therefore files of models
+        with `learn_initial_state` cannot have states. The metadata contain the shapes of the states.
 
     Returns:
         Paths of the written files.

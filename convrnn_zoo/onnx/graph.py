@@ -40,8 +40,9 @@ def check_version() -> None:
 def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs ``state = step(x, state)`` along axis 0. Returns the stacked first tensor of each state, and the last state.
 
-    The operator requires all tensors that its body reads as inputs. ``torch._higher_order_ops.scan.scan`` finds them by
-    compiling the step, which changes the caches of the user's process. Here, a first step before the loop records them.
+    Every tensor that the operator's body reads must be an input of the operator. ``torch._higher_order_ops.scan.scan``
+    finds these tensors by compiling the step, which changes the caches of the user's process. Here, a step that runs
+    before the loop records them.
     """
     from torch._higher_order_ops.scan import scan_op
 

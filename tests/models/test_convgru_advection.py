@@ -11,6 +11,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models.convgru_advection import (
     DECIDED,
+    FLOOR,
     THRESHOLDS,
     advect,
     decide,
@@ -80,14 +81,31 @@ def test_a_decision_reads_only_what_is_known():
     assert torch.equal(decide(p, known)[1:], decide(p[1:], known[1:]))
 
 
+@pytest.mark.parametrize("min_area", [0, 3, 40, 400])
+def test_a_decision_adds_the_most_probable_pixels_up_to_a_minimum_area(min_area):
+    p = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0)) ** 8
+    known = torch.ones(30, 40, dtype=torch.bool)
+    known[:5] = False
+    p[:, :5] = 0  # the caller replaces unknown pixels
+    area = torch.tensor([0, min_area, min_area])[:, None, None]
+    few, enough = decide(p, known, 0.9), decide(p, known, 0.9, area)
+    assert torch.equal(enough[0], few[0])
+    for chosen, before, probability in zip(enough[1:], few[1:], p[1:], strict=True):
+        assert chosen.sum() == max(int(before.sum()), min_area)
+        assert probability[chosen].min() > probability[~chosen].max()
+
+
 def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
     actual = model.exceedance(frames[None, :, None], 12)
     rates = actual.rates()
     assert rates.shape == (1, 12, 1, *frames.shape[1:])
     for threshold, min_probability in DECIDED.items():
         p = actual.logits[..., THRESHOLDS.index(threshold), :, :].sigmoid()
-        agree = ((rates > threshold) == decide(p, actual.known, min_probability)).float().mean((2, 3, 4))[0]
-        moved = ((rates > threshold) == (actual.log_rate.exp() > threshold)).float().mean((2, 3, 4))[0]
+        extrapolated = actual.log_rate.exp() - FLOOR > threshold
+        area = extrapolated.sum((-2, -1), keepdim=True)
+        assert ((rates > threshold).sum((-2, -1), keepdim=True) >= area).all()
+        agree = ((rates > threshold) == decide(p, actual.known, min_probability, area)).float().mean((2, 3, 4))[0]
+        moved = ((rates > threshold) == extrapolated).float().mean((2, 3, 4))[0]
         assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
         assert moved[0] > 0.98  # in five minutes it has most of it
         assert agree[-1] > moved[-1]

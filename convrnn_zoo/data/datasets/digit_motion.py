@@ -42,9 +42,10 @@ def draw_clip(digits: Tensor, steps: Tensor, lengths: Tensor, middles: Tensor, i
 class DigitMotion(LabelledDataset):
     """Digit Motion: clips ``(T, 1, 16, 16)`` of one MNIST digit that moves one pixel per frame; T is 3, 5 or 7.
 
-    Each of the 40 classes is a digit and a direction, such as ``"3 left"``. Each MNIST image is shrunk to 8×8 pixels
-    and appears in one clip, always inside the frame. All classes are equally frequent: the first 2,400 training images
-    and the first 400 test images of each digit are used, or as many as the rarest digit has, in multiples of four.
+    Each of the 40 classes is a digit and a direction, such as ``"3 left"``. Each image is shrunk to 8×8 pixels and
+    appears in one clip, always inside the frame. The first 2,400 training images and the first 400 test images of each
+    digit are used. If a digit has fewer images, that many images of each digit are used, rounded down to a multiple of
+    four. All classes are therefore equally frequent.
 
     The position in the middle frame has the same distribution for all directions. A classifier that sees only this
     frame therefore has an expected accuracy of at most 25 %. Playing a clip backwards gives the opposite direction.

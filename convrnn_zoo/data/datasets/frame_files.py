@@ -81,7 +81,7 @@ class FrameDataset:
 
         Raises:
             FileNotFoundError: the path does not exist, or contains no file of this dataset.
-            ValueError: a file is damaged or its unit cannot be converted, sizes differ, or no sequence is long enough.
+            ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
 
@@ -157,13 +157,13 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         crop: edge in pixels of the square crops that are trained and tested on; by default whole frames.
         stride: distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.
         min_valid_fraction: minimum fraction of pixels without a missing value, in each frame of a crop.
-        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. The lowest value of a wet
-            pixel is 0.1 for rain in mm/h, else the lowest of `thresholds`, or 0.1 without thresholds.
+        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. For rain in mm/h, and
+            for data without `thresholds`, a wet pixel has at least 0.1. Otherwise, at least the lowest of `thresholds`.
         flip: whether training crops are mirrored and transposed at random.
         split: rule for the test split. ``"time"``: the last third of each file. ``"file"``: the last third of the files
-            in the order of their names. ``"group"``: the last third of the groups. Or a list of patterns of file names.
-        group_pattern: regular expression to search in the path of each file relative to the data directory. The match
-            of its first capturing group (or of all of it) is the file's group, such as a station.
+            in the order of their names. ``"group"``: the last third of the groups. A list: patterns of test file names.
+        group_pattern: regular expression to search in the path of each file relative to the data directory. The file's
+            group, such as a station, is the match of the first capturing group, or else the complete match.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
         validation: fraction of the training split that is set aside for validation: the last frames of each file, or
@@ -230,8 +230,9 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         raise NotImplementedError(f"{type(self).__name__} must implement find_files")
 
     def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path. Zarr stores and files over 1 GiB are read lazily, other files at once.
+        """Opens the files at a path and reads them into memory.
 
+        Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
         If every file contains one frame, the files are joined to one sequence (one per group), as in `predict`.
         """
         files = self.find_files(path)
@@ -289,7 +290,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
     ) -> CroppedSequences:
-        """Returns the sequences at the windows that ``convrnn-zoo windows`` listed in a file for one Zarr store."""
+        """Returns the sequences at the windows in the CSV file of ``convrnn-zoo windows`` for one Zarr store."""
         if len(files) > 1 or files[0].is_loaded:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
@@ -331,8 +332,8 @@ class ArrayFrames(FrameFiles):
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
-        windows: CSV file of ``convrnn-zoo windows`` that lists the crops of a large Zarr store, next to the store. It
-            replaces a search of the store at the start of each training.
+        windows: CSV file of ``convrnn-zoo windows`` in the same directory as a large Zarr store. The file lists the
+            crops, so that training does not search the store for them.
         **kwargs: keys of :class:`FrameFiles`.
 
     Example:

@@ -133,9 +133,9 @@ def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
 def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float = 0.0) -> Frames:
     """Returns the frames of one split: ``"train"``, ``"validation"`` or ``"test"``.
 
-    The test split is the last third in time. The last frames of the other two thirds, a fraction `validation` of them,
-    are the validation split. Validation and test also include the `inputs` frames before their first frame, from which
-    that frame is forecast.
+    The test split is the last third in time. The validation split is the end of the other two thirds: a fraction
+    `validation` of their frames. The validation and test splits also include the `inputs` frames before them, as the
+    inputs of their first forecast.
     """
     begin, cut = time_bounds(len(frames), validation)
     parts = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}
@@ -148,8 +148,8 @@ class Sampling(NamedTuple):
 
     A window is kept with probability ``min(1, base + scale * amount)``. The amount is the mean of
     ``1 - exp(-value / saturation)`` over the pixels of all frames (first channel), where missing values count as 0.
-    Windows with much rain are therefore kept many times as often as dry ones. All rain rates that are a few times
-    `saturation` or more count nearly the same.
+    Windows with much rain are therefore kept many times as often as dry ones. Rain rates far above `saturation`
+    all count nearly the same.
 
     Args:
         base, scale, saturation: constants of this probability; by default every window is kept.
@@ -171,7 +171,7 @@ class Sampling(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Size of windows: frames, height and width in pixels; and the distance in pixels between their corners."""
+    """Number of frames, height and width of windows, and distance in pixels between corners of neighbouring windows."""
 
     length: int
     height: int
@@ -182,7 +182,7 @@ class Window(NamedTuple):
 def find_windows(
     frames: Frames, window: Window, sampling: Sampling, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Yields, for each possible first frame t, its kept windows as rows ``(t, y, x)`` of a tensor ``(M, 3)``."""
+    """Yields a tensor ``(M, 3)`` for each possible first frame t. Its rows ``(t, y, x)`` are the kept windows."""
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
         return

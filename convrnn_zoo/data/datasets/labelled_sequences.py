@@ -71,7 +71,7 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
 
 
 class LazySequences(Sequence[Tensor]):
-    """Sequences that ``read(item)`` returns when they are indexed, so that none stays in memory."""
+    """Sequence that calls ``read(item)`` when it is indexed, and keeps no results in memory."""
 
     def __init__(self, items: Sequence[Any], read: Callable[[Any], Tensor]) -> None:
         self.items, self.read = items, read
@@ -125,7 +125,7 @@ def check_labelled(data: Any, split: str) -> Labelled:
 
 
 def label_key(label: str) -> tuple[bool, float, str]:
-    """Sort key of labels: numbers by value before text, and ``"01"`` before ``"1"``.
+    """Sort key of labels: first numbers in the order of their values, with ``"01"`` before ``"1"``, then text.
 
     Example:
         >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
@@ -194,17 +194,17 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         url: address of the data.
         task: task in the metadata.
         split: rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. ``"file"``: the
-            last third of the files in the order of their names; the last third of each class if every file has only
-            one class or if there is only one file. ``"group"``: the last third of the groups. Or a list of patterns of
-            file names; for a single file, of the names of its recordings.
+            last third of the files in the order of their names. If there is only one file, or if every file has only
+            one class: the last third of each class. ``"group"``: the last third of the groups. A list: patterns
+            of test file names. If there is only one file, they are patterns of the names of its recordings.
         label_names: names of the classes, in the order of their labels.
         front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
             is the lowest sample rate of the files; other files are resampled to it.
         layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. The default is ``"NTC"``, but then an array
             with fewer steps than channels is an error.
-        group_pattern: regular expression to search in the path of each file relative to the data directory. The match
-            of its first capturing group (or of all of it) is the group, such as a speaker. Alternatively, ``.npz``
-            files contain an array ``groups``.
+        group_pattern: regular expression to search in the path of each file relative to the data directory. The group,
+            such as a speaker, is the match of the first capturing group, or else the complete match. Alternatively,
+            ``.npz`` files contain an array ``groups``.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
         validation: fraction of the training split that is set aside for validation, by the same rule as `split`.
@@ -243,7 +243,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override
         return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
 
     def create_front_end(self, path: Path) -> LogMel | None:
-        """Returns the front end of the audio files at a path; None if there are none."""
+        """Returns the front end of the audio files at a path, or None if there are no audio files."""
         files = [f for f in find_recordings(path) if f.suffix.lower() in AUDIO]
         if not files:
             if self.front_end:

@@ -59,10 +59,11 @@ class MovingDigits(FrameSequences):
 
     The position of an image is scaled to the unit square, whose sides are the walls of the frame. An image starts at a
     random position and moves by `step` per frame in a random direction. At a wall, its position is clamped to the unit
-    square, and that component of its direction is reversed. Where images overlap, the brighter pixel is visible.
+    square, and the component of its direction towards the wall is reversed. Where images overlap, the brighter pixel is
+    visible.
 
     Args:
-        images: images ``(N, h, w)`` of bytes (uint8), from which each sequence samples.
+        images: images ``(N, h, w)`` of bytes (uint8). Each sequence shows a random choice of `count` images.
         length: number of frames in a sequence.
         count: number of images in a sequence.
         size: edge of a frame in pixels.
@@ -98,7 +99,7 @@ class MovingDigits(FrameSequences):
         return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples image, first position (x, y) and direction of each object: ``(n, count, 4)`` in [0, 1)."""
+        """Samples an image, a first position (x, y) and a direction for each object: ``(n, count, 4)`` in [0, 1)."""
         return torch.rand(n, self.count, 4, generator=generator, dtype=torch.float64)
 
     def read(self, sampled: Tensor) -> Tensor:

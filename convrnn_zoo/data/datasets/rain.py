@@ -35,7 +35,7 @@ class RainComposites(FrameDataset):
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
-        """Returns the crops of 128×128 km of one split; the test split is the last third of each event in the data."""
+        """Returns the 128×128 km crops of one split. The test split is the last third of each rain event."""
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN)
         if not events:

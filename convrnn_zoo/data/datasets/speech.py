@@ -48,8 +48,8 @@ class JapaneseVowels(LabelledDataset):
 class FSDD(LabelledDataset):
     """Free Spoken Digit Dataset: English digits of 0.14 to 2.28 s by six speakers, as features ``(T, 40, 1)``.
 
-    The test split has the first five recordings of each digit by each speaker (300), the training split the others
-    (2,700). The group of a recording is its speaker.
+    The test split has 300 recordings: the first five of each digit by each speaker. The training split has the other
+    2,700 recordings. The group of a recording is its speaker.
     """
 
     title = "FSDD"

@@ -28,7 +28,9 @@ def relative_name(file: Path, path: Path) -> str:
 
 
 def train_count(count: int, validation: float) -> int:
-    """Returns the number of training examples after a fraction `validation` (at least one) is set aside.
+    """Returns the number of training examples that remain after a fraction `validation` is set aside.
+
+    At least one example is set aside, unless `validation` is 0.
 
     Example:
         >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
@@ -139,8 +141,9 @@ def select_per_class(
 ) -> set[int]:
     """Samples ``select_count(n)`` of the n examples of each class with a fixed seed, and returns their indices.
 
-    If `files` (the file of each example) is passed, nothing is sampled. Of a class with n files, all examples in the
-    last ``select_count(n)`` files are selected. Of a class with one or two files, its last examples are selected.
+    If `files` (the file of each example) is passed, the last examples of each class are selected instead. In a class
+    with n > 2 files, these are all examples in the last ``select_count(n)`` files. In a class with one or two files,
+    they are the last ``select_count(n)`` of its n examples.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

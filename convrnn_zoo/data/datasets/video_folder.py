@@ -43,11 +43,12 @@ class VideoFolder(LabelledSequences):
     255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
 
     Args:
-        size: edge in pixels to which the shorter side of frames is resized before the square in the middle is cropped.
-            Without `size`, all clips must have frames of the same size.
+        size: edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then the
+            frame is center-cropped. Without `size`, all clips must have frames of the same size.
         frame_stride: read every n-th frame, beginning with the first.
         max_frames: maximum number of frames to read from each clip.
-        split: as in :class:`LabelledSequences`. ``"file"`` is the last third of the clips of each class by name.
+        split: rule for the test split. ``"random"``, ``"group"`` or a list: as in :class:`LabelledSequences`.
+            ``"file"``: the last third of the clips of each class, in the order of their names.
 
     The other fields of :class:`LabelledSequences` also apply, except `front_end` and `layout`.
 

@@ -1,4 +1,4 @@
-"""CSV files that list windows of a Zarr store: sampled once by importance, then read by every training."""
+"""Samples windows of a Zarr store by importance, and stores them in a CSV file that every training reads."""
 
 import csv
 from collections.abc import Iterator

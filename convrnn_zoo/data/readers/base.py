@@ -39,7 +39,7 @@ class ReadOptions:
         variable, variables, future, static, dims, sel, fill_value: as in :class:`~convrnn_zoo.data.ArrayFrames`.
         channels, size: as in :class:`~convrnn_zoo.data.VideoFrames`.
         maps: whether an array ``(H, W)`` is accepted as one frame, as in files of one time step.
-        variable_optional: whether the only array of frames in a file is read if the file has no array `variable`.
+        variable_optional: whether to read the only array of frames in a file that has no array `variable`.
         unit: unit to convert values to; None keeps the unit of the file. ``""`` is brightness from 0 to 1.
         coarsen: edge in pixels of the blocks that are averaged in radar composites.
     """
@@ -76,7 +76,7 @@ class Frames:
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         units: unit of each channel, if the channels are different variables.
         observed: number of leading channels that are observed; the others are static or future inputs. None means all.
-        labels: text for each frame, such as the time of day. May be empty, or end before the last frame.
+        labels: text for each frame, such as the time of day. May be shorter than the number of frames, or empty.
         fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
         factor, shift: conversion from the unit of the file, ``factor * value + shift``.
@@ -85,7 +85,7 @@ class Frames:
         coordinates: coordinates of height and width by name, in the format of ``xarray.DataArray``. A coordinate
             without dimensions describes the map projection.
         map_dims: names of the dimensions of height and width.
-        start, stop: range of the frames in `array`; None for all frames from `start` on.
+        start, stop: range of the frames in `array`. If `stop` is None, the range ends with the array.
     """
 
     path: Path
@@ -223,7 +223,7 @@ def check_numbers(array: Any, name: object) -> None:
 
 
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
-    """Returns the name of the array of frames: `options.variable`, by default the only one, or ``x`` among several."""
+    """Returns the name of the array of frames: `options.variable`, or the only array, or ``x`` if there are several."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
     names = [name for name, shape in shapes.items() if len(shape) in axes]
     if variable and list(shapes) != [""]:
@@ -298,7 +298,7 @@ def _read_stacked(parts: Sequence[Frames], index: Any) -> Any:
 
 
 def stack(path: Path, parts: Mapping[str, Frames], names: Iterable[str], options: ReadOptions, **fields: Any) -> Frames:
-    """Stacks variables of a file, ``(T, H, W)``, ``(H, W)`` or ``(T,)``, as channels in the units of `options`.
+    """Stacks variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` of a file as channels in the units of `options`.
 
     `names` are all variables of the file, for error messages. `fields` are other fields of :class:`Frames`.
     """

@@ -36,10 +36,10 @@ ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class GriddedVariable:
-    """A variable of a file: its stored numbers, which are read when `array` is sliced, and its attributes.
+    """Attributes and stored numbers of a variable in a file. The numbers are read when `array` is sliced.
 
-    `array` is an ``xarray.Variable`` if the file names dimensions. Otherwise it is a Zarr array or reads an HDF5
-    dataset, and `dims` is empty.
+    `array` is an ``xarray.Variable`` if the file names dimensions. Otherwise `dims` is empty, and `array` is a Zarr
+    array or a :class:`LazyArray` of an HDF5 dataset.
     """
 
     array: Any
@@ -109,7 +109,7 @@ def is_recognised(path: Path) -> bool:
 
 
 def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a store; and xarray's arguments to open it, or None if an array has no dimension names."""
+    """Returns the arrays of a store, and xarray's arguments to open it (None if an array has no dimension names)."""
     store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
@@ -128,7 +128,7 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict
 
 
 def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
-    """Returns the attributes of an array. In Zarr 2, a fill value other than 0 (the default) marks missing values."""
+    """Returns the attributes of an array. In Zarr 2, a fill value marks missing values unless it is 0, the default."""
     attrs = dict(array.attrs)
     if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
         if array.fill_value != 0:
@@ -139,7 +139,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
 
 
 def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a file; and xarray's arguments to open it, or None if no array names its dimensions."""
+    """Returns the arrays of a file, and xarray's arguments to open it (None if no array names its dimensions)."""
     h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
@@ -201,7 +201,7 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
 
 
 def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequence[str]) -> tuple[str, ...]:
-    """Returns the dimensions of frames in the order time, others such as channels, height, width.
+    """Returns the dimensions of frames in this order: time, other dimensions such as channels, height, width.
 
     `named` may contain the names of ``time``, ``y`` and ``x``. By default, the time dimension is one of `time_dims` or
     :data:`TIME_DIMS`, otherwise the first of three or more dimensions. Height and width are a pair of :data:`MAP_DIMS`,
@@ -291,7 +291,7 @@ class Decoder:
 
 
 def _fits(value: float, dtype: Any) -> bool:
-    """Returns whether a dtype can store a number. An integer dtype may be signed or unsigned."""
+    """Returns whether a dtype can store a number. Integers may be signed or unsigned, because of ``_Unsigned``."""
     if dtype.kind == "f":
         return True
     return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)
@@ -372,7 +372,7 @@ def _open_variable(
 def _stack_variables(
     path: Path, variables: Mapping[str, GriddedVariable], frames: Mapping[str, GriddedVariable], options: ReadOptions
 ) -> Frames:
-    """Opens several variables of a file as channels. They share the dimensions of the first; see :func:`stack`."""
+    """Opens variables of a file as channels, with the dimensions in the order of the first one; see :func:`stack`."""
     existing = [v for v in options.all_variables if v.name in variables]
     first, parts = options.variables[0].name, {}
     leading = frames.get(first, variables[existing[0].name]) if existing else None

@@ -124,7 +124,7 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
 
 
 def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resizes frames ``(T, C, H, W)`` to `size` (height, width) by antialiased bilinear interpolation; keeps bytes."""
+    """Resizes frames ``(T, C, H, W)`` to `size` (height, width), bilinear with antialiasing; uint8 stays uint8."""
     if tuple(frames.shape[-2:]) == size:
         return frames
     return torch.cat([
@@ -135,7 +135,7 @@ def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
-    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge` and crops the square in the middle.
+    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge`, then center-crops the frames to a square.
 
     Example:
         >>> tuple(resize_and_crop(torch.zeros(2, 3, 60, 90), 30).shape)

@@ -36,7 +36,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
-    """Opens the frames in a ``.npz`` file: by default the only array of frames, or ``x`` among several.
+    """Opens the frames in a ``.npz`` file, by default its only array of frames, or ``x`` if it has several.
 
     The file may also contain the arrays ``time`` (times of the frames) and ``labels`` (text for each frame).
     """

@@ -25,7 +25,7 @@ COARSEN = 2
 def read_knmi(path: Path) -> Tensor:
     """Reads a KNMI composite in HDF5 as mm/h ``(H, W)``, with pixels of 1 km and NaN outside of the radars' range.
 
-    The file stores accumulations over five minutes as counts, and a calibration formula from counts to mm.
+    The file stores accumulations over five minutes as counts. It also stores the formula that converts counts to mm.
     """
     h5py = need("h5py", "radar")
     with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
@@ -128,7 +128,7 @@ def find_composites(directory: Path) -> list[list[Path]]:
 
 
 def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
-    """Reads all composites below a directory into memory: one :class:`Frames` for each event without a gap in time."""
+    """Reads all composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event."""
     options = ReadOptions(coarsen=coarsen)
     archives = [open_composites(files, options) for files in find_composites(directory)]
     return [event.load() for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
