@@ -21,10 +21,10 @@ from .base.lengths import map_frames
 class AudioModel(RecurrentClassifier):
     """A convolutional RNN over the frequencies of a sound, and a classifier.
 
-    The C bands of a step, as :class:`~convrnn_zoo.LogMel` returns them, are a one-dimensional map with one channel. Two
+    :class:`~convrnn_zoo.LogMel` returns C bands per step. They form a one-dimensional map with one channel. Two
     convolutions, each followed by ReLU, reduce this map to P = C / `stride` pixels, rounded up. The recurrent layers
-    convolve over these pixels, so that they recognise a pattern of frequencies also where it is shifted, as in a voice
-    of another pitch. Pools act on the steps only, and the classifier reads the features of every pixel.
+    convolve over these pixels. They thus recognise a pattern of frequencies even if a voice of another pitch shifts it.
+    Pools act on the steps only, and the classifier reads the features of every pixel.
 
     Args:
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``
@@ -39,8 +39,8 @@ class AudioModel(RecurrentClassifier):
         **layer_args: options of the recurrent layers, such as `dropout`.
 
     Shapes:
-        input ``(N, T, C, 1)``, one step per sequence ``(N, C, 1)``, or a PackedSequence; `lengths` and output as for
-        :class:`~convrnn_zoo.ConvRNNModel` with maps of one pixel. The F features are the channels of all P pixels.
+        input ``(N, T, C, 1)``, single steps ``(N, C, 1)``, or a PackedSequence. `lengths` and the output are those of
+        :class:`~convrnn_zoo.ConvRNNModel` for maps of one pixel. The F features are the channels of all P pixels.
 
     Example:
         >>> import convrnn_zoo
@@ -109,8 +109,8 @@ def audio_convrnn(pretrained: bool = False, **kwargs: Any) -> AudioModel:
 
     Input: steps ``(N, T, C, 1)`` of C bands, single steps ``(N, C, 1)``, or a PackedSequence. The structure is that of
     Arik, S. O. et al. (2017), Convolutional Recurrent Neural Networks for Small-Footprint Keyword Spotting,
-    https://arxiv.org/abs/1703.05390, with a convolutional RNN in place of an ordinary one, and without convolutions
-    over time, so that the model can process a stream.
+    https://arxiv.org/abs/1703.05390, with two changes. The RNN is convolutional. No convolution runs over time, so that
+    the model can process a stream.
 
     Args:
         rnn ("convgru"), in_chans (40), stem_channels (16), stem_kernel (5), stride (4), hidden_channels (32),

@@ -1,4 +1,4 @@
-"""BCDU-Net: a U-Net with bidirectional ConvLSTMs on its skip connections and densely connected convolutions."""
+"""BCDU-Net: a U-Net with densely connected convolutions, and with bidirectional ConvLSTMs on its skip connections."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -38,7 +38,7 @@ class RecurrentSkip(nn.Module):
 
 
 class BCDUNet(DenseModel):
-    """A U-Net with bidirectional ConvLSTMs on its skip connections and densely connected convolutions at its bottom.
+    """A U-Net with densely connected convolutions at its bottom and bidirectional ConvLSTMs on its skip connections.
 
     The authors' code runs the ConvLSTM in one direction only. This model runs both directions, as in the paper.
 
@@ -46,13 +46,13 @@ class BCDUNet(DenseModel):
         in_chans: channels of an image.
         num_classes: outputs per pixel; 0 returns features.
         widths: channels of the maps, from the highest resolution to the lowest; at least two.
-        dense_blocks: number of pairs of convolutions at the bottom; each pair reads the outputs of all earlier pairs.
+        dense_blocks: number of pairs of convolutions at the bottom. A pair reads the outputs of all earlier pairs.
         drop_rate: dropout after the last map of the encoder and after each dense block.
         device, dtype: of the parameters.
 
     Shapes:
-        images ``(N, C, H, W)`` to logits ``(N, K, H, W)``, or series ``(N, T, C, H, W)``, whose images are processed
-        separately, to ``(N, T, K, H, W)``. Height and width are multiples of ``2 ** (len(widths) - 1)``.
+        images ``(N, C, H, W)`` to logits ``(N, K, H, W)``, or series ``(N, T, C, H, W)`` to ``(N, T, K, H, W)``. Images
+        of a series are processed separately. Height and width are multiples of ``2 ** (len(widths) - 1)``.
 
     Example:
         >>> model = BCDUNet(3, 2, widths=(4, 8, 8), dense_blocks=2).eval()

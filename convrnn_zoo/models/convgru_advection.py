@@ -145,9 +145,9 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        They are clamped to exceed each threshold of :data:`DECIDED` exactly where :func:`decide` forecasts it, in at
-        least as many pixels as in extrapolation. The logits of that decision add extrapolation, best for the first
-        minutes, with weight ``6 · exp(-6 · hours)``.
+        They are clamped to exceed each threshold of :data:`DECIDED` exactly in the pixels that :func:`decide` selects.
+        At least as many pixels are selected as exceed the threshold in extrapolation. For the selection, extrapolation
+        is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
@@ -181,8 +181,8 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Extrapolates the last frame to lead time number `k`, counted from 0.
 
-    Returns three maps: ``log(rate + floor)`` of the advected last frame and of the unmoved one, each ``(N, C, H, W)``,
-    and the smoothed share of pixels whose origin in the last frame is known, ``(N, 1, H, W)``.
+    Returns three maps. The first two ``(N, C, H, W)`` are ``log(rate + floor)`` of the advected and of the unmoved last
+    frame. The third ``(N, 1, H, W)`` is the smoothed share of pixels whose origin in the last frame is known.
     """
     origins = c.origins[:, k]
     known = smooth(sample(c.known, origins, "zeros"), 9)
@@ -245,8 +245,8 @@ class ConvGRUAdvection(Forecaster):
     The frames are advected by their estimated motion to the time of the last frame, so that the recurrent layers read
     growth and decay instead of motion. A fine layer on patches of 2×2 pixels reads small showers, and a coarse layer on
     8×8 pixels reads their surroundings. The layers of the forecaster start from the states of the encoder and read the
-    lead time. Their output is advected with the motion and added to the logits of extrapolation. With initial weights,
-    the forecast is close to extrapolation.
+    lead time. Their output is advected with the motion and added to the logits of extrapolation. Before training, the
+    forecast is close to extrapolation.
 
     Args:
         hidden_channels: widths of the fine and of the coarse layers.
@@ -283,7 +283,7 @@ class ConvGRUAdvection(Forecaster):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initializes the weights for a forecast close to extrapolation, which is less certain at later lead times."""
+        """Initializes the weights: the forecast is close to extrapolation and less certain at later lead times."""
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
@@ -333,9 +333,9 @@ class ConvGRUAdvection(Forecaster):
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
 
-        The logit of each of the 11 :data:`THRESHOLDS` is a sum of two: a logit computed from the extrapolated rate, and
-        the output of the network, `residual` ``(N, 11·C, H, W)``, which is advected to lead time k here. `clock` holds
-        the lead-time features.
+        For each of the 11 :data:`THRESHOLDS`, two logits are added. One is computed from the extrapolated rate. The
+        other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to lead time k. `clock`
+        holds the lead-time features.
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
@@ -377,15 +377,15 @@ class ConvGRUAdvection(Forecaster):
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
-            minutes: time from one frame to the next; by default that of a DataArray, or as in training, or 5.
+            minutes: time from one frame to the next; by default that of a DataArray, else that of training, else 5.
             pixel_km: edge of a pixel in km. Maps whose pixels are not 2 km are resampled for the network and back.
-            members: number of members of an ensemble, the first axis of the result; None for one forecast.
+            members: number of members, the size of the result's first axis; None for one forecast.
             seed: as for :meth:`members`; only valid with `members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h only where this maximizes the expected CSI; with `members`,
-            equally likely rates.
+            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h exactly in the pixels that :func:`decide` selects. If
+            `members` is set, equally likely rates.
 
         Example:
             >>> model, radar = ConvGRUAdvection(hidden_channels=(2, 3)), torch.rand(4, 19, 30)
@@ -408,9 +408,9 @@ class ConvGRUAdvection(Forecaster):
     ) -> Tensor:  # fmt: skip
         """Returns an ensemble of equally likely rates ``(members, N, horizon, C, H, W)`` in mm/h.
 
-        At each pixel the members are quantiles of the forecast probabilities; a single member is the median. Noise with
-        the texture of the last frame's rain, which moves with the rain, decides which member has which quantile. All
-        sequences of a batch share their white noise. A `seed` gives the same white noise on any device; without it,
+        At each pixel the members are quantiles of the forecast probabilities; a single member is the median. Noise
+        decides which member has which quantile. It has the texture of the last frame's rain and moves with the rain.
+        All sequences of a batch share their white noise. A `seed` gives the same white noise on any device; without it,
         torch's global generator is used. `minutes` is the time from one frame to the next.
 
         Raises:
@@ -455,7 +455,7 @@ class ConvGRUAdvection(Forecaster):
     def _at_pixels(
         self, run: Callable[[Tensor, int], Tensor], pixel_km: float
     ) -> Callable[[Tensor, int], Tensor]:  # fmt: skip
-        """Wraps `run`, a function of maps with 2-km pixels and a horizon, for maps with pixels of `pixel_km`."""
+        """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with 2-km pixels."""
         ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 
         def resampled(x: Tensor, horizon: int) -> Tensor:

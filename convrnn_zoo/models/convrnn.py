@@ -28,8 +28,8 @@ class ConvRNNModel(RecurrentClassifier):
             layer.
         num_classes: outputs of the classifier; 0 for none.
         global_pool: ``"avg"`` and ``"max"`` pool over all steps and pixels without the padding, ``"last"`` averages the
-            pixels of the last step, and ``""`` keeps every step and pixel. None, the default, means ``"avg"`` if there
-            is a classifier, and for single frames, as in timm's image models; otherwise it means ``""``.
+            pixels of the last step, and ``""`` keeps every step and pixel. The default None means ``"avg"`` for single
+            frames and for models with a classifier, and ``""`` otherwise.
         drop_rate: dropout before the classifier.
         device, dtype: of the parameters.
         **layer_args: options of the layer: `num_layers`, `bidirectional`, `hidden_kernel_size`, `padding_mode`, …

@@ -51,9 +51,9 @@ class Widen(nn.Module):
 class MixedAttention(nn.Module):
     """The attention of the published code, which confuses the axes of a map.
 
-    Pixels should attend to each other, each described by its channels. The code reads maps (channel, row, column) as
-    (row, column, channel), so that pairs of a channel and a row attend to each other, each described by the pixels of
-    its row. The published weights were trained with this attention.
+    Attention should compare pixels by the values of their channels. The code reads maps (channel, row, column) as (row,
+    column, channel). It thus compares the rows of all channels by the values of their pixels. The published weights
+    were trained with this attention.
     """
 
     def __init__(self, channels: int, **factory: Any) -> None:
@@ -137,7 +137,7 @@ class Latent(nn.Sequential):
 
 
 class Sampler(nn.Module):
-    """Generates frames from the latent map and the states: four levels, each a GRU and two residual blocks."""
+    """Generates frames from the latent map and the states on four levels, each with a GRU and two residual blocks."""
 
     def __init__(self, in_chans: int, latent: int, context: int, **factory: Any) -> None:
         super().__init__()
@@ -171,10 +171,10 @@ class Sampler(nn.Module):
 
 
 class DGMR(EnsembleForecaster):
-    """The generator of DGMR: states from the frames, a latent map from noise, and a sampler of frames from both.
+    """The generator of DGMR: it encodes frames as states, maps noise to a latent map, and samples frames from both.
 
-    The latent map is the input of every step, and forecasts are not fed back: only the states of four GRUs change from
-    step to step, at 1/32 to 1/4 of the resolution. The output is not bounded, so that rain rates may be negative.
+    The latent map is the input of every step, and forecasts are not fed back. From step to step, only the states of
+    four GRUs at 1/32 to 1/4 of the resolution change. The output is not bounded, so that rain rates may be negative.
     Spectral norms are folded into the weights; adversarial training and the discriminators are not included. In
     training, batch norms compute statistics over all steps, and need at least two values at 1/32 of the resolution.
 
@@ -243,12 +243,12 @@ class DGMR(EnsembleForecaster):
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """The generator of DGMR, DeepMind's generative model of radar: 53,566,957 parameters.
 
-    Of these, 784,800 are unused, as in the published code. Frames ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``,
-    height and width multiples of 32. DGMR was trained to read 4 frames of 256×256 pixels and forecast the next 18,
-    at intervals of 5 minutes. ``model(x, noise=…)`` returns one member of an ensemble, and
-    ``model.members(x, members=20, seed=0)`` returns 20.
-    Ravuri et al. 2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting:
-    the attention of that code confuses two axes, and so does this one.
+    Of the parameters, 784,800 are unused, as in the published code. Maps frames ``(N, 4, C, H, W)`` to
+    ``(N, horizon, C, H, W)``; height and width are multiples of 32. DGMR was trained to read 4 frames of 256×256 pixels
+    and forecast the next 18 frames, at intervals of 5 minutes. ``model(x, noise=…)`` returns one member of an ensemble,
+    and ``model.members(x, members=20, seed=0)`` returns 20.
+    Ravuri et al. 2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting.
+    The attention of that code confuses the axes of a map; this model reproduces it.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

@@ -16,13 +16,13 @@ from .base.forecaster import FRAME_CFG
 
 
 class E3DLSTM(StackedCells):
-    """A stack of eidetic 3-d LSTM cells on maps of depth 2, which are the previous and the current frame.
+    """A stack of eidetic 3-d LSTM cells on maps of depth 2: depth 0 is the previous frame and depth 1 the current one.
 
-    The norms of the cells have weights for each pixel of the maps, for frames of `img_size`. As in the original code,
+    The norms of the cells have a weight for each pixel of the maps, for frames of `img_size`. As in the original code,
     the global memory stays zero and the attention mixes pixels and channels: see
     :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains kernels of the original cells that have no
-    effect while this memory is zero: ``conv_gm``, and the rows of ``conv_x`` for the forget gate of the memory. With
-    `layer_norm`, this forget gate has an effect, and ``unread`` contains ``conv_gm`` and the scale of its norm.
+    effect while the global memory is zero: ``conv_gm``, and the rows of ``conv_x`` for the memory's forget gate. With
+    `layer_norm`, this forget gate has an effect. ``unread`` then contains ``conv_gm`` and the scale of its norm.
 
     Args:
         max_memories: number of the latest memories (cell states) that each cell attends to. None, as in the paper,
@@ -116,8 +116,8 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
-    OpenSTL's code has as many parameters for frames of 64×64 (its table states 51.0 million), of which 15,667,200 are
-    unused because the global memory stays zero: 13,107,200 in kernels that read this memory, and 2,560,000 in its
+    OpenSTL's code has as many parameters for frames of 64×64; its table states 51.0 million. Of these parameters,
+    15,667,200 are unused because the global memory stays zero: 13,107,200 in kernels that read it and 2,560,000 in its
     forget gate. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
     after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07,
     MAE 77.49, SSIM .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.

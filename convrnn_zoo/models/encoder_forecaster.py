@@ -23,14 +23,14 @@ class ConvRNNForecaster(EncoderForecaster):
 
     The layers of the encoder read the input frames. Each layer of the forecaster starts from the state of the encoder's
     layer with the same number and runs for `horizon` steps. The first layer reads a constant and the known (static and
-    future) inputs, each later layer reads the layer before it. A 1×1 convolution over the outputs of all these layers
-    gives the frames.
+    future) inputs. Each later layer reads the output of the previous layer. A 1×1 convolution over the outputs of all
+    these layers gives the frames.
 
     Args:
         layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dLSTM`.
         hidden_channels: channels of the state: one number, or a list with one number per layer.
         kernel_size: input-to-state kernel: an int, a tuple with one int per axis, or a list with one tuple per layer.
-        num_layers: number of layers of the encoder, and of the forecaster.
+        num_layers: number of layers of the encoder; the forecaster has as many.
         hidden_kernel_size: state-to-state kernel, in the same forms; `kernel_size` by default.
         patch_size: edge in pixels of the patches that frames are folded into.
         strides: strides of convolutions before the encoder, and of transposed convolutions after the forecaster; none
@@ -139,8 +139,8 @@ class ConvRNNForecaster(EncoderForecaster):
 def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """An encoder–forecaster of Conv2dGRU layers of any widths and kernels, on patches or strided convolutions.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the product of `patch_size`
-    and all `strides`; Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
+    Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of the product of
+    `patch_size` and all `strides`. Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
 
     Args:
         those of :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, with patch_size (4), and the options
@@ -174,7 +174,7 @@ _9x9 = {"kernel_size": 9, "hidden_kernel_size": 1}
 
 
 def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) -> ConvRNNForecaster:
-    """Builds a network of Shi et al. 2015: one bias per gate, one peephole weight per channel."""
+    """Builds a network of Shi et al. 2015 with one bias per gate and one peephole weight per channel."""
     options = {"num_layers": len(sizes["hidden_channels"]), "patch_size": 4, "peephole": "channel", **sizes}
     return build_model(partial(ConvRNNForecaster, Conv2dOneBiasPeepholeLSTM, **options), name, pretrained, **kwargs)
 
@@ -183,9 +183,9 @@ def _shi2015(name: str, pretrained: bool, kwargs: dict[str, Any], **sizes: Any) 
 def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """The encoder–forecaster of Shi et al. 2015, table 1, Moving MNIST, 5x5-256: 13,524,496 parameters.
 
-    ConvLSTM layers with one peephole weight per channel on patches of 4×4 pixels. The name states the input-to-state
+    ConvLSTM layers on patches of 4×4 pixels, with one peephole weight per channel. The name states the input-to-state
     kernel and the channels of each layer. The state-to-state kernel is 5×5, or 1×1 if the input-to-state kernel is 9×9.
-    Frames as for :func:`convgru_forecaster`; the outputs are logits for the paper's cross-entropy.
+    Inputs are those of :func:`convgru_forecaster`; the outputs are logits for the paper's cross-entropy.
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3887.94 per sequence.
 
     Args:
@@ -197,7 +197,7 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """Shi et al. 2015, table 1, 5x5-128-128: 10,042,896 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
+    """Variant 5x5-128-128 of :func:`convlstm_shi2015_mnist_5x5_256` (Shi et al. 2015, table 1): 10,042,896 parameters.
 
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3733.56 per sequence.
     """
@@ -206,7 +206,7 @@ def convlstm_shi2015_mnist_5x5_128_128(pretrained: bool = False, **kwargs: Any) 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """Shi et al. 2015, table 1, 5x5-128-64-64: 7,585,296 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
+    """Variant 5x5-128-64-64 of :func:`convlstm_shi2015_mnist_5x5_256` (Shi et al. 2015, table 1): 7,585,296 parameters.
 
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3670.85 per sequence.
     """
@@ -215,7 +215,7 @@ def convlstm_shi2015_mnist_5x5_128_64_64(pretrained: bool = False, **kwargs: Any
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """Shi et al. 2015, table 1, 9x9-128-128: 11,550,224 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
+    """Variant 9x9-128-128 of :func:`convlstm_shi2015_mnist_5x5_256` (Shi et al. 2015, table 1): 11,550,224 parameters.
 
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 4782.84 per sequence.
     """
@@ -224,7 +224,7 @@ def convlstm_shi2015_mnist_9x9_128_128(pretrained: bool = False, **kwargs: Any) 
 
 @register_model(cfg=FRAME_CFG)
 def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
-    """Shi et al. 2015, table 1, 9x9-128-64-64: 8,830,480 parameters, as :func:`convlstm_shi2015_mnist_5x5_256`.
+    """Variant 9x9-128-64-64 of :func:`convlstm_shi2015_mnist_5x5_256` (Shi et al. 2015, table 1): 8,830,480 parameters.
 
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 4231.50 per sequence.
     """
@@ -235,7 +235,7 @@ def convlstm_shi2015_mnist_9x9_128_64_64(pretrained: bool = False, **kwargs: Any
 def convlstm_shi2015_radar(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """Shi et al. 2015, table 2, radar echoes over Hong Kong, 3x3-64-3x3-64: 896,260 parameters.
 
-    As :func:`convlstm_shi2015_mnist_5x5_256` with 3×3 kernels, on patches of 2×2 pixels, with a horizon of 15.
+    Like :func:`convlstm_shi2015_mnist_5x5_256`, but with 3×3 kernels, patches of 2×2 pixels and a horizon of 15.
     https://arxiv.org/abs/1506.04214. Published, 5 input and 15 forecast frames at intervals of 6 minutes: Rainfall-MSE
     1.420, CSI .577, FAR .195, POD .660, correlation .908.
     """

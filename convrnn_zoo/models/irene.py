@@ -19,9 +19,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
 
     Between two levels, squares of 2×2 pixels are folded into channels (pixel unshuffle). The first ConvGRU has the
     channels of a frame, and each level has four times as many channels at half the resolution. Each ConvGRU of the
-    forecaster starts from the last output of the encoder's ConvGRU at its level, folded in the same way. At every step
-    the forecaster's ConvGRU at the lowest resolution reads new noise; forecasts are not fed back. Its ConvGRU at the
-    highest resolution returns the frames, folded into channels, with values from -1 to 1.
+    forecaster starts from the folded last output of the encoder's ConvGRU at its level. At every step, the forecaster's
+    ConvGRU at the lowest resolution reads new noise; forecasts are not fed back. The forecaster's ConvGRU at the
+    highest resolution returns the folded frames, with values from -1 to 1.
 
     Args:
         num_blocks: number of levels; height and width of frames must be multiples of 2**num_blocks.
@@ -89,9 +89,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 
-    Five levels in the encoder and five in the forecaster, with 1 to 1,024 channels. Frames ``(N, T, C, H, W)`` to
-    ``(N, horizon, C, H, W)``, height and width multiples of ``2 ** num_blocks``. IRENE reads 6 frames and forecasts the
-    next 12, at intervals of 5 minutes. Frames are radar reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` returns
+    Five levels in the encoder and five in the forecaster, with 1 to 1,024 channels. Maps frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``; height and width are multiples of ``2 ** num_blocks``. IRENE reads 6 frames and forecasts
+    the next 12, at intervals of 5 minutes. Frames are reflectivity scaled to [-1, 1]. ``model(x, noise=…)`` returns
     one member, and ``model.members(x, members=20, seed=0)`` returns 20; see
     :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene;
     the cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.

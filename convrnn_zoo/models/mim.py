@@ -18,17 +18,17 @@ from .predrnn import PredRNN
 
 
 class MIM(PredRNN):
-    """An ST-LSTM cell, then MIM blocks; before each block, a MIM-N cell computes the differences that the block reads.
+    """An ST-LSTM cell and a stack of MIM blocks; each block reads differences that a MIM-N cell computes.
 
-    The first MIM-N reads the change of the ST-LSTM's h since the previous step, each later MIM-N the output of the one
-    before it. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block has a
-    memory s, which OpenSTL's code never resets, so that its forecasts depend on earlier batches. Here s is zero at the
-    start of every call. With `carry_memory`, a call starts from the memory of the previous call, without gradients, as
-    in OpenSTL, until ``forget()``. ``unread`` contains a kernel of each MIM-N (``conv_last``) that OpenSTL's code
-    builds and does not use.
+    The first MIM-N reads the change of the ST-LSTM's h since the previous step. Each later MIM-N reads the output of
+    the previous MIM-N. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block
+    has a memory s. OpenSTL's code never resets s, so that a forecast depends on earlier batches. Here s is zero at the
+    start of every call. With `carry_memory`, a call starts from the s of the previous call, as in OpenSTL, without
+    gradients. ``forget()`` then resets s. ``unread`` contains a kernel of each MIM-N (``conv_last``) that OpenSTL's
+    code builds and does not use.
 
     Args:
-        carry_memory: whether a call starts with the memories at the end of the previous call.
+        carry_memory: whether a call starts from the memories s of the previous call.
         …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
     """
 
@@ -55,7 +55,7 @@ class MIM(PredRNN):
         return STLSTMCell(in_channels, channels, kernel_size, bias=False, **factory)
 
     def forget(self) -> None:
-        """Resets the memories to zero for the next call."""
+        """Resets the memories s to zero for the next call."""
         self._carried: State | None = None
 
     def start(self, x: Tensor) -> State:
@@ -104,7 +104,7 @@ _REMARKS = "its figures were made with memories that go on from batch to batch; 
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 38,043,648 parameters.
 
-    OpenSTL's code has as many parameters for frames of 64×64, of which 98,304 are unused. Wang et al. 2019,
+    OpenSTL's code has as many parameters for frames of 64×64. Of these parameters, 98,304 are unused. Wang et al. 2019,
     https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 input and 10 forecast
     frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. In OpenSTL's
     evaluation, memories continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.

@@ -15,7 +15,7 @@ from .base.forecaster import FRAME_CFG
 
 
 class MotionUnit(nn.Module):
-    r"""Module between two layers that moves the maps h ``(N, C, H, W)`` of the first: ``x, (f, d) = unit(h, (f, d))``.
+    r"""Module that moves the maps h ``(N, C, H, W)`` of a layer for the next layer: ``x, (f, d) = unit(h, (f, d))``.
 
     (f, d) is the state of a MotionGRU. The MotionGRU runs on maps of half the size and a quarter of the channels. H and
     W are even. (``*`` is a convolution, ``⊙`` an element-wise product.)
@@ -46,12 +46,12 @@ class MotionUnit(nn.Module):
 
 
 class MotionConvLSTM(StackedCells):
-    """A stack of ConvLSTM cells with a MotionGRU after each but the last, and a motion highway through all of them.
+    """A stack of ConvLSTM cells with a MotionGRU after each cell except the last, and a motion highway.
 
-    On the highway, each cell also reads the h of the cell before it, unmoved; the first cell reads a 1×1 convolution of
-    the frame. Sizes and connections follow the authors' code, https://github.com/thuml/MotionRNN, which has PredRNN
-    only: the gate that fuses the moved maps has the kernel of the cells; the moved maps are also the h that a cell
-    reads in the next step; and only the :class:`MotionUnit` modules have biases. The authors' code samples the initial
+    On the highway, each cell also reads the unmoved h of the previous cell; the first cell reads a 1×1 convolution of
+    the frame. Sizes and connections follow the authors' code, https://github.com/thuml/MotionRNN. That code only
+    has a PredRNN. The gate that fuses the moved maps has the kernel size of the cells. A cell also reads the moved maps
+    as its h in the next step. Only the :class:`MotionUnit` modules have biases. The authors' code samples the initial
     states at random, also in evaluation. Here they are zeros.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. There are at least two layers
@@ -123,7 +123,7 @@ class MotionConvLSTM(StackedCells):
 
 
 class MotionPredRNN(MotionConvLSTM):
-    """:class:`MotionConvLSTM` with ST-LSTM cells, whose memory m passes through all layers and on to the next step."""
+    """:class:`MotionConvLSTM` with ST-LSTM cells; their memory m passes through all layers, then to the next step."""
 
     cell = MotionHighwaySTLSTMCell
     memories = ("m",)
@@ -133,9 +133,9 @@ class MotionPredRNN(MotionConvLSTM):
 def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLSTM:
     """MotionRNN on a ConvLSTM: four 64-channel layers with MotionGRUs on 4×4 patches, 3,772,993 parameters.
 
-    Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`, height and width multiples of twice the patch. Wu et al.
-    2021, https://arxiv.org/abs/2103.02243; :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` compares the model
-    with the authors' code.
+    Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`, but height and width are multiples of twice the
+    patch size. Wu et al. 2021, https://arxiv.org/abs/2103.02243.
+    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` compares the model with the authors' code.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).

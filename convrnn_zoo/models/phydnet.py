@@ -38,15 +38,15 @@ class PhyDNet(AutoregressiveForecaster):
 
     Each branch has an encoder and a decoder. The sum of the decoders' maps is decoded to the frame. A sigmoid keeps its
     pixels between 0 and 1, so that there are no logits for a cross-entropy loss. As in OpenSTL's code but not in the
-    paper, the physical cell corrects its prediction by its input in forecast steps as well. Training adds a loss on
-    :meth:`moments`.
+    paper, the physical cell corrects its prediction by its input in forecast steps as well. In training, the authors
+    add a loss on :meth:`moments`.
 
     Args:
         hidden_channels: list with the width of each ConvLSTM layer, or one width for all. The physical cell has the
             width of the last layer.
         num_layers: number of ConvLSTM layers, if `hidden_channels` is one number.
         kernel_size: kernel of the gates of all cells.
-        patch_size: height of a frame divided by that of the maps, 2 or 4, which strides reach without patches.
+        patch_size: height of a frame divided by that of the maps, 2 or 4. Strided convolutions reduce the height.
         stem_channels: channels at half the size of the frame.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
@@ -103,8 +103,8 @@ class PhyDNet(AutoregressiveForecaster):
         """Returns the moments ``(filters, channels, K, K)`` of the physical cell's filters of K×K pixels.
 
         Filter n should be the partial derivative of order ``n // K`` along the height and ``n % K`` along the width:
-        its moments should be 1 at position ``(n // K, n % K)`` and 0 elsewhere. OpenSTL adds the mean squared distance
-        from these targets to the loss, summed over the channels.
+        its moments should be 1 at position ``(n // K, n % K)`` and 0 elsewhere. OpenSTL sums the mean squared distance
+        from these targets over the channels, and adds the sum to the loss.
 
         Example:
             >>> model = PhyDNet(hidden_channels=[8, 8], stem_channels=8, filters=9, filter_size=3)
@@ -123,9 +123,10 @@ class PhyDNet(AutoregressiveForecaster):
 def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     """PhyDNet: a physical cell and three ConvLSTM layers on maps of a quarter of the size, 3,091,732 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 4, pixels from 0 to 1. Le
-    Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200 epochs, 10 input
-    and 10 forecast frames: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47, SSIM .9559.
+    Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of 4, and pixels are
+    from 0 to 1. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200
+    epochs, 10 input and 10 forecast frames: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47,
+    SSIM .9559.
 
     Args:
         those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes the additional loss.

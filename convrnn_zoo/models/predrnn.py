@@ -17,7 +17,7 @@ from .base.forecaster import FRAME_CFG
 
 
 class PredRNN(StackedCells):
-    """A stack of ST-LSTM cells whose second memory m passes through all layers and on to the next step.
+    """A stack of ST-LSTM cells; their second memory m passes through all layers and then to the next step.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`; all layers have one width.
 
@@ -51,9 +51,9 @@ class PredRNN(StackedCells):
 class PredRNNv2(PredRNN):
     """:class:`PredRNN` with an adapter for the decoupling loss, which keeps the memories c and m different.
 
-    ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer, both
-    ``(N, channels, H/p, W/p)`` with patches of p×p pixels, after a shared 1×1 convolution. The loss of the paper is 0.1
-    times the mean over channels of the absolute cosine similarity between the two increments.
+    ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer. The adapter, a 1×1
+    convolution, is applied to both. Their shape is ``(N, channels, H/p, W/p)`` for patches of p×p pixels. The loss of
+    the paper is 0.1 times the mean over channels of the absolute cosine similarity between the two increments.
 
     Example:
         >>> model = PredRNNv2(hidden_channels=4, num_layers=2, kernel_size=3, patch_size=2)
@@ -78,8 +78,8 @@ class PredRNNv2(PredRNN):
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     """PredRNN: four 128-channel ST-LSTM layers on 4×4 patches, 23,838,720 parameters as in OpenSTL.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of the patch size; each forecast
-    frame is read to forecast the next. Wang et al. 2017, table 1,
+    Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of the patch size. The
+    model reads each forecast frame to forecast the next. Wang et al. 2017, table 1,
     https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL
     on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 23.97.
 
@@ -140,7 +140,7 @@ class PredRNNPP(PredRNN):
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 38,584,320 parameters.
 
-    OpenSTL's code has as many parameters, of which 3,276,800 are unused. Inputs and arguments are those of
+    OpenSTL's code has as many parameters. Of these parameters, 3,276,800 are unused. Inputs and arguments are those of
     :func:`predrnn`, without layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on
     Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs:
     MSE 14.07, MAE 48.91, SSIM .9698.

@@ -23,8 +23,8 @@ class PyramidForecaster(EncoderForecaster):
 
     Each layer of the forecaster starts from the state of the encoder's layer at the same resolution. The forecaster
     begins at the lowest resolution, so that global motion guides the details (Shi et al. 2017, section 3.1). A subclass
-    builds the recurrent layers `encoder` and `forecaster`, and the modules for single frames `downs`, one before each
-    encoder layer, and `ups`, one after each forecaster layer.
+    builds the recurrent layers `encoder` and `forecaster`. It also builds modules for single frames: `downs` has one
+    module before each encoder layer, and `ups` has one after each forecaster layer.
 
     Args:
         hidden_channels: list of widths from the highest resolution to the lowest, or one width for all levels.
@@ -111,10 +111,10 @@ class NormedForecaster(PyramidForecaster):
 def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     """A downsampling encoder–forecaster of ConvLSTM layers with group norms: 8,110,625 parameters.
 
-    Three resolutions with 64, 96 and 96 channels and 5×5 kernels. Frames ``(N, T, C, H, W)`` to
-    ``(N, horizon, C, H, W)``, height and width multiples of 4. After the widely used code for Moving MNIST,
-    https://github.com/jhhuang96/ConvLSTM-PyTorch, without the unused input weights of its first decoder; the order of
-    the forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
+    Three resolutions with 64, 96 and 96 channels and 5×5 kernels. Maps frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``; height and width are multiples of 4. The model follows the widely used code for Moving
+    MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch, without the unused input weights of its first decoder layer.
+    The order of the forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 
     Args:
         in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10), out_chans
@@ -133,7 +133,7 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
 class RadarForecaster(PyramidForecaster):
     """The encoder–forecaster of the HKO-7 benchmark, with layers at 1/5, 1/15 and 1/30 of the resolution.
 
-    They are ConvGRUs with state-to-state kernels 5×5, 5×5 and 3×3, or TrajGRUs with 13, 13 and 9 links.
+    The layers are ConvGRUs with state-to-state kernels 5×5, 5×5 and 3×3, or TrajGRUs with 13, 13 and 9 links.
     """
 
     def __init__(
@@ -172,9 +172,9 @@ class RadarForecaster(PyramidForecaster):
 def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """The encoder–forecaster of the HKO-7 radar benchmark with ConvGRU: 12,812,585 parameters.
 
-    Layers with 64, 192 and 192 channels at 1/5, 1/15 and 1/30 of the resolution. Frames ``(N, T, C, H, W)`` to
-    ``(N, horizon, C, H, W)``, height and width multiples of 30. The benchmark forecasts 20 frames from 5 input frames,
-    all of 480×480 pixels and at intervals of 6 minutes. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
+    Layers with 64, 192 and 192 channels at 1/5, 1/15 and 1/30 of the resolution. Maps frames ``(N, T, C, H, W)`` to
+    ``(N, horizon, C, H, W)``; height and width are multiples of 30. The benchmark forecasts 20 frames from 5, all with
+    480×480 pixels and at intervals of 6 minutes. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
 
     Args:
         in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20), out_chans (None), static_chans
@@ -187,7 +187,7 @@ def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
 def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """:func:`convgru_hko7` with TrajGRU: 11,604,373 parameters; Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 
-    A public reproduction reports CSI at 0.5, 2, 5, 10, 30 mm/h of .5496, .4772, .3774, .2863, .1794.
+    A public reproduction reports CSI .5496, .4772, .3774, .2863 and .1794 at 0.5, 2, 5, 10 and 30 mm/h.
     """
     return build_model(partial(RadarForecaster, True), "trajgru_hko7", pretrained, **kwargs)
 
@@ -201,8 +201,8 @@ class PatchPyramidForecaster(PyramidForecaster):
 
     Args:
         layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dGRU`.
-        hidden_channels: list with one width per resolution, from the highest to the lowest, or one width for two
-            resolutions.
+        hidden_channels: list with one width per resolution, from the highest resolution to the lowest, or one number
+            for two resolutions of that width.
         kernel_size: kernel of the recurrent layers.
         patch_size: edge in pixels of the patches that frames are folded into.
         …: as for :class:`PyramidForecaster`.
@@ -238,7 +238,7 @@ class PatchPyramidForecaster(PyramidForecaster):
 def convgru_pyramid(pretrained: bool = False, **kwargs: Any) -> PatchPyramidForecaster:
     """An encoder–forecaster of ConvGRU layers on patches of 4×4, at two resolutions: 1,538,256 parameters.
 
-    Frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``, height and width multiples of 8. The order of the
+    Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of 8. The order of the
     forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 
     Args:

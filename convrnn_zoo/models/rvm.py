@@ -21,7 +21,7 @@ from .video import encoder_cfg
 
 
 class LiteASPP(nn.Module):
-    """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution with a weight for each channel."""
+    """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution with an attention over channels."""
 
     def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def upsample_like(x: Tensor, like: Tensor) -> Tensor:
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
-    """Upsamples `y` by 2 and applies `join` to it and to `maps` of the new size, the last of which is the frame."""
+    """Upsamples `y` by 2 and applies `join` to the result and `maps`; the last of `maps` is the frame at that size."""
     return join(torch.cat([upsample_like(y, maps[-1]), *maps], 1))
 
 
@@ -69,17 +69,18 @@ class RecurrentDecoderModel(DenseModel):
 
     LR-ASPP reads the encoder's last map. Then a ConvGRU reads half of the channels at each scale: 1/16, 1/8, 1/4 and
     1/2 of the size. Each scale after 1/16 joins the upsampled map of the previous scale, the encoder's map, and the
-    frame averaged to that scale. Two convolutions at full size, where the encoder has no map, give the features.
+    frame averaged to that scale. Two convolutions at full size give the features; the encoder has no map of this size.
 
     Args:
         encoder: an image model of timm whose levels 0, 1, 2 and -1 (dilated) have 1/2, 1/4, 1/8 and 1/16 of the size.
         num_classes: outputs per pixel: 4 for a foreground and its alpha, 1 for a mask, or classes; 0 for features.
-        aspp_channels, widths: channels of LR-ASPP; channels of the decoder at 1/8, 1/4, 1/2 and full size.
+        aspp_channels: channels of LR-ASPP.
+        widths: channels of the decoder at 1/8, 1/4, 1/2 and full size.
         in_chans, encoder_pretrained, freeze_encoder, chunk_size, device, dtype: see :class:`~convrnn_zoo.VideoModel`.
 
     Shapes:
         clips ``(N, T, C, H, W)`` or frames ``(N, C, H, W)`` of at least 16×16 to outputs ``(N, T, K, H, W)`` or
-        ``(N, K, H, W)``. With `lengths` ``(N,)``, the state is that at each clip's end, and features of padding are 0.
+        ``(N, K, H, W)``. With `lengths` ``(N,)``, the state is that after each clip's end; features of padding are 0.
 
     Example:
         >>> model = RecurrentDecoderModel("mobilenetv3_small_100", num_classes=1).eval()
@@ -200,7 +201,7 @@ class GuidedFilter(nn.Module):
         A &= f(M(x * y) - M(x) * M(y),\ M(x * x) - M(x) * M(x),\ features) \\
         b &= M(y) - A * M(x)
 
-    With A and b upsampled bilinearly, the large output is ``A * X + b``, where X is the large frame with its mean.
+    A and b are upsampled bilinearly. The large output is ``A * X + b``, where X is the large frame with its mean.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -212,7 +213,7 @@ class GuidedFilter(nn.Module):
         self.conv = nn.Sequential(*first, *second, nn.Conv2d(width, channels, 1))
 
     def forward(self, frame: Tensor, small: Tensor, y: Tensor, features: Tensor) -> Tensor:
-        """Returns the outputs for `frame`, from outputs `y` and `features` of the same frames at a `small` size."""
+        """Enlarges the outputs `y` for the `small` frame to the size of `frame`; `features` have the small size."""
         large, x = (torch.cat([f, f.mean(1, keepdim=True)], 1) for f in (frame, small))
         mean_x, mean_y, mean_xy, mean_xx = map(self.box_filter, (x, y, x * y, x * x))
         a = self.conv(torch.cat([mean_xy - mean_x * mean_y, mean_xx - mean_x * mean_x, features], 1))
@@ -254,7 +255,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         Args:
             x, hx, lengths: as for :meth:`forward_sequence`.
             downsample_ratio: factor by which frames are resized for the network. The authors advise a longer side of
-                256 to 512 pixels, such as 0.25 for 1920×1080. Below 1, the refiner restores the size.
+                256 to 512 pixels, such as a ratio of 0.25 for 1920×1080. The refiner restores the size.
 
         Raises:
             ValueError: the ratio is not in (0, 1], or is below 1 without a refiner; or `num_classes` is not ``C + 1``.
@@ -286,7 +287,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
 def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
-    Clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``. Written from the paper,
+    Maps clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``. Written from the paper,
     https://arxiv.org/abs/2108.11515, without the authors' code and weights, which are under the GPL.
 
     Args:
@@ -315,8 +316,8 @@ RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()}
 def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting: foreground and alpha of a person in a video, without a green screen.
 
-    Clips ``(N, T, 3, H, W)`` with values from 0 to 1 to ``(N, T, 4, H, W)``; see
-    :class:`~convrnn_zoo.models.rvm.RobustVideoMatting` for the meaning of the outputs. Lin et al. 2022,
+    Maps clips ``(N, T, 3, H, W)`` to ``(N, T, 4, H, W)``. The values of clips are from 0 to 1, and
+    :class:`~convrnn_zoo.models.rvm.RobustVideoMatting` describes the outputs. Lin et al. 2022,
     https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the authors' segmentation head.
 
     Args:

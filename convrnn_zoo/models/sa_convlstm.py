@@ -12,16 +12,16 @@ from .base.forecaster import FRAME_CFG
 
 
 class SAConvLSTM(StackedCells):
-    """A stack of ConvLSTM cells, each with a self-attention memory, that reads its own forecast.
+    """A stack of ConvLSTM cells with self-attention memories, which reads its own forecasts.
 
-    Every position of a map attends to all positions, so that time and memory grow with the square of their number.
+    Every position of a map attends to all positions. Time and memory thus grow with the square of the number of pixels.
     :class:`~convrnn_zoo.SAConvLSTMCell` has the equations and the reference.
 
     The defaults of `hidden_channels`, `num_layers` and `kernel_size` are those of a public reimplementation,
     https://github.com/jerrywn121/TianChi_AIEarth. That code differs: it divides scores by the square root of
     `attention_channels`, its values have `attention_channels` instead of `hidden_channels`, and its 1×1 convolutions
-    have biases. Another one, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and further 1×1
-    convolutions, and computes the gates of the memory with 1×1 kernels.
+    have biases. Another reimplementation, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and
+    further 1×1 convolutions, and computes the gates of the memory with 1×1 kernels.
 
     Args:
         attention_channels: channels of the queries and keys.
@@ -51,8 +51,8 @@ class SAConvLSTM(StackedCells):
 def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
     """SA-ConvLSTM: four 64-channel ConvLSTM layers with self-attention memories on 4×4 patches, 2,046,720 parameters.
 
-    Frames as for :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number of
-    patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.
+    Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number
+    of patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.
 
     Args:
         in_chans (1), hidden_channels (64), attention_channels (32), kernel_size (3), num_layers (4), patch_size (4),

@@ -23,7 +23,7 @@ Dates = Tensor | PackedSequence
 
 
 def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
-    """Returns the mean map ``(N, F, H, W)`` of each series over its dates, without missing dates."""
+    """Returns the mean map ``(N, F, H, W)`` of each series over the dates that are not missing."""
     if isinstance(dates, PackedSequence):
         dates, mask = unpack(dates)
     there = valid_steps(dates, mask)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
 
 
 def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
-    """Returns the top layer's last state, c of an LSTM or h of a GRU: ``(N, F, H, W)``, directions concatenated."""
+    """Returns the top layer's last c (LSTM) or h (GRU) ``(N, F, H, W)``, concatenated over the directions."""
     _, state = run_masked(rnn, dates, None, mask)
     memory = state[-1] if len(rnn.states) > 1 else state
     top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
@@ -39,7 +39,7 @@ def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
 
 
 class ImageSeriesModel(DenseModel):
-    """Base class of models from image series ``(N, T, C, H, W)`` to the logits of each pixel, ``(N, K, H, W)``.
+    """Base class of models that map image series ``(N, T, C, H, W)`` to logits of each pixel ``(N, K, H, W)``.
 
     A subclass defines :meth:`forward_dates` and what :class:`~convrnn_zoo.models.base.dense.DenseModel` requires.
     """
@@ -52,7 +52,7 @@ class ImageSeriesModel(DenseModel):
         Args:
             x: image series ``(N, T, C, H, W)``, or one date per series ``(N, C, H, W)``.
             lengths: number of dates of each series, for series that are padded at the end.
-            mask: booleans ``(N, T)``, false for missing dates; in place of `lengths`.
+            mask: booleans ``(N, T)``, false for missing dates. Pass either `mask` or `lengths`.
 
         Raises:
             ValueError: images, lengths or mask have a wrong shape; a series has no date; or both lengths and mask are
@@ -83,13 +83,13 @@ class ImageSeriesModel(DenseModel):
     def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
         """Returns features ``(N, F, H, W)`` of the series.
 
-        `mask` ``(N, T)`` is false for missing dates while torch records a graph, and None otherwise.
+        `mask` ``(N, T)`` is false for missing dates while torch compiles or exports, and None otherwise.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 
 
 class SeriesRNN(ImageSeriesModel):
-    """A recurrent layer over the dates, and a 3×3 convolution from its last state to the logits of each pixel."""
+    """A recurrent layer over the dates, and a 3×3 convolution that maps its last state to the logits of each pixel."""
 
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
@@ -132,10 +132,11 @@ class Residual(nn.Module):
 
 
 class RecurrentUNet(ImageSeriesModel):
-    """A U-Net whose encoder reads every date. A ConvLSTM joins the dates at the lowest resolution, means at the others.
+    """A U-Net that encodes every date, joins the maps of all dates, and decodes the result.
 
-    As in the original, the classifier ends in ReLU, so that no logit is negative. `widths` and `up_widths` are the
-    channels of the encoder's and the decoder's maps, from the highest resolution to the lowest.
+    A ConvLSTM joins the dates at the lowest resolution. The other resolutions use the mean over the dates. As in the
+    original, the classifier ends in ReLU, so that no logit is negative. `widths` and `up_widths` are the channels of
+    the encoder's and the decoder's maps, from the highest resolution to the lowest.
     """
 
     def __init__(
@@ -198,9 +199,9 @@ _UNET_CFG = {**_CFG, "first_conv": "stem.0.0", "classifier": "head.0"}
 def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvLSTM over the dates of a satellite image series.
 
-    Image series ``(N, T, C, H, W)``, with `lengths` or a `mask` of the dates, to the logits of each pixel
-    ``(N, K, H, W)``. A baseline of Garnot and Landrieu (2021), https://arxiv.org/abs/2107.07933. Their code also runs
-    the recurrent layer over missing dates; this model skips them.
+    Maps image series ``(N, T, C, H, W)`` to the logits of each pixel ``(N, K, H, W)``. `lengths` or a `mask` describe
+    missing dates. A baseline of Garnot and Landrieu (2021), https://arxiv.org/abs/2107.07933. Their code also runs the
+    recurrent layer over missing dates; this model skips them.
 
     Args:
         in_chans (10), hidden_channels (160), num_classes (20).

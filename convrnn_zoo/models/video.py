@@ -28,13 +28,13 @@ class VideoModel(Classifier):
     """An image model of timm on every frame, a convolutional RNN on each selected level of its maps, and a classifier.
 
     Frames of padding are not encoded. With several levels, each level has a recurrent module and a classifier. The
-    logits are then the logarithm of the probabilities' mean over the levels.
+    probabilities are then averaged over the levels, and the logits are the logarithm of the mean.
 
     Args:
         encoder: an image model of timm with feature maps, such as ``"resnet18"``.
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``
             or ``"minconvexplstm"``.
-        levels: levels of the maps to read, as timm's ``out_indices``; the last may be ``"pre_logits"``, the features
+        levels: levels of the maps to read, as timm's ``out_indices``. The last may be ``"pre_logits"``: the features
             before the encoder's classifier.
         level_pool: edge of a max pooling after each map; 1 for none.
         hidden_channels: channels of the state: one number, or a list with one number per level.
@@ -50,8 +50,8 @@ class VideoModel(Classifier):
         **layer_args: options of the recurrent layers, such as `padding_mode`.
 
     Shapes:
-        input ``(N, T, C, H, W)``, one frame per sequence ``(N, C, H, W)``, or a PackedSequence; `lengths` and output as
-        for :class:`~convrnn_zoo.ConvRNNModel`, but unpooled features of several levels are a list.
+        input ``(N, T, C, H, W)``, single frames ``(N, C, H, W)``, or a PackedSequence. `lengths` and the output are
+        those of :class:`~convrnn_zoo.ConvRNNModel`, but unpooled features of several levels are a list.
     """
 
     ndim = 2
@@ -186,9 +186,9 @@ class VideoModel(Classifier):
 
 
 def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
-    """Returns a cfg with input size, mean, std and crop of the data of timm's weights, and with ``first_conv``.
+    """Returns a cfg with the input size, mean, std and crop of timm's cfg of the encoder, and with ``first_conv``.
 
-    The names of modules in ``first_conv`` get the `prefix` that they have in the video model.
+    The module names in ``first_conv`` get the `prefix` that they have in the video model.
     """
     cfg = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
     if cfg is None:
@@ -199,7 +199,7 @@ def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str,
 
 
 def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
-    """Returns the cfg of a video model that reads one level of the encoder, at 1/`reduction` of the frame's size."""
+    """Returns the cfg of a video model that reads one map of the encoder, with 1/`reduction` of the frame's size."""
     cfg = encoder_cfg(encoder)
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 
@@ -227,7 +227,7 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
 
 @register_model(cfg=_single_level_cfg("vgg13_bn", 16))
 def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
-    """A 512-channel bidirectional ConvLSTM on the last maps of a VGG-13, a 3×3 convolution, and the maximum over time.
+    """A VGG-13, a 512-channel bidirectional ConvLSTM on its last maps, a 3×3 convolution, and the maximum over time.
 
     Inputs and arguments as for :func:`video_convrnn`. After Hanson, A. et al. (2018). Bidirectional Convolutional LSTM
     for the Detection of Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads
@@ -265,7 +265,7 @@ def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> 
 def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """Any image model of timm with any layer of the zoo; :func:`convrnn_zoo.video_model` builds it.
 
-    Clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence.
+    Reads clips ``(N, T, C, H, W)``, frames ``(N, C, H, W)``, or a PackedSequence.
 
     Args:
         those of :class:`~convrnn_zoo.models.video.VideoModel`, which also describes the output.

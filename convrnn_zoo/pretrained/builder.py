@@ -36,7 +36,7 @@ def build_model(
         constructor: builds the network from keyword arguments.
         name: the registered name.
         pretrained: whether to load weights, or the tag of the weights to load.
-        pretrained_cfg: tag of the weights, or one of timm's cfgs, in place of the default.
+        pretrained_cfg: tag of the weights, or a cfg of timm. It replaces the default cfg.
         pretrained_cfg_overlay: fields that replace those of the cfg.
         cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
@@ -47,7 +47,8 @@ def build_model(
         **kwargs: arguments of the network. They override those of the source's config.
 
     Raises:
-        TypeError: the network does not accept an argument, or `out_indices` or `feature_cls` lacks ``features_only``.
+        TypeError: the network does not accept an argument, or `out_indices` or `feature_cls` is set without
+            ``features_only``.
         ValueError: `feature_cls` is not ``"getter"``.
         WeightsError: there are no such weights, or they do not fit the network.
     """
@@ -98,7 +99,10 @@ def build_model(
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
-    """Checks and returns the tag of the weights, or `pretrained_cfg` if it is a cfg; None for default or no weights."""
+    """Returns the tag of the weights, or the cfg if `pretrained_cfg` is a cfg.
+
+    Returns None for no weights, and for the only weights of an architecture. An unknown tag raises WeightsError.
+    """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
     tags = [w.name.partition(".")[2] for w in find_weights(name)]
@@ -117,7 +121,11 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
 
 
 def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
-    """Stores on a model its arguments, and the preprocessing and weights metadata of its config if they apply."""
+    """Stores the arguments of a model as its attributes, and the parts of its config that apply to it.
+
+    The parts are the preprocessing, the front end and the weights metadata. If the weights were adapted to other
+    arguments, the metadata is left out, and the cfg of the model loses the tag, description and URL of the weights.
+    """
     unsaved = getattr(model, "unsaved_args", ())
     model.model_args = {k: v for k, v in args.items() if k not in unsaved}
     model._model_args = dict(model.model_args)  # timm's own export reads these
@@ -135,7 +143,10 @@ def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrain
 
 
 def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Module:
-    """Wraps a model in timm's feature extractor, which returns the outputs of layers `out_indices`, all by default."""
+    """Wraps a model in timm's feature extractor, which returns the outputs of the layers `out_indices`.
+
+    By default it returns the outputs of all layers.
+    """
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(

@@ -72,7 +72,10 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
 
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
-    """Returns the path of the current file, downloaded if needed, and the checksum that the Hub states, or None."""
+    """Downloads a file if the cache has no current copy; returns its path and its checksum.
+
+    The checksum is None if the Hub was not asked or did not state it.
+    """
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None
@@ -117,7 +120,7 @@ def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
 
 
 def _matches(path: Path, expected: str) -> bool:
-    """Returns whether a file has the expected sha256, or git's sha1, which the Hub announces for small files."""
+    """Returns whether a file has the expected checksum: a sha256, or the sha1 of git for small files."""
     if len(expected) == 64:
         return file_sha256(path) == expected
     content = path.read_bytes()
@@ -147,7 +150,7 @@ _ERRNO_HINTS = {
 
 
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
-    """Unwraps an error of huggingface_hub's cache or upload: returns the original error and its HTTP status or None."""
+    """Unwraps an error of huggingface_hub; returns the original error and its HTTP status, None without a status."""
     wraps = isinstance(error, errors.LocalEntryNotFoundError | ValueError | RuntimeError)
     cause = error.__cause__ if wraps and not isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(cause, OSError | HTTP_ERROR):

@@ -4,8 +4,8 @@
 class ConvRNNHubError(Exception):
     """Base class of errors in loading, saving and pushing weights.
 
-    :class:`WeightsError`, also a ValueError, is raised for invalid files, and :class:`HubAccessError`, also an OSError,
-    for files that cannot be read, downloaded or pushed.
+    :class:`WeightsError` is raised for invalid files, and is also a ValueError. :class:`HubAccessError` is raised for
+    files that cannot be read, downloaded or pushed, and is also an OSError.
 
     Example:
         >>> issubclass(WeightsError, ValueError), issubclass(HubAccessError, OSError)

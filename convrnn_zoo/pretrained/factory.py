@@ -30,9 +30,9 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
 
     Args:
         name: one of :func:`list_models`, or the address of a model that was pushed or saved.
-        pretrained: whether to load weights: those of the tag or address in `name`, otherwise the default weights of the
-            architecture. False, the default, gives random weights, even if `name` has a tag or is an address. A tag in
-            place of True chooses one of several sets of weights: ``pretrained="rain"``.
+        pretrained: whether to load weights. They are the weights of the tag or address in `name`, or else the default
+            weights of the architecture. False, the default, gives random weights, even if `name` has a tag or is an
+            address. A tag in place of True chooses one of several sets of weights: ``pretrained="rain"``.
         **kwargs: sizes and options of the model, such as `in_chans`, `num_classes` and `hidden_channels`; also
             `cache_dir` and `token` for the Hub. A `checkpoint_path` must be a safetensors file with exactly the tensors
             of the model. With `features_only`, the model is wrapped in timm's feature extractor, which returns the
@@ -83,16 +83,16 @@ def from_pretrained(
 
     Args:
         repo_id_or_dir: a directory that :func:`~convrnn_zoo.save_pretrained` or a training run wrote, or the ``.json``
-            metadata file next to a safetensors file. Or the name of weights of the zoo, ``"architecture.tag"``, or of
-            an architecture with weights. Or a repository of the Hub, ``"owner/name"`` or ``"owner/name@revision"``,
-            with or without the prefix ``hf-hub:``.
+            metadata file next to a safetensors file. Or a name of the zoo: ``"architecture.tag"``, or
+            ``"architecture"`` for the default weights. Or a repository of the Hub: ``"owner/name"`` or
+            ``"owner/name@revision"``, with or without the prefix ``hf-hub:``.
         revision: branch, tag or commit; ``main`` by default.
-        token: a token of the Hub; by default that of ``hf auth login``; False for none.
+        token: token of the Hub; by default the token of ``hf auth login``. False uses no token.
         cache_dir: directory to use in place of the Hub's cache.
         max_bytes: size limit in bytes of the model and its files; 4 GiB by default.
-        **kwargs: arguments of the model that replace the stored ones. Another `num_classes` gives a random head (with a
-            warning), another `in_chans` adapts the first layer. Also `device`, `dtype`, by default that of the weights,
-            and `features_only`.
+        **kwargs: arguments of the model that replace the stored ones. Another `num_classes` gives a random head and a
+            warning. Another `in_chans` adapts the first layer. `device`, `dtype` and `features_only` may be passed too;
+            the default `dtype` is that of the weights.
 
     Raises:
         HubAccessError: (an OSError) the repository or directory cannot be reached or read.
@@ -129,9 +129,10 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
 
 
 def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """Splits a name into scheme and location: ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo.
+    """Splits a name into scheme and location.
 
-    An existing directory takes precedence over a name of the zoo.
+    The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. An existing directory takes precedence
+    over a name of the zoo.
     """
     text = os.fspath(name)
     scheme, colon, location = text.partition(":")

@@ -24,9 +24,9 @@ MAX_SPECTRA = 2**24
 class LogMel(JsonObject):
     r"""Log-mel spectrogram: the front end of an audio classifier.
 
-    A window of `window` seconds moves by `hop` seconds per step. X is the FFT of the samples of the window times a Hann
-    window. M_b is the triangular filter of band b, normalized to a sum of 1; the bands are equally wide on the scale
-    mel(f). The values of a step are
+    A window of `window` seconds moves by `hop` seconds per step. The samples in the window are multiplied by a Hann
+    function; X is the FFT of the product. M_b is the triangular filter of band b, normalized to a sum of 1. The bands
+    are equally wide on the scale mel(f). The values of a step are
 
     .. math::
         x_b &= \log \max(\textit{floor}, \textstyle\sum_f M_{bf} |X_f|^2) \\
@@ -115,14 +115,14 @@ class LogMel(JsonObject):
         """Returns the steps ``(T, bands, 1)`` of a recording.
 
         Args:
-            wave: one channel ``(samples,)``, a tensor or an array. Its values are floats between -1 and 1, as from
-                :func:`convrnn_zoo.data.read_sound`, or integers as from SciPy, in the usual scales of 8-bit (unsigned),
-                16-bit and 32-bit audio.
+            wave: tensor or array ``(samples,)`` of one channel. Floats must be between -1 and 1, as those of
+                :func:`convrnn_zoo.data.read_sound`. Integers must have the usual scale of 8-bit (unsigned), 16-bit or
+                32-bit audio, as those of SciPy.
             rate: sample rate in Hz.
 
         Raises:
-            ValueError: `rate` differs from the one that the front end expects, or `wave` is empty, not finite, of
-                several channels or of another scale.
+            ValueError: `rate` is not the sample rate of the front end. Or `wave` is empty, contains NaN or Inf, or has
+                several channels or another scale.
         """
         wave = self._check(wave, rate)
         return self._steps(F.pad(wave, (0, max(0, self.size - len(wave)))))
@@ -173,12 +173,12 @@ class LogMel(JsonObject):
         return torch.cat(steps).unsqueeze(-1)
 
     def frequencies(self, position: Tensor) -> Tensor:
-        """Returns the frequencies in Hz of positions on the axis of bands; 0 is the middle of the lowest band."""
+        """Converts positions on the axis of bands to frequencies in Hz; position 0 is the middle of the lowest band."""
         low, width = self._mel_scale()
         return 700 * (10 ** ((low + width * (position + 1)) / 2595) - 1)
 
     def positions(self, frequency: Tensor) -> Tensor:
-        """Returns the positions of frequencies in Hz on the axis of bands, the inverse of :meth:`frequencies`.
+        """Converts frequencies in Hz to positions on the axis of bands; the inverse of :meth:`frequencies`.
 
         Example:
             >>> front_end = LogMel(rate=8000)

@@ -62,7 +62,7 @@ def check_size(size: int, what: str, max_bytes: int | None = None) -> None:
 
 
 class _SizeLimit(TorchFunctionMode):
-    """Torch function mode that raises WeightsError if the tensors that its thread creates exceed the size limit."""
+    """Torch function mode that raises WeightsError if its thread creates tensors that are too large or too many."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -81,7 +81,8 @@ class _SizeLimit(TorchFunctionMode):
 def build_on_meta(build: Callable[..., nn.Module], args: Mapping[str, Any], what: str) -> nn.Module:
     """Builds a model on the meta device, which takes no memory. Only the calling thread is affected.
 
-    Raises WeightsError, which calls the model `what`, if the model rejects the arguments or exceeds the size limit.
+    Raises WeightsError if the model rejects the arguments or exceeds the size limit. The message calls the
+    model `what`.
     """
     try:
         with torch.device("meta"), _SizeLimit(what):

@@ -74,7 +74,7 @@ class Encoding(JsonObject):
 
     @property
     def _log(self) -> tuple[float, float]:
-        """`floor`, and the span of the encoding, ``log(1 + top / floor)``."""
+        """Pair of `floor` and ``log(1 + top / floor)``, the two constants of the logarithmic encoding."""
         floor, top = float(self.floor or 0), float(self.top or 0)
         return floor, math.log1p(top / floor)
 
@@ -82,25 +82,14 @@ class Encoding(JsonObject):
         return torch.tensor(getattr(self, name), dtype=like.dtype, device=like.device)[:, None, None]
 
     @property
-    def brightest(self) -> float:
-        """Value of the data, in its unit, that figures show as the brightest and PSNR uses as the peak."""
-        if self.encoding == "log":
-            return float(self.top)  # type: ignore[arg-type]
-        if self.highest is not None:
-            return self.highest
-        if self.encoding == "dbz":
-            return 100.0
-        return max((m + 3 * s for m, s in zip(self.mean, self.std, strict=True)), default=1.0)
-
-    @property
     def _label(self) -> str:
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Raises ValueError if all values are NaN, one is infinite, or brightness from 0 to 1 is expected of uint8.
+        """Raises ValueError if all values are NaN, if one is infinite, or if brightness from 0 to 1 is passed as uint8.
 
-        Warns of values beyond `lowest` and `highest`, and of uint8 if the data have a unit: such values usually have
-        another unit, or mark missing values.
+        Warns of values below `lowest` or above `highest`, and of uint8 values for data with a unit. Such values usually
+        have another unit, or mark missing values.
         """
         unit = self._label
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
@@ -157,12 +146,15 @@ class Preprocessing(Encoding):
     ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
     ===============  ==========================================  ===================================
 
-    Missing values (NaN) are encoded as 0, and with ``dbz`` as no rain. Decoding applies `activation` and then the
-    inverse of the encoding. With ``log``, outputs are first clipped to between 0 and 1.2; `top` is encoded as 1. With
-    ``dbz``, the encoding of the model IRENE by the relation of Marshall and Palmer, nothing is clipped, and -1 is
-    decoded as 0.0365 mm/h. With the others, decoded values are clipped to between `lowest` and `highest`.
+    The encoding ``dbz`` is that of the model IRENE. It uses the relation of Marshall and Palmer. Missing values (NaN)
+    are encoded as 0, but ``dbz`` encodes them as no rain.
 
-    With `variables`, each channel has its own unit, encoding and bounds, and those of this object must not be set.
+    Decoding applies `activation` and then the inverse of the encoding. ``log`` first clips outputs to between 0 and
+    1.2; 1 is the encoded `top`. ``dbz`` does not clip outputs, and decodes -1 as 0.0365 mm/h. ``none`` and
+    ``standardize`` clip decoded values to between `lowest` and `highest`.
+
+    With `variables`, each channel has its own unit, encoding and bounds. The same fields of this object must then keep
+    their defaults.
 
     Args:
         encoding: name of an encoding in the table.
@@ -260,13 +252,8 @@ class Preprocessing(Encoding):
         """Returns the target channels of frames ``(…, C, H, W)``, or all channels if there are no variables."""
         return frames[..., self.target_channels, :, :] if self.variables else frames
 
-    @property
-    def brightest(self) -> float:
-        """Value of the first target, in its unit, that figures show as the brightest and PSNR uses as the peak."""
-        return self.target_variables[0].brightest if self.variables else super().brightest
-
     def check(self, frames: Tensor) -> None:
-        """Checks each variable of frames ``(…, C, H, W)``; see :meth:`Variable.check`."""
+        """Raises ValueError if a variable of frames ``(…, C, H, W)`` is invalid; see :meth:`Variable.check`."""
         if self.variables:
             for variable, values in zip(self.variables, frames.unbind(-3), strict=True):
                 variable.check(values)
@@ -274,7 +261,7 @@ class Preprocessing(Encoding):
             super().check(frames)
 
     def check_channels(self, in_chans: int, out_chans: int, static_chans: int, future_chans: int) -> None:
-        """Raises ValueError unless the numbers of variables, static, future and targets match a model's channels."""
+        """Raises ValueError unless a model has a channel for each variable, static map, known input and target."""
         for name, variables, channels in (
             ("variables", self.variables, in_chans),
             ("static", self.static, static_chans),

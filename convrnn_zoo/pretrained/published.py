@@ -57,7 +57,10 @@ PUBLISHED: dict[str, Published] = {}
 def openstl_release(
     stem: str, patch_size: int = 4, *, epochs: tuple[int, ...] = (200, 2000), remarks: str = "", options: str = ""
 ) -> Published:
-    """Describes the files ``mmnist_STEM_one_epN.pth``, N in `epochs`, that OpenSTL's benchmark page links to."""
+    """Describes files of weights that OpenSTL's benchmark page links to.
+
+    The files are called ``mmnist_STEM_one_epN.pth``; there is one for each N in `epochs`.
+    """
     files = [f"mmnist_{stem}_one_ep{n}.pth" for n in epochs]
     return Published(
         where="https://github.com/chengtan9907/OpenSTL/releases/tag/mmnist-weights",
@@ -71,7 +74,10 @@ def openstl_release(
 
 
 def mark_unused(module: nn.Module) -> nn.Module:
-    """Freezes and returns a module that published code never uses, built only to have the same parameter count."""
+    """Freezes and returns a module that published code builds and never uses.
+
+    The zoo builds the module only to have the same parameter count as the published code.
+    """
     return module.requires_grad_(False)
 
 

@@ -22,15 +22,15 @@ _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
-    """Decorator that registers a function under its name, with timm and with the zoo. The function builds a model.
+    """Decorator that registers a model function with timm and with the zoo, under the name of the function.
 
     The function takes `pretrained` and keyword arguments, and returns
-    ``build_model(constructor, name, pretrained, **kwargs)``. The docstring of the function documents the model. timm's
-    cfgs of the architecture are `cfg` and one for each of its weights in :data:`~convrnn_zoo.WEIGHTS`.
+    ``build_model(constructor, name, pretrained, **kwargs)``. The docstring of the function documents the model. timm
+    gets `cfg`, and a further cfg for each set of weights of the architecture in :data:`~convrnn_zoo.WEIGHTS`.
 
     Args:
-        cfg: timm's cfg of the architecture without weights. ``first_conv`` and ``classifier`` name the modules that
-            read the input channels and give the classes.
+        cfg: timm's cfg of the architecture without weights. Its ``first_conv`` names the modules that read the input
+            channels. Its ``classifier`` names the module that returns the class scores.
         published: where others publish weights for the architecture.
 
     Raises:
@@ -66,7 +66,7 @@ def entry_points() -> dict[str, Callable[..., nn.Module]]:
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
-    """Lists the names of the zoo's architectures, or of its weights, that match a shell pattern.
+    """Lists the architectures of the zoo, or its sets of weights, whose names match a shell pattern.
 
     Args:
         filter: a pattern such as ``"convgru2d_*"``; all names by default.
@@ -81,5 +81,5 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
 
 
 def find_weights(name: str) -> list[Weights]:
-    """Returns all registered weights of an architecture, first the default, which ``pretrained=True`` loads."""
+    """Returns all registered weights of an architecture; ``pretrained=True`` loads the first set."""
     return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)

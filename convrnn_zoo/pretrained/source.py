@@ -28,7 +28,7 @@ class WeightsSource:
 
 
 def read_state_dict(source: WeightsSource) -> dict[str, Tensor]:
-    """Reads the weights of a source, downloading them first if necessary, with their size and checksum checked."""
+    """Downloads the weights of a source if necessary, checks their size and checksum, and reads them."""
     weights, sha256 = source.weights, source.config.sha256
     if isinstance(weights, HubFile):
         return read_safetensors(download(weights, sha256), source.name)
@@ -113,7 +113,7 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
 def resolve_source(
     cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None
 ) -> WeightsSource:
-    """Returns the source of the weights that the resolved cfg of an architecture names, or raises WeightsError."""
+    """Returns the source of the weights that a resolved cfg specifies; raises WeightsError if it specifies none."""
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES:
         return SOURCES[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)

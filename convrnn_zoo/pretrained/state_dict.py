@@ -78,11 +78,11 @@ def adapt_state_dict(
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other numbers of input channels or classes, and logs the changes.
 
-    `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images:
-    weights are summed for one channel, otherwise repeated and scaled, so that repeated channels give the same output. A
-    head for another number of classes is replaced by that of `model`, which may be on the meta device. The fields
-    ``first_conv`` and ``classifier`` of `cfg` name the convolution and the head; ``model.input_weights`` names further
-    parameters that read the input.
+    `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images. If
+    the model reads one channel, the weights are summed over the input channels. Otherwise they are repeated and scaled,
+    so that repeated channels give the same output. If the numbers of classes differ, the head of `model` replaces the
+    head in `state`. `model` may be on the meta device. The fields ``first_conv`` and ``classifier`` of `cfg` name the
+    convolution and the head. ``model.input_weights`` names further parameters that read the input.
     """
 
     def modules(key: str) -> tuple[str, ...]:
@@ -116,8 +116,8 @@ def check_state_dict(
 ) -> None:
     """Raises WeightsError unless weights are finite and have the keys, shapes and dtypes of a model.
 
-    The model may be on the meta device. Floating-point weights may have any dtype that converts without rounding to
-    `dtype`, by default the dtype of the model's tensors.
+    The model may be on the meta device. Floating-point weights may have any dtype that converts to `dtype` without
+    rounding. The default of `dtype` is the dtype of the model's tensors.
     """
     target = model.state_dict()
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]
@@ -156,7 +156,7 @@ def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
 
 # ---- loading -------------------------------------------------------------------------------------------------------
 def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads checked weights into a model, strictly. Where `state` is on the meta device, the model keeps its values."""
+    """Loads checked weights into a model, strictly; for tensors on the meta device, the model keeps its values."""
     current = model.state_dict()
     model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
 

@@ -30,13 +30,13 @@ class JsonObject:
     """Name of the object in error messages."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields other than None and empty tuples, as plain JSON."""
+        """Returns the fields as plain JSON; fields that are None or an empty tuple are left out."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return {k: _plain(v) for k, v in values if v not in (None, ())}
 
     @classmethod
     def from_json(cls, raw: object, name: str = "") -> Self:
-        """Reads an untrusted JSON object, or raises ValueError with `name` as the name of the object."""
+        """Reads an untrusted JSON object, or raises ValueError; the message calls the object `name`."""
         return read(cls, raw, name or cls.json_name)
 
 
@@ -53,7 +53,7 @@ def field(
     """Declares a dataclass field and its valid values. A field without `default` and `factory` is required.
 
     The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
-    `choices`, if there are any, and not blank with `nonempty`; `choices` do not apply to the strings of a list.
+    `choices`, if there are any. With `nonempty`, a string must not be blank. `choices` do not apply to lists.
     """
     rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
@@ -67,8 +67,9 @@ def one_line(error: Exception) -> str:
 def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -> T:
     """Reads a dataclass from a table of TOML or an object of JSON.
 
-    A field is a number, string, bool, ``Literal``, dataclass, tuple or mapping, or optional. Lists become tuples, and
-    whole numbers are valid floats. Numbers must be finite, and strings free of control characters.
+    Fields may be numbers, strings, bools, ``Literal``, dataclasses, tuples, mappings, and unions of these or with None.
+    Lists become tuples. Whole numbers are valid floats. Numbers must be finite. Strings must not contain control
+    characters.
 
     Raises:
         ValueError: `raw` is not a table, or fields are missing, unknown, of another type or out of range. The message

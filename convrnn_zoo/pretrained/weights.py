@@ -20,8 +20,8 @@ DIRECTORY = Path(__file__).parent.parent / "weights"
 class Metric:
     """One measured metric.
 
-    `value` is the metric of these weights in `unit`. `mean` and `std` are over `runs` trainings with different seeds.
-    `split` describes the part of `dataset` that was used.
+    `value` is the metric of these weights in `unit`. `mean` and `std` are the mean and the standard deviation of the
+    metric over `runs` trainings with different seeds. `split` describes the part of `dataset` that was used.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Weights:
         return {"file": str(self.file)}
 
     def cfg(self) -> dict[str, Any]:
-        """Returns fields of timm's ``PretrainedCfg``. In its ``input_size``, an axis of any size has 32 pixels."""
+        """Returns fields of timm's ``PretrainedCfg``; in ``input_size``, an axis of variable size has 32 pixels."""
         height, width = (s if isinstance(s, int) else 32 for s in (1, *self.input_shape[2:])[-2:])
         return {
             **self.source(),
@@ -154,7 +154,7 @@ class Weights:
 
     @classmethod
     def from_plain(cls, raw: object, name: str = "the weights metadata") -> "Weights":
-        """Reads an untrusted JSON object, or raises ValueError with `name` as the name of the object."""
+        """Reads an untrusted JSON object, or raises ValueError; the message calls the object `name`."""
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
             shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
             raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}

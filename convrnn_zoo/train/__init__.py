@@ -1,4 +1,4 @@
-"""Training from recipes, evaluation, and prediction for files; the zoo's weights were trained with it."""
+"""Training from recipes, evaluation, and prediction for files; the zoo's weights were trained with this package."""
 
 from .prediction import Trained, load_forecaster
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe

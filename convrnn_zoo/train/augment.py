@@ -18,17 +18,17 @@ DECIBEL = math.log(10) / 10
 class Augment:
     """Fields of a recipe's table ``[augment]``: random changes of each recording in each epoch.
 
-    `stretch` and `steps` apply to any sequence ``(T, C, *S)``, the others to the bands of
-    :class:`~convrnn_zoo.LogMel` only. Masked values become the mean of the training data.
+    `stretch` and `steps` apply to any sequence ``(T, C, *S)``. The other fields apply only to the bands of
+    :class:`~convrnn_zoo.LogMel`. Masked values become the mean of the training data.
 
     Args:
         stretch: the recording becomes longer or shorter by at most this fraction of its length.
         steps: largest number of consecutive steps to mask, up to a third of the recording.
         gain: standard deviation, in decibels, of a random change in loudness.
-        color: standard deviation, in decibels, of the amplitudes of three cosines over the bands, which are added to
-            the recording. They imitate the frequency response of another microphone or room.
-        hiss: noise of constant level is added; its random level is at most this number of decibels above the lowest
-            value of the recording.
+        color: standard deviation, in decibels, of the random amplitudes of three cosines over the bands. The cosines
+            are added to the recording. They imitate the frequency response of another microphone or room.
+        hiss: largest level of added noise, in decibels above the lowest value of the recording. The level is random,
+            and the same for all steps and bands of a recording.
         warp: the axis of the bands is stretched or compressed by at most this fraction, which imitates a vocal tract
             of another length.
         pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`, which

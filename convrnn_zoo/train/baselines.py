@@ -22,7 +22,7 @@ Baseline = Callable[[Tensor, int], Tensor]
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppresses output and warnings: pysteps prints its settings when it is imported."""
+    """Context manager that suppresses output and warnings; pysteps prints its settings when it is imported."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -59,8 +59,8 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     """Extrapolates rain in mm/h with pysteps: the last input frame is moved by the motion of the input frames.
 
     The motion is estimated by the Lucas-Kanade method, and the advection is semi-Lagrangian, backward in time. Pixels
-    whose rain would come from outside the frame keep the value of the last input frame, which has a lower error than
-    zero rain.
+    whose rain would come from outside the frame keep the value of the last input frame. For these pixels, zero rain
+    would have a higher error.
 
     Raises:
         ImportError: pysteps or OpenCV is not installed.

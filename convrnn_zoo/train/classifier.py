@@ -92,7 +92,7 @@ def load_splits(
 
 
 def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
-    """Returns the front end of the weights `init_from`; None if there are none, or if they have no front end."""
+    """Returns the front end of the weights `init_from`; None without `init_from` or without a front end."""
     front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
     fields = getattr(recipe.data, "front_end", {})
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
@@ -140,7 +140,7 @@ def read_shares(
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
-    """Returns the weight of each class in the loss ``(K,)``; None if the recipe sets no weights."""
+    """Returns the weights ``(K,)`` of the classes in the loss; None if the recipe sets no weights."""
     weights, count = recipe.class_weights, len(train.label_names)
     if weights == "balanced":
         return len(train.labels) / (count * torch.bincount(train.labels, minlength=count).clamp_min(1))
@@ -234,14 +234,14 @@ def accuracy_interval(fraction: float, count: int) -> tuple[float, float]:
 
 
 def majority_accuracy(train: Labelled, test: Labelled) -> float:
-    """Returns the accuracy in per cent of always predicting the most frequent class of the training split."""
+    """Returns the test accuracy, in per cent, if the most frequent class in training is always predicted."""
     return percent((test.labels == train.labels.mode().values).float().mean().item())
 
 
 def evaluate_classifier(
     model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False
 ) -> tuple[dict[str, float], Confusion]:
-    """Returns the accuracies in per cent of the model and of baselines, and the confusion matrix, on the test split."""
+    """Returns the test accuracies of the model and of a baseline, in per cent, and the model's confusion matrix."""
     train, test = load_splits(recipe, data, model.front_end)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
@@ -277,7 +277,7 @@ def train_one(
 ) -> Run:
     """Trains a recipe with one seed; `name` names a variant of the recipe in the progress bar and in the checkpoint.
 
-    Only the main process measures the accuracy; it is NaN in the others.
+    Only the main process measures the accuracy; it is NaN in the other processes.
     """
     processes = processes or Processes()
     torch.manual_seed(seed)
@@ -355,7 +355,10 @@ def train_one(
 
 
 def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
-    """Logs a warning if training accuracy exceeds validation (else test) accuracy by more than :data:`OVERFITTING`."""
+    """Logs a warning if the training accuracy exceeds the validation accuracy by more than :data:`OVERFITTING`.
+
+    Without a validation split, the training accuracy is compared with the test accuracy.
+    """
     last = history[-1]
     split = "validation" if "validation_accuracy" in last else "test"
     unseen = last.get("validation_accuracy", test_accuracy)
@@ -370,7 +373,10 @@ def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: f
 def train_classifier(
     recipe: ClassifierRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
 ) -> Weights | None:
-    """Trains a model per seed, and writes the weights of the first; see :func:`~convrnn_zoo.train.tasks.train`."""
+    """Trains one model for each seed, and writes the weights of the first model with their metadata.
+
+    See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
+    """
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
     check_writable(into or out, recipe)

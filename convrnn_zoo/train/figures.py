@@ -265,9 +265,9 @@ def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
 
 
 def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | None = None) -> None:
-    """Plots every metric by lead time, with a line for each method, and reliability diagrams. Writes atomically.
+    """Writes a figure of every metric by lead time and of the reliability diagrams, atomically.
 
-    Frames are `step` minutes apart; if it is None, lead times count frames.
+    Each method has a line. Frames are `step` minutes apart. If `step` is None, lead times are numbers of frames.
     """
     unit, size = ("frames", 1.0) if step is None else time_unit(step)
     spacing = 1.0 if step is None else step / size
@@ -292,7 +292,7 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | 
 
 
 def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Plots the losses in training and validation by the number of updates. Writes atomically."""
+    """Writes a figure of the training loss and the validation loss by number of updates, atomically."""
     figure = new_figure(6.0, 4.0)
     axis = figure.subplots()
     for key, name in {"loss": "training", "validation_loss": "validation"}.items():
@@ -304,7 +304,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
-    """Returns the rows of a figure of an ensemble by title: truth, mean, spread and probability, each ``(T, H, W)``."""
+    """Returns the rows ``(T, H, W)`` of an ensemble's figure by title: truth, mean, spread and probability."""
     exceeded = (members >= threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
     spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
     rows = {"mean": members.mean(0), "spread": spread, f"P(over {threshold:g} {unit})".replace(" )", ")"): exceeded}
@@ -321,7 +321,9 @@ def ensemble_strip(
     heading: str = "",
     most: int = 6,
 ) -> Any:
-    """Plots mean, spread and probability of exceeding a threshold over time as one image, for each target.
+    """Plots an ensemble over time as one image: its mean, its spread and its probability of exceeding a threshold.
+
+    Each target has its own rows.
 
     Args:
         members: ``(M, T, H, W)``, or ``(M, T, C, H, W)`` for several targets, in the unit of the data.

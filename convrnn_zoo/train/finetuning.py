@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> None:
     """Loads the weights `init_from` into a model of `architecture`, which a recipe fine-tunes.
 
-    A classifier may have another number of classes or input channels than the weights: its head is then random, and
-    its input weights are adapted by timm's rule. A forecaster may have other channels: the parameters of its input and
-    output layers are then random, and a warning lists them. Other differences raise ValueError.
+    A classifier with another number of classes than the weights has a random head. For another number of input
+    channels, timm's rule adapts its input weights. A forecaster with another number of input channels has random input
+    and output layers, and a warning lists their parameters. Other differences raise ValueError.
     """
     source = from_pretrained(init_from)
     if source.pretrained_cfg["architecture"] != architecture:

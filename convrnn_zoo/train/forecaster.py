@@ -86,9 +86,9 @@ def train_model(
 ) -> tuple[Forecaster, list[Row]]:
     """Trains a recipe on the sequences `clips`; returns the model and a row of losses and scores for each round.
 
-    A round has `checkpoint_every` updates. After each, the checkpoint and a figure of a fixed sequence are written to
-    `out`, if it is set. All `processes` sample the same batch and each reads its shard, so that training only depends
-    on the size of the complete batch. `validation` sequences are for the recipe's `patience` and `keep_best`.
+    A round has `checkpoint_every` updates. After each round, the checkpoint and a figure of a fixed sequence are
+    written to `out`, if `out` is set. All `processes` sample the same batch and each reads its shard, so that training
+    only depends on the size of the complete batch. The recipe's `patience` and `keep_best` need `validation` sequences.
     """
     if out is not None:  # for the figures: an error now, not after the first round
         need("matplotlib.figure", "draw")
@@ -207,8 +207,8 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, Batch], Tensor]:
     """Returns a function that computes the loss of a network on a batch. Unknown pixels (NaN) are left out.
 
-    The loss of an autoregressive model includes every frame from the second on, that of other models the frames after
-    the inputs. Raises ValueError for keys of the recipe that the model does not support.
+    The loss of an autoregressive model includes every frame from the second on. The loss of other models includes only
+    the frames after the inputs. Raises ValueError for keys of the recipe that the model does not support.
     """
     name, is_autoregressive = recipe.architecture, isinstance(model, AutoregressiveForecaster)
     if recipe.moments and not hasattr(model, "moments"):
@@ -276,7 +276,7 @@ def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Modul
 
 
 class NowcastLogits(nn.Module):
-    """Module whose ``forward`` returns the logits of a nowcast, as DistributedDataParallel only wraps ``forward``."""
+    """Module whose ``forward`` returns the logits of a nowcast; DistributedDataParallel only wraps ``forward``."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -292,8 +292,8 @@ def exceedance_loss(
 ) -> Tensor:
     """Returns the cross-entropy of a nowcast's probabilities at random lead times.
 
-    `lead_times` of the recipe is their number; 0 uses all lead times. Frames are `minutes` apart, by default the time
-    step of the data.
+    The recipe's `lead_times` is the number of random lead times; 0 uses all lead times. Frames are `minutes` apart. The
+    default of `minutes` is the time step of the data, or 5 if it is unknown.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
@@ -304,7 +304,7 @@ def exceedance_loss(
 
 # ---- data ------------------------------------------------------------------------------------------------------
 def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
-    """Raises ValueError if a batch, or generated test sequences, would exceed :func:`~convrnn_zoo.size_limit`."""
+    """Raises ValueError if the frames of a batch or generated test split exceed :func:`~convrnn_zoo.size_limit`."""
     counts = {"batch_size": recipe.batch_size}
     if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences

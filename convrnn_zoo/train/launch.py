@@ -61,7 +61,7 @@ class Processes:
     def own_randomness(self) -> Iterator[None]:
         """Context in which each of several processes has its own random numbers.
 
-        Afterwards the generator of the CPU continues from its earlier state, the same in all processes.
+        Afterwards the CPU generator continues from its earlier state, which is the same in all processes.
         """
         if self.count == 1:
             yield
@@ -115,8 +115,8 @@ def launch(
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
     All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process
-    may train several recipes in sequence. It destroys the process group at its exit, which threads of the group
-    could abort. It does so no earlier, because a process cannot join a group again.
+    may train several recipes in sequence, so it leaves the process group only when it exits: it cannot join a group
+    again. If it did not leave the group, threads of the group could abort the process during its exit.
 
     Args:
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.

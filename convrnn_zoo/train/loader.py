@@ -11,7 +11,7 @@ from .launch import Processes
 
 
 class _Reader(Dataset[Any]):
-    """Dataset whose item for an index (a request) is ``read(request)``."""
+    """Dataset whose index is a request, and whose item is ``read(request)``."""
 
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self.read = read
@@ -35,10 +35,10 @@ def load(
 ) -> DataLoader[Any]:
     """Returns a DataLoader that yields ``read(request)`` for each of `requests`, in their order.
 
-    The main process iterates over `requests`, such as the indices of random sequences, so that they may be sampled with
-    torch's global generator. Without workers, a request is taken and read when its batch is needed. With workers,
+    A request may be the indices of random sequences. The main process iterates over `requests`, so that torch's global
+    generator may sample them. Without workers, a request is taken and read when its batch is needed. With workers,
     ``2 * workers`` requests are taken ahead, and `read` is pickled unless processes are forked. Random numbers in
-    `read` then depend on `seed`, the number of workers and the earlier batches, and are the same in each run.
+    `read` then depend on `seed`, the number of workers and the earlier batches. They are the same in each run.
     """
     return DataLoader(
         _Reader(read),

@@ -29,7 +29,7 @@ NOT_TRAINED = ("description", "license", "citation", "remarks", "test_sequences"
 
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
-    """Returns everything that determines the weights of a run as JSON: fields of its recipe, and `others`."""
+    """Returns JSON with everything that determines the weights of a run: fields of its recipe, and `others`."""
     fields = {name: value for name, value in recipe.to_table().items() if name not in NOT_TRAINED}
     return json.dumps({**fields, **others}, sort_keys=True)
 
@@ -72,7 +72,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
-    """Locks a checkpoint; raises ValueError if another run, of this or another process, is writing it."""
+    """Locks a checkpoint; raises ValueError if another run is writing it, in this process or in another."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     filelock = need("filelock", "train")
     try:  # the system releases the lock of a killed run
@@ -118,7 +118,7 @@ HISTORY = ("history", "values", "samplings", "best")
 
 
 class State:
-    """State of a run that is saved in checkpoints: `modules` with a ``state_dict``, history and random states."""
+    """State of a run in checkpoints: the state dicts of `modules`, the history, and the states of random generators."""
 
     def __init__(self, run: str, processes: Processes, modules: dict[str, Any]) -> None:
         self.run, self.processes, self.modules = run, processes, modules
@@ -152,7 +152,7 @@ class State:
             setattr(self, key, content[key])
 
     def save(self, path: Path | None) -> None:
-        """Checks that the weights are finite; in the main process, writes a checkpoint to `path`, if it is set."""
+        """Checks that the weights are finite; the main process then writes a checkpoint to `path` if `path` is set."""
         if broken := not_finite(self.modules["model"].state_dict()):
             raise diverged(f"the weights are no longer finite ({broken[0]})")
         if path is None or not self.processes.is_main:
@@ -222,9 +222,10 @@ def fit(
             torch's generators, so that a resumed run ends with the same bits as an uninterrupted one.
         title, progress: label and visibility of the progress bar. Without a terminal, a line is printed per round.
         processes: the processes that train together; by default a single one. The main process writes the checkpoint.
-        after_round: function that the main process calls with the number of updates done and the model, or its average
-            if `ema` is set. If it returns an image ``(H, W, 3)``, the trackers of `processes` log it.
-        frozen: function that takes the number of an update and returns the parameters that it does not change.
+        after_round: function of the number of updates done and of the model. If `ema` is set, it gets the averaged
+            model. Only the main process calls it. The trackers of `processes` log an image ``(H, W, 3)`` that it
+            returns.
+        frozen: function that takes the number of an update and returns the parameters that the update does not change.
         microbatches: function that splits a batch into pairs of a factor and a microbatch. The loss of a microbatch is
             multiplied by its factor, and the gradients of all microbatches are added.
         metrics: names of the further numbers that `loss` returns.

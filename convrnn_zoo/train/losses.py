@@ -56,8 +56,8 @@ def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """Returns the fair continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``.
 
     The score is the mean distance of a member from the truth, minus half the mean distance of two members. Its
-    expectation does not depend on the number of members. For one forecast, without an axis of members, it is the mean
-    absolute error.
+    expectation does not depend on the number of members. The score of a single forecast ``(*S)`` is its mean absolute
+    error.
 
     References:
         Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. https://doi.org/10.1002/qj.2270
@@ -84,7 +84,7 @@ def half_distance(members: Tensor, pairs: int) -> Tensor:
 def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """Returns 1 minus the mean structural similarity of encoded frames ``(…, H, W)``, for a data range of 1.
 
-    The windows are uniform and have 7×7 pixels, as in the evaluation, or fewer if the frames are smaller.
+    The windows are uniform. They have 7×7 pixels as in the evaluation; in smaller frames they are smaller.
 
     Reference:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -117,8 +117,9 @@ def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float =
 def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     """Returns the cross-entropy of logits ``(…, 11, H, W)`` for the probabilities that rain reaches 11 thresholds.
 
-    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`. Their cross-entropies
-    are weighted, summed, and averaged over known pixels. The truth ``(…, H, W)`` is rain in mm/h, NaN where unknown.
+    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`. The cross-entropies of
+    the thresholds are weighted and summed, and the sum is averaged over known pixels. The truth ``(…, H, W)`` is rain
+    in mm/h; unknown pixels are NaN.
     """
     known = truth.isfinite().unsqueeze(-3)
     levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
@@ -209,9 +210,9 @@ def partial_derivatives(moments: Tensor) -> Tensor:
 
 
 def decoupling(deltas: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Returns the mean absolute cosine similarity, per channel, of the increments of PredRNN v2's two memories.
+    """Returns the mean absolute cosine similarity of the increments of PredRNN v2's two memories.
 
-    `deltas` has the pair of increments, each ``(N, C, H, W)``, of every step and layer.
+    `deltas` has a pair of increments ``(N, C, H, W)`` for every step and layer. Each channel has its own similarity.
 
     Reference:
         Wang, Y. et al. (2023), section 3.3. https://arxiv.org/abs/2103.09504

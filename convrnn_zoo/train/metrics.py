@@ -38,9 +38,9 @@ BINS = 10
 def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
     """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels whose truth is known. SSIM and PSNR are computed on values clipped to
-    `value_range`, minus its lower bound; they are left out if it is None. SSIM uses a uniform window of 7×7 pixels and
-    is left out for smaller frames.
+    The errors are means over the pixels whose truth is known. For SSIM and PSNR, values are clipped to `value_range`,
+    and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM uses a uniform window of 7×7
+    pixels and is left out for smaller frames.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -137,9 +137,10 @@ def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
 
 
 def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
-    """Returns the CRPS, the root mean square error (RMSE) of the mean and the spread of an ensemble, by lead time.
+    """Returns three scores of an ensemble by lead time: the CRPS, the RMSE of the ensemble mean, and the spread.
 
-    The spread is the root mean variance of the members. In a calibrated ensemble it equals the RMSE of the mean.
+    The RMSE is the root mean square error. The spread is the root mean variance of the members. In a calibrated
+    ensemble it equals the RMSE of the ensemble mean.
 
     Args:
         members: ``(M, T, H, W)`` in the unit of the data, such as ``model.forecast(frames, members=20, seed=0)``.
@@ -202,7 +203,7 @@ class ProbabilityScores:
         return {"CRPS": (total / count).tolist(), **briers}
 
     def reliability(self, unit: str) -> dict[str, dict[str, list[float]]]:
-        """Returns, by threshold, the mean forecast, observed frequency and pixel count of each bin of probability."""
+        """Returns the mean forecast, observed frequency and pixel count of each bin of probability, by threshold."""
         return {
             f"{t:g} {unit}".rstrip(): {
                 "forecast": (forecast / count).tolist(), "observed": (observed / count).tolist(),
@@ -214,7 +215,10 @@ class ProbabilityScores:
 
 # ---- evaluation --------------------------------------------------------------------------------------------------
 class Evaluation(NamedTuple):
-    """Scores by method, and reliability diagrams of the first target by threshold (none without probabilities)."""
+    """Scores by method, and reliability diagrams by threshold.
+
+    The diagrams are those of the first target. There are none if no ensemble was evaluated.
+    """
 
     scores: Scores
     reliability: dict[str, dict[str, list[float]]]
@@ -238,13 +242,13 @@ def evaluate(
 ) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
-    Each of several targets has its own scores, in its unit, such as ``"MSE of t2m"``.
+    Targets with names have separate scores in their own units, such as ``"MSE of t2m"``.
 
     Args:
         model, recipe, clips: the forecaster, its recipe and the test split.
         sequences: number of sequences; by default the recipe's.
-        ensemble_size: number of members for CRPS, Brier scores and reliability, of a model that forecasts probabilities
-            (by default 20) or reads noise (by default the recipe's number). 0 leaves these scores out.
+        ensemble_size: number of members for CRPS, Brier scores and reliability; 0 leaves these scores out. The default
+            is 20 for a model that forecasts probabilities, and the recipe's number for a model that reads noise.
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
 
@@ -293,7 +297,7 @@ def evaluate(
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
-    """Splits frames into the variables ``(N, T, C, H, W)`` and a dictionary of known inputs, `static` and `future`."""
+    """Splits frames into variables ``(N, T, C, H, W)`` and a dictionary of the known inputs `static` and `future`."""
     observed, static, future = split_channels(frames, values)
     return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
 
@@ -357,7 +361,10 @@ class TargetScores:
 
 
 class Mean(NamedTuple):
-    """Mean of a score over the `count` of `total` lead times at which it is defined (its denominator is not 0)."""
+    """Mean of a score over the lead times at which it is defined (its denominator is not 0).
+
+    `count` is the number of these lead times, and `total` is the number of all lead times.
+    """
 
     value: float
     count: int  # type: ignore[assignment]
@@ -379,7 +386,7 @@ def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mea
 
 
 def better(scores: Scores, metric: str, baseline: str) -> str:
-    """Describes at which lead times the forecast is better than a baseline, without those where a score is NaN."""
+    """Describes the lead times at which the forecast is better than a baseline; lead times with NaN are left out."""
     sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
     wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
@@ -395,11 +402,11 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
 
 
 def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
-    """Returns the metrics for the metadata of weights: means over lead times, of the forecast and of the baselines.
+    """Returns metrics for the metadata of weights: mean scores of the forecast and of the baselines over lead times.
 
     Means leave out lead times at which the score of the forecast is undefined; the note states how many remain. If the
-    score of a baseline is undefined at more lead times, the baseline is only in the note, which compares the means over
-    the lead times at which both scores are defined. `values` is the preprocessing; it has the units of several targets.
+    score of a baseline is undefined at more lead times, only the note mentions the baseline. It compares the means over
+    the lead times at which both scores are defined. `values` is the preprocessing; it has the units of named targets.
     """
     targets = {v.name: v.unit for v in values.variables} if values else {}
 

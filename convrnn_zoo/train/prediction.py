@@ -91,14 +91,18 @@ class Forecast(NamedTuple):
         return (labels[:count] or lead_times[:count]) + lead_times[count:]
 
     def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
-        """Yields the encoding of each target and its channel ``(…, H, W)`` of each of `frames`, ``(…, [C,] H, W)``."""
+        """Yields the encoding of each target, followed by the channel ``(…, H, W)`` of the target in each of `frames`.
+
+        `frames` are ``(…, H, W)`` for one target, and ``(…, C, H, W)`` for several targets.
+        """
         targets = self.preprocessing.target_variables
         return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
 
     def errors(self) -> dict[str, dict[str, float]]:
         """Returns the mean squared errors of the forecast and of repeating the last input frame, for each target.
 
-        Outer keys are those of the JSON output, inner keys the names of the targets. Without observations it is empty.
+        The outer keys are those of the JSON output, and the inner keys are the names of the targets. The dictionary is
+        empty if there are no observations.
         """
         if self.observed is None:
             return {}
@@ -112,9 +116,10 @@ class Forecast(NamedTuple):
         }
 
     def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Yields the encoding of each target and, by method, its CRPS at the observed lead times.
+        """Yields the encoding of each target, and its CRPS at the observed lead times by method.
 
-        The methods are the ensemble, the last frame and, for rain, the extrapolation of pysteps if it is installed.
+        The methods are the ensemble and the last frame. A third method is the extrapolation by pysteps. It requires
+        rain data, at least two input frames, pysteps and OpenCV.
         """
         observed: Any = self.observed
         count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
@@ -125,7 +130,7 @@ class Forecast(NamedTuple):
             yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
 
     def describe(self) -> dict[str, Any]:
-        """Returns a description for JSON, without the forecast values; several targets have their errors by name."""
+        """Returns a description for JSON, without the forecast values; errors of several targets are given by name."""
         count, times = len(self.inputs), [t.isoformat() for t in self.times]
         read: dict[str, Any] = {"first": self.first, "last": self.first + count - 1, "frames_in_file": self.total}
         if times:
@@ -188,7 +193,7 @@ class Forecast(NamedTuple):
 
 # ---- frames ------------------------------------------------------------------------------------------------------
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
-    """Returns the preprocessing of the model, or of `settings` if ``--recipe`` is passed; ValueError if they differ."""
+    """Returns the preprocessing of the model or, with ``--recipe``, of `settings`; raises ValueError if they differ."""
     if recipe is not None:
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
@@ -205,7 +210,8 @@ def choose_read_options(
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites are averaged from pixels of 1 km to 2 km, unless `pixel_km` is passed or the model reads noise.
+    Radar composites have pixels of 1 km. They are averaged to pixels of 2 km, unless `pixel_km` is passed or the model
+    reads noise.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -262,10 +268,11 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
 def choose_window(
     reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
 ) -> tuple[int, int, int]:
-    """Returns first, end and last: a model reads frames ``[first, end)``, and ``[end, last)`` are those to forecast.
+    """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
-    otherwise ``last == end``. Without `start`, the model reads the latest frames that are followed by enough of these.
+    otherwise ``last == end``. Without `start`, the model reads the latest frames. If the file must contain frames to
+    forecast, the input ends `horizon` frames earlier where possible.
     """
     total, ahead = len(reader), compare or has_future
     first = 0 if start is None else find_start(start, reader, file)
@@ -304,13 +311,13 @@ def forecast_files(
     thresholds: Sequence[float] = (),
     **options: Any,
 ) -> Forecast:
-    """Forecasts the frames that follow those of files, with the options of ``convrnn-zoo predict``.
+    """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
 
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
         recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
-        thresholds: values whose probabilities of exceedance are forecast; empty forecasts the frames themselves.
+        thresholds: values whose probabilities of exceedance are forecast. Without thresholds, frames are forecast.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
@@ -427,7 +434,7 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
         recipe: name or file of the recipe; by default the one in the metadata.
 
     Raises:
-        ValueError: the weights do not exist, are not a forecaster's, have no metadata, or are not those of the recipe.
+        ValueError: the weights do not exist, belong to no forecaster, have no metadata, or belong to another recipe.
         FileNotFoundError: the file or recipe does not exist.
     """
     model = from_pretrained(name)

@@ -141,7 +141,7 @@ class Recipe:
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
 
     def create_model(self, **kwargs: Any) -> ZooModel:
-        """Builds the untrained model from the recipe's `model` and `kwargs`, the arguments that the data determine.
+        """Builds the untrained model from the recipe's `model` and from `kwargs`, which the data determine.
 
         Raises:
             ValueError: there is no such architecture, it does not accept an argument, or the model is too large.
@@ -188,7 +188,7 @@ class Recipe:
 
     @staticmethod
     def parse(text: str) -> "Recipe":
-        """Builds a recipe from what metadata contain: its name in the package, or the text of a TOML file.
+        """Builds a recipe from weights metadata: the name of a recipe of the package, or the text of a TOML file.
 
         Raises:
             ValueError: the text is neither a name nor valid TOML, or a key is missing, unknown or invalid.
@@ -209,10 +209,10 @@ class Recipe:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": to_table(self.data)}
 
     def to_toml(self) -> str:
-        """Returns the recipe as TOML, with the value of every field, from which :meth:`read` restores it.
+        """Returns the recipe as TOML, with the value of every field; :meth:`parse` restores the recipe from the text.
 
-        Defaults are written out, so that a saved recipe keeps its meaning if a later version changes a default. A field
-        that is None, which TOML cannot express, is left out.
+        Defaults are written out, so that a saved recipe keeps its meaning if a later version changes a default. Fields
+        that are None are left out, because TOML cannot express None.
 
         Example:
             >>> recipe = Recipe.read("rain")
@@ -232,7 +232,7 @@ class Recipe:
 
 
 def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Reads a TOML file, merged into the file that it extends."""
+    """Reads a TOML file, and merges its keys into those of the file that it extends."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -305,8 +305,8 @@ class ForecasterRecipe(Recipe):
         horizon: number of frames that the model forecasts.
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
-        loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps``,
-            ``exceedance``, as in :mod:`convrnn_zoo.train.losses`, or a sum of several, such as ``mse+mae``.
+        loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps`` or
+            ``exceedance``; see :mod:`convrnn_zoo.train.losses`. Several names give a sum, such as ``mse+mae``.
             ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h and ignores the
             `encoding` of the data.
         seed: seed of the initial weights and of random sequences, lead times and noise.
@@ -370,7 +370,7 @@ class ForecasterRecipe(Recipe):
         return SCHEDULES[self.schedule](optimizer, self.max_steps, self.warmup, self.cycles)
 
     def model_arguments(self, channels: int) -> dict[str, int]:
-        """Returns the arguments of the model that the data determine; `channels` is the number per frame."""
+        """Returns the arguments of the model that the data determine; a frame has `channels` channels."""
         data = self.data
         if not data.variables:
             return {"in_chans": channels}
@@ -396,7 +396,9 @@ KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": 
 
 
 def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
-    """Returns the recipe with the name or file `source`, by default the recipe in the model's metadata, or None.
+    """Returns the recipe with the name or file `source`; by default, returns the recipe in the model's metadata.
+
+    Returns None if the metadata has no recipe.
 
     Raises:
         FileNotFoundError: the file or recipe does not exist.

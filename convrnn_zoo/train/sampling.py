@@ -22,7 +22,7 @@ class FreeRunning:
     def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
         """Returns random booleans ``(n, inputs + horizon - 2)``, true where the true frame is read.
 
-        The columns are frames 1 to inputs + horizon - 2: frame 0 is always true, and the last one is never read.
+        The columns are frames 1 to inputs + horizon - 2: frame 0 is always true, and the last frame is never read.
         """
         inputs_chance, ahead = self.chances(update)
         chance = torch.cat([torch.full((inputs - 1,), inputs_chance), torch.full((horizon - 1,), ahead)])
@@ -35,11 +35,11 @@ class FreeRunning:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(FreeRunning):
-    """Sampling of true input frames; later frames are true with a probability that falls linearly from `start` to 0.
+    """Scheduled sampling: all input frames are true; later frames are true with a linearly falling probability.
 
     Args:
         until: update from which the probability is 0.
-        start: probability at the first update.
+        start: probability at the first update, from which it falls to 0.
 
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.

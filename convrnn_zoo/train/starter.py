@@ -1,4 +1,4 @@
-"""Generation of complete recipes to start from, with a comment on every key, for a model and a user's files."""
+"""Generation of starting recipes for a model and a user's files; a comment explains every key."""
 
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_ev
 
 
 class FieldDoc(NamedTuple):
-    """A key of a recipe with its type, its default as TOML (or ``"required"`` or ``"none"``), and its meaning."""
+    """Key of a recipe; `default` is the default as TOML, or ``"required"`` or ``"none"``."""
 
     name: str
     type: str
@@ -38,7 +38,10 @@ class FieldDoc(NamedTuple):
 
 
 def describe_fields(cls: type[Any]) -> list[FieldDoc]:
-    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases."""
+    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases.
+
+    Keys that a class inherits but rejects, and therefore lists in `excluded`, are left out.
+    """
     meanings: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
@@ -49,6 +52,8 @@ def describe_fields(cls: type[Any]) -> list[FieldDoc]:
     hints = typing.get_type_hints(cls)
     fields = []
     for f in dataclasses.fields(cls):
+        if f.name in getattr(cls, "excluded", ()):
+            continue
         value = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
         default = "required" if value is dataclasses.MISSING else "none" if value is None else toml(value)
         kind = describe_type(hints[f.name]).removeprefix("a ").replace("finite number", "number")
@@ -65,8 +70,8 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     Args:
         name: an architecture; a recipe of the package, whose values are copied; or "" for the architecture of
             `init_from`.
-        data: file or directory. The table ``[data]`` describes it: kind, variables, unit, time step and classes. If it
-            is None, the table has placeholders to replace.
+        data: file or directory. The table ``[data]`` describes it: kind, variables, unit, time step and classes.
+            Without `data`, the table has placeholders to replace.
         init_from: weights to fine-tune. The recipe then has a small learning rate and few updates.
         file: name of the file that the text will be written to, for the command in its first line.
     """
@@ -108,7 +113,7 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
     """Returns the table ``[data]`` of files of frames; reduces `inputs` and `horizon` in `values` for short files.
 
-    If `preprocessing` (that of trained weights) is passed, unit and encoding are taken from it, else from the files.
+    `preprocessing` belongs to trained weights. Unit and encoding are taken from it, or else from the files.
     """
     for kind in ("frames", "video"):
         dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
@@ -159,7 +164,11 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
 
 
 def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
-    """Returns the options that select the variables of trained weights, or else all variables and the static maps."""
+    """Returns the options that select the variables of a file.
+
+    They select the variables of `preprocessing`, which belongs to trained weights. If it has no variables, they select
+    the only variable with a matching unit. Without `preprocessing`, they select all variables and static maps.
+    """
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
     names, maps = list_variables(path)

@@ -16,7 +16,7 @@ MIN_NAMED = 0.15
 
 
 def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-    """Returns the end times of the front end's windows in seconds ``(T,)``, and the class probabilities ``(T, K)``.
+    """Returns the end times ``(T,)`` of the front end's windows, in seconds, and the class probabilities ``(T, K)``.
 
     Raises:
         ValueError: the model is bidirectional or has no front end, or the front end rejects the sound.
@@ -39,7 +39,7 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     """Plots a sound and the probability of each class over time, as ``.png`` or ``.svg``.
 
     Raises:
-        ValueError: the suffix is not supported; or as for :func:`stream_probabilities`.
+        ValueError: the suffix is not supported, or :func:`stream_probabilities` raises ValueError.
     """
     check_suffix(path, FIGURES)
     figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs

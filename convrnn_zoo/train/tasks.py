@@ -33,20 +33,20 @@ def train(
         recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
         data: file or directory of the data; None for the default location of the dataset. Or a dictionary with
             ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier its values are
-            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays whose
-            items are frames ``(inputs + horizon, C, H, W)``, as tensors or NumPy arrays with NaN for unknown values,
-            or :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
+            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays. Each of
+            their items is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or a
+            :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
         out: directory of the checkpoints; an interrupted run resumes from them.
-        into: directory that receives two files instead, weights and metadata, as the package stores them. The
-            checkpoints stay in `out`.
+        into: directory for the weights and the metadata. If it is set, they are written there as two files, as in the
+            package. The checkpoints stay in `out`.
         progress: whether to show progress bars.
         device: device to train on; by default an accelerator if there is one. If several processes train, accelerate's
             launcher chooses their devices.
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
-        choose_threads: function that may set torch's number of threads. It is called before the first update with the
-            number in the checkpoint of a resumed run, or None, and with a function that runs a training step for
-            timing, without changing the model.
+        choose_threads: function that may set torch's number of threads. It is called before the first update. Its first
+            argument is the number of threads in the checkpoint, or None if there is no checkpoint. Its second argument
+            is a function that runs a training step for timing and does not change the model.
 
     Returns:
         The metadata. If several processes train, it is None in all but the main one.

@@ -17,7 +17,7 @@ RECORD, RECIPE = "record.json", "recipe.toml"
 
 
 def check_writable(directory: Path, recipe: Recipe) -> None:
-    """Creates a directory and checks, before hours of training, that the weights of a recipe can be written to it.
+    """Creates a directory before training, and checks that the weights of a recipe can be written to it.
 
     A ``recipe.toml`` in the directory must be equal to the recipe; the file is never changed. Without a
     ``recipe.toml``, the directory must not contain other weights.
@@ -48,7 +48,7 @@ def write_weights(
     Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
     files of different runs cannot be mixed.
 
-    `fields` are further fields of :class:`~convrnn_zoo.Weights`; by default the input is not standardized.
+    `fields` are further fields of :class:`~convrnn_zoo.Weights`. By default, `mean` and `std` do not change the input.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text

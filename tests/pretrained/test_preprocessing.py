@@ -53,10 +53,6 @@ def test_logits_become_probabilities_and_bounds_cut():
     assert Preprocessing(lowest=0.0).decode(torch.tensor([-1.0, 2.0])).tolist() == [0, 2]
 
 
-def test_brightest():
-    assert (RAIN.brightest, BRIGHTNESS.brightest, KELVIN.brightest, Preprocessing().brightest) == (100, 1, 310, 1)
-
-
 BAD = {
     "encoding": ({"encoding": "root"}, "encoding.*'root'"),
     "activation": ({"activation": "tanh"}, "activation.*'tanh'"),
@@ -156,7 +152,6 @@ def test_each_variable_has_its_own_unit_and_targets_are_decoded_by_theirs():
     assert WEATHER.target_variables == (AIR,)
     every = dataclasses.replace(WEATHER, targets=())
     torch.testing.assert_close(every.decode(every.encode(data)), data)
-    assert every.brightest == SHOWERS.brightest
     assert Preprocessing.from_json(json.loads(json.dumps(WEATHER.to_json()))) == WEATHER
 
 

@@ -26,7 +26,8 @@ def radar(tmp_path):
 )
 def test_every_key_has_a_meaning(cls):
     fields = describe_fields(cls)
-    assert [f.name for f in fields] == [f.name for f in dataclasses.fields(cls)]
+    rejected = {"front_end", "layout"} if cls is LABELLED_DATASETS["clips"] else set()
+    assert [f.name for f in fields] == [f.name for f in dataclasses.fields(cls) if f.name not in rejected]
     assert not [f.name for f in fields if not f.meaning]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ class VideoFolder(LabelledSequences):
         ('a third of every class', slice(None, 128, 2))
     """
 
+    excluded: ClassVar = ("front_end", "layout")
     task: str = field("video classification", nonempty=True)
     size: int | None = field(None, ge=1)
     frame_stride: int = field(1, ge=1)
@@ -65,7 +67,7 @@ class VideoFolder(LabelledSequences):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if extra := [key for key in ("front_end", "layout") if getattr(self, key)]:
+        if extra := [key for key in self.excluded if getattr(self, key)]:
             raise ValueError(f"the recipe's data.{extra[0]} does not apply to clips; remove it")
 
     @property

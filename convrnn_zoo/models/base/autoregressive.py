@@ -1,4 +1,4 @@
-"""Forecasters that forecast one frame at a time, each from the forecast of the frame before."""
+"""Forecasters that forecast one frame at a time and read it to forecast the next."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -34,8 +34,8 @@ class Rollout(NamedTuple):
 class AutoregressiveForecaster(Forecaster):
     """Base class of forecasters that forecast one frame at a time and read it to forecast the next.
 
-    A subclass defines :meth:`start`, the initial state, and :meth:`advance`, one step. A step reads a frame and the
-    known inputs of the next frame, both folded into patches, and forecasts that next frame.
+    A subclass defines :meth:`start` (the initial state) and :meth:`advance` (one step). A step reads a frame and the
+    known inputs of the next frame, and forecasts that next frame. Frames and known inputs are folded into patches.
 
     Args:
         patch_size: edge p of a patch in pixels; `reduction` by default.
@@ -62,7 +62,7 @@ class AutoregressiveForecaster(Forecaster):
         self.folded_in, self.folded_out = (in_chans + self.known_chans) * edge**2, in_chans * edge**2
 
     def start(self, x: Tensor) -> State:
-        """Returns the state before the first step, for a first step that reads patches `x`, ``(N, C·p², H/p, W/p)``."""
+        """Returns the initial state; `x` ``(N, C·p², H/p, W/p)`` contains the patches that the first step reads."""
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
@@ -73,7 +73,7 @@ class AutoregressiveForecaster(Forecaster):
         """Receives the state after the last step of a call; does nothing by default."""
 
     def reset_state(self, state: State, items: Tensor) -> State:
-        """Returns the state of :meth:`encode`, with zeros for the sequences where `items` ``(N,)`` is true."""
+        """Returns a copy of `state` with zeros for the sequences where `items` ``(N,)`` is true."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def expose(self, deltas: list[Delta]) -> list[Delta]:
@@ -90,7 +90,7 @@ class AutoregressiveForecaster(Forecaster):
             x, static, future: the input frames and known inputs; see :class:`Forecaster`.
             horizon: frames to forecast; by default the length of `teacher`, or else the model's `horizon`.
             teacher: the true frames after `x`, ``(N, horizon, C, H, W)``, which the model reads in place of forecasts.
-            mask: booleans ``(N, T + horizon - 2)``, one for each frame of `x` and `teacher` but the first and the last.
+            mask: booleans ``(N, T + horizon - 2)``, one per frame of `x` and `teacher`, without the first and the last.
                 True (the default) reads the true frame, false its forecast. Scheduled sampling samples the last
                 ``horizon - 1`` columns; reverse scheduled sampling also samples the first ``T - 1`` columns.
             return_aux: whether to return a :class:`Rollout` instead of the forecast.
@@ -145,8 +145,8 @@ class AutoregressiveForecaster(Forecaster):
     ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
         """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
 
-        A step reads its frame of `patches`, or the forecast of the step before if `patches` has no such frame or `mask`
-        ``(N, steps - 1)`` is false. The mask starts at the second step. `y` is the forecast before the first step.
+        A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
+        reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step.
         """
         forecasts: list[Tensor] = []
         deltas: list[Delta] = []
@@ -226,7 +226,7 @@ class StackedCells(AutoregressiveForecaster):
         layer_norm: whether each convolution in a cell is followed by a layer norm over its channels and the map, as
             with OpenSTL's ``layer_norm=1``; not every network supports it.
         img_size: height and width of the frames, or one number for both, 64 by default. Only for models whose norms or
-            peepholes have a weight for each pixel: frames of another size interpolate these weights bilinearly.
+            peepholes have a weight for each pixel. For frames of another size, the weights are resized bilinearly.
         **layer_args: further arguments of the cells.
     """
 

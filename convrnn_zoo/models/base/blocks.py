@@ -52,7 +52,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Returns height and width of the maps: those of the frames, `img_size`, divided by `reduction`."""
+    """Returns height and width of the maps, which are those of `img_size` divided by `reduction`."""
     height, width = check.ntuple("img_size", img_size, 2)
     if height % reduction or width % reduction:
         raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")
@@ -79,7 +79,7 @@ def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Seque
 def conv_norm_relu(
     in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, **options: Any
 ) -> nn.Sequential:
-    """Returns a 3×3 convolution with `options`, a norm (batch norm, or group norm if `groups` is set) and ReLU."""
+    """Returns a convolution (3×3 by default), a norm (batch norm, or group norm if `groups` is set) and ReLU."""
     norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
     return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
 

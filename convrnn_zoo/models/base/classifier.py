@@ -30,8 +30,8 @@ class Prediction(NamedTuple):
 class Classifier(HeadedModel):
     """Base class of models that read sequences ``(N, T, C, *S)``, with an optional classifier.
 
-    A subclass defines :meth:`run_layers`, ``head_drop`` (a dropout module before the head) and the rest of what
-    :class:`~convrnn_zoo.models.base.model.HeadedModel` requires.
+    A subclass defines :meth:`run_layers`, ``head_drop`` (a dropout module before the head) and the methods and
+    attributes that :class:`~convrnn_zoo.models.base.model.HeadedModel` requires.
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
@@ -52,7 +52,7 @@ class Classifier(HeadedModel):
         return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
 
     def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
-        """Returns the unpooled output of the last layer, or a list with one for each level of a multi-level model."""
+        """Returns the unpooled output of the last layer; a model with several levels returns a list of outputs."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
@@ -102,7 +102,7 @@ class Classifier(HeadedModel):
         """Returns a list with the output of each layer or level, and the state.
 
         The list has at least the first `depth` outputs, or all if `depth` is None. A `mask` ``(N, T)`` is true where a
-        padded sequence has a step; a recorded graph reads it in place of packed sequences.
+        padded sequence has a step. Compiled and exported models read the mask in place of packed sequences.
         """
         raise NotImplementedError(f"{type(self).__name__} must define run_layers")
 
@@ -110,7 +110,7 @@ class Classifier(HeadedModel):
         """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
 
         Raises:
-            ValueError: the model has several levels, whose maps differ in size, and no pool.
+            ValueError: the model has several levels but no pool; the maps of the levels differ in size.
         """
         levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
@@ -143,11 +143,12 @@ class Classifier(HeadedModel):
     def classify(
         self, recordings: Sequence[Any] | Tensor, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
-        """Predicts the class of each recording, of any length, in the unit of the training data.
+        """Predicts the class of each recording.
 
-        The labels are those of the weights, or class numbers if the weights have none. The model is in evaluation mode
-        for the call; call ``eval()`` before several threads classify at once. Frames of uint8 are divided by 255 if the
-        model was trained on frames from 0 to 1. Values far from those of the training data give a warning.
+        Recordings have any length and the unit of the training data; values far from the training data give a warning.
+        Frames of uint8 are divided by 255 if the model was trained on frames from 0 to 1. The labels are those of the
+        weights, or class numbers if the weights have none. The call runs in evaluation mode; call ``eval()`` before
+        several threads classify at once.
 
         Args:
             recordings: tensors or arrays, each ``(T, C, *S)``, or ``(T, C)`` if a map is one pixel.
@@ -155,8 +156,8 @@ class Classifier(HeadedModel):
             batch_size: recordings per batch. Maps of one batch must have the same size.
 
         Raises:
-            ValueError: the model has no classifier or pool, or duplicate labels; a recording is not finite, or has a
-                wrong shape.
+            ValueError: the model has no classifier, no pool, or two equal labels; or a recording has a wrong shape or
+                values that are not finite.
 
         Example:
             >>> import convrnn_zoo

@@ -11,7 +11,7 @@ from .model import HeadedModel
 
 
 class DenseModel(HeadedModel):
-    """Base class of models of images or series of images with an output for every pixel.
+    """Base class of models that read images or series of images and return an output for every pixel.
 
     A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
     ``(…, num_features, H, W)`` for an input of height H and width W.
@@ -45,7 +45,7 @@ class DenseModel(HeadedModel):
         return lengths
 
     def make_head(self, num_classes: int) -> nn.Module:
-        """Returns a new head: a 1×1 convolution of the features."""
+        """Returns a new head, a 1×1 convolution that reads the features."""
         return nn.Conv2d(self.num_features, num_classes, 1)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Feature maps of frames from image models of timm."""
+"""Image models of timm that compute the feature maps of frames."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,7 +39,11 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
-    """Returns the depth of each parameter. A child, or a child of an ``nn.Sequential`` child, has one depth."""
+    """Returns the depth of each parameter by name.
+
+    All parameters of a block have the same depth. A block is a child of `trunk`, but if that child is an
+    ``nn.Sequential``, each of its own children is a block.
+    """
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else [("", child)]
@@ -54,8 +58,8 @@ class FrameEncoder(nn.Module):
 
     Args:
         name: name of a timm model with feature maps, such as ``"resnet18"``.
-        levels: levels of the maps, as timm's ``out_indices``; the last may be ``"pre_logits"``, the features before the
-            classifier as a map of one pixel.
+        levels: levels of the maps, as timm's ``out_indices``. The last may be ``"pre_logits"``: a map of one pixel with
+            the features before the classifier.
         in_chans: channels of a frame.
         pretrained: whether timm loads its weights; ignored on the meta device.
         frozen: whether the parameters and the statistics of batch norms stay fixed in training.
@@ -124,7 +128,7 @@ class FrameEncoder(nn.Module):
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Removes all levels after the first `count` and, where timm can prune, the layers that only they need."""
+        """Removes the levels after the first `count`, and the layers that only those levels need if timm can prune."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]
@@ -139,8 +143,8 @@ class FrameEncoder(nn.Module):
     def group_matcher(self, later: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
         """Returns timm's matcher from parameter names to depths, for a model with this encoder as ``model.encoder``.
 
-        `later` lists the model's modules after the encoder, in order: the modules of one tuple have one depth. Modules
-        that are not listed come last.
+        `later` lists the names of the model's modules after the encoder, in order. The modules of one tuple have the
+        same depth. Modules that are not listed come last.
         """
         prefix, trunk = self.trunk()
         if hasattr(trunk, "group_matcher"):

@@ -32,7 +32,7 @@ def check_no_classes(num_classes: object) -> None:
 
 
 class Forecaster(ZooModel):
-    """Base class of models from frames ``(N, T, C, H, W)`` to the frames that follow, ``(N, horizon, C, H, W)``.
+    """Base class of models that read frames ``(N, T, C, H, W)`` and forecast the next, ``(N, horizon, C, H, W)``.
 
     A call may have any horizon, and any number of input frames unless `input_frames` fixes it. Height and width must be
     multiples of `reduction`. A call reads and returns values as in training, such as logits for a cross-entropy loss;
@@ -40,8 +40,8 @@ class Forecaster(ZooModel):
 
     A model may also read *known inputs*: static maps that do not change, such as elevation, and future inputs that are
     known for the forecast frames as well, such as the time of day. Pass them as ``model(x, horizon, static=static,
-    future=future)``, with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``, the T input frames
-    first. In both, N may be 1 if all sequences share the values, and H and W may be 1 if all pixels do.
+    future=future)``, with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``. The first T steps of
+    `future` belong to the input frames. N may be 1 if all sequences have equal values, and H and W if all pixels do.
 
     Args:
         in_chans: channels of an input frame.
@@ -121,31 +121,31 @@ class Forecaster(ZooModel):
     ) -> Any:  # fmt: skip
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
-        Mark unknown values as NaN or in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes what the
-        model reads there. A pixel that is unknown in all frames that the model reads is NaN in the forecast. Maps whose
-        size is no multiple of `reduction` are padded for the network. The model is in evaluation mode for the call;
-        call ``eval()`` before several threads forecast at once. Values out of the expected range give a warning.
+        Mark unknown values as NaN or in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes how NaN is
+        encoded. A pixel that is unknown in all frames that the model reads is NaN in the forecast. Maps whose size is
+        no multiple of `reduction` are padded for the network. The call runs in evaluation mode; call ``eval()`` before
+        several threads forecast at once. Values out of the expected range give a warning.
 
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array or
                 an ``xarray.DataArray``. The latter may have `time` at any position; its ``units`` are converted.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
-            future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, the T input frames first,
-                if the model reads any. H and W of `static` and `future` may be 1.
+            future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, if the model reads any.
+                The first T steps belong to the input frames. H and W of `static` and `future` may be 1.
             inputs: number of the latest frames to read, or ``"all"``. By default ``preprocessing.inputs``, the number
                 in training; fewer frames give a warning. If that number is unknown, all frames are read.
             batch_size: sequences per batch.
 
         Returns:
-            The forecast, with the axes of `frames` and `horizon` in place of T. For a tensor, a tensor on its device.
-            For a DataArray, a DataArray with dimension `lead_time`, coordinate `time` (valid times) and, for ensembles,
-            dimension `realization`. Otherwise a NumPy array.
+            The forecast. Its axes are those of `frames`, and T is `horizon`. For a tensor, it is a tensor on the same
+            device. For a DataArray, it is a DataArray with dimension `lead_time`, coordinate `time` (valid times) and,
+            for ensembles, dimension `realization`. Otherwise, it is a NumPy array.
 
         Raises:
-            ValueError: the model has no preprocessing. Or there are too few frames, they have a wrong shape, or all
-                their values are unknown or infinite. Or known inputs are missing or have a wrong shape. Or a DataArray
-                has a unit that cannot be converted, or another time step than the model.
+            ValueError: the model has no preprocessing; there are too few frames; the frames have a wrong shape, only
+                unknown values or an infinite value; known inputs are missing or have a wrong shape; or a DataArray has
+                a unit that cannot be converted, or another time step than the model.
             TypeError: `frames` is another object, such as an ``xarray.Dataset``.
 
         Example:
@@ -158,7 +158,7 @@ class Forecaster(ZooModel):
         return self._in_unit(frames, horizon, inputs, batch_size, self, static=static, future=future)
 
     def select_inputs(self, x: Tensor, inputs: Inputs = None) -> Tensor:
-        """Returns the latest frames of ``(N, T, …)``, as many as :meth:`forecast` reads; warns or raises if too few."""
+        """Returns the latest frames of `x` ``(N, T, …)`` that :meth:`forecast` reads; warns or raises if too few."""
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
@@ -303,7 +303,7 @@ class Forecaster(ZooModel):
         return {"horizon": horizon}
 
     def check_horizon(self, horizon: int | None) -> int:
-        """Checks and returns the horizon of a call, which is the model's `horizon` if it is None."""
+        """Checks and returns the horizon of a call; None means the model's `horizon`."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
             return horizon
         return self.horizon if horizon is None else check.count("horizon", horizon)
@@ -311,7 +311,7 @@ class Forecaster(ZooModel):
     def known_inputs(
         self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor | None:
-        """Checks and joins known inputs: ``(N, T + horizon, S + F, H, W)``, or None if the model reads none."""
+        """Checks known inputs and joins them to ``(N, T + horizon, S + F, H, W)``; None if the model reads none."""
         steps, parts = x.shape[1] + horizon, []
         for name, value, axes in (("static", static, ()), ("future", future, (steps,))):
             if value is None and not getattr(self, f"{name}_chans"):
@@ -339,9 +339,9 @@ class Forecaster(ZooModel):
 class EncoderForecaster(Forecaster):
     """Base class of encoder–forecasters.
 
-    The first layer of the forecaster reads a channel of ones, whose 1×1 weights act as biases, and the known inputs,
-    folded to the resolution of the layer. A subclass defines :meth:`encode` and :meth:`decode`, and for the export
-    :meth:`levels` and :meth:`forecast_step`.
+    The first layer of the forecaster reads a channel of ones and the known inputs. The 1×1 weights of the ones act as
+    biases. Known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
+    :meth:`decode`. For the export, it also defines :meth:`levels` and :meth:`forecast_step`.
     """
 
     export_forms = ("sequence", "step")
@@ -349,7 +349,7 @@ class EncoderForecaster(Forecaster):
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
     ) -> Tensor:
-        """Returns the forecast ``(N, horizon, C, H, W)`` from frames ``x``, ``(N, T, C, H, W)``, and known inputs."""
+        """Returns the forecast ``(N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)`` and known inputs."""
         horizon = self.check_horizon(horizon)
         known = self.known_inputs(self.check_frames("x", x), horizon, static, future)
         if known is None:
@@ -357,7 +357,7 @@ class EncoderForecaster(Forecaster):
         return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
-        """Returns the encoder's state after frames ``(N, T, C, H, W)`` and their `known` inputs, from `state` on."""
+        """Returns the encoder's state after frames `x` ``(N, T, C, H, W)`` with `known` inputs; starts from `state`."""
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
@@ -378,7 +378,7 @@ class EncoderForecaster(Forecaster):
         return x if known is None else torch.cat([x, known], dim=2)
 
     def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
-        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer; `like` has its N, H and W."""
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, with N, H and W of `like`."""
         ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
         return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
 
@@ -386,18 +386,18 @@ class EncoderForecaster(Forecaster):
 class EnsembleForecaster(Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
-    The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read`, which all
-    members share, :meth:`make`, which computes one member, and :meth:`noise_shape`.
+    The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read` (the part
+    that all members share), :meth:`make` (one member) and :meth:`noise_shape`.
     """
 
     export_forms = ()
 
     def read(self, x: Tensor) -> Any:
-        """Computes from the frames what all members share."""
+        """Computes the part of the forecast that all members share, such as the state after the frames."""
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def make(self, context: Any, horizon: int, noise: Tensor) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``, from `context`, the result of :meth:`read`, and noise."""
+        """Returns one member ``(N, horizon, C, H, W)`` from the noise and the `context` that :meth:`read` returns."""
         raise NotImplementedError(f"{type(self).__name__} must define make")
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
@@ -415,7 +415,7 @@ class EnsembleForecaster(Forecaster):
         return torch.randn(shape, generator=generator, device=device).to(x)
 
     def forward(self, x: Tensor, horizon: int | None = None, *, noise: Tensor | None = None) -> Tensor:
-        """Returns one member, ``(N, horizon, C, H, W)``, of the forecast of ``x``, ``(N, T, C, H, W)``.
+        """Returns one member ``(N, horizon, C, H, W)`` of the forecast from frames `x` ``(N, T, C, H, W)``.
 
         `noise` comes from :meth:`draw_noise`; zeros by default. If its first axis is 1, the whole batch shares it.
 
@@ -433,7 +433,7 @@ class EnsembleForecaster(Forecaster):
         """Forecasts an ensemble in the unit of the data.
 
         Args:
-            members: number of members, which are the first axis of the result; None for one forecast without noise.
+            members: number of members, the size of the result's first axis; None for one forecast without noise.
             seed: as for :meth:`members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`.
 
@@ -454,10 +454,10 @@ class EnsembleForecaster(Forecaster):
         return self._in_unit(frames, horizon, inputs, batch_size, run)
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
-        """Returns an ensemble of forecasts, ``(members, N, horizon, C, H, W)``, from ``x``, ``(N, T, C, H, W)``.
+        """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.
 
-        All sequences of a batch share the noise of a member. A `seed` gives the same noise for the first, second, …
-        member on any device, for any number of `members` and any batch. Without it, torch's global generator is used.
+        All sequences of a batch share the noise of a member. With a `seed`, member k has the same noise on any device,
+        for any number of `members` and any batch. Without `seed`, torch's global generator is used.
 
         Raises:
             ValueError: the frames have a wrong shape, or `members` is below 1.

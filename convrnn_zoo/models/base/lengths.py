@@ -1,4 +1,4 @@
-"""Sequences of unequal length: checks, packing, masks, pools, and several levels of feature maps."""
+"""Checks, packing, masks and pools of sequences of unequal length, and states of several levels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ Lengths = Tensor | Sequence[int]
 
 
 def in_graph() -> bool:
-    """Returns whether torch is recording a graph. A graph must not depend on the values of lengths."""
+    """Returns whether torch compiles, traces or exports; the graph must not depend on the values of lengths."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
-    """Checks one length per sequence, from `min_length` to `steps`, and returns them as int64 ``(batch,)``.
+    """Checks that each sequence has a length from `min_length` to `steps`, and returns int64 ``(batch,)``.
 
     The tensor is on the CPU. In a graph, it stays on its device and the values are not checked.
     """
@@ -67,7 +67,7 @@ def pack(x: Tensor, lengths: Tensor) -> PackedSequence:
 
 
 def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Tensor]:
-    """Returns packed sequences as ``(N, T, …)``, padded with zeros, and their lengths; T is `steps` or the longest."""
+    """Returns zero-padded sequences ``(N, T, …)`` and their lengths; T is `steps`, or else the longest length."""
     data, sizes, _, order = packed
     # Unpacks in the packed order and then restores the original one: torch would copy it to the CPU, where meta fails.
     padded, lengths = pad_packed_sequence(PackedSequence(data, sizes), batch_first=True, total_length=steps)
@@ -88,7 +88,7 @@ def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` are ``(N,)``, or already booleans."""
+    """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` ``(N,)`` may also be such booleans."""
     mask = lengths.to(x.device)
     return mask if mask.dtype == torch.bool else torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
 
@@ -116,7 +116,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
-    """Returns the mean over pixels of the last step; for the backward direction, this is the first frame."""
+    """Averages the pixels of the last step; the backward direction has its last step at the first frame."""
     rows = torch.arange(x.shape[0], device=x.device)
     end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
     if directions == 2:
@@ -138,7 +138,7 @@ def check_pool(kind: str | None) -> str | None:
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:
-    """Returns the state of each level; `hx` is a list of them, the state of the only level, or None for zeros."""
+    """Returns a list of one state per level; `hx` is such a list, a single state for one level, or None for zeros."""
     if hx is None or levels == 1:
         return [hx] * levels
     if not isinstance(hx, list | tuple) or len(hx) != levels:
@@ -157,10 +157,10 @@ def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int)
 
 
 def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
-    """Returns the pooled features of a stream from `before` ``(N, F)`` and its next piece, `y` ``(N, T, F, *S)``.
+    """Updates the pooled features `before` ``(N, F)`` of a stream with its next piece `y` ``(N, T, F, *S)``.
 
-    `lengths` ``(N,)`` count the steps of the piece, possibly 0, and `steps` ``(N,)`` all steps including the piece. The
-    result is at least float32, because a running mean in half precision would stop changing after many steps.
+    `lengths` ``(N,)`` are the numbers of steps in the piece and may be 0. `steps` ``(N,)`` are the numbers of steps up
+    to its end. The result is at least float32: a running mean in half precision would stop changing after many steps.
     """
     lengths = lengths.to(y.device)
     exact = torch.promote_types(y.dtype, torch.float32)

@@ -58,7 +58,7 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of learned initial states, which timm exempts from weight decay, as it does biases."""
+        """Returns the names of learned initial states, which timm exempts from weight decay like biases."""
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith("initial_")}
 
     def group_matcher(self, coarse: bool = False) -> Any:
@@ -76,8 +76,8 @@ class HeadedModel(ZooModel):
     """Base class of models whose head can be replaced.
 
     A subclass calls ``reset_classifier`` at the end of its constructor. It defines ``make_head(num_classes)``,
-    ``feature_info``, ``_forward_maps(x, depth, **inputs)``, which returns the features and the maps of at least the
-    first `depth` levels, and ``_keep_maps(count, prune_head)``, which removes the levels after the first `count`.
+    ``feature_info`` and two more methods. ``_forward_maps(x, depth, **inputs)`` returns the features and the maps of at
+    least the first `depth` levels. ``_keep_maps(count, prune_head)`` removes the levels after the first `count`.
     """
 
     head: nn.Module
@@ -110,7 +110,7 @@ class HeadedModel(ZooModel):
             x, **inputs: the inputs of :meth:`forward`.
             indices: list of layers or levels, counted from 0; an int n selects the last n, None all.
             norm: has no effect; timm passes it.
-            stop_early: whether to stop after the last of `indices`, whose map is then also returned as the features.
+            stop_early: whether to stop after the last layer of `indices` if possible; its map replaces the features.
             output_fmt: must be ``"NCHW"``.
             intermediates_only: whether to return only the list of maps.
         """

@@ -71,16 +71,16 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
 def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
     """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
-    The method is the least squares of Lucas and Kanade, from coarse to fine resolution, on ``log(rate + 0.1)``, in
-    which showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. To
+    The method is the least squares of Lucas and Kanade from coarse to fine resolution. It reads ``log(rate + 0.1)``, so
+    that showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. To
     get a motion in dry areas, a wider window and the entire map are added with small weights. Pixels that differ much
     between frames, such as new rain, have less weight. The motion is zero if there is only one frame, or no rain.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
         levels: number of resolutions, each half the previous one; fewer for small maps.
-        iterations: number of corrections at each resolution, each of at most 1.5 of its pixels. With 5 levels, motions
-            of up to 70 pixels per step are found.
+        iterations: number of corrections at each resolution. A correction is at most 1.5 pixels of that resolution.
+            With 5 levels, motions of up to 70 pixels per step are found.
 
     References:
         Lucas, B. D. and Kanade, T. (1981). An Iterative Image Registration Technique with an Application to Stereo
@@ -125,8 +125,8 @@ def fill_unknown(x: Tensor, known: Tensor) -> Tensor:
     """Fills unknown pixels smoothly from the known ones around them.
 
     Known pixels are averaged over 2×2 until one pixel is left. Each unknown pixel takes the value of the next coarser
-    map, interpolated bilinearly. `known` ``(N, 1, H, W)`` is 1 for known pixels and 0 for others, whose values in `x`
-    ``(N, C, H, W)`` are ignored but must be finite.
+    map, interpolated bilinearly. `known` ``(N, 1, H, W)`` is 1 for known pixels and 0 for unknown pixels. The values of
+    unknown pixels in `x` ``(N, C, H, W)`` are ignored but must be finite.
 
     Reference:
         Gortler, S. et al. (1996). The Lumigraph, section 3.4 (pull–push). https://doi.org/10.1145/237170.237200
@@ -175,7 +175,7 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
 
 
 def _add_tiny(x: Tensor) -> Tensor:
-    """Adds 1e-9, as a subtraction, because the optimizer of ONNX files drops additions of less than 1e-8."""
+    """Adds 1e-9 by subtractions, because the optimizer of ONNX files drops additions of less than 1e-8."""
     return -(-1e-9 - x)
 
 
@@ -203,7 +203,7 @@ def _resize(x: Tensor, height: int, width: int) -> Tensor:
 def _strides(height: int, width: int, levels: int) -> list[int]:
     """Returns the ratios between successive resolutions: ``[2]`` for maps from 32×32 on, ``[2, 2]`` from 64×64 on, ….
 
-    With a dynamic size there are always `levels` - 1 ratios, and those for which the map is too small are 1.
+    With a dynamic size there are always `levels` - 1 ratios. A ratio is 1 if the map is too small for it.
     """
     if not _is_dynamic(height, width):
         return [2] * (max(1, min(levels, min(height, width).bit_length() - 4)) - 1)

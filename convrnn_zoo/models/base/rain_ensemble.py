@@ -45,7 +45,7 @@ def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: in
 def rain_noise(
     rate: Tensor, origins: Tensor, minutes: float, count: int, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
-    """Yields maps of noise ``(count, N, C, H, W)`` for each lead time, which look like the rain and move with it.
+    """Yields for each lead time noise maps ``(count, N, C, H, W)`` that look like the rain and move with it.
 
     White noise is filtered with the amplitude spectrum of the logarithm of the last frame, as in STEPS. Here the
     spectrum is raised to the power :data:`ROUGHNESS`. The noise changes over time as an autoregressive process of first
@@ -56,7 +56,7 @@ def rain_noise(
         origins: displacement from each pixel to where its rain was in the last frame, ``(N, horizon, 2, H, W)``.
         minutes: time between lead times.
         count: number of maps. All sequences and channels share their white noise.
-        generator: on the CPU; by default torch's global generator.
+        generator: generator on the CPU; by default torch's global one.
 
     Reference:
         Seed, A. W. (2003). A Dynamic and Spatial Scaling Approach to Advection Forecasting.

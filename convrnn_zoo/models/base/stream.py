@@ -59,7 +59,7 @@ class Stream:
       if it has several levels;
     * a sequence model with pooling, such as most classifiers, returns features or logits ``(N, …)`` pooled over all
       frames so far. After the last piece, they equal those of the complete sequence;
-    * a forecaster returns the `horizon` frames that follow, forecast from all frames so far;
+    * a forecaster reads all frames so far and returns its forecast of the next `horizon` frames;
     * a recurrent layer returns its output for these frames.
 
     Outputs are detached, and only the state is stored. Memory thus does not grow with the number of frames, except for
@@ -125,8 +125,8 @@ class Stream:
 
         Args:
             x: the piece: ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``.
-            lengths: number of frames of each sequence in the piece, from 0 to T. A sequence with 0 keeps its state; its
-                pooled output is NaN before its first frame. Only for sequence models.
+            lengths: number of frames of each sequence in the piece, from 0 to T. A sequence of length 0 keeps its
+                state. Its pooled output is NaN if it has had no frame yet. Only for sequence models.
             horizon: frames to forecast; by default the model's `horizon`. Only for forecasters.
 
         Raises:
@@ -189,7 +189,7 @@ class Stream:
         return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 
     def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
-        """Stores the new state, except for sequences where `skipped` is true, and adds `read` frames to the steps."""
+        """Stores the new state except where `skipped` is true, and adds the number of frames `read` to the steps."""
         if skipped is not None:
             before = self._first_state(state) if self.state is None else self.state
             state = self._merge(skipped, before, state)
@@ -198,7 +198,7 @@ class Stream:
 
     # ---- the state -----------------------------------------------------------------------------------------
     def _merge(self, mask: Tensor, state: StreamState, other: StreamState) -> StreamState:
-        """Returns a state from `state` for the sequences where `mask` ``(N,)`` is true, and from `other` elsewhere."""
+        """Merges two states: takes `state` for the sequences where `mask` ``(N,)`` is true, else `other`."""
 
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
             return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
@@ -229,7 +229,7 @@ class Stream:
 
     @torch.no_grad()
     def _first_state(self, state: StreamState) -> StreamState:
-        """Returns the state before the first frame, zero or learned, in the form and with the sizes of `state`."""
+        """Returns the initial state (zeros or learned) in the structure and sizes of `state`."""
         layers = [m for m in self.model.modules() if isinstance(m, ConvRNNBase) and m.learn_initial_state]
         if not layers:
             return map_state(torch.zeros_like, state)

@@ -24,7 +24,8 @@ def rain():
 
 
 def sample(record, *shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * record.preprocessing.brightest / 10
+    highest = record.preprocessing.top or record.preprocessing.highest
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * highest / 10
 
 
 @every_forecaster
