@@ -101,13 +101,10 @@ def decide(
         hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
         threshold = (csi / (1 + csi)).clamp_min(min_probability)
-    if min_area is not None:  # bisection for the highest threshold that selects so many pixels
-        low, high = torch.zeros_like(threshold), threshold
-        for _ in range(16):
-            middle = (low + high) / 2
-            is_enough = (p > middle).sum((-2, -1), keepdim=True) >= min_area
-            low, high = torch.where(is_enough, middle, low), torch.where(is_enough, high, middle)
-        threshold = torch.where((p > threshold).sum((-2, -1), keepdim=True) >= min_area, threshold, low)
+    if min_area is not None:
+        ranked = p.flatten(-2).sort(-1, descending=True).values
+        index = min_area.flatten(-2).clamp_max(ranked.shape[-1] - 1)
+        threshold = torch.minimum(threshold, ranked.gather(-1, index).unsqueeze(-1))
     return probability > threshold
 
 
