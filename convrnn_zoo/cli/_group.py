@@ -50,6 +50,9 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click ends silently when the reader of a pipe closes it
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(130) from None
         except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise

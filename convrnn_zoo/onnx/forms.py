@@ -131,7 +131,7 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
         axes: Axes = [*space(model.ndim)]
         return axes, [axes], min_map_size(model.rnn), None
     encoder, reductions = model.encoder, model.encoder.reductions
-    reason = "as asked" if size else encoder.fixed_size_reason
+    reason = "the requested size" if size else encoder.fixed_size_reason
     largest = max(reductions)
     example = (4 * largest - 1, 3 * largest + 1)  # distinguishes sizes that are rounded up from those rounded down
     height, width = size or (model.pretrained_cfg["input_size"][-2:] if reason else example)

@@ -222,6 +222,8 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[n
         )
     if recipe.loss == "exceedance" and not hasattr(model, "exceedance"):
         raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
+    if recipe.loss == "exceedance" and model.preprocessing.step is None:  # type: ignore[union-attr]
+        raise ValueError("the loss exceedance reads the time between frames: set data.step, in minutes")
     if recipe.data.variables and "balanced" in recipe.loss:
         units = {v.unit for v in model.preprocessing.target_variables}  # type: ignore[union-attr]
         if units != {"mm/h"}:
@@ -293,12 +295,12 @@ def exceedance_loss(
     """Returns the cross-entropy of a nowcast's probabilities at random lead times.
 
     The recipe's `lead_times` is the number of random lead times; 0 uses all lead times. Frames are `minutes` apart. The
-    default of `minutes` is the time step of the data, or 5 if it is unknown.
+    default of `minutes` is the time step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
-    minutes = minutes or model.preprocessing.step or 5.0
+    minutes = minutes or model.preprocessing.step
     return exceedance(network(model.preprocess(frames), horizon, minutes, steps).float(), truth[:, steps])
 
 

@@ -33,6 +33,14 @@ def test_the_help_of_the_group_is_that_of_the_command(command):
     assert (imported.name, imported.callback.__name__) == (command, function)
 
 
+def test_ctrl_c_ends_a_command_with_the_status_of_an_interrupt(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_group.cli.get_command(CONTEXT, "list"), "callback", interrupt)
+    assert run("list", code=130) == "interrupted\n"
+
+
 def test_the_help_lists_all_commands():
     text = run("--help")
     assert all(name in text for name in _group.COMMANDS)

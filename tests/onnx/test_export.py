@@ -206,7 +206,7 @@ def test_an_encoder_that_pads_by_size_is_exported_with_one_size(tmp_path):
     model = convrnn_zoo.video_model("tf_mobilenetv3_small_minimal_100", "convgru", hidden_channels=3).eval()
     (path,) = export(model, tmp_path / "a.onnx", size=(64, 96))
     assert session(path).get_inputs()[0].shape == ["batch", "time", 3, 64, 96]
-    assert facts(path)["frames"] == "of 64×96: as asked"
+    assert facts(path)["frames"] == "of 64×96: the requested size"
 
 
 SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()

@@ -88,6 +88,7 @@ def test_training_improves_the_probabilities(radar):
         ("convgru_advection.blobs", "predrnn_v2.blobs", "exceedance"),
         ('loss = "exceedance"', 'loss = "mse"\nlead_times = 2', "lead_times"),
         ('loss = "exceedance"', 'loss = "exceedance"\nensemble_size = 2', "ensemble_size"),
+        ("step = 5\n", "", "data.step"),
     ],
 )
 def test_keys_that_do_not_apply_are_named(old, new, key, radar, tmp_path):

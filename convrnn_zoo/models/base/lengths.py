@@ -56,8 +56,8 @@ def check_sequences(
     if lengths is None:
         return None
     if not is_sequence:
-        got = "a PackedSequence, which has its own" if packed else f"one frame each, {tuple(data.shape)}"
-        raise ValueError(f"lengths came with {got}; leave them out, or pass sequences (N, T, C, {space})")
+        got = "a PackedSequence, which has its own" if packed else f"single frames {tuple(data.shape)}"
+        raise ValueError(f"lengths are of sequences (N, T, C, {space}), got {got}; leave lengths out")
     return None if data.shape[0] == 0 else check_lengths(lengths, *data.shape[:2])
 
 

@@ -140,19 +140,19 @@ class Stream:
             raise ValueError(f"Stream expected {expected}, got {check.describe(x)}; add the missing axes")
         frame = x.dim() == ndim + 2
         if frame and lengths is not None:
-            raise ValueError(f"lengths came with one frame each, {tuple(x.shape)}; pass pieces (N, T, C, …)")
+            raise ValueError(f"lengths are of pieces (N, T, C, …), got single frames {tuple(x.shape)}; leave them out")
         x = x.unsqueeze(1) if frame else x
         if self.state is not None and len(x) != len(self.steps):
             hint = "keep the batch, with lengths of 0 for a sequence without frames, or make a new Stream"
             raise ValueError(f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; {hint}")
         if self._is_forecaster:
             if lengths is not None:
-                raise ValueError("lengths came with a forecaster, which reads as many frames of every sequence")
+                raise ValueError("a forecaster reads the same number of frames of every sequence; leave lengths out")
             horizon = self.model.check_horizon(horizon)
             self._update(self.model.encode(x, self.state), len(x), x.shape[1], None)
             return self.model.decode(self.state, horizon)
         if horizon is not None:
-            raise ValueError(f"horizon came with {type(self.model).__name__}, which is no forecaster; leave it out")
+            raise ValueError(f"horizon is only for forecasters, not {type(self.model).__name__}; leave it out")
         counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
         skipped = None if counts is None or counts.min() > 0 else (counts == 0).to(x.device)
@@ -167,7 +167,7 @@ class Stream:
         if not self._is_layer:
             return model.forward_sequence(x, self.state, lengths)
         if lengths is not None:
-            raise ValueError(f"lengths came with the layer {type(model).__name__}; wrap it as a model for them")
+            raise ValueError(f"lengths are only for models, not layers such as {type(model).__name__}; leave them out")
         y, state = model(x if model.batch_first else x.transpose(0, 1), self.state)
         return y if model.batch_first else y.transpose(0, 1), state
 
