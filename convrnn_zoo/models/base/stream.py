@@ -147,7 +147,7 @@ class Stream:
             raise ValueError(f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; {hint}")
         if self._is_forecaster:
             if lengths is not None:
-                raise ValueError("a forecaster reads the same number of frames of every sequence; leave lengths out")
+                raise ValueError("lengths are not for a forecaster, whose sequences have equal lengths; leave them out")
             horizon = self.model.check_horizon(horizon)
             self._update(self.model.encode(x, self.state), len(x), x.shape[1], None)
             return self.model.decode(self.state, horizon)
