@@ -1,6 +1,7 @@
 """Radar composites of KNMI and FMI: the training data of the shipped rain model."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from ...pretrained.typed import field
@@ -10,10 +11,16 @@ from .frame_files import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 from .splits import resolve_path
 
+DAYS = (date(2010, 8, 26), date(2016, 9, 28))
+"""Days of the two events. pysteps' example data also have other days, on which nowcasts are tested."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RainComposites(FrameDataset):
-    """``kind = "rain"``: the radar composites of KNMI and FMI in pysteps' example data, at 2 km."""
+    """``kind = "rain"``: radar composites of two events in pysteps' example data, of KNMI and FMI, at 2 km.
+
+    Composites of other days are not read.
+    """
 
     title = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"
     task = "precipitation nowcasting"
@@ -37,9 +44,10 @@ class RainComposites(FrameDataset):
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
         """Returns the 128×128 km crops of one split. The test split is the last third of each rain event."""
         path = resolve_path(path, self.title, self.hint)
-        events = read_events(path, COARSEN)
+        events = [e for e in read_events(path, COARSEN) if e.datetimes and e.datetimes[0].date() in DAYS]
         if not events:
-            raise FileNotFoundError(f"no file {' or '.join(RADAR_FORMATS)} below {path}; {self.hint}")
+            files = f"no file {' or '.join(RADAR_FORMATS)} of {' or '.join(map(str, DAYS))}"
+            raise FileNotFoundError(f"{files} below {path}; {self.hint}")
         parts = [split_in_time(e, split, inputs, self.validation) for e in events]
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
         return CroppedSequences.search(parts, window, sampling, flip=split == "train")

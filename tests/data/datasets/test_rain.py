@@ -1,0 +1,33 @@
+"""The data set ``rain``: its two events, in a directory with other composites."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data import FRAME_DATASETS
+from tests.made_data import write_fmi, write_rain
+
+
+def write_test_event(directory):
+    """Writes composites of a day on which nowcasts are tested, and which is in the same example data."""
+    for i in range(30):
+        write_fmi(directory, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((160, 160), 120))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_other_days_are_not_read(split, tmp_path):
+    write_rain(tmp_path)
+    data = FRAME_DATASETS["rain"]()
+    expected = data.load(tmp_path, split, 3, 4)
+    write_test_event(tmp_path)
+    actual = data.load(tmp_path, split, 3, 4)
+    assert len(actual) == len(expected)
+    assert torch.equal(actual.fixed(4), expected.fixed(4))
+
+
+def test_a_directory_of_other_days_is_an_error_that_names_the_days(tmp_path):
+    write_test_event(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"2010-08-26.*2016-09-28"):
+        FRAME_DATASETS["rain"]().load(tmp_path, "train", 3, 4)
