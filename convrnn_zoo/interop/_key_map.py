@@ -20,7 +20,7 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 class OptionError(TypeError, ValueError):
-    """An option is unknown or has a wrong type. The class is also a ValueError, which the command line reports."""
+    """An option is unknown or has a wrong type. Is also a ValueError, so that the command line shows no traceback."""
 
 
 @dataclass(frozen=True)

@@ -333,7 +333,7 @@ class ConvRNNCellBase(Equations):
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
 
     def state_names(self, hx: Any) -> Sequence[str]:
-        """Returns a name for each tensor in `hx`. A cell that stores earlier steps has more of them than `states`."""
+        """Returns a name for each tensor in `hx`: more names than in `states` if the cell stores earlier steps."""
         return self.states
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:

@@ -146,7 +146,7 @@ class InPlaceStep:
 
     It computes the same as the cell's `step` without temporaries or an autograd graph; tests compare the two. `parts`
     are the pre-activations that the convolutions return, up to three tensors: the sums of input and state
-    contributions, then the input and the state contributions that are not summed. A tensor without rows is left out.
+    contributions, then the input and the state contributions that are not summed. An empty tensor is left out.
     `extra` are the parameters that the cell's `split` returns as `extra`. `keep` is true if :meth:`backward` follows.
     """
 

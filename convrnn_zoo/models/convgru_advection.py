@@ -187,7 +187,7 @@ def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor
 
 
 def motion_features(motion: Tensor, minutes: float) -> Tensor:
-    """Returns ``(N, 5, H, W)``: x, y and speed in pixels per minute, 10 · divergence per minute, `minutes` / 10."""
+    """Returns ``(N, 5, H, W)``: velocity in x and y, speed (all in pixels/min), 10 · divergence/min, `minutes` / 10."""
     p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
     spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
     speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()

@@ -51,9 +51,9 @@ class Widen(nn.Module):
 class MixedAttention(nn.Module):
     """The attention of the published code, which confuses the axes of a map.
 
-    Attention should compare pixels by the values of their channels. The code reads maps (channel, row, column) as (row,
-    column, channel). It thus compares the rows of all channels by the values of their pixels. The published weights
-    were trained with this attention.
+    Attention should compare pixels by their channels. The code reads maps (channel, row, column) as (row, column,
+    channel). It thus compares single rows of single channels, by the values along each row. The published weights were
+    trained with this attention.
     """
 
     def __init__(self, channels: int, **factory: Any) -> None:

@@ -101,7 +101,7 @@ _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,483,588 parameters.
 
-    OpenSTL's code has as many parameters for frames of 64×64. Of these parameters, 8,259 are unused. Chang et al. 2021,
+    For frames of 64×64, OpenSTL's code has the same number of parameters. In both, 8,259 are unused. Chang et al. 2021,
     https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published by OpenSTL
     on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 26.86, MAE 78.22, SSIM .9398; after 2000
     epochs: MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.

@@ -104,7 +104,7 @@ _REMARKS = "its figures were made with memories that go on from batch to batch; 
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 38,043,648 parameters.
 
-    OpenSTL's code has as many parameters for frames of 64×64. Of these parameters, 98,304 are unused. Wang et al. 2019,
+    For frames of 64×64, OpenSTL's code has the same number of parameters. In both, 98,304 are unused. Wang et al. 2019,
     https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 input and 10 forecast
     frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. In OpenSTL's
     evaluation, memories continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.

@@ -140,7 +140,7 @@ class PredRNNPP(PredRNN):
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 38,584,320 parameters.
 
-    OpenSTL's code has as many parameters. Of these parameters, 3,276,800 are unused. Inputs and arguments are those of
+    OpenSTL's code has the same number of parameters. In both, 3,276,800 are unused. Inputs and arguments are those of
     :func:`predrnn`, without layer norms. Wang et al. 2018, https://arxiv.org/abs/1804.06300. Published by OpenSTL on
     Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 22.06, MAE 69.58, SSIM .9509; after 2000 epochs:
     MSE 14.07, MAE 48.91, SSIM .9698.

@@ -184,7 +184,7 @@ def _replace_strided(module: nn.Module) -> None:
 
 
 def _divides(conv: nn.Conv2d) -> bool:
-    """Returns whether a convolution maps each size that is a multiple of its stride to size / stride."""
+    """Returns whether a convolution reduces every size n that is a multiple of its stride to exactly n / stride."""
     is_plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
     return is_plain and all(k - s <= 2 * p < k for k, s, p in _scan_axes(conv))
 

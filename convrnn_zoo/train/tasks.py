@@ -37,8 +37,8 @@ def train(
             their items is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or a
             :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
         out: directory of the checkpoints; an interrupted run resumes from them.
-        into: directory for the weights and the metadata. If it is set, they are written there as two files, as in the
-            package. The checkpoints stay in `out`.
+        into: directory for the weights and the metadata. If it is set, it receives only these two files, ``NAME.json``
+            and ``NAME.safetensors`` for the recipe's weights NAME, and `out` only the checkpoints.
         progress: whether to show progress bars.
         device: device to train on; by default an accelerator if there is one. If several processes train, accelerate's
             launcher chooses their devices.

@@ -87,7 +87,7 @@ def read_npz(
 
 
 def split_batch(x: Any, lengths: Any, layout: str, path: Path) -> dict[str, Any]:
-    """Splits an array ``(N, T, C, …)`` into recordings without padding; their keys are ``"0"``, ``"1"``, …."""
+    """Splits an array ``(N, T, C, …)`` into recordings ``"0"``, ``"1"``, …, cut to `lengths` if there are any."""
     if x.ndim < 2:
         raise FileError(f"{path}: x must be (N, T, C, …), or (N, T) for one channel; got {x.shape}")
     if layout == "NCT":

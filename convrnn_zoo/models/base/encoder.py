@@ -123,12 +123,12 @@ class FrameEncoder(nn.Module):
             self.model.requires_grad_(False).eval()
 
     def trunk(self) -> tuple[str, nn.Module]:
-        """Returns the prefix of the parameter names in this encoder, and the image model inside timm's wrappers."""
+        """Returns the image model inside timm's wrappers, after the prefix of its parameter names in this encoder."""
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Removes the levels after the first `count`, and the layers that only those levels need if timm can prune."""
+        """Keeps the first `count` levels. If timm can prune, layers that only the others need are removed as well."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]

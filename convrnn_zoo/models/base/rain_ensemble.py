@@ -1,4 +1,4 @@
-"""Ensembles of rain maps: equally likely rates, arranged in space by noise that moves with the rain."""
+"""Ensembles of rain maps: quantiles of each pixel, assigned to the members by noise that moves with the rain."""
 
 import math
 from collections.abc import Iterator, Sequence
