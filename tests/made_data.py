@@ -1,4 +1,4 @@
-"""Tiny made-up files in the layouts of the data sets, and fixtures with directories of them."""
+"""Tiny synthetic files in the layouts of the data sets, and fixtures with directories of them."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""What tests over the registry and over all layers share."""
+"""Helpers for tests over the registry and over all layers."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -17,14 +17,14 @@ def on_meta(name: str) -> nn.Module:
 
 
 def slow_unless(keep: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
-    """Values as parameters; those that are not to keep behind ``slow``: for what takes long and says much the same."""
+    """Returns values as parameters, and marks those that `keep` rejects as ``slow``: long tests that repeat others."""
     return [
         pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=() if keep(v) else pytest.mark.slow) for v in values
     ]
 
 
 def two_dimensions_first(variants: Iterable[Any]) -> list[Any]:
-    """Layers, with their options or without, as parameters; those of one and three dimensions behind ``slow``.
+    """Returns layers, with or without options, as parameters; those of one and three dimensions are ``slow``.
 
     For what takes seconds and does not depend on the dimension, which is data of one and the same code.
     """

@@ -21,7 +21,7 @@ def test_a_missing_input_is_not_reported_as_the_output(tmp_path):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("named", [False, True])
-def test_the_class_and_the_reason_of_an_error_are_kept(code, named, tmp_path):
+def test_errors_retain_their_class_and_reason(code, named, tmp_path):
     with pytest.raises(OSError, match=os.strerror(code)) as caught, atomic_write(tmp_path / "out.txt") as temporary:
         raise OSError(code, os.strerror(code), *([str(temporary)] if named else []))
     assert type(caught.value) is type(OSError(code, ""))
@@ -79,7 +79,7 @@ def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
 @pytest.mark.parametrize(
     "out", ["a.npy", "link.npy", "images/0.png", "images/new.png", "a.zarr/b.npy", "run/config.json", "run/record.json"]
 )
-def test_what_is_read_cannot_be_written(out, tmp_path):
+def test_rejects_output_paths_that_are_inputs(out, tmp_path):
     for folder in ("images", "a.zarr", "run"):
         (tmp_path / folder).mkdir()
     (tmp_path / "a.npy").write_text("x")

@@ -1,4 +1,4 @@
-"""What is imported is declared in pyproject.toml, and what is declared is used."""
+"""Imported packages are declared in pyproject.toml, and declared packages are used."""
 
 import ast
 import functools
@@ -30,7 +30,7 @@ BY_CONFIGURATION = {
     **{command: f"$(BIN)/{command} " for command in ("mkdocs", "ruff")},
     "mypy": "$(BIN)/mypy\n",
 }
-"""What is used without being imported, and the words of the configuration that use it."""
+"""Packages that are used without an import, and the text of the configuration that uses them."""
 DISTRIBUTIONS = importlib.metadata.packages_distributions() | {"cv2": ["opencv-python-headless"]}  # which is not tested
 
 
@@ -39,24 +39,24 @@ def normal(name: str) -> str:
 
 
 def distribution(module: str) -> str:
-    """The package, as pyproject.toml names it, that brings a module."""
+    """Returns the package that contains a module, under its name in pyproject.toml."""
     top = module.partition(".")[0]
     return normal(DISTRIBUTIONS.get(top, [top])[0])
 
 
 def declared(*extras: str) -> set[str]:
-    """The packages that are required, with these extras."""
+    """Returns the required packages, including these extras."""
     return {normal(re.split(r"[\[>]", r)[0]) for r in requirements(PROJECT, *extras)}
 
 
 def listed(extra: str) -> set[str]:
-    """The packages that an extra names itself, beyond what is required anyway."""
+    """Returns the packages that an extra adds to the required ones."""
     return {normal(re.split(r"[\[>]", r)[0]) for r in EXTRAS[extra]} - declared() - {PROJECT["name"]}
 
 
 OURS = {"convrnn_zoo", "tools", "benchmarks", "references", "fuzz", "tests"}
 HERE = {*OURS, *(p.stem for p in (ROOT / "tests").rglob("*.py")), *sys.stdlib_module_names}
-"""What no distribution brings."""
+"""Modules that belong to no distribution."""
 
 
 def foreign(modules: Iterator[str]) -> set[str]:
@@ -64,7 +64,7 @@ def foreign(modules: Iterator[str]) -> set[str]:
 
 
 def statements(tree: ast.AST) -> Iterator[str]:
-    """The modules that are imported by a statement."""
+    """Yields the modules that statements import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -73,7 +73,7 @@ def statements(tree: ast.AST) -> Iterator[str]:
 
 
 def calls(tree: ast.AST, *functions: str) -> Iterator[list[str]]:
-    """The words that functions of these names are called with."""
+    """Yields the string arguments of every call of functions with these names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and {getattr(node.func, "id", ""), getattr(node.func, "attr", "")} & {*functions}:
             yield [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
@@ -91,14 +91,14 @@ def tree(file: str) -> ast.Module:
 PACKAGE = files("convrnn_zoo")
 DEVELOPMENT = files("tests", "tools", "benchmarks")
 NOT_INSTALLED = {"test-models", "torchgeo"}
-"""timm's own tests, which tests/timm_contract/run.py downloads, and a project that is compared where installed."""
+"""timm's tests, which tests/timm_contract/run.py downloads, and a project that is compared if installed."""
 NEEDS = [
     (file, distribution(module), extra)
     for file in PACKAGE
     for module, extra in filter(None, calls(tree(file), "need"))
     if module != "json"  # of the function's own example
 ] + [("convrnn_zoo/train/launch.py", distribution(module), extra) for extra, module in TRACKERS.items()]
-"""File, package and extra of all that is asked for only when it is needed."""
+"""File, package and extra of every package that is imported on demand."""
 
 
 @pytest.mark.parametrize("file", PACKAGE)
@@ -109,16 +109,16 @@ def test_the_package_imports_what_it_requires(file: str) -> None:
 
 
 @pytest.mark.parametrize(("file", "package", "extra"), NEEDS)
-def test_an_extra_brings_what_is_asked_for_in_its_name(file: str, package: str, extra: str) -> None:
+def test_an_extra_contains_the_packages_requested_in_its_name(file: str, package: str, extra: str) -> None:
     assert package in declared(extra)
 
 
-def test_what_is_required_is_imported() -> None:
+def test_required_packages_are_imported() -> None:
     assert declared() <= foreign(module for file in PACKAGE for module in statements(tree(file)))
 
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
-def test_what_an_extra_brings_is_used(extra: str) -> None:
+def test_packages_of_an_extra_are_used(extra: str) -> None:
     used = {package for _, package, of_extra in NEEDS if of_extra == extra}
     if extra == "cli":
         used |= {p for file in PACKAGE if "/cli/" in file for p in foreign(statements(tree(file)))}
@@ -127,12 +127,12 @@ def test_what_an_extra_brings_is_used(extra: str) -> None:
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT)
-def test_tests_and_tools_import_what_dev_brings(file: str) -> None:
+def test_tests_and_tools_import_packages_of_dev(file: str) -> None:
     assert foreign(statements(tree(file))) - NOT_INSTALLED <= declared("dev")
 
 
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)
-def test_what_developers_install_is_used(extra: str) -> None:
+def test_packages_of_developers_are_used(extra: str) -> None:
     used = foreign(module for file in DEVELOPMENT for module in statements(tree(file)))
     used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip") if words)
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}

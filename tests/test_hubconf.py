@@ -25,8 +25,8 @@ def test_load_from_the_checkout_builds_what_create_model_does():
 def test_pretrained_weights_come_through_torch_hub(record):
     tag = record.name.partition(".")[2]
     ours = convrnn_zoo.create_model(record.name, pretrained=True)
-    for chosen in ({"pretrained": tag}, {"pretrained": True, "pretrained_cfg": tag}):
-        model = torch.hub.load(str(ROOT), record.architecture, source="local", **chosen)
+    for kwargs in ({"pretrained": tag}, {"pretrained": True, "pretrained_cfg": tag}):
+        model = torch.hub.load(str(ROOT), record.architecture, source="local", **kwargs)
         assert model.record == record
         assert model.preprocessing == record.preprocessing
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), ours.state_dict().values(), strict=True))
@@ -42,8 +42,8 @@ def test_from_pretrained_through_torch_hub(tmp_path):
 
 CACHED = """
 import socket, sys, torch
-def refuse(*a, **k): raise AssertionError("network")
-socket.socket.connect = refuse
+def fail(*a, **k): raise AssertionError("network")
+socket.socket.connect = fail
 repo = "owner/convrnn_zoo:main"
 kwargs = dict(trust_repo=True, skip_validation=True)
 names = torch.hub.list(repo, **kwargs)
@@ -55,7 +55,7 @@ print("\\n".join(names))
 """
 
 
-def test_a_seeded_cache_works_offline_and_shows_the_zoos_names_alone(tmp_path):
+def test_a_seeded_cache_works_offline_and_lists_only_the_zoo(tmp_path):
     repo = tmp_path / "hub" / "owner_convrnn_zoo_main"
     repo.mkdir(parents=True)
     shutil.copy(ROOT / "hubconf.py", repo)

@@ -59,7 +59,7 @@ PRIVATE = re.compile(r"torch\._|torch\.fx|make_fx|_inductor|_functorch|_dynamo|\
 
 def test_private_parts_of_torch_are_in_four_places():
     """A weight in oneDNN's order, whether a transform runs, the loop that an export keeps, and limits of its sizes."""
-    found = {
+    files = {
         str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if PRIVATE.search(f.read_text(encoding="utf-8"))
     }
-    assert found == {"layers/_conv.py", "layers/_fused.py", "models/base/motion.py", "onnx/graph.py"}
+    assert files == {"layers/_conv.py", "layers/_fused.py", "models/base/motion.py", "onnx/graph.py"}

@@ -56,9 +56,9 @@ def test_the_dimension_of_time_may_be_anywhere():
     data, net = frames(), model()
     xarray.testing.assert_equal(net.forecast(data.transpose("lat", "time", "lon")), net.forecast(data))
     two = model(in_chans=2)
-    both = two.forecast(frames(channels=2).transpose("band", "lat", "lon", "time").transpose("band", "time", ...))
-    assert both.dims == ("lead_time", "band", "lat", "lon")
-    assert both.band.values.tolist() == ["a", "b"]
+    forecast = two.forecast(frames(channels=2).transpose("band", "lat", "lon", "time").transpose("band", "time", ...))
+    assert forecast.dims == ("lead_time", "band", "lat", "lon")
+    assert forecast.band.values.tolist() == ["a", "b"]
     assert two.forecast(frames(channels=2, batch=3)).dims == ("n", "lead_time", "band", "lat", "lon")
 
 

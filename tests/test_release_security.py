@@ -30,7 +30,7 @@ def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Yields the dotted names that absolute imports bring."""
+    """Yields the dotted names of absolute imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -66,7 +66,7 @@ def test_no_file_imports_what_unpickles(file: str) -> None:
 
 
 def test_no_weights_of_timm_use_the_loader_of_naflexvit() -> None:
-    """timm calls ``load_pretrained`` of a model only if the cfg of its weights asks for it."""
+    """timm calls ``load_pretrained`` of a model only if the cfg of its weights requests it."""
     names = timm.list_models("naflex*", pretrained=True)
     assert names
     assert not any(timm.get_pretrained_cfg(name).custom_load for name in names)

@@ -172,7 +172,7 @@ def test_unknown_values_are_named_in_the_error(args, words):
     assert words in done.output
 
 
-def times_of(**seconds):
+def make_cases(**seconds):
     """Two cases, the second with other seconds for those that have a pair."""
     return [
         {
@@ -184,7 +184,7 @@ def times_of(**seconds):
     ]
 
 
-def table_of(cases, rounds=1, **more):
+def render_table(cases, rounds=1, **more):
     return table({"machine": MACHINE, "rounds": rounds, "cases": cases, **more}, ["training"])
 
 
@@ -192,16 +192,16 @@ def test_the_table_compares_rounds_and_knows_the_fastest_peer():
     times = {"ours": [1.0, 2.0, 4.0], "a": [2.0, 4.0, 4.0], "b": [1.5, 3.0, 60.0], "floor": [0.5, 1.0, 2.0]}
     other = {name: [8 * t for t in ts] if name == "a" else ts for name, ts in times.items()}
     cases = [{"name": n, "title": n, "training": ts} for n, ts in (("one", times), ("two", other))]
-    lines = table_of(cases, rounds=3).splitlines()
+    lines = render_table(cases, rounds=3).splitlines()
     assert lines[2] == "| case | ours, ms | fastest peer | a | b | floor |"
     assert lines[4] == "| one | 2000.0 | 1.50 | 2.00 | 1.50 | 0.50 |"
     assert lines[5] == "| two | 2000.0 | 1.50 | 16.00 | 1.50 | 0.50 |"
     assert lines[6] == "| geometric mean |  | 1.50 | 5.66 | 1.50 | 0.50 |"
 
 
-def test_no_other_checkout_and_nothing_of_ours_counts_as_a_peer():
-    own = {"ours": 2.0, "ours of old": 1.0, "ours recomputing": 1.0, "autograd of the step": 1.0, "ours compiled": 1.0}
-    lines = table_of(times_of(**own, floor=0.5, a=4.0, **{"a compiled": 3.0})).splitlines()
+def test_other_checkouts_and_our_variants_do_not_count_as_peers():
+    ours = {"ours": 2.0, "ours of old": 1.0, "ours recomputing": 1.0, "autograd of the step": 1.0, "ours compiled": 1.0}
+    lines = render_table(make_cases(**ours, floor=0.5, a=4.0, **{"a compiled": 3.0})).splitlines()
     assert lines[2].startswith("| case | ours, ms | fastest peer | fastest compiled peer | a | a compiled | ours of ")
     assert lines[4].startswith("| one | 2000.0 | 2.00 | 1.50 | 2.00 | 1.50 | 0.50 |")
 
@@ -209,7 +209,7 @@ def test_no_other_checkout_and_nothing_of_ours_counts_as_a_peer():
 def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
     more = {"ours of old": (1.9, 2.2), "autograd of the step": (2.2, 2.4), "ours padded": 9.0, "a compiled": 3.0}
     summary = [
-        line for line in table_of(times_of(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in line
+        row for row in render_table(make_cases(ours=2.0, a=(4.0, 16.0), floor=1.0, **more)).splitlines() if "*" in row
     ]
     assert [re.findall(r"\d\.\d\d|(?<=\()(?:one|two)", line) for line in summary] == [
         ["4.00", "2.00", "one", "8.00", "two"],
@@ -223,7 +223,7 @@ def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
 def test_the_table_of_errors_reports_the_largest_ratio():
     row = {"layer": "a layer", "dtype": "float16", "output": [1e-3, 2e-3], "gradient": [4e-3, 1e-3]}
     rows = [{**row, "scale": 1.0}, {**row, "scale": 0.1, "output": [0.0, 0.0], "gradient": [3e-3, 3e-3]}]
-    text = table_of([], errors=rows)
+    text = render_table([], errors=rows)
     assert "| a layer | float16 | 1e-03 (0.50) / 4e-03 (4.00) | 0e+00 (1.00) / 3e-03 (1.00) |" in text
     assert re.search(r"^[^|]*\b4\.00\b", text, re.MULTILINE)
 
@@ -233,7 +233,8 @@ def test_new_sizes_differ_between_tasks():
     assert list(ratios_by_task) == ["inference", "training"]
     assert all(set(of) == {"ours", "two convolutions"} for of in ratios_by_task.values())
     assert all(len(ratios) == 5 and min(ratios) > 0 for of in ratios_by_task.values() for ratios in of.values())
-    assert "| a | 2.00 (9.00) |" in table_of([{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}])
+    cases = [{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}]
+    assert "| a | 2.00 (9.00) |" in render_table(cases)
 
 
 @pytest.mark.slow
@@ -281,7 +282,7 @@ small_cases = pytest.mark.parametrize(
 
 @small_cases
 def test_the_implementations_compute_the_same(case):
-    """On a smaller map and of fewer steps: what is timed side by side is the same function."""
+    """Compares the implementations on a smaller map and with fewer steps."""
     layer, x = case.layer(), case.input()
     want = Output(layer)(x)
     packed = isinstance(x, PackedSequence)
@@ -319,7 +320,7 @@ def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
     assert weights == sum(case.sizes()) * per_map
 
 
-def test_another_checkout_is_a_column_of_its_own():
+def test_another_checkout_has_a_separate_column():
     done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours of v1", "--peer", f"v1={ROOT}")
     assert done.exit_code == 0, done.output
     assert "| case | ours, ms | ours of v1 | floor |" in done.output

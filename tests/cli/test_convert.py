@@ -46,7 +46,7 @@ def settings(source: str) -> list[str]:
 
 @pytest.mark.parametrize("asked", ["named", "auto"])
 @pytest.mark.parametrize("source", ARCHITECTURES)
-def test_the_command_writes_what_every_road_loads(
+def test_the_command_writes_a_directory_that_every_loader_reads(
     source: str, asked: str, files: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "mine"
@@ -76,7 +76,7 @@ def test_the_command_writes_what_every_road_loads(
         assert_identical(model.state_dict(), expected or loaded.state_dict())
 
 
-def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Path) -> None:
+def test_the_command_reports_errors_in_one_line(files: dict[str, Path], tmp_path: Path) -> None:
     result = run("convert", "kimmel", files["ndrplz"], "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "ndrplz" in result.output
@@ -92,7 +92,7 @@ def test_the_command_tells_errors_in_a_line(files: dict[str, Path], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_the_source_may_stand_first_or_be_an_option_or_be_left_out(files: dict[str, Path], tmp_path: Path) -> None:
+def test_the_source_is_the_first_argument_an_option_or_omitted(files: dict[str, Path], tmp_path: Path) -> None:
     file = files["ndrplz"]
     ways = [["ndrplz", file], [file, "--source", "ndrplz"], [file, "--source", "auto"], ["auto", file], [file]]
     for i, way in enumerate(ways):

@@ -196,7 +196,7 @@ def test_a_start_is_a_number_or_a_time(run_dir, tmp_path):
     for wrong in ("04:20", "6", "-7", "noon", "2011-08-26T04:30"):
         assert "--start" in first(wrong, code=1)
     assert "--start" in predict(run_dir, "--json", "--start", "04:15", code=1)  # the file has no times
-    assert "2 frames" in warnings_of(
+    assert "2 frames" in collect_warnings(
         "predict", run_dir / "run", run_dir / "frames.npy", "--start", 4, "-o", tmp_path / "a.npy"
     )
     assert "--inputs" in predict(run_dir, "--json", "--inputs", 7, code=1)
@@ -221,7 +221,7 @@ def test_json_has_no_nan(run_dir, tmp_path):
 
 
 # ---- errors and warnings --------------------------------------------------------------------------------------------
-def warnings_of(*args):
+def collect_warnings(*args):
     """Returns the warnings that a successful command prints."""
     done = CliRunner().invoke(cli, [str(a) for a in args])
     assert done.exit_code == 0, done.output
@@ -230,12 +230,12 @@ def warnings_of(*args):
 
 def test_values_out_of_range_give_a_warning_of_one_line(tmp_path):
     np.save(tmp_path / "x.npy", np.full((4, 8, 8), -50.0))
-    text = warnings_of("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    text = collect_warnings("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     assert text.startswith("Warning: ")
     assert "-50" in text
     assert len(text.splitlines()) == 1
     np.save(tmp_path / "x.npy", np.full((4, 8, 8), 5.0))
-    assert warnings_of("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy") == ""
+    assert collect_warnings("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "y.npy") == ""
 
 
 def gif(path):

@@ -42,7 +42,7 @@ def nowcast(tmp_path_factory):
     return save_pretrained(net, tmp_path_factory.mktemp("nowcast") / "run")
 
 
-def opened(path):
+def open_output(path):
     options = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
     return xarray.open_dataset(path, decode_timedelta=True, **options)
 
@@ -55,7 +55,7 @@ def test_a_forecast_is_written_with_coordinates(suffix, model, tmp_path):
     run("predict", model, tmp_path / "rain.nc", "-o", tmp_path / "a.npy")
     out = tmp_path / f"out{suffix}"
     assert "read frames 2 to 5 of 6" in run("predict", model, tmp_path / "rain.nc", "-o", out)
-    with opened(out) as data:
+    with open_output(out) as data:
         assert data.rain.dims == ("lead_time", "lat", "lon")
         np.testing.assert_array_equal(data.rain, np.load(tmp_path / "a.npy"))
         assert data.rain.attrs["units"] == "mm/h"
@@ -74,7 +74,7 @@ def test_a_forecast_is_written_with_coordinates(suffix, model, tmp_path):
 def test_arrays_without_coordinates_are_written_with_lead_times(model, tmp_path):
     np.save(tmp_path / "a.npy", rain().values)
     run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "out.nc")
-    with opened(tmp_path / "out.nc") as data:
+    with open_output(tmp_path / "out.nc") as data:
         assert data.forecast.dims == ("lead_time", "y", "x")
         assert "time" not in data.coords
 
@@ -86,11 +86,11 @@ def test_members_are_realizations(tmp_path):
     rain().to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
     args = ("predict", tmp_path / "run", tmp_path / "rain.nc", "--members", 3)
     run(*args, "-o", tmp_path / "out.nc")
-    with opened(tmp_path / "out.nc") as data:
+    with open_output(tmp_path / "out.nc") as data:
         assert data.rain.dims == ("realization", "lead_time", "lat", "lon")
         members = data.rain.values
     run(*args, "--probability", "0.2,50", "-o", tmp_path / "p.nc")
-    with opened(tmp_path / "p.nc") as data:
+    with open_output(tmp_path / "p.nc") as data:
         chance = data.probability_of_rain
         assert chance.dims == ("lead_time", "threshold", "lat", "lon")
         np.testing.assert_allclose(chance.sel(threshold=0.2), (members >= 0.2).mean(0), rtol=1e-6)
@@ -100,7 +100,7 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
     rain(minutes=10).to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
     args = ("predict", nowcast, tmp_path / "rain.nc")
     run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.nc")
-    with opened(tmp_path / "p.nc") as data:
+    with open_output(tmp_path / "p.nc") as data:
         chance = data.probability_of_rain
         assert chance.dims == ("lead_time", "threshold", "lat", "lon")
         assert chance.threshold.values.tolist() == [0.5, 5]
@@ -209,7 +209,7 @@ def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
     frames = np.stack([data.rain, data.rain + 293.15], 1)[1:4]
     hour = np.arange(1.0, 6)[:, None, None, None]
     expected = net.eval().forecast(frames, static=data.elevation.values[None], future=hour, inputs="all")
-    with opened(tmp_path / "out.nc") as forecast:
+    with open_output(tmp_path / "out.nc") as forecast:
         assert list(forecast.data_vars) == ["t2m"]
         assert forecast.t2m.attrs["units"] == "K"
         np.testing.assert_allclose(forecast.t2m, expected[:, 0], rtol=1e-5)

@@ -30,7 +30,7 @@ def test_pull_saves_the_card_of_the_repository_where_there_is_none(hub, tmp_path
 
 
 @pytest.mark.parametrize("form", ["{}", "./{}", "local-dir:{}"])
-def test_pull_of_a_directory_says_that_it_is_one(form, hub, tmp_path, monkeypatch):
+def test_rejects_a_pull_of_a_local_directory(form, hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_pretrained(make(), tmp_path / "existing")
     name = form.format("existing")

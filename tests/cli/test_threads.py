@@ -1,4 +1,4 @@
-"""The number of threads of a command: given, or chosen by timing the first steps."""
+"""The number of threads of a command: an option, or selected by timing the first steps."""
 
 import dataclasses
 import time
@@ -38,18 +38,18 @@ class Slow(torch.nn.Module):
         return x
 
 
-@pytest.mark.parametrize(("slow", "chosen"), [(2, 1), (1, 2)])
-def test_the_faster_number_is_chosen_and_reported(slow, chosen, capsys):
+@pytest.mark.parametrize(("slow", "expected"), [(2, 1), (1, 2)])
+def test_the_faster_number_of_threads_is_used_and_reported(slow, expected, capsys):
     model = Slow(slow)
     Threads(None).start_training(None, lambda: model(None))
-    assert torch.get_num_threads() == chosen
-    assert f"threads: {chosen}" in capsys.readouterr().err
+    assert torch.get_num_threads() == expected
+    assert f"threads: {expected}" in capsys.readouterr().err
     torch.set_num_threads(2)
     called = Slow(slow)
     Threads(None, torch.device("cpu"), quiet=True).watch(called)
     for _ in range(5):
         called(torch.ones(2))
-    assert called.threads == [2, 1, 2, chosen, chosen]
+    assert called.threads == [2, 1, 2, expected, expected]
     assert capsys.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""Forecasts drawn and evaluated from the command line, with weights that a tiny run has just made."""
+"""Forecasts plotted and evaluated from the command line, with weights of a tiny run."""
 
 import json
 import re
@@ -120,11 +120,11 @@ def test_a_forecast_reads_the_files_that_training_reads(trained, suffix, tmp_pat
     stored, plain = tmp_path / f"a{suffix}", tmp_path / "a.npy"
     WRITERS[suffix](stored, frames)
     np.save(plain, frames)
-    found = []
+    forecasts = []
     for path in (stored, plain):
         assert "read frames 3 to 5 of 6" in run("predict", record, path, "-o", tmp_path / "out.npy")
-        found.append(np.load(tmp_path / "out.npy"))
-    assert np.array_equal(*found)
+        forecasts.append(np.load(tmp_path / "out.npy"))
+    assert np.array_equal(*forecasts)
     assert open_files([stored]).read(1, 5).shape == (4, 1, 16, 16)
     assert open_files([stored]).step == 5
     assert "--key" in run("predict", record, plain, "-o", tmp_path / "out.npy", "--key", "rate", code=1)
@@ -134,12 +134,12 @@ def test_a_forecast_reads_the_files_that_training_reads(trained, suffix, tmp_pat
 def test_fewer_frames_than_in_training_give_a_warning(trained, tmp_path):
     _, record, _ = trained
     np.save(tmp_path / "a.npy", np.zeros((2, 16, 16), "float32"))
-    told = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy")
-    assert "reads 2 frames, but was trained to read 3" in told
-    assert "--inputs 2" in told
-    told = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy", "--inputs", 2)
-    assert "reads 2 frames, but was trained to read 3" in told
-    assert "--inputs" not in told
+    output = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy")
+    assert "reads 2 frames, but was trained to read 3" in output
+    assert "--inputs 2" in output
+    output = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy", "--inputs", 2)
+    assert "reads 2 frames, but was trained to read 3" in output
+    assert "--inputs" not in output
 
 
 def test_rejects_frames_at_changing_steps(tmp_path):

@@ -1,4 +1,4 @@
-"""Made-up data of one's own: drifting blobs in every kind of file, and recordings that rise or fall."""
+"""Synthetic data: drifting blobs in every file format, and recordings that rise or fall."""
 
 import h5py
 import numpy as np
@@ -62,11 +62,11 @@ def write_video(path, frames, codec="mpeg4"):
 def ramps(count=24, channels=3, seed=0):
     """Recordings ``(T, C)`` of unequal length, every other one rising, by name; and their labels."""
     rng = np.random.default_rng(seed)
-    made = {}
+    recordings = {}
     for i in range(count):
         ramp = np.linspace(-1, 1, int(rng.integers(4, 12)))[:, None] * (1 if i % 2 else -1)
-        made[f"r{i:02}"] = (ramp + 0.1 * rng.standard_normal((1, channels))).astype("float32")
-    return made, np.array(["falling", "rising"] * (count // 2))
+        recordings[f"r{i:02}"] = (ramp + 0.1 * rng.standard_normal((1, channels))).astype("float32")
+    return recordings, np.array(["falling", "rising"] * (count // 2))
 
 
 def write_ramps(path, **kwargs):
@@ -95,8 +95,8 @@ def write_pictures(path, frames):
 def write_gif(path, frames):
     from PIL import Image
 
-    first, *rest = map(Image.fromarray, frames)
-    first.save(path, save_all=True, append_images=rest)
+    first, *others = map(Image.fromarray, frames)
+    first.save(path, save_all=True, append_images=others)
 
 
 def moving_squares(count=30, edge=48, seed=0):

@@ -62,7 +62,7 @@ def test_no_page_loads_external_files(site: Path) -> None:
         )
 
 
-def test_names_in_tables_wrap_and_are_searched_whole(site: Path) -> None:
+def test_names_in_tables_wrap_and_are_indexed_unbroken(site: Path) -> None:
     page = (site / "models" / "weights.html").read_text(encoding="utf-8")
     assert "<code>convgru_<wbr>advection.<wbr>nowcast</code>" in page
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ def whoami(handler):
     except KeyError:
         user = None
     if user is None:
-        handler.refuse(401, "", "Invalid credentials in Authorization header")
+        handler.reject(401, "", "Invalid credentials in Authorization header")
     else:
         send(handler, {"type": "user", "name": user, "orgs": [], "auth": {}})
 
@@ -43,15 +43,15 @@ def create(handler):
     try:
         user = handler.user()
     except KeyError:
-        return handler.refuse(401, "", "Invalid credentials in Authorization header")
+        return handler.reject(401, "", "Invalid credentials in Authorization header")
     if user is None:
-        return handler.refuse(401, "", "Log in to create a repository")
+        return handler.reject(401, "", "Log in to create a repository")
     repo_id = f"{asked.get('organization') or user}/{asked['name']}"
     url = f"{handler.hub.url}/{repo_id}"
     if repo_id in handler.hub.store.repos:
         return send(handler, {"error": "You already created this model repo", "url": url}, 409)
     if repo_id.split("/")[0] != user:
-        return handler.refuse(403, "", f"{user} may not create repositories there")
+        return handler.reject(403, "", f"{user} may not create repositories there")
     handler.hub.store.create(repo_id, private=asked.get("visibility") == "private" or asked.get("private", False))
     return send(handler, {"url": url, "name": repo_id})
 
@@ -74,7 +74,7 @@ def info(handler, repo_id, revision="main"):
         return
     commit = repo.resolve(revision or "main")
     if commit is None:
-        handler.refuse(404, "RevisionNotFound", "Invalid rev id")
+        handler.reject(404, "RevisionNotFound", "Invalid rev id")
         return
     send(handler, {
         "id": repo_id, "sha": commit, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0,
@@ -123,7 +123,7 @@ def preupload(handler, repo_id, revision):
     if not repo:
         return
     if repo.resolve(revision) is None:
-        handler.refuse(404, "RevisionNotFound", "Invalid rev id")
+        handler.reject(404, "RevisionNotFound", "Invalid rev id")
         return
     have = repo.files(revision)
 
@@ -176,7 +176,7 @@ def commit(handler, repo_id, revision):
         elif key == "deletedFile":
             changes[value["path"]] = None
     if header.get("parentCommit") not in (None, repo.refs[revision]):
-        return handler.refuse(412, "", "A commit has happened since")
+        return handler.reject(412, "", "A commit has happened since")
     target = f"refs/pr/{len(repo.refs)}" if create_pr else revision
     repo.refs.setdefault(target, repo.refs["main"])
     oid = repo.commit(changes, target, header["summary"])

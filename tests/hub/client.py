@@ -8,4 +8,4 @@ close_session = utils.reset_sessions if MAJOR < 1 else utils.close_session
 KEEPS_PARTS = MAJOR < 2
 """Whether what was had of a download stays in the cache, to go on from."""
 PATIENCE = 45 if MAJOR < 2 else 15
-"""Seconds in which a road must have failed: half a minute of them older clients wait after "too many requests"."""
+"""Seconds within which a loader must fail; older clients wait half a minute after "too many requests"."""

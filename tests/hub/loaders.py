@@ -1,4 +1,4 @@
-"""The loaders by which a repository is loaded, and what every refusal has in common."""
+"""The loaders of a repository, and checks that all rejections have in common."""
 
 import re
 import time

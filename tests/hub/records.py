@@ -1,4 +1,4 @@
-"""Records of weights as the package carries them: its shipped, and one made for the tests."""
+"""Metadata of weights: those of the package, and one generated for the tests."""
 
 import json
 import shutil

@@ -12,7 +12,7 @@ from .store import Repo, Store, git_sha1, is_lfs, sha256
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # it holds a body back for 40 ms behind its head
+    disable_nagle_algorithm = True  # it delays a body by 40 ms after its head
     server: "Server"
 
     @property
@@ -79,9 +79,9 @@ class HubHandler(Handler):
             repo_id, _, path_at_revision = self.route[1:].partition("/resolve/")
             self.resolve(repo_id, *path_at_revision.split("/", 1))
         else:
-            self.refuse(404, "", f"no route {self.command} {self.route}")
+            self.reject(404, "", f"no route {self.command} {self.route}")
 
-    def refuse(self, code: int, error: str, message: str = "") -> None:
+    def reject(self, code: int, error: str, message: str = "") -> None:
         self.reply(code, b"{}", {"X-Error-Code": error, "X-Error-Message": message, "Content-Type": "application/json"})
 
     def user(self) -> str | None:
@@ -95,13 +95,13 @@ class HubHandler(Handler):
         try:
             user = self.user()
         except KeyError:
-            return self.refuse(401, "", "Invalid credentials in Authorization header")
+            return self.reject(401, "", "Invalid credentials in Authorization header")
         if repo is None or (repo.private and user != repo.owner):
-            return self.refuse(404 if user else 401, "RepoNotFound", "Repository not found")
+            return self.reject(404 if user else 401, "RepoNotFound", "Repository not found")
         if repo.gated and user != repo.owner:
-            return self.refuse(403 if user else 401, "GatedRepo", "Access to this model is restricted")
+            return self.reject(403 if user else 401, "GatedRepo", "Access to this model is restricted")
         if write and user != repo.owner:
-            return self.refuse(403 if user else 401, "", "You don't have the rights to write here")
+            return self.reject(403 if user else 401, "", "You don't have the rights to write here")
         return repo
 
     def resolve(self, repo_id: str, revision: str, path: str) -> None:
@@ -110,9 +110,9 @@ class HubHandler(Handler):
             return
         commit = repo.resolve(revision)
         if commit is None:
-            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            self.reject(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         elif path not in repo.commits[commit]:
-            self.refuse(404, "EntryNotFound", "Entry not found")
+            self.reject(404, "EntryNotFound", "Entry not found")
         else:
             content, headers = repo.commits[commit][path], {"X-Repo-Commit": commit}
             if is_lfs(path):
@@ -126,7 +126,7 @@ class HubHandler(Handler):
 
 
 class StorageHandler(Handler):
-    """The other origin, where large files lie under their checksum."""
+    """The other server, which stores large files under their checksum."""
 
     def answer(self) -> None:
         oid = self.route[1:]
@@ -171,7 +171,7 @@ class Hub:
 
     @contextlib.contextmanager
     def quiet(self):
-        """Within it, nothing may be asked."""
+        """Asserts that no request is sent within the context."""
         before = len(self.log)
         yield
         assert self.log[before:] == [], "requests were made"

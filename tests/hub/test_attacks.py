@@ -116,7 +116,7 @@ def test_rejects_unknown_arguments(arguments, loader, hub, saved):
 
 
 @every_loader
-def test_wrong_weights_are_rejected_whatever_the_config_says(loader, hub, saved):
+def test_wrong_weights_are_rejected_with_any_config(loader, hub, saved):
     evil = {**changed(saved, weights_sha256=None), "model.safetensors": safetensors.torch.save({"x": torch.zeros(1)})}
     hub.store.create("bob/evil", evil)
     with pytest.raises(WeightsError, match=r"bob/evil.* missing: .*unexpected: x"):
@@ -176,7 +176,7 @@ SIZES = {
 @every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_rejects_vast_sizes_before_allocating(sizes, pretrained, loader, hub, saved):
+def test_rejects_oversized_models_before_allocating(sizes, pretrained, loader, hub, saved):
     evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
     hub.store.create("bob/evil", evil)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
@@ -189,7 +189,7 @@ def test_rejects_vast_sizes_before_allocating(sizes, pretrained, loader, hub, sa
     assert not hub.asked("model.safetensors")
 
 
-def test_rejects_vast_files_before_the_download(hub, saved, tmp_path):
+def test_rejects_oversized_files_before_the_download(hub, saved, tmp_path):
     hub.store.create("bob/large", saved | {"model.safetensors": bytes(400_000)})
     words = r"bob/large.*model\.safetensors.*400,000.*300,000.*max_bytes"
     with pytest.raises(WeightsError, match=words):

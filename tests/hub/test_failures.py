@@ -1,4 +1,4 @@
-"""Failures name the file and what to do, leave nothing behind, and the next attempt succeeds."""
+"""Failures name the file and a solution, leave no files, and the next attempt succeeds."""
 
 import time
 
@@ -15,7 +15,7 @@ from .loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
 
 # ---- before anything is there ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("loader", OURS.values(), ids=OURS)
-def test_server_down_without_cache_says_so_at_once(loader, hub, repo, cache):
+def test_server_down_without_cache_is_an_immediate_error(loader, hub, repo, cache):
     hub.close()
     start = time.monotonic()
     assert_rejected(loader, OSError, "config.json", "HF_ENDPOINT")

@@ -41,7 +41,7 @@ def run(directory: Path, count: int, seed: int) -> collections.Counter:
             with convrnn_zoo.size_limit(LIMIT):
                 load_weights(model, path)
         except ConvRNNHubError as e:
-            message, expected, outcome = str(e), before, "refused"
+            message, expected, outcome = str(e), before, "rejected"
         else:
             message, expected, outcome = "", values(changed), "loaded"
         assert time.monotonic() - start < 5, f"{name} took too long"
@@ -69,7 +69,7 @@ print(sum(outcomes.values()), len(outcomes), grown)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(11))
 def test_mutated_weights_are_rejected_or_load_exactly(seed, tmp_path, python):
-    """In a process of its own, which would crash or grow alone."""
+    """Runs in a child process, so that a crash or a leak does not affect the tests."""
     files(make(), tmp_path)
     tests = str(Path(__file__).parents[1])
     child = f"import sys; sys.path.insert(0, {tests!r})\n{CHILD}"
@@ -84,14 +84,14 @@ def test_with_a_checksum_every_change_is_rejected(tmp_path):
     files(make(), tmp_path)
     path = tmp_path / "model.safetensors"
     content = path.read_bytes()
-    refused = 0
+    rejected = 0
     for _, changed in mutated(content, 130, seed=11):
         path.write_bytes(changed)
         if changed != content:
             with pytest.raises(ConvRNNHubError, match=r"model\.safetensors"):
                 from_pretrained(tmp_path)
-            refused += 1
-    assert refused > 120
+            rejected += 1
+    assert rejected > 120
     path.write_bytes(content)
     from_pretrained(tmp_path)
 

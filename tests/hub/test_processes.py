@@ -21,7 +21,7 @@ PULL = "import convrnn_zoo; print('ready', flush=True); convrnn_zoo.from_pretrai
 
 @pytest.fixture
 def start(environment):
-    """Starts Python that says when it is ready."""
+    """Starts a Python process that prints a line when it is ready."""
     running = []
 
     def run(code, *args):

@@ -1,4 +1,4 @@
-"""A push that cannot be made says why, sends nothing, and leaves no half of a repository."""
+"""An impossible push reports the reason, sends nothing, and leaves no incomplete repository."""
 
 import re
 import warnings
@@ -47,7 +47,7 @@ def test_a_model_that_cannot_be_saved_is_not_pushed(model, words, hub):
 
 
 @pytest.mark.parametrize(("card", "words"), CARDS.values(), ids=CARDS)
-def test_a_card_with_faults_is_not_pushed(card, words, hub):
+def test_an_invalid_card_is_not_pushed(card, words, hub):
     with pytest.raises(WeightsError, match=words):
         push_to_hub(make(), "alice/card", card=card)
     assert not hub.store.repos
@@ -120,7 +120,7 @@ def test_a_push_that_fails_deletes_nothing_that_others_push_meanwhile(hub, monke
 
     def other(handler, **_):
         hub.store.repos["alice/shared"].commit({"theirs.txt": b"theirs"})
-        handler.refuse(400, "", "refused")
+        handler.reject(400, "", "rejected")
 
     monkeypatch.setattr(api, "ROUTES", [("POST", re.compile("/api/models/.*/commit/.*"), other), *api.ROUTES])
     with pytest.raises(HubAccessError, match="alice/shared"):

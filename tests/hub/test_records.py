@@ -38,7 +38,7 @@ def directory(tmp_path):
     return plain
 
 
-def test_a_run_is_pushed_with_record_and_card_loads_by_every_loader_and_is_pulled_back(hub, directory, tmp_path):
+def test_a_run_is_pushed_with_metadata_and_card_loads_by_every_loader_and_is_pulled_back(hub, directory, tmp_path):
     run("push", directory, REPO)
     held = hub.store.repos[REPO].files()
     assert set(held) == {".gitattributes", "config.json", "model.safetensors", "README.md"}

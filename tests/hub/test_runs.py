@@ -1,4 +1,4 @@
-"""From files to a repository that others load, by the command line alone, for each kind of data."""
+"""From files to a repository that others load, only with the command line, for every data type."""
 
 import json
 

@@ -1,3 +1,3 @@
-"""Which file of this folder is no test."""
+"""List of files in this folder that are not tests."""
 
 collect_ignore = ["make_keras_files.py"]  # takes Keras, and writes files

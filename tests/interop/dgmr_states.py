@@ -1,4 +1,4 @@
-"""State dicts of DGMR's generator under the names of the original code, made of ours."""
+"""State dicts of DGMR's generator under the names of the original code, generated from our models."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def theirs(model: Any) -> dict[str, Tensor]:
 
 
 def state(**sizes: int) -> dict[str, Tensor]:
-    """That of a small generator."""
+    """Returns the state dict of a small generator."""
     torch.manual_seed(0)
     small = {"context_channels": 16, "latent_channels": 32, "noise_channels": 1}
     return theirs(create_model("dgmr", **{**small, **sizes}))

@@ -1,4 +1,4 @@
-"""A sound state dict of each source, with the options that its weights do not tell."""
+"""Valid state dicts of each source, with the options that do not follow from the weights."""
 
 from typing import Any, NamedTuple
 

@@ -29,9 +29,10 @@ CASES: dict[str, tuple[Any, tuple[int, ...], list[int] | None]] = {
 
 def build(layer: Any, shape: tuple[int, ...]) -> keras.Model:
     config = layer.get_config()
-    for own in (config, config.get("layer", {}).get("config", {}), config.get("backward_layer", {}).get("config", {})):
-        if "return_sequences" in own:
-            own |= {"return_sequences": True, "return_state": True}
+    wrapped = (config.get(name, {}).get("config", {}) for name in ("layer", "backward_layer"))
+    for options in (config, *wrapped):
+        if "return_sequences" in options:
+            options |= {"return_sequences": True, "return_state": True}
     layer = type(layer).from_config(config)
     x = keras.Input(shape)
     return keras.Model(x, layer(x))

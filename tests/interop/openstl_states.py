@@ -1,4 +1,4 @@
-"""OpenSTL's models whose outputs are recorded under their own keys, and what their weights do not tell."""
+"""OpenSTL's models with recorded outputs, and the options that do not follow from their weights."""
 
 from functools import cache
 from typing import Any
@@ -27,16 +27,16 @@ NORMED = {
 
 @cache
 def known(name: str) -> Recorded:
-    """The recording, read once: nobody changes it."""
+    """Returns the recording. It is read once, so callers must not change it."""
     return recorded(name)
 
 
 def weights(name: str) -> dict[str, Tensor]:
-    """The parameters alone: PhyDNet's file has buffers beside them."""
+    """Returns the parameters without the buffers that PhyDNet's file also holds."""
     return {key: value for key, value in known(name).state.items() if not key.startswith("k2m.")}
 
 
 def read(name: str) -> tuple[Recorded, Tensor, int]:
-    """The recording, the frames that the model read, and how many to forecast."""
-    found = known(name)
-    return found, found.values["x.frames"][:, : found.kwargs["pre"]], found.kwargs["aft"]
+    """Returns the recording, the input frames of the model, and the horizon."""
+    recording = known(name)
+    return recording, recording.values["x.frames"][:, : recording.kwargs["pre"]], recording.kwargs["aft"]

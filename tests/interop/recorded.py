@@ -15,13 +15,13 @@ ASKED = {"padding": "same", "recurrent_activation": "sigmoid"}
 
 
 class Recorded(NamedTuple):
-    """A state dict with the values that its own code gave, and how that code was called."""
+    """State dict with the outputs of its original code, and the arguments of that code."""
 
     state: dict[str, Tensor]
     values: dict[str, Tensor]
     kwargs: dict[str, Any]
     dead: list[str] = []  # noqa: RUF012
-    """Keys that its code never reads, where the recording tells them."""
+    """Keys that its code never reads, if the recording lists them."""
 
 
 def open_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -43,9 +43,9 @@ def recorded_layer_cases() -> list[tuple[str, str]]:
 def recorded_layer(cls: str, case: str) -> tuple[Recorded, dict[str, Any]]:
     tensors, about = open_file(LAYERS / f"{cls}.safetensors")
     mine = {k.removeprefix(f"{case}/"): v for k, v in tensors.items() if k.startswith(f"{case}/")}
-    told = json.loads(about[case])
+    metadata = json.loads(about[case])
     state = {k.removeprefix("w."): v for k, v in mine.items() if k.startswith("w.")}
-    return Recorded(state, {k: v for k, v in mine.items() if k not in state}, told["kwargs"]), told
+    return Recorded(state, {k: v for k, v in mine.items() if k not in state}, metadata["kwargs"]), metadata
 
 
 def channels_first(x: Tensor, axis: int) -> Tensor:
@@ -57,7 +57,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 
 
 def assert_identical(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """The same keys in whatever order, and of every value every bit: -0.0 is not 0.0."""
+    """Compares keys in any order and values bit for bit: -0.0 differs from 0.0."""
     assert actual.keys() == expected.keys()
     for key, value in expected.items():
         a, b = torch.as_tensor(actual[key]), torch.as_tensor(value)

@@ -1,4 +1,4 @@
-"""Weights of Robust Video Matting as its recording describes them: drawn per key, since the file has only shapes."""
+"""Weights of Robust Video Matting with recorded shapes. Values are sampled per key, since the file has only shapes."""
 
 import json
 from functools import cache
@@ -12,7 +12,7 @@ from .recorded import REFERENCE, open_file
 
 @cache
 def state(complete: bool = False, variant: str = "rvm_mobilenetv3") -> dict[str, Tensor]:
-    """The state dict; without what is left out or may be missing, unless it is to be `complete`."""
+    """Returns the state dict. Optional and ignored keys are included only if `complete`."""
     _, about = open_file(REFERENCE / f"{variant}.safetensors")
     weights = {}
     for key, shape in json.loads(about["shapes"]).items():

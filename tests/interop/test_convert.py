@@ -1,4 +1,4 @@
-"""A foreign checkpoint as a directory of the zoo: loadable by every road, whole or not at all."""
+"""Conversion of foreign checkpoints: every loader reads the directory, and a failed conversion leaves no files."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from .recorded import KERAS, assert_identical, recorded_layer
 @pytest.mark.parametrize("case", ["plain", "even_strided_dilated", "grouped"])
 @pytest.mark.parametrize("cell", ["", "Cell"])
 def test_the_model_around_a_layer_is_the_layer(kind: str, case: str, cell: str, tmp_path: Path) -> None:
-    """Every option survives the directory: outputs are those of the layer alone."""
+    """Every option survives the directory: outputs equal those of the layer."""
     known, _ = recorded_layer(f"Conv2d{kind}{cell}", case)
     options = {k: v for k, v in known.kwargs.items() if k in ("stride", "dilation", "groups", "nonlinearity")}
     if kind == "RNN":
         options.setdefault("nonlinearity", "relu")
-    made = interop.convert("pytorch_convolutional_rnn", known.state, tmp_path / "out", **options)
-    assert made.parameters == sum(v.numel() for v in known.state.values())
+    converted = interop.convert("pytorch_convolutional_rnn", known.state, tmp_path / "out", **options)
+    assert converted.parameters == sum(v.numel() for v in known.state.values())
     model = convrnn_zoo.from_pretrained(tmp_path / "out").eval()
     layer = interop.load("pytorch_convolutional_rnn", known.state, **options)
     x = torch.randn(2, 3, layer.in_channels, 6, 7)
@@ -38,7 +38,7 @@ def test_the_model_around_a_layer_is_the_layer(kind: str, case: str, cell: str, 
     torch.testing.assert_close(model(x)[:, -1], last)
 
 
-def test_half_precision_is_kept(tmp_path: Path) -> None:
+def test_half_precision_is_preserved(tmp_path: Path) -> None:
     state = {k: v.half() for k, v in STATES["ndrplz"].state.items()}
     interop.convert("ndrplz", state, tmp_path / "out")
     loaded = convrnn_zoo.from_pretrained(tmp_path / "out")
@@ -61,7 +61,9 @@ NOTHING = [
 
 
 @pytest.mark.parametrize(("case", "args", "error", "message"), NOTHING, ids=[c for c, *_ in NOTHING])
-def test_what_fails_leaves_nothing(case: str, args: Any, error: type[Exception], message: str, tmp_path: Path) -> None:
+def test_a_failed_conversion_leaves_no_files(
+    case: str, args: Any, error: type[Exception], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(error, match=message):
         interop.convert(**args(tmp_path), directory=tmp_path / "new" / "out")
     assert not list(tmp_path.iterdir())
@@ -94,7 +96,7 @@ def test_a_directory_that_is_there_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "config.json").is_file()
 
 
-def test_a_layer_of_ones_own_goes_into_a_model() -> None:
+def test_a_custom_layer_becomes_a_model() -> None:
     layer = layers.Conv2dGRU(2, [3, 4], [(3, 3), (5, 5)], 2, hidden_kernel_size=1, padding_mode="circular",
                              reset_after=False, bias=False, bidirectional=True)  # fmt: skip
     model = interop.to_model(layer).eval()

@@ -1,4 +1,4 @@
-"""DGMR: recorded outputs of its parts, both spellings of spectral norms, and what lies beside the generator."""
+"""DGMR: recorded outputs of its parts, both spellings of spectral norms, and files with more than the generator."""
 
 import logging
 from typing import Any
@@ -43,8 +43,8 @@ def test_the_latent_map_is_that_of_the_original_with_its_axes_mixed_up() -> None
 def test_the_forecast_is_that_of_the_original() -> None:
     model, values = with_part("sampler", "dgmr_sampler"), recorded("dgmr_sampler").values
     latent = values["x.latent"].expand(2, -1, -1, -1)
-    made = model.sampler(latent, [values[f"x.scale{i}"] for i in (1, 2, 3, 4)], 3)
-    assert_agree(made.transpose(0, 1), values["y.forecast"])
+    forecast = model.sampler(latent, [values[f"x.scale{i}"] for i in (1, 2, 3, 4)], 3)
+    assert_agree(forecast.transpose(0, 1), values["y.forecast"])
 
 
 def test_the_gru_is_that_of_the_original() -> None:
@@ -72,18 +72,18 @@ def test_the_older_spelling_of_spectral_norms_is_read_too() -> None:
     assert same(interop.load("dgmr", older), interop.load("dgmr", state))
 
 
-def test_a_whole_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
+def test_a_full_file_of_the_hub_holds_the_generator_twice_and_a_discriminator(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     state = dgmr_states.state()
-    whole: dict[str, Tensor] = {**state, **{f"generator.{k}": v for k, v in state.items()}}
-    whole["discriminator.spatial_discriminator.d1.weight"] = torch.zeros(3)
+    full_state: dict[str, Tensor] = {**state, **{f"generator.{k}": v for k, v in state.items()}}
+    full_state["discriminator.spatial_discriminator.d1.weight"] = torch.zeros(3)
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
-        assert same(interop.load("dgmr", whole), interop.load("dgmr", state))
+        assert same(interop.load("dgmr", full_state), interop.load("dgmr", state))
     assert "discriminator" in caplog.text
     other = "sampler.bn.weight"
     with pytest.raises(WeightsError, match=other):
-        interop.load("dgmr", {**whole, f"generator.{other}": state[other] + 1})
+        interop.load("dgmr", {**full_state, f"generator.{other}": state[other] + 1})
 
 
 def test_counters_of_batches_are_optional() -> None:
@@ -112,12 +112,12 @@ def test_rejects_too_few_frames() -> None:
 
 
 def test_running_statistics_count_a_step_once_when_it_is_recomputed() -> None:
-    x, found = torch.rand(1, 4, 1, 64, 64), []
+    x, statistics = torch.rand(1, 4, 1, 64, 64), []
     for recompute in (False, True):
         torch.manual_seed(0)
         model = create_model("dgmr", context_channels=16, latent_channels=32, noise_channels=1)
         model.set_grad_checkpointing(recompute)
         model(x, horizon=2).sum().backward()
-        found.append({k: v for k, v in model.state_dict().items() if "running" in k or "tracked" in k})
-    for key, value in found[0].items():
-        torch.testing.assert_close(found[1][key], value)
+        statistics.append({k: v for k, v in model.state_dict().items() if "running" in k or "tracked" in k})
+    for key, value in statistics[0].items():
+        torch.testing.assert_close(statistics[1][key], value)

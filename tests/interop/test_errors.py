@@ -1,4 +1,4 @@
-"""Foreign checkpoints that are wrong: the error lists what is wrong, and names the likely source."""
+"""Invalid foreign checkpoints: the error lists all problems and names the likely source."""
 
 import pickle
 import re
@@ -20,7 +20,7 @@ SOURCES = sorted(STATES)
 
 
 def kinds(state: dict[str, Tensor]) -> list[str]:
-    """Its keys; of a network with very many, the first of those that differ in a number alone."""
+    """Returns its keys; of many keys that differ only in a number, only the first."""
     if len(state) < 60:
         return list(state)
     return list({re.sub(r"\d+", "#", key): key for key in reversed(state)}.values())
@@ -88,10 +88,10 @@ def test_integers_and_nan_are_not_weights(source: str) -> None:
         load(source, {**state, key: state[key].double()})
 
 
-@pytest.mark.parametrize(("asked", "given"), OTHERS)
-def test_names_the_source_of_other_checkpoints(asked: str, given: str) -> None:
-    with pytest.raises(WeightsError, match=given) as e:
-        load(asked, STATES[given].state)
+@pytest.mark.parametrize(("requested", "actual"), OTHERS)
+def test_names_the_source_of_other_checkpoints(requested: str, actual: str) -> None:
+    with pytest.raises(WeightsError, match=actual) as e:
+        load(requested, STATES[actual].state)
     assert re.search("missing: |unexpected: ", str(e.value))
 
 
@@ -106,12 +106,12 @@ def test_a_checkpoint_of_no_source_is_listed(source: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_auto_recognises_the_source(source: str, caplog: pytest.LogCaptureFixture) -> None:
     state, options = STATES[source]
-    found = interop.recognise(state)
-    assert found.source.name == source
-    assert next(k for k in state if k in found.reason)
+    result = interop.recognise(state)
+    assert result.source.name == source
+    assert next(k for k in state if k in result.reason)
     with caplog.at_level("INFO", "convrnn_zoo"):
         assert type(interop.load("auto", state, **options)) is type(load(source, state))
-    assert f"read as {source}: {found.reason}" in caplog.text
+    assert f"read as {source}: {result.reason}" in caplog.text
 
 
 @pytest.mark.parametrize("source", sorted(set(SOURCES) - {"keras"}))
@@ -169,7 +169,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r".*\.safetensors"),
     "no file": ("x.pth", lambda p: None, ""),
 }  # fmt: skip
-"""Name of a file, a function that writes it, and what the message names after it."""
+"""Name of a file, a function that writes it, and the text that follows the name in the message."""
 
 
 @pytest.mark.parametrize("case", FILES)

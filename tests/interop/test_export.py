@@ -1,4 +1,4 @@
-"""The way back refuses what its target cannot express, with every reason."""
+"""Export to other projects rejects modules that the target cannot express, and lists every reason."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ REFUSED: list[tuple[str, nn.Module, str]] = [
 
 
 @pytest.mark.parametrize(("target", "module", "reason"), REFUSED)
-def test_refused(target: str, module: nn.Module, reason: str) -> None:
+def test_rejects_modules_that_the_target_cannot_express(target: str, module: nn.Module, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         interop.export(module, target)
 
@@ -70,7 +70,7 @@ ALLOWED: list[tuple[str, nn.Module, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("target", "module", "options"), ALLOWED)
 def test_exported_layers_load_with_equal_outputs(target: str, module: nn.Module, options: dict[str, Any]) -> None:
-    """Two biases of ours may be one there: the parameters need not be the same, the outputs must."""
+    """Our two biases may become one: the parameters may differ, the outputs must be equal."""
     module.double()
     again = interop.load(target, interop.export(module, target), **options)
     x = torch.randn(3, 2, module.in_channels, 5, 6, dtype=torch.float64)

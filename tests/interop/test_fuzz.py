@@ -1,4 +1,4 @@
-"""Mutated files of every kind that the converters read end in a model or in one error, within 2 GB.
+"""Mutated files of every format that the converters read end in a model or in one error, within 2 GB.
 
 More mutants than the slow test tries: ``python -m tests.interop.test_fuzz COUNT SEED``.
 """
@@ -35,7 +35,7 @@ SECONDS = 60
 
 def seeds(directory: Path) -> list[tuple[Path, str, dict[str, Any]]]:
     """Writes one valid file per source and format, with the options of its conversion."""
-    found: list[tuple[Path, str, dict[str, Any]]] = []
+    seed_files: list[tuple[Path, str, dict[str, Any]]] = []
     states = {source: (source, *example) for source, example in STATES.items() if source != "keras"}
     states |= {name: ("openstl", known(name).state, options) for name, (_, options) in MODELS.items()}
     for name, (source, state, options) in states.items():
@@ -43,7 +43,7 @@ def seeds(directory: Path) -> list[tuple[Path, str, dict[str, Any]]]:
         torch.save({"state_dict": plain, "epoch": 3}, directory / f"{name}.pth")
         torch.save(plain, directory / f"{name}.legacy.pth", _use_new_zipfile_serialization=False)
         save_file(plain, directory / f"{name}.safetensors")
-        found += [(directory / f"{name}{end}", source, options) for end in (".pth", ".legacy.pth", ".safetensors")]
+        seed_files += [(directory / f"{name}{end}", source, options) for end in (".pth", ".legacy.pth", ".safetensors")]
     files: dict[str, dict[str, Any]] = {
         "hard1d.keras": {},
         "bi_valid1d.keras": {},
@@ -53,8 +53,8 @@ def seeds(directory: Path) -> list[tuple[Path, str, dict[str, Any]]]:
     }
     for name, options in files.items():
         shutil.copy(KERAS / name, directory / name)
-        found.append((directory / name, "keras", options))
-    return found
+        seed_files.append((directory / name, "keras", options))
+    return seed_files
 
 
 # ---- mutations -------------------------------------------------------------------------------------------------------
@@ -106,15 +106,15 @@ def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_member(content: bytes, rng: random.Random, directory: Path) -> bytes:
-    """Changes a member of an archive whose checksums then fit, so that what reads the member sees it."""
+    """Changes a member of an archive and updates the checksums, so that readers accept the archive."""
     source, target = directory / "old", directory / "new"
     source.write_bytes(content)
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", rng.choice([0, 0, zipfile.ZIP_DEFLATED])) as new:
         names = old.namelist()
-        chosen = rng.choice(names)
+        selected = rng.choice(names)
         for name in names:
             member = old.read(name)
-            new.writestr(name, mutate_bytes(member, rng) if name == chosen and member else member)
+            new.writestr(name, mutate_bytes(member, rng) if name == selected and member else member)
     return target.read_bytes()
 
 
@@ -148,7 +148,7 @@ VALUES: list[Callable[[Tensor], Any]] = [
 
 
 def mutate_state(state: dict[str, Tensor], rng: random.Random) -> dict[str, Tensor]:
-    """Changes entries, in files that are sound: the converters are to find what is wrong."""
+    """Changes keys or tensors of a valid file: the converters must detect the errors."""
     state = dict(state)
     for _ in range(rng.choice([1, 2, 5])):
         key = rng.choice(list(state))
@@ -169,9 +169,9 @@ def mutate_state(state: dict[str, Tensor], rng: random.Random) -> dict[str, Tens
 def mutants(directory: Path, count: int, seed: int) -> Iterator[tuple[Path, str, dict[str, Any]]]:
     """Yields mutated files, in turn of every format and source."""
     rng = random.Random(seed)
-    found = seeds(directory)
+    seed_files = seeds(directory)
     for i in range(count):
-        path, source, options = found[i % len(found)]
+        path, source, options = seed_files[i % len(seed_files)]
         content = path.read_bytes()
         mutant = directory / f"mutant{''.join(path.suffixes)}"
         draw = rng.random()
@@ -199,8 +199,8 @@ def convert(path: Path, source: str, options: dict[str, Any], directory: Path) -
     return "converted"
 
 
-def run(count: int, seed: int, directory: Path, kept: Path | None = None) -> collections.Counter[str]:
-    """Converts mutants in a process with a limit of memory; a mutant that ends otherwise is `kept`."""
+def run(count: int, seed: int, directory: Path, failures: Path | None = None) -> collections.Counter[str]:
+    """Converts mutants and counts the results. Mutants that raise an unexpected error are copied to `failures`."""
     results: collections.Counter[str] = collections.Counter()
     for i, (path, source, options) in enumerate(mutants(directory, count, seed)):
         last = directory / "last"
@@ -208,9 +208,9 @@ def run(count: int, seed: int, directory: Path, kept: Path | None = None) -> col
         try:
             results[f"{''.join(path.suffixes)} {convert(path, source, options, directory)}"] += 1
         except Exception:
-            if kept is None:
+            if failures is None:
                 raise
-            shutil.copy(path, kept / f"{seed}.{i}{''.join(path.suffixes)}")
+            shutil.copy(path, failures / f"{seed}.{i}{''.join(path.suffixes)}")
             print(i, source, options, traceback.format_exc(limit=-4), flush=True)
             results["traceback"] += 1
     return results

@@ -15,7 +15,7 @@ from .recorded import REFERENCE, open_file, recorded
 
 
 def assert_agree(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    """To 1e-5 of the spread of what is expected."""
+    """Compares to 1e-5 of the standard deviation of the expected values."""
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= 1e-5 * expected.std()
 
@@ -47,19 +47,19 @@ def test_its_units() -> None:
 
 
 def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> None:
-    """As the original's wrapper does: what is missing, and what lies beyond the map, is seen as no rain."""
+    """Missing values and pixels beyond the map count as no rain, like in the original's wrapper."""
     model = interop.load("irene", recorded("irene").state).eval()
     rain = 5 * torch.rand(6, 7, 10)
     rain[0, 0, 0] = float("nan")
-    made = model.forecast(rain, horizon=3)
-    whole = torch.zeros(6, 8, 12)
-    whole[:, :7, :10] = rain.nan_to_num(0)
-    seen = (10 * (200 * whole**1.6 + 1e-16).log10()).clamp(0, 60) / 30 - 1
-    expected = model(seen[None, :, None], 3)[0, :, 0, :7, :10]
-    torch.testing.assert_close(made, (10 ** (3 * (expected + 1)) / 200) ** 0.625)
+    forecast = model.forecast(rain, horizon=3)
+    padded = torch.zeros(6, 8, 12)
+    padded[:, :7, :10] = rain.nan_to_num(0)
+    encoded = (10 * (200 * padded**1.6 + 1e-16).log10()).clamp(0, 60) / 30 - 1
+    expected = model(encoded[None, :, None], 3)[0, :, 0, :7, :10]
+    torch.testing.assert_close(forecast, (10 ** (3 * (expected + 1)) / 200) ** 0.625)
     interop.convert("irene", recorded("irene").state, tmp_path / "mine")
     again = convrnn_zoo.from_pretrained(tmp_path / "mine")
-    torch.testing.assert_close(again.forecast(rain, horizon=3), made)
+    torch.testing.assert_close(again.forecast(rain, horizon=3), forecast)
     assert again.preprocessing.unit == "mm/h"
     assert again.preprocessing.horizon == again.horizon == 12
 
@@ -70,12 +70,10 @@ def test_the_horizon_of_a_checkpoint_is_an_option() -> None:
 
 
 class Settings:
-    """Stands for what a trainer keeps beside the weights, of a class that only its owner has."""
+    """Settings that a trainer saves next to the weights, of a class from a package that users do not have."""
 
 
-def test_a_lightning_file_is_refused_with_the_line_that_strips_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejects_a_lightning_file_with_the_line_that_strips_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs: Any = types.ModuleType("owners_package")
     theirs.Settings, Settings.__module__ = Settings, "owners_package"
     state = {f"model.{k}": v for k, v in recorded("irene").state.items()}
@@ -106,7 +104,7 @@ def test_rejects_invalid_checkpoints() -> None:
 
 
 def test_a_far_block_is_listed_and_takes_no_memory() -> None:
-    """A number in a key stands for a width of four to that power."""
+    """The width of a block is four to the power of its number in the key."""
     state = recorded("irene").state
     key = "encoder.blocks.0.convgru.cell.combined_gates.weight"
     for block in (7, 15):

@@ -1,4 +1,4 @@
-"""Files that Keras wrote, read without it: what they say of a layer is honoured, or refused with the reason."""
+"""Files of Keras, read without Keras: options of a layer are honoured or rejected with the reason."""
 
 import io
 import json
@@ -44,8 +44,8 @@ def test_outputs_and_states_are_those_of_keras(name: str) -> None:
 def test_round_trip_is_exact(name: str) -> None:
     layer = interop.load("keras", KERAS / f"{name}.keras")
     arrays = interop.export(layer, "keras")
-    told: dict[str, Any] = {"padding": "valid", "recurrent_activation": "sigmoid"}  # as arrays, whatever they do
-    assert_identical(interop.export(interop.load("keras", arrays, **told), "keras"), arrays)
+    options: dict[str, Any] = {"padding": "valid", "recurrent_activation": "sigmoid"}  # any values round-trip
+    assert_identical(interop.export(interop.load("keras", arrays, **options), "keras"), arrays)
     total = sum(v.size for v in arrays.values())
     mine = {n: p for n, p in layer.named_parameters() if p.requires_grad}
     zeros = sum(p.numel() for n, p in mine.items() if "bias_hh" in n)
@@ -54,14 +54,14 @@ def test_round_trip_is_exact(name: str) -> None:
 
 @pytest.mark.parametrize("layer", ["first", "second"])
 def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
-    of = [interop.load("keras", KERAS / f"stack{end}", layer=layer, **given)
-          for end, given in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))]  # fmt: skip
-    assert of[0].bidirectional is (layer == "second")
-    assert_identical(of[1].state_dict(), of[0].state_dict())
-    assert_identical(of[2].state_dict(), of[0].state_dict())
+    models = [interop.load("keras", KERAS / f"stack{end}", layer=layer, **kwargs)
+              for end, kwargs in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))]  # fmt: skip
+    assert models[0].bidirectional is (layer == "second")
+    assert_identical(models[1].state_dict(), models[0].state_dict())
+    assert_identical(models[2].state_dict(), models[0].state_dict())
 
 
-def test_a_model_of_several_layers_asks_which(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_of_several_layers_requires_the_layer(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(WeightsError, match=r"first, second.*layer="):
         interop.load("keras", KERAS / "stack.keras")
     with pytest.raises(WeightsError, match=r"'third'.*first, second"):
@@ -142,8 +142,8 @@ def test_the_hard_sigmoid_of_old_files_has_the_slope_of_their_version(
     assert_close(loaded(channels_first(x, 2))[0][:, -1], channels_first(expected, 1))
 
 
-def test_a_file_whose_groups_have_no_names_of_layers_is_told_by_its_one_description(tmp_path: Path) -> None:
-    """tf.keras 2 wrote the groups' own names alone, and those are not the layers'."""
+def test_unnamed_groups_are_matched_to_the_only_description(tmp_path: Path) -> None:
+    """tf.keras 2 wrote only the names of the groups, which differ from those of the layers."""
     unnamed = tmp_path / "unnamed.keras"
     with zipfile.ZipFile(KERAS / "same_strided1d.keras") as old, zipfile.ZipFile(unnamed, "w") as new:
         for name in ("config.json", "metadata.json"):
@@ -169,10 +169,10 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
 
 def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
     state = recorded("keras_convlstm1d").state
-    both = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
+    two_models = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
     with pytest.raises(WeightsError, match=r"decoder/rnn, encoder/rnn.*layer="):
-        interop.load("keras", both, **ASKED)
-    assert not interop.load("keras", both, layer="encoder/rnn", **ASKED).bidirectional
+        interop.load("keras", two_models, **ASKED)
+    assert not interop.load("keras", two_models, layer="encoder/rnn", **ASKED).bidirectional
 
 
 @pytest.mark.parametrize("side", ["forward", "backward"])
@@ -184,7 +184,7 @@ def test_a_bidirectional_layer_of_one_direction_is_broken(side: str) -> None:
         interop.load("keras", state, **ASKED)
 
 
-def test_the_dtype_is_the_layers_own() -> None:
+def test_other_layers_do_not_change_the_dtype() -> None:
     state = {f"rnn/{k}": v for k, v in recorded("keras_convlstm1d").state.items()}
     layer = interop.load("keras", {**state, "dense/kernel": torch.zeros(2, 2).double()}, layer="rnn", **ASKED)
     assert {p.dtype for p in layer.parameters()} == {torch.float32}

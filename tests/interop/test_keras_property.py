@@ -1,4 +1,4 @@
-"""Random layers of Keras itself, on its torch backend: ours give their outputs and states."""
+"""Random layers of Keras on its torch backend: ours give their outputs and states."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def keras() -> Any:
 
 @st.composite
 def geometry(draw: st.DrawFn) -> dict[str, Any]:
-    """Every option that changes what a layer of one, two or three dimensions gives."""
+    """Draws every option that changes the output of a layer of one, two or three dimensions."""
     ndim = draw(st.integers(1, 3))
     step = st.lists(st.integers(1, 2), min_size=ndim, max_size=ndim)
     which = draw(st.sampled_from(["strides", "dilation_rate"]))  # Keras takes one of the two beyond 1
@@ -85,8 +85,8 @@ def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.Da
     with torch.no_grad():
         y, *last = theirs(x, mask=torch.arange(4) < lengths[:, None] if masked else None)
 
-    told = {k: v for k, v in options.items() if k not in ("ndim", "filters", "kernel_size", "use_bias")}
-    ours = interop.load("keras", state, keras_version=keras().__version__, **told)
+    load_options = {k: v for k, v in options.items() if k not in ("ndim", "filters", "kernel_size", "use_bias")}
+    ours = interop.load("keras", state, keras_version=keras().__version__, **load_options)
     into: Any = channels_first(x, 2)
     if masked:
         into = pack_padded_sequence(into, lengths, batch_first=True, enforce_sorted=False)
@@ -109,7 +109,7 @@ def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.Da
 @given(options=geometry())
 @settings(PROPERTY, max_examples=25)
 def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A .keras tells all that arrays do not; a .h5 and a .weights.h5 hold the same arrays."""
+    """A .keras file also stores the options; a .h5 and a .weights.h5 file hold the same arrays."""
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("keras")
     x = torch.randn(2, 3, *[6] * options["ndim"], 2)
@@ -119,20 +119,20 @@ def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_fac
     randomised(layer, x)
     with torch.no_grad():
         y = model(x)
-    told = {k: v for k, v in options.items() if k not in ("ndim", "filters", "kernel_size", "use_bias")}
-    for name, save, given_ in (
+    load_options = {k: v for k, v in options.items() if k not in ("ndim", "filters", "kernel_size", "use_bias")}
+    for name, save, kwargs in (
         ("x.keras", model.save, {}),
         ("x.h5", model.save, {}),
-        ("x.weights.h5", model.save_weights, {**told, "keras_version": "3"}),
+        ("x.weights.h5", model.save_weights, {**load_options, "keras_version": "3"}),
     ):
         save(folder / name)
-        ours = interop.load("keras", folder / name, **given_)
+        ours = interop.load("keras", folder / name, **kwargs)
         assert_close(ours(channels_first(x, 2))[0], channels_first(y, 2))
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_ours_exports_keras_takes(ndim: int, bidirectional: bool) -> None:
+def test_keras_loads_exported_layers(ndim: int, bidirectional: bool) -> None:
     from convrnn_zoo import layers
 
     ours = getattr(layers, f"Conv{ndim}dLSTM")(2, 3, 3, batch_first=True, bidirectional=bidirectional)
@@ -143,9 +143,9 @@ def test_what_ours_exports_keras_takes(ndim: int, bidirectional: bool) -> None:
     arrays = interop.export(ours, "keras", name=theirs.forward_layer.name.removeprefix("forward_")
                             if bidirectional else None)  # fmt: skip
     for v in theirs.weights:
-        found = [value for path, value in arrays.items() if v.path.endswith(path)]
+        values = [value for path, value in arrays.items() if v.path.endswith(path)]
         if "seed" not in v.path:
-            v.assign(*found)
+            v.assign(*values)
     with torch.no_grad():
         y = theirs(x)[0]
     assert_close(ours(channels_first(x, 2))[0], channels_first(y, 2))

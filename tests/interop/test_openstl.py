@@ -1,4 +1,4 @@
-"""OpenSTL's models: recorded forecasts, its order within a patch, and what its cells carry in vain."""
+"""OpenSTL's models: recorded forecasts, the order of values within a patch, and unused weights."""
 
 import pytest
 import torch
@@ -15,8 +15,8 @@ NAMES = {
 }
 
 
-def frames_of(patches: Tensor, patch_size: int) -> Tensor:
-    """Its patches ``(N, T, H/p, W/p, p·p·C)``, pixels before channels, as frames ``(N, T, C, H, W)``."""
+def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
+    """Reshapes patches ``(N, T, H/p, W/p, p·p·C)``, pixels before channels, to frames ``(N, T, C, H, W)``."""
     n, t, h, w, _ = patches.shape
     p = patch_size
     return patches.reshape(n, t, h, w, p, p, -1).permute(0, 1, 6, 2, 4, 3, 5).reshape(n, t, -1, h * p, w * p)
@@ -26,14 +26,14 @@ def frames_of(patches: Tensor, patch_size: int) -> Tensor:
     (name, p) for name in NAMES for p in (1, 2, 4) if recorded(name).values["frames"].shape[-1] % p**2 == 0
 ])  # fmt: skip
 def test_forecasts(name: str, patch_size: int) -> None:
-    """On patches the network is the same whatever they are patches of: one channel of 4×4, four of 2×2, or pixels."""
+    """The network is the same for patches of 4×4 pixels and one channel, of 2×2 and four channels, or of one pixel."""
     known = recorded(name)
     model = interop.load("openstl", known.state, patch_size=patch_size, horizon=known.kwargs["aft_seq_length"])
     assert model.pretrained_cfg["architecture"] == NAMES[name]
     assert model.in_chans == known.values["frames"].shape[-1] // patch_size**2
-    x = frames_of(known.values["frames"], patch_size)[:, : known.kwargs["pre_seq_length"]]
+    x = unpatchify(known.values["frames"], patch_size)[:, : known.kwargs["pre_seq_length"]]
     forecast, warmup, _ = model(x, return_aux=True)
-    assert_close(torch.cat([warmup, forecast], 1), frames_of(known.values["y"], patch_size))
+    assert_close(torch.cat([warmup, forecast], 1), unpatchify(known.values["y"], patch_size))
 
 
 def test_dead_weights_are_dropped_and_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -59,9 +59,9 @@ def test_nothing_of_the_spatiotemporal_cells_is_dead(caplog: pytest.LogCaptureFi
 def test_the_published_sizes_load() -> None:
     for name, width in (("convlstm_openstl_s", 128), ("convlstm_openstl_l", 192)):
         theirs = {
-            f"cell_list.{n}.conv_{part}.0.weight": torch.zeros(1).expand(4 * width, below, 5, 5)
+            f"cell_list.{n}.conv_{part}.0.weight": torch.zeros(1).expand(4 * width, in_chs, 5, 5)
             for n, x in enumerate([16, width, width, width])
-            for part, below in (("x", x), ("h", width))
+            for part, in_chs in (("x", x), ("h", width))
         } | {"conv_last.weight": torch.zeros(16, width, 1, 1)}
         assert interop.load("openstl", theirs, patch_size=4).pretrained_cfg["architecture"] == name
 
@@ -81,7 +81,7 @@ def test_of_a_single_layer_a_missing_entry_is_named_and_no_other(gates: dict[str
         assert str(e.value).endswith(f"missing: {key}")
 
 
-def test_what_it_asks_for_and_what_it_refuses() -> None:
+def test_rejects_invalid_options_and_states() -> None:
     state = recorded("openstl_convlstm").state
     with pytest.raises(WeightsError, match="patch_size"):
         interop.load("openstl", state)

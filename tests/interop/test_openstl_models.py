@@ -21,13 +21,13 @@ def load(name: str, state: dict[str, Tensor] | None = None, **options: Any) -> A
 
 
 def assert_agree(actual: Tensor, expected: Tensor) -> None:
-    """To 1e-5 of what the expected values span."""
+    """Compares to 1e-5 of the range of the expected values."""
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= 1e-5 * (expected.max() - expected.min())
 
 
-def all_of(made: Any) -> Tensor:
-    return torch.cat([made.warmup, made.forecast], dim=1)
+def concat_outputs(output: Any) -> Tensor:
+    return torch.cat([output.warmup, output.forecast], dim=1)
 
 
 @EVERY
@@ -36,46 +36,46 @@ def test_forecasts(name: str) -> None:
     about, x, horizon = read(name)
     model = load(name, horizon=horizon)
     assert model.pretrained_cfg["architecture"] == MODELS[name][0]
-    made = model(x, return_aux=True)
+    output = model(x, return_aux=True)
     expected = about.values["y.pred"]
-    if name == "openstl_phydnet":  # whose recording parts the two
-        assert_agree(all_of(made)[:, : x.shape[1]], about.values["y.warm"])
-        assert_agree(made.forecast, expected)
+    if name == "openstl_phydnet":  # its recording has both separately
+        assert_agree(concat_outputs(output)[:, : x.shape[1]], about.values["y.warm"])
+        assert_agree(output.forecast, expected)
     else:
-        assert_agree(all_of(made), expected)
+        assert_agree(concat_outputs(output), expected)
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in known(n).values])
 @torch.no_grad()
-def test_what_is_read_in_training(name: str) -> None:
+def test_teacher_frames_are_read_in_training(name: str) -> None:
     about, x, horizon = read(name)
     model = load(name)
     teacher = about.values["x.frames"][:, x.shape[1] :]
-    given = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
-    masks = {"y.pred_sampled": torch.cat([given, about.values["x.sampled"].bool()], dim=1)}
+    inputs_mask = torch.ones(len(x), x.shape[1] - 1, dtype=torch.bool)
+    masks = {"y.pred_sampled": torch.cat([inputs_mask, about.values["x.sampled"].bool()], dim=1)}
     if "x.rsampled" in about.values:
         masks["y.pred_reverse"] = about.values["x.rsampled"].bool()
     for expected, mask in masks.items():
         assert not mask.all()
-        made = model(x, teacher=teacher, mask=mask, return_aux=True)
-        assert made.forecast.shape[1] == horizon
-        assert_agree(all_of(made), about.values[expected])
+        output = model(x, teacher=teacher, mask=mask, return_aux=True)
+        assert output.forecast.shape[1] == horizon
+        assert_agree(concat_outputs(output), about.values[expected])
 
 
 @torch.no_grad()
-def test_mim_goes_on_with_its_memories_if_told_to() -> None:
+def test_mim_carries_its_memories_on_request() -> None:
     about, x, horizon = read("openstl_mim")
     model = load("openstl_mim", horizon=horizon)
     first, second = model(x, return_aux=True), model(x, return_aux=True)
-    assert torch.equal(all_of(first), all_of(second))
+    assert torch.equal(concat_outputs(first), concat_outputs(second))
     model.carry_memory = True
-    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
-    assert_agree(all_of(model(x, return_aux=True)), about.values["y.second_call"])
+    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
+    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.second_call"])
     assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
     with pytest.raises(ValueError, match=r"\(2, 4, 4, 6\).*\(1, 4, 4, 6\).*forget\(\)"):
         model(x[:1])
     model.forget()
-    assert_agree(all_of(model(x, return_aux=True)), about.values["y.pred"])
+    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
 
 
 @torch.no_grad()
@@ -88,8 +88,8 @@ def test_phydnets_branches() -> None:
         parts = {"physics": state[0], "rest": state[-2]}
         images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
     assert_agree(state[0], about.values["y.phycell_H"])
-    for key, made in zip(("y.warm_phys", "y.warm_conv"), zip(*images, strict=True), strict=True):
-        assert_agree(torch.stack(made, dim=1), about.values[key])
+    for key, outputs in zip(("y.warm_phys", "y.warm_conv"), zip(*images, strict=True), strict=True):
+        assert_agree(torch.stack(outputs, dim=1), about.values[key])
 
 
 def test_moments_are_those_of_phydnets_matrices() -> None:
@@ -102,7 +102,7 @@ def test_moments_are_those_of_phydnets_matrices() -> None:
 
 
 @EVERY
-def test_every_number_is_kept_and_those_that_are_never_read_change_nothing(name: str) -> None:
+def test_every_weight_is_loaded_and_unused_ones_change_nothing(name: str) -> None:
     about, x, _ = read(name)
     model = load(name)
     assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in weights(name).values())
@@ -130,7 +130,7 @@ def test_a_wrong_entry_is_named(name: str, key: str) -> None:
 
 
 @EVERY
-def test_what_is_refused(name: str) -> None:
+def test_rejects_invalid_states_and_options(name: str) -> None:
     state = known(name).state
     with pytest.raises(WeightsError, match=r"unexpected: head\.weight"):
         load(name, {**state, "head.weight": torch.zeros(2, 2)})
@@ -172,8 +172,8 @@ def test_phydnets_cells_may_be_stored_once_under_either_name(prefix: str) -> Non
     once = {f"{prefix}{k}" if k.startswith(("phycell.", "convcell.")) else k: v for k, v in state.items()}
     expected = load("openstl_phydnet").state_dict()
     for source in ("openstl", "auto"):
-        found = interop.load(source, once, patch_size=4).state_dict()
-        assert all(torch.equal(found[key], value) for key, value in expected.items())
+        actual = interop.load(source, once, patch_size=4).state_dict()
+        assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 def test_maus_modes() -> None:
@@ -193,6 +193,6 @@ def test_a_mau_requires_what_its_weights_do_not_show(option: str) -> None:
 
 
 @pytest.mark.parametrize("tau", [0, -1, 2.5, "5", True])
-def test_maus_tau_is_a_positive_whole_number(tau: Any) -> None:
+def test_maus_tau_is_a_positive_integer(tau: Any) -> None:
     with pytest.raises(ValueError, match="tau"):
         load("openstl_mau", tau=tau)

@@ -24,9 +24,9 @@ def load(name: str, state: dict[str, Tensor] | None = None, patch_size: int = 2,
     return interop.load("openstl", state, patch_size=patch_size, **options)
 
 
-def assert_agree(made: Any, expected: Tensor) -> None:
-    """All that was made, to 1e-5 of what the expected values span."""
-    actual = torch.cat([made.warmup, made.forecast], dim=1)
+def assert_agree(output: Any, expected: Tensor) -> None:
+    """Compares all output frames to 1e-5 of the range of the expected values."""
+    actual = torch.cat([output.warmup, output.forecast], dim=1)
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= 1e-5 * (expected.max() - expected.min())
 
@@ -55,7 +55,7 @@ def test_forecasts(name: str) -> None:
 
 
 @torch.no_grad()
-def test_mim_goes_on_with_its_memories_if_told_to() -> None:
+def test_mim_carries_its_memories_on_request() -> None:
     about, x, horizon = read("openstl_mim_norm")
     model = load("openstl_mim_norm", horizon=horizon)
     model.carry_memory = True
@@ -67,7 +67,7 @@ def test_mim_goes_on_with_its_memories_if_told_to() -> None:
 @EVERY
 @torch.no_grad()
 def test_on_pixels_the_network_is_that_on_patches(name: str) -> None:
-    """A norm tells the map's size; the frames' size follows from the patches'."""
+    """A norm has the size of the map; the size of the frames follows from that of the patches."""
     _, x, _ = read(name)
     folded = torch.nn.functional.pixel_unshuffle(x, 2)
     model = load(name, patch_size=1)
@@ -77,7 +77,7 @@ def test_on_pixels_the_network_is_that_on_patches(name: str) -> None:
 
 
 @EVERY
-def test_every_number_that_is_read_is_kept(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_weight_that_is_read_is_loaded(name: str, caplog: pytest.LogCaptureFixture) -> None:
     about = known(name)
     with caplog.at_level("WARNING", "convrnn_zoo"):
         model = load(name)
@@ -107,7 +107,7 @@ def test_a_wrong_norm_is_named(name: str, key: str) -> None:
 
 
 @EVERY
-def test_norms_behind_some_convolutions_alone_are_refused(name: str) -> None:
+def test_rejects_norms_after_only_some_convolutions(name: str) -> None:
     state = known(name).state
     lacking = {k: v for k, v in state.items() if not (NORM.fullmatch(k) and ".conv_x" in k)}
     with pytest.raises(WeightsError, match=r"missing: [a-z_]+\.0\.conv_x\.1\.weight, [a-z_]+\.0\.conv_x\.1\.bias, "):
@@ -116,7 +116,7 @@ def test_norms_behind_some_convolutions_alone_are_refused(name: str) -> None:
     assert not load(name, without).layer_norm
 
 
-def test_a_size_without_norms_is_refused():
+def test_rejects_a_size_without_norms():
     for name in ("predrnn", "convlstm_openstl_s"):
         with pytest.raises(ValueError, match=r"img_size=32.*layer_norm"):
             create_model(name, hidden_channels=2, num_layers=1, img_size=32)

@@ -37,14 +37,14 @@ def irene():
 
 
 # ---- pysteps -------------------------------------------------------------------------------------------------------
-def test_the_forecast_is_the_models_own(model, images):
+def test_the_forecast_equals_that_of_the_model(model, images):
     forecast = nowcast_method(model)(images[:4], 4)
     assert forecast.shape == (4, 42, 50)
     np.testing.assert_array_equal(forecast, model.forecast(images[:4], 4))
     np.testing.assert_array_equal(nowcast_method(model)(images[:4], [1, 3]), forecast[[0, 2]])
 
 
-def test_masked_pixels_are_unknown_and_stay_so(model, images):
+def test_masked_pixels_are_nan_in_the_forecast(model, images):
     masked = np.ma.masked_array(images[:4], mask=False)
     masked[:, :5] = np.ma.masked
     forecast = nowcast_method(model)(masked, 2)
@@ -66,8 +66,8 @@ def test_values_under_a_mask_are_never_read(model, images):
     assert masked.data.min() == -9999
     expected = np.where(masked.mask, np.nan, masked.data)
     np.testing.assert_array_equal(nowcast_method(model)(masked, 2), nowcast_method(model)(expected, 2))
-    whole = np.ma.masked_array((10 * images[:4]).astype("int16"), mask=masked.mask)
-    assert np.isnan(nowcast_method(model)(whole, 1)[0, :5]).all()
+    integers = np.ma.masked_array((10 * images[:4]).astype("int16"), mask=masked.mask)
+    assert np.isnan(nowcast_method(model)(integers, 1)[0, :5]).all()
 
 
 LAYOUTS = {
@@ -224,7 +224,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_is_refused_with_the_reason(model, images, case):
+def test_rejects_invalid_calls_with_the_reason(model, images, case):
     call, message = BAD[case]
     error = TypeError if message.startswith("precip") else ValueError
     with pytest.raises(error, match=message):
@@ -247,19 +247,19 @@ def test_rates_are_normalised_as_mlcast_does(model):
 def test_trained_weights_forecast_rates(model, images):
     network, x = MLCastNetwork(model), torch.from_numpy(images[None, :4, None]).float()
     with pytest.warns(UserWarning, match="deterministic"):
-        made = network(network.from_rate(x), steps=3, ensemble_size=2)
-    assert made.shape == (1, 3, 2, 42, 50)
-    assert torch.equal(made[:, :, 0], made[:, :, 1])
+        forecast = network(network.from_rate(x), steps=3, ensemble_size=2)
+    assert forecast.shape == (1, 3, 2, 42, 50)
+    assert torch.equal(forecast[:, :, 0], forecast[:, :, 1])
     expected = model.forecast(x, 3)
-    rate, visible = network.to_rate(made[:, :, :1]), expected > 0.1  # below 0 dBZ mlcast knows no rain
+    rate, visible = network.to_rate(forecast[:, :, :1]), expected > 0.1  # below 0 dBZ mlcast knows no rain
     torch.testing.assert_close(rate[visible], expected[visible], rtol=0.1, atol=0.05)
 
 
 def test_a_nowcast_from_probabilities_has_members(nowcast, images):
     network, x = MLCastNetwork(nowcast), torch.from_numpy(images[None, :4, None]).float()
-    made = network(network.from_rate(x), steps=2, ensemble_size=3)
-    assert made.shape == (1, 2, 3, 42, 50)
-    assert made.std(2).max() > 0
+    forecast = network(network.from_rate(x), steps=2, ensemble_size=3)
+    assert forecast.shape == (1, 2, 3, 42, 50)
+    assert forecast.std(2).max() > 0
 
 
 def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():
@@ -272,12 +272,12 @@ def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():
     assert network(x[..., :5], 2).shape == (2, 2, 1, 8, 5)
 
 
-def test_a_trained_one_can_be_trained_further(model):
+def test_a_trained_model_can_be_trained_further(model):
     network = MLCastNetwork(model)
     x = torch.full((1, 4, 1, 8, 8), -1.0)
     x[..., 2:6, 2:6] = 0.3
-    made = network(x, steps=1)
-    grads = torch.autograd.grad(made.sum(), list(model.parameters()))
+    forecast = network(x, steps=1)
+    grads = torch.autograd.grad(forecast.sum(), list(model.parameters()))
     assert all(g.isfinite().all() for g in grads)
     assert any(g.any() for g in grads)
 
@@ -299,11 +299,11 @@ def test_maps_are_padded_with_dry_pixels_whatever_the_encoding(irene, model):
 def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
     network, x = MLCastNetwork(irene), torch.rand(2, 3, 1, 8, 8) * 2 - 1
     torch.manual_seed(1)
-    made = network(x, steps=np.int64(2), ensemble_size=3)
-    assert made.shape == (2, 2, 3, 8, 8)
+    members = network(x, steps=np.int64(2), ensemble_size=3)
+    assert members.shape == (2, 2, 3, 8, 8)
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        assert not torch.equal(made[:, :, i], made[:, :, j])
+        assert not torch.equal(members[:, :, i], members[:, :, j])
     torch.manual_seed(1)
     first = irene(irene.preprocessing.encode(network.to_rate(x)), 2, noise=irene.draw_noise(x, 2))
-    torch.testing.assert_close(made[:, :, :1], network.from_rate(irene.preprocessing.decode(first)))
+    torch.testing.assert_close(members[:, :, :1], network.from_rate(irene.preprocessing.decode(first)))
     assert torch.equal(network(x, 2), network(x, 2))  # a single forecast has no noise

@@ -65,7 +65,7 @@ def test_large_frames_are_matted_in_chunks_and_one_by_one():
     assert_agree(ends[0][:, 0], state[0][:, 0])
 
 
-def test_what_matte_needs_is_named():
+def test_matte_names_invalid_arguments():
     model = convrnn_zoo.create_model("rvm_mobilenetv3", device="meta")
     x = torch.rand(1, 1, 3, 64, 64, device="meta")
     with pytest.raises(ValueError, match="refiner=True"):

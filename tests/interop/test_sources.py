@@ -1,4 +1,4 @@
-"""Each source: its recorded checkpoints give its own outputs and states, and go back to it bit for bit."""
+"""Every source: recorded checkpoints give the recorded outputs and states, and are exported bit for bit."""
 
 import pytest
 import torch
@@ -27,8 +27,8 @@ def test_every_recorded_file_has_its_source_here() -> None:
 
 @pytest.mark.parametrize(("cls", "case"), recorded_layer_cases())
 def test_pytorch_convolutional_rnn(cls: str, case: str) -> None:
-    """Sizes come from the weights; given are the options that weights do not tell."""
-    known, told = recorded_layer(cls, case)
+    """Sizes follow from the weights; other options are arguments."""
+    known, metadata = recorded_layer(cls, case)
     kind = getattr(layers, cls)
     hidden = ("stride", "dilation", "groups", "batch_first", "nonlinearity")
     options = {k: v for k, v in known.kwargs.items() if k in hidden}
@@ -39,11 +39,11 @@ def test_pytorch_convolutional_rnn(cls: str, case: str) -> None:
     assert_identical(interop.export(module, "pytorch_convolutional_rnn"), known.state)
     module.double()  # as the values were computed: ReLU grows them large
     x, *hx = (known.values[k].double() for k in ("x", "hx.0", "hx.1") if k in known.values)
-    state = None if not told["hx"] else tuple(hx) if len(hx) > 1 else hx[0]
+    state = None if not metadata["hx"] else tuple(hx) if len(hx) > 1 else hx[0]
     if cls.endswith("Cell"):
         final = module(x, state)
     else:
-        lengths, first = told["lengths"], module.batch_first
+        lengths, first = metadata["lengths"], module.batch_first
         packed = pack_padded_sequence(x, torch.tensor(lengths), first, enforce_sorted=False) if lengths else x
         y, final = module(packed, state)
         y = pad_packed_sequence(y, first, total_length=x.shape[1 if first else 0])[0] if lengths else y
@@ -94,8 +94,8 @@ def test_keras(name: str) -> None:
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_torch(ndim: int, kind: str, num_layers: int, bias: bool, bidirectional: bool) -> None:
     theirs = getattr(nn, kind)(3, 4, num_layers, bias=bias, batch_first=True, bidirectional=bidirectional)
-    given = {"nonlinearity": "tanh"} if kind == "RNN" else {}
-    ours = interop.load("torch", theirs.state_dict(), ndim=ndim, batch_first=True, **given)
+    options = {"nonlinearity": "tanh"} if kind == "RNN" else {}
+    ours = interop.load("torch", theirs.state_dict(), ndim=ndim, batch_first=True, **options)
     x = torch.randn(2, 5, 3)
     (y, state), (expected, last) = ours(x[(...,) + (None,) * ndim]), theirs(x)
     assert_close(y.flatten(3).squeeze(3), expected)

@@ -1,4 +1,4 @@
-"""TorchGeo's ConvLSTM and Conv3dLSTM: recorded outputs, the way back, and its trainer with a model of the zoo."""
+"""TorchGeo's ConvLSTM and Conv3dLSTM: recorded outputs, export, and its trainer with a model of the zoo."""
 
 import warnings
 

@@ -31,7 +31,7 @@ def memory_limit() -> Any:
 
 @pytest.fixture(autouse=True)
 def _two_gigabytes_more() -> Any:
-    """Limits what a test may allocate to 2 GB beyond what the process has."""
+    """Limits the memory of the process to 2 GB more than it uses."""
     resource, limits = memory_limit()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, limits[1]))
@@ -131,9 +131,9 @@ def test_only_plain_datasets_of_the_file_itself_are_read(
 def test_contiguous_and_chunked_datasets_are_read(chunks: Any, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:
         write_layer(f, lambda group, name, array: group.create_dataset(name, data=array, chunks=chunks))
-    found = interop.load("keras", tmp_path / "x.h5", **ASKED).state_dict()
+    actual = interop.load("keras", tmp_path / "x.h5", **ASKED).state_dict()
     expected = interop.load("keras", ARRAYS, **ASKED).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 def test_groups_linked_many_times_are_not_walked_many_times(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_a_description_that_inflates_without_measure_is_rejected(member: str, co
 
 def test_a_compressed_keras_file_is_read(tmp_path: Path) -> None:
     rezip(KERAS / "hard1d.keras", tmp_path / "x.keras", zipfile.ZIP_DEFLATED)
-    found = interop.load("keras", tmp_path / "x.keras").state_dict()
+    actual = interop.load("keras", tmp_path / "x.keras").state_dict()
     expected = interop.load("keras", KERAS / "hard1d.keras").state_dict()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_description_of_another_type_is_rejected(config: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("version", [None, "three", [], ""])
-def test_a_version_that_is_none_is_asked_for(version: Any, tmp_path: Path) -> None:
+def test_an_invalid_version_must_be_passed_as_an_option(version: Any, tmp_path: Path) -> None:
     rezip(KERAS / "hard1d.keras", tmp_path / "x.keras", metadata=json.dumps({"keras_version": version}).encode())
     with pytest.raises(WeightsError, match="keras_version"):
         interop.load("keras", tmp_path / "x.keras")
@@ -250,9 +250,9 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_arrays_of_any_layout_are_read(layout: str) -> None:
     arrays = {key: LAYOUTS[layout](value.numpy()) for key, value in ARRAYS.items()}
-    found = interop.load("keras", arrays, **ASKED).state_dict()
+    actual = interop.load("keras", arrays, **ASKED).state_dict()
     expected = interop.load("keras", ARRAYS, **ASKED).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def space(rnn: Any, size: int = 4) -> tuple[int, ...]:
 
 
 def example(rnn: ConvRNNBase, lengths: list[int], packed: bool) -> tuple[Tensor, Tensor | PackedSequence]:
-    """A leaf, and the input made of it."""
+    """Returns a leaf, and the input computed from it."""
     dtype = next(rnn.parameters()).dtype
     leaf = torch.randn(max(lengths), len(lengths), rnn.in_channels, *space(rnn), dtype=dtype, requires_grad=True)
     return leaf, pack_padded_sequence(leaf, lengths) if packed else leaf
@@ -133,7 +133,7 @@ def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
 @st.composite
 def built(draw: st.DrawFn, cls: type, dtype: torch.dtype = torch.float64) -> ConvRNNBase:
     """A layer of this class with any of its options."""
-    torch.manual_seed(0)  # an example alone decides the numbers, so that a failure can be shrunk
+    torch.manual_seed(0)  # only the example determines the numbers, so that a failure can be shrunk
     mode = st.sampled_from(["zeros", "zeros", "circular", "reflect"])
     padding_mode = draw(st.just("zeros") | mode | st.tuples(*[mode] * cls.ndim))
     groups = draw(st.sampled_from([1, 1, 1, 2]))

@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Waking a second thread costs more than it brings on maps of a few pixels, much more on a busy machine."""
+    """A second thread is slower on maps of a few pixels, in particular on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -16,7 +16,7 @@ def one_thread() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts errors of 1-d and 3-d layers behind ``slow``: the checks are those of 2-d, and there are thousands."""
+    """Marks errors of 1-d and 3-d layers as ``slow``: they repeat the thousands of checks of 2-d layers."""
     for item in items:
         cls = getattr(item, "callspec", None) and item.callspec.params.get("cls")
         if item.path.name.startswith("test_bad_") and getattr(cls, "ndim", 2) != 2:

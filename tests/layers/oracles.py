@@ -31,7 +31,7 @@ def over_variants(classes: list[type]) -> list[tuple[type, dict[str, Any]]]:
 
 
 def usual(variant: tuple[type, dict[str, Any]]) -> bool:
-    """Whether a layer is of two dimensions and has its default options."""
+    """Returns whether a layer is two-dimensional and has its default options."""
     return variant[0].ndim == 2 and variant[1] == variants(variant[0])[0]
 
 

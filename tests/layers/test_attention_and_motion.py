@@ -1,4 +1,4 @@
-"""SAConvLSTM, MotionGRU and the cells with a motion highway: their papers' equations in loops, and their promises."""
+"""SAConvLSTM, MotionGRU and the cells with a motion highway: their papers' equations in loops, and their properties."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def build(name):
 
 
 def flat(result):
-    """The tensors of a result in one tuple; a MotionGRU returns its states in a tuple of their own."""
+    """Returns the tensors of a result in one tuple; a MotionGRU returns its states in a nested tuple."""
     return tuple(t for part in result for t in (part if isinstance(part, tuple) else (part,)))
 
 
@@ -122,7 +122,7 @@ def test_motion_gru_is_its_equations():
                     right, down = (float(v) for v in offsets[n, 2 * k : 2 * k + 2, row, column])
                     near = interpolated(x, n, row + k // 3 - 1 + down, column + k % 3 - 1 + right)
                     moved[n, :, row, column] += mask[n, k, row, column] * w["weight_w"][:, :, k // 3, k % 3] @ near
-    assert float(offsets.abs().max()) > 1  # some lie beyond the edge
+    assert float(offsets.abs().max()) > 1  # some are beyond the edge
     torch.testing.assert_close(flat(cell(x, (f, d))), (moved, offsets, trend), rtol=0, atol=1e-10)
 
 
@@ -143,8 +143,8 @@ def test_a_highway_of_an_st_lstm_reads_the_gate_of_both_memories():
     plain.load_state_dict(cell.state_dict())
     expected, *memories = plain(x, (h, c, m))
     w = cell.state_dict()
-    both = torch.cat(memories, dim=1)
-    o = conv(x, w["weight_ih"][9:12]) + conv(h, w["weight_hh"][9:12]) + conv(both, w["weight_po"])
+    concatenated = torch.cat(memories, dim=1)
+    o = conv(x, w["weight_ih"][9:12]) + conv(h, w["weight_hh"][9:12]) + conv(concatenated, w["weight_po"])
     torch.testing.assert_close(
         cell(x, (h, c, m, v)), (expected + (1 - torch.sigmoid(o)) * v, *memories), rtol=0, atol=1e-10
     )
@@ -194,8 +194,8 @@ def test_equal_keys_give_the_mean_and_one_large_key_its_value():
     torch.testing.assert_close(attend_positions(query, torch.ones_like(query), value), mean)
     key = torch.zeros(1, 2, 2, 4, dtype=torch.double)
     key[0, :, 1, 2] = 1e3
-    chosen = value[..., 1:, 2:3].expand_as(value)
-    torch.testing.assert_close(attend_positions(query.abs() + 1, key, value), chosen)
+    expected = value[..., 1:, 2:3].expand_as(value)
+    torch.testing.assert_close(attend_positions(query.abs() + 1, key, value), expected)
 
 
 def test_attention_does_not_depend_on_where_positions_are():

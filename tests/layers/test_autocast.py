@@ -93,7 +93,7 @@ def test_weights_in_half_precision_keep_their_dtype(cls: type, half_is_fast: boo
         ("x86_64", True, True, (True, True)),
         ("x86_64", True, False, (True, False)),
         ("x86_64", False, False, (False, False)),
-        ("AMD64", None, None, (False, False)),  # a torch that cannot tell
+        ("AMD64", None, None, (False, False)),  # this torch cannot detect it
         ("aarch64", False, False, (True, True)),
     ],
 )

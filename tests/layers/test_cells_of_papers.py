@@ -1,4 +1,4 @@
-"""The cells that the forecasters add: reductions to the core family, and their own promises."""
+"""Cells of the forecasters: reductions to the core family, and their properties."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ class TanhTrajGRUCell(TrajGRUCell):
 
 
 def still(cell, offsets):
-    """Sets the flows to `offsets` (right, down), one a link, whatever the input and the state."""
+    """Sets the flows to `offsets` (right, down), one per link, for any input and state."""
     with torch.no_grad():
         nn.init.zeros_(cell.weight_f)
         cell.bias_f.copy_(torch.tensor(offsets, dtype=torch.float32).flatten())
@@ -99,8 +99,8 @@ def test_cells_have_exact_gradients(cell):
     state = [torch.rand(1, 2, *depth, 3, 4, dtype=torch.double, requires_grad=True) for _ in names]
 
     def run(x, *state):
-        made = cell(x, state if len(state) > 1 else state[0])
-        return (made[0], *made[1]) if isinstance(cell, MAUCell) else made
+        result = cell(x, state if len(state) > 1 else state[0])
+        return (result[0], *result[1]) if isinstance(cell, MAUCell) else result
 
     assert torch.autograd.gradcheck(run, (x, *state))
 
@@ -110,14 +110,14 @@ def test_zero_state_equals_none_for_an_unbatched_sequence(cell):
     cell, depth = cell.float(), (2,) * (cell.ndim - 2)
     x = torch.rand(1, cell.in_channels, *depth, 3, 4)
     zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.state_names(None))
-    made, known = cell(x), cell(x, zeros if len(zeros) > 1 else zeros[0])
-    torch.testing.assert_close(made, known)
-    alone = cell(x[0])
+    actual, expected = cell(x), cell(x, zeros if len(zeros) > 1 else zeros[0])
+    torch.testing.assert_close(actual, expected)
+    unbatched = cell(x[0])
     if isinstance(cell, MAUCell):
-        made, alone = (made[0], *made[1]), (alone[0], *alone[1])
-    if not isinstance(made, tuple):
-        made, alone = (made,), (alone,)
-    torch.testing.assert_close(tuple(s[0] for s in made), tuple(alone))
+        actual, unbatched = (actual[0], *actual[1]), (unbatched[0], *unbatched[1])
+    if not isinstance(actual, tuple):
+        actual, unbatched = (actual,), (unbatched,)
+    torch.testing.assert_close(tuple(s[0] for s in actual), tuple(unbatched))
 
 
 def test_a_mim_without_peepholes_is_an_lstm_that_remembers():
@@ -132,7 +132,7 @@ def test_a_mim_without_peepholes_is_an_lstm_that_remembers():
 
 
 def test_a_mim_block_whose_differences_are_shut_out_is_left_with_its_gates():
-    """With MIM-S's output gate shut, c is what the input gate lets in, and m is an ST-LSTM's."""
+    """If the output gate of MIM-S is closed, c is the gated input and m is that of an ST-LSTM."""
     block = MIMBlockCell(2, 3, 3, map_size=4)
     with torch.no_grad():
         block.stationary.bias_ih[-3:] = -1e4
@@ -217,25 +217,25 @@ NORMED = {
     MIMCell: ({"ih": 4, "hh": 4}, {"map_size": (3, 4)}),
     MIMBlockCell: ({"ih": 4, "hh": 4, "th": 3}, {"map_size": (3, 4)}),
 }
-"""The gates of each norm, and what the cell must be told."""
+"""Number of gates of each norm, and further arguments of the cell."""
 
 
 @pytest.mark.parametrize("kind", NORMED)
 def test_norms_are_optional_and_start_at_identity(kind):
-    gates, told = NORMED[kind]
-    plain, normed = kind(1, 2, 3, **told), kind(1, 2, 3, norm_size=(3, 4), **told)
+    gates, kwargs = NORMED[kind]
+    plain, normed = kind(1, 2, 3, **kwargs), kind(1, 2, 3, norm_size=(3, 4), **kwargs)
     assert not [key for key in plain.state_dict() if "norm" in key]
-    own = {key: p.shape for key, p in normed.named_parameters(recurse=False) if "norm" in key}
-    assert own == {f"{k}_norm_{name}": (2 * n, 3, 4) for name, n in gates.items() for k in ("weight", "bias")}
+    norm_shapes = {key: p.shape for key, p in normed.named_parameters(recurse=False) if "norm" in key}
+    assert norm_shapes == {f"{k}_norm_{name}": (2 * n, 3, 4) for name, n in gates.items() for k in ("weight", "bias")}
     assert list(plain.state_dict()) == [key for key in normed.state_dict() if "norm" not in key]
     for _ in range(2):
-        found = {key: p for key, p in normed.named_parameters() if "norm" in key}
-        assert all(torch.equal(p, torch.full_like(p, "weight" in key)) for key, p in found.items())
+        norm_params = {key: p for key, p in normed.named_parameters() if "norm" in key}
+        assert all(torch.equal(p, torch.full_like(p, "weight" in key)) for key, p in norm_params.items())
         normed.reset_parameters()
     assert ", norm_size=(3, 4)" in repr(normed)
     assert "norm_size" not in repr(plain)
     with pytest.raises(ValueError, match=r"norm_size.* 0"):
-        kind(1, 2, 3, norm_size=0, **told)
+        kind(1, 2, 3, norm_size=0, **kwargs)
 
 
 def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
@@ -248,8 +248,8 @@ def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
         nn.init.normal_(norms[name].bias)
         cell.load_state_dict({f"{k}_norm_{name}": p for k, p in norms[name].named_parameters()}, strict=False)
     of_x, of_h = (
-        norms[name](plain.conv(seen, getattr(cell, f"weight_{name}"), getattr(cell, f"bias_{name}")))
-        for name, seen in (("ih", x), ("hh", h))
+        norms[name](plain.conv(inputs, getattr(cell, f"weight_{name}"), getattr(cell, f"bias_{name}")))
+        for name, inputs in (("ih", x), ("hh", h))
     )
     torch.testing.assert_close(cell(x, (h, c)), plain.step(of_x + of_h, (h, c), ()))
     unnormed = Conv2dMapNormLSTMCell(2, 3, 3)
@@ -258,7 +258,7 @@ def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
 
 
 def test_forget_gate_adds_one_after_its_norm():
-    """With norms that give nothing, what is left of both forget gates is the constant."""
+    """If the norms return zeros, only the constant of both forget gates remains."""
     cell = STLSTMCell(2, 3, 3, norm_size=4)
     with torch.no_grad():
         for name in ("ih", "hh", "hm", "po"):
@@ -273,7 +273,7 @@ def test_warp_interpolates_with_zeros_beyond_the_edges():
     flow = torch.tensor([0.5, 1.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 3, 4)
     expected = torch.zeros(3, 4)
     expected[:2, :3] = h[0, 0, 1:, :3] + 0.5
-    expected[:2, 3] = h[0, 0, 1:, 3] / 2  # half of what it reads lies beyond the edge
+    expected[:2, 3] = h[0, 0, 1:, 3] / 2  # half of the sampled area is beyond the edge
     torch.testing.assert_close(warp(h, flow)[0, 0, 0], expected)
     assert warp(h[..., :1, :1], flow[..., :1, :1] * 0).flatten().tolist() == [0.0]
     assert warp(h.bfloat16(), flow).dtype == torch.bfloat16
@@ -325,7 +325,7 @@ def test_st_lstm_passes_one_memory_up_and_shows_what_it_adds():
     x, zeros = torch.randn(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)
     h, c, m, to_c, to_m = cell(x, return_deltas=True)
     torch.testing.assert_close([c, m], [to_c, to_m])  # all there is, from memories of zero
-    above = cell(x, (zeros, zeros, m + 1))
-    assert torch.equal(above[1], c)
-    assert not torch.allclose(above[2], m)
-    assert not torch.allclose(above[0], h)
+    shifted = cell(x, (zeros, zeros, m + 1))
+    assert torch.equal(shifted[1], c)
+    assert not torch.allclose(shifted[2], m)
+    assert not torch.allclose(shifted[0], h)

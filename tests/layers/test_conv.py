@@ -49,7 +49,7 @@ def test_every_axis_has_its_own_kernel(kernel: tuple[int, int], mode: str) -> No
 
 @PROPERTY
 @given(n=st.integers(1, 7), k=st.integers(1, 5), s=st.integers(1, 3), d=st.integers(1, 3))
-def test_size_is_kept_and_the_odd_pixel_is_added_after(n: int, k: int, s: int, d: int) -> None:
+def test_size_is_preserved_and_the_odd_pixel_is_added_after(n: int, k: int, s: int, d: int) -> None:
     [(before, after)] = same_padding((n,), (k,), (s,), (d,))
     assert 0 <= before <= after <= before + 1
     assert (n + before + after - d * (k - 1) - 1) // s + 1 == n  # the size of a convolution's output, by torch's docs
@@ -69,7 +69,7 @@ def test_a_stride_samples_the_dense_convolution_of_the_padded_map(n: int, k: int
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("ndim", CONV)
 def test_rejects_maps_that_torch_cannot_pad(ndim: int, mode: str) -> None:
-    refused = 0
+    rejected = 0
     for n, kernel, dilation in itertools.product(range(1, 6), range(1, 7), (1, 2)):
         where, size = geometry(ndim, dilation=dilation, mode=mode), (9,) * (ndim - 1) + (n,)
         pads = same_padding(size, (1,) * (ndim - 1) + (kernel,), where.stride, where.dilation)
@@ -81,10 +81,10 @@ def test_rejects_maps_that_torch_cannot_pad(ndim: int, mode: str) -> None:
         if fits:
             check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
         else:
-            refused += 1
+            rejected += 1
             with pytest.raises(ValueError, match=f"axis {ndim - 1}.* {n};"):
                 check_map("Layer", size, (1,) * (ndim - 1) + (kernel,), where)
-    assert (refused > 0) == (mode in ("reflect", "circular"))
+    assert (rejected > 0) == (mode in ("reflect", "circular"))
 
 
 def _pad_name(mode: str) -> str:

@@ -138,7 +138,7 @@ def test_a_shift_along_the_circular_axis_only_shifts_the_output(
 @pytest.mark.parametrize("widths", [3, [3, 4]], ids=["one_width", "a_list"])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_chunks_with_carried_state_equal_the_whole(
+def test_chunks_with_carried_state_equal_one_call(
     cls: type, options: dict, batch_first: bool, widths: int | list[int]
 ) -> None:
     rnn = cls(2, widths, 3, num_layers=2, batch_first=batch_first, **options, **DOUBLE)

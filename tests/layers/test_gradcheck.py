@@ -16,7 +16,7 @@ SIZES, ORDER = torch.tensor([2, 1]), torch.tensor([1, 0])
 
 
 def small(cls: type) -> dict[str, Any]:
-    """Two channels; a kernel with two taps along the last axis alone, on a map of two or three pixels."""
+    """Two channels; a kernel with two taps along only the last axis, on a map of two or three pixels."""
     return {"in_channels": 1, "out_channels": 2, "kernel_size": (1,) * (cls.ndim - 1) + (2,), "dtype": torch.float64}
 
 

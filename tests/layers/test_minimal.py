@@ -65,11 +65,11 @@ def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_bl
     ys = torch.stack(linear_scan(f, b, h, reverse=reverse, num_blocks=num_blocks))
     loop = torch.stack(expected[:: -1 if reverse else 1])
     torch.testing.assert_close(ys, loop)
-    for actual, wanted in zip(
+    for actual, expected_grad in zip(
         torch.autograd.grad(ys.square().sum(), (f, b, h)), torch.autograd.grad(loop.square().sum(), (f, b, h)),
         strict=True,
     ):  # fmt: skip
-        torch.testing.assert_close(actual, wanted)
+        torch.testing.assert_close(actual, expected_grad)
 
 
 @pytest.mark.parametrize("blocks", [False, True])
@@ -133,11 +133,11 @@ def test_gates_that_leave_the_caches_are_convolved_in_parts(
         y, last = rnn(batch)
         y = y.data if packed else y
         results.append((y, last, *torch.autograd.grad(y.square().sum(), list(rnn.parameters()))))
-    for whole, parts in zip(*results, strict=True):
-        torch.testing.assert_close(whole, parts)
+    for unsplit, split in zip(*results, strict=True):
+        torch.testing.assert_close(unsplit, split)
 
 
-# ---- what they cannot do ---------------------------------------------------------------------------------------
+# ---- limitations -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
 def test_a_state_stays_at_its_pixel(cls: type) -> None:
     rnn, x, h = cls(2, 3, 3), torch.randn(4, 1, 2, 5, 6), torch.rand(1, 1, 3, 5, 6)

@@ -105,7 +105,7 @@ def test_packed_equals_separate_sequences_in_both_directions(cls: type, options:
 
 
 @of_two_dimensions
-def test_chunks_equal_the_whole_and_maps_may_be_of_any_size(cls: type, options: dict) -> None:
+def test_chunks_equal_one_call_and_maps_may_be_of_any_size(cls: type, options: dict) -> None:
     rnn = randomized(cls(2, 32, 3, num_layers=2, **options))
     for size in ((4, 3), (1, 7)):
         x = torch.randn(7, 2, 2, *size)

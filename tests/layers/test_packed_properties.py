@@ -1,4 +1,4 @@
-"""Whatever the layer and the lengths: a packed sequence gives what each of its sequences gives alone."""
+"""For any layer and lengths, a packed sequence gives the outputs of its individual sequences."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 @st.composite
 def built(draw: st.DrawFn, cls: type) -> nn.Module:
     """A layer of this class with any of its options."""
-    torch.manual_seed(0)  # an example alone decides the numbers, so that a failure can be shrunk
+    torch.manual_seed(0)  # only the example determines the numbers, so that a failure can be shrunk
     groups, num_layers, padding_mode = draw(st.tuples(
         st.integers(1, 2), st.integers(1, 3), st.sampled_from(["zeros", "reflect", "replicate", "circular"]),
     ))  # fmt: skip
@@ -57,7 +57,7 @@ def packed(rnn: nn.Module, x: Tensor, lengths: list[int]) -> PackedSequence:
 
 
 def random_state(rnn: nn.Module, batch: int) -> Any:
-    """A state for `rnn`, nested as it wants it: by states, and by layers where the widths are a list."""
+    """Returns a state for `rnn` in its nesting: by states, and by layers if the widths are a list."""
     directions, size = rnn.num_directions, space(rnn, 3)
 
     def one() -> Any:
@@ -81,7 +81,7 @@ def test_packed_equals_separate_runs(cls: type, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(built(cls), lengths_of_sequences, st.booleans())
     def holds(rnn: nn.Module, lengths: list[int], with_state: bool) -> None:
-        x = padded(rnn, lengths).requires_grad_()  # NaN in the padding would show in whatever had read it
+        x = padded(rnn, lengths).requires_grad_()  # NaN in the padding would propagate to every output that reads it
         hx = random_state(rnn, len(lengths)) if with_state else None
         output, state = rnn(packed(rnn, x, lengths), hx)
         output, _ = pad_packed_sequence(output)

@@ -1,4 +1,4 @@
-"""Errors are those of the number format, whatever the size of the values: small ones, and in half precision."""
+"""Errors match the number format for values of any size: for small values, and in half precision."""
 
 from typing import Any
 

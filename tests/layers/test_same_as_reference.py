@@ -1,4 +1,4 @@
-"""Whatever the layer, the engine gives the outputs, states and gradients of the plain scan."""
+"""For any layer, the engine gives the outputs, states and gradients of the plain scan."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Time alone: sums, words and integers in place of convolutions."""
+"""Scans over time, with sums, words and integers in place of convolutions."""
 
 import weakref
 

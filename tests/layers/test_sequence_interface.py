@@ -71,7 +71,7 @@ def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> N
     assert [y.shape[2] for y in outputs] == [6, 8, 4]
     assert_close((outputs[-1], state), rnn(x), 0)
     layer_input = x
-    for layer, width in enumerate([3, 4, 2]):  # each layer is a layer of its own on the output below it
+    for layer, width in enumerate([3, 4, 2]):  # each layer is a single layer on the output of the previous one
         single = cls(layer_input.shape[2], width, 3, bidirectional=True, **options)
         parameters = {k: v for k, v in rnn.state_dict().items() if f"_l{layer}" in k}
         single.load_state_dict({k.replace(f"_l{layer}", "_l0"): v for k, v in parameters.items()})
@@ -136,7 +136,7 @@ def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_dropout_acts_between_layers_only(cls: type) -> None:
-    """With a dropout of 1, the next layer reads zeros; nothing else changes."""
+    """A dropout of 1 replaces the input of the next layer by zeros and changes nothing else."""
     rnn, plain = cls(2, 3, 3, num_layers=2, dropout=1.0), cls(2, 3, 3, num_layers=2)
     plain.load_state_dict(rnn.state_dict())
     x = example(cls, 2)

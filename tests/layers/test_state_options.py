@@ -37,7 +37,7 @@ def fill(rnn: nn.Module) -> None:
 
 
 # ---- learned initial states ------------------------------------------------------------------------------------
-def given_states(rnn: ConvRNNBase, n: int, size: tuple[int, ...]) -> Any:
+def initial_states(rnn: ConvRNNBase, n: int, size: tuple[int, ...]) -> Any:
     """The learned state as a caller would write it: ``(layers · directions, N, C, *S)``, or one for each state."""
     parts = [
         torch.stack([getattr(rnn, f"initial_{s}{suffix}").expand(n, -1, *size) for _, suffix in rnn._suffixes()])
@@ -52,12 +52,12 @@ def test_a_learned_state_is_a_state_that_the_caller_passes(cls: type, options: d
     rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, learn_initial_state=True, dtype=torch.float64, **options)
     fill(rnn)
     x = example(cls, 2, dtype=torch.float64)
-    given = given_states(rnn, x.shape[1], x.shape[3:])
+    initial = initial_states(rnn, x.shape[1], x.shape[3:])
     learned = [p for name, p in rnn.named_parameters() if name.startswith("initial_")]
     assert len(learned) == 4 * len(rnn.states)
     for input, wrap in ((x, lambda y: y), (pack_padded_sequence(x, [2, 3], enforce_sorted=False), lambda y: y.data)):
         outcomes = []
-        for hx in (None, given):
+        for hx in (None, initial):
             y, last = rnn(input, hx)
             loss = wrap(y).square().sum() + sum(s.sum() for s in states(last))
             outcomes.append([wrap(y), *states(last), *torch.autograd.grad(loss, learned, retain_graph=True)])
@@ -128,7 +128,7 @@ def zoned(rnn: Any, cell: Any, x: Tensor, state: list[Tensor], rates: tuple[floa
     return torch.stack(ys), state
 
 
-def cell_of(rnn: ConvRNNBase, options: dict) -> Any:
+def make_cell(rnn: ConvRNNBase, options: dict) -> Any:
     """A cell with the parameters of a layer in one direction."""
     cls = getattr(layers, f"{type(rnn).__name__}Cell")
     cell = cls(rnn.in_channels, rnn.out_channels, rnn.kernel_size, dtype=torch.float64, **options)
@@ -144,7 +144,7 @@ def test_zoneout_is_its_definition(cls: type, options: dict, training: bool) -> 
     rnn = cls(2, 3, 3, zoneout=rates, dtype=torch.float64, **options).train(training)
     x = example(cls, 2, dtype=torch.float64)
     first = [torch.randn(2, 3, *space(cls), dtype=torch.float64) for _ in rnn.states]
-    stacked, cell = [s.unsqueeze(0) for s in first], cell_of(rnn, options)
+    stacked, cell = [s.unsqueeze(0) for s in first], make_cell(rnn, options)
     torch.manual_seed(1)
     y, last = rnn(x, tuple(stacked) if len(stacked) > 1 else stacked[0])
     torch.manual_seed(1)
@@ -165,9 +165,9 @@ def test_zoneout_of_a_cell(cls: type, options: dict) -> None:
     shares = []
     for _ in range(20):
         for s, before, after in zip(states(cell.train()(x, hx)), first, new, strict=True):
-            kept = s == before
-            shares.append(kept.double().mean())
-            assert_close(s[~kept], after[~kept], 1e-6)
+            unchanged = s == before
+            shares.append(unchanged.double().mean())
+            assert_close(s[~unchanged], after[~unchanged], 1e-6)
     assert 0.2 < torch.stack(shares).mean() < 0.4
 
 

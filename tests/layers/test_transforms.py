@@ -1,4 +1,4 @@
-"""Derivatives of derivatives, function transforms, compilers, autocast, layouts: what else torch does to a layer."""
+"""Higher derivatives, function transforms, compilers, autocast and memory layouts of a layer."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_function_transforms(cls: type, options: dict) -> None:
 
 
 @pytest.mark.parametrize(("cls", "options"), slow_unless(lambda v: v[0] is Conv2dGRU, VARIANTS), ids=case_id)
-def test_compiles_whole_and_once_for_every_batch(cls: type, options: dict) -> None:
+def test_compiles_without_breaks_and_once_for_every_batch(cls: type, options: dict) -> None:
     torch._dynamo.reset()
     graphs = []
 

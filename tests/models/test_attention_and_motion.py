@@ -32,7 +32,7 @@ def test_motionrnn_agrees_with_its_authors_code():
 
 
 def test_sa_convlstm_agrees_with_a_public_reimplementation():
-    """With values as wide as queries, no biases in its 1×1 convolutions, and its scale as part of ``weight_q``."""
+    """Values are as wide as queries, 1×1 convolutions have no biases, and ``weight_q`` includes the scale."""
     model, x, expected = recorded("sa_convlstm", patch_size=1, attention_channels=4)
     error = (model(x, horizon=3) - expected).abs().max()
     assert error / expected.std() < 1e-5
@@ -89,7 +89,7 @@ def test_steps_with_a_passed_state_are_the_sequence(name):
 @EVERY
 def test_every_parameter_is_trained(name):
     model = tiny(name, num_layers=3)
-    for p in model.parameters():  # the weights of offsets start at zero, and shut off the gates behind them
+    for p in model.parameters():  # the weights of offsets start at zero, so the gates after them have no gradient
         torch.nn.init.normal_(p, std=0.3)
     model(torch.rand(2, 3, 1, 16, 16), horizon=2).square().mean().backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]

@@ -90,9 +90,9 @@ def test_a_decision_adds_the_most_probable_pixels_up_to_a_minimum_area(min_area)
     area = torch.tensor([0, min_area, min_area])[:, None, None]
     few, enough = decide(p, known, 0.9), decide(p, known, 0.9, area)
     assert torch.equal(enough[0], few[0])
-    for chosen, before, probability in zip(enough[1:], few[1:], p[1:], strict=True):
-        assert chosen.sum() == max(int(before.sum()), min_area)
-        assert probability[chosen].min() > probability[~chosen].max()
+    for selected, before, probability in zip(enough[1:], few[1:], p[1:], strict=True):
+        assert selected.sum() == max(int(before.sum()), min_area)
+        assert probability[selected].min() > probability[~selected].max()
 
 
 def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
@@ -106,7 +106,7 @@ def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(mod
         assert ((rates > threshold).sum((-2, -1), keepdim=True) >= area).all()
         agree = ((rates > threshold) == decide(p, actual.known, min_probability, area)).float().mean((2, 3, 4))[0]
         moved = ((rates > threshold) == extrapolated).float().mean((2, 3, 4))[0]
-        assert agree[-1] > 0.99  # an hour ahead extrapolation has no say
+        assert agree[-1] > 0.99  # an hour ahead, extrapolation has no weight
         assert moved[0] > 0.98  # in five minutes it has most of it
         assert agree[-1] > moved[-1]
 
@@ -129,7 +129,7 @@ def test_probabilities_fall_with_the_threshold_and_widen_with_the_lead_time(mode
     assert doubt[-1] > doubt[0]
 
 
-def test_what_was_outside_the_last_frame_is_nan_and_nothing_else(model, frames):
+def test_only_pixels_missing_in_the_last_frame_are_nan(model, frames):
     holed = frames.clone()
     holed[:, :20, :30] = math.nan
     holed[1, 60:, 60:] = math.nan
@@ -155,7 +155,7 @@ def test_maps_of_any_size_come_back_as_they_came(model, shape):
 
 
 def test_padding_does_not_show(model, frames):
-    """A map of 112×128 alone, and the same with a column less, agree away from that edge."""
+    """Forecasts of a map of 112×128 and of the same map without a column agree far from that edge."""
     complete, cut = model.forecast(frames, 4), model.forecast(frames[..., :-1], 4)
     difference = (complete[..., :-1] - cut).abs()[..., :100]
     assert difference.mean() < 0.02 * complete.mean()

@@ -10,7 +10,7 @@ from .forecasters import tiny
 TIED = ("mim", "mau", "e3d_lstm")
 """Those with a weight for each pixel."""
 NORMED = pytest.mark.parametrize("name", ["convlstm_openstl_s", "convlstm_openstl_l", "predrnn", "predrnn_v2", "mim"])
-"""Those that may have norms behind their convolutions."""
+"""Models that support norms after their convolutions."""
 
 
 def drawn(name, **kwargs):

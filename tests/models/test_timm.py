@@ -157,7 +157,7 @@ def order_of_depths(model, depths):
         first.setdefault(name, depth)
 
     for name, module in model.named_modules():
-        # The model itself is no step; and one of the two branches of PhyDNet is run behind the other.
+        # The model is not a step, and PhyDNet runs its two branches one after the other.
         options_of_model = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
         if name and options_of_model and "physics" not in name:
             module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in options_of_model)))

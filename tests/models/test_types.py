@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import ROOT, blocks
 
-# By torch's own types, torch.hub.load gives an object that cannot be called, whatever the repository.
+# According to torch's types, torch.hub.load returns an object that is not callable, for any repository.
 README = [b.code for b in blocks(ROOT / "README.md") if b.language == "python" and "torch.hub.load" not in b.code]
 USER = """
 import timm

@@ -66,7 +66,7 @@ def test_name_is_registered_if_timm_can_build_its_encoder():
 
 
 @pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG has no forward_intermediates")
-def test_the_papers_architectures_are_as_they_say():
+def test_the_papers_architectures_match_their_descriptions():
     gru_rcn = convrnn_zoo.create_model("gru_rcn_vgg16", device="meta")
     assert gru_rcn.encoder.widths == [128, 256, 512, 512, 4096]  # pool2 to pool5 and fc7
     assert gru_rcn.encoder.reductions[:4] == [4, 8, 16, 32]
@@ -280,7 +280,7 @@ def test_encoder_with_custom_feature_class():
     assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape == (1, 2)
 
 
-def test_an_encoder_of_one_size_says_so():
+def test_an_encoder_of_fixed_size_rejects_other_sizes():
     model = convrnn_zoo.video_model("vit_tiny_patch16_224", "convgru", hidden_channels=2)
     with pytest.raises(ValueError, match=r"vit_tiny_patch16_224.*frames.*64×64"):
         model(torch.rand(1, 2, 3, 64, 64))

@@ -1,4 +1,4 @@
-"""Every name exports as the table says, and every set of weights agrees in onnxruntime."""
+"""Every name exports as listed in exports.json, and every set of weights agrees in onnxruntime."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
-from tests.onnx.agreement import largest_difference, map_size, multiple_of
-from tests.onnx.test_export import driven
+from tests.onnx.agreement import largest_difference, map_size, size_multiple
+from tests.onnx.test_export import run_steps
 from tests.registry import slow_unless
 from tools import exports
 
@@ -16,7 +16,7 @@ RECORD = exports.recorded()
 
 def test_exports_json_lists_all_names():
     assert list(RECORD) == list(exports.names()), "run `python -m tools.exports`"
-    assert all(found.keys() == exports.WAYS.keys() for found in RECORD.values())
+    assert all(results.keys() == exports.WAYS.keys() for results in RECORD.values())
 
 
 ENCODERS = ("rvm", "mobilenetv3_large", "mobilenetv3_small")  # those of ResNets and VGGs stay
@@ -24,10 +24,10 @@ ENCODERS = ("rvm", "mobilenetv3_large", "mobilenetv3_small")  # those of ResNets
 
 @pytest.mark.parametrize("name", slow_unless(lambda name: not name.startswith(ENCODERS), RECORD))
 def test_rejections_match_exports_json(name):
-    for way, found in RECORD[name].items():
+    for way, result in RECORD[name].items():
         why = exports.claimed(name, way)
-        tried = ("NAME.", "error: the exported file does not run")  # which is found out by running it alone
-        assert found == why if why else found.startswith(tried)
+        tried = ("NAME.", "error: the exported file does not run")  # detected only by running it
+        assert result == why if why else result.startswith(tried)
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_a_name_exports_as_recorded(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n, found in RECORD.items() if found["sequence"] == "NAME.onnx"])
+@pytest.mark.parametrize("name", [n for n, results in RECORD.items() if results["sequence"] == "NAME.onnx"])
 def test_a_name_agrees_at_other_sizes(name, tmp_path):
     model = exports.narrow(name)
     (path,) = export(model, tmp_path / "a.onnx")
@@ -58,17 +58,17 @@ def test_weights_agree_at_other_sizes(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n, found in RECORD.items() if found["step"] == "NAME.onnx"])
+@pytest.mark.parametrize("name", [n for n, results in RECORD.items() if results["step"] == "NAME.onnx"])
 def test_steps_equal_the_sequence(name, tmp_path):
     model = exports.narrow(name)
     (path,) = export(model, tmp_path / "a.onnx", "step")
     forecaster = isinstance(model, Forecaster)
-    edge = 3 if multiple_of(model) > 1 else 5
+    edge = 3 if size_multiple(model) > 1 else 5
     x = torch.randn(2, 4, model.in_chans, *map_size(model, (edge,) * 3))
-    made = driven(path, x.transpose(0, 1).numpy(), 6 if forecaster else 4, tmp_path)
+    actual = run_steps(path, x.transpose(0, 1).numpy(), 6 if forecaster else 4, tmp_path)
     with torch.no_grad():
-        wanted = model(x, horizon=3) if forecaster else model(x)
-    assert np.abs(made[-wanted.shape[1] :] - wanted.transpose(0, 1).numpy()).max() < 1e-5
+        expected = model(x, horizon=3) if forecaster else model(x)
+    assert np.abs(actual[-expected.shape[1] :] - expected.transpose(0, 1).numpy()).max() < 1e-5
 
 
 KINDS = {
@@ -86,10 +86,10 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_options_of_layers_export_with_their_state(kind, tmp_path):
     layer, options = KINDS[kind]
-    made = layer(2, 4, 3, **options).eval()
-    assert export(made, tmp_path / "a.onnx", state=True)  # which compares it at other sizes
-    if not made.bidirectional:
-        assert export(made, tmp_path / "step.onnx", "step")
+    rnn = layer(2, 4, 3, **options).eval()
+    assert export(rnn, tmp_path / "a.onnx", state=True)  # which compares it at other sizes
+    if not rnn.bidirectional:
+        assert export(rnn, tmp_path / "step.onnx", "step")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Exported files say what the models say, name what goes in and out, and are refused where they would not."""
+"""Exported files agree with the models and name their inputs and outputs; other exports are rejected."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.onnx.agreement import largest_difference, session
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
 
-def facts(path):
+def read_metadata(path):
     return {p.key: p.value for p in onnx.load(path).metadata_props}
 
 
@@ -41,19 +41,19 @@ def rain(tmp_path_factory):
 # ---- the sequence form ------------------------------------------------------------------------------------------
 def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
     model, path = vowels
-    run, drawn = session(path), torch.Generator().manual_seed(2)
+    run, generator = session(path), torch.Generator().manual_seed(2)
     for n, t, pixels in ((1, 1, 1), (1, 9, 2), (3, 6, 1), (3, 29, 4)):
-        x = torch.randn(n, t, 12, pixels, generator=drawn)
-        lengths = torch.randint(1, t + 1, (n,), generator=drawn)
+        x = torch.randn(n, t, 12, pixels, generator=generator)
+        lengths = torch.randint(1, t + 1, (n,), generator=generator)
         x[torch.arange(t) >= lengths[:, None]] = 1e3  # never read
-        state = [torch.randn(2, n, 32, pixels, generator=drawn) for _ in "hc"]
-        given = {f"{s}_l0{end}_in": v[d].numpy() for s, v in zip("hc", state, strict=True)
-                 for d, end in enumerate(("", "_reverse"))}  # fmt: skip
-        said = run.run(None, {"input": x.numpy(), "lengths": lengths.numpy(), **given})
+        state = [torch.randn(2, n, 32, pixels, generator=generator) for _ in "hc"]
+        state_inputs = {f"{s}_l0{end}_in": v[d].numpy() for s, v in zip("hc", state, strict=True)
+                        for d, end in enumerate(("", "_reverse"))}  # fmt: skip
+        outputs = run.run(None, {"input": x.numpy(), "lengths": lengths.numpy(), **state_inputs})
         with torch.no_grad():
-            wanted = model(x, tuple(state), lengths)
+            expected = model(x, tuple(state), lengths)
             _, (h, c) = model.forward_sequence(x, tuple(state), lengths)
-        for got, want in zip(said, (wanted, h[0], c[0], h[1], c[1]), strict=True):
+        for got, want in zip(outputs, (expected, h[0], c[0], h[1], c[1]), strict=True):
             assert np.abs(got - want.numpy()).max() < 1e-4
 
 
@@ -70,11 +70,11 @@ def test_names_sizes_and_metadata(vowels):
         "output", "h_l0_out", "c_l0_out", "h_l0_reverse_out", "c_l0_reverse_out"
     ]  # fmt: skip
     assert axes(run.get_outputs()[0]) == ["batch", 9]
-    said, cfg = facts(path), model.pretrained_cfg
-    assert (said["name"], said["licence"], said["form"]) == (VOWELS, "mit", "sequence")
-    assert json.loads(said["classes"]) == list(cfg["label_names"])
-    assert json.loads(said["mean"]) == list(cfg["mean"])
-    assert json.loads(said["std"]) == list(cfg["std"])
+    metadata, cfg = read_metadata(path), model.pretrained_cfg
+    assert (metadata["name"], metadata["licence"], metadata["form"]) == (VOWELS, "mit", "sequence")
+    assert json.loads(metadata["classes"]) == list(cfg["label_names"])
+    assert json.loads(metadata["mean"]) == list(cfg["mean"])
+    assert json.loads(metadata["std"]) == list(cfg["std"])
 
 
 def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
@@ -86,8 +86,8 @@ def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
 
 
 # ---- the step form ----------------------------------------------------------------------------------------------
-def driven(path, frames, steps, directory):
-    """What drive.py makes of frames ``(T, N, C, *S)``, in a process without torch."""
+def run_steps(path, frames, steps, directory):
+    """Returns the outputs of drive.py for frames ``(T, N, C, *S)``, in a process without torch."""
     np.save(directory / "frames.npy", frames)
     script = Path(__file__).with_name("drive.py")
     subprocess.run([sys.executable, script, path, "frames.npy", "out.npy", str(steps)], cwd=directory, check=True)
@@ -99,11 +99,11 @@ def test_steps_equal_the_sequence(pool, tmp_path):
     model = create_model("convlstm2d_2layer", in_chans=1, hidden_channels=[3, 4], num_classes=5, global_pool=pool)
     (path,) = export(model.eval(), tmp_path / "step.onnx", "step")
     x = torch.randn(2, 6, 1, 5, 7)
-    made = driven(path, x.transpose(0, 1).numpy(), 6, tmp_path)
+    outputs = run_steps(path, x.transpose(0, 1).numpy(), 6, tmp_path)
     with torch.no_grad():
         for t in range(6):
-            wanted = model(x[:, : t + 1])
-            assert np.abs(made[t] - (wanted if pool else wanted[:, -1]).numpy()).max() < 1e-5
+            expected = model(x[:, : t + 1])
+            assert np.abs(outputs[t] - (expected if pool else expected[:, -1]).numpy()).max() < 1e-5
     assert not [n for n in onnx.load(path).graph.node if n.op_type in ("Scan", "Loop", "If")]
 
 
@@ -112,36 +112,37 @@ def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
     model, files = rain
     encoder, forecaster = map(session, files)
     assert [f.name for f in files] == ["rain.encoder.onnx", "rain.forecaster.onnx"]
-    states = json.loads(facts(files[0])["state"])
+    states = json.loads(read_metadata(files[0])["state"])
     assert [s["name"] for s in states] == ["h_l0", "h_l1"]
     assert states[0]["shape"] == ["batch", 64, "height/4", "width/4"]
     x = 3 * torch.rand(2, 5, 1, 12, 20)
     state = {f"{s['name']}_in": np.zeros((2, 64, 3, 5), np.float32) for s in states}
     for frame in x.unbind(1):
         state = dict(zip(state, encoder.run(None, {"input": frame.numpy(), **state}), strict=True))
-    made = []
+    outputs = []
     for _ in range(4):
         y, *new = forecaster.run(None, state)
         state = dict(zip(state, new, strict=True))
-        made.append(y)
+        outputs.append(y)
     with torch.no_grad():
-        assert np.abs(np.stack(made, 1) - model(x, horizon=4).numpy()).max() < 1e-5
+        assert np.abs(np.stack(outputs, 1) - model(x, horizon=4).numpy()).max() < 1e-5
 
 
 @pytest.mark.slow
 def test_metadata_of_a_forecaster(rain):
-    said = facts(rain[1][0])
-    assert (said["encoding"], said["unit"], said["step"], said["licence"]) == ("log", "mm/h", "5.0", "mit")
-    assert json.loads(said["preprocessing"])["floor"] == 0.1
+    metadata = read_metadata(rain[1][0])
+    expected = {"encoding": "log", "unit": "mm/h", "step": "5.0", "licence": "mit"}
+    assert {key: metadata[key] for key in expected} == expected
+    assert json.loads(metadata["preprocessing"])["floor"] == 0.1
 
 
 def test_min_map_size_includes_the_hidden_kernel(tmp_path):
     cell = layers.Conv1dGRUCell(1, 2, 3, hidden_kernel_size=9, padding_mode="reflect").eval()
     (path,) = export(cell, tmp_path / "cell.onnx", "step")
     x = torch.randn(2, 1, 5)  # the smallest that can be mirrored by four
-    (said, _) = session(path).run(None, {"input": x.numpy(), "h_l0_in": np.zeros((2, 2, 5), np.float32)})
+    (output, _) = session(path).run(None, {"input": x.numpy(), "h_l0_in": np.zeros((2, 2, 5), np.float32)})
     with torch.no_grad():
-        assert np.abs(said - cell(x).numpy()).max() < 1e-5
+        assert np.abs(output - cell(x).numpy()).max() < 1e-5
 
 
 # ---- programs of torch, half precision, the command ----------------------------------------------------------------
@@ -152,8 +153,8 @@ def test_torch_programs_have_input_names_and_dynamic_sizes(tmp_path):
     x, h = torch.randn(7, 4, 2, 9).double(), torch.randn(1, 4, 3, 9).double()
     with torch.no_grad():
         y, end = again(input=x, h_l0_in=h[0])
-        wanted, last = layer.double()(x, h)
-    torch.testing.assert_close(y, wanted)
+        expected, last = layer.double()(x, h)
+    torch.testing.assert_close(y, expected)
     torch.testing.assert_close(end, last[0])
 
 
@@ -206,7 +207,7 @@ def test_an_encoder_that_pads_by_size_is_exported_with_one_size(tmp_path):
     model = convrnn_zoo.video_model("tf_mobilenetv3_small_minimal_100", "convgru", hidden_channels=3).eval()
     (path,) = export(model, tmp_path / "a.onnx", size=(64, 96))
     assert session(path).get_inputs()[0].shape == ["batch", "time", 3, 64, 96]
-    assert facts(path)["frames"] == "of 64×96: the requested size"
+    assert read_metadata(path)["frames"] == "of 64×96: the requested size"
 
 
 SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()
@@ -219,11 +220,11 @@ def test_missing_dates_are_not_read(mask, tmp_path):
     x = torch.randn(2, 5, 2, 6, 7)
     there = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0]] if mask else [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
     spoilt = torch.where(there.reshape(2, 5, 1, 1, 1), x, torch.nan).numpy()
-    given = {"mask": there.numpy()} if mask else {"lengths": there.sum(1).numpy()}
-    (said,) = session(path).run(None, {"input": spoilt, **given})
+    inputs = {"mask": there.numpy()} if mask else {"lengths": there.sum(1).numpy()}
+    (output,) = session(path).run(None, {"input": spoilt, **inputs})
     with torch.no_grad():
-        wanted = SERIES(x, mask=there)
-    assert np.abs(said - wanted.numpy()).max() < 1e-5
+        expected = SERIES(x, mask=there)
+    assert np.abs(output - expected.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("name", [pytest.param("convlstm1d_bi_1layer", marks=pytest.mark.slow), "minconvgru1d_1layer"])
@@ -238,7 +239,7 @@ def test_learned_states_and_zoneout_are_exported(name, tmp_path):
     assert largest_difference(model, path, [(1, 1, (3,)), (2, 5, (4,))]) < 1e-5
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- rejected exports -----------------------------------------------------------------------------------------------
 GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
 
 
@@ -296,7 +297,7 @@ def test_an_export_does_not_bind_the_sizes_of_the_next(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["step", pytest.param("sequence", marks=pytest.mark.slow)])
-def test_an_export_leaves_the_compiler_of_the_process_alone(form, tmp_path):
+def test_an_export_does_not_change_the_compiler_of_the_process(form, tmp_path):
     compiled = []
 
     def backend(graph, inputs):

@@ -57,7 +57,7 @@ def test_a_file_of_one_size_forecasts_as_the_model_does(tmp_path):
 
 @pytest.mark.slow
 def test_a_file_of_any_size_forecasts_as_the_model_does(tmp_path):
-    """With one to five resolutions of the motion estimate, and sizes that are not divisible by all of them."""
+    """The motion estimate has one to five resolutions, and not all sizes are divisible by all of them."""
     (path,) = export(model := build(), tmp_path / "a.onnx", horizon=2)
     assert_agrees(path, model, 2, 10.0, 3, [(24, 40), (40, 48), (72, 136), (136, 152), (256, 320), (264, 280)])
 

@@ -56,7 +56,7 @@ VALUES = {
 
 @pytest.fixture(scope="module")
 def loaded(saved, tmp_path_factory):
-    """What one process says of every path: of configs with one of the VALUES, and of vast files."""
+    """Returns what one process reports for every path: configs with one of the VALUES, and oversized files."""
     tmp_path, paths = tmp_path_factory.mktemp("loaded"), {}
     for name, changes in VALUES.items():
         config = json.loads((saved / "config.json").read_text())
@@ -81,7 +81,7 @@ def test_values_that_ask_for_memory_are_rejected_in_one_line(name, loaded):
 
 
 @pytest.mark.parametrize("name", ["vast config", "vast weights"])
-def test_a_config_that_is_vast_is_not_read(name, loaded):
+def test_an_oversized_config_is_not_read(name, loaded):
     _, (message, grown) = loaded[name]
     assert message.startswith("WeightsError")
     assert grown < 300 * 1024

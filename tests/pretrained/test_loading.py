@@ -58,7 +58,7 @@ def tampered(tmp_path, monkeypatch):
 
 
 @RECORDS
-def test_records_state_what_the_files_hold(record):
+def test_metadata_match_the_files(record):
     assert record.architecture in convrnn_zoo.list_models()
     assert file_sha256(record.file) == record.sha256
     model = load(record)
@@ -81,7 +81,7 @@ def test_a_model_with_weights_is_constructed_once_on_meta_and_once_for_real(reco
 
 
 @RECORDS
-def test_weights_are_loaded_whole_and_the_same_every_time(record):
+def test_weights_are_loaded_completely_and_identically(record):
     a, b, fresh = load(record), load(record), convrnn_zoo.create_model(record.name)
     for key, value in safetensors.torch.load_file(record.file).items():
         assert torch.equal(a.state_dict()[key], value)
@@ -145,7 +145,7 @@ def test_fewer_in_chans_adapt_in_both_directions(record):
 
 
 @CLASSIFIERS
-def test_another_num_classes_renews_the_head_alone_and_says_so(record, caplog):
+def test_another_num_classes_replaces_only_the_head_with_a_warning(record, caplog):
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):
         model, original = load(record, num_classes=record.num_classes + 2), load(record)
     (message,) = [r.getMessage() for r in caplog.records]

@@ -26,7 +26,7 @@ def stated_keys(model):
 
 
 @every_record
-def test_untouched_weights_keep_their_record_and_card_wherever_they_go(record, tmp_path):
+def test_unchanged_weights_keep_their_metadata_and_card(record, tmp_path):
     save_pretrained(create_model(record.name, pretrained=True), tmp_path / "a")
     save_pretrained(from_pretrained(tmp_path / "a"), tmp_path / "b")
     loaded = from_pretrained(tmp_path / "b")
@@ -91,7 +91,7 @@ def test_an_existing_card_is_kept_with_a_warning_if_it_describes_other_weights(t
     assert not card.exists()
 
 
-def test_a_run_of_ones_own_carries_its_record(tmp_path):
+def test_a_custom_run_carries_its_metadata(tmp_path):
     """Training stores the metadata with the checksum of the weights."""
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2, horizon=3)
     model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
@@ -152,14 +152,14 @@ def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
 
 
 @every_record
-def test_records_say_data_and_split_once_and_which_is_the_default(record):
+def test_metadata_state_data_and_split_once_and_mark_the_default(record):
     raw = json.loads(record.to_json())
     assert raw["dataset_license"]
     assert raw["dataset_license"] not in raw["dataset"]
     ((dataset, split),) = {(m.dataset, m.split) for m in record.metrics if "unseen" not in m.name}
     assert split == record.split
     assert all(("split" in m) == ("unseen" in m["name"]) for m in raw["metrics"])
-    # Weights that are tested on other data than they were trained on say so with every figure, and only they.
+    # Only metadata of weights that are tested on other data than they were trained on name it with every score.
     assert [m.get("dataset", record.dataset) for m in raw["metrics"]] == [dataset] * len(raw["metrics"])
     assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
     of_architecture = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
@@ -169,7 +169,7 @@ def test_records_say_data_and_split_once_and_which_is_the_default(record):
 
 
 @every_record
-def test_errors_are_a_pixels_with_the_sum_beside_them(record):
+def test_errors_are_stated_per_pixel_and_summed(record):
     for metric in record.metrics:
         assert (metric.summed_over is not None) == (metric.name in ("MSE", "MAE"))
         if metric.summed is not None:
@@ -177,7 +177,7 @@ def test_errors_are_a_pixels_with_the_sum_beside_them(record):
             assert metric.value <= 1
 
 
-def test_other_claims_than_a_records_are_left_to_their_author(tmp_path):
+def test_descriptions_without_metadata_are_saved_unchanged(tmp_path):
     words = {"pretrained_cfg_overlay": {"description": "Mine.", "label_names": ("a", "b"), "num_classes": 2}}
     model = create_model("convgru1d_1layer", hidden_channels=2, num_classes=2, **words)
     assert from_pretrained(save_pretrained(model, tmp_path)).pretrained_cfg["description"] == "Mine."
@@ -185,7 +185,7 @@ def test_other_claims_than_a_records_are_left_to_their_author(tmp_path):
     assert stated_keys(fitted) == set()
 
 
-def test_a_record_of_an_older_run_is_read_and_what_it_lacks_is_stated(tmp_path, caplog):
+def test_metadata_of_an_older_run_are_read_and_missing_fields_stated(tmp_path, caplog):
     record = WEIGHTS[RAIN]
     raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
     raw |= {"dataset": record.trained_on}

@@ -97,7 +97,7 @@ def test_an_unknown_argument_is_a_type_error(name):
             build(name, device="meta", in_channel=1)
 
 
-def test_list_models_lists_the_zoo_alone():
+def test_list_models_lists_only_the_zoo():
     assert set(NAMES) < set(timm.list_models())
     assert "resnet18" not in NAMES
     assert convrnn_zoo.list_models("convgru2d_?layer") == [f"convgru2d_{n}layer" for n in (1, 2, 3)]
@@ -162,7 +162,7 @@ assert not extras, extras
 
 
 @pytest.mark.slow
-def test_importing_is_cheap_beside_timm():
+def test_importing_is_cheap_compared_with_timm():
     """In time of the processor, the best of three: the machine may be doing other things."""
     code = "import time, timm; t = time.process_time(); import convrnn_zoo; print(time.process_time() - t)"
     took = [

@@ -44,9 +44,9 @@ def test_groups_of_the_selection_are_measured_and_not_in_the_mean(data, tmp_path
 
 def test_settings_are_compared_on_a_group_that_training_excludes(data):
     train, _ = load_splits(RECIPE, data)
-    ((others, own),) = group_folds(train, ["bob"])
-    assert (set(others.groups), set(own.groups)) == ({"ann"}, {"bob"})
-    assert len(others.labels) + len(own.labels) == len(train.labels)
+    ((others, held_out),) = group_folds(train, ["bob"])
+    assert (set(others.groups), set(held_out.groups)) == ({"ann"}, {"bob"})
+    assert len(others.labels) + len(held_out.labels) == len(train.labels)
     with pytest.raises(ValueError, match=r"--group.*ann, bob.*eve"):
         list(group_folds(train, ["eve"]))
 

@@ -1,4 +1,4 @@
-"""Nowcasts are trained on what is theirs to learn from, on crops of known rain, and go on where they were stopped."""
+"""Nowcasts are trained on training events only, on crops with valid rain, and resume after an interruption."""
 
 import dataclasses
 import importlib.util
@@ -48,13 +48,13 @@ def test_bytes_and_rates_go_round():
     assert (rate_by_code()[encode_rate(rate).long()] / rate - 1).abs().max() < 0.02
 
 
-def test_archives_of_mrms_are_read_and_what_is_none_is_refused(tmp_path):
+def test_archives_of_mrms_are_read_and_other_files_rejected(tmp_path):
     codes = event().codes.numpy()
     times = [f"00{2 * i:02d}00" for i in range(len(codes))]
     np.savez(tmp_path / "mrms-a.npz", rate=codes, time=times)
-    (found,) = read_mrms(tmp_path)
-    assert torch.equal(found.codes, torch.from_numpy(codes))
-    assert found.minutes == 2
+    (archive,) = read_mrms(tmp_path)
+    assert torch.equal(archive.codes, torch.from_numpy(codes))
+    assert archive.minutes == 2
     for bad, message in (
         ({"rate": codes}, r"mrms-a\.npz.*time.* rate$"),
         ({"rate": codes.astype(float), "time": times}, r"mrms-a\.npz.*rate, bytes"),
@@ -101,7 +101,7 @@ def test_crops_are_rates_at_equal_distances_whatever_the_source(crops):
     assert len(minutes) > 2
 
 
-def test_the_loss_is_that_of_each_threshold_and_blind_to_the_unknown():
+def test_the_loss_compares_every_threshold_and_ignores_unknown_pixels():
     truth = torch.tensor([[[3.0, math.nan]]])  # (N, H, W)
     right = torch.where(torch.tensor(THRESHOLDS) < 3, 20.0, -20.0)[None, :, None, None].expand(1, -1, 1, 2)
     assert cross_entropy(right, truth) < 1e-6
@@ -112,10 +112,10 @@ def test_the_loss_is_that_of_each_threshold_and_blind_to_the_unknown():
     assert cross_entropy(wrong, truth) > 20
 
 
-def test_an_interrupted_run_ends_where_the_whole_one_does(crops, tmp_path):
-    whole = train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "whole", progress=False)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(crops, tmp_path):
+    expected = train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "whole", progress=False)
     interrupted(lambda: train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), saves=1)
-    assert same(train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), whole)
+    assert same(train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), expected)
     assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
 
 
@@ -126,8 +126,8 @@ def test_it_learns(crops, tmp_path):
 
     def loss(model):
         with torch.no_grad():
-            made = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
-        return cross_entropy(made.logits, frames[:, 3:])
+            output = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
+        return cross_entropy(output.logits, frames[:, 3:])
 
     fresh = train_on(
         crops, dataclasses.replace(recipe, max_steps=1, lr=1e-9), tmp_path / "fresh", from_mrms=0.0, progress=False
@@ -165,28 +165,28 @@ def test_scores_are_those_counted_by_hand():
     frames[:, 0] = math.nan
     frames[7, 3, 3] = math.nan
     scores = verify({"last frame": last_frame}, frames)["last frame"]
-    truth, made = frames[4:], frames[3].expand(12, -1, -1)
+    truth, forecast = frames[4:], frames[3].expand(12, -1, -1)
     known = truth.isfinite()
     for threshold in (0.5, 2.0):
-        hit = ((truth > threshold) & (made > threshold) & known).sum((1, 2))
-        either = (((truth > threshold) | (made > threshold)) & known).sum((1, 2))
+        hit = ((truth > threshold) & (forecast > threshold) & known).sum((1, 2))
+        either = (((truth > threshold) | (forecast > threshold)) & known).sum((1, 2))
         by_group = [float(hit[g].sum() / either[g].sum()) for g in (slice(3), slice(3, 6), slice(6, 12))]
         assert list(scores[f"CSI {threshold:g}"].values()) == pytest.approx(by_group)
         assert scores[f"CSI {threshold:g} by window"] == [scores[f"CSI {threshold:g}"]]
-    assert scores["MSE"] == pytest.approx(float((truth - made)[known].square().mean()), rel=1e-5)
-    bias = [float(m[k].mean() / t[k].mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    assert scores["MSE"] == pytest.approx(float((truth - forecast)[known].square().mean()), rel=1e-5)
+    bias = [float(m[k].mean() / t[k].mean()) for m, t, k in zip(forecast, truth, known, strict=True)]
     assert scores["bias by frame"] == pytest.approx(bias, rel=1e-5)
     members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
-    error = [float((m - t)[k].abs().mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    error = [float((m - t)[k].abs().mean()) for m, t, k in zip(forecast, truth, known, strict=True)]
     assert members["CRPS by frame"] == pytest.approx(error, rel=1e-4)  # of one member, the absolute error
-    hour = (torch.where(known, made, 0).mean(0) - torch.where(known, truth, 0).mean(0)).abs().mean()
+    hour = (torch.where(known, forecast, 0).mean(0) - torch.where(known, truth, 0).mean(0)).abs().mean()
     assert members["CRPS of the hour by window"] == [pytest.approx(float(hour), rel=1e-4)]
     perfect = verify_ensembles({"perfect": lambda x, h: truth[None]}, frames)["perfect"]
     assert perfect["power 4–16 km at 30 and 60 min"] == pytest.approx([1, 1])
     assert perfect["CRPS in 20 km by window"] == [pytest.approx(0, abs=1e-6)]
-    wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(made, truth, known, strict=True)]
+    wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(forecast, truth, known, strict=True)]
     assert members["Brier 2 by frame"] == pytest.approx(wrong)
-    sure = (made > 2) & known
+    sure = (forecast > 2) & known
     assert members["reliability 2"]["forecast"][-1] == 1
     assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth > 2)[sure].float().mean()))
 
@@ -231,8 +231,8 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
     frames = torch.rand(22, 12, 12, generator=torch.Generator().manual_seed(1)) ** 4 * 8
     scores = verify({"last frame": last_frame}, frames)["last frame"]
     for window, start in enumerate((0, 6)):
-        truth, made = (frames[start + 4 : start + 7] >= 2).float(), (frames[start + 3] >= 2).float()
-        error = float((truth - made).square().sum() / (truth.square().sum() + 3 * made.square().sum()))
+        truth, forecast = (frames[start + 4 : start + 7] >= 2).float(), (frames[start + 3] >= 2).float()
+        error = float((truth - forecast).square().sum() / (truth.square().sum() + 3 * forecast.square().sum()))
         assert scores["FSS 2, 2 km by window"][window]["5–15 min"] == pytest.approx(1 - error)
     assert scores["FSS 2, 20 km by window"][0]["5–15 min"] > scores["FSS 2, 2 km by window"][0]["5–15 min"]
     assert verify({"last frame": last_frame}, frames * 0)["last frame"]["FSS 2, 2 km by window"][0] == dict.fromkeys(
@@ -240,9 +240,9 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
     )
     members = verify_ensembles({"still": lambda x, h: last_frame(x, h)[None]}, frames)["still"]
     for window, start in enumerate((0, 6)):
-        truth, made = frames[start + 4 : start + 16], frames[start + 3]
-        assert members["CRPS by window"][window] == pytest.approx(float((truth - made).abs().mean()), rel=1e-4)
-        wrong = float(((truth > 2) != (made > 2)).float().mean())
+        truth, forecast = frames[start + 4 : start + 16], frames[start + 3]
+        assert members["CRPS by window"][window] == pytest.approx(float((truth - forecast).abs().mean()), rel=1e-4)
+        wrong = float(((truth > 2) != (forecast > 2)).float().mean())
         assert members["Brier 2 by window"][window] == pytest.approx(wrong)
     chances, wet = np.array([0.05, 0.05, 1.0, 1.0]), np.array([False, True, True, True])
     assert _reliability_error(chances, wet) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)

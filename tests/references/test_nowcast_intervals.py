@@ -40,14 +40,14 @@ def test_every_event_has_the_weight_of_its_mean():
     assert bootstrap([[1.0], [0.0] * 9]).mean == pytest.approx(0.5)
 
 
-def test_gains_are_told_from_noise():
+def test_gains_are_distinguished_from_noise():
     scores = {"clear": event([0.05, 0.06, 0.04, 0.05, 0.05]), "noise": event([0.05, -0.06, 0.02, -0.03, 0.01])}
-    clear, noise, both = compare(scores)
+    clear, noise, overall = compare(scores)
     assert clear.difference.is_distinguishable
     assert clear.difference.mean == pytest.approx(0.05)
     assert not noise.difference.is_distinguishable
-    assert (both.event, both.reference, both.group) == (ALL, "extrapolation", "5–15 min")
-    assert both.difference.mean == pytest.approx((0.05 - 0.002) / 2)
+    assert (overall.event, overall.reference, overall.group) == (ALL, "extrapolation", "5–15 min")
+    assert overall.difference.mean == pytest.approx((0.05 - 0.002) / 2)
 
 
 def test_windows_without_a_score_are_left_out():

@@ -1,4 +1,4 @@
-"""A pytest plugin that puts a sample of the zoo where timm's tests list timm's models, and says what cannot hold."""
+"""Pytest plugin that runs timm's model tests on a sample of the zoo and marks the tests that cannot pass."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,62 +18,62 @@ MODELS: dict[str, nn.Module] = {n: convrnn_zoo.create_model(n, device="meta") fo
 
 
 def is_volume(model: nn.Module) -> bool:
-    """Whether it reads other maps than images."""
+    """Returns whether a model reads signals or volumes instead of images."""
     return isinstance(model, Classifier) and model.ndim != 2
 
 
 def is_forecaster(model: nn.Module) -> bool:
-    """Whether frames come out."""
+    """Returns whether a model is a forecaster."""
     return isinstance(model, Forecaster)
 
 
 def is_dense(model: nn.Module) -> bool:
-    """Whether every pixel has its answer."""
+    """Returns whether a model has an output per pixel."""
     return isinstance(model, DenseModel)
 
 
 def has_levels(model: nn.Module) -> bool:
-    """Whether its features are several maps, each with a classifier."""
+    """Returns whether the features of a model are several maps, each with a classifier."""
     return isinstance(model, convrnn_zoo.VideoModel) and len(model.rnns) > 1
 
 
 def has_necks(model: nn.Module) -> bool:
-    """Whether hidden layers stand between its features and its classifier."""
+    """Returns whether a model has hidden layers between its features and its classifier."""
     return model.num_features != getattr(model, "head_hidden_size", model.num_features)
 
 
 def is_shallow(model: nn.Module) -> bool:
-    """Whether it has fewer levels than timm's feature tests want."""
+    """Returns whether a model has fewer levels than timm's feature tests require."""
     return not is_forecaster(model) and len(model.feature_info) < 3  # type: ignore[arg-type]
 
 
 def is_one_group(model: nn.Module) -> bool:
-    """Whether all its parameters read the input: one minimal layer without a head."""
+    """Returns whether all parameters of a model read the input: one minimal layer without a head."""
     return isinstance(model, ConvRNNModel) and model.rnn.is_linear and model.rnn.num_layers == 1
 
 
 def has_other_channels(model: nn.Module) -> bool:
-    """Whether its weights read other channels than a new model does by default."""
+    """Returns whether the weights of a model read other channels than a new model by default."""
     cfg = timm.get_pretrained_cfg(model.pretrained_cfg["architecture"])  # type: ignore[index]
     return bool(cfg and cfg.input_size) and cfg.input_size[0] != model.in_chans  # type: ignore[union-attr, index]
 
 
 def family(name: str, model: nn.Module) -> str:
-    """What one name of the sample stands for: a layer and its directions, other dimensions, a class of forecasters."""
+    """Returns the family of a model, of which the sample has one: layer and directions, dimensions or class."""
     if isinstance(model, ConvRNNModel):
         return f"{model.ndim}-d" if is_volume(model) else name.rsplit("_", 1)[0]
     return type(model).__name__ if is_forecaster(model) else name
 
 
 def sample() -> list[str]:
-    """The lightest of each family, of the core family with three layers, since timm wants three levels of features."""
+    """Returns the smallest model of each family. The core family has three layers: timm needs three feature levels."""
     names = [n for n, m in MODELS.items() if not isinstance(m, ConvRNNModel) or m.rnn.num_layers == 3]
     heaviest_first = sorted(names, key=lambda n: (-sum(p.numel() for p in MODELS[n].parameters()), n))
     return sorted({family(n, MODELS[n]): n for n in heaviest_first}.values())
 
 
 class LeftOut(NamedTuple):
-    """Tests that cannot hold for some models."""
+    """Tests that cannot pass for some models."""
 
     tests: tuple[str, ...]
     of: Callable[[nn.Module], bool]
@@ -85,19 +85,19 @@ IMAGES = (
     "test_model_forward_features", "test_model_forward_intermediates_features", "test_model_forward_intermediates",
     "test_prune_intermediate_layers_contract",
 )  # fmt: skip
-"""The tests that draw an image."""
+"""Tests that generate an image."""
 LEFT_OUT = [
     LeftOut(IMAGES, is_volume, "timm draws images (N, C, H, W), and these read signals or volumes: see parts.py"),
     LeftOut(IMAGES, is_forecaster, "timm draws images (N, C, H, W), and a forecaster reads clips: see parts.py"),
     LeftOut(
         ("test_model_load_pretrained", "test_model_features_pretrained"),
         is_forecaster,
-        "they ask for 5 classes and for feature maps, and a forecaster refuses both",
+        "they ask for 5 classes and for feature maps, and a forecaster rejects both",
     ),
     LeftOut(
         ("test_model_backward", "test_model_default_cfgs"),
         is_dense,
-        "they want logits (N, K) and pooled features, and every pixel has its answer; _non_std asks for neither",
+        "they want logits (N, K) and pooled features, and every pixel has an output; _non_std asks for neither",
     ),
     LeftOut(
         ("test_model_default_cfgs",),
@@ -107,7 +107,7 @@ LEFT_OUT = [
     LeftOut(
         ("test_model_default_cfgs_non_std",),
         has_necks,
-        "it wants features as wide as what the classifier reads; test_model_default_cfgs tells the two apart",
+        "it wants features as wide as the classifier's input; test_model_default_cfgs distinguishes the two",
     ),
     LeftOut(
         ("test_model_forward_features",),
@@ -130,11 +130,11 @@ LEFT_OUT = [
         "timm wants groups of parameters at two depths; those of two and three layers keep the rest of the contract",
     ),
 ]
-"""Each is run and must fail: a pair that would hold after all is an error."""
+"""Each test is run and must fail; a test that passes is an error."""
 
 
 def list_models(*_: Any, pretrained: bool = False, **__: Any) -> list[str]:
-    """What timm's tests run over."""
+    """Returns the names that timm's tests run on."""
     return convrnn_zoo.list_models(pretrained=True) if pretrained else sample()
 
 
@@ -143,7 +143,7 @@ timm.list_pretrained = lambda *_, **__: convrnn_zoo.list_models(pretrained=True)
 
 
 def pytest_configure(config: Any) -> None:
-    """timm's markers."""
+    """Registers timm's markers."""
     for marker in (
         "base",
         "cfg",
@@ -160,7 +160,7 @@ def pytest_configure(config: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Marks the pairs that cannot hold."""
+    """Marks the tests that cannot pass."""
     used: Counter[int] = Counter()
     for item in items:
         name = item.callspec.params["model_name"]

@@ -1,6 +1,6 @@
-"""timm's own checks where its tests do not reach: models that read no image, and tests that name timm's models.
+"""Checks of timm for models that its tests do not cover: models without image input, and tests that name timm's models.
 
-Collected by ``run.py`` alone, beside timm's ``test_models.py``, whose functions these call.
+Only ``run.py`` collects this file, together with timm's ``test_models.py``, whose functions it calls.
 """
 
 import pytest
@@ -11,10 +11,10 @@ from names import MODELS, has_levels, is_dense, is_forecaster, is_volume, sample
 import convrnn_zoo
 
 POOLED = [n for n in sample() if not (is_volume(MODELS[n]) or is_forecaster(MODELS[n]) or is_dense(MODELS[n]))]
-# Levels are branches beside each other, of which timm's own test leaves those unused that are not asked for.
+# Levels are parallel branches; timm's test leaves the branches unused that are not requested.
 CHAINS = [n for n in POOLED if not has_levels(MODELS[n])]
 # The core family's maps are as large as the image; at 128×128 they take minutes, and
-# test_prune_intermediate_layers_contract says the same of them at 32×32.
+# test_prune_intermediate_layers_contract checks the same at 32×32.
 ENCODED = [n for n in POOLED if isinstance(MODELS[n], convrnn_zoo.VideoModel)]
 
 
@@ -25,7 +25,7 @@ def test_every_name_keeps_the_contract_that_needs_no_input(model_name):
     test_models._assert_factory_device(model_name, "meta")
     pools = not (is_dense(model) or is_forecaster(model))
     test_models._assert_frozen_survives_reset_and_resize(model_name, "meta", reset_pool=pools)
-    if not is_forecaster(model):  # which refuses classes
+    if not is_forecaster(model):  # forecasters reject classes
         test_models._assert_reset_classifier_preserves_parent_device_dtype(model)
 
 

@@ -1,15 +1,15 @@
-"""Runs timm's own model tests, unedited, on a sample of every family of the zoo: ``make test-timm``.
+"""Runs timm's model tests, unedited, on a sample of every family of the zoo: ``make test-timm``.
 
-The tests come from the source distribution of the timm that is installed; only the lists of names that they run
-over are put in place of timm's. ``names.py`` draws them from the registry, so that a new family joins by itself, and
-says beside each test that cannot hold for a family why not; ``parts.py`` runs timm's checks that need no input on every
-name, and some of those that name architectures of timm's.
+The tests come from the source distribution of the installed timm; only their lists of model names are replaced.
+``names.py`` takes the names from the registry, so that new families are included automatically, and states a reason for
+each test that cannot pass for a family. ``parts.py`` runs timm's checks that need no input on every name, and some of
+those that name architectures of timm.
 
-What is left out whole, and why:
+Tests that are left out, with the reason:
 
 * ``test_model_inference``: for timm's own test models.
 * ``test_model_forward_torchscript``, ``test_model_forward_fx``, ``test_model_backward_fx``: the loop over time
-  has as many turns as the input has steps, and the input may be a PackedSequence; neither is expressible in
+  has as many iterations as the input has steps, and the input may be a PackedSequence; neither is expressible in
   TorchScript or a symbolic trace.
 * the other tests that name architectures of timm.
 """
@@ -38,7 +38,7 @@ TESTS = [
 
 
 def fetch(into: Path) -> Path:
-    """timm's test_models.py, of the version that is installed."""
+    """Downloads test_models.py of the installed version of timm and returns its path."""
     root = into / f"timm-{timm.__version__}"
     if not root.is_dir():
         into.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def fetch(into: Path) -> Path:
 
 
 def main() -> int:
-    """Runs the chosen tests and returns pytest's exit code."""
+    """Runs the selected tests and returns pytest's exit code."""
     file = fetch(HERE.parent.parent / "build" / "timm")
     command = [
         sys.executable, "-m", "pytest", "-p", "names", "--rootdir", str(file.parent), "-c", "/dev/null",

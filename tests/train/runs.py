@@ -1,4 +1,4 @@
-"""What the tests of training share: comparing models, and runs that are interrupted."""
+"""Helpers for tests of training: comparison of models, and interrupted runs."""
 
 import hashlib
 import socket

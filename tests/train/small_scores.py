@@ -1,4 +1,4 @@
-"""Scores of the shipped forecasters on the little data that lies in the repository; run as a script, writes them."""
+"""Scores of the shipped forecasters on the small data sets of the repository. Run as a script, it writes them."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), 
 
 
 def rain(length: int) -> CroppedSequences:
-    """Crops of the sample of rain that the demo carries."""
+    """Returns crops of the demo's rain sample."""
     frames = Frames(path=DEMO / "rain.npz", array=np.load(DEMO / "rain.npz")["x"].astype("float32"))
     return CroppedSequences.search([frames], Window(length, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05))
 
 
 def small_scores(name: str) -> Scores:
-    """Of every method, each metric by lead time."""
+    """Returns each metric of every method by lead time."""
     model, recipe, _ = load_forecaster(name)
     sizes, kind = (recipe.inputs, recipe.horizon), to_table(recipe.data)["kind"]
     clips = rain(sum(sizes)) if kind == "rain" else recipe.data.load(HERE / kind, "test", *sizes)

@@ -119,11 +119,11 @@ def test_fine_tuning_keeps_the_front_end_of_the_weights(spoken, trained, tmp_pat
         (tmp_path / "own" / label).mkdir(parents=True)
         for file in (spoken / "recordings").glob(f"{digit}_*.wav"):
             (tmp_path / "own" / label / file.name).write_bytes(file.read_bytes())
-    own = {"kind": "sequences", "name": "tones"}
-    recipe = dataclasses.replace(RECIPE, weights="convgru1d_bi_2layer.tones", data=own, init_from=str(trained[0]))
+    table = {"kind": "sequences", "name": "tones"}
+    recipe = dataclasses.replace(RECIPE, weights="convgru1d_bi_2layer.tones", data=table, init_from=str(trained[0]))
     record = train(recipe, data=tmp_path / "own", out=tmp_path / "run", progress=False)
     assert record.front_end == LogMel(rate=8000)
-    other = dataclasses.replace(recipe, data={**own, "front_end": {"hop": 0.01}})
+    other = dataclasses.replace(recipe, data={**table, "front_end": {"hop": 0.01}})
     with pytest.raises(ValueError, match=r"data\.front_end"):
         train(other, data=tmp_path / "own", out=tmp_path / "other", progress=False)
 

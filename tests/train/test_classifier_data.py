@@ -70,11 +70,11 @@ def test_bytes_of_clips_are_frames_from_0_to_1(tmp_path):
     rng = np.random.default_rng(0)
     clips = [rng.integers(100 * (i % 2), 100 * (i % 2) + 100, (3, 3, 16, 16)).astype("uint8") for i in range(6)]
     labels = torch.tensor([0, 1] * 3)
-    found = []
+    results = []
     for name, sequences in (("a", clips), ("b", [torch.from_numpy(x) / 255 for x in clips])):
         data = Labelled(sequences, labels, ("dark", "light"))
-        found.append(train(CLIP_RECIPE, data={"train": data, "test": data}, out=tmp_path / name, progress=False))
-    assert found[0].sha256 == found[1].sha256
+        results.append(train(CLIP_RECIPE, data={"train": data, "test": data}, out=tmp_path / name, progress=False))
+    assert results[0].sha256 == results[1].sha256
 
 
 def spoiled(i, x):

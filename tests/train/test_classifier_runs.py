@@ -1,4 +1,4 @@
-"""The loop and the recipes: resuming, refusing, and an end-to-end run of a tiny recipe."""
+"""The loop and the recipes: resuming, rejected recipes, and an end-to-end run of a tiny recipe."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def splits():
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, splits):
-    whole = classifier.train_one(TINY, 0, *splits, progress=False).model
+    expected = classifier.train_one(TINY, 0, *splits, progress=False).model
     for stop in (1, 3, 5):
 
         def run(path=tmp_path / f"{stop}.ckpt"):
@@ -75,7 +75,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, splits):
 
         interrupted(run, saves=stop)
         torch.manual_seed(123)
-        assert same(run(), whole)
+        assert same(run(), expected)
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_weights_of_the_package_are_those_of_their_recipe(name):
     assert record.model_args.items() >= json.loads(json.dumps(dict(recipe.model))).items()
 
 
-def test_recipes_that_are_not_say_what_is_wrong(tmp_path):
+def test_invalid_recipes_name_the_error(tmp_path):
     file = tmp_path / "r.toml"
     with pytest.raises(FileNotFoundError, match=r"'nothing'.*japanese_vowels"):
         Recipe.read("nothing")

@@ -230,7 +230,7 @@ def test_layers_without_an_encoder_learn_from_clips(trained, tmp_path):
 
 @pytest.mark.slow
 def test_a_video_model_learns_where_something_moves(tmp_path):
-    """No frame alone tells the class; 90 % was reached in a run, and a guess has 25 %."""
+    """No single frame determines the class. A run reached 90 %; a random guess has 25 %."""
     write_clips(tmp_path / "clips", moving_squares, count=45)
     model = {"levels": [2], "hidden_channels": 16, "global_pool": "last"}
     data = {"kind": "clips", "name": "synthetic directions", "license": "CC0 1.0"}

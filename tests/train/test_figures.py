@@ -1,4 +1,4 @@
-"""Each kind of frame has its own colours and its own legend below it."""
+"""Every type of frame has separate colours and a legend below it."""
 
 import pytest
 import torch
@@ -33,10 +33,10 @@ def test_every_target_has_its_rows():
     )
     one = Preprocessing(variables=weather.variables, targets=("rain",), step=60.0)
     inputs, forecast, truth = torch.rand(3, 2, 2, 8, 8).unbind()
-    both, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
-    assert [title for _, _, title in both.split(weather, "a")] == ["a: t2m", "a: rain"]
-    assert strip(both, weather).height == 2 * strip(single, one).height
-    images = motion(both, weather)
+    double, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
+    assert [title for _, _, title in double.split(weather, "a")] == ["a: t2m", "a: rain"]
+    assert strip(double, weather).height == 2 * strip(single, one).height
+    images = motion(double, weather)
     assert (len(images), images[0].height) == (4, 2 * motion(single, one)[0].height)
     members = torch.rand(3, 2, 2, 8, 8)
     ensemble = ensemble_strip(members, weather, threshold=0.5, truth=truth)

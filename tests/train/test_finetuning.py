@@ -1,4 +1,4 @@
-"""Runs that start from other weights: another head, other channels, a trunk that waits, rates that fall with depth."""
+"""Runs that start from other weights: another head, other channels, a frozen trunk, learning rates by depth."""
 
 import dataclasses
 import logging
@@ -51,8 +51,8 @@ def test_the_trunk_waits_for_the_head(run):
     old = convrnn_zoo.from_pretrained(run).state_dict()
 
     def trained(**changes):
-        chosen = dataclasses.replace(recipe, **changes)
-        return classifier.train_one(chosen, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
+        changed = dataclasses.replace(recipe, **changes)
+        return classifier.train_one(changed, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
 
     frozen, thawed = trained(), trained(freeze=1)
     assert all(torch.equal(v, old[k]) for k, v in frozen.items() if k.startswith("rnn."))
@@ -91,7 +91,7 @@ def test_a_schedule_keeps_the_rates_of_depth_apart(run):
     assert 0 < moved[0] < 0.2 * moved[1]
 
 
-def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_path, caplog):
+def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_path, caplog):
     np.save(tmp_path / "a.npy", blobs())
     recipe = Recipe.parse(FRAMES)
     train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
@@ -101,9 +101,9 @@ def test_a_forecaster_starts_from_a_run_of_its_own_and_with_other_channels(tmp_p
     with caplog.at_level(logging.WARNING):
         wider = training.build(dataclasses.replace(recipe, init_from=str(tmp_path / "run")), 2)
     assert "2 channels" in caplog.text
-    kept = [k for k, v in wider.state_dict().items() if v.shape == old.state_dict()[k].shape]
-    assert all(torch.equal(wider.state_dict()[k], old.state_dict()[k]) for k in kept)
-    assert 3 < len(kept) < len(old.state_dict())
+    unchanged = [k for k, v in wider.state_dict().items() if v.shape == old.state_dict()[k].shape]
+    assert all(torch.equal(wider.state_dict()[k], old.state_dict()[k]) for k in unchanged)
+    assert 3 < len(unchanged) < len(old.state_dict())
     wide = dataclasses.replace(
         recipe, init_from=str(tmp_path / "run"), model={"hidden_channels": [3, 3], "kernel_size": 3}
     )
@@ -122,12 +122,12 @@ def test_every_network_has_a_head_to_train_first(name):
     model = convrnn_zoo.create_model(name, device="meta")
     if not isinstance(model, convrnn_zoo.Forecaster):
         model.reset_classifier(2)
-    kept, names = (
+    frozen, names = (
         {id(p) for p in frozen_parameters(model, init_from="weights")},
         {n: id(p) for n, p in model.named_parameters()},
     )
-    alone = {n for n, p in model.named_parameters() if id(p) not in kept and p.requires_grad}
-    assert alone
-    assert kept
+    trainable = {n for n, p in model.named_parameters() if id(p) not in frozen and p.requires_grad}
+    assert trainable
+    assert frozen
     if any(n.startswith("head.") for n in names):
-        assert all(n.startswith(("head.", "adapter.")) for n in alone)
+        assert all(n.startswith(("head.", "adapter.")) for n in trainable)

@@ -1,4 +1,4 @@
-"""Training of forecasters: resumed, refused, in two processes, and end to end from a recipe to a record."""
+"""Training of forecasters: resuming, invalid input, two processes, and an end-to-end run from a recipe to metadata."""
 
 import dataclasses
 import subprocess
@@ -31,12 +31,12 @@ def train(recipe, clips, **kwargs):
 
 @pytest.mark.parametrize("recipe", slow_unless(TINY.__eq__, [TINY, PLAIN]), ids=lambda r: r.weights)
 def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path, clips):
-    whole, history = train(recipe, clips)
+    expected, history = train(recipe, clips)
     assert len(history) == 3
     for stop in (1, 2):
         interrupted(lambda out=tmp_path / str(stop): train(recipe, clips, out=out), saves=stop)
         model, again = train(recipe, clips, out=tmp_path / str(stop))
-        assert same(model, whole)
+        assert same(model, expected)
         assert again == history
 
 
@@ -71,9 +71,9 @@ def test_every_loss_learns_in_bf16_too(loss, clips):
     recipe = dataclasses.replace(PLAIN, loss=loss, bf16=True, max_steps=60, checkpoint_every=20)
     model, history = train(recipe, clips)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
-    made = model.forecast(clips.fixed(2)[:, :3], horizon=5)
-    assert made.shape == (2, 5, 1, 16, 16)
-    assert 0 <= made.min() <= made.max() <= 1
+    forecast = model.forecast(clips.fixed(2)[:, :3], horizon=5)
+    assert forecast.shape == (2, 5, 1, 16, 16)
+    assert 0 <= forecast.min() <= forecast.max() <= 1
 
 
 SMALL = {
@@ -120,25 +120,25 @@ def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
     frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
     frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
     objective = training.choose_objective(recipe, model)
-    whole = objective(model, (frames, mask))
+    loss = objective(model, (frames, mask))
     halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
-    torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2)
-    whole.backward()
+    torch.testing.assert_close(loss, (halves[0] + halves[1]) / 2)
+    loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     if not recipe.sampling:
-        made, truth = model(frames[:, :3].nan_to_num(0), horizon=3), frames[:, 3:]
+        forecast, truth = model(frames[:, :3].nan_to_num(0), horizon=3), frames[:, 3:]
         known = truth.isfinite()
-        torch.testing.assert_close(whole, (made - truth)[known].square().sum() / known.numel())
+        torch.testing.assert_close(loss, (forecast - truth)[known].square().sum() / known.numel())
     assert objective(model, (frames[:1] * torch.nan, mask[:1])) == 0
 
 
 def test_frames_of_any_size_are_forecast(clips):
     model = training.build(PLAIN, 1)
     frames = torch.rand(3, 3, 1, 13, 18)
-    made = model.forecast(frames, batch_size=2)
-    assert made.shape == (3, 3, 1, 13, 18)
+    forecast = model.forecast(frames, batch_size=2)
+    assert forecast.shape == (3, 3, 1, 13, 18)
     padded = torch.nn.functional.pad(frames, (0, 2, 0, 3))
-    torch.testing.assert_close(model.forecast(padded)[..., :13, :18], made)
+    torch.testing.assert_close(model.forecast(padded)[..., :13, :18], forecast)
 
 
 def test_a_figure_is_written_after_every_round(tmp_path, clips):
@@ -218,10 +218,10 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
 
 
 def test_training_starts_from_init_from(clips, monkeypatch):
-    made = training.build(dataclasses.replace(PLAIN, seed=1), 1)
-    monkeypatch.setattr("convrnn_zoo.train.finetuning.from_pretrained", lambda name: made)
-    started = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
-    assert all(torch.equal(p, q) for p, q in zip(started.parameters(), made.parameters(), strict=True))
-    assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, made.encoder.weight_ih_l0)
+    source = training.build(dataclasses.replace(PLAIN, seed=1), 1)
+    monkeypatch.setattr("convrnn_zoo.train.finetuning.from_pretrained", lambda name: source)
+    model = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), source.parameters(), strict=True))
+    assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, source.encoder.weight_ih_l0)
     with pytest.raises(ValueError, match=r"init_from.*predrnn_v2.*'convgru_forecaster.other'"):
         training.build(dataclasses.replace(TINY, init_from="convgru_forecaster.other"), 1)

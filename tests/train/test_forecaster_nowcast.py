@@ -34,7 +34,7 @@ def trained(radar, tmp_path_factory):
     return directory / "run"
 
 
-def test_weights_state_what_they_read_and_what_they_reach(trained):
+def test_weights_state_their_input_and_their_metrics(trained):
     model = convrnn_zoo.from_pretrained(trained)
     assert (model.preprocessing.unit, model.preprocessing.encoding) == ("mm/h", "none")
     assert (model.preprocessing.step, model.preprocessing.inputs) == (5, 3)

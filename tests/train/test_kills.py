@@ -38,7 +38,7 @@ def test_every_killed_run_ends_with_the_bits_of_the_uninterrupted_one(train, tmp
     start = time.perf_counter()
     expected = train(tmp_path / "whole")
     duration, random_moments = time.perf_counter() - start, random.Random(0)
-    context, found = multiprocessing.get_context("fork"), []
+    context, has_checkpoint = multiprocessing.get_context("fork"), []
     for i in range(KILLS):
         while True:  # until the run was killed before its end
             directory = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -50,7 +50,7 @@ def test_every_killed_run_ends_with_the_bits_of_the_uninterrupted_one(train, tmp
             process.join()
         process.kill()
         process.join()
-        found.append(directory.is_dir() and any(directory.glob("*.ckpt")))
+        has_checkpoint.append(directory.is_dir() and any(directory.glob("*.ckpt")))
         torch.manual_seed(i)
         assert same(train(directory), expected)
-    assert sum(found) >= KILLS // 3  # with a checkpoint to resume from
+    assert sum(has_checkpoint) >= KILLS // 3  # with a checkpoint to resume from

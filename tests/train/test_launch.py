@@ -1,4 +1,4 @@
-"""Several processes that train together: on data of one's own, and one recipe after the other."""
+"""Training in several processes: on custom data, and one recipe after the other."""
 
 import dataclasses
 import importlib.util
@@ -18,7 +18,7 @@ from tests.data.own_data import RADAR, blobs, ramps, write_zarr
 from .runs import LAUNCHERS, free_port, sha256
 from .tiny_recipes import PLAIN, train_command
 
-TWICE = """
+TRAIN_ALL = """
 import sys
 from pathlib import Path
 from convrnn_zoo.train import Recipe, train
@@ -29,7 +29,7 @@ for out in outs:
 """
 
 
-def launched(*arguments):
+def launch_processes(*arguments):
     launcher = "accelerate.commands.launch"
     options = [o.format(port=free_port()) for o in LAUNCHERS[launcher]]
     command = [sys.executable, "-m", launcher, *options, *map(str, arguments)]
@@ -47,10 +47,10 @@ def test_two_processes_train_twice_to_the_loss_of_one_with_the_doubled_batch(kin
         text = RADAR.replace("batch_size = 2", f"batch_size = {batch}").replace("every = 3", "every = 1")
         (tmp_path / f"{batch}.toml").write_text(text)
     subprocess.run(train_command(tmp_path / "4.toml", data, tmp_path / "one"), check=True, capture_output=True)
-    (tmp_path / "twice.py").write_text(TWICE)
+    (tmp_path / "twice.py").write_text(TRAIN_ALL)
     outs = [tmp_path / "two", tmp_path / "again"]
-    said = launched(tmp_path / "twice.py", tmp_path / "2.toml", data, *outs)
-    assert sorted(said.split()) == ["helper", "helper", "main", "main"]
+    output = launch_processes(tmp_path / "twice.py", tmp_path / "2.toml", data, *outs)
+    assert sorted(output.split()) == ["helper", "helper", "main", "main"]
     one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
     one, two = ([row["loss"] for row in rows] for rows in (one, two))
     assert len(one) == 3
@@ -89,8 +89,8 @@ global_pool = "last"
 
 @pytest.mark.slow
 def test_two_processes_train_a_classifier_to_the_loss_of_one_with_the_doubled_batch(tmp_path):
-    made, labels = ramps(26)
-    np.savez(tmp_path / "a.npz", **made, labels=labels)
+    recordings, labels = ramps(26)
+    np.savez(tmp_path / "a.npz", **recordings, labels=labels)
     for batch in (3, 6):  # the last batch of an epoch is not a multiple of two
         (tmp_path / f"{batch}.toml").write_text(CLASSIFIER.format(batch=batch))
     subprocess.run(train_command(tmp_path / "6.toml", tmp_path / "a.npz", tmp_path / "one"), check=True)
@@ -109,13 +109,13 @@ def test_two_processes_train_a_classifier_to_the_loss_of_one_with_the_doubled_ba
 # ---- devices and random states ---------------------------------------------------------------------------------
 def test_no_module_of_training_names_a_device():
     names = re.compile(r"""["'](cpu|cuda|mps|xpu|hpu)["':]|torch\.(cuda|mps|xpu)\b""")
-    found = {
+    lines = {
         f"{file.name}: {line.strip()}"
         for file in Path(training.__file__).parent.rglob("*.py")
         for line in file.read_text(encoding="utf-8").splitlines()
         if names.search(line)
     }
-    assert found == {
+    assert lines == {
         'loop.py: content = torch.load(path, weights_only=True, map_location="cpu")'  # of any device
     }
 

@@ -35,14 +35,14 @@ def test_batches_are_read_in_order_and_again_the_same(workers):
 
 def test_without_workers_requests_and_reading_take_turns_with_the_caller():
     torch.manual_seed(3)
-    found = []
+    actual = []
     for x, noise in load(partial(read, torch.arange(10)), requests(2), Processes()):
-        found += [x, noise, torch.rand(1)]
+        actual += [x, noise, torch.rand(1)]
     torch.manual_seed(3)
     expected = []
     for _ in range(2):
         expected += [torch.randint(10, (2,)), torch.rand(2), torch.rand(1)]
-    assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(actual, expected, strict=True))
 
 
 def test_an_error_of_a_worker_is_raised_here():

@@ -52,30 +52,30 @@ def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_
 
 
 def test_averaged_weights_are_validated_reported_and_saved():
-    seen = []
-    options = {"validate": lambda model: seen.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
-    final, _ = steps_down(3, ema=0.5, after_round=lambda done, model: seen.append(model.w.item()), **options)
-    assert seen[0] == seen[1] == 0.0
-    assert seen[-2] == seen[-1] == final > -2
+    weights = []
+    options = {"validate": lambda model: weights.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
+    final, _ = steps_down(3, ema=0.5, after_round=lambda done, model: weights.append(model.w.item()), **options)
+    assert weights[0] == weights[1] == 0.0
+    assert weights[-2] == weights[-1] == final > -2
 
 
-def losses_of(losses):
-    """A validation whose loss depends on the number of updates."""
+def validate_with(losses):
+    """Returns a validation function whose loss depends on the number of updates."""
     return lambda model: {"loss": losses[-int(model.w)]}
 
 
 # ---- validation ------------------------------------------------------------------------------------------------
 def test_the_weights_of_the_lowest_validation_loss_are_saved():
     losses = [3.0, 1.0, 2.0, 1.0]
-    assert steps_down(4, validate=losses_of(losses))[0] == -1  # the first of two lowest
-    assert steps_down(4, validate=losses_of(losses), keep_best=False)[0] == -3
+    assert steps_down(4, validate=validate_with(losses))[0] == -1  # the first of two lowest
+    assert steps_down(4, validate=validate_with(losses), keep_best=False)[0] == -3
 
 
 def test_training_stops_when_the_validation_loss_has_not_fallen_for_as_many_rounds():
     losses = [3.0, 1.0, 2.0, 1.5, 0.0]
-    weight, history = steps_down(5, validate=losses_of(losses), patience=2)
+    weight, history = steps_down(5, validate=validate_with(losses), patience=2)
     assert (len(history), weight) == (4, -1)
-    assert len(steps_down(5, validate=losses_of(losses), patience=3)[1]) == 5
+    assert len(steps_down(5, validate=validate_with(losses), patience=3)[1]) == 5
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run():
@@ -153,10 +153,10 @@ def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
 # ---- the parts -------------------------------------------------------------------------------------------------
 def test_generated_sequences_are_validated_on_training_images_that_are_not_trained_on(digits):
     dataset = FRAME_DATASETS["moving_mnist"](validation=0.25)
-    whole = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 2, 2).images
+    images = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 2, 2).images
     parts = {split: dataset.load(digits, split, 2, 2) for split in ("train", "validation", "test")}
-    torch.testing.assert_close(torch.cat([parts["train"].images, parts["validation"].images]), whole)
-    assert len(parts["validation"].images) == round(len(whole) / 4)
+    torch.testing.assert_close(torch.cat([parts["train"].images, parts["validation"].images]), images)
+    assert len(parts["validation"].images) == round(len(images) / 4)
     assert not torch.equal(parts["validation"].fixed_samples(3), parts["test"].fixed_samples(3))
     assert torch.equal(parts["test"].images, FRAME_DATASETS["moving_mnist"]().load(digits, "test", 2, 2).images)
 

@@ -1,4 +1,4 @@
-"""Losses and schedules do what their papers say."""
+"""Losses and schedules follow the definitions of their papers."""
 
 import math
 
@@ -51,10 +51,10 @@ def test_masks_are_sampled_with_their_probabilities(name):
     sampling = SAMPLINGS[name](**SAMPLING_ARGS[name])
     for update in (0, 30, 200):
         mask = sampling.mask(update, 4000, inputs=4, horizon=3)
-        given, ahead = sampling.chances(update)
+        warmup, ahead = sampling.chances(update)
         assert mask.shape == (4000, 5)
         assert mask.dtype == torch.bool
-        assert mask[:, :3].float().mean() == pytest.approx(given, abs=0.02)
+        assert mask[:, :3].float().mean() == pytest.approx(warmup, abs=0.02)
         assert mask[:, 3:].float().mean() == pytest.approx(ahead, abs=0.03)
     assert sampling.chances(10**6) == FreeRunning().chances(0) == (1, 0)
 

@@ -1,4 +1,4 @@
-"""Baselines and what a record tells of them."""
+"""Baselines and their scores in the metadata."""
 
 import importlib.util
 import logging
@@ -31,10 +31,10 @@ def shower(frames, size=64):
 def test_extrapolation_of_a_moving_shower_beats_the_last_frame():
     sequence = torch.cat([shower(12), shower(12).mT])
     inputs, truth = sequence[:, :4], sequence[:, 4:]
-    made = extrapolation(inputs, 8)
-    assert made.shape == truth.shape
-    assert made.dtype == truth.dtype
-    errors = [(f - truth).square().mean() for f in (made, last_frame(inputs, 8))]
+    forecast = extrapolation(inputs, 8)
+    assert forecast.shape == truth.shape
+    assert forecast.dtype == truth.dtype
+    errors = [(f - truth).square().mean() for f in (forecast, last_frame(inputs, 8))]
     assert errors[0] < 0.05 * errors[1]
     dry = torch.zeros(1, 4, 1, 64, 64)
     assert torch.equal(extrapolation(dry, 3), dry[:, :3])
@@ -55,8 +55,8 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
     monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
     monkeypatch.setitem(sys.modules, missing, None)
     with caplog.at_level(logging.WARNING):
-        found = choose_baselines([Preprocessing(unit="mm/h")], shower(4))
-    assert found == {"last frame": last_frame, "zero": zero}
+        baselines = choose_baselines([Preprocessing(unit="mm/h")], shower(4))
+    assert baselines == {"last frame": last_frame, "zero": zero}
     (line,) = [r.getMessage() for r in caplog.records]
     assert "extrapolation" in line
     assert "\n" not in line
@@ -169,9 +169,9 @@ def kelvin(seed):
 def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
     recipe = Recipe.parse(KELVIN.format(value=value))
     metadata = train(recipe, data={"train": kelvin(0), "test": kelvin(1)}, out=tmp_path, progress=False)
-    found = {m.name: m for m in metadata.metrics}
+    metrics = {m.name: m for m in metadata.metrics}
     for score, most in (("SSIM", 0.5), ("PSNR", 20)):
-        values = [found[score].value, *found[score].baselines.values()] if score in found else []
+        values = [metrics[score].value, *metrics[score].baselines.values()] if score in metrics else []
         assert all(-1 <= v < most for v in values), values  # noise against noise
         assert values
 

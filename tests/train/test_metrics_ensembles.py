@@ -1,4 +1,4 @@
-"""Ensembles: their loss against pysteps' score, their scores by lead time, their picture, their training."""
+"""Ensembles: their loss compared with pysteps' score, scores by lead time, figures and training."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_of_one_forecast_the_score_is_the_mean_absolute_error():
     assert scores["spread"] == [0, 0, 0]
 
 
-def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
+def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
     pytest.importorskip("pysteps", reason="the extra nowcast")
     pytest.importorskip("cv2", reason="the extra nowcast")
     y, x = np.mgrid[:48, :48]
@@ -71,9 +71,9 @@ def test_scores_leave_out_what_is_not_known_and_stand_beside_extrapolations():
     unknown = truth.clone()
     unknown[:, :4] = float("nan")
     cut = ensemble_scores(around[:, :, 4:], truth[:, 4:])
-    whole = ensemble_scores(around, unknown)
+    masked = ensemble_scores(around, unknown)
     for name, values in cut.items():
-        assert whole[name] == pytest.approx(values, rel=1e-6), name
+        assert masked[name] == pytest.approx(values, rel=1e-6), name
     with pytest.raises(ValueError, match=r"members \(M, T, H, W\).*truth \(T, H, W\)"):
         ensemble_scores(around, truth[:2])
 
@@ -113,11 +113,11 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
     def train(**kwargs):
         return training.train_model(RECIPE, clips, progress=False, **kwargs)
 
-    whole, history = train()
-    assert isinstance(whole, EnsembleForecaster)
+    expected, history = train()
+    assert isinstance(expected, EnsembleForecaster)
     interrupted(lambda: train(out=tmp_path), saves=1)
     model, again = train(out=tmp_path)
-    assert same(model, whole)
+    assert same(model, expected)
     assert again == history
 
 
@@ -147,5 +147,5 @@ def test_each_learns_by_a_recipe(name, members):
     )  # fmt: skip
     model, history = training.train_model(recipe, clips, progress=False)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-    made = model.forecast(clips.fixed(2)[:, :3], members=4, seed=0)
-    assert made.isfinite().all()
+    forecast = model.forecast(clips.fixed(2)[:, :3], members=4, seed=0)
+    assert forecast.isfinite().all()

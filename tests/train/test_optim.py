@@ -1,4 +1,4 @@
-"""Optimizers and learning rates: the rules that made the shipped weights, held against plain formulas."""
+"""Optimizers and learning rates of the shipped weights, compared with plain formulas."""
 
 import dataclasses
 import math
@@ -20,8 +20,8 @@ needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a sche
 @pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=str)
 def model(request):
     torch.manual_seed(0)
-    made = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[16, 16], kernel_size=3)
-    return made.to(memory_format=request.param)
+    forecaster = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[16, 16], kernel_size=3)
+    return forecaster.to(memory_format=request.param)
 
 
 def set_gradients(model, seed):
@@ -82,7 +82,7 @@ def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a
         optimizer.step()
         for name, p in model.named_parameters():
             is_muon = isinstance(plain[name], PlainMuon)
-            plain[name].p = before[name]  # each step is compared alone
+            plain[name].p = before[name]  # each step is compared separately
             step = plain[name].step(p.grad, (0.01 if is_muon else ADAM_LR) * factor)
             error = (p.detach().double() - plain[name].p).norm() / step.norm()
             assert error < (0.03 if is_muon else 1e-3), name  # timm finds Muon's matrix in bfloat16
@@ -133,18 +133,18 @@ def test_adam_is_its_formula(model):
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=needs_muon if n == "muon" else ()) for n in OPTIMIZERS])
-def test_its_state_goes_on_where_it_was(name, model):
+def test_its_state_resumes(name, model):
     optimizer = OPTIMIZERS[name](model, 0.01)
     set_gradients(model, 0)
     optimizer.step()
-    kept, weights = optimizer.state_dict(), {k: v.clone() for k, v in model.state_dict().items()}
-    kept = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, kept)
+    saved, weights = optimizer.state_dict(), {k: v.clone() for k, v in model.state_dict().items()}
+    saved = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, saved)
     set_gradients(model, 1)
     optimizer.step()
     expected = {k: v.clone() for k, v in model.state_dict().items()}
     model.load_state_dict(weights)
     again = OPTIMIZERS[name](model, 0.5)
-    again.load_state_dict(kept)
+    again.load_state_dict(saved)
     again.step()
     assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
 
@@ -162,17 +162,17 @@ def test_kernels_that_are_not_dense_in_memory_take_the_step_of_those_that_are():
     assert torch.equal(loose.weight, dense.weight)
 
 
-@pytest.mark.skipif(HAS_MUON, reason="this timm has what is needed")
-def test_an_old_timm_says_what_muon_needs(model):
+@pytest.mark.skipif(HAS_MUON, reason="this timm supports schedules of Muon")
+def test_an_old_timm_names_the_required_timm(model):
     with pytest.raises(ImportError, match=r"muon.* timm 1\.0\.31 .* pip install 'convrnn-zoo\[train\]'"):
         muon(model, 0.01)
 
 
-def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
-    def refuse(*args, **kwargs):
+def test_an_unsuitable_muon_names_the_required_timm(model, monkeypatch):
+    def raise_error(*args, **kwargs):
         raise TypeError("unexpected keyword argument 'fallback_lr_scale'")
 
-    monkeypatch.setattr("convrnn_zoo.train.optim.create_optimizer_v2", refuse)
+    monkeypatch.setattr("convrnn_zoo.train.optim.create_optimizer_v2", raise_error)
     with pytest.raises(ImportError, match=r"muon.* timm 1\.0\.31 .* pip install"):
         muon(model, 0.01)
 
@@ -181,17 +181,17 @@ def test_a_timm_whose_muon_lacks_what_is_needed_says_so(model, monkeypatch):
 def rates(recipe):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     scheduler = recipe.create_schedule(optimizer)
-    found = []
+    values = []
     for _ in range(recipe.max_steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        values.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return values
 
 
 def test_one_cycle_rises_and_falls_along_half_a_cosine_each():
-    found = rates(dataclasses.replace(PLAIN, max_steps=100, warmup=0.1))
-    for update, rate in enumerate(found):
+    actual = rates(dataclasses.replace(PLAIN, max_steps=100, warmup=0.1))
+    for update, rate in enumerate(actual):
         rise, fall = math.cos(math.pi * update / 10), math.cos(math.pi * (update - 10) / 90)
         plain = (1 + 1 / 25 - (1 - 1 / 25) * rise) / 2 if update < 10 else (1 + 1e-4 + (1 - 1e-4) * fall) / 2
         assert rate == pytest.approx(2 * plain, rel=1e-9), update
@@ -208,11 +208,11 @@ def test_one_cycle_is_torchs():
 
 
 def test_cycles_follow_each_other_half_as_high():
-    found = rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 20), warmup=0.25))
-    assert (found[10], found[45]) == (2.0, 1.0)
-    assert max(found[:40]) == 2.0
-    assert max(found[40:]) == 1.0
-    assert found[39] < 0.02 > found[59]
+    actual = rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 20), warmup=0.25))
+    assert (actual[10], actual[45]) == (2.0, 1.0)
+    assert max(actual[:40]) == 2.0
+    assert max(actual[40:]) == 1.0
+    assert actual[39] < 0.02 > actual[59]
     with pytest.raises(ValueError, match=r"cycles.*max_steps.* 60,.*\[40, 10\]"):
         rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 10)))
 

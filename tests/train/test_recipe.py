@@ -1,4 +1,4 @@
-"""Recipes: every entry is checked, a resume says what differs, an interruption says how to go on."""
+"""Recipes: every key is checked, resuming lists the differences, and an interruption prints the command to resume."""
 
 import dataclasses
 import json
@@ -75,7 +75,7 @@ def test_all_errors_are_reported_together_with_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", [*RECIPES, RADAR, VIDEO, RAMPS])
-def test_a_recipe_written_down_is_the_same(text):
+def test_a_written_recipe_parses_to_the_same(text):
     recipe = Recipe.parse(text)
     assert Recipe.parse(recipe.to_toml()) == recipe
 
@@ -92,8 +92,8 @@ def test_an_unknown_dataset_is_an_error_that_lists_the_others(text, kinds, tmp_p
     head, _, _ = text.partition("[data]")
     head, _, model = head.partition("[model]")
     file.write_text(f'{head}data = "mnist"\n[model]{model}')
-    told = run("train", file, "--data", tmp_path, "-o", tmp_path / "run", code=1)
-    assert re.search(rf"data\.kind.*{kinds}.*'mnist'", told)
+    message = run("train", file, "--data", tmp_path, "-o", tmp_path / "run", code=1)
+    assert re.search(rf"data\.kind.*{kinds}.*'mnist'", message)
     assert not (tmp_path / "run").exists()
 
 
@@ -102,9 +102,9 @@ def test_resuming_with_another_recipe_names_the_changed_keys(radar, tmp_path):
     file.write_text(FRAMES)
     interrupted(lambda: train(Recipe.read(file), data=radar, out=tmp_path / "run", progress=False), saves=1)
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 0.02").replace("crop = 16", "crop = 12"))
-    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
-    assert "data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in told
-    assert len(told.splitlines()) == 1
+    message = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
+    assert "data.crop (16 there, 12 here), lr (0.01 there, 0.02 here), trained_on" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_run_goes_on_with_corrected_texts_and_other_test_sequences(radar, tmp_path):
@@ -116,8 +116,8 @@ def test_a_run_goes_on_with_corrected_texts_and_other_test_sequences(radar, tmp_
     record = train(dataclasses.replace(recipe, **texts, test_sequences=2), data=radar, out=out, progress=False)
     assert {name: getattr(record, name) for name in texts} == texts
     assert (out / "last.ckpt").read_bytes() != begun
-    whole = train(recipe, data=radar, out=tmp_path / "whole", progress=False)
-    assert record.sha256 == whole.sha256
+    uninterrupted = train(recipe, data=radar, out=tmp_path / "whole", progress=False)
+    assert record.sha256 == uninterrupted.sha256
 
 
 @pytest.mark.parametrize("change", ["another file", "other values"])
@@ -127,22 +127,22 @@ def test_a_run_is_not_resumed_with_other_data(change, radar, tmp_path):
     command = ["train", file, "--data", radar, "-o", tmp_path / "run", "--quiet"]
     assert run(*command) == run(*command)  # of the same data it is
     np.save(radar / ("2.npy" if change == "another file" else "0.npy"), blobs(seed=7))
-    told = run(*command, code=1)
-    assert "another run" in told
-    assert "trained_on." in told
+    message = run(*command, code=1)
+    assert "another run" in message
+    assert "trained_on." in message
 
 
 def test_rejects_a_second_run_into_the_same_directory(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
     with lock_checkpoint(out / "last.ckpt"):
-        told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
-    assert told == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
+        message = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
+    assert message == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
     assert not (out / "last.ckpt").exists()
     run("train", file, "--data", radar, "-o", out, "--quiet")
     (out / "last.ckpt").write_bytes(b"of the other run")
     with lock_checkpoint(out / "last.ckpt"):  # which is not read until it is locked
-        assert run("train", file, "--data", radar, "-o", out, "--quiet", code=1) == told
+        assert run("train", file, "--data", radar, "-o", out, "--quiet", code=1) == message
 
 
 def test_rejects_objects_that_are_no_recipe(tmp_path):
@@ -153,10 +153,10 @@ def test_rejects_objects_that_are_no_recipe(tmp_path):
 def test_a_loss_that_is_not_finite_is_an_error_of_one_line(radar, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES.replace("lr = 0.01", "lr = 1e38\nclip_grad_norm = 1e38"))
-    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
-    assert told.startswith("Error: the loss is ")
-    assert "lower lr" in told
-    assert len(told.splitlines()) == 1
+    message = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
+    assert message.startswith("Error: the loss is ")
+    assert "lower lr" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
@@ -170,10 +170,10 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said, told = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == ""
-    first, command = told.strip().splitlines()
+    assert stdout == ""
+    first, command = stderr.strip().splitlines()
     assert first == "interrupted; go on from the last checkpoint with:"
     assert shlex.split(command) == ["convrnn-zoo", *arguments]
 
@@ -200,12 +200,12 @@ def test_a_read_only_directory_is_an_error_before_training(radar, tmp_path, monk
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
     (tmp_path / "taken").write_text("")
-    told = run("train", file, "--data", radar, "-o", tmp_path / "taken" / "run", "--quiet", code=1)
-    assert "taken/run" in told
+    message = run("train", file, "--data", radar, "-o", tmp_path / "taken" / "run", "--quiet", code=1)
+    assert "taken/run" in message
     readable = os.access  # whoever runs the tests may write everywhere
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and readable(path, mode))
-    told = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
-    assert "may not be written to; choose another -o" in told
+    message = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
+    assert "may not be written to; choose another -o" in message
 
 
 def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path):
@@ -214,9 +214,9 @@ def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path
     run("train", file, "--data", radar, "-o", out, "--quiet")
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
-    told = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
-    assert "7.npy" in told
-    assert len(told.splitlines()) == 1
+    message = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
+    assert "7.npy" in message
+    assert len(message.splitlines()) == 1
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
@@ -232,7 +232,7 @@ def test_recordings_of_python_are_trained_on(tmp_path):
     assert json.loads((tmp_path / "a" / "config.json").read_text())["label_names"] == ["falling", "rising"]
 
 
-def test_a_forecasters_data_of_python_must_be_as_long_as_the_recipe_says(tmp_path):
+def test_rejects_sequences_of_python_that_do_not_have_the_length_of_the_recipe(tmp_path):
     import torch
 
     clips = [torch.rand(5, 1, 16, 16)]

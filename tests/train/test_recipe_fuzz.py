@@ -27,7 +27,7 @@ SHORT = {"updates", "max_steps", "epochs"}
 """Keys whose valid values must stay small, or the run would not end."""
 
 
-def tables_of(raw):
+def list_tables(raw):
     return [raw, *(v for v in raw.values() if isinstance(v, dict))]
 
 
@@ -35,7 +35,7 @@ def mutate(raw, chance):
     """Sets, removes, adds or misspells one to three keys."""
     raw = copy.deepcopy(raw)
     for _ in range(chance.choice([1, 1, 2, 3])):
-        table = chance.choice(tables_of(raw))
+        table = chance.choice(list_tables(raw))
         key = chance.choice(list(table) or ["x"])
         action = chance.random()
         if action < 0.7:
@@ -53,7 +53,7 @@ def mutate(raw, chance):
     return raw
 
 
-def text_of(raw):
+def format_recipe(raw):
     lines = [f"{k} = {toml(v)}" for k, v in raw.items() if not isinstance(v, dict)]
     for name, table in raw.items():
         if isinstance(table, dict):
@@ -103,7 +103,7 @@ def check(seed, data, directory):
     chance = random.Random(seed)
     name = chance.choice(list(BASES))
     text = BASES[name]
-    text = mutate_text(text, chance) if chance.random() < 0.2 else text_of(mutate(tomllib.loads(text), chance))
+    text = mutate_text(text, chance) if chance.random() < 0.2 else format_recipe(mutate(tomllib.loads(text), chance))
     file, out = directory / "r.toml", directory / f"run{seed}"
     file.write_text(text, encoding="utf-8")
     done = CliRunner().invoke(cli, ["train", str(file), "--data", str(data[name]), "-o", str(out), "--quiet"])

@@ -1,4 +1,4 @@
-"""What the records of the shipped forecasters claim, on the little data that lies in the repository."""
+"""Scores in the metadata of the shipped forecasters, checked on the small data sets of the repository."""
 
 import json
 
@@ -18,14 +18,14 @@ def scored(request):
     return request.param, small_scores(request.param)
 
 
-def test_the_scores_are_those_that_were_written_down(scored):
+def test_scores_match_the_recorded_ones(scored):
     name, scores = scored
     for metric, values in json.loads(SCORES.read_text())[name].items():
         assert scores["forecast"][metric] == pytest.approx(values, rel=0.01, nan_ok=True), metric
 
 
 def test_metadata_describe_the_same_model(scored):
-    """Other sequences of the same kind: the figures lie near each other, and not by the size of a frame."""
+    """Other sequences of the same type: the scores are close, and not off by the size of a frame."""
     name, scores = scored
     claimed = {m.name: m.value for m in WEIGHTS[name].metrics}
     if WEIGHTS[name].recipe not in ("rain", "nowcast"):  # one hour of rain is like no other

@@ -40,7 +40,7 @@ def test_a_recipe_without_data_is_complete(name):
 
 
 @pytest.mark.parametrize("name", ["rain", "moving_mnist", "fsdd_convgru1d_2layer"])
-def test_every_key_has_a_comment_of_its_own(name, tmp_path):
+def test_every_key_has_a_comment(name, tmp_path):
     table = Recipe.read(name).to_table()
     if name == "moving_mnist":
         table |= {"weights": "predrnn.a", "model": {}, "sampling": {"name": "scheduled", "until": 9}}
@@ -109,8 +109,8 @@ def test_several_videos_are_split_by_file(tmp_path):
 
 
 def test_recordings_are_described_and_trained_on(tmp_path):
-    made, labels = ramps(24)
-    np.savez(tmp_path / "a.npz", **made, labels=labels)
+    recordings, labels = ramps(24)
+    np.savez(tmp_path / "a.npz", **recordings, labels=labels)
     recipe = Recipe.parse(starting_recipe("convgru1d_1layer", tmp_path / "a.npz"))
     assert recipe.data.label_names == ("falling", "rising")
     assert recipe.model == {"kernel_size": 1}  # of one pixel: a wider kernel would read padding only
@@ -205,7 +205,7 @@ def test_an_existing_file_is_kept(tmp_path):
     assert (tmp_path / "r.toml").read_text() == "mine"
 
 
-def test_what_no_recipe_trains_is_rejected(tmp_path):
+def test_rejects_models_that_no_recipe_trains(tmp_path):
     with pytest.raises(ValueError, match="bcdunet_d3"):
         starting_recipe("bcdunet_d3")
     with pytest.raises(FileNotFoundError, match="nothing"):

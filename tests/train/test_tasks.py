@@ -1,4 +1,4 @@
-"""Datasets that are made in Python: arrays, dtypes, sizes, and errors that name the sequence."""
+"""Datasets from Python: arrays, dtypes, sizes, and errors that name the sequence."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The shipped data sets, read by the kinds of one's own, give the same sequences and the same weights, bit for bit."""
+"""Custom data types that read the shipped data sets give the same sequences and weights, bit for bit."""
 
 import dataclasses
 import hashlib
@@ -28,23 +28,23 @@ DRAWN = {
 def test_digits_move_as_they_did(digits):
     clips = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 4, 3)
     torch.manual_seed(5)
-    found = {"draw": torch.cat([clips.draw(3), clips.draw(2)]), "fixed": clips.fixed(4)}
+    clips_by_source = {"draw": torch.cat([clips.draw(3), clips.draw(2)]), "fixed": clips.fixed(4)}
     assert {
-        k: hashlib.sha256((v * 255).round().byte().numpy().tobytes()).hexdigest() for k, v in found.items()
+        k: hashlib.sha256((v * 255).round().byte().numpy().tobytes()).hexdigest() for k, v in clips_by_source.items()
     } == DRAWN
 
 
-def test_rain_from_arrays_of_ones_own_is_rain_from_composites(rain, tmp_path):
+def test_rain_from_custom_arrays_equals_rain_from_composites(rain, tmp_path):
     for i, event in enumerate(read_events(rain, COARSEN)):
         np.savez(
             tmp_path / f"{i}.npz", x=event.read()[:, 0].numpy(), time=np.array(event.datetimes, dtype="datetime64[m]")
         )
     recipe = dataclasses.replace(PLAIN, data={"kind": "rain"}, loss="balanced_light", max_steps=2, test_sequences=4)
     shipped = train(recipe, data=rain, out=tmp_path / "shipped", progress=False)
-    own = train(dataclasses.replace(recipe, data=AS_RAIN), data=tmp_path, out=tmp_path / "own", progress=False)
-    assert own.sha256 == shipped.sha256 == sha256(tmp_path / "own" / "model.safetensors")
-    assert [m.value for m in own.metrics] == [m.value for m in shipped.metrics]
-    assert own.preprocessing == shipped.preprocessing
+    custom = train(dataclasses.replace(recipe, data=AS_RAIN), data=tmp_path, out=tmp_path / "own", progress=False)
+    assert custom.sha256 == shipped.sha256 == sha256(tmp_path / "own" / "model.safetensors")
+    assert [m.value for m in custom.metrics] == [m.value for m in shipped.metrics]
+    assert custom.preprocessing == shipped.preprocessing
 
 
 def test_a_recipe_that_names_a_shipped_set_either_way_is_the_same(digits, tmp_path):

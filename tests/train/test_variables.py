@@ -118,7 +118,7 @@ def test_scores_are_those_of_the_target_in_its_unit(trained, archive):
         assert scores[name]["MSE of t2m"] == pytest.approx(error.tolist(), rel=1e-4)
 
 
-def test_every_target_has_scores_of_its_own(archive):
+def test_every_target_has_separate_scores(archive):
     recipe = recipe_with(data={"targets": ["t2m", "wind"]})
     train_part, test = (recipe.data.load(archive, part, 3, 2) for part in ("train", "test"))
     scores = evaluate(build(recipe, 4, train_part), recipe, test).scores["last frame"]
@@ -213,7 +213,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_what_variables_do_not_support_is_an_error_by_name(name, archive, tmp_path):
+def test_rejects_options_that_variables_do_not_support(name, archive, tmp_path):
     fields, data, message = UNSUPPORTED[name]
     with pytest.raises(ValueError, match=message):
         train(recipe_with(data=data, **fields), data=archive, out=tmp_path, progress=False)

@@ -1,4 +1,4 @@
-"""A disk that fills up in mid run: one clear line, the last whole files kept, and the run goes on from them."""
+"""A full disk during a run: one clear message, the last complete files remain, and the run resumes from them."""
 
 import contextlib
 import errno

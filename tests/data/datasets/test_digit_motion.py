@@ -1,4 +1,4 @@
-"""Clips of moving digits are what their labels state, and nothing but the order of frames tells a direction."""
+"""Clips of moving digits match their labels, and only the order of frames determines the direction."""
 
 import struct
 

@@ -98,19 +98,19 @@ def tones(tmp_path):
 
 def test_encodes_sound_alike_in_training_and_prediction(tones):
     pytest.importorskip("soxr", reason="the extra sound")
-    data, rest = (KIND.load(tones, split) for split in ("train", "test"))
-    assert data.front_end == rest.front_end == LogMel(rate=8000)
-    assert {tuple(x.shape[1:]) for x in data.sequences + rest.sequences} == {(40, 1)}
+    train, test = (KIND.load(tones, split) for split in ("train", "test"))
+    assert train.front_end == test.front_end == LogMel(rate=8000)
+    assert {tuple(x.shape[1:]) for x in train.sequences + test.sequences} == {(40, 1)}
     loudest = {
-        (int(x.mean(0).argmax()), int(y)) for d in (data, rest) for x, y in zip(d.sequences, d.labels, strict=True)
+        (int(x.mean(0).argmax()), int(y)) for d in (train, test) for x, y in zip(d.sequences, d.labels, strict=True)
     }
-    assert len(loudest) == 2  # whatever the rate of the file
+    assert len(loudest) == 2  # for every sampling rate of the files
     model = create_model("convgru1d_1layer", in_chans=40, hidden_channels=2, kernel_size=1, num_classes=2)
-    model.front_end = data.front_end
+    model.front_end = train.front_end
     from convrnn_zoo.data.readers.sequences import read_recordings
 
-    (found,) = read_recordings(tones / "400" / "2.wav", model)
-    assert any(torch.equal(found.values, x) for x in data.sequences + rest.sequences)
+    (recording,) = read_recordings(tones / "400" / "2.wav", model)
+    assert any(torch.equal(recording.values, x) for x in train.sequences + test.sequences)
     with pytest.raises(ValueError, match=r"2\.wav.*front_end"):
         read_recordings(tones / "400" / "2.wav", create_model("convgru1d_1layer"))
 
@@ -118,8 +118,8 @@ def test_encodes_sound_alike_in_training_and_prediction(tones):
 def test_the_recipe_sets_the_front_end(tones):
     kind = read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
     assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
-    given = LogMel(rate=8000, hop=0.01)
-    assert kind.load(tones, "test", given).front_end == given
+    front_end = LogMel(rate=8000, hop=0.01)
+    assert kind.load(tones, "test", front_end).front_end == front_end
     with pytest.raises(ValueError, match=r"data\.front_end\.rate.*'fast'"):
         read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
@@ -233,12 +233,12 @@ def test_folders_of_equal_numbers_have_one_order(tmp_path):
         "import sys; from pathlib import Path; from convrnn_zoo.data import read_dataset\n"
         "print(read_dataset({'kind': 'sequences', 'name': 'a'}).load(Path(sys.argv[1]), 'train').label_names)"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    here = read_dataset({"kind": "sequences", "name": "a"}).load(tmp_path, "train").label_names  # hashed at random
-    assert found.stdout == f"{here}\n" == "('001', '01', '1', '1.0', 'b', 'nan')\n"
+    labels = read_dataset({"kind": "sequences", "name": "a"}).load(tmp_path, "train").label_names  # random hash seed
+    assert result.stdout == f"{labels}\n" == "('001', '01', '1', '1.0', 'b', 'nan')\n"
 
 
 def test_the_last_files_of_every_folder_are_the_test(tmp_path):
@@ -285,9 +285,9 @@ def test_an_array_of_all_recordings_is_read(tmp_path, name):
     fields, arrays = WINDOWS[name]
     np.savez(tmp_path / "a.npz", **arrays())
     parts = [make(**fields).load(tmp_path / "a.npz", split) for split in ("train", "test")]
-    found = sorted((x.tolist(), int(y)) for part in parts for x, y in zip(part.sequences, part.labels, strict=True))
+    actual = sorted((x.tolist(), int(y)) for part in parts for x, y in zip(part.sequences, part.labels, strict=True))
     expected = X[:, :2] if name == "few steps" else X[..., :1] if name == "one channel" else X
-    assert found == sorted((x.tolist(), int(y)) for x, y in zip(expected, Y, strict=True))
+    assert actual == sorted((x.tolist(), int(y)) for x, y in zip(expected, Y, strict=True))
 
 
 @pytest.mark.parametrize(

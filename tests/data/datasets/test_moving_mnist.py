@@ -76,11 +76,11 @@ def test_incomplete_files_are_an_error(tmp_path, suffix):
     images = np.arange(3 * 28 * 28).reshape(3, 28, 28)
     write_idx(path, images)
     assert torch.equal(read_idx(path), torch.from_numpy(images.astype(np.uint8)))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
     with pytest.raises(ValueError, match="t10k-images"):
         read_idx(path)
-    path.write_bytes(b"\0\0\x08\x01" + whole[4:])
+    path.write_bytes(b"\0\0\x08\x01" + content[4:])
     with pytest.raises(ValueError, match="t10k-images"):
         read_idx(path)
 

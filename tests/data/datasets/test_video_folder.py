@@ -57,9 +57,9 @@ def test_splits_every_class_and_reads_clips_on_demand(tmp_path, monkeypatch):
     assert not set(train.sequences.items) & set(test.sequences.items)
     lengths = {(label, name): len(frames) for label, name, frames in clips()}
     x, ends, labels = train.batch([0, 3, 6])
-    chosen = [train.sequences.items[i] for i in (0, 3, 6)]
-    assert ends.tolist() == [lengths[p.parent.name, p.stem] for p in chosen]
-    assert [train.label_names[y] for y in labels] == [p.parent.name for p in chosen]
+    paths = [train.sequences.items[i] for i in (0, 3, 6)]
+    assert ends.tolist() == [lengths[p.parent.name, p.stem] for p in paths]
+    assert [train.label_names[y] for y in labels] == [p.parent.name for p in paths]
     assert x.shape == (3, int(ends.max()), 3, 16, 16)
     assert all(not x[i, n:].any() for i, n in enumerate(ends))
     read = []
@@ -96,7 +96,7 @@ def test_groups_are_in_one_part(fields, tmp_path):
 
 
 def broken_later(path):
-    """A GIF whose end is cut off, behind its first frame."""
+    """A GIF that is truncated after its first frame."""
     write_gif(path, np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3)).astype("uint8"))
     path.write_bytes(path.read_bytes()[:1500])
 

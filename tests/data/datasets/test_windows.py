@@ -57,9 +57,9 @@ def test_training_reads_the_windows_of_the_command(tmp_path):
     common = ("windows", recipe, "--data", tmp_path / "a.zarr")
     with pytest.raises(FileNotFoundError, match=r"w\.csv.*`convrnn-zoo windows"):
         dataclasses.replace(KIND, windows="w.csv").load(tmp_path / "a.zarr", "train", 3, 4)
-    told = run(*common, "--min-probability", 0.5)
+    output = run(*common, "--min-probability", 0.5)
     rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in told
+    assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in output
     assert rows[0].keys() == {"t", "x", "y"}
     assert 20 < len(rows) < 24 * 15
     kind = dataclasses.replace(KIND, windows="w.csv")

@@ -104,8 +104,8 @@ def cut(write):
     """Returns a function that writes a file and truncates it in the middle."""
 
     def make(path):
-        whole = write(path.parent, read_time(path), np.arange(2500).reshape(50, 50) % 200)
-        assert whole == path
+        written = write(path.parent, read_time(path), np.arange(2500).reshape(50, 50) % 200)
+        assert written == path
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     return make

@@ -1,4 +1,4 @@
-"""Values of frames are the same in training and in `predict`, whatever the dtype, scale and attributes of the file."""
+"""Values of frames are the same in training and in `predict`, for any dtype, scale and attributes of the file."""
 
 import numpy as np
 import pytest

@@ -25,7 +25,7 @@ def test_without_a_mask_the_teachers_frames_are_read(name, truth):
 
 
 @EVERY
-def test_a_mask_of_the_input_alone_is_the_plain_forecast(name, truth):
+def test_a_mask_of_only_the_input_is_the_plain_forecast(name, truth):
     model = tiny(name)
     mask = torch.tensor([[True, True, False, False]]).expand(2, 4)
     expected = model(truth[:, :3], horizon=3)

@@ -92,7 +92,7 @@ def test_errors_name_misshapen_noise(name):
         model(x, 2, noise=noise.double())
 
 
-# ---- weights that lie elsewhere -------------------------------------------------------------------------------------
+# ---- weights of other repositories ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_error_states_where_weights_are_published(name):
     record = PUBLISHED[name]

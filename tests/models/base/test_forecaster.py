@@ -21,7 +21,7 @@ EVERY = pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, NA
 
 
 def frames(model, steps=3, batch=1, height=1, width=1, **kind):
-    """Frames of so many of the model's units of height and width, and of as many steps as it asks for."""
+    """Returns frames with a height and width in units of the model, and the number of steps that it requires."""
     unit, steps = model.reduction, model.input_frames or steps
     return torch.rand(batch, steps, model.in_chans, unit * height, unit * width, **kind)
 
@@ -250,7 +250,7 @@ def test_custom_forecaster(name, data):
 
 
 KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates")}): n for n, m in FULL.items()}
-"""One name of each network that is made of the same parts."""
+"""One name of each network that consists of the same parts."""
 
 
 def check_compiled(name, backend):

@@ -1,4 +1,4 @@
-"""Forecasts in the unit of the data: the same by every road, of any form, and NaN where nothing is known."""
+"""Forecasts in the unit of the data: equal for every way to load, in any form, and NaN where no value is known."""
 
 import threading
 
@@ -74,7 +74,7 @@ def test_forms_of_frames(rain):
     assert rain.forecast(frames[0]).shape[0] == rain.horizon == 12
 
 
-def test_what_is_unknown_in_every_frame_is_nan_and_a_mask_says_the_same(rain):
+def test_pixels_unknown_in_every_frame_are_nan_and_a_mask_is_equivalent(rain):
     frames = sample(WEIGHTS[RAIN], 4, 16, 16)
     frames[:, :4] = torch.nan
     frames[3] = torch.nan  # a scan that is missing altogether
@@ -276,7 +276,7 @@ def test_the_mode_of_each_part_is_kept_and_threads_may_share_a_model(rain):
 
 
 # ---- classifiers ---------------------------------------------------------------------------------------------------
-def test_recordings_are_classified_as_each_alone_with_the_weights_labels():
+def test_recordings_are_classified_independently_with_the_weights_labels():
     record = WEIGHTS["convlstm1d_bi_1layer.japanese_vowels"]
     model = create_model(record.name, pretrained=True)
     recordings = [torch.randn(n, 12) for n in (7, 29, 12)]

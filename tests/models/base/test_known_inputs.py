@@ -115,14 +115,14 @@ def test_a_forecast_takes_and_returns_the_unit_of_each_variable(weather):
     torch.testing.assert_close(y, 280 + 10 * encoded[0, ..., :6, :9])
     torch.testing.assert_close(model.forecast(frames, 2, static=known["static"][0], future=known["future"]), y)
     several = {k: torch.stack([v, v + 1]) for k, v in known.items()}
-    both = model.forecast(torch.stack([frames, frames]), 2, batch_size=1, **several)
-    torch.testing.assert_close(both[0], y)
-    assert not torch.allclose(both[1], y)
+    forecasts = model.forecast(torch.stack([frames, frames]), 2, batch_size=1, **several)
+    torch.testing.assert_close(forecasts[0], y)
+    assert not torch.allclose(forecasts[1], y)
     arrays = model.forecast(frames.numpy(), 2, **{k: v.numpy() for k, v in known.items()})
     torch.testing.assert_close(torch.from_numpy(arrays), y)
 
 
-def test_what_is_unknown_of_a_target_is_nan_and_of_other_variables_is_not(weather):
+def test_only_pixels_unknown_in_a_target_are_nan(weather):
     model, frames, known = weather
     frames[:, 1, 0, 0], frames[:, 0, 1, 1] = math.nan, math.nan
     known["future"][0, 0, 2, 2] = math.nan

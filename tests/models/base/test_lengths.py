@@ -1,4 +1,4 @@
-"""Lengths in a graph: computed by masks, equal to packing, and good for lengths that the graph was not made with."""
+"""Lengths in a graph: computed by masks, equal to packing, and valid for other lengths than those of the trace."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.registry import slow_unless
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 STEPS = 5
 OTHERS = ([5, 2, 1], [1, 1, 1], [3, 4, 5], [5, 5, 5])
-"""Lengths that no graph here is made with."""
+"""Lengths that differ from those of every trace."""
 
 
 def build(kind, directions="_bi", layers=2, **kwargs):

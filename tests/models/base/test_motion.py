@@ -59,7 +59,7 @@ def errors(motion, truth, frames, margin=16):
         *(("zoom", part) for part in (0.01, -0.02)),
     ],
 )
-def test_made_up_motion_is_found_to_a_tenth_of_a_pixel(kind, amount):
+def test_synthetic_motion_is_estimated_to_a_tenth_of_a_pixel(kind, amount):
     frames, truth = moving(kind, amount)
     observed = errors(estimate_motion(frames[None])[0], truth, frames)
     assert observed.mean() < 0.05
@@ -68,7 +68,7 @@ def test_made_up_motion_is_found_to_a_tenth_of_a_pixel(kind, amount):
 
 def test_unknown_pixels_have_no_motion():
     frames, truth = moving("shift", (2.0, -1.0))
-    frames[:, 40:60, 50:90] = torch.nan  # stands still while the rain moves
+    frames[:, 40:60, 50:90] = torch.nan  # does not move while the rain moves
     frames[2, 70:80, 20:40] = torch.nan
     observed = errors(estimate_motion(frames[None])[0], truth, frames)
     assert observed.quantile(0.95) < 0.1
@@ -89,7 +89,7 @@ def test_motion_of_each_sequence_from_any_number_of_frames():
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 40, 40), (1, 3, 1, 1), (2, 2, 5, 7), (0, 4, 20, 20)])
-def test_maps_of_any_size_and_single_frames_stand_still(shape):
+def test_constant_maps_of_any_size_and_single_frames_have_no_motion(shape):
     motion = estimate_motion(torch.ones(shape))
     assert motion.shape == (shape[0], 2, *shape[2:])
     assert (motion == 0).all()

@@ -77,10 +77,10 @@ def test_an_ensemble_has_the_forecast_probabilities(model, frames):
 
 
 def test_a_seed_repeats_an_ensemble_whatever_the_batch(model, frames):
-    both = torch.stack([frames, frames.flip(1)])[:, :, None]
-    together, apart = (model.forecast(both, 2, members=3, seed=1, batch_size=n) for n in (2, 1))
+    batch = torch.stack([frames, frames.flip(1)])[:, :, None]
+    together, apart = (model.forecast(batch, 2, members=3, seed=1, batch_size=n) for n in (2, 1))
     assert torch.isclose(together, apart, rtol=1e-3).float().mean() > 0.99  # rounding may swap two members at a pixel
-    assert not torch.equal(together, model.forecast(both, 2, members=3, seed=2))
+    assert not torch.equal(together, model.forecast(batch, 2, members=3, seed=2))
 
 
 def test_one_member_is_the_median(model, frames):

@@ -1,4 +1,4 @@
-"""Streams: pieces equal the whole, over the registry; resets, waiting, memory, and states that are saved."""
+"""Streams: pieces equal one call for every registered model; resets, waiting, memory, and saved states."""
 
 import gc
 from pathlib import Path
@@ -114,7 +114,7 @@ def test_a_forecaster_starts_over_from_the_learned_state_of_its_encoder():
 
 @pytest.mark.parametrize("pool", ["avg", "max", "last"])
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_what_is_pooled_over_all_frames_so_far(pool, num_classes):
+def test_pooling_covers_all_frames_so_far(pool, num_classes):
     model = build("convlstm1d_2layer", num_classes=num_classes, global_pool=pool)
     x, stream = torch.randn(3, 9, 1, 4), Stream(model)
     for read in (4, 5, 9):
@@ -140,7 +140,7 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
                 observed = together[i : i + 1, :n] if pool == "" else together[i : i + 1]
                 torch.testing.assert_close(observed, expected, atol=1e-5, rtol=1e-5)
             elif pool and not read[i]:
-                assert together[i].isnan().all()  # it has said nothing yet
+                assert together[i].isnan().all()  # it has returned no output yet
             read[i] += n
         assert stream.steps.tolist() == read
         if lengths == [1, 0, 0]:
@@ -300,7 +300,7 @@ def test_memory_is_flat_over_the_steps(steps):
     before = resident()
     for _ in range(steps - steps // 10):
         logits = stream(frame)
-    assert resident() - before < 10e6  # the states alone would be 22 or 216 MB
+    assert resident() - before < 10e6  # storing all states would take 22 or 216 MB
     assert stream.steps.tolist() == [steps]
     assert logits.isfinite().all()
     assert stream.state.grad_fn is None
