@@ -13,8 +13,8 @@ from torch import Tensor
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED_CONV = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
-# Products of a convolution of a single map below which oneDNN is slower than torch's own convolution.
-SINGLE_PRODUCTS = 1 << 21
+# Values of a single map, and products of its convolution, below which torch convolves it faster without oneDNN.
+SINGLE_VALUES, SINGLE_PRODUCTS = 1 << 14, 1 << 24
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 Pads = list[tuple[int, int]]
 
@@ -185,7 +185,8 @@ def _prepare(
     """
     stride, dilation, *_ = geometry
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3
-    is_small = is_single and weight.numel() * math.prod(size) <= SINGLE_PRODUCTS
+    pixels = math.prod(size)
+    is_small = is_single and weight.shape[1] * pixels < SINGLE_VALUES and weight.numel() * pixels < SINGLE_PRODUCTS
     is_float = weight.dtype == torch.float32 and type(weight) is Tensor
     if channels_last and weight.device.type == "cpu" and is_float and not is_small:
         with suppress(AttributeError, RuntimeError, TypeError):
