@@ -45,7 +45,7 @@ class Group(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command. Without ``--debug``, exceptions that report wrong input become a message of one line."""
+        """Runs a command. Without ``--debug``, errors about input become one line. Ctrl-C exits with status 130."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

@@ -118,8 +118,9 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
 def half_is_fast(dtype: torch.dtype) -> bool:
     """Returns whether this CPU convolves in a half precision faster than in float32.
 
-    On x86 this requires AMX instructions for `dtype`. Without AMX, half precision takes oneDNN up to 1.9 times as long
-    as float32, even with the AVX-512 instructions for it. Other processors were not measured: the result is True.
+    On x86 this requires AMX instructions for `dtype`. Without AMX, oneDNN takes up to 1.9 times as long in half
+    precision as in float32, even with the AVX-512 instructions for it. Other processors were not measured; for them,
+    the result is True.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
@@ -180,8 +181,8 @@ def _prepare(
 
     For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary
     convolution reorders it at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than half in 3-d.
-    It is still used for single small maps, where it does not call oneDNN and takes half the time. It is also used if
-    the private operation is missing or fails, and under a dispatch mode, which cannot count or trace that operation.
+    It is still used for single small maps, where it does not call oneDNN and takes less time. It is also used if the
+    private operation is missing or fails, and under a dispatch mode, which cannot count or trace that operation.
     """
     stride, dilation, *_ = geometry
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3

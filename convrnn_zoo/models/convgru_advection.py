@@ -27,8 +27,8 @@ THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
 
-It is the argument `min_probability` of :func:`decide`: in pixels of lower probability, most forecasts of rain would be
-false alarms, and the squared error would grow."""
+It is the argument `min_probability` of :func:`decide`: below it, over four of five forecasts would be false alarms, and
+the squared error would grow. Such pixels are only selected to reach the minimum area."""
 PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
@@ -80,7 +80,7 @@ def decide(
 
     To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
     ``c / (1 + c)``, and above `min_probability`. Fixed-point iteration estimates c. If this selects fewer known pixels
-    than `min_area` ``(…, 1, 1)``, the most probable ones are added.
+    than `min_area` ``(…, 1, 1)``, the most probable ones are added. Results for unknown pixels have no meaning.
 
     Reference:
         Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
@@ -101,11 +101,12 @@ def decide(
         hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
         threshold = (csi / (1 + csi)).clamp_min(min_probability)
+    selected = probability > threshold
     if min_area is not None:
         ranked = p.flatten(-2).sort(-1, descending=True).values
-        index = min_area.flatten(-2).clamp_max(ranked.shape[-1] - 1)
-        threshold = torch.minimum(threshold, ranked.gather(-1, index).unsqueeze(-1))
-    return probability > threshold
+        lowest = ranked.gather(-1, (min_area.flatten(-2) - 1).clamp_min(0)).unsqueeze(-1)
+        selected = selected | ((p >= lowest) & (min_area > 0))
+    return selected
 
 
 class AdvectedFrames(NamedTuple):
@@ -142,9 +143,10 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        They are clamped to exceed each threshold of :data:`DECIDED` exactly in the pixels that :func:`decide` selects.
-        At least as many pixels are selected as exceed the threshold in extrapolation. For the selection, extrapolation
-        is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
+        In the pixels that :func:`decide` selects for a threshold of :data:`DECIDED`, rates are clamped to exceed it; in
+        other pixels they are clamped below it, except those selected for a higher threshold. At least as many pixels
+        are selected as exceed the threshold in the model's own extrapolation. For the selection, extrapolation is added
+        to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
@@ -381,8 +383,8 @@ class ConvGRUAdvection(Forecaster):
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h exactly in the pixels that :func:`decide` selects. If
-            `members` is set, equally likely rates.
+            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h in the pixels that :func:`decide` selects, and not to exceed
+            them elsewhere. If `members` is set, equally likely rates.
 
         Example:
             >>> model, radar = ConvGRUAdvection(hidden_channels=(2, 3)), torch.rand(4, 19, 30)

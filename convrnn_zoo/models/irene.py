@@ -19,7 +19,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
 
     Between two levels, squares of 2×2 pixels are folded into channels (pixel unshuffle). The first ConvGRU has the
     channels of a frame, and each level has four times as many channels at half the resolution. Each ConvGRU of the
-    forecaster starts from the encoder's last output at its level, folded once more. At every step, the forecaster's
+    forecaster starts from the encoder's last output at its level, folded again. At every step, the forecaster's
     ConvGRU at the lowest resolution reads new noise; forecasts are not fed back. The forecaster's ConvGRU at the
     highest resolution returns the folded frames, with values from -1 to 1.
 

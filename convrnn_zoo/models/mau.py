@@ -31,7 +31,7 @@ class MAU(AutoregressiveForecaster):
         patch_size: edge of a patch in pixels; frames are folded into patches first.
         downsampling: height of the folded frame divided by that of the units' maps; a power of two.
         tau: number of earlier steps that a unit attends to.
-        img_size: height and width of the frames for which the norms have weights; one number stands for both.
+        img_size: height and width of the frames for which the norms have weights; one number means both.
         residual: whether each unit adds its input to its spatial state; OpenSTL's ``cell_mode="residual"``.
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.

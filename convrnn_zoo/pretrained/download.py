@@ -74,7 +74,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
     """Downloads a file if the cache has no current copy; returns its path and its checksum.
 
-    The checksum is None if the Hub was not asked or did not state it.
+    The checksum is None if the Hub was not queried or did not state it.
     """
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:

@@ -261,7 +261,7 @@ class Preprocessing(Encoding):
             super().check(frames)
 
     def check_channels(self, in_chans: int, out_chans: int, static_chans: int, future_chans: int) -> None:
-        """Raises ValueError unless a model has a channel for each variable, static map, known input and target."""
+        """Raises ValueError unless a model has a channel for each variable, static map, future input and target."""
         for name, variables, channels in (
             ("variables", self.variables, in_chans),
             ("static", self.static, static_chans),

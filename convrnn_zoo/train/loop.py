@@ -24,14 +24,15 @@ from .figures import draw_losses
 from .launch import Processes, progress_bar
 from .recipe import Recipe
 
-NOT_TRAINED = ("description", "license", "citation", "remarks", "test_sequences")
-"""Fields of a recipe that do not change the weights: texts, and the number of sequences of the final evaluation."""
+NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences")
+"""Keys of a recipe and of its data that do not change the weights: texts, and the size of the final evaluation."""
 
 
 def fingerprint(recipe: Recipe, **others: Any) -> str:
     """Returns JSON with everything that determines the weights of a run: fields of its recipe, and `others`."""
-    fields = {name: value for name, value in recipe.to_table().items() if name not in NOT_TRAINED}
-    return json.dumps({**fields, **others}, sort_keys=True)
+    table = recipe.to_table()
+    fields, data = ({k: v for k, v in part.items() if k not in NOT_TRAINED} for part in (table, table["data"]))
+    return json.dumps({**fields, "data": data, **others}, sort_keys=True)
 
 
 def checksum(*values: Tensor) -> str:

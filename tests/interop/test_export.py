@@ -11,7 +11,7 @@ from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell
 
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
 
-REFUSED: list[tuple[str, nn.Module, str]] = [
+REJECTED: list[tuple[str, nn.Module, str]] = [
     ("pytorch_convolutional_rnn", Conv2dLSTM(2, 3, 3, padding_mode="reflect"), "padding_mode='reflect'"),
     ("pytorch_convolutional_rnn", Conv2dLSTM(2, 3, 3, hidden_kernel_size=1), "hidden_kernels="),
     ("pytorch_convolutional_rnn", Conv2dLSTMCell(2, 3, 3, hidden_kernel_size=1), "hidden_kernel_size="),
@@ -50,7 +50,7 @@ REFUSED: list[tuple[str, nn.Module, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("target", "module", "reason"), REFUSED)
+@pytest.mark.parametrize(("target", "module", "reason"), REJECTED)
 def test_rejects_modules_that_the_target_cannot_express(target: str, module: nn.Module, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         interop.export(module, target)

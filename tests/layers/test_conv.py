@@ -11,7 +11,14 @@ from oracles import assert_close
 from torch import nn
 
 from convrnn_zoo.layers._checks import PADDING_MODES
-from convrnn_zoo.layers._conv import Geometry, check_map, same_conv, same_padding
+from convrnn_zoo.layers._conv import (
+    Geometry,
+    check_map,
+    prepare_conv,
+    prepare_input_gradient,
+    same_conv,
+    same_padding,
+)
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
@@ -89,3 +96,23 @@ def test_rejects_maps_that_torch_cannot_pad(ndim: int, mode: str) -> None:
 
 def _pad_name(mode: str) -> str:
     return "constant" if mode == "zeros" else mode
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "rows", "size"),
+    [(4, 8, (16, 16)), (48, 96, (16, 16)), (70, 8, (16, 16)), (8, 16, (48, 48)), (128, 256, (8, 8)), (16, 24, (40,))],
+    ids=str,
+)
+def test_a_prepared_convolution_and_its_gradient_are_the_ordinary_ones(
+    batch: int, channels: int, rows: int, size: tuple[int, ...]
+) -> None:
+    """The cases lie on both sides of the limits below which torch's own convolution replaces oneDNN."""
+    ndim, generator = len(size), torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(rows, channels, *(3,) * ndim, generator=generator), torch.randn(rows)
+    x, grad = (torch.randn(batch, *size, n, generator=generator).movedim(-1, 1) for n in (channels, rows))
+    expected = same_conv(x.requires_grad_(), weight, bias, geometry(ndim))
+    conv = prepare_conv(weight, bias, geometry(ndim), batch, size, True)
+    assert_close(conv(x.detach()), expected.detach(), 1e-5)
+    to_input = prepare_input_gradient(weight, geometry(ndim), batch, size, True)
+    assert_close(to_input(grad), torch.autograd.grad(expected, x, grad)[0], 1e-5)

@@ -81,18 +81,23 @@ def test_a_decision_reads_only_what_is_known():
     assert torch.equal(decide(p, known)[1:], decide(p[1:], known[1:]))
 
 
-@pytest.mark.parametrize("min_area", [0, 3, 40, 400])
+@pytest.mark.parametrize("min_area", [0, 3, 40, 400, 1000])
 def test_a_decision_adds_the_most_probable_pixels_up_to_a_minimum_area(min_area):
     p = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0)) ** 8
     known = torch.ones(30, 40, dtype=torch.bool)
     known[:5] = False
-    p[:, :5] = 0  # the caller replaces unknown pixels
     area = torch.tensor([0, min_area, min_area])[:, None, None]
     few, enough = decide(p, known, 0.9), decide(p, known, 0.9, area)
     assert torch.equal(enough[0], few[0])
-    for selected, before, probability in zip(enough[1:], few[1:], p[1:], strict=True):
+    for selected, before, probability in zip(enough[1:, 5:], few[1:, 5:], p[1:, 5:], strict=True):
         assert selected.sum() == max(int(before.sum()), min_area)
-        assert probability[selected].min() > probability[~selected].max()
+        assert selected.all() or probability[selected].min() > probability[~selected].max()
+
+
+def test_equally_probable_pixels_are_all_added_to_reach_a_minimum_area():
+    p = torch.tensor([[0.15, 0.1, 0.1, 0.1, 0.05]])
+    known = torch.ones_like(p, dtype=torch.bool)
+    assert decide(p, known, min_area=torch.tensor([[2]])).tolist() == [[True, True, True, True, False]]
 
 
 def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):

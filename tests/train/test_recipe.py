@@ -113,8 +113,12 @@ def test_a_run_goes_on_with_corrected_texts_and_other_test_sequences(radar, tmp_
     interrupted(lambda: train(recipe, data=radar, out=out, progress=False), saves=1)
     begun = (out / "last.ckpt").read_bytes()
     texts = {"description": "It rains.", "license": "cc0-1.0", "citation": "A. Author", "remarks": "Only a test."}
-    record = train(dataclasses.replace(recipe, **texts, test_sequences=2), data=radar, out=out, progress=False)
+    rain = dataclasses.replace(recipe.data, name="rain", license="CC BY 4.0", url="https://example.org")
+    record = train(
+        dataclasses.replace(recipe, **texts, data=rain, test_sequences=2), data=radar, out=out, progress=False
+    )
     assert {name: getattr(record, name) for name in texts} == texts
+    assert (record.dataset, record.dataset_license, record.dataset_url) == ("rain", rain.license, rain.url)
     assert (out / "last.ckpt").read_bytes() != begun
     uninterrupted = train(recipe, data=radar, out=tmp_path / "whole", progress=False)
     assert record.sha256 == uninterrupted.sha256

@@ -57,7 +57,7 @@ def check_sequences(
         return None
     if not is_sequence:
         got = "a PackedSequence, which has its own" if packed else f"single frames {tuple(data.shape)}"
-        raise ValueError(f"lengths are of sequences (N, T, C, {space}), got {got}; leave lengths out")
+        raise ValueError(f"lengths are only valid for sequences (N, T, C, {space}), got {got}; leave them out")
     return None if data.shape[0] == 0 else check_lengths(lengths, *data.shape[:2])
 
 

@@ -140,14 +140,16 @@ class Stream:
             raise ValueError(f"Stream expected {expected}, got {check.describe(x)}; add the missing axes")
         frame = x.dim() == ndim + 2
         if frame and lengths is not None:
-            raise ValueError(f"lengths are of pieces (N, T, C, …), got single frames {tuple(x.shape)}; leave them out")
+            raise ValueError(f"lengths are only valid for pieces (N, T, C, …), got {tuple(x.shape)}; leave them out")
         x = x.unsqueeze(1) if frame else x
         if self.state is not None and len(x) != len(self.steps):
             hint = "keep the batch, with lengths of 0 for a sequence without frames, or make a new Stream"
             raise ValueError(f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; {hint}")
         if self._is_forecaster:
             if lengths is not None:
-                raise ValueError("lengths are not for a forecaster, whose sequences have equal lengths; leave them out")
+                raise ValueError(
+                    "lengths are not valid for a forecaster: its sequences are equally long; leave them out"
+                )
             horizon = self.model.check_horizon(horizon)
             self._update(self.model.encode(x, self.state), len(x), x.shape[1], None)
             return self.model.decode(self.state, horizon)
