@@ -180,10 +180,8 @@ class Equations(nn.Module):
             )
         self._set_options(options)
         self.zoneout = check.probabilities("zoneout", zoneout, self.states)
-        if any(self.zoneout):
-            if self.returned is not None:
-                raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
-            self.in_place = None  # type: ignore[misc]  # its derivative does not include zoneout
+        if any(self.zoneout) and self.returned is not None:
+            raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
         num_layers = self.num_layers if self.takes_lists else None
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
@@ -246,9 +244,17 @@ class Equations(nn.Module):
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """One list of parameters per layer and direction, as in torch.nn.RNNBase."""
-        suffixes = [suffix for _, suffix in self._suffixes()]
-        names = [n.removesuffix(suffixes[0]) for n in self._parameters if n.endswith(suffixes[0])]
-        return [[getattr(self, name + suffix) for name in names] for suffix in suffixes]
+        return [[getattr(self, name + s) for name in self._parameter_shapes(layer)] for layer, s in self._suffixes()]
+
+    def _expect_plain(self, first: int = 0) -> None:
+        """Raises RuntimeError if a weight from layer `first` on is no parameter because of pruning or parametrizing."""
+        layers = [(layer, suffix) for layer, suffix in self._suffixes() if layer >= first]
+        names = [name + suffix for layer, suffix in layers for name in self._parameter_shapes(layer)]
+        if computed := [name for name in names if name not in self._parameters]:
+            raise RuntimeError(
+                f"{type(self).__name__}.{computed[0]} is pruned or parametrized; make it a parameter again with "
+                "torch.nn.utils.prune.remove or torch.nn.utils.parametrize.remove_parametrizations"
+            )
 
     def reset_parameters(self) -> None:
         """Samples parameters from U(-k, k), where ``1/k²`` is the fan-in of ``weight_hh``.
@@ -257,6 +263,7 @@ class Equations(nn.Module):
         ``weight_hh`` uses the fan-in of ``weight_ih``. Scales of norms (``weight_norm…``) start at 1, shifts of norms
         (``bias_norm…``) and learned initial states at 0.
         """
+        self._expect_plain()
         # torch.nn.RNN uses k = 1/sqrt(hidden_size), the fan-in of its state-to-state product. The fan-in of the
         # state-to-state convolution is larger by the taps of its kernel.
         for (layer, suffix), parameters in zip(self._suffixes(), self.all_weights, strict=True):
@@ -354,7 +361,10 @@ class ConvRNNCellBase(Equations):
             state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
         if not batched:
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
-        state = zone_out(self, check.new_state(type(self), self.advance(input, state, w), state), state)
+        dtype = w.ih.dtype  # that of the states as well, under autocast too
+        input, state = input.to(dtype), tuple(s.to(dtype) for s in state)
+        new = check.new_state(type(self), self.advance(input, state, w), state)
+        state = zone_out(self, tuple(s.to(dtype) for s in new), state)
         if not batched:
             state = tuple(s.squeeze(0) for s in state)
         return state if len(state) > 1 else state[0]
@@ -378,7 +388,8 @@ class ConvRNNBase(Equations):
             ``stride=s`` the maps of input and state are padded to about s times their size, and the kernel moves over
             them by s pixels.
             Groups divide the rows of ``weight_ih`` and ``weight_hh``, in which the gates are stacked: with
-            ``groups=2`` the first half of the gates reads the first half of the channels.
+            ``groups=2`` the first half of the gates reads the first half of the channels. For a GRU with
+            ``reset_after=False``, the rows r, z and the rows n of ``weight_hh`` are divided separately.
         hidden_kernel_size: kernel of the state-to-state convolutions; `kernel_size` by default.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``, or one of them per axis: on maps
             ``(H, W)`` of latitude and longitude, ``("zeros", "circular")`` joins the eastern and the western edge.
@@ -455,6 +466,7 @@ class ConvRNNBase(Equations):
     def keep_layers(self, n: int) -> None:
         """Keeps the first `n` layers and removes the others with their parameters."""
         check.depth("n", n, self.num_layers)
+        self._expect_plain(n)
         for layer, suffix in self._suffixes():
             if layer >= n:
                 for name in [p for p in self._parameters if p.endswith(suffix)]:
@@ -465,10 +477,12 @@ class ConvRNNBase(Equations):
             self.out_channels = tuple(self.widths)
 
     # ---- forward -----------------------------------------------------------------------------------------------
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Any = None, *, _layers: tuple[int | None, Tensor | None] | None = None
+    ) -> tuple[Any, Any]:
         """Returns ``(output, h_n)`` or ``(output, (h_n, c_n))``. Without `hx` the initial state is zero or learned."""
-        outputs, state = self.forward_layers(input, hx)
-        return outputs[-1], state
+        outputs, state = self._run_layers(input, hx, *(_layers or (None, None)))
+        return (outputs if _layers else outputs[-1]), state
 
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
@@ -479,9 +493,16 @@ class ConvRNNBase(Equations):
         two axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
         change and its output is zero. All T steps run, so that an exported graph does not depend on the lengths.
         """
+        # By __call__, which runs hooks, such as those of pruning. They receive the list of outputs.
+        return self(input, hx, _layers=(depth, mask))
+
+    def _run_layers(
+        self, input: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None
+    ) -> tuple[list[Any], Any]:
         packed = input if isinstance(input, PackedSequence) else None
         x, batch_sizes, unbatched = self._unpack_input(input)
         steps = None if mask is None else self._unpack_mask(mask, input)
+        x = x if steps is None else torch.where(steps, x, 0)  # else NaN in padding would reach the gradients
         states, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
         outputs: list[Any] = []
         finals: list[Maps] = []

@@ -122,7 +122,7 @@ def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> 
     """Checks that a list has one entry per layer, and returns the name and value of each entry."""
     if len(values) != num_layers:
         raise ValueError(
-            f"{name} lists {len(values)} {what} but num_layers={num_layers}; give one per layer, or one int for all"
+            f"{name} lists {len(values)} {what}, expected {num_layers}; give one per layer or level, or one int for all"
         )
     return [(f"{name}[{i}]", value) for i, value in enumerate(values)]
 

@@ -218,6 +218,6 @@ def conv_gradients(
     return _padding_gradient(x_grad, pads, geometry.padding_modes) if to_x and pads else x_grad, weight_grad
 
 
-def bias_gradient(grad: Tensor) -> Tensor:
-    """Computes the gradient of a bias from that of the result, more accurately than torch's backward does."""
-    return grad.sum((0, *range(2, grad.dim())))
+def bias_gradient(grad: Tensor, dtype: torch.dtype) -> Tensor:
+    """Computes the gradient of a bias of this dtype from that of the result, more accurately than torch's backward."""
+    return grad.sum((0, *range(2, grad.dim())), dtype=dtype)

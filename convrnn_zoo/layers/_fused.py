@@ -26,7 +26,17 @@ from ._conv import (
     prepare_input_gradient,
     same_conv,
 )
-from ._run import GATES_BYTES, DirectionWeights, Maps, ScanSpec, fold, reference_layer, sum_bias
+from ._run import (
+    GATES_BYTES,
+    DirectionWeights,
+    Maps,
+    ScanSpec,
+    can_recompute,
+    fold,
+    is_transformed,
+    reference_layer,
+    sum_bias,
+)  # fmt: skip
 
 # Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
 JOINT_PRODUCTS = 1 << 23
@@ -48,6 +58,7 @@ def run_layer(
     of each direction. Their dtype is that of the weights, also under autocast. See :class:`ScanSpec` for the options.
     """
     dtype = weights[0].ih.dtype
+    is_fused = mask is None and _can_fuse(cell, xs, weights)
     tensors = [
         t
         for state, w in zip(states, weights, strict=True)
@@ -59,12 +70,13 @@ def run_layer(
         packed=batch_sizes is not None,
         num_directions=len(weights),
         zero_state=zero_state,
-        checkpointed=checkpointed,
+        checkpointed=checkpointed and (is_fused or can_recompute()),
         needs_grad=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [xs, *tensors]),
     )
-    if mask is None and _can_fuse(cell, xs, weights):
+    if is_fused:
         # Without a gradient, the autograd function would only add a tenth of a millisecond.
-        run = FusedLayer.apply if spec.needs_grad or _is_transformed() else FusedLayer.forward
+        has_graph = spec.needs_grad or is_transformed(forward_mode=True, unknown=True)
+        run = FusedLayer.apply if has_graph else FusedLayer.forward
         y, *finals = run(spec._replace(conv_dtype=_conv_dtype(dtype, xs.device.type)), [], xs, *tensors)
     else:
         y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
@@ -77,6 +89,7 @@ def run_layer(
 def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> bool:
     return (
         cell.in_place is not None
+        and not any(cell.zoneout)  # which its derivative does not include
         and cell.scan is None
         and not torch.compiler.is_compiling()  # a compiler needs to see every operation
         and not torch.jit.is_tracing()
@@ -96,14 +109,6 @@ def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
         dtype = torch.get_autocast_dtype(device)
     is_half = dtype in (torch.bfloat16, torch.float16)
     return torch.float32 if is_half and device == "cpu" and not half_is_fast(dtype) else dtype
-
-
-def _is_transformed() -> bool:
-    """Returns whether torch.func or forward-mode differentiation is active; True if torch cannot report it."""
-    try:
-        return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
-    except AttributeError:
-        return True
 
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:
@@ -466,7 +471,7 @@ class Direction:
                 read = xh[:, conv.channels]
                 weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
                 if bias is not None:
-                    bias.add_(bias_gradient(grad))
+                    bias.add_(bias_gradient(grad, bias.dtype))
         if self.x_grad is not None:
             total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]
             for other in others:

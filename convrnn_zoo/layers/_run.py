@@ -43,6 +43,23 @@ class DirectionWeights(NamedTuple):
     b_xh: Tensor | None = None
 
 
+def is_transformed(*, forward_mode: bool, unknown: bool) -> bool:
+    """Returns whether a transform of torch.func is active, or forward-mode differentiation if `forward_mode` is set.
+
+    Returns `unknown` if torch cannot report it.
+    """
+    try:
+        in_forward_mode = forward_mode and torch.autograd.forward_ad._current_level >= 0
+        return torch._C._are_functorch_transforms_active() or in_forward_mode
+    except AttributeError:
+        return unknown
+
+
+def can_recompute() -> bool:
+    """Returns whether a backward pass can recompute intermediate results, which transforms of torch.func cannot."""
+    return torch.is_grad_enabled() and not is_transformed(forward_mode=False, unknown=False)
+
+
 class LayerStates(list[Maps]):
     """States as one tuple per layer and direction, in torch's order: l0, l0_reverse, l1, …
 
@@ -188,7 +205,8 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
     for reverse, (state, w) in enumerate(spec.directions(tensors)):
-        y, final = _run_direction(spec, xs, mask, state, prepare_weights(spec.cell, w), reverse == 1)
+        x = xs.to(w.ih.dtype)  # under autocast, it may have another dtype
+        y, final = _run_direction(spec, x, mask, state, prepare_weights(spec.cell, w), reverse == 1)
         outputs.append(y)
         finals += final
     channels = -spec.cell.ndim - 1

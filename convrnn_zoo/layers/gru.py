@@ -52,7 +52,7 @@ class GRUInPlace(InPlaceStep):
             dh_direct.addcmul_(d_reset_h, r)
             self.extra_grads[0].add_(weight_grad)
             if len(self.extra) > 1:
-                self.extra_grads[1].add_(bias_gradient(d_n))
+                self.extra_grads[1].add_(bias_gradient(d_n, self.extra_grads[1].dtype))
         sigmoid_backward(d_rz, rz, grad_input=d_rz)
         return (dh_direct,)
 

@@ -92,11 +92,12 @@ class MAUCell(ConvRNNCellBase):
             weight, bias, scale, shift = (p[rows] for p in (w.hh, w.b_hh, scale_t, shift_t) if p is not None)
             return map_norm(self.conv(t, weight, bias), scale, shift)
 
-        scores = torch.stack([(past * query).sum((1, 2, 3)) for past in ss], dim=1) / math.sqrt(math.prod(x.shape[1:]))
+        query = query / math.sqrt(math.prod(x.shape[1:]))  # before the sum, which would overflow float16
+        scores = torch.stack([(past * query).sum((1, 2, 3)) for past in ss], dim=1)
         attention = scores.softmax(dim=1)[..., None, None, None].unbind(1)
         trend = sum((a * t for a, t in zip(attention, ts, strict=True)), start=torch.zeros_like(x))
         u = convolve(ts[0], slice(c)).sigmoid()
         g, p, q = convolve(u * ts[0] + (1 - u) * trend, slice(c, None)).chunk(3, dim=1)
         g, g2 = g.sigmoid(), g2.sigmoid()
         t, up = g * p + (1 - g) * p2, g2 * q2 + (1 - g2) * q
-        return up + x if self.residual else up, t, *ts[:-1], x, *ss[:-1]
+        return up + x if self.residual else up, t, *ts[:-1], x.clone(), *ss[:-1]  # the caller may overwrite x

@@ -24,11 +24,11 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
     rows = torch.arange(height, device=h.device, dtype=dtype).unsqueeze(1)
     columns = torch.arange(width, device=h.device, dtype=dtype)
     # Sizes as tensors: an exported graph would store a float computed from them as a constant.
-    x = (columns + flows[:, :, 0]) * (2 / columns[-1].clamp_min(1)) - 1
-    y = (rows + flows[:, :, 1]) * (2 / rows[-1].clamp_min(1)) - 1
+    x = (2 * (columns + flows[:, :, 0]) + 1) / (columns[-1] + 1) - 1
+    y = (2 * (rows + flows[:, :, 1]) + 1) / (rows[-1] + 1) - 1
     # The links are concatenated along the height: one call, without a copy of h for each link.
     grid = torch.stack([x, y], dim=-1).flatten(1, 2)
-    sampled = F.grid_sample(h.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    sampled = F.grid_sample(h.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
 
 

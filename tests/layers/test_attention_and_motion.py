@@ -6,9 +6,11 @@ from torch import nn
 
 from convrnn_zoo import MotionGRUCell, SAConvLSTMCell
 from convrnn_zoo.layers import Conv2dLSTMCell
+from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.motiongru import MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
 from convrnn_zoo.layers.saconvlstm import attend_positions
 from convrnn_zoo.layers.stlstm import STLSTMCell
+from convrnn_zoo.layers.trajgru import warp
 
 
 def at(x, n, row, column):
@@ -246,3 +248,28 @@ def test_a_still_motion_gru_is_a_convolution():
 def test_errors_name_the_argument(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_flow_leaves_a_map_of_one_row():
+    flows = torch.tensor([0.0, 3.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 5)
+    assert not warp(torch.ones(1, 1, 1, 5), flows).any()
+    assert torch.equal(warp(torch.ones(1, 1, 1, 5), flows * 0), torch.ones(1, 1, 1, 1, 5))
+
+
+def test_a_reused_buffer_does_not_change_the_history_of_mau():
+    cell, frames = MAUCell(2, 3, tau=2, map_size=4), torch.randn(4, 1, 2, 4, 4)
+    buffer, states = torch.empty_like(frames[0]), {"own": None, "reused": None}
+    for frame in frames:
+        up, states["own"] = cell(frame, states["own"])
+        same, states["reused"] = cell(buffer.copy_(frame), states["reused"])
+    assert torch.equal(up, same)
+
+
+def test_scores_of_mau_stay_in_the_range_of_float16():
+    cell = MAUCell(64, 1, tau=2, map_size=64).half()
+    with torch.no_grad():
+        cell.weight_ih[:64] = torch.eye(64)[..., None, None]
+    x, state = torch.randn(1, 64, 64, 64).half(), None
+    for _ in range(2):
+        up, state = cell(x, state)
+    assert up.isfinite().all()

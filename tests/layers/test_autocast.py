@@ -8,6 +8,7 @@ import torch
 from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, mapped, over_variants, tensors
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from convrnn_zoo import layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _conv, _fused
 
 
@@ -107,3 +108,16 @@ def test_half_precision_is_fast_with_amx_or_outside_x86(
         else:
             monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
     assert (_conv.half_is_fast(torch.bfloat16), _conv.half_is_fast(torch.float16)) == fast
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_cells_accept_any_dtype_and_keep_that_of_their_weights(dtype: torch.dtype) -> None:
+    for cell in (
+        layers.Conv2dLSTMCell(2, 4, 3),
+        layers.Conv2dGRUCell(2, 4, 3, groups=2),
+        layers.Conv2dMinGRUCell(2, 4, 3),
+    ):
+        with torch.autocast("cpu", torch.bfloat16):
+            state = cell(torch.randn(1, 2, 4, 4, dtype=dtype))
+            state = cell(torch.randn(1, 2, 4, 4), state)
+        assert {s.dtype for s in (state if isinstance(state, tuple) else (state,))} == {torch.float32}

@@ -55,14 +55,14 @@ CASES += [
 
 # lists of one entry a layer, which only layers take
 LISTS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"out_channels": []}, ValueError, "out_channels .* 0 .*num_layers=1"),
-    ({"out_channels": [4, 4]}, ValueError, "out_channels .* 2 .*num_layers=1"),
+    ({"out_channels": []}, ValueError, "out_channels .* 0 .*expected 1"),
+    ({"out_channels": [4, 4]}, ValueError, "out_channels .* 2 .*expected 1"),
     ({"out_channels": [True]}, TypeError, r"out_channels\[0\].* True"),
     ({"out_channels": [5], "groups": 2}, ValueError, r"out_channels\[0\].*groups=2.* 5"),
     ({"out_channels": range(2, 4)}, TypeError, r"out_channels .*range\(2, 4\)"),
-    ({"kernel_size": [(3, 3, 3), (3, 3, 3)]}, ValueError, "^kernel_size .* 2 .*num_layers=1"),
+    ({"kernel_size": [(3, 3, 3), (3, 3, 3)]}, ValueError, "^kernel_size .* 2 .*expected 1"),
     ({"kernel_size": [(3,) * 4]}, ValueError, r"^kernel_size\[0\].*\(3, 3, 3, 3\)"),
-    ({"hidden_kernel_size": [(1,), (1,), (1,)]}, ValueError, "hidden_kernel_size .* 3 .*num_layers=1"),
+    ({"hidden_kernel_size": [(1,), (1,), (1,)]}, ValueError, "hidden_kernel_size .* 3 .*expected 1"),
 ]
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from oracles import assert_close
 from torch import Tensor
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from convrnn_zoo import layers
+from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 from convrnn_zoo.layers._conv import Geometry, same_conv
 from convrnn_zoo.layers._run import LayerStates, scan
@@ -129,3 +130,46 @@ def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -
         assert stack[0] == ("_base.py", "forward")
         assert len(stack) + 1 <= 8  # with the convolution, which is recorded here
         assert len({file for file, _ in stack} | {"_conv.py"}) <= 4
+
+
+def test_a_model_runs_the_hooks_of_its_layer() -> None:
+    """Pruning computes a weight before every call, so that a second step has a graph of its own."""
+    model = ConvRNNModel(Conv2dLSTM, in_chans=1, hidden_channels=2)
+    prune.l1_unstructured(model.rnn, "weight_hh_l0", 0.5)
+    x, calls = torch.randn(2, 3, 1, 4, 4), []
+    model.rnn.register_forward_hook(lambda *_: calls.append(None))
+    for _ in range(2):
+        model(x).sum().backward()
+    before = model(x)
+    with torch.no_grad():
+        model.rnn.weight_hh_l0_orig.mul_(3)
+    assert not torch.equal(model(x), before)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, layers.Conv2dMinGRU])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_masked_steps_do_not_reach_the_gradients(cls: type, value: float) -> None:
+    rnn, x = build(cls), torch.randn(5, 3, 2, 4, 5)
+    x = torch.where(make_mask(LENGTHS)[..., None, None, None], x, value)
+    outputs, _ = rnn.forward_layers(x, mask=make_mask(LENGTHS))
+    outputs[-1].sum().backward()
+    assert all(p.grad.isfinite().all() for p in rnn.parameters())
+
+
+def test_zoneout_that_is_set_later_acts() -> None:
+    rnn, x = Conv2dLSTM(1, 2, 3), torch.randn(3, 1, 1, 4, 4)
+    plain = rnn(x)[0]
+    rnn.zoneout = (1.0, 1.0)
+    assert not rnn(x)[0].any()
+    rnn.zoneout = (0.0, 0.0)
+    assert_close(rnn(x)[0], plain, 1e-6)
+
+
+def test_weights_that_are_computed_are_listed_and_not_reset() -> None:
+    rnn = Conv2dLSTM(1, 2, 3, num_layers=2)
+    torch.nn.utils.parametrizations.weight_norm(rnn, "weight_hh_l1")
+    assert [len(weights) for weights in rnn.all_weights] == [4, 4]
+    for call in (rnn.reset_parameters, lambda: rnn.keep_layers(1)):
+        with pytest.raises(RuntimeError, match="weight_hh_l1"):
+            call()

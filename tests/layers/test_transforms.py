@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
 from tests.registry import slow_unless, two_dimensions_first
 
 
@@ -244,3 +244,21 @@ def test_every_convolution_is_counted(cls: type, options: dict, monkeypatch: pyt
     assert counts[10] - counts[5] == 5 * (counts[2] - counts[1]) > 0
     per_pixel = sum(w.numel() for name, w in rnn.named_parameters() if w.dim() > 2 and w[0, 0].numel() > 1)
     assert counts[2] - counts[1] == 2 * per_pixel * x[0, :, 0].numel()
+
+
+@pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM, Conv2dMinGRU])
+def test_the_penalty_of_a_gradient_under_autocast(cls):
+    rnn, x = cls(1, 2, 3), torch.randn(3, 2, 1, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = rnn(x)
+    (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    g.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in rnn.parameters())
+
+
+@pytest.mark.parametrize("options", [{"zoneout": 0.1}, {"groups": 2}, {"norm": "layer"}], ids=str)
+def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
+    rnn, x = Conv2dLSTM(2, 4, 3, **options).eval(), torch.randn(5, 1, 2, 4, 4)
+    expected = grad(lambda x: rnn(x)[0].sum())(x)
+    rnn.grad_checkpointing = True
+    torch.testing.assert_close(grad(lambda x: rnn(x)[0].sum())(x), expected)
