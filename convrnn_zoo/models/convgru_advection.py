@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._labelled import THRESHOLD, is_data_array, time_first, time_step
+from .._labelled import THRESHOLD, is_data_array, time_dim, time_first, time_step
+from .._units import is_rain
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
@@ -33,6 +34,8 @@ PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
 """Default time between frames in minutes, and edge of the network's pixels in km."""
+MAX_EDGE = 8192
+"""Maximum edge of a resampled map in pixels."""
 RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
 """Default preprocessing: rain rates in mm/h, without encoding."""
 FLOOR = 0.01
@@ -354,7 +357,7 @@ class ConvGRUAdvection(Forecaster):
     def preprocess(self, frames: Tensor) -> Tensor:
         """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged, because the network reads unknown values as NaN."""
         values = self._values()
-        if values.encoding != "none" or values.unit != "mm/h":
+        if values.encoding != "none" or not is_rain(values.unit):
             got = f"encoding={values.encoding!r}, unit={values.unit!r}"
             raise ValueError(f'model.preprocessing must be Preprocessing(unit="mm/h"), for rain rates, got {got}')
         return frames
@@ -393,8 +396,9 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
             (5, 2, 19, 30)
         """
-        step = self._minutes(minutes, frames)
-        run: Any = partial(self, minutes=step)
+        step = self._minutes(minutes, frames, inputs)
+        # Not forward, which would round rates close to a threshold to its dtype.
+        run: Any = lambda x, horizon: self.exceedance(x, horizon, step).rates()  # noqa: E731
         if members is not None:
             run = partial(self.members, members=check.count("members", members), seed=seed, minutes=step)
         elif seed is not None:
@@ -445,7 +449,7 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
-        step = self._minutes(minutes, frames)
+        step = self._minutes(minutes, frames, inputs)
         run = self._at_pixels(lambda x, n: interpolate_logits(self.exceedance(x, n, step).logits, rates), pixel_km)
         options: Any = {"minutes": step, "decode": False, "inner": 1}
         result = self._in_unit(frames, horizon, inputs, batch_size, run, **options)
@@ -462,15 +466,26 @@ class ConvGRUAdvection(Forecaster):
             height, width = (max(1, round(edge * ratio)) for edge in size)
             if (height, width) == size:
                 return run(x, horizon)
+            if max(height, width) > MAX_EDGE:
+                raise ValueError(
+                    f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of 2 km, and {MAX_EDGE:,} is the largest "
+                    "edge; pass the edge of a pixel in km"
+                )
             edges = (0, -width % self.reduction, 0, -height % self.reduction)
             y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon)
             return resample(y[..., :height, :width], *size)
 
         return resampled
 
-    def _minutes(self, minutes: float | None, frames: Any = None) -> float:
+    def _minutes(self, minutes: float | None, frames: Any = None, inputs: Inputs = None) -> float:
         if minutes is None:
-            stated = time_step(time_first(frames)) if is_data_array(frames) else None
+            stated = None
+            if is_data_array(frames):
+                frames = time_first(frames)
+                count = 0 if inputs == "all" else self._values().inputs or 0
+                if inputs not in (None, "all"):
+                    count = check.count("inputs", inputs)
+                stated = time_step(frames[{time_dim(frames): slice(-count, None)}])
             return stated or self._values().step or DEFAULT_MINUTES
         return check.number("minutes", minutes, positive=True)
 

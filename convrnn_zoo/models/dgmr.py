@@ -1,21 +1,18 @@
 """DGMR, DeepMind's generative model of radar: its generator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..layers import _checks as check
 from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published, mark_unused
 from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise
+from .base.blocks import Shuffle, Unshuffle, framewise, recompute
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
 
 
@@ -91,20 +88,6 @@ class GBlock(nn.Module):
         return (self.larger(self.beside(x)) if self.up else x) + self.last(y)
 
 
-@contextmanager
-def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Context in which batch norms do not update their running statistics, for a repeated forward pass."""
-    norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
-
-
 class Context(nn.Module):
     """Encodes the input frames as four states, at 1/4, 1/8, 1/16 and 1/32 of the resolution."""
 
@@ -166,8 +149,7 @@ class Sampler(nn.Module):
         return y
 
     def _recomputed(self, level: int, y: Tensor) -> Tensor:
-        contexts = (nullcontext(), frozen_statistics(self.same[level], self.up[level]))
-        return checkpoint(self._level, level, y, use_reentrant=False, context_fn=lambda: contexts)
+        return recompute(self._level, level, y, norms=nn.ModuleList([self.same[level], self.up[level]]))
 
 
 class DGMR(EnsembleForecaster):

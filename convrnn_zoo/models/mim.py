@@ -11,7 +11,7 @@ from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, State
+from .base.autoregressive import Delta, State, shared_options
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
@@ -42,7 +42,7 @@ class MIM(PredRNN):
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         sizes = {"map_size": mim_s.map_size, "norm_size": mim_s.norm_size}
         self.differences = nn.ModuleList(
-            MIMCell(width, width, mim_s.kernel_size, bias=False, **sizes, **factory) for _ in range(blocks)
+            MIMCell(width, width, mim_s.kernel_size, **shared_options(mim_s), **sizes, **factory) for _ in range(blocks)
         )
         self.unread = unused_weights([(width, 2 * width, 1, 1)] * blocks, **factory)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
@@ -50,9 +50,9 @@ class MIM(PredRNN):
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         if index:
-            return MIMBlockCell(in_channels, channels, kernel_size, bias=False, **factory)
+            return MIMBlockCell(in_channels, channels, kernel_size, **{"bias": False, **factory})
         del factory["map_size"]
-        return STLSTMCell(in_channels, channels, kernel_size, bias=False, **factory)
+        return STLSTMCell(in_channels, channels, kernel_size, **{"bias": False, **factory})
 
     def forget(self) -> None:
         """Resets the memories s to zero for the next call."""
@@ -66,7 +66,7 @@ class MIM(PredRNN):
         state, blocks = super().start(x), len(self.differences)
         memories = (torch.zeros_like(state[0]),) * blocks
         if self._carried is not None and len(x):
-            memories = self._carried
+            memories = tuple(s.to(state[0]) for s in self._carried)
             if memories[0].shape != state[0].shape:
                 expected, got = (tuple(s[0].shape) for s in (memories, state))
                 raise ValueError(f"carry_memory expected maps {expected} again, got {got}; call forget() in between")
@@ -91,7 +91,8 @@ class MIM(PredRNN):
 
     def finish(self, state: State) -> None:
         if self.carry_memory:
-            self._carried = tuple(s.detach() for s in state[: len(self.differences)])
+            with torch.inference_mode(False):  # the next call may train
+                self._carried = tuple(s.detach().clone() for s in state[: len(self.differences)])
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}

@@ -11,7 +11,7 @@ from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State
+from .base.autoregressive import Delta, StackedCells, State, shared_options
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
@@ -113,10 +113,12 @@ class PredRNNPP(PredRNN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        width, kernel, like = self.widths[0], self.layers[0].kernel_size, self.head.weight
+        first: Any = self.layers[0]
+        width, kernel, like = self.widths[0], first.kernel_size, self.head.weight
         factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
-        self.highway = GradientHighwayCell(width, width, kernel, bias=False, **factory)  # type: ignore[arg-type]
-        self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)  # type: ignore[misc]
+        options = {**shared_options(first), "zoneout": first.zoneout[0]}
+        self.highway = GradientHighwayCell(width, width, kernel, **options, **factory)
+        self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)
 
     def start(self, x: Tensor) -> State:
         state = super().start(x)

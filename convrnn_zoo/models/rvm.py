@@ -127,6 +127,11 @@ class RecurrentDecoderModel(DenseModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        modules: list[Any] = [self.encoder, *(gru.rnn for gru in self.grus)]
+        for module in modules:  # not timm's checkpoints inside the encoder
+            module.grad_checkpointing = enable
+
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
@@ -145,6 +150,8 @@ class RecurrentDecoderModel(DenseModel):
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
             return features.squeeze(1), state
+        if lengths is not None:  # the encoder also reads the padding
+            x = torch.where(valid_steps(x, lengths), x, 0)
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
         for _ in skips:
@@ -268,6 +275,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         if downsample_ratio < 1 and self.refiner is None:
             hint = "build the model with refiner=True and weights of one, or resize the frames"
             raise ValueError(f"downsample_ratio={downsample_ratio} needs a refiner; {hint}")
+        self.check_images(x, lengths)
         if x.dim() == 4:
             foreground, alpha, state = self.matte(x.unsqueeze(1), hx, None, downsample_ratio)
             return foreground.squeeze(1), alpha.squeeze(1), state

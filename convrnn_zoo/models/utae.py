@@ -74,7 +74,8 @@ class ImageSeriesModel(DenseModel):
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
         counts = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
         if in_graph():
-            return self.forward_dates(x, step_mask(x, counts) if mask is None else mask)
+            known = step_mask(x, counts) if mask is None else mask
+            return self.forward_dates(torch.where(valid_steps(x, known), x, 0), known)
         if mask is None:
             return self.forward_dates(pack(x, counts), None)
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)

@@ -72,7 +72,8 @@ class VideoModel(Classifier):
             raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
         widths, layer = check.widths("hidden_channels", hidden_channels, len(levels)), KINDS[rnn][2]
         self.in_chans = check.positive_int("in_chans", in_chans)
-        layer(1, 1, 1, num_layers=num_layers, device="meta", **layer_args)  # rejects unknown options first
+        groups = check.positive_int("groups", layer_args.get("groups", 1))
+        layer(groups, groups, 1, num_layers=num_layers, device="meta", **layer_args)  # rejects unknown options first
         with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
@@ -175,6 +176,8 @@ class VideoModel(Classifier):
         if isinstance(x, PackedSequence):
             maps = [PackedSequence(m, *x[1:]) for m in self.encoder(x.data)]
         else:
+            if mask is not None:  # the encoder also reads the padding
+                x = torch.where(valid_steps(x, mask), x, 0)
             maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         outputs, states = [], []
         for m, state, rnn, post in zip(maps, split_state(hx, len(maps)), self.rnns, self.posts, strict=True):

@@ -278,3 +278,18 @@ def test_pixels_of_four_kilometres_are_refined(model, frames):
 def test_rejects_invalid_pixel_sizes(model, frames, pixel_km):
     with pytest.raises((TypeError, ValueError), match="pixel_km"):
         model.forecast(frames, pixel_km=pixel_km)
+
+
+def test_decided_rain_exceeds_its_thresholds_in_half_precision():
+    model = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval().bfloat16()
+    y, x = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    radar = torch.stack([12 * torch.exp(-((x - 16 - 2 * t) ** 2 + (y - 24) ** 2) / 60.0) for t in range(4)])
+    rates = model.forecast(radar)
+    assert not any((rates == threshold).any() for threshold in (0.5, 2.0, 5.0))
+
+
+def test_an_impossible_pixel_size_is_an_error():
+    with pytest.raises(ValueError, match="pixel_km=1000"):
+        convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3)).forecast(
+            torch.rand(4, 24, 24), pixel_km=1000
+        )

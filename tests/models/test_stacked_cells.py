@@ -168,3 +168,41 @@ def test_a_training_step_of_the_published_size_recomputes_with_less_memory(name)
         return total
 
     assert unchanged(True) < unchanged(False) / 2
+
+
+@pytest.mark.parametrize("name", ["predrnn", "predrnn_pp", "mim"])
+def test_options_of_the_cells_are_those_of_every_cell(name):
+    """On a circular map, a shift of the input shifts the output."""
+    model = tiny(name, num_layers=3, padding_mode="circular", dtype=torch.float64, bias=True).eval()
+    for parameter in (p for n, p in model.named_parameters() if n.rpartition(".")[2].startswith("weight_p")):
+        torch.nn.init.constant_(parameter, 0.1)  # weights per pixel would not shift
+    x = torch.rand(1, 3, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    edge = model.reduction
+    shifted = model(x.roll((edge, 2 * edge), (-2, -1)), 2)
+    torch.testing.assert_close(shifted, model(x, 2).roll((edge, 2 * edge), (-2, -1)))
+
+
+def test_sizes_of_norms_follow_from_the_frames():
+    for cls, name in ((convrnn_zoo.models.predrnn.PredRNN, "norm_size"), (convrnn_zoo.models.mim.MIM, "map_size")):
+        with pytest.raises(ValueError, match=name):
+            cls(hidden_channels=4, num_layers=2, **{name: 8})
+        with pytest.raises(TypeError, match=name):
+            convrnn_zoo.create_model("predrnn", hidden_channels=4, **{name: 8})
+
+
+@pytest.mark.parametrize("name", ["predrnn", "mau", "e3d_lstm"])
+def test_norms_per_pixel_have_no_weight_decay(name):
+    options = {"layer_norm": True} if name == "predrnn" else {}
+    model = tiny(name, img_size=16, num_layers=2, **options)
+    exempt = model.no_weight_decay()
+    norms = {n for n, _ in model.named_parameters() if "_norm" in n}
+    assert norms
+    assert norms <= exempt
+
+
+def test_carried_memories_may_come_from_inference_and_another_dtype():
+    model, x = tiny("mim", num_layers=2, carry_memory=True), torch.rand(1, 3, 1, 16, 16)
+    with torch.inference_mode():
+        model(x, 2)
+    model(x, 2).sum().backward()
+    assert model.double()(x.double(), 2).dtype == torch.float64

@@ -289,3 +289,37 @@ def test_an_encoder_of_fixed_size_rejects_other_sizes():
 def test_rejects_pixel_logits_of_several_levels():
     with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         light(global_pool="")(clips())
+
+
+def test_the_gradient_of_the_frames_passes_a_frozen_encoder():
+    x = clips(1, 2)
+    gradients = []
+    for frozen in (True, False):
+        model = light(freeze_encoder=frozen)
+        inputs = x.clone().requires_grad_()
+        model(inputs).square().sum().backward()
+        gradients.append(inputs.grad)
+        assert all(p.grad is None for p in model.encoder.parameters()) == frozen
+    torch.testing.assert_close(*gradients)
+
+
+def test_checkpoints_do_not_count_a_batch_twice():
+    models = [light().train() for _ in range(2)]
+    models[1].set_grad_checkpointing()
+    for model in models:
+        loss = model(clips(2, 2)).sum()
+        loss.backward(retain_graph=True)
+        loss.backward()  # a checkpoint is recomputed twice
+    for name, buffer in models[0].named_buffers():
+        torch.testing.assert_close(buffer, dict(models[1].named_buffers())[name])
+
+
+@pytest.mark.parametrize("levels", [(3, 1), (-1, 1), (1, 1)])
+def test_levels_ascend(levels):
+    with pytest.raises(ValueError, match="levels"):
+        light(levels=levels)
+
+
+def test_groups_and_grey_frames():
+    model = light(in_chans=1, groups=2, hidden_channels=4)
+    assert model(model.normalize(clips(1, 2, channels=1))).shape == (1, 3)

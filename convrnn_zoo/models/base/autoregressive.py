@@ -6,13 +6,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
 from ...layers._run import Scan
-from .blocks import Shuffle, Unshuffle, feature_size, layer_widths
+from .blocks import Shuffle, Unshuffle, feature_size, layer_widths, recompute
 from .forecaster import Forecaster
 
 State = tuple[Tensor, ...]
@@ -158,10 +157,7 @@ class AutoregressiveForecaster(Forecaster):
                 if mask is not None and t:
                     x = torch.where(mask[:, t - 1, None, None, None], x, y)
             x = x if known is None else torch.cat([x, known[:, t]], 1)
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                y, state, delta = checkpoint(self.advance, x, state, use_reentrant=False)
-            else:
-                y, state, delta = self.advance(x, state)
+            y, state, delta = recompute(self.advance, x, state) if self.grad_checkpointing else self.advance(x, state)
             forecasts.append(y)
             if keep_deltas:
                 deltas += self.expose(delta)
@@ -211,6 +207,11 @@ class AutoregressiveForecaster(Forecaster):
         return mask.to(x.device)
 
 
+def shared_options(cell: Any) -> dict[str, Any]:
+    """Returns the options of a cell that another cell on the same maps also has."""
+    return {name: getattr(cell, name) for name in ("bias", "stride", "dilation", "padding_mode", "hidden_kernel_size")}
+
+
 class StackedCells(AutoregressiveForecaster):
     """A stack of cells on patches of a frame, and a 1×1 convolution from the last layer's h to the next frame.
 
@@ -257,6 +258,8 @@ class StackedCells(AutoregressiveForecaster):
         owner, self.layer_norm = type(self).__name__, check.boolean("layer_norm", layer_norm)
         if layer_norm and not issubclass(self.cell, MapNormed):
             raise ValueError(f"{owner} has no layer norms; leave layer_norm out")
+        if fixed := layer_args.keys() & {"map_size", "norm_size"}:
+            raise ValueError(f"{fixed.pop()} follows from layer_norm and img_size; pass these")
         if layer_norm or self.has_pixel_weights:
             size = feature_size(64 if img_size is None else img_size, patch_size)
             layer_args |= {"map_size": size} if self.has_pixel_weights else {}
@@ -278,7 +281,7 @@ class StackedCells(AutoregressiveForecaster):
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """Returns the cell of one layer."""
-        return self.cell(in_channels, channels, kernel_size, bias=False, **factory)
+        return self.cell(in_channels, channels, kernel_size, **{"bias": False, **factory})
 
     def state_names(self) -> list[str]:
         """Returns the names of the state's tensors, in the order of :meth:`start`."""

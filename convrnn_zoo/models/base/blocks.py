@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
-from ...layers._run import LayerStates
+from ...layers._run import LayerStates, can_recompute
 from ...pretrained.published import mark_unused
 
 
@@ -23,6 +23,39 @@ def on_device(device: Any) -> AbstractContextManager[Any]:
 def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
     """Applies a function of frames ``(B, C, H, W)`` to clips with two leading axes, such as ``(T, N, C, H, W)``."""
     return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])
+
+
+class FrozenStatistics:
+    """Context in which batch norms do not update their running statistics, for a repeated forward pass.
+
+    It may be entered several times: a checkpoint is recomputed in each of several backward passes.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self.norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *error: object) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def recompute(function: Callable[..., Any], *args: Any, norms: nn.Module | None = None) -> Any:
+    """Calls a function whose intermediate results are recomputed in the backward pass.
+
+    The batch norms in `norms` count the batch once. Within a transform of torch.func, which supports no checkpoints,
+    the function is only called.
+    """
+    if not can_recompute():
+        return function(*args)
+    if norms is None or torch.compiler.is_compiling():  # a compiler supports no such contexts
+        return checkpoint(function, *args, use_reentrant=False)
+    contexts = nullcontext(), FrozenStatistics(norms)
+    return checkpoint(function, *args, use_reentrant=False, context_fn=lambda: contexts)
 
 
 class Unshuffle(nn.PixelUnshuffle):
@@ -102,10 +135,7 @@ class Unroll(nn.Module):
             return self._scan(xs, hx)
         ys = []
         for x in xs.unbind(0):
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                hx = checkpoint(self.cell, x, hx, use_reentrant=False)
-            else:
-                hx = self.cell(x, hx)
+            hx = recompute(self.cell, x, hx) if self.grad_checkpointing else self.cell(x, hx)
             ys.append(hx if isinstance(hx, Tensor) else hx[0])
         return torch.stack(ys), hx
 

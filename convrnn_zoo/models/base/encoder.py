@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from timm.models import group_parameters
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...layers import _checks as check
+from .blocks import recompute
 
 PRE_LOGITS = "pre_logits"
 """Level of the features before timm's classifier, such as fc7 of a VGG."""
@@ -106,14 +106,20 @@ class FrameEncoder(nn.Module):
                 self.model.forward_intermediates  # noqa: B018  raises AttributeError now rather than at the first frame
                 self.indices = maps
                 info = [self.model.feature_info[i] for i in maps]
+                order = [i % len(self.model.feature_info) for i in maps]
             else:
                 self.model = _features(name, out_indices=tuple(maps), **options)
                 info = self.model.feature_info.get_dicts()
+                order = [i["index"] for i in info]
         except (AttributeError, AssertionError, IndexError, NotImplementedError, RuntimeError) as e:
             if isinstance(e, RuntimeError) and pretrained:
                 raise  # timm could not load its weights
             hint = f"choose other levels, or upgrade timm {timm.__version__}: {type(e).__name__}: {e}"
             raise ValueError(f"{name} offers no feature maps {list(levels)!r}; {hint}") from e
+        if order != sorted(set(order)):
+            raise ValueError(
+                f"levels must be in the encoder's order, each once, and -1 is the last; got {list(levels)!r}"
+            )
         self.widths = [int(i["num_chs"]) for i in info]
         self.reductions = [int(i["reduction"]) * pool for i in info]
         if self.has_pre_logits:
@@ -183,12 +189,8 @@ class FrameEncoder(nn.Module):
         return None
 
     def _chunk(self, frames: Tensor) -> list[Tensor]:
-        if self.frozen:
-            with torch.no_grad():
-                return self.encode(frames)
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.encode, frames, use_reentrant=False)
-        return self.encode(frames)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not self.frozen or frames.requires_grad)):
+            return recompute(self.encode, frames, norms=self.model) if self.grad_checkpointing else self.encode(frames)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
         """Returns the map of each level for all frames at once, without chunks."""

@@ -99,7 +99,7 @@ class Forecaster(ZooModel):
             raise ValueError(f"global_pool must be left out: a forecaster has no pool, got {global_pool!r}")
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay: peepholes per channel and learned initial states."""
+        """Returns the names of parameters without weight decay: peepholes, norms per pixel, learned initial states."""
         peepholes = {n for n, p in self.named_parameters() if p.dim() == 3 and n.split(".")[-1].startswith("weight_p")}
         return super().no_weight_decay() | peepholes
 
@@ -176,6 +176,8 @@ class Forecaster(ZooModel):
         Raises:
             ValueError: the model has no preprocessing, or the frames have another number of channels.
         """
+        if frames.dim() < 3 or frames.shape[-3] != self.in_chans:
+            raise ValueError(f"expected frames (…, {self.in_chans}, H, W), got {tuple(frames.shape)}")
         return self._values().encode(frames)
 
     def _values(self) -> Preprocessing:

@@ -58,8 +58,9 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of learned initial states, which timm exempts from weight decay like biases."""
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith("initial_")}
+        """Returns the names of parameters without weight decay: learned initial states and norms."""
+        exempt = ("initial_", "weight_norm", "bias_norm")
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith(exempt)}
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Returns timm's matcher, which groups parameters by depth for layer-wise learning rate decay."""
@@ -139,8 +140,12 @@ class HeadedModel(ZooModel):
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
         if not mean.any() and bool((std == 1).all()):
             return None
+        if self.has_frame_encoder and self.in_chans == 1:  # grey frames, whose kernel is summed over the colours
+            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         if len(mean) != self.in_chans:
-            raise ValueError(f"mean and std are of {len(mean)} channels, not {self.in_chans}; standardise the input")
+            raise ValueError(
+                f"mean and std are of {len(mean)} channels, not {self.in_chans}; set them in model.pretrained_cfg"
+            )
         return mean, std
 
     def normalize(self, x: Tensor) -> Tensor:

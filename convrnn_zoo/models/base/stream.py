@@ -130,8 +130,17 @@ class Stream:
             horizon: frames to forecast; by default the model's `horizon`. Only for forecasters.
 
         Raises:
-            ValueError: the piece has another number of sequences than before, or a shape that the model rejects.
+            ValueError: the piece has another number of sequences than before, or a shape that the model rejects. The
+                state of the stream is then unchanged.
         """
+        before = self.state, self.steps, self._pooled
+        try:
+            return self._read(x, lengths, horizon)
+        except BaseException:
+            self.state, self.steps, self._pooled = before
+            raise
+
+    def _read(self, x: Tensor, lengths: Lengths | None, horizon: int | None) -> Any:
         if self.model.training:
             raise ValueError(f"{type(self.model).__name__} was put into training mode; call model.eval()")
         ndim = self._ndim

@@ -84,3 +84,11 @@ def test_predrnn_v2_shows_its_deltas_through_the_adapter_and_the_others_none(tru
 def test_predrnn_rejects_different_widths():
     with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
         tiny("predrnn", hidden_channels=[3, 4])
+
+
+def test_checkpoints_are_left_out_within_torch_func():
+    model = tiny("convlstm_openstl_s", num_layers=1)
+    x = torch.rand(1, 2, 1, 16, 16)
+    expected = torch.func.grad(lambda x: model(x, 2).sum())(x)
+    model.set_grad_checkpointing()
+    torch.testing.assert_close(torch.func.grad(lambda x: model(x, 2).sum())(x), expected)

@@ -127,3 +127,26 @@ def test_model_is_registered_saved_and_loaded(name, tmp_path):
 def test_rejects_invalid_arguments(act, words):
     with pytest.raises((ValueError, TypeError), match=words):
         act()
+
+
+def test_checkpoints_do_not_count_a_batch_twice():
+    models = [decoder().train() for _ in range(2)]
+    models[1].set_grad_checkpointing()
+    for model in models:
+        model(torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))).sum().backward()
+    for name, buffer in models[0].encoder.named_buffers():
+        torch.testing.assert_close(buffer, dict(models[1].encoder.named_buffers())[name])
+
+
+def test_single_frames_have_no_lengths():
+    with pytest.raises(ValueError, match="lengths"):
+        convrnn_zoo.create_model("rvm_mobilenetv3").matte(torch.rand(2, 3, 32, 32), None, [7, 9])
+
+
+def test_padding_does_not_reach_the_gradients():
+    model = decoder().train()
+    x = torch.rand(2, 3, 3, 32, 32)
+    x[1, 2] = torch.nan
+    model(x, lengths=torch.tensor([3, 2])).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert all(buffer.isfinite().all() for buffer in model.buffers())

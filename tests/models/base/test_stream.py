@@ -404,3 +404,12 @@ def test_rejected_piece_does_not_change_the_state():
     stream.model.train()
     with pytest.raises(ValueError, match=r"ConvRNNModel.*training"):
         stream(X)
+
+
+def test_an_error_of_the_head_does_not_change_the_state():
+    options = {"levels": (1, 3), "hidden_channels": [2, 2], "num_classes": 2, "global_pool": ""}
+    stream = Stream(convrnn_zoo.video_model("mobilenetv3_small_100", "convgru", **options).eval())
+    with pytest.raises(ValueError, match="levels"):
+        stream(torch.rand(1, 2, 3, 32, 32))
+    assert stream.state is None
+    assert not len(stream.steps)
