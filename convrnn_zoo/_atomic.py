@@ -13,18 +13,23 @@ from pathlib import Path
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path that replaces `path` once the block ends without an error.
 
-    The block writes a file at the temporary path, or makes a directory there. After an error the temporary path is
-    removed and `path` is unchanged.
+    The block writes a file at the temporary path, or makes a directory there. An existing file keeps
+    its permissions; a link stays, and its target is replaced. After an error the temporary path is removed and `path`
+    is unchanged.
 
     Raises:
         OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors
             of other files, such as a missing input that the block reads, are passed on unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    target = Path(os.path.realpath(path))
+    # The end of the name tells open writes apart; the whole name could exceed the limit of 255 bytes.
+    temporary = target.with_name(f".{target.name[-40:]}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        if target.is_file() and temporary.is_file():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except OSError as e:
         names_temporary = e.filename is None or os.fspath(e.filename).startswith(os.fspath(temporary))
         if e.errno is None or not names_temporary:
@@ -40,10 +45,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes text as UTF-8, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
@@ -53,12 +63,19 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
         raise ValueError(f"{path}: expected a name that ends in {others}{suffixes[-1]}")
 
 
+ARRAYS = (".npy", ".npz", ".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr", ".grib", ".grib2", ".grb", ".grb2", ".csv")
+"""Suffixes of files of arrays, all of which are read if their folder is the input of a command."""
+
+
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
     """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
     path, names = out.resolve(), ("", "config.json", "record.json") if weights else ()
-    if path in {file.resolve() for file in (*inputs, *(Path(weights, name) for name in names))}:
+    if path in {file.resolve() for file in (*inputs, *(Path(weights, name).expanduser() for name in names))}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")
     for folder in inputs:
+        if not folder.is_dir() or folder.resolve() not in path.parents:
+            continue
         is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
-        if is_data and folder.is_dir() and folder.resolve() in path.parents:
+        is_written = out.suffix.lower() in (".npy", ".npz", ".nc", ".zarr", ".csv")
+        if is_data or (is_written and any(file.suffix.lower() in ARRAYS for file in folder.rglob("*"))):
             raise ValueError(f"{out} would be read as a part of {folder} the next time; write to another directory")

@@ -17,18 +17,19 @@ def is_data_array(x: object) -> bool:
 
 
 def time_first(frames: Any) -> Any:
-    """Moves the dimension `time` to the front. Frames with a batch dimension or without `time` are unchanged."""
-    return frames.transpose("time", ...) if "time" in frames.dims and frames.ndim < 5 else frames
+    """Moves the dimension `time` to the front, or after a batch dimension. Frames without `time` are unchanged."""
+    batch = [d for d in frames.dims if d != "time"][: max(0, frames.ndim - 4)]
+    return frames.transpose(*batch, "time", ...) if "time" in frames.dims else frames
 
 
 def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
     """Converts an ``xarray.DataArray`` from the unit in its attributes to `units`, the units of the model's channels.
 
-    An array without a unit is returned unchanged. Raises ValueError if the channels have different units, or if no
-    conversion is known.
+    An array without a unit is returned unchanged, and so is any array if the model has none. Raises ValueError if the
+    channels have different units, or if no conversion is known.
     """
     stated = array.attrs.get("units")
-    if stated is None:
+    if stated is None or not units:
         return array
     factors = conversion(str(stated), units[0]) if len(set(units)) == 1 else None
     if factors is None:
@@ -46,12 +47,16 @@ def time_dim(frames: Any) -> str:
 
 
 def time_step(frames: Any) -> float | None:
-    """Returns the minutes between frames; None for one frame or no dates. Raises ValueError if the steps differ."""
-    numpy, time = need("numpy", "cli"), time_dim(frames)
-    times = frames.coords[time].values if time in frames.coords else numpy.array([])
-    if times.dtype.kind != "M" or len(times) < 2:
+    """Returns the minutes between frames; None for one frame or no times. Raises ValueError if the steps differ."""
+    time = time_dim(frames)
+    times = frames.indexes.get(time)
+    # Dates with or without a time zone, dates of cftime, or times since the start of a forecast.
+    if times is None or len(times) < 2 or not (times.dtype.kind in "mM" or hasattr(times, "calendar")):
         return None
-    steps = sorted(set(((times[1:] - times[:-1]) / numpy.timedelta64(1, "ns") / 6e10).round(3).tolist()))
+    differences = (times[1:] - times[:-1]).total_seconds()
+    if differences.hasnans:
+        raise ValueError(f"{time} has missing values; pass frames that all have a time")
+    steps = sorted(set((differences / 60).to_numpy().round(3).tolist()))
     if len(steps) > 1 or steps[0] <= 0:
         raise ValueError(f"{time} has frames {', '.join(f'{s:g}' for s in steps[:4])} minutes apart; pass equal steps")
     return float(steps[0])
@@ -70,7 +75,7 @@ def label_forecast(
             times as the coordinate `time`.
         step: minutes between frames; if it is None, lead times count frames.
         unit: unit of the values; None if the channels have several units.
-        name, coords: name of the variable, and further coordinates.
+        name, coords: name of the variable, and further coordinates; those of times and members are left out.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     numbers = numpy.arange(1, values.shape[list(dims).index(LEAD_TIME)] + 1)
@@ -81,7 +86,9 @@ def label_forecast(
         labels |= {"time": (LEAD_TIME, last + lead), "forecast_reference_time": ((), last)}
     if MEMBER in dims:
         labels[MEMBER] = (MEMBER, numpy.arange(values.shape[list(dims).index(MEMBER)]))
-    array = xarray.DataArray(values, dims=tuple(dims), coords=labels | dict(coords or {}), name=name or None)
+    reserved = {*labels, "time", "forecast_reference_time"}
+    others = {k: c for k, c in (coords or {}).items() if k not in reserved}
+    array = xarray.DataArray(values, dims=tuple(dims), coords=labels | others, name=name or None)
     array.attrs = {} if unit is None else {"units": unit or "1"}
     for key in ("forecast_reference_time", *_ATTRS):
         if key in array.coords:
@@ -109,8 +116,9 @@ def label_like(
     if names and has_channels:
         axis = dims[-3 - has_thresholds]
         coordinates = {n: c for n, c in coordinates.items() if axis not in c.dims} | {axis: (axis, list(names))}
-    is_dated = time in frames.coords and frames.coords[time].dtype.kind == "M"
-    last = frames.coords[time].values[-1] if is_dated else None
+    times, last = frames.indexes.get(time), None
+    if times is not None and times.dtype.kind == "M":
+        last = (times if times.tz is None else times.tz_convert(None)).values[-1]  # in UTC
     result = label_forecast(
         values, dims, last=last, step=step, unit=unit, name=str(frames.name or ""), coords=coordinates
     )

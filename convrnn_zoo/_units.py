@@ -11,9 +11,9 @@ _MILLIMETRES = {
     "kg m-2": 1.0, "kg/m2": 1.0, "kg m2": 1.0,
 }  # fmt: skip
 _RATE = re.compile(
-    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})s?\s*"
-    r"(?:(?:/|per|in|over)\s*\(?\s*(?P<n>[\d.]*)\s*(?P<time>[a-z]+)\s*\)?"
-    r"|\(?\s*(?P<m>[\d.]*)\s*(?P<inverse>[a-z]+)\s*\)?\s*-1)"
+    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})s?"
+    r"(?:\s*(?:/|per|in|over)\s*\(?\s*(?P<n>\d*(?:\.\d+)?)\s*(?P<time>[a-z]+)\s*\)?"
+    r"|(?:\s*\(\s*|\s+|(?=[a-z]))(?P<m>\d*(?:\.\d+)?)\s*(?P<inverse>[a-z]+)\s*\)?\s*-1)"
 )
 _KELVIN = {
     "k": (1.0, 0.0), "kelvin": (1.0, 0.0), "c": (1.0, 273.15), "degc": (1.0, 273.15), "celsius": (1.0, 273.15),
@@ -34,7 +34,7 @@ def rain_rate(unit: str) -> float | None:
         return None
     time = match["time"] or match["inverse"]
     hours = _HOURS.get(time) or _HOURS.get(time.removesuffix("s"))
-    if hours is None or match["n"] == "." or match["m"] == ".":
+    if hours is None:
         return None
     count = float(match["n"] or match["m"] or 1)
     return round(_MILLIMETRES[match["length"]] / (hours * count), 9) if count else None

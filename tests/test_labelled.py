@@ -11,13 +11,16 @@ xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 MINUTE = np.timedelta64(1, "m")
 
 
-def frames(channels=0, batch=0, minutes=5):
+def frames(channels=0, batch=0, minutes=5, size=None):
     axes = {"n": batch, "time": 4, "band": channels, "lat": 6, "lon": 8}
     axes = {k: v for k, v in axes.items() if v}
+    if size:
+        axes |= {"lat": size, "lon": size}
     values = np.random.default_rng(0).random(tuple(axes.values())).astype("float32")
     coords = {
         "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(4) * minutes * MINUTE,
-        "lat": np.linspace(60, 55, 6), "lon": np.arange(8.0), "height": (("lat", "lon"), np.ones((6, 8))),
+        "lat": np.linspace(60, 55, axes["lat"]), "lon": np.arange(float(axes["lon"])),
+        "height": (("lat", "lon"), np.ones((axes["lat"], axes["lon"]))),
         "season": "winter", **({"band": ["a", "b"]} if channels else {}),
     }  # fmt: skip
     return xarray.DataArray(values, dims=tuple(axes), coords=coords, name="rain")
@@ -127,3 +130,61 @@ def test_a_forecast_is_written_to_netcdf_and_read_back(tmp_path):
 def test_other_objects_of_xarray_are_errors():
     with pytest.raises(TypeError, match=r"frames.*Dataset"):
         model().forecast(frames().to_dataset())
+
+
+@pytest.mark.parametrize("kind", ["a time zone", "the start of a forecast"])
+def test_another_step_is_rejected_for_times_of_any_kind(kind):
+    pandas = pytest.importorskip("pandas", reason="the extra netcdf")
+    start = pandas.Timestamp("2020-01-01", tz="Europe/Amsterdam") if kind == "a time zone" else pandas.Timedelta(0)
+    times = [start + pandas.Timedelta(minutes=15 * i) for i in range(4)]
+    data = frames().assign_coords(time=pandas.Index(times))
+    with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
+        model().forecast(data)
+
+
+def test_valid_times_of_dates_with_a_zone_are_in_utc():
+    pandas = pytest.importorskip("pandas", reason="the extra netcdf")
+    times = pandas.date_range("2020-01-01T01:00", periods=4, freq="5min", tz="Europe/Amsterdam")
+    result = model().forecast(frames().assign_coords(time=pandas.Index(list(times))))
+    assert result.time.values[0] == np.datetime64("2020-01-01T00:20")
+
+
+def test_a_missing_time_is_an_error():
+    data = frames()
+    times = data.time.values.copy()
+    times[-1] = np.datetime64("NaT")
+    with pytest.raises(ValueError, match="time has missing"):
+        model().forecast(data.assign_coords(time=times))
+
+
+def test_time_may_come_before_the_batch():
+    data, net = frames(channels=2, batch=3), model(in_chans=2)
+    xarray.testing.assert_equal(net.forecast(data.transpose("time", "n", ...)), net.forecast(data))
+
+
+def test_labels_of_a_forecast_are_not_those_of_an_earlier_one():
+    data = frames().assign_coords(lead_time=0, realization=7, forecast_reference_time=np.datetime64("2019-01-01", "ns"))
+    result = model().forecast(data)
+    assert result.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
+    assert (result.lead_time.values / MINUTE).tolist() == [5, 10, 15]
+    noisy = create_model("convgru_irene", in_chans=1).eval()
+    noisy.preprocessing = Preprocessing(step=5.0)
+    members = noisy.forecast(frames(size=32).assign_coords(realization=7), 1, members=2, inputs="all")
+    assert members.realization.values.tolist() == [0, 1]
+
+
+def test_known_inputs_without_a_description_may_state_a_unit():
+    net = model(static_chans=1)
+    elevation = frames()[0].drop_vars("time").assign_attrs(units="m")
+    xarray.testing.assert_equal(
+        net.forecast(frames(), static=elevation), net.forecast(frames(), static=elevation.values)
+    )
+
+
+def test_a_nowcast_reads_the_times_of_the_frames_that_it_reads():
+    times = np.datetime64("2020-01-01", "ns") + np.array([0, 20, 25, 30, 35]) * MINUTE
+    data = xarray.DataArray(
+        np.random.default_rng(0).random((5, 16, 16)), dims=("time", "y", "x"), coords={"time": times}
+    )
+    nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
+    np.testing.assert_array_equal(nowcast.forecast(data), nowcast.forecast(data.values, minutes=5))

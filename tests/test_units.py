@@ -7,7 +7,18 @@ from convrnn_zoo._units import conversion, format_lead_time, rain_rate, time_uni
 
 @pytest.mark.parametrize(
     ("unit", "rate"),
-    [("mm h-1", 1), ("mm/5min", 12), ("m s-1", 3_600_000), ("kg m-2 s-1", 3600), ("dBZ", None), ("mm/0min", None)],
+    [
+        ("mm h-1", 1),
+        ("mm/5min", 12),
+        ("m s-1", 3_600_000),
+        ("kg m-2 s-1", 3600),
+        ("dBZ", None),
+        ("mm/0min", None),
+        ("mm (5 min)-1", 12),
+        ("m3 s-1", None),
+        ("m2 s-1", None),
+        ("mm/1.2.3h", None),
+    ],
 )
 def test_rain_rate(unit, rate):
     assert rain_rate(unit) == rate

@@ -149,16 +149,17 @@ def _card(
         EvalResult(
             task_type=pipeline or slug(task) or "other",
             # Frames that are generated from a dataset of the Hub give no results on that dataset.
-            dataset_type=slug(m.dataset) if m.dataset in _DATASETS or not datasets else datasets[0],
+            dataset_type=slug(m.dataset) or "other" if m.dataset in _DATASETS or not datasets else datasets[0],
             dataset_name=m.dataset, dataset_split=m.split, metric_name=f"{m.name} ({m.unit})" if m.unit else m.name,
-            metric_type=_METRICS.get(key := slug(re.split(r",| \d| of ", m.name)[0]), key), metric_value=m.value,
+            metric_type=_METRICS.get(key := slug(re.split(r",| \d| of ", m.name)[0]), key or "other"),
+            metric_value=m.value,
         )
         for m in metrics
     ]  # fmt: skip
     data = ModelCardData(
         license=license, license_name=name_of_license, library_name="convrnn_zoo", pipeline_tag=pipeline,
         datasets=datasets or None, metrics=sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS})
-        or None, tags=[*_TAGS, *([slug(task)] if task else []), architecture, *tags],
+        or None, tags=[*_TAGS, *filter(None, [slug(task)]), architecture, *tags],
         model_name=name, eval_results=results or None,
     )  # fmt: skip
     parts = [

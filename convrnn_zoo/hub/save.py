@@ -11,12 +11,12 @@ import torch
 from timm.models import filter_pretrained_cfg
 from torch import Tensor, nn
 
-from .._atomic import write_text
+from .._atomic import write_bytes, write_text
 from ..models import WEIGHTS, Weights, WeightsError
-from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE, parse_config
 from ..pretrained.meta import build_on_meta, check_arguments
 from ..pretrained.registry import entry_points
-from ..pretrained.state_dict import FLOATS, not_finite, write_safetensors
+from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors
 from ..pretrained.typed import one_line
 from .cards import card_text, describes_other_weights, valid_metadata
 
@@ -40,7 +40,8 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
             which does not change. A model is loaded in the dtype of the file by default.
 
     Raises:
-        WeightsError: the model was not built by its name, or its weights hold NaN or Inf or exceed `dtype`.
+        WeightsError: the model was not built by its name, its attributes contradict each other, or its weights hold NaN
+            or Inf or exceed `dtype`.
         TypeError: `dtype` is not float64, float32, float16 or bfloat16.
         OSError: the directory cannot be written.
 
@@ -52,6 +53,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         >>> torch.equal(model.head.weight, same.head.weight)
         True
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     directory, state = Path(directory).expanduser(), saved_state(model)
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf and cannot be saved; load an earlier checkpoint")
@@ -62,9 +64,12 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         if broken := not_finite(state):
             raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; use torch.bfloat16")
     config, path = model_config(model), directory / CARD
-    sha256 = write_safetensors(state, directory / WEIGHTS_FILE)
+    content, sha256 = to_safetensors(state)
     weights = valid_metadata(model, {**config, "weights_sha256": sha256})
-    write_text(directory / CONFIG, config_text(config, sha256, weights))
+    text, fix = config_text(config, sha256, weights), "correct the attributes of the model"
+    parse_config(json.loads(text), f"this {type(model).__name__} cannot be saved", fix)
+    write_bytes(directory / WEIGHTS_FILE, content)
+    write_text(directory / CONFIG, text)
     if path.is_file():
         if describes_other_weights(path.read_text(encoding="utf-8", errors="replace"), sha256):
             logger.warning("%s describes other weights and is kept; correct it, or remove it and save again", path)
@@ -127,7 +132,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         "architecture": name,
         "num_classes": model.num_classes,
         "num_features": model.num_features,
-        **({"label_names": list(labels)} if labels else {}),
+        **({} if labels is None or not len(labels) else {"label_names": list(labels)}),
         "model_args": args,
         **values,
         "pretrained_cfg": saved_cfg,

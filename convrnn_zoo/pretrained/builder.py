@@ -20,7 +20,7 @@ from .state_dict import adapt_state_dict, check_state_dict, float_dtype, load_st
 from .weights import WEIGHTS
 
 logger = logging.getLogger("convrnn_zoo")
-_SET_BY_MODELS = ("in_channels", "out_channels", "batch_first")
+_SET_BY_MODELS = ("in_channels", "out_channels", "batch_first", "map_size", "norm_size")
 """Arguments of a layer that models set themselves."""
 
 

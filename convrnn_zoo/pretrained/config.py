@@ -12,7 +12,7 @@ from .errors import WeightsError
 from .log_mel import LogMel
 from .meta import check_arguments
 from .preprocessing import Preprocessing
-from .typed import one_line
+from .typed import CONTROL, one_line
 from .weights import Weights
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
@@ -57,22 +57,30 @@ def read_text(path: Path, name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
+FIX = "the zoo cannot read this model. Save it again with convrnn_zoo.save_pretrained, or correct the name"
+
+
 def read_config(path: Path, name: str) -> Config:
     """Reads the config.json of a directory or repository `name`, or raises WeightsError for invalid values."""
+    if not path.is_file():
+        raise WeightsError(f"{name}: no {CONFIG}; {FIX}")
+    try:
+        raw = json.loads(read_text(path, name))
+    except (ValueError, RecursionError) as e:
+        raise WeightsError(f"{name}: {CONFIG} is not JSON ({e}); {FIX}") from e
+    return parse_config(raw, name)
+
+
+def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
+    """Checks the content of a config.json, or raises WeightsError, whose message names the model and the fix."""
 
     def error(problem: str) -> WeightsError:
-        fix = "the zoo cannot read this model. Save it again with convrnn_zoo.save_pretrained, or correct the name"
         return WeightsError(f"{name}: {problem}; {fix}")
 
     def require(condition: object, problem: str) -> None:
         if not condition:
             raise error(problem)
 
-    require(path.is_file(), f"no {CONFIG}")
-    try:
-        raw = json.loads(read_text(path, name))
-    except (ValueError, RecursionError) as e:
-        raise error(f"{CONFIG} is not JSON ({e})") from e
     require(isinstance(raw, dict), f"{CONFIG} must be an object, got {type(raw).__name__}")
     architecture, cfg, sha256 = (raw.get(k) for k in ("architecture", "pretrained_cfg", "weights_sha256"))
     require(isinstance(architecture, str), f"{CONFIG} names no architecture")
@@ -83,6 +91,7 @@ def read_config(path: Path, name: str) -> Config:
     labels = cfg.get("label_names") or []
     are_words = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     require(are_words, "label_names are not a list of words")
+    require(not any(CONTROL.search(label) for label in labels), "label_names contain control characters")
     unknown = ", ".join(sorted(set(cfg) - set(_DEFAULTS)))[:200]
     require(not unknown, f"pretrained_cfg has fields that timm does not know: {unknown}; upgrade it if it is older")
     for key, minimum, expected in (("mean", -math.inf, "finite numbers"), ("std", 0.0, "finite numbers above 0")):

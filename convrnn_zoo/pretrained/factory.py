@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from torch import nn
 
 from .._hints import suggest
+from .builder import extract_features
 from .errors import WeightsError
 from .meta import size_limit
 from .registry import entry_points
@@ -50,7 +51,11 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         (2, 5)
     """
     if checkpoint := kwargs.pop("checkpoint_path", None):
-        return load_weights(create_model(name, pretrained, **kwargs), checkpoint)
+        wrapper = {key: kwargs.pop(key) for key in ("features_only", "out_indices") if key in kwargs}
+        model: Any = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
+        if not wrapper.get("features_only"):
+            return model
+        return extract_features(model, model.pretrained_cfg["architecture"], wrapper.get("out_indices"))
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, location = split_address(name) if ":" in name else ("", name)
     if scheme:
@@ -60,7 +65,9 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     functions = entry_points()
     if architecture not in functions:
         raise ValueError(f"no model {name!r} in the zoo; {suggest(architecture, functions)}")
-    return functions[architecture](pretrained, **({"pretrained_cfg": tag} if tag else {}), **kwargs)
+    if tag:
+        kwargs.setdefault("pretrained_cfg", tag)
+    return functions[architecture](pretrained, **kwargs)
 
 
 @overload
@@ -125,6 +132,8 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
             f"{suggest(architecture, functions)} (timm.create_model loads timm's own)"
         )
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    if "pretrained_cfg" in kwargs:
+        raise WeightsError(f"{source.name} has a config of its own; leave pretrained_cfg out")
     return functions[architecture](pretrained, pretrained_cfg=source.config.cfg, source=source, **kwargs)
 
 

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from .._atomic import atomic_write
+from .._atomic import write_bytes
+from .config import WEIGHTS_CFG_KEYS
 from .errors import HubAccessError, WeightsError
 from .meta import check_size
 
@@ -58,13 +59,18 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
         raise WeightsError(f"{name}: not a valid safetensors file ({e!r:.300}); download it again") from e
 
 
-def write_safetensors(state: Mapping[str, Tensor], path: Path) -> str:
-    """Writes tensors to a safetensors file, atomically, and returns its sha256. Equal tensors give equal bytes."""
+def to_safetensors(state: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    """Returns the content of a safetensors file and its sha256. Equal tensors give equal bytes."""
     # With more than one metadata entry, their order and so the checksum would differ from run to run.
     content = safetensors.torch.save(contiguous(state), {"format": "pt"})
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def write_safetensors(state: Mapping[str, Tensor], path: Path) -> str:
+    """Writes tensors to a safetensors file, atomically, and returns its sha256."""
+    content, sha256 = to_safetensors(state)
+    write_bytes(path, content)
+    return sha256
 
 
 def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,9 +86,10 @@ def adapt_state_dict(
 
     `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images. If
     the model reads one channel, the weights are summed over the input channels. Otherwise they are repeated and scaled,
-    so that repeated channels give the same output. If the numbers of classes differ, the head of `model` replaces the
-    head in `state`. `model` may be on the meta device. The fields ``first_conv`` and ``classifier`` of `cfg` name the
-    convolution and the head. ``model.input_weights`` names further parameters that read the input.
+    so that repeated channels give the same output. A convolution with groups is not adapted. If the numbers of classes
+    differ, the head of `model` replaces the head in `state`. `model` may be on the meta device. The fields
+    ``first_conv`` and ``classifier`` of `cfg` name the convolution and the head. ``model.input_weights`` names further
+    parameters that read the input.
     """
 
     def modules(key: str) -> tuple[str, ...]:
@@ -94,6 +101,9 @@ def adapt_state_dict(
         for key in (key for key in names if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
+                continue
+            # With groups, rows read different channels; dtypes such as float8 are rejected later.
+            if old.shape[1] % in_chans or old.dtype not in FLOATS:
                 continue
             old_chs, exact = old.shape[1], old.to(torch.promote_types(old.dtype, torch.float32))
             repeated = exact[:, torch.arange(new_chs) % old_chs] * (old_chs / new_chs)
@@ -183,4 +193,9 @@ def load_weights(model: Model, path: str | Path) -> Model:
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
     load_state_dict(model, state)
+    record = getattr(model, "record", None)
+    if record is None or file_sha256(path) != record.sha256:  # the metadata, if any, are of other weights
+        model.record = None  # type: ignore[assignment]
+        for key in WEIGHTS_CFG_KEYS:
+            getattr(model, "pretrained_cfg", {}).pop(key, None)
     return model

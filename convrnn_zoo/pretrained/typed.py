@@ -12,7 +12,8 @@ from .._hints import similar, suggest
 
 MAX_TEXT, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 """Largest length of a string, length of a list or table, and number of bits of a whole number."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # terminals interpret these
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, which terminals interpret: an untrusted file may contain their escape sequences."""
 _TYPES: dict[Any, str] = {
     int: "a whole number", float: "a finite number", bool: "true or false", str: "a string", NoneType: "nothing",
 }  # fmt: skip
@@ -140,6 +141,8 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     if isinstance(value, list | tuple | Mapping) and len(value) > MAX_VALUES:
         raise ValueError(f"{label} must have at most {MAX_VALUES:,} values, got {len(value):,}")
     if generic is tuple and isinstance(value, list | tuple):
+        if args[-1] is not Ellipsis and len(value) != len(args):
+            raise ValueError(f"{label} must have {len(args)} values, got {len(value)}")
         inner = {**rules, "choices": ()}
         return tuple(_value(args[0], v, name, f"{path}[{i}]", inner) for i, v in enumerate(value))
     if generic not in (None, tuple, Literal) and isinstance(value, Mapping):
@@ -162,7 +165,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
         if choices and value not in choices:
             hint = similar(value, choices)
             raise ValueError(f"{label} must be one of {', '.join(choices)}, got {value[:80]!r}{hint}")
-        if len(value) > MAX_TEXT or _CONTROL.search(value):
+        if len(value) > MAX_TEXT or CONTROL.search(value):
             raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")
         if rules.get("nonempty") and not value.strip():
             raise ValueError(f"{label} must not be empty")

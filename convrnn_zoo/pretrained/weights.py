@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ class Metric:
     """Number of pixels of a frame, for errors that other publications report as the sum over pixels."""
     interval: tuple[float, float] | None = None
     """The 95 % confidence interval of `value`."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"{self.name}: mean and std belong together, got {self.mean} and {self.std}")
 
     @property
     def summed(self) -> float | None:
@@ -89,6 +94,15 @@ class Weights:
     """Preprocessing of a forecaster."""
     front_end: LogMel | None = None
     """Front end of a classifier of audio."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name):  # which also names files
+            raise ValueError(f"name must be architecture.tag, of letters, digits, _, - and ., got {self.name!r}")
+        if len(self.input_shape) < 2:
+            raise ValueError(f"input_shape must be (T, C, ...), got {self.input_shape}")
+        if not len(self.mean) == len(self.std) == self.in_chans:
+            counts = f"{len(self.mean)} and {len(self.std)}"
+            raise ValueError(f"mean and std must have a number for each of {self.in_chans} channels, got {counts}")
 
     @property
     def trained_on(self) -> str:

@@ -191,3 +191,9 @@ def test_cards_state_which_settings_were_selected_on_a_test_sample():
     for name, sample in (("moving_mnist", "the same test sample"), ("moving_fashion_mnist", "the test sample")):
         text = (CARDS / f"convgru_forecaster.{name}.md").read_text(encoding="utf-8")
         assert any("selected on" in sentence and sample in sentence for sentence in text.split("."))
+
+
+def test_names_in_other_scripts_make_a_valid_card():
+    metric = Metric("MSE", 1.0, "気象", "test", unit="")
+    card = model_card(make(), "me/a", description="d", metrics=[metric], task="予測")
+    assert card.data.eval_results[0].dataset_name == "気象"

@@ -189,3 +189,29 @@ def test_commands_report_results_and_failures(hub, python, tmp_path):
     assert failed.returncode == 1
     assert "alice/none" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("attribute", ["labels", "count", "horizon", "preprocessing"])
+def test_a_model_that_could_not_be_loaded_replaces_nothing(attribute, tmp_path):
+    forecaster = attribute in ("horizon", "preprocessing")
+    model = create_model("convgru_forecaster", hidden_channels=2) if forecaster else make(num_classes=2)
+    save_pretrained(model, tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    torch.nn.init.zeros_(next(model.parameters()))
+    if attribute == "horizon":
+        model.horizon = 5000
+    elif attribute == "preprocessing":
+        model.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", mean=(0.0, 1.0), std=(1.0, 1.0))
+    else:
+        model.pretrained_cfg["label_names"] = [0, 1] if attribute == "labels" else ["a", "b", "c"]
+    with pytest.raises(convrnn_zoo.WeightsError):
+        save_pretrained(model, tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_the_wrapper_of_a_compiled_model_is_not_saved(tmp_path):
+    model = make()
+    wrapped = torch.nn.Module()
+    wrapped._orig_mod = model  # as torch.compile returns it, without compiling
+    save_pretrained(wrapped, tmp_path)
+    assert_same(model, from_pretrained(tmp_path))

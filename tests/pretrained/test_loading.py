@@ -15,7 +15,7 @@ from convrnn_zoo.models.audio import AudioModel
 from convrnn_zoo.models.convgru_advection import ConvGRUAdvection
 from convrnn_zoo.models.video import VideoModel
 from convrnn_zoo.pretrained import weights as _weights
-from convrnn_zoo.pretrained.state_dict import file_sha256
+from convrnn_zoo.pretrained.state_dict import file_sha256, load_weights
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(
@@ -261,3 +261,38 @@ def test_only_sound_safetensors_are_read(tmp_path):
             convrnn_zoo.create_model(
                 "convgru1d_1layer", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / file)}
             )
+
+
+def test_convolutions_with_groups_are_not_adapted(tmp_path):
+    saved = convrnn_zoo.create_model("convgru2d_1layer", in_chans=2, hidden_channels=4, groups=2)
+    convrnn_zoo.save_pretrained(saved, tmp_path)
+    with pytest.raises(convrnn_zoo.WeightsError, match="weight_ih_l0"):
+        convrnn_zoo.from_pretrained(tmp_path, in_chans=4)
+
+
+def test_other_weights_have_no_metadata(tmp_path):
+    model = convrnn_zoo.create_model("convgru_forecaster.rain", pretrained=True)
+    other = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
+    safetensors.torch.save_file(other, tmp_path / "zeros.safetensors")
+    load_weights(model, tmp_path / "zeros.safetensors")
+    assert model.record is None
+    assert not {"tag", "description"} & model.pretrained_cfg.keys()
+
+
+def test_a_checkpoint_is_loaded_into_a_feature_extractor(tmp_path):
+    options = {"in_chans": 1, "hidden_channels": 2, "num_classes": 3}
+    model = convrnn_zoo.create_model("convgru1d_2layer", **options)
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "a.safetensors")
+    features = convrnn_zoo.create_model(
+        "convgru1d_2layer", features_only=True, out_indices=[0], checkpoint_path=tmp_path / "a.safetensors", **options
+    )
+    x = torch.randn(1, 3, 1, 5)
+    torch.testing.assert_close(features(x)[0], model.forward_intermediates(x, intermediates_only=True)[0])
+
+
+def test_a_cfg_in_place_of_the_tag(tmp_path):
+    model = convrnn_zoo.create_model("convgru_forecaster.rain", pretrained_cfg="moving_mnist")
+    assert model.pretrained_cfg["tag"] == "moving_mnist"
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    with pytest.raises(convrnn_zoo.WeightsError, match="pretrained_cfg"):
+        convrnn_zoo.create_model(f"local-dir:{tmp_path}", pretrained_cfg="rain")

@@ -1,9 +1,11 @@
 """Dataclasses from tables: types are converted, and every wrong field is named."""
 
 import dataclasses
+import json
 
 import pytest
 
+from convrnn_zoo.models import WEIGHTS, Weights
 from convrnn_zoo.pretrained.typed import field, read
 
 
@@ -35,3 +37,15 @@ def test_read_converts_lists_and_whole_numbers():
 def test_read_names_wrong_fields(table, message):
     with pytest.raises(ValueError, match=message):
         read(Point, table, "a point")
+
+
+@pytest.mark.parametrize(
+    "change", [{"input_shape": ("T",)}, {"mean": (0.0, 0.0)}, {"name": "convgru_forecaster.../../x"},
+               {"metrics": [{"interval": [1.0]}]}, {"metrics": [{"mean": 1.0}]}],
+)  # fmt: skip
+def test_metadata_that_contradict_themselves_are_rejected(change):
+    plain = json.loads(WEIGHTS["convgru_forecaster.rain"].to_json())
+    if "metrics" in change:
+        change = {"metrics": [{**plain["metrics"][0], **more} for more in change["metrics"]]}
+    with pytest.raises(ValueError, match=r"interval|mean|input_shape|name"):
+        Weights.from_plain({**plain, **change})
