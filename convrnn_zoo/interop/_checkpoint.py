@@ -74,17 +74,24 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
         raise WeightsError(f"{name} contains no tensors; save model.state_dict() to it")
     state = _to_tensors(state, name, max_bytes)
     if prefix:
+        if not any(k.startswith(prefix) for k in state):
+            state = _strip_common(state, name)  # a suggested prefix is one of the shortened keys
         others = [k for k in state if not k.startswith(prefix)]
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if not state:
             raise WeightsError(f"{name} has no entry under prefix={prefix!r}; it has {some(others)}")
         if others:
             logger.info("%s: left out, not under prefix=%r: %s", name, prefix, ", ".join(others))
-    for common in ("module.", "model."):  # prefixes of DataParallel and of trainers
+    return replace(content, state=_strip_common(state, name))
+
+
+def _strip_common(state: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+    """Removes the prefixes of DataParallel and of trainers, if every key has them."""
+    for common in ("module.", "model."):
         if all(k.startswith(common) for k in state):
             logger.info("%s: removed %r from the start of every key", name, common)
             state = {k.removeprefix(common): v for k, v in state.items()}
-    return replace(content, state=state)
+    return state
 
 
 def some(names: Iterable[str]) -> str:
@@ -241,8 +248,10 @@ def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
     except READ_ERRORS as e:
         reason = " ".join(str(e.args[0] if e.args else "").split()) or type(e).__name__
         raise WeightsError(f"{name} is not a valid HDF5 file ({reason}); download or save it again") from e
-    if is_legacy:  # each layer has a group, and the paths of its variables are relative to it
-        state = {key.removeprefix("model_weights/").partition("/")[2]: value for key, value in state.items()}
+    if is_legacy:  # each top layer has a group; its name is kept if nested models have layers of the same name
+        state = {key.removeprefix("model_weights/"): value for key, value in state.items()}
+        short = {key.partition("/")[2]: value for key, value in state.items()}
+        state = short if len(short) == len(state) else state
     if dropped:
         logger.info("%s: left out, not part of the model: %s", name, ", ".join(dropped))
     description = {} if config is None else _parse_json(config, f"{name}: its model_config")

@@ -25,6 +25,7 @@ from ._key_map import OptionError, Source
 from .dgmr import DGMR
 from .irene import IRENE
 from .keras import KERAS
+from .keras_layers import ResizingConvLSTM
 from .kimmel import KIMMEL
 from .ndrplz import NDRPLZ
 from .openstl import OPENSTL
@@ -251,7 +252,7 @@ def convert(
         name: title of the model card, or ``"owner/name"`` of the Hub repository; by default the directory's name.
 
     Raises:
-        OSError: the directory exists and is not empty, or cannot be written.
+        OSError: the directory exists and is not empty, is the working directory, or cannot be written.
         ValueError: as :func:`load`; also if no registered architecture has such a layer.
 
     Example:
@@ -264,6 +265,8 @@ def convert(
         ('convlstm2d_1layer', (1, 4, 2, 8, 8))
     """
     target = Path(directory)
+    if target.resolve() == Path.cwd():
+        raise FileExistsError(f"{directory} is the working directory, which cannot be replaced; name another directory")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(f"{target} exists and is not empty; remove it, or name another directory")
     layer, recognition = _load_recognised(source, checkpoint, prefix, options)
@@ -308,6 +311,8 @@ def to_model(module: nn.Module) -> nn.Module:
         return module
     names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
     name = names.get(type(module).__name__.removesuffix("Cell"))
+    if not isinstance(module, ConvRNNBase | ConvRNNCellBase | ResizingConvLSTM):
+        raise ValueError(f"expected a layer, a cell or a registered model of this package, got {type(module).__name__}")
     if name is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
         raise ValueError(
             f"no architecture has a {type(module).__name__}: the core family has one geometry for input and state, and "

@@ -281,13 +281,13 @@ def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = ()
 
 def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
     """Returns the module. Raises ValueError for a module of another type or with options that no target supports."""
-    reasons = []
+    reasons, layer = [], getattr(module, "rnn", module)
     if not isinstance(module, types):
         reasons.append(f"it only has {' or '.join(t.__name__ for t in types)}")
-    elif norm := getattr(module, "norm", None):
+    elif norm := getattr(layer, "norm", None):
         reasons.append(f"norm={norm!r}, and it has no norms")
-    elif isinstance(module, Equations):
-        reasons += ["its initial state is learned"] * module.learn_initial_state
-        reasons += ["it has zoneout, which acts in evaluation as well"] * any(module.zoneout)
+    elif isinstance(layer, Equations):
+        reasons += ["its initial state is learned"] * layer.learn_initial_state
+        reasons += ["it has zoneout, which acts in evaluation as well"] * any(layer.zoneout)
     check_exportable(target, module, reasons)
     return module

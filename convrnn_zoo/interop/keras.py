@@ -79,6 +79,8 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
     if kernels != list(rnn.hidden_kernels):
         reasons = [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
     check_exportable("keras", module, reasons, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
+    if rnn.weight_hh_l0.dtype == torch.bfloat16:
+        raise ValueError("NumPy arrays have no bfloat16; export the layer as layer.float()")
     name = name or f"conv_lstm{rnn.ndim}d"
     arrays: dict[str, Any] = {}
     for side, parameters in zip(("forward", "backward"), _keras_variables(layer), strict=False):
@@ -176,7 +178,8 @@ def resolve_settings(
     The first dict is empty for tanh and sigmoid, the activations of the core family. Options of the caller override
     the configuration in the file, which overrides Keras's defaults.
     """
-    config = _layer_config(checkpoint, name, ndim)
+    is_complete = {*REQUIRED, *DEFAULTS} <= options.keys()
+    config = _layer_config(checkpoint, name, ndim, is_complete)
     values = {"keras_version": checkpoint.version, **DEFAULTS, **config, **options}
     if missing := [o for o in REQUIRED if o not in values]:
         raise WeightsError(
@@ -184,7 +187,7 @@ def resolve_settings(
             "them (padding 'same' or 'valid'; recurrent_activation 'sigmoid', the default of Keras 3, or "
             "'hard_sigmoid', that of earlier versions), or convert the .keras file"
         )
-    if not config:
+    if not config and not is_complete:
         logger.info("%s: Keras's defaults are used: %s", checkpoint.name, {o: values[o] for o in DEFAULTS})
     if values["go_backwards"]:
         raise ValueError(
@@ -204,18 +207,24 @@ def resolve_settings(
     return {} if is_core else activations, {"padding": values["padding"], **sizes}
 
 
-def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[str, Any]:
-    """Returns a layer's options in the file; for a Bidirectional, its forward layer's options and `merge_mode`."""
-    differing = []
+def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_complete: bool) -> dict[str, Any]:
+    """Returns a layer's options in the file; for a Bidirectional, its forward layer's options and `merge_mode`.
+
+    If the file does not say which description is the layer's, the result is empty, and the caller must have passed all
+    options (`is_complete`).
+    """
+    differing, is_unclear = [], False
     try:
         layers = list(_recurrent_layers(checkpoint.config))
-        matching = [layer for layer in layers if layer["config"]["name"] == name]
-        if not matching and len(layers) == 1:
-            matching = layers  # files of tf.keras 2 store a layer's arrays under another name
-        if not matching:
+        if not layers:
             return {}
-        config = matching[0]["config"]
-        if matching[0]["class_name"] == "Bidirectional":
+        if len(layers) > 1:  # of a single layer, files of tf.keras 2 store the arrays under another name
+            layers = [layer for layer in layers if layer["config"]["name"] in (name, name.rpartition("/")[2])]
+        is_unclear = not layers or any(layer != layers[0] for layer in layers)
+        if is_unclear and is_complete:
+            return {}
+        config = {} if is_unclear else layers[0]["config"]
+        if not is_unclear and layers[0]["class_name"] == "Bidirectional":
             forward = config["layer"]["config"]
             backward = (config.get("backward_layer") or config["layer"])["config"]
             shared = (*REQUIRED, "strides", "dilation_rate", "activation")
@@ -229,6 +238,11 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int) -> dict[s
             f"{checkpoint.name}: its description of {name} is not one that Keras writes ({e!r}); save it again with "
             "model.save, or pass its arrays with padding= and recurrent_activation="
         ) from e
+    if is_unclear:
+        raise WeightsError(
+            f"{checkpoint.name} describes {len(layers) or 'no'} layers that may be {name}: pass all options of this "
+            f"layer, {', '.join(f'{o}=' for o in (*REQUIRED, *DEFAULTS))}"
+        )
     if differing:
         raise ValueError(
             f"{checkpoint.name}: the two directions of {name} differ in {', '.join(differing)}, and here they have "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import ConvRNNBase
+from ..layers import _checks as check
 from ..layers.lstm import LSTMEquations
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -105,7 +106,7 @@ class ResizingConvLSTM(nn.Module):
         dilation_rate: Sequence[int], bias: bool,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.padding, like = padding, next(rnn.parameters())
+        self.padding, like = check.choice("padding", padding, ("valid", "same")), next(rnn.parameters())
         self.input_conv = getattr(nn, f"Conv{rnn.ndim}d")(
             in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate), bias=bias,
             device=like.device, dtype=like.dtype,

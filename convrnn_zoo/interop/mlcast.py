@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._hints import warn
+from .._units import is_rain
 from ..models import EnsembleForecaster, Forecaster
 from .pysteps import to_whole_number
 
@@ -47,7 +48,7 @@ class MLCastNetwork(nn.Module):
             raise ValueError(f"mlcast expects a forecaster, got {type(model).__name__}; take a name such as predrnn")
         values = model.preprocessing
         units = {v.unit for v in values.variables or (values,)} if values else {"mm/h"}
-        if units != {"mm/h"} or model.known_chans:
+        if not all(map(is_rain, units)) or model.known_chans:
             raise ValueError(
                 f"mlcast forecasts rain from rain, and this model reads {', '.join(units) or 'brightness'} and "
                 f"{model.known_chans} other inputs; take weights of rain rates in mm/h, or an untrained model"

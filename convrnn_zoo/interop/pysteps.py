@@ -21,7 +21,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     forecast are in the unit of the model's data (mm/h for rain). Images are one time step of the model apart. The model
     reads only the latest images, as many as in training. The motion field `velocity` is not used and may be left out.
     `timesteps` is the number of steps, or an increasing list of steps. Step 1 is the next frame. Pixels that are NaN or
-    masked in every image are NaN in the forecast.
+    masked in every image that the model reads (``convgru_advection``: in the last one) are NaN in the forecast.
 
     Keyword arguments:
 
@@ -51,7 +51,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         >>> forecast(images, 3, n_ens_members=1, with_latest=True).shape  # precip_nowcast of pysteps' blending
         (1, 4, 60, 50)
     """
-    if not isinstance(model, Forecaster) or model.in_chans != 1:
+    if not isinstance(model, Forecaster) or {model.in_chans, model.out_chans} != {1}:
         raise ValueError(f"pysteps expects a forecaster of one channel, got {type(model).__name__}; take another model")
     if model.known_chans:
         raise ValueError(f"pysteps passes radar images only, and this model reads {model.known_chans} other inputs")
@@ -77,11 +77,12 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         images = images.float() if images.is_floating_point() else images
         if velocity is not None and tuple(getattr(velocity, "shape", ())) != (2, *images.shape[1:]):
             raise ValueError(f"velocity must be a motion field (2, m, n), got {check.describe(velocity)}; leave it out")
-        lowest = images.nan_to_num(0).min()
-        if values.lowest is not None and lowest < values.lowest:
+        lowest, rain_values = images.float().nan_to_num(0).min(), (values.variables or (values,))[0]
+        if rain_values.lowest is not None and lowest < rain_values.lowest:
             raise ValueError(
-                f"expected {values.unit} from {values.lowest:g}, got {lowest:g}; if the images are in dB, convert them "
-                "with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing values to NaN"
+                f"expected {rain_values.unit} from {rain_values.lowest:g}, got {lowest:g}; if the images are in dB, "
+                "convert them with pysteps.utils.transformation.dB_transform(precip, inverse=True), and set missing "
+                "values to NaN"
             )
         ensemble: dict[str, Any] = {}
         reads_noise = isinstance(model, EnsembleForecaster)

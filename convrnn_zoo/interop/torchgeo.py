@@ -51,6 +51,8 @@ class TorchGeoConvLSTM(nn.Module):
         self.output_mode = check.choice("output_mode", output_mode, ("pixel", "chip"))
         self.pooling = check.choice("pooling", pooling, ("avg", "max"))
         self.return_sequence = check.boolean("return_sequence", return_sequence)
+        if not rnn.batch_first:
+            raise ValueError("rnn must read (N, T, C, H, W), got a layer with batch_first=False; set batch_first=True")
         self.projection, self.rnn, self.head = projection, rnn, head
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, hx: Any = None) -> Tensor:
@@ -70,10 +72,11 @@ class TorchGeoConvLSTM(nn.Module):
         """Returns the weights of a 1×1 head as the state dict of a linear classifier.
 
         Raises:
-            ValueError: the model has a projection, or the kernel of the head is larger than 1×1.
+            ValueError: the model has a projection or pools its logits, or the kernel of the head is larger than 1×1.
         """
         reasons = ["a 3-d convolution before the layers"] * (self.projection is not None)
         reasons += [f"a head with a kernel of {self.head.kernel_size}"] * (self.head.kernel_size != (1, 1))
+        reasons += ["logits that are pooled over the map at every date"] * (self.output_mode == "chip")
         if reasons:
             raise ValueError(
                 f"no architecture has {' or '.join(reasons)}, as this {type(self).__name__}. Take the model with its "

@@ -43,9 +43,10 @@ def export(
             with the states as inputs and outputs and no loop. The step form of an encoder-forecaster is two files,
             ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The forecaster starts from the encoder's last state.
         format: ``"onnx"``, or ``"torch"`` for a program that :func:`torch.export.load` reads.
-        dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model.
+        dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model. A
+            pool over the steps so far has states of at least float32.
         state: whether the sequence form has the states as inputs and outputs. By default, a sequence starts from the
-            model's initial state.
+            model's initial state. A classifier with a pool over time then pools the frames of one call.
         lengths: whether the sequence form has the lengths of sequences as an input; by default if the model takes them.
         mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
         horizon: fixed number of frames that a forecaster's sequence form forecasts. By default, the number is an input.
@@ -55,13 +56,14 @@ def export(
 
     Shapes:
         Batch N, steps T and spatial axes S are dynamic; the sizes S are multiples of the model's ``reduction``, if any.
-        The sequence form has the inputs ``input`` ``(N, T, C, *S)`` and, if the model takes them, ``lengths`` ``(N,)``
-        (int64) or ``mask`` ``(N, T)`` (booleans), ``horizon`` (int64 scalar), ``static`` and ``future``. ``output`` has
-        the shape of the model's output; unpooled features of several levels are ``output_0``, ``output_1``, …. The step
-        form has the input ``input`` ``(N, C, *S)`` and the output ``output``. States ``(N, C_l, *S_l)`` are the inputs
-        ``h_l0_in``, ``c_l0_in``, … and the outputs ``h_l0_out``, …; ``_l0_reverse`` is the backward direction. Layers
-        are numbered consecutively over all levels. The states of the first step are zeros. Therefore files of models
-        with `learn_initial_state` cannot have states. The metadata contain the shapes of the states.
+        The sequence form has the inputs ``input`` ``(N, T, C, *S)``, or ``(T, N, C, *S)`` for a layer without
+        `batch_first`, and, if the model takes them, ``lengths`` ``(N,)`` (int64) or ``mask`` ``(N, T)`` (booleans),
+        ``horizon`` (int64 scalar), ``static`` and ``future``. ``output`` has the shape of the model's output; unpooled
+        features of several levels are ``output_0``, ``output_1``, …. The step form has the input ``input``
+        ``(N, C, *S)`` and the output ``output``. States ``(N, C_l, *S_l)`` are the inputs ``h_l0_in``, ``c_l0_in``, …
+        and the outputs ``h_l0_out``, …; ``_l0_reverse`` is the backward direction. Layers are numbered consecutively
+        over all levels. The states of the first step are zeros. Therefore files of models with `learn_initial_state`
+        cannot have states. The metadata contain the shapes of the states.
 
     Returns:
         Paths of the written files.

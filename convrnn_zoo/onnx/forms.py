@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import _checks as check
 from ..layers._conv import same_padding
 from ..layers._run import LayerStates, Maps
 from ..models import Forecaster, ZooModel
@@ -56,6 +57,9 @@ def make_spec(
     has_size = model.has_frame_encoder or getattr(model, "unrolled", False)
     end = f"and this is a {owner}; leave it out"
     reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
+    if size is not None:
+        height, width = check.ntuple("size", size, 2)
+        size = (height, width)
     reject_if(mask and "mask" not in inputs, f"mask is for models of image series, {end}")
     reject_if(horizon is not None and "horizon" not in inputs, f"horizon is for forecasters, {end}")
     is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
@@ -198,6 +202,7 @@ class _Network(nn.Module):
         self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
         self.has_fixed_maps = getattr(model, "map_sizes", None) is not None
         self.dtype = next(model.parameters()).dtype
+        self.pool_dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts to 256 or 2,048 steps
         self.state_names: list[list[list[str]]] = []
         """Names of the states: for each recurrent module, for each of its layers and directions."""
         self.state_axes: dict[str, Sequence[Axis | int]] = {}
@@ -294,9 +299,9 @@ class _StepNetwork(_Network):
         if not self.pool:
             return (*(y.clone() for y in outputs), *states)
         levels = features if isinstance(features, list) else [features]
-        pooled = torch.cat([POOLS[self.pool](y, None, 1) for y in levels], 1)
+        pooled = torch.cat([POOLS[self.pool](y.to(self.pool_dtype), None, 1) for y in levels], 1)
         pooled, pool_states = self.continue_pool(pooled, inputs)
-        return (self.model.classify_pooled(pooled), *states, *pool_states)
+        return (self.model.classify_pooled(pooled.to(self.dtype)), *states, *pool_states)
 
     def continue_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Pools the features ``(N, F)`` of this frame with those of previous frames; also returns the pool's states."""
@@ -316,9 +321,11 @@ def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
     outputs = net.outputs((BATCH,))
-    if net.pool in ("avg", "max"):
-        net.state_axes |= {"pool": [BATCH, model.num_features], "steps": [BATCH]}
     states_in, states_out = state_specs(net.state_axes, net.dtype)
+    if net.pool in ("avg", "max"):
+        axes = {"pool": [BATCH, model.num_features], "steps": [BATCH]}
+        pool_in, pool_out = state_specs(axes, net.pool_dtype)
+        states_in, states_out = states_in + pool_in, states_out + pool_out
     graph = GraphSpec(net, [frame, *states_in], [*outputs, *states_out])
 
     def check_run(runs: Runs, sizes: Sizes) -> Comparisons:

@@ -114,3 +114,20 @@ def test_every_option_of_a_layer_is_one_of_its_model() -> None:
     assert torch.equal(model.rnn.eval()(x.transpose(0, 1))[0].transpose(0, 1), layer.eval()(x)[0])
     assert options.keys() <= model.model_args.keys()
     assert "stride" not in model.model_args
+
+
+def test_a_link_to_an_empty_directory_receives_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    convrnn_zoo.from_pretrained(tmp_path / "real")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FileExistsError, match="working directory"):
+        interop.convert("ndrplz", STATES["ndrplz"].state, ".")
+
+
+def test_modules_that_are_no_layers_are_named() -> None:
+    with pytest.raises(ValueError, match=r"expected a layer.*LSTM"):
+        interop.to_model(nn.LSTM(2, 3))

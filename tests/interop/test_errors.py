@@ -218,3 +218,12 @@ def test_even_kernels_which_the_source_itself_cannot_run(source: str) -> None:
     state = {k: v[:, :, :2] if v.dim() == 4 else v for k, v in STATES[source].state.items()}
     with pytest.raises(WeightsError, match=r"kernel \(2, 3\)"):
         load(source, state)
+
+
+def test_the_advised_prefix_works_below_that_of_a_trainer() -> None:
+    state, options = STATES["ndrplz"]
+    larger = {f"model.encoder.{k}": v for k, v in state.items()} | {"model.head.weight": torch.zeros(2, 2)}
+    with pytest.raises(WeightsError, match=r"prefix='encoder\.'"):
+        interop.load("ndrplz", larger, **options)
+    same = interop.load("ndrplz", larger, prefix="encoder.", **options)
+    assert same.state_dict().keys() == load("ndrplz", state).state_dict().keys()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from convrnn_zoo import create_model, interop, layers
+from convrnn_zoo.interop.keras_layers import ResizingConvLSTM
 from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
 
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
@@ -96,3 +97,16 @@ def test_a_model_without_classifier_is_its_layer() -> None:
         interop.export(model, "ndrplz", name="x")
     with pytest.raises(ValueError, match="'caffe'"):
         interop.export(model, "caffe")
+
+
+@pytest.mark.parametrize("options", [{"zoneout": 0.3}, {"learn_initial_state": True}], ids=str)
+def test_options_inside_a_wrapper_are_not_dropped(options):
+    rnn = Conv2dLSTM(12, 3, 1, hidden_kernel_size=3, bias=False, **options)
+    geometry = {"strides": (1, 1), "dilation_rate": (1, 1), "bias": True}
+    layer = ResizingConvLSTM(rnn, 2, (3, 3), padding="valid", **geometry)
+    with pytest.raises(ValueError, match=r"zoneout|initial"):
+        interop.export(layer, "keras")
+    with pytest.raises(ValueError, match="padding"):
+        ResizingConvLSTM(Conv2dLSTM(12, 3, 1, hidden_kernel_size=3, bias=False), 2, (3, 3), padding="vaild", **geometry)
+    with pytest.raises(ValueError, match="float"):
+        interop.export(Conv2dLSTM(2, 3, 3).bfloat16(), "keras")

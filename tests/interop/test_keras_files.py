@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import WeightsError, interop
+from convrnn_zoo.interop._checkpoint import ForeignCheckpoint
+from convrnn_zoo.interop.keras import resolve_settings
 from convrnn_zoo.layers import ConvLSTM
 
 from .recorded import ASKED, KERAS, assert_close, assert_identical, channels_first, open_file, recorded
@@ -248,3 +250,39 @@ def test_without_h5py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ImportError, match=r"pip install 'convrnn-zoo\[interop\]'"):
         interop.load("keras", KERAS / "stack.h5")
+
+
+def nested(path: Path) -> Path:
+    """An .h5 file of a model of two models, each with a ConvLSTM of the same name."""
+    shared = {"name": "rnn", "recurrent_activation": "sigmoid"}
+    layers = [{"class_name": "ConvLSTM1D", "config": {**shared, "padding": padding}} for padding in ("same", "valid")]
+    with h5py.File(path, "w") as f:
+        f.attrs["model_config"] = json.dumps({"layers": layers})
+        for value, model in enumerate(("encoder", "decoder")):
+            f[f"model_weights/{model}/rnn/conv_lstm_cell/kernel"] = np.full((3, 2, 12), value, "float32")
+            f[f"model_weights/{model}/rnn/conv_lstm_cell/recurrent_kernel"] = np.zeros((3, 3, 12), "float32")
+        f["model_weights/encoder/rnn/conv_lstm_cell/bias"] = np.ones(12, "float32")
+    return path
+
+
+def test_layers_of_one_name_in_nested_models_are_chosen_by_their_path(tmp_path: Path) -> None:
+    path = nested(tmp_path / "x.h5")
+    with pytest.raises(WeightsError, match=r"decoder/rnn, encoder/rnn.*layer="):
+        interop.load("keras", path)
+    with pytest.raises(WeightsError, match=r"2 layers.*padding=.*activation="):
+        interop.load("keras", path, layer="decoder/rnn", **ASKED)
+    options = {"strides": 1, "dilation_rate": 1, "activation": "tanh", "go_backwards": False, "merge_mode": "concat"}
+    for value, layer in enumerate(("encoder/rnn", "decoder/rnn")):
+        loaded = interop.load("keras", path, layer=layer, **ASKED, **options)
+        assert loaded.weight_ih_l0.unique().tolist() == [value]
+        assert loaded.bias == (layer == "encoder/rnn")
+
+
+def test_a_path_of_nested_models_finds_the_description_of_its_layer(tmp_path: Path) -> None:
+    checkpoint = ForeignCheckpoint({}, "x", {"layers": [
+        {"class_name": "ConvLSTM1D", "config": {"name": name, "padding": "same", "recurrent_activation": "sigmoid",
+                                                "activation": activation}}
+        for name, activation in (("rnn", "relu"), ("other", "tanh"))
+    ]})  # fmt: skip
+    activations, _ = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
+    assert activations["activation"] == "relu"

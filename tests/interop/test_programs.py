@@ -307,3 +307,25 @@ def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
     first = irene(irene.preprocessing.encode(network.to_rate(x)), 2, noise=irene.draw_noise(x, 2))
     torch.testing.assert_close(members[:, :, :1], network.from_rate(irene.preprocessing.decode(first)))
     assert torch.equal(network(x, 2), network(x, 2))  # a single forecast has no noise
+
+
+def test_images_of_whole_numbers_are_nowcast(model):
+    forecast = nowcast_method(model)
+    whole = np.ones((4, 24, 24), "uint16")
+    np.testing.assert_array_equal(forecast(whole, 2), forecast(whole.astype("float32"), 2))
+
+
+def test_a_model_of_several_outputs_is_rejected():
+    several = convrnn_zoo.create_model("convgru_forecaster", in_chans=1, out_chans=2, hidden_channels=2)
+    several.preprocessing = convrnn_zoo.Preprocessing(unit="mm/h")
+    with pytest.raises(ValueError, match="one channel"):
+        nowcast_method(several)
+
+
+def test_values_below_the_bound_of_a_single_variable_are_rejected():
+    net = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2)
+    net.preprocessing = convrnn_zoo.Preprocessing(
+        variables=(convrnn_zoo.Variable(name="rain", unit="mm/h", lowest=0.0),), inputs=4
+    )
+    with pytest.raises(ValueError, match=r"mm/h from 0, got -15"):
+        nowcast_method(net)(np.full((4, 16, 16), -15.0), 2)

@@ -139,3 +139,12 @@ def test_a_model_of_the_zoo_in_its_segmentation_task():
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None for p in task.model.parameters())
+
+
+def test_the_wrapper_rejects_layers_and_heads_that_it_cannot_represent():
+    head = torch.nn.Conv2d(8, 3, 1)
+    with pytest.raises(ValueError, match="batch_first"):
+        interop.TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3), head)
+    chips = interop.TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3, batch_first=True), head, output_mode="chip")
+    with pytest.raises(ValueError, match="pooled"):
+        interop.to_model(chips)

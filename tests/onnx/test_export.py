@@ -13,6 +13,8 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
 from convrnn_zoo.layers._conv import Geometry, same_conv
+from convrnn_zoo.onnx.forms import make_spec
+from convrnn_zoo.onnx.spec import next_states
 from tests.onnx.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -341,3 +343,28 @@ def test_a_strided_convolution_takes_open_sizes():
     program = torch.export.export(Conv(), (torch.randn(1, 2, 6, 7),), dynamic_shapes=(sizes,))
     x = torch.randn(1, 2, 9, 8)
     torch.testing.assert_close(program.module()(x), same_conv(x, weight, None, geometry))
+
+
+# ---- specifications ----------------------------------------------------------------------------------------------
+def test_pools_of_a_step_in_half_precision_are_exact_over_many_steps():
+    torch.manual_seed(0)
+    model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=4, num_classes=2).bfloat16().eval()
+    graph = make_spec(model, "step").graphs[""]
+    x = torch.randn(1, 600, 1, 3).bfloat16()
+    values = graph.zero_states({"batch": 1, "length": 3})
+    with torch.no_grad():
+        for frame in x.unbind(1):
+            outputs = dict(zip([t.name for t in graph.outputs], graph.module(input=frame, **values), strict=True))
+            values = next_states(outputs)
+    assert values["steps_in"].item() == 600
+    torch.testing.assert_close(outputs["output"], model(x), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("size", [64, (64,), (64.0, 64.0), (0, 0), (-8, 8), (64, 64, 64)])
+def test_the_fixed_size_is_checked(size):
+    model = create_model("convgru_advection", hidden_channels=(2, 3)).eval()
+    if size == 64:  # for both axes
+        assert make_spec(model, "sequence", size=size)
+        return
+    with pytest.raises((ValueError, TypeError), match="size"):
+        make_spec(model, "sequence", size=size)
