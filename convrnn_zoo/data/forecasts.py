@@ -51,9 +51,9 @@ def to_dataset(
         targets = targets * len(names)
     coords: dict[str, Any] = {k: v for k, v in frames.coordinates.items() if not {k, *v[0]} & set(dims[:-2])}
     if thresholds:
-        coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": values.unit})
+        coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": targets[0].unit})
     labels: dict[str, Any] = {"step": step, "last": last, "coords": coords}
-    variables = {}
+    reserved, variables = {*dims, *coords, "time", "forecast_reference_time"}, {}
     for i, (name, target) in enumerate(zip(names, targets, strict=True)):
         label = f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
         unit = "1" if thresholds else target.unit
@@ -61,7 +61,8 @@ def to_dataset(
         variable.attrs["long_name"] = label
         if frames.grid_mapping:
             variable.attrs["grid_mapping"] = frames.grid_mapping
-        variables[f"probability_of_{name}" if thresholds else name] = variable
+        prefix = "probability_of_" if thresholds else "forecast_of_" if name in reserved else ""
+        variables[prefix + name] = variable
     attrs = {"Conventions": "CF-1.10", "source": f"convrnn_zoo {__version__}, {model}".rstrip(", ")}
     return xarray.Dataset(variables, attrs=attrs)
 

@@ -1,6 +1,7 @@
 """Options of a recipe for reading files apply in training and in `predict`; bad data are reported before training."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -235,3 +236,73 @@ def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
     (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(100))
     with pytest.raises(ValueError, match=r"a\.nc.*array of frames"):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
+
+
+def test_steps_with_jitter_and_other_years_are_forecast(tmp_path):
+    """Training and predict accept the same jitter, and a period of training does not select in other files."""
+    times = np.arange(18) * 5 + np.tile([0.0, 0.003], 9)
+    recipe = RADAR + 'variable = "rate"\nsel = {time = ["2020-01-01", "2020-01-31"]}\n'
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    for name, year in (("a", 2020), ("b", 2021)):
+        attrs = {"units": f"minutes since {year}-01-01"}
+        data = {"rate": (("time", "y", "x"), blobs(), {"units": "mm/h"})}
+        xarray.Dataset(data, {"time": ("time", times, attrs)}).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+    train(tmp_path, recipe, tmp_path / "a.nc")
+    a, b = (predicted(tmp_path, tmp_path / f"{name}.nc") for name in "ab")
+    np.testing.assert_array_equal(a, b)
+    offset, utc = (predicted(tmp_path, tmp_path / "a.nc", "--start", t) for t in ("2020-01-01T00:20+00:20", "00:00"))
+    np.testing.assert_array_equal(offset, utc)
+
+
+def test_the_recipe_of_a_run_may_be_named_again(tmp_path):
+    np.save(tmp_path / "a.npy", blobs(missing=False) + 280)
+    recipe = FRAMES + 'unit = "K"\nencoding = "standardize"\n'
+    train(tmp_path, recipe, tmp_path / "a.npy")
+    again = predicted(tmp_path, tmp_path / "a.npy", "--recipe", tmp_path / "run" / "recipe.toml")
+    np.testing.assert_array_equal(again, predicted(tmp_path, tmp_path / "a.npy"))
+    (tmp_path / "other.toml").write_text(recipe.replace('"K"', '"degC"'))
+    output = run("predict", tmp_path / "run", tmp_path / "a.npy", "-o", tmp_path / "b.npy", "--recipe",
+                 tmp_path / "other.toml", code=1)  # fmt: skip
+    assert "other data" in output
+
+
+def test_dimensions_with_spaces_are_stored_in_the_recipe(tmp_path):
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    data = xarray.DataArray(
+        blobs()[:, None], dims=("time", "pressure level", "y", "x"), name="rate", attrs={"units": "mm/h"}
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    train(tmp_path, RADAR + 'sel = {"pressure level" = 0}\n', tmp_path / "a.nc")
+    assert predicted(tmp_path, tmp_path / "a.nc").shape == (4, 24, 28)
+
+
+def test_the_recipe_of_a_nowcast_may_be_named_again(tmp_path):
+    np.save(tmp_path / "a.npy", blobs(4))
+    outputs = []
+    for options in ((), ("--recipe", "nowcast")):
+        run(
+            "predict",
+            "convgru_advection.nowcast",
+            tmp_path / "a.npy",
+            "-o",
+            tmp_path / "b.npy",
+            "--horizon",
+            1,
+            *options,
+        )
+        outputs.append(np.load(tmp_path / "b.npy"))
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_evaluation_reads_the_units_of_the_training(tmp_path):
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    for name, unit, shift in (("a", "K", 280.0), ("b", "degC", 6.85)):
+        (tmp_path / name).mkdir()
+        data = {n: (("time", "y", "x"), blobs(missing=False) + shift, {"units": unit}) for n in ("t", "u")}
+        xarray.Dataset(data, {"time": np.arange(18.0) * 5}).to_netcdf(tmp_path / name / "a.nc", engine="h5netcdf")
+    train(tmp_path, FRAMES + 'variables = ["t", "u"]\n', tmp_path / "a")
+    scores = [
+        json.loads(run("eval", tmp_path / "run", "--data", tmp_path / name, "--json", "--quiet")) for name in "ab"
+    ]
+    first, second = (s["forecast"] for s in scores)
+    assert next(iter(first.values())) == pytest.approx(next(iter(second.values())), rel=1e-2)

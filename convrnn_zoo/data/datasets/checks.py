@@ -55,7 +55,8 @@ def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
         starts: Sequence[int] = range(0, len(frames), MAX_READ)
         step = MAX_READ
         if not frames.is_loaded:
-            starts, step = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames))).long().tolist(), 1
+            numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames)), dtype=torch.float64)
+            starts, step = numbers.long().tolist(), 1
         check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
 
 

@@ -16,7 +16,7 @@ from ..._units import is_rain
 from ...models import Preprocessing
 from ...pretrained.preprocessing import Variable
 from ...pretrained.typed import check_fields, field
-from ..readers import READERS, STORE, FileError, Frames, ReadOptions, join, list_files, open_frames
+from ..readers import READERS, STORE, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
@@ -239,7 +239,20 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         if not files:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
         names, options = [relative_name(file, path) for file in files], self.read_options()
-        frames = [dataclasses.replace(open_frames(f, options), name=n) for f, n in zip(files, names, strict=True)]
+        first = open_frames(files[0], dataclasses.replace(options, maps=len(files) > 1))
+        options = dataclasses.replace(options, maps=len(first) == 1)
+        if first.units:  # a variable without a stated unit has the one in the first file
+            units = dict(zip((v.name for v in options.all_variables), first.units, strict=True))
+            stated: dict[str, Any] = {
+                role: tuple(
+                    VariableOptions(v.name, units[v.name] if v.unit is None else v.unit, v.fill_value)
+                    for v in getattr(options, role)
+                )
+                for role in ROLES
+            }
+            options = dataclasses.replace(options, **stated)
+        opened = (first, *(open_frames(file, options) for file in files[1:]))
+        frames = [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
         if len(frames) > 1 and all(len(f) == 1 for f in frames):
             groups = self.find_groups(names, path) if self.split == "group" else [path.name] * len(names)
             parts = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in groups}
@@ -329,6 +342,7 @@ class ArrayFrames(FrameFiles):
         future: variables ``(T, H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
         sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
             ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
+            `predict` ignores a selection of times.
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.

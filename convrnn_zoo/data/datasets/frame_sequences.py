@@ -69,7 +69,7 @@ class FrameSequences(Dataset[FrameSequence]):
 
     def fixed_samples(self, n: int) -> Tensor:
         """Returns the parameters of `n` equally spaced sequences, which :meth:`read` can read in small batches."""
-        return torch.linspace(0, len(self) - 1, min(n, len(self))).long()
+        return torch.linspace(0, len(self) - 1, min(n, len(self)), dtype=torch.float64).long()
 
 
 class CustomSequences(FrameSequences):

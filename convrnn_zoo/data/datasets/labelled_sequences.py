@@ -115,13 +115,14 @@ def check_labelled(data: Any, split: str) -> Labelled:
     names = tuple(map(str, data.label_names))
     if len(set(names)) < len(names):
         raise ValueError(f"{name}.label_names must differ from each other, got {', '.join(names)}")
-    if data.groups and len(data.groups) != count:
-        raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(data.groups)}")
+    groups = tuple(map(str, data.groups))
+    if groups and len(groups) != count:
+        raise ValueError(f"{name}: expected one group for each of {count} sequences, got {len(groups)}")
     sequences: Any = LazySequences(range(count), partial(_convert_sequence, data.sequences, f"{name}.sequences"))
     if isinstance(data.sequences, list | tuple | Tensor) or hasattr(data.sequences, "__array__"):
         sequences = list(sequences)
         check_shapes([(f"{name}.sequences[{i}]", x) for i, x in enumerate(sequences)])
-    return data._replace(sequences=sequences, labels=numbers, label_names=names)
+    return data._replace(sequences=sequences, labels=numbers, label_names=names, groups=groups)
 
 
 def label_key(label: str) -> tuple[bool, float, str]:

@@ -6,6 +6,7 @@ To add a format, write a module with a function ``(path, options) -> Frames``, a
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from .base import Frames, ReadOptions, VariableOptions, join
@@ -47,8 +48,8 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
     """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
-    Files are joined in the order of their times, or of their names if times are missing. If several
-    files are joined, an array ``(H, W)`` in a file is one frame.
+    Files are joined in the order of their times, or of their names if times are missing. If several files are joined,
+    an array ``(H, W)`` in a NumPy file is one frame.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -60,12 +61,20 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     first = paths[0]
     if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and not find_reader(first):
         composites = find_composites(first)
-        paths = composites[0] if composites else list_files(first, tuple(READERS))
+        paths = list_files(first, tuple(READERS))
+        if composites:
+            if others := [*chain(*composites[1:]), *(path for path in paths if not is_radar(path))]:
+                found = f"{composites[0][0]} and {others[0]}"
+                raise FileError(f"{first} holds files of several formats, {found}; pass the files of one")
+            paths = composites[0]
         if not paths and (clips := find_clips(first)):
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")
     if all(map(is_radar, paths)):
+        keys = ("sel", "dims") if options.variable_optional else ("variable", "sel", "dims")
+        if ignored := [key for key in keys if getattr(options, key)]:
+            raise FileError(f"{first}: radar composites have no names, which data.{ignored[0]} needs; leave it out")
         return open_composites(paths, options)
     if len(paths) == 1:
         return open_frames(paths[0], options)

@@ -140,14 +140,14 @@ class Frames:
         """Times of the frames as dates in UTC; None if the file states no dates."""
         if self.times is None or not self.is_dated:
             return None
-        return [datetime(1970, 1, 1) + timedelta(minutes=round(t, 6)) for t in self.times.tolist()]
+        return [datetime(1970, 1, 1) + timedelta(microseconds=100 * round(t * 6e5)) for t in self.times.tolist()]
 
     @property
     def step(self) -> float | None:
         """Most frequent interval in minutes between successive frames; None without times."""
         if self.times is None or len(self.times) < 2:
             return None
-        return float(torch.as_tensor(self.times).diff().round(decimals=6).mode().values)
+        return most_frequent_step(torch.as_tensor(self.times).diff())
 
     def between(self, start: int, stop: int | None = None) -> "Frames":
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
@@ -196,6 +196,11 @@ class Frames:
         return dataclasses.replace(self, unit=unit, factor=self.factor * factor, shift=self.shift * factor + offset)
 
 
+def most_frequent_step(steps: Tensor) -> float:
+    """Returns the most frequent of intervals in minutes, which are compared in steps of a tenth of a millisecond."""
+    return float((steps * 6e5).round().mode().values) / 6e5
+
+
 def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     """Splits frames where successive times do not differ by `step` minutes, by default the most frequent step.
 
@@ -208,9 +213,9 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     if frames.times is None or len(frames) < 2:
         return [frames]
     steps = torch.as_tensor(frames.times).diff()
-    step = step or float(steps.round(decimals=6).mode().values)
+    step = step or most_frequent_step(steps)
     ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
-    if len(ends) - 1 == len(frames):
+    if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
         listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
         raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {step:g}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
@@ -225,7 +230,9 @@ def check_numbers(array: Any, name: object) -> None:
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
     """Returns the name of the array of frames: `options.variable`, or the only array, or ``x`` if there are several."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
-    names = [name for name, shape in shapes.items() if len(shape) in axes]
+    names = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
+    if options.maps and not names:
+        names = [name for name, shape in shapes.items() if len(shape) == 2]
     if variable and list(shapes) != [""]:
         names = [variable] if variable in shapes else names if options.variable_optional and len(names) == 1 else []
     names = ["x"] if len(names) > 1 and "x" in names else names
@@ -342,7 +349,7 @@ def join(parts: Sequence[Frames]) -> Frames:
     first, numpy = parts[0], need("numpy", "cli")
     for part in parts:
         if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):
-            expected, got = (f"{p.channels} × {p.size} in {p.unit or 'no unit'}" for p in (first, part))
+            expected, got = (f"{p.channels} × {p.size} in {p.units or p.unit or 'no unit'}" for p in (first, part))
             raise FileError(f"{part.path}: expected frames as in {first.path}, {expected}; got {got}")
     times = None
     if all(p.times is not None and p.is_dated for p in parts):

@@ -169,7 +169,7 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
     `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends.
     Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
-    numpy = need("numpy", "cli")
+    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     for dim, value in selection.items():
         if dim not in dataset.dims:
             raise FileError(f"{path} has no dimension {dim}, which data.sel names; {suggest(dim, dataset.dims)}")
@@ -182,18 +182,20 @@ def select(dataset: Any, selection: Mapping[str, Any], path: Path) -> Any:
                 labels = (minutes * 6e7).round().astype("int64").astype("datetime64[us]") if is_dated else labels
             elif labels.dtype.kind in "iuf":
                 labels = Decoder.from_attrs(coordinate.attrs, labels.dtype).decode(labels)
-        dataset = dataset.assign_coords({dim: labels})
+        positions = xarray.DataArray(numpy.arange(len(labels)), {dim: labels}, [dim])
         try:
             if isinstance(value, list | tuple):
                 is_falling = len(labels) > 1 and labels[0] > labels[-1]
-                dataset = dataset.sel({dim: slice(*(reversed(value) if is_falling else value))})
+                selected = positions.sel({dim: slice(*(reversed(value) if is_falling else value))})
             elif labels.dtype.kind in "iuf" and not isinstance(value, str):
                 tolerance = 1e-5 * max(abs(value), 1e-30)
-                dataset = dataset.sel({dim: value}, method="nearest", tolerance=tolerance)
+                selected = positions.sel({dim: value}, method="nearest", tolerance=tolerance)
             else:
-                dataset = dataset.sel({dim: value})
-            if dataset.sizes.get(dim, 1) == 0:
+                selected = positions.sel({dim: value})
+            if selected.size == 0:
                 raise KeyError(value)
+            found = selected.values  # neighbours, which are read faster as a slice
+            dataset = dataset.isel({dim: slice(int(found[0]), int(found[-1]) + 1) if found.ndim else int(found)})
         except (KeyError, TypeError, ValueError) as e:
             ends = f"{labels[0]} to {labels[-1]}" if len(labels) else "none"
             raise FileError(f"{path} has no {dim} at {value}, which data.sel names; it has {ends}") from e
@@ -204,18 +206,18 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     """Returns the dimensions of frames in this order: time, other dimensions such as channels, height, width.
 
     `named` may contain the names of ``time``, ``y`` and ``x``. By default, the time dimension is one of `time_dims` or
-    :data:`TIME_DIMS`, otherwise the first of three or more dimensions. Height and width are a pair of :data:`MAP_DIMS`,
-    otherwise the last two dimensions. A map without time is one frame.
+    :data:`TIME_DIMS`, otherwise the first of three or more that is not one of the map. Height and width are a pair of
+    :data:`MAP_DIMS`, otherwise the last two dimensions. A map without time is one frame.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))
         ('time', 'level', 'lat', 'lon')
     """
-    by_name = next((d for d in dims if d in time_dims or d.lower() in TIME_DIMS), dims[0] if len(dims) > 2 else "time")
-    time = named.get("time", by_name)
     pair = next(((y, x) for y, x in MAP_DIMS if {y, x} <= set(dims)), None)
     if pair and not {"y", "x"} & set(named):
         named = {**named, "y": pair[0], "x": pair[1]}
+    first = next((d for d in dims if d not in (named.get("y"), named.get("x"))), "time") if len(dims) > 2 else "time"
+    time = named.get("time", next((d for d in dims if d in time_dims or d.lower() in TIME_DIMS), first))
     others = [d for d in dims if d not in (time, named.get("x"), named.get("y"))]
     x = named["x"] if "x" in named else others.pop()
     y = named["y"] if "y" in named else others.pop()
@@ -393,9 +395,12 @@ def _axes(path: Path, name: str, variable: GriddedVariable, variables: Mapping[s
         time = find_times(name, {n: v.shape for n, v in variables.items()})
     else:
         time_dim, dims = variable.dims[0], variable.dims[-2:]
-        names = [f"{group}{n}" for n in ("valid_time", time_dim, *TIME_DIMS)]
+        names = ("valid_time", time_dim, *TIME_DIMS)
         allowed = [(time_dim,), ()] if variable.shape[0] == 1 else [(time_dim,)]
-        time = next((n for n in names if n in variables and variables[n].dims in allowed), None)
+        inside = [f"{group}{n}" for n in names]
+        time = next((n for n in inside if n in variables and variables[n].dims in allowed), None)
+        if time is None and group:  # a group has the dimensions of the groups around it, here without their names
+            time = next((n for n in names if n in variables and variables[n].shape == variable.shape[:1]), None)
         coordinates: dict[str, Any] = {}
         for label in (*dims, *str(scalar(variable.attrs.get("coordinates")) or "").split()):
             coordinate = variables.get(f"{group}{label}")

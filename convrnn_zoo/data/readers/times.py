@@ -93,7 +93,9 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
         calendar = str(scalar(attrs.get("calendar")) or "standard").lower()  # such as one of 360 days in a year
         is_dated = bool(since) and calendar in ("standard", "gregorian", "proleptic_gregorian")
         values = values.astype("float64") * to_number(attrs.get("scale_factor"), 1.0)
-        minutes = (values + to_number(attrs.get("add_offset"), 0.0)) * factor + (_parse(since) if is_dated else 0.0)
+        minutes = (values + to_number(attrs.get("add_offset"), 0.0)) * factor
+        if is_dated:
+            minutes += _parse(since, is_julian=calendar != "proleptic_gregorian")
     if not numpy.isfinite(minutes).all():
         raise ValueError("expected a time for every frame, got NaN")
     if (numpy.diff(minutes) <= 0).any():
@@ -101,8 +103,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
     return minutes, is_dated
 
 
-def _parse(text: str) -> float:
-    """Converts text in ISO 8601 to minutes since 1970 (UTC)."""
+def _parse(text: str, is_julian: bool = False) -> float:
+    """Converts text in ISO 8601 to minutes since 1970 (UTC); with `is_julian`, dates before 1582-10-15 are Julian."""
     match = _STAMP.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected a time such as '2020-01-01 00:00:00', got {text!r}")
@@ -110,4 +112,7 @@ def _parse(text: str) -> float:
     year, month, day = map(int, date)
     offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes)) * (-1 if sign == "-" else 1)
     time = 60 * int(hour) + int(minute) + float(second) / 60
+    if is_julian and (year, month, day) < (1582, 10, 15):
+        century = (year - (month <= 2)) // 100
+        offset += timedelta(days=2 + century // 4 - century)  # from the Gregorian date of the same name
     return to_minutes(datetime(year, month, day)) + time - offset / timedelta(minutes=1)

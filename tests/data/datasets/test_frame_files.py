@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, read_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import READERS
 from convrnn_zoo.data.readers.times import decode_times
 from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
@@ -301,3 +301,25 @@ def test_files_of_one_frame_are_joined_within_their_group(tmp_path):
     test, train = (kind.load(tmp_path, split, 3, 1) for split in ("test", "train"))
     assert test.fixed(99)[:, :, 0, 0, 0].tolist() == [[20, 21, 22, 23], [21, 22, 23, 24]]
     assert train.fixed(99)[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [10, 11, 12, 13], [11, 12, 13, 14]]
+
+
+def test_the_last_of_very_many_sequences_exists():
+    class Many(FrameSequences):
+        def __len__(self):
+            return 2**24 + 4
+
+    assert Many().fixed_samples(8).tolist()[-1] == 2**24 + 3
+
+
+def test_maps_of_one_file_each_are_joined_in_training(tmp_path):
+    for i, frame in enumerate(blobs(9)):
+        np.save(tmp_path / f"{i}.npy", frame)
+    clips = ArrayFrames(name="a", unit="mm/h", step=5).load(tmp_path, "train", 1, 1)
+    assert (len(clips), clips.length) == (5, 2)
+
+
+def test_a_short_file_with_a_gap_does_not_stop_training(tmp_path):
+    for name, times in (("a", np.arange(8) * 5), ("b", np.array([0, 60])), ("c", np.arange(8) * 5)):
+        np.savez(tmp_path / f"{name}.npz", rate=blobs(len(times)), time=times)
+    kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, split=["c.npz"])
+    assert len(kind.load(tmp_path, "train", 2, 1)) == 6

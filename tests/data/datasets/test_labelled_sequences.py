@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import read_dataset
+from convrnn_zoo.data import Labelled, read_dataset
+from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
 from tests.data.own_data import ramps, write_ramps
 
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
@@ -475,3 +476,8 @@ def test_windows_that_overlap_are_reported_unless_they_are_in_one_part(tmp_path,
     )
     make().load(tmp_path / "b.npz", "train")
     assert not caplog.messages
+
+
+def test_groups_may_be_an_array():
+    data = Labelled([torch.zeros(3, 1)] * 2, torch.tensor([0, 1]), ("a", "b"), groups=np.array(["ann", "bob"]))
+    assert check_labelled(data, "train").groups == ("ann", "bob")

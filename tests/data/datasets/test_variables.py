@@ -186,3 +186,26 @@ def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):
     assert len(ArrayFrames(name="a", variables=("t2m",), static=("elevation",)).load(
         write(tmp_path / "a.nc", data), "train", 3, 2
     )) == 8  # fmt: skip
+
+
+def test_files_in_other_units_are_converted_to_the_unit_of_the_first(tmp_path):
+    for name, unit, shift in (("a.nc", "K", 280.0), ("b.nc", "degC", 6.85)):
+        values = np.random.default_rng(0).random((6, HEIGHT, WIDTH)) + shift
+        data = {n: (("time", "y", "x"), values, {"units": unit}) for n in ("t2m", "skin")}
+        xarray.Dataset(data, {"time": np.arange(6.0)}).to_netcdf(tmp_path / name, engine="h5netcdf")
+    clips = ArrayFrames(name="a", variables=("t2m", "skin"), split="file").load(tmp_path, "train", 1, 1)
+    both = [ArrayFrames(name="a", variables=("t2m", "skin"), split=[f"{n}.nc"]) for n in "ab"]
+    a, b = (kind.load(tmp_path, "test", 1, 1).fixed(2) for kind in both)
+    torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+    assert clips.files[0].units == ("K", "K")
+
+
+def test_a_stated_unit_applies_to_files_after_one_without_a_unit(tmp_path):
+    for name, attrs, shift in (("a.nc", {}, 280.0), ("b.nc", {"units": "degC"}, 6.85)):
+        values = np.random.default_rng(0).random((6, HEIGHT, WIDTH)) + shift
+        data = dict.fromkeys(("t2m", "skin"), (("time", "y", "x"), values, attrs))
+        xarray.Dataset(data, {"time": np.arange(6.0)}).to_netcdf(tmp_path / name, engine="h5netcdf")
+    stated = [{"name": n, "unit": "K"} for n in ("t2m", "skin")]
+    kinds = [read_dataset({"kind": "frames", "name": "a", "variables": stated, "split": [f"{n}.nc"]}) for n in "ab"]
+    a, b = (kind.load(tmp_path, "test", 1, 1).fixed(2) for kind in kinds)
+    torch.testing.assert_close(a, b, atol=1e-3, rtol=0)

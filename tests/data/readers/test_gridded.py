@@ -1,5 +1,6 @@
 """Files with named dimensions are read through xarray: order of axes, selection, groups, packing, memory."""
 
+import dataclasses
 import pickle
 import sys
 
@@ -337,3 +338,36 @@ def test_the_map_projection_is_kept_in_written_forecasts(suffix, tmp_path):
         assert written.crs.attrs["grid_mapping_name"] == "lambert_conformal_conic"
         assert list(written.crs.attrs["standard_parallel"]) == [50, 60]
         np.testing.assert_allclose(written.lat, data.lat)
+
+
+def test_a_selected_coordinate_keeps_its_values_and_attributes(tmp_path):
+    data = rain().to_dataset().assign_coords(lat=("lat", np.linspace(60, 50, HEIGHT), {"units": "degrees_north"}))
+    data.lat.encoding = {"dtype": "int16", "scale_factor": 0.5}
+    frames = open_frames(write(tmp_path / "a.nc", data.drop_vars("station")), ReadOptions(sel={"lat": [52.5, 57.5]}))
+    dims, values, attrs = frames.coordinates["lat"]
+    assert (dims, values.tolist(), attrs["units"]) == (("lat",), [57.5, 55, 52.5], "degrees_north")
+
+
+def test_a_variable_in_a_group_has_the_times_of_the_file(tmp_path):
+    h5netcdf = pytest.importorskip("h5netcdf", reason="the extra netcdf")
+    with h5netcdf.File(tmp_path / "a.nc", "w") as file:
+        file.dimensions = {"time": 3, "y": 4, "x": 5}
+        time = file.create_variable("time", ("time",), "f8", data=[0.0, 1.0, 50.0])
+        time.attrs["units"] = "hours since 2020-01-01"
+        file.create_group("g").create_variable("rain", ("time", "y", "x"), "f4", data=np.ones((3, 4, 5), "float32"))
+    frames = open_frames(tmp_path / "a.nc", ReadOptions(variable="g/rain"))
+    assert [f"{t:%H:%M}" for t in frames.datetimes] == ["00:00", "01:00", "02:00"]
+
+
+def test_another_variable_without_time_does_not_matter(tmp_path):
+    cover = xarray.DataArray(np.ones((HEIGHT, WIDTH, 2)), dims=("lat", "lon", "type"))
+    data = rain().isel(level=0, drop=True).to_dataset().assign(cover=cover)
+    np.testing.assert_array_equal(read(write(tmp_path / "a.nc", data), variable="rain")[:, 0], data.rain)
+
+
+def test_a_forecast_of_an_array_with_the_name_of_a_dimension_is_written(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 6, 8), "float32"))
+    frames = open_frames(tmp_path / "a.npz", ReadOptions())
+    frames = dataclasses.replace(frames, variable="x")
+    dataset = to_dataset(torch.zeros(3, 6, 8), frames, Preprocessing(), step=None)
+    assert list(dataset.data_vars) == ["forecast_of_x"]

@@ -1,13 +1,17 @@
 """Values of frames are the same in training and in `predict`, for any dtype, scale and attributes of the file."""
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, save_pretrained
-from convrnn_zoo.data import ArrayFrames, VideoFrames
+from convrnn_zoo.data import ArrayFrames, ReadOptions, VideoFrames, open_frames
+from convrnn_zoo.data.readers import FileError, open_files
+from convrnn_zoo.data.readers.times import decode_times
 from tests.command_line import run
+from tests.data.own_data import write_hdf5
 
 
 @pytest.fixture(scope="module")
@@ -277,15 +281,14 @@ def test_an_archive_of_rain_and_times_is_forecast(identity, tmp_path):
 
 
 def test_knmi_attributes_may_be_text(tmp_path):
-    import h5py
-
+    (tmp_path / "knmi").mkdir()
     for i in range(4):
-        with h5py.File(tmp_path / f"RAD_NL25_RAP_5min_2010082604{5 * i:02}.h5", "w") as file:
+        with h5py.File(tmp_path / "knmi" / f"RAD_NL25_RAP_5min_2010082604{5 * i:02}.h5", "w") as file:
             file["image1/image_data"] = np.full((64, 64), 7, "uint16")
             attrs = file.create_group("image1/calibration").attrs
             attrs["calibration_formulas"] = "GEO=0.01*PV+0.0"
             attrs["calibration_out_of_image"] = 65535
-    run("predict", "convgru_forecaster.rain", tmp_path, "-o", tmp_path / "out.npy")
+    run("predict", "convgru_forecaster.rain", tmp_path / "knmi", "-o", tmp_path / "out.npy")
 
 
 def test_changing_a_sequence_does_not_change_the_dataset(tmp_path):
@@ -294,3 +297,46 @@ def test_changing_a_sequence_does_not_change_the_dataset(tmp_path):
     clips[0].frames.zero_()
     clips[0].mask.zero_()
     assert clips[0].frames.unique().tolist() == [1]
+
+
+def test_times_of_seconds_are_exact(tmp_path):
+    write_hdf5(tmp_path / "a.h5", np.ones((5, 4, 4), "float32"))
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["time"][:] = np.arange(5) * 10
+        file["time"].attrs["units"] = "seconds since 2020-01-01"
+    frames = open_frames(tmp_path / "a.h5", ReadOptions(variable="rate"))
+    assert [t.isoformat() for t in frames.datetimes[1:3]] == ["2020-01-01T00:00:10", "2020-01-01T00:00:20"]
+    assert frames.step == pytest.approx(1 / 6, abs=1e-12)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["time"]
+        file["time"] = 734137.0 + np.arange(5) * 5 / 1440
+        file["time"].attrs["units"] = "days since 0001-01-01"
+    frames = open_frames(tmp_path / "a.h5", ReadOptions(variable="rate"))
+    assert [f"{t:%H:%M:%S.%f}" for t in frames.datetimes[1:3]] == ["00:05:00.000000", "00:10:00.000000"]
+    assert frames.step == pytest.approx(5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hours", "units", "calendar", "date"),
+    [
+        (17067072.0, "hours since 1-1-1 00:00:0.0", "standard", "1948-01-01"),
+        (17067072.0 - 48, "hours since 1-1-1", "proleptic_gregorian", "1948-01-01"),
+        (24.0, "hours since 1582-10-04", "gregorian", "1582-10-15"),
+    ],
+)
+def test_dates_before_1582_are_julian_in_the_standard_calendar(hours, units, calendar, date):
+    minutes, _ = decode_times(np.array([hours]), {"units": units, "calendar": calendar})
+    assert (np.datetime64("1970-01-01") + np.timedelta64(int(minutes[0]), "m")).astype(
+        "datetime64[D]"
+    ) == np.datetime64(date)
+
+
+def test_files_of_two_radars_in_one_folder_are_an_error(tmp_path):
+    (tmp_path / "RAD_NL25_RAP_5min_201008260000.h5").write_text("x")
+    for name in ("own.npy", "201609281600_fmi.radar.composite.lowest_FIN_SUOMI1.pgm"):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(FileError, match=name):
+            open_files([tmp_path])
+        (tmp_path / name).unlink()
+    with pytest.raises(FileError, match=r"data\.sel"):
+        open_files([tmp_path], ReadOptions(sel={"level": 3}))
