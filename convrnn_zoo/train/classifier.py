@@ -297,8 +297,9 @@ def train_one(
     )
     frozen = frozen_parameters(model, recipe.init_from) if recipe.freeze else []
 
-    in_memory = train.sequences if isinstance(train.sequences, list) else ()
-    trained_on = {"classes": list(train.label_names), "checksum": checksum(train.labels, *in_memory)}
+    trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
+    if validation is not None:
+        trained_on["validation"] = labelled_checksum(validation)
     augment, mean = recipe.augmentation(), torch.tensor(cfg["mean"])
     lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
 
@@ -350,23 +351,30 @@ def train_one(
     if not processes.is_main:
         return Run(model, math.nan)
     result = accuracy(model, test, progress=progress)
-    warn_of_overfitting(history, result)
+    keeps_best = recipe.keep_best and validation is not None
+    saved = min(history, key=lambda row: row["validation_loss"]) if keeps_best else history[-1]
+    warn_of_overfitting(saved, result)
     return Run(model, result)
 
 
-def warn_of_overfitting(history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
+def labelled_checksum(data: Labelled) -> str:
+    """Returns a checksum of the labels and, if they are in memory, of the sequences."""
+    return checksum(data.labels, *(data.sequences if isinstance(data.sequences, list) else ()))
+
+
+def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
     """Logs a warning if the training accuracy exceeds the validation accuracy by more than :data:`OVERFITTING`.
 
-    Without a validation split, the training accuracy is compared with the test accuracy.
+    `row` are the scores of the epoch whose weights are saved. Without a validation split, the training accuracy is
+    compared with the test accuracy.
     """
-    last = history[-1]
-    split = "validation" if "validation_accuracy" in last else "test"
-    unseen = last.get("validation_accuracy", test_accuracy)
-    if last["accuracy"] - unseen > OVERFITTING:
+    split = "validation" if "validation_accuracy" in row else "test"
+    unseen = row.get("validation_accuracy", test_accuracy)
+    if row["accuracy"] - unseen > OVERFITTING:
         log.warning(
             "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer epochs, "
             "raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
-            100 * last["accuracy"], 100 * unseen, split,
+            100 * row["accuracy"], 100 * unseen, split,
         )  # fmt: skip
 
 

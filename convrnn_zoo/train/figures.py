@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from .._units import format_lead_time, time_unit
+from .._units import format_lead_time, is_rain, time_unit
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ._values import find_value_range
 from .metrics import Evaluation
@@ -104,7 +104,7 @@ def choose_paints(scale: Encoding, value_range: tuple[float, float] | None) -> d
     signed, viridis = (maps[name].with_extremes(bad=UNKNOWN) for name in ("RdBu", "viridis"))
     unit = f"[{scale.unit}]" if scale.unit else ""
     apart = f"{DIFFERENCE} {unit}".strip()
-    if scale.unit == "mm/h":
+    if is_rain(scale.unit):
         rain = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
         steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
         values = Paint({"cmap": rain, "norm": steps}, unit, RAIN_LEVELS, "both")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
+from .._units import is_rain
 from ..data import CustomSequences, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.moving_mnist import MovingDigits
@@ -94,8 +95,7 @@ def train_model(
         need("matplotlib.figure", "draw")
         need("matplotlib.backends.backend_agg", "draw")
     shown = clips.fixed(1)
-    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
-    trained_on = {"sequences": len(clips), "checksum": checksum(*some)}
+    trained_on: dict[str, Any] = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
     model = build(recipe, shown.shape[2], clips)
     height, width = shown.shape[-2:]
     if height % model.reduction or width % model.reduction:
@@ -108,6 +108,7 @@ def train_model(
         if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
             p.data = p.data.to(memory_format=torch.channels_last)
     processes = processes or Processes()
+    check_loss_range(recipe, model.preprocessing, shown)
     objective, sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
     network = processes.prepare(NowcastLogits(model) if recipe.loss == "exceedance" else model)
     total = recipe.batch_size * processes.count * recipe.grad_accum_steps
@@ -153,6 +154,12 @@ def train_model(
         validate=None if validation is None else partial(validate, recipe, validation, processes),
         **recipe.loop_options(),
     )  # fmt: skip
+
+
+def identify(clips: FrameSequences) -> dict[str, Any]:
+    """Returns the number of sequences and a checksum of some, by which a resumed run recognises its data."""
+    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
+    return {"sequences": len(clips), "checksum": checksum(*some)}
 
 
 @torch.no_grad()
@@ -224,10 +231,12 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[n
         raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
     if recipe.loss == "exceedance" and model.preprocessing.step is None:  # type: ignore[union-attr]
         raise ValueError("the loss exceedance reads the time between frames: set data.step, in minutes")
-    if recipe.data.variables and "balanced" in recipe.loss:
+    if "balanced" in recipe.loss:
         units = {v.unit for v in model.preprocessing.target_variables}  # type: ignore[union-attr]
-        if units != {"mm/h"}:
-            raise ValueError(f"the loss {recipe.loss} is for rain in mm/h, and the data.targets are in {sorted(units)}")
+        if not all(map(is_rain, units)):
+            raise ValueError(
+                f"the loss {recipe.loss} is for rain in mm/h, and the unit of the data.targets is {sorted(units)}"
+            )
     if recipe.loss == "exceedance":
         return partial(exceedance_loss, recipe, model)
     if recipe.lead_times:
@@ -235,7 +244,33 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[n
     return partial(_autoregressive_loss if is_autoregressive else _direct_loss, recipe, model)
 
 
+def check_loss_range(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
+    """Raises ValueError if the loss needs encoded values from 0 to 1, and those of a training sequence are not."""
+    names = sorted({"cross_entropy", "limited_mse", "ssim"} & set(recipe.loss.split("+")))
+    targets = values.target_variables
+    if "limited_mse" in names and any((v.encoding, v.lowest, v.highest) != ("none", 0, 1) for v in targets):
+        raise ValueError(
+            'the loss limited_mse is for forecasts that are limited to 0 to 1: set data.encoding = "none", '
+            "data.valid_min = 0 and data.valid_max = 1, or choose another loss"
+        )
+    if names:
+        encoded = values.select_targets(values.encode(split_known(sequence, values)[0]))
+        low, high = encoded.min().item(), encoded.max().item()
+        if low < -1e-3 or high > 1.2:  # encoded rain may exceed the top a little
+            encodings = ", ".join(sorted({v.encoding for v in targets}))
+            raise ValueError(
+                f"the loss {names[0]} is for encoded values from 0 to 1, and those of the encoding {encodings} are "
+                f"from {low:.3g} to {high:.3g}; choose another loss, or scale the data"
+            )
+
+
 def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
+    """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
+    with torch.autocast(output.device.type, enabled=False):  # convolutions of SSIM would lose all digits in bfloat16
+        return _loss_of_known(recipe, output.float(), x, truth)
+
+
+def _loss_of_known(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
     loss, known = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth)
     if known.all():
         return loss.of(output, x, truth)
@@ -263,7 +298,7 @@ def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module
     else:
         output = network(x, horizon=horizon, **_encode_known(values, known))
     encoded, truth = values.select_targets(values.encode(later)), values.select_targets(later)
-    return _known_loss(recipe, output.float(), encoded, truth)
+    return _known_loss(recipe, output, encoded, truth)
 
 
 def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch) -> Tensor:
@@ -271,10 +306,13 @@ def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Modul
     x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
     result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
     output = torch.cat([result.warmup, result.forecast], dim=1)
-    loss = _known_loss(recipe, output.float(), x[:, 1:], frames[:, 1:])
+    loss = _known_loss(recipe, output, x[:, 1:], frames[:, 1:])
     if recipe.decoupling:
         loss = loss + recipe.decoupling * decoupling(result.deltas)
-    return loss + recipe.moments * partial_derivatives(model.moments()) if recipe.moments else loss
+    if recipe.moments:
+        with torch.autocast(loss.device.type, enabled=False):
+            loss = loss + recipe.moments * partial_derivatives(model.moments())
+    return loss
 
 
 class NowcastLogits(nn.Module):

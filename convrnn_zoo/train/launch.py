@@ -71,18 +71,23 @@ class Processes:
             torch.manual_seed(seed + self.rank)
             yield
 
+    @property
+    def _numbered_device(self) -> tuple[torch.device, ...]:
+        """The device if it has a number; torch's functions take the current device of the type without it."""
+        return () if self.device.index is None else (self.device,)
+
     def random_states(self) -> dict[str, Tensor]:
         """Returns the states of torch's random generators of the CPU and of the device."""
         module = getattr(torch, self.device.type, None)
         if module is None or not hasattr(module, "get_rng_state"):
             return {"host": torch.get_rng_state()}
-        return {"host": torch.get_rng_state(), "device": module.get_rng_state()}
+        return {"host": torch.get_rng_state(), "device": module.get_rng_state(*self._numbered_device)}
 
     def set_random_states(self, states: Mapping[str, Tensor]) -> None:
         """Restores the states that :meth:`random_states` returned."""
         torch.set_rng_state(states["host"])
         if "device" in states:
-            getattr(torch, self.device.type).set_rng_state(states["device"])
+            getattr(torch, self.device.type).set_rng_state(states["device"], *self._numbered_device)
 
     def log(self, values: Mapping[str, float], step: int, image: Any = None) -> None:
         """Passes values, and optionally an image ``(H, W, 3)`` of bytes, to the trackers."""
@@ -146,7 +151,9 @@ def launch(
         settings = {k: v if isinstance(v, int | float | str) else str(v) for k, v in flat(dict(config or {})).items()}
         accelerator.init_trackers("training", config=settings)
     device, count = accelerator.device if device is None else torch.device(device), accelerator.num_processes
-    yield Processes(accelerator, device, choose_threads if count == 1 else None, count, accelerator.process_index)
-    for tracker in accelerator.trackers:
-        tracker.finish()
+    try:
+        yield Processes(accelerator, device, choose_threads if count == 1 else None, count, accelerator.process_index)
+    finally:  # a tracker that stays open would receive the next run of this Python process
+        for tracker in accelerator.trackers:
+            tracker.finish()
     accelerator.wait_for_everyone()

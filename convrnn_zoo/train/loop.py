@@ -292,7 +292,7 @@ def fit(
     def finish_round() -> None:
         """Validates the model, adds a row to the history, and writes the checkpoint."""
         means = [sum(column) / len(column) for column in zip(*state.values, strict=True)]
-        row: Row = {"updates": scheduler.last_epoch, "learning_rate": float(scheduler.get_last_lr()[0])}
+        row: Row = {"updates": scheduler.last_epoch, "learning_rate": float(max(scheduler.get_last_lr()))}
         row |= dict(zip(("loss", *metrics), means, strict=True))
         if validate is not None:
             with restored(processes):
@@ -304,9 +304,16 @@ def fit(
         state.history.append(row)
         state.values, state.samplings = [], []
         state.save(checkpoint)
+        write_history()
+
+    def write_history() -> None:
+        """Writes the rows of all rounds to the CSV file."""
+        if history_file is not None and processes.is_main and state.history:
+            rows = [",".join(state.history[0]), *(",".join(f"{v:.9g}" for v in row.values()) for row in state.history)]
+            write_text(history_file, "\n".join(rows) + "\n")
 
     def report() -> None:
-        """Prints the last row, writes the history, and passes the row to the trackers."""
+        """Prints the last row, and passes it to the trackers with the image of `after_round`."""
         row, image = state.history[-1], None
         if progress and not sys.stderr.isatty():
             scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]
@@ -314,9 +321,6 @@ def fit(
         if after_round is not None:
             with restored(processes):
                 image = after_round(scheduler.last_epoch, evaluated)
-        if history_file is not None:
-            lines = [",".join(row), *(",".join(f"{value:.9g}" for value in r.values()) for r in state.history)]
-            write_text(history_file, "\n".join(lines) + "\n")
         processes.log({k: v for k, v in row.items() if k != "updates"}, scheduler.last_epoch, image)
 
     @contextmanager
@@ -360,10 +364,13 @@ def fit(
                 raise KeyboardInterrupt
             if processes.is_main:
                 report()
+        if is_interrupted():  # during the last validation or report
+            raise KeyboardInterrupt
     if state.best and keep_best:
         model.load_state_dict(state.best)
     elif average is not None:
         model.load_state_dict(average.module.state_dict())
+    write_history()  # also if a run is resumed after its last round
     if history_file is not None and processes.is_main:
         draw_losses(state.history, history_file.with_suffix(".png"))
     return state.history

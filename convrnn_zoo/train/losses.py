@@ -22,6 +22,21 @@ EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
 """Weights of the cross-entropy at each threshold of a nowcast: heavy rain is rare."""
 
 
+def limited_mse(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
+    """Returns the mean squared error, where outputs beyond a truth of 0 or 1 count as correct.
+
+    A forecast of brightness is limited to 0 to 1, so that such outputs are no errors of the forecast. With the plain
+    squared error, outputs scatter around 0 in the background; with this loss, they fall below 0, and the forecast is 0.
+
+    Example:
+        >>> truth = torch.tensor([0.0, 0.0, 1.0, 0.5])
+        >>> round(float(limited_mse(torch.tensor([-0.5, 0.2, 1.5, -0.5]), truth, truth)), 3)  # (0 + 0.04 + 0 + 1) / 4
+        0.26
+    """
+    is_beyond = ((truth <= 0) & (output < 0)) | ((truth >= 1) & (output > 1))
+    return F.mse_loss(torch.where(is_beyond, truth, output), truth)
+
+
 def cross_entropy(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """Returns the mean binary cross-entropy of logits against a truth in [0, 1].
 
@@ -141,6 +156,7 @@ class Loss(NamedTuple):
 
 LOSSES = {
     "mse": Loss(lambda output, truth, amount: F.mse_loss(output, truth)),
+    "limited_mse": Loss(limited_mse),
     "mae": Loss(lambda output, truth, amount: F.l1_loss(output, truth)),
     "cross_entropy": Loss(cross_entropy, "sigmoid"),
     "crps": Loss(crps),

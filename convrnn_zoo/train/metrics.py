@@ -1,5 +1,6 @@
 """Scores of forecasts by lead time, compared with baselines."""
 
+import dataclasses
 import json
 import math
 import statistics
@@ -39,8 +40,8 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
     """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
     The errors are means over the pixels whose truth is known. For SSIM and PSNR, values are clipped to `value_range`,
-    and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM uses a uniform window of 7×7
-    pixels and is left out for smaller frames.
+    and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM is the mean over all windows of
+    7×7 pixels without unknown ones, with reflection at the edges. It is left out for smaller frames.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -62,10 +63,14 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
     low, high = value_range
     flat = [torch.where(known, x.clamp(low, high) - low, 0).flatten(0, 1) for x in (forecast, truth)]
     if min(error.shape[-2:]) >= SSIM_WINDOW:
-        ssim = image.structural_similarity_index_measure(
-            *flat, gaussian_kernel=False, kernel_size=SSIM_WINDOW, data_range=high - low, reduction="none"
-        )
-        scores["SSIM"] = ssim.reshape(error.shape[:2])
+        _, similarity = image.structural_similarity_index_measure(
+            *flat, gaussian_kernel=False, kernel_size=SSIM_WINDOW, data_range=high - low, reduction="none",
+            return_full_image=True,
+        )  # fmt: skip
+        around = F.pad((~known).float().flatten(0, 1), (SSIM_WINDOW // 2,) * 4, mode="reflect")  # as torchmetrics does
+        complete = F.max_pool2d(around, SSIM_WINDOW, 1) == 0
+        total, count = torch.where(complete, similarity, 0).sum((1, 2, 3)), complete.sum((1, 2, 3))
+        scores["SSIM"] = (total / count).reshape(error.shape[:2])
     psnr = image.peak_signal_noise_ratio(*flat, data_range=high - low, reduction="none", dim=(1, 2, 3))
     scores["PSNR"] = psnr.reshape(error.shape[:2]) + 10 * share.log10()
     return scores
@@ -310,6 +315,17 @@ def check_variables(values: Preprocessing, data: FrameDataset) -> None:
             raise ValueError(
                 f"the weights have the {role} {names} in this order, and the recipe's data.{role} {stated[role]}"
             )
+
+
+def with_units(recipe: ForecasterRecipe, values: Preprocessing | None) -> ForecasterRecipe:
+    """Returns a recipe whose variables are read in the units of trained weights, whatever unit the files have."""
+    units = {v.name: v.unit or None for role in ROLES for v in getattr(values, role, ())}
+    roles: dict[str, Any] = {
+        role: tuple(dataclasses.replace(v, unit=units.get(v.name, v.unit)) for v in getattr(recipe.data, role))
+        for role in ROLES
+    }
+    changed: Any = dataclasses.replace(recipe.data, **roles) if units else recipe.data  # type: ignore[type-var]
+    return dataclasses.replace(recipe, data=changed)
 
 
 def _list_names(source: Any) -> dict[str, list[str]]:

@@ -5,8 +5,9 @@ import dataclasses
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
-from .._units import format_lead_time, plural
+from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
-from ..data.datasets.variables import variable_options
+from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
+from ..data.readers.gridded import TIME_DIMS
 from ..data.readers.sequences import SUFFIXES as RECORDINGS
 from ..data.readers.sequences import Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, Preprocessing, VideoModel, Weights, ZooModel, from_pretrained
@@ -125,7 +127,7 @@ class Forecast(NamedTuple):
         count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
         for target, inputs, members, truth in self.by_target(self.inputs, self.forecast[:, :count], observed):
             methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
-            if target.unit == "mm/h" and len(inputs) > 1 and has_pysteps:
+            if is_rain(target.unit) and len(inputs) > 1 and has_pysteps:
                 methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
             yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
 
@@ -197,12 +199,32 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
     if recipe is not None:
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
-        if model.preprocessing not in (None, settings.preprocessing()):
+        if model.preprocessing is None:
+            model.preprocessing = settings.preprocessing()
+        elif not _describes(settings, model.preprocessing):
             raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
-        model.preprocessing = settings.preprocessing()
     if model.preprocessing is None:
         raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
     return model.preprocessing
+
+
+def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
+    """Returns whether step, variables, units and encodings of a recipe's data can be those of a preprocessing."""
+    data = recipe.data
+    stated: dict[str, Any] = {v.name: v for v in data.all_variables} or {"": data}
+    trained: dict[str, Any] = {v.name: v for role in ROLES for v in getattr(values, role)} or {"": values}
+    if list(stated) != list(trained) or data.step != values.step:
+        return False
+
+    def encoding(variable: Any) -> tuple[Any, ...]:
+        constants = (variable.floor, variable.top) if variable.encoding == "log" else ()
+        return variable.encoding, *constants
+
+    is_ignored = recipe.loss == "exceedance"
+    return all(
+        s.unit in (None, t.unit) and (is_ignored or encoding(s) == encoding(t))
+        for s, t in zip(stated.values(), trained.values(), strict=True)
+    )
 
 
 def choose_read_options(
@@ -217,6 +239,9 @@ def choose_read_options(
     options = ReadOptions(unit=values.unit)
     if isinstance(recipe, ForecasterRecipe):
         options = dataclasses.replace(recipe.data.read_options(), unit=values.unit, variable_optional=True)
+        options = dataclasses.replace(
+            options, sel={d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+        )
     if values.variables:
         options = dataclasses.replace(options, unit=None, **variable_options(values, options))
     if key and options.variables:
@@ -228,15 +253,25 @@ def choose_read_options(
     return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
 
 
+def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
+    """Returns whether an entry of ``data.sel`` selects times, which other files do not have."""
+    is_time = dim.lower() in TIME_DIMS or dim == options.dims.get("time")
+    first = value[0] if isinstance(value, list | tuple) else value
+    is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
+    return is_date or (is_time and isinstance(value, list | tuple))
+
+
 def check_step(frames: Frames, expected: float | None, file: Path) -> None:
     """Raises ValueError if the time step of the frames is not constant, or not the expected number of minutes."""
     steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
-    if len(steps) > 1:
-        listed = ", ".join(f"{step:g}" for step in steps[:4])
+    if not steps:
+        return
+    if steps[-1] - steps[0] > 0.04 * steps[0]:
+        listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if steps and expected is not None and abs(steps[0] - expected) > 0.02 * expected:
+    if expected is not None and any(abs(step - expected) > 0.02 * expected for step in steps):
         raise ValueError(
-            f"{file} has a frame every {steps[0]:g} minutes, and one every {expected:g} is expected; pass frames at "
+            f"{file} has a frame every {frames.step:g} minutes, and one every {expected:g} is expected; pass frames at "
             "the step of the training, or --minutes if the model supports any"
         )
 
@@ -244,7 +279,7 @@ def check_step(frames: Frames, expected: float | None, file: Path) -> None:
 def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
     total, times = len(reader), reader.datetimes
-    if start.lstrip("-").isdecimal():
+    if re.fullmatch(r"-?\d+", start):
         number = int(start) + (total if int(start) < 0 else 0)
         if 0 <= number < total:
             return number
@@ -254,7 +289,8 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
     matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
     if not matches:
         with contextlib.suppress(ValueError):
-            time = datetime.fromisoformat(start).replace(tzinfo=None)
+            time = datetime.fromisoformat(start)
+            time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
             matches = [i for i, t in enumerate(times) if t == time]
     if len(matches) != 1:
         count = "no frame" if not matches else plural(len(matches), "frame")

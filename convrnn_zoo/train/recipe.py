@@ -30,7 +30,7 @@ from ..models import Preprocessing, ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ..pretrained.typed import check_fields, field, read
-from ._values import toml
+from ._values import toml, toml_key
 from .augment import Augment
 from .losses import find_loss
 from .optim import OPTIMIZERS, SCHEDULES
@@ -61,6 +61,13 @@ def report_model_errors() -> Iterator[None]:
         elif not isinstance(e, ValueError):
             raise
         raise ValueError(f"the recipe's model: {cause}") from e
+
+
+def _plain_lists(value: Any) -> Any:
+    """Converts tuples in nested arguments to lists, as which TOML stores them."""
+    if isinstance(value, Mapping):
+        return {k: _plain_lists(v) for k, v in value.items()}
+    return [_plain_lists(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +129,7 @@ class Recipe:
         if isinstance(data, Mapping):
             object.__setattr__(self, "data", read_dataset(data, self.datasets))
         check_fields(self)
+        object.__setattr__(self, "model", _plain_lists(self.model))
         if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
             raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
         check_arguments({k: v for k, v in self.model.items() if k != "encoder_pretrained"}, "the recipe's model")
@@ -227,7 +235,7 @@ class Recipe:
         lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if k not in tables]
         for table, values in tables.items():
             if values:
-                lines += ["", f"[{table}]", *(f"{k} = {toml(v)}" for k, v in values.items() if v is not None)]
+                lines += ["", f"[{table}]", *(f"{toml_key(k)} = {toml(v)}" for k, v in values.items() if v is not None)]
         return "\n".join(lines) + "\n"
 
 
@@ -305,10 +313,10 @@ class ForecasterRecipe(Recipe):
         horizon: number of frames that the model forecasts.
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
-        loss: ``mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, ``balanced_light``, ``crps`` or
-            ``exceedance``; see :mod:`convrnn_zoo.train.losses`. Several names give a sum, such as ``mse+mae``.
-            ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h and ignores the
-            `encoding` of the data.
+        loss: ``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``,
+            ``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.train.losses`. Several names give a
+            sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h
+            and ignores the `encoding` of the data.
         seed: seed of the initial weights and of random sequences, lead times and noise.
         optimizer: name in :data:`~convrnn_zoo.train.optim.OPTIMIZERS`.
         schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.

@@ -124,7 +124,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
     table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
-    options = ReadOptions(unit=None if kind == "frames" else "")
+    options = ReadOptions(unit=None if kind == "frames" else "", maps=len(files) > 1)
     if files[0].suffix.lower() in GRIDDED:
         options = _choose_variables(files[0], options, preprocessing)
     frames = open_frames(files[0], options)
@@ -139,7 +139,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
         table |= {"variable": options.variable} if options.variable else {}
         known = values["data"]
         table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
-        if rain_rate(table["unit"]) is not None:
+        if _is_rain_rate(table["unit"]):
             table["unit"] = "mm/h"
         table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
         step = frames.step or known.get("step")
@@ -187,9 +187,15 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
     return dataclasses.replace(options, variable=alike[0])
 
 
+def _is_rain_rate(unit: str) -> bool:
+    """Returns whether values in a unit are probably rain rates: those in m/s and cm/s are speeds."""
+    rate = rain_rate(unit)
+    return rate is not None and rate < 36_000  # cm/s
+
+
 def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
     """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table."""
-    if rain_rate(unit or "") is not None:
+    if unit and _is_rain_rate(unit):
         return {"name": name, "unit": "mm/h", "encoding": "log"}
     return {"name": name, "unit": unit} if unit else name
 

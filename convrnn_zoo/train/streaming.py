@@ -57,7 +57,8 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     bottom.set_xlim(0, len(wave) / rate)
     bottom.set_ylabel("probability")
     bottom.set_xlabel("seconds of sound")
-    bottom.legend(loc="upper left", fontsize=9, frameon=False)
+    if named:
+        bottom.legend(loc="upper left", fontsize=9, frameon=False)
     for axis in (top, bottom):
         axis.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

@@ -205,3 +205,14 @@ def test_trackers_are_named_and_installed():
     if importlib.util.find_spec("wandb") is None:
         with pytest.raises(ImportError, match=r"convrnn-zoo\[wandb\]"), launch(log_with=["wandb"]):
             pass
+
+
+def test_trackers_are_closed_after_an_interruption(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard")
+    from accelerate.tracking import TensorBoardTracker
+
+    closed = []
+    monkeypatch.setattr(TensorBoardTracker, "finish", lambda self: closed.append(self.name))
+    with pytest.raises(KeyboardInterrupt), launch("cpu", ["tensorboard"], tmp_path):
+        raise KeyboardInterrupt
+    assert closed == ["tensorboard"]

@@ -1,16 +1,19 @@
 """Losses and schedules follow the definitions of their papers."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from convrnn_zoo import Preprocessing, create_model
 from convrnn_zoo.pretrained.preprocessing import ACTIVATIONS
+from convrnn_zoo.train import forecaster
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 
-from .tiny_recipes import SAMPLING_ARGS
+from .tiny_recipes import PLAIN, SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))
@@ -65,3 +68,34 @@ def test_schedules_of_the_published_codes():
     predrnn = ReverseScheduled(begin=25_000, end=50_000, decay=5_000)
     assert predrnn.chances(24_999) == (0.5, 0.5)
     assert predrnn.chances(30_000) == pytest.approx((1 - 0.5 * math.exp(-1), 0.5 - 0.5 / 25_000 * 5_000))
+
+
+@pytest.mark.parametrize("name", ["ssim", "crps"])
+def test_a_loss_under_autocast_is_that_of_float32(name):
+    recipe = dataclasses.replace(PLAIN, loss=name)
+    truth = 0.8 + 0.2 * F.avg_pool2d(torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0)), 3, 1, 1)
+    output = truth + 0.01 * torch.rand(truth.shape, generator=torch.Generator().manual_seed(1))
+    output = torch.stack([output, output + 0.01, truth]) if name == "crps" else output
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = forecaster._known_loss(recipe, output, truth, truth)
+    torch.testing.assert_close(mixed, forecaster._known_loss(recipe, output, truth, truth))
+
+
+def test_losses_are_only_for_the_values_that_they_are_defined_for():
+    values = Preprocessing(encoding="standardize", unit="K", mean=(280.0,), std=(10.0,))
+    for name in ("cross_entropy", "ssim"):
+        recipe = dataclasses.replace(PLAIN, loss=name)
+        with pytest.raises(ValueError, match=name):
+            forecaster.check_loss_range(recipe, values, torch.full((1, 6, 1, 8, 8), 260.0))
+        forecaster.check_loss_range(recipe, Preprocessing(), torch.rand(1, 6, 1, 8, 8))
+    recipe = dataclasses.replace(PLAIN, loss="limited_mse")
+    forecaster.check_loss_range(recipe, Preprocessing(lowest=0.0, highest=1.0), torch.rand(1, 6, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"limited_mse.*valid_max"):
+        forecaster.check_loss_range(recipe, Preprocessing(lowest=0.0), torch.rand(1, 6, 1, 8, 8))
+    model = create_model("convgru_forecaster", hidden_channels=2)
+    recipe = dataclasses.replace(PLAIN, loss="balanced")
+    model.preprocessing = Preprocessing(unit="mm h-1")
+    forecaster.choose_objective(recipe, model)
+    model.preprocessing = Preprocessing(unit="K")
+    with pytest.raises(ValueError, match=r"balanced.*'K'"):
+        forecaster.choose_objective(recipe, model)

@@ -299,3 +299,11 @@ def test_a_width_that_is_no_integer_is_an_error_of_the_recipe(width):
 def test_training_without_each_group_is_no_key_of_a_recipe():
     with pytest.raises(ValueError, match="leave_one_out"):
         Recipe.of({**CLASSIFIER, "weights": "convgru1d_1layer.a", "leave_one_out": True})
+
+
+def test_a_recipe_of_python_values_is_restored_from_its_text():
+    recipe = dataclasses.replace(
+        TINY, model={"hidden_channels": (2, 2)},
+        data={"kind": "frames", "name": "a", "sel": {"pressure level": 850, "höhe": 1, "a.b": 2}},
+    )  # fmt: skip
+    assert Recipe.parse(recipe.to_toml()) == recipe

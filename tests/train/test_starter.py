@@ -210,3 +210,12 @@ def test_rejects_models_that_no_recipe_trains(tmp_path):
         starting_recipe("bcdunet_d3")
     with pytest.raises(FileNotFoundError, match="nothing"):
         starting_recipe("convgru_forecaster", tmp_path / "nothing")
+
+
+def test_speeds_and_discharges_are_not_taken_for_rain(tmp_path):
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    units = {"wind": "m s**-1", "discharge": "m**3 s**-1", "rain": "kg m-2 s-1"}
+    data = {name: (("time", "y", "x"), blobs(missing=False), {"units": unit}) for name, unit in units.items()}
+    xarray.Dataset(data, {"time": np.arange(18.0)}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "a.nc"))
+    assert {v.name: v.unit for v in recipe.data.variables} == units | {"rain": "mm/h"}
