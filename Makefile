@@ -20,7 +20,7 @@ SELECTION := tests/test_hubconf.py \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs \
-	site pictures train bench dist release-check audit sbom fuzz clean
+	site pictures bench dist release-check audit sbom fuzz clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -60,10 +60,6 @@ site: $(VENV)/.installed-dev
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.pictures
 
-train: $(VENV)/.installed-dev
-	$(BIN)/convrnn-zoo train japanese_vowels --weights-dir convrnn_zoo/weights
-	$(MAKE) docs
-
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --compile-peers --profile --new-sizes --errors -o runs/bench
 	$(BIN)/python -m benchmarks --scaling -o runs/bench
@@ -100,7 +96,7 @@ fuzz: $(VENV)/.installed-dev
 		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(RELEASE) $(SBOM) build dist runs site *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(RELEASE) $(SBOM) build dist runs/bench site *.egg-info
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

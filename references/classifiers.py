@@ -20,6 +20,7 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.models import Metric
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
+from convrnn_zoo.train.recipe import list_splits
 
 
 class WithoutLengths(Labelled):
@@ -31,14 +32,19 @@ class WithoutLengths(Labelled):
         return x, None, labels
 
 
-def group_names(data: Labelled, selected_on: Sequence[str] = ()) -> list[str]:
-    """Returns the names of the groups of the data, and checks that `selected_on` are some of them.
+def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
+    """Returns the training split, the test split and, if the recipe has one, the validation split."""
+    return load_splits(recipe, data, splits=list_splits(recipe, data))
+
+
+def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> list[str]:
+    """Returns the names of the groups in all splits of the data, and checks that `selected_on` are some of them.
 
     Raises:
         ValueError: there are fewer than two groups, a sequence has no group, or `selected_on` are not groups of the
             data or all of them.
     """
-    names = sorted(set(data.groups))
+    names = sorted({group for part in parts for group in part.groups})
     if len(names) < 2 or "" in names:
         raise ValueError(
             "--groups needs data in two or more groups, such as speakers: set data.group_pattern in the recipe, or add "
@@ -55,7 +61,7 @@ def group_names(data: Labelled, selected_on: Sequence[str] = ()) -> list[str]:
 def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
     """Returns accuracies without lengths: of the recipe's models, and of models that were also trained without them."""
     dataset = recipe.data
-    parts = load_splits(recipe, data)
+    parts = load_parts(recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
     with_lengths = [
         train_one(recipe, seed, *parts, checkpoint=out / f"seed{seed}.ckpt", progress=progress).model
@@ -93,18 +99,21 @@ def measure_groups(
         ValueError: the data have fewer than two groups, or `selected_on` are all of them.
     """
     dataset = recipe.data
-    train_part, test_part = load_splits(recipe, data)
+    parts = load_parts(recipe, data)
     values, metrics = [], []
-    names = group_names(train_part, selected_on)
+    names = group_names(parts, selected_on)
     for name in names:
-        others = train_part.subset([i for i, g in enumerate(train_part.groups) if g != name])
-        own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in (train_part, test_part)]
+        own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in parts]
+        train_part, _, *validation = (
+            part.subset([i for i, g in enumerate(part.groups) if g != name]) for part in parts
+        )
         unseen = own[0]._replace(
-            sequences=[*own[0].sequences, *own[1].sequences], labels=torch.cat([part.labels for part in own])
+            sequences=[x for part in own for x in part.sequences], labels=torch.cat([part.labels for part in own])
         )
         run = train_one(
-            recipe, recipe.seeds[0], others, unseen, name=f"without {name}", checkpoint=out / f"without-{name}.ckpt",
-            progress=progress,
+            recipe, recipe.seeds[0], train_part, unseen, *(part for part in validation if len(part.labels)),
+            name=f"without {name}",
+            checkpoint=out / f"without-{name}.ckpt", progress=progress,
         )  # fmt: skip
         values += [run.accuracy] if name not in selected_on else []
         split = f"all {len(unseen.labels)} recordings of {name}"
@@ -146,7 +155,7 @@ def main(
     if not isinstance(loaded, ClassifierRecipe):
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
-        group_names(load_splits(loaded, data)[0], selected_on)  # raises before training
+        group_names(load_parts(loaded, data), selected_on)  # raises before training
     metadata = train(loaded, data=data, out=out, into=into)
     metrics = [*metadata.metrics]  # type: ignore[union-attr]
     if padding:

@@ -31,9 +31,11 @@ def changed(recipe: ClassifierRecipe, settings: Mapping[str, Any]) -> Classifier
     """
     for key, value in settings.items():
         table, _, name = key.rpartition(".")
-        recipe = dataclasses.replace(
-            recipe, **({table: {**getattr(recipe, table), name: value}} if table else {name: value})
-        )
+        new: dict[str, Any] = {name: value}
+        if table:
+            old: Any = getattr(recipe, table)
+            new = {table: {**old, **new} if isinstance(old, Mapping) else dataclasses.replace(old, **new)}
+        recipe = dataclasses.replace(recipe, **new)
     return recipe
 
 
@@ -74,6 +76,8 @@ def compare(
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         candidate = changed(recipe, settings)
+        if candidate.patience:
+            raise click.UsageError("patience has no effect without a validation part; pass --set patience=0")
         train = load_split(candidate, data, "train")
         accuracies = [
             100 * train_one(candidate, seed, inside, outside, progress=False).accuracy

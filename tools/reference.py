@@ -55,9 +55,11 @@ def _text(help_: str) -> str:
 def _option(option: click.Option) -> tuple[str, str, str, str]:
     kind = "" if option.is_flag else option.make_metavar(click.Context(cli)).strip("[]").replace("|", ", ")
     default = (
-        "" if option.is_flag or not isinstance(option.default, int | float | str | Path) else f"`{option.default}`"
+        f"`{option.default}`"
+        if not option.is_flag and isinstance(option.default, int | float | str | Path) and str(option.default)
+        else ""
     )
-    return ", ".join(f"`{o}`" for o in option.opts), kind, default, str(option.help)
+    return ", ".join(f"`{o}`" for o in (*option.opts, *option.secondary_opts)), kind, default, str(option.help)
 
 
 def public_names() -> dict[str, str]:

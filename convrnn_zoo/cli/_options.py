@@ -52,12 +52,15 @@ class Device(click.ParamType):
         return device
 
 
-def choose_device(ctx: click.Context, param: click.Parameter, device: "torch.device | None") -> "torch.device":
+def choose_device(
+    ctx: click.Context | None, param: click.Parameter | None, device: "torch.device | None"
+) -> "torch.device":
     """Returns the device of ``--device``. Without it, returns an accelerator and reports it, or else the CPU."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device is None and accelerator is not None:
+    is_quiet = ctx is not None and ctx.params.get("quiet")
+    if device is None and accelerator is not None and not is_quiet:
         click.echo(f"device: {accelerator}; --device cpu computes without it", err=True)
     return device or accelerator or torch.device("cpu")
 
@@ -73,6 +76,14 @@ training_device_option = _device_option()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars and no notes.")
 data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
+
+
+def local_directory(weights: str) -> str:
+    """Returns the directory that the argument WEIGHTS names; empty for a name of the zoo or a repository."""
+    from ..pretrained.factory import split_address  # which needs torch
+
+    scheme, location = split_address(weights)
+    return location if scheme == "local-dir" else ""
 
 
 def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:

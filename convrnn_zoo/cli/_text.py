@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..pretrained.typed import CONTROL
+
 if TYPE_CHECKING:
     from ..models import Metric
 
 
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Returns rows as aligned columns.
+    """Returns rows as aligned columns. Control characters, which untrusted labels may contain, are replaced.
 
     Example:
         >>> print(columns([("a", 1), ("long", 22)], header=("name", "n")))
@@ -20,7 +22,7 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str
         a     1
         long  22
     """
-    cells = [[str(c) for c in row] for row in ([header, *rows] if header else rows)]
+    cells = [[CONTROL.sub("\ufffd", str(c)) for c in row] for row in ([header, *rows] if header else rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1),
-    help="Number of threads on the CPU [default: one or all, whichever is faster in the first batches].",
+    help="Number of threads on the CPU [default: all; one if this is faster in the first batches].",
 )  # fmt: skip
 
 

@@ -60,7 +60,12 @@ def convert(
     if len(sources) > 1 or (sources and source):
         raise click.UsageError(f"expected [SOURCE] FILE with one source, got {' '.join(source_and_file)}")
     source = Choice([AUTO, *SOURCES])(sources[0]) if sources else source or AUTO
-    arguments = dict(map(parse_option, options))
+    arguments: dict[str, Any] = {}
+    for key, value in map(parse_option, options):
+        if key in arguments or key in ("source", "checkpoint", "directory", "name", "prefix"):
+            reason = "is set twice" if key in arguments else "is no option of a source; see convrnn-zoo convert --help"
+            raise click.BadParameter(f"{key} {reason}", param_hint="--set")
+        arguments[key] = value
     result = convert_checkpoint(source, Path(file), output, name=name, prefix=prefix, **arguments)
     click.echo(f"{result.directory}: {result.architecture}, {plural(result.parameters, 'parameter')}")
     click.echo(f"source: {result.source}, because {result.reason}")

@@ -13,7 +13,7 @@ from ..train.prediction import forecast_files
 from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
-from ._threads import Threads, threads_option
+from ._threads import Threads
 from .predict import summarize
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
@@ -45,19 +45,18 @@ def forecasts() -> dict[str, Path]:
 
 @click.command()
 @output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
-@threads_option
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads on the CPU [default: all].")
 def demo(output: Path, threads: int | None) -> None:
     """Run pretrained models on the radar images, digits and recordings of the package.
 
     Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
     (.gif), the nowcast of rain first. Speech is classified over time.
     """
-    thread_choice = Threads(threads)
+    Threads(threads)  # sets the number, if one is passed
     need("matplotlib", "draw")  # reported before the first forecast is computed
     for name, sample in forecasts().items():
         click.echo(f"{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
-        thread_choice.watch(model)
         result = forecast_files(model, name, [sample], compare=True)
         for suffix in (".png", ".gif"):
             result.write(path := output / f"{sample.stem}{suffix}")

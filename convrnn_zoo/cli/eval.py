@@ -14,9 +14,9 @@ from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
 from ..train.figures import FIGURES, draw_scores
 from ..train.forecaster import load_split
-from ..train.metrics import Scores, average, better, evaluate
+from ..train.metrics import Scores, average, better, evaluate, with_units
 from ..train.recipe import find_recipe
-from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, quiet_option
+from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_directory, quiet_option
 from ._text import columns
 from ._threads import Threads, threads_option
 
@@ -34,7 +34,7 @@ from ._threads import Threads, threads_option
 @click.option("--members", "ensemble_size", type=click.IntRange(min=0),
               help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
               "20 for a nowcast by probabilities].")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of the ensemble members.")
+@click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @json_option
 @device_option
 @threads_option
@@ -64,7 +64,7 @@ def eval_weights(
     """
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
-        check_not_input(output, () if data is None else [data], weights)
+        check_not_input(output, () if data is None else [data], local_directory(weights))
     model = from_pretrained(weights).eval().to(device)
     Threads(threads, device, quiet).watch(model)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
@@ -73,10 +73,11 @@ def eval_weights(
     if settings.architecture != architecture:
         raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(settings, ClassifierRecipe):
-        if (options["sequences"], options["ensemble_size"]) != (None, None):
-            raise ValueError(f"--sequences, --members: only valid for forecasters; {weights} is a classifier")
+        if any(value is not None for value in options.values()):
+            raise ValueError(f"--sequences, --members, --seed: only valid for forecasters; {weights} is a classifier")
         scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
+        options["seed"] = options["seed"] or 0
         scores, text = _evaluate_forecaster(model, settings, data, outputs, progress=not quiet, **options)
     else:
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
@@ -105,6 +106,7 @@ def _evaluate_forecaster(
     """Returns the scores of a forecaster as JSON and as tables; writes figures of them."""
     for output in outputs:
         check_suffix(output, (".json", *FIGURES))
+    recipe = with_units(recipe, model.preprocessing)
     evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
     for output in outputs:
         if output.suffix in FIGURES:

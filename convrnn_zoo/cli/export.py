@@ -26,7 +26,12 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @click.option("--state", is_flag=True, help="Make the state an input and output of the sequence form.")
 @click.option("--lengths/--no-lengths", default=None, help="Make lengths an input [default: if the model supports it].")
 @click.option("--mask", is_flag=True, help="Make a mask of dates an input, for models of image series.")
-@click.option("--size", type=(int, int), metavar="H W", help="Fixed frame size of a nowcast or an image encoder.")
+@click.option(
+    "--size",
+    type=(click.IntRange(min=1),) * 2,
+    metavar="H W",
+    help="Fixed frame size of a nowcast or an image encoder.",
+)
 @click.option("--horizon", type=click.IntRange(min=1), help="Fixed horizon of a forecaster [default: an input].")
 def export(weights: str, output: Path, form: Any, dtype: str | None, **options: Any) -> None:
     """Export a model to ONNX, or to a program of torch.export.

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from typing import Any
 
 import click
@@ -16,8 +15,6 @@ from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES
 from ._options import json_option
 from ._text import columns, format_metric
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an untrusted config may hold terminal escapes
 
 
 @click.command()
@@ -42,7 +39,7 @@ def info(name: str, as_json: bool) -> None:
             value = "a file of the user; see the model card, or --json"
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
-        rows.append((key, f"{value:,}" if isinstance(value, int) else _CONTROL.sub("\ufffd", str(value or "–"))))
+        rows.append((key, f"{value:,}" if isinstance(value, int) else str(value or "–")))
     for data in dict.fromkeys((m.dataset, m.split) for m in metrics):
         rows.append(("measured on", ", ".join(data)))
         rows += [

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from .._units import format_lead_time, plural
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
-from ._options import WEIGHTS_EPILOG, Choice, NumberList, device_option, json_option, only_one, quiet_option
+from ._options import (
+    WEIGHTS_EPILOG,
+    Choice,
+    NumberList,
+    device_option,
+    json_option,
+    local_directory,
+    only_one,
+    quiet_option,
+)  # fmt: skip
 from ._text import columns, warnings_to_stderr
 from ._threads import Threads, threads_option
 
@@ -96,7 +106,7 @@ def predict(
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
     if output is not None:
-        check_not_input(output, files, weights)
+        check_not_input(output, files, local_directory(weights))
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
         Threads(threads, device, quiet).watch(model)
@@ -104,7 +114,9 @@ def predict(
             _forecast(model, weights, files, as_json, output, quiet, **options)
         else:
             names = {param.name: param.opts[0] for param in predict.params}
-            if unused := [names[option] for option, value in options.items() if value not in (None, False)]:
+            if unused := [
+                names[option] for option, value in options.items() if value is not None and value is not False
+            ]:
                 raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
             note = _classify(model, files, as_json, output)
             if note and not quiet:
@@ -161,6 +173,10 @@ def _forecast(
         raise ValueError(f"--members: {name} makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"--threshold must be a finite number, got {threshold:g}")
+    if threshold is not None and (output is None or output.suffix != ".png"):
+        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png as well")
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
         if options[key] and key not in inspect.signature(model.forecast).parameters:
             raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")

@@ -30,12 +30,13 @@ def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
     if output is not None:
         if (output / CARD).is_file():
             click.echo(f"{output / CARD} exists and is kept", err=True)
-        elif model.record is not None:  # keeps the text of the card, whose tables are generated
+        else:  # keeps the text of the card; its tables are generated if there is metadata
             file = HubFile(name.partition("@")[0], CARD, model.pretrained_cfg["hf_hub_id"].partition("@")[2])
             try:
                 write_text(output / CARD, read_text(download(file, max_bytes=MAX_TEXT), str(file)))
             except (HubAccessError, WeightsError) as e:
-                click.echo(f"Warning: the card is generated, since it could not be downloaded: {e}", err=True)
+                result = "the card is generated" if model.record else "no card is saved"
+                click.echo(f"Warning: {result}, since none could be downloaded: {e}", err=True)
         save_pretrained(model, output)
     cfg = model.pretrained_cfg
     parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")

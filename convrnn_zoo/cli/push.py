@@ -1,5 +1,6 @@
 """``convrnn-zoo push``."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 from .._atomic import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..pretrained.config import CARD
+from ..pretrained.factory import split_address
 from ._options import WEIGHTS_EPILOG
 
 
@@ -32,15 +34,20 @@ def push(
     """
     directory = repo_id.removeprefix("local-dir:")
     is_directory = directory != repo_id or directory.startswith((".", "/", "~")) or directory.endswith("/")
+    is_directory = is_directory or "\\" in directory  # a path of Windows
     unused = {"--private/--public": private is not None, "--revision": revision, "--create-pr": create_pr}
     if is_directory and any(unused.values()):
         names = ", ".join(name for name, value in unused.items() if value)
         raise click.UsageError(f"{names}: only valid for a repository, OWNER/REPO; {repo_id} is a directory")
     model = from_pretrained(weights)
-    own_card = Path(weights).expanduser() / CARD
+    scheme, location = split_address(weights)
+    own_card = Path(location).expanduser() / CARD
     text = card.read_text(encoding="utf-8") if card else None
-    if card is None and own_card.is_file():  # its example loads the directory, which others do not have
-        text = re.sub(r'(?<=from_pretrained\()"[^"]*"', f'"{directory}"', own_card.read_text(encoding="utf-8"), count=1)
+    if card is None and scheme == "local-dir" and own_card.is_file():
+        # Its example loads the directory, which others do not have.
+        name = json.dumps(directory, ensure_ascii=False)
+        content = own_card.read_text(encoding="utf-8")
+        text = re.sub(r'(?<=from_pretrained\()"[^"]*"', lambda _: name, content, count=1)
     if is_directory:
         output = Path(directory).expanduser()
         if text is not None:

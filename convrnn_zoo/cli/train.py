@@ -70,10 +70,13 @@ def train(
             passed = {"--data": data, "-o": out, "--weights-dir": into, "--device": device, "--threads": threads}
             options = [str(x) for name, value in passed.items() if value is not None for x in (name, value)]
             options += [x for name in log_with for x in ("--log-with", name)]
-            command = shlex.join(["convrnn-zoo", "train", recipe, *options, *(["--quiet"] if quiet else [])])
+            count = int(os.environ.get("WORLD_SIZE", "1"))
+            program = ["convrnn-zoo"] if count == 1 else ["-m", "convrnn_zoo"]
+            command = shlex.join([*program, "train", recipe, *options, *(["--quiet"] if quiet else [])])
             saved = any(out.glob("*.ckpt")) if out.is_dir() else False
             words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"
-            click.echo(f"\ninterrupted; {words} with:\n{command}", err=True)
+            launcher = f" the launcher for {count} processes, and" if count > 1 else ""
+            click.echo(f"\ninterrupted; {words} with{launcher}:\n{command}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(130)  # after a signal in code that was text, sys.exit would end CPython by the signal instead

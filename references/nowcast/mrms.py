@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def read_gribs(paths: Sequence[Path]) -> CodedEvent:
     numpy, importers = need("numpy", "train"), quiet_pysteps("io.importers")
     words = []
     for path in paths:
-        stamp = re.search(r"_\d{8}-(\d{6})", path.name)
+        stamp = re.search(r"_(\d{8}-\d{6})", path.name)
         if stamp is None:
             raise ValueError(f"{path}: expected a name with the time as YYYYMMDD-hhmmss")
         words.append(stamp[1])
@@ -98,9 +99,13 @@ def read_mrms(directory: Path) -> list[CodedEvent]:
 
 
 def _distance(where: Path, words: Sequence[str]) -> float:
-    """Returns the minutes between consecutive times hhmmss, or raises ValueError if the time step is not constant."""
-    seconds = [int(w[:2]) * 3600 + int(w[2:4]) * 60 + int(w[4:]) for w in words]
-    steps = {b - a for a, b in itertools.pairwise(seconds)}
+    """Returns the minutes between consecutive times, or raises ValueError if the time step is not constant.
+
+    Times are YYYYMMDD-hhmmss, or hhmmss, which may go on after midnight.
+    """
+    times = [datetime.strptime(w, "%Y%m%d-%H%M%S" if "-" in w else "%H%M%S") for w in words]
+    differences = [round((b - a).total_seconds()) for a, b in itertools.pairwise(times)]
+    steps = {d if "-" in words[0] else d % 86400 for d in differences}
     if len(steps) != 1:
         raise ValueError(f"{where}: expected times at equal distances, got distances of {sorted(steps)} seconds")
     return steps.pop() / 60

@@ -103,6 +103,8 @@ class Crops:
     def _cut(self, codes: Tensor, length: int, stride: int, zoom: int) -> Tensor:
         edge = self.size * zoom
         tall, wide = codes.shape[1] - edge, codes.shape[2] - edge
+        if min(tall, wide) < 0 and zoom == 1:
+            raise ValueError(f"expected maps of at least {self.size}×{self.size} pixels, got {tuple(codes.shape[1:])}")
         if min(tall, wide) < 0:
             return self._cut(codes, length, stride, zoom - 1)
         least = 10 ** (-2.5 + 1.8 * float(torch.rand(())))

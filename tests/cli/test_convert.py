@@ -103,3 +103,14 @@ def test_the_source_is_the_first_argument_an_option_or_omitted(files: dict[str, 
     for way in (["ndrplz", file, "--source", "kimmel"], ["ndrplz", "kimmel", file], []):
         assert run("convert", *way, "-o", tmp_path / "no").exit_code == 2
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("options", [["name=x"], ["directory=x"], ["batch_first=true", "batch_first=false"]])
+def test_options_that_are_arguments_or_set_twice_are_errors(
+    options: list[str], files: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = [part for option in options for part in ("--set", option)]
+    done = run("convert", "torch", files["torch"], "-o", tmp_path / "out", *arguments)
+    assert done.exit_code == 2
+    assert options[0].partition("=")[0] in done.output
+    assert not (tmp_path / "out").exists()

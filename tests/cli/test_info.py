@@ -82,8 +82,8 @@ def test_info_of_a_directory_without_metadata(tmp_path):
     assert f"default weights  {next(n for n, w in WEIGHTS.items() if w.default)}" in text
 
 
-def test_info_prints_no_terminal_escapes(tmp_path):
+def test_terminal_escapes_are_rejected_and_not_printed(tmp_path):
     save_pretrained(create_model("convgru1d_1layer", hidden_channels=2, num_classes=2), tmp_path)
     raw = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**raw, "label_names": ["\x1b[31mred", "b"]}))
-    assert "\x1b" not in run("info", tmp_path)
+    assert "\x1b" not in run("info", tmp_path, code=1)

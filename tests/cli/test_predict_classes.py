@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE
 from tests.command_line import run
@@ -86,3 +87,28 @@ def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
 
 def test_a_model_without_weights_is_an_error(recording):
     assert "no pretrained weights" in run("predict", "convgru2d_2layer", recording, code=1)
+
+
+@pytest.mark.parametrize("option", ["--seed", "--threshold"])
+def test_zero_is_a_value_of_an_option(recording, option):
+    assert option in run("predict", NAME, recording, option, 0, code=1)
+    assert "--seed" in run("eval", NAME, "--data", recording, "--seed", 0, code=1)
+
+
+def test_labels_with_terminal_escapes_are_rejected(recording, tmp_path):
+    save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    text = config.read_text(encoding="utf-8")
+    raw = json.loads(text)
+    raw.pop("record")
+    raw["label_names"] = [f"\x1b[31m{name}" for name in raw["label_names"]]
+    config.write_text(json.dumps(raw), encoding="utf-8")
+    text = run("predict", tmp_path / "run", recording, code=1)
+    assert "control characters" in text
+    assert "\x1b" not in text
+
+
+def test_a_config_is_not_overwritten_under_another_form_of_its_address(recording, tmp_path):
+    save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
+    name = f"local-dir:{tmp_path / 'run'}"
+    assert "overwritten" in run("predict", name, recording, "-o", tmp_path / "run" / "config.json", code=1)

@@ -109,3 +109,8 @@ def test_probabilities_of_a_nowcast_are_counted_among_members_if_they_are_given(
     assert every.shape == few.shape == (2, 2, 40, 44)
     assert set(np.unique(few)) <= {0, 0.25, 0.5, 0.75, 1}
     assert np.abs(few - every).max() <= 0.25
+
+
+@pytest.mark.parametrize(("threshold", "output"), [(5, "e.npy"), ("nan", "e.png")])
+def test_a_threshold_is_for_figures(irene, threshold, output):
+    assert "--threshold" in predict(irene, output, "--members", 2, "--threshold", threshold, code=1)

@@ -52,3 +52,11 @@ def test_push_checks_the_name_of_the_repository_before_the_token(target, hub, tm
     assert "token" not in text
     assert "owner/name" in text
     assert f"save_pretrained(model, '{target}')" in text
+
+
+def test_a_card_is_pushed_with_its_directory_by_any_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(make(), "saved")
+    Path("saved/README.md").write_text('model = convrnn_zoo.from_pretrained("saved")\n', encoding="utf-8")
+    run("push", "local-dir:saved", "./out\\1")
+    assert Path("out\\1/README.md").read_text() == 'model = convrnn_zoo.from_pretrained("./out\\\\1")\n'

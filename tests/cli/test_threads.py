@@ -4,6 +4,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+import click
 import pytest
 import torch
 
@@ -99,6 +100,10 @@ def test_the_default_device_is_an_accelerator_that_is_reported(monkeypatch, caps
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     assert _options.choose_device(None, None, None) == torch.device("cuda")
     assert "cuda" in capsys.readouterr().err
+    context = click.Context(click.Command("predict"))
+    context.params = {"quiet": True}
+    assert _options.choose_device(context, None, None) == torch.device("cuda")
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert _options.choose_device(None, None, None) == torch.device("cpu")
     assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_groups, measure_padding
 from tests.data.own_data import RAMPS, ramps, write_ramps
-from tools.crossval import group_folds
+from tools.crossval import changed, compare, group_folds
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))
 
@@ -92,3 +93,19 @@ def test_metrics_are_added_to_the_metadata(data, tmp_path):
     metadata = Weights.from_json(file.read_text())
     assert [m.name for m in metadata.metrics][:2] == ["accuracy", "accuracy, lengths withheld"]
     assert metadata.metrics[-1].name == "accuracy, bob unseen"
+
+
+@pytest.mark.parametrize("options", [{"validation": 0.25}, {"split": "group"}])
+def test_all_recordings_of_every_group_are_measured(options, tmp_path):
+    arrays, labels = ramps(24)
+    np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob", "eve", "eve"] * 4)
+    recipe = dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, **options), epochs=1)
+    _, *each = measure_groups(recipe, tmp_path / "a.npz", tmp_path, progress=False)
+    assert [m.split for m in each] == [f"all 8 recordings of {name}" for name in ("ann", "bob", "eve")]
+
+
+def test_cross_validation_changes_keys_of_the_data_and_takes_no_patience():
+    assert changed(RECIPE, {"data.validation": 0.1, "model.hidden_channels": 2}).data.validation == 0.1
+    patient = dataclasses.replace(RECIPE, patience=2, data=dataclasses.replace(RECIPE.data, validation=0.2))
+    with pytest.raises(click.UsageError, match="patience"):
+        compare(patient, None, {}, 2, 1)

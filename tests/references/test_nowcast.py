@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from convrnn_zoo.models.convgru_advection import THRESHOLDS
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.losses import exceedance as cross_entropy
 from references.nowcast.events import EVENTS, TEST_DAYS, load_event, read_bom_time, read_mch_time
-from references.nowcast.mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
+from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on
 from tests.made_data import write_fmi
 from tests.train.runs import interrupted, same
@@ -246,3 +247,16 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
         assert members["Brier 2 by window"][window] == pytest.approx(wrong)
     chances, wet = np.array([0.05, 0.05, 1.0, 1.0]), np.array([False, True, True, True])
     assert _reliability_error(chances, wet) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)
+
+
+def test_times_of_radar_images_may_cross_midnight():
+    assert _distance(Path("a"), ["235800", "000000", "000200"]) == 2
+    assert _distance(Path("a"), ["20200101-235800", "20200102-000000"]) == 2
+    with pytest.raises(ValueError, match="distances"):
+        _distance(Path("a"), ["20200101-235800", "20200103-000000", "20200103-000200"])
+
+
+def test_maps_lower_than_a_crop_are_an_error():
+    event = CodedEvent(torch.zeros(12, 100, 300, dtype=torch.uint8), 2.0)
+    with pytest.raises(ValueError, match=r"128×128.*100"):
+        Crops({"mrms": [event]}, 128, 4, 6).draw(2, 1.0)
