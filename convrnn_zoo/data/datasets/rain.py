@@ -44,7 +44,7 @@ class RainComposites(FrameDataset):
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
         """Returns the 128×128 km crops of one split. The test split is the last third of each rain event."""
         path = resolve_path(path, self.title, self.hint)
-        events = [e for e in read_events(path, COARSEN) if {t.date() for t in e.datetimes or []} & {*DAYS}]
+        events = read_events(path, COARSEN, DAYS)
         if not events:
             files = f"no file {' or '.join(RADAR_FORMATS)} of {' or '.join(map(str, DAYS))}"
             raise FileNotFoundError(f"{files} below {path}; {self.hint}")

@@ -1,8 +1,8 @@
 """Reads radar composites as rain rates in mm/h: HDF5 files of KNMI and PGM files of FMI."""
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,12 @@ def find_composites(directory: Path) -> list[list[Path]]:
     return [sorted(files, key=natural_key) for files in files_by_format if files]
 
 
-def read_events(directory: Path, coarsen: int = 1) -> list[Frames]:
-    """Reads all composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event."""
+def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) -> list[Frames]:
+    """Reads the composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event.
+
+    If `days` are passed, only events with a composite of one of these days are read.
+    """
     options = ReadOptions(coarsen=coarsen)
     archives = [open_composites(files, options) for files in find_composites(directory)]
-    return [event.load() for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
+    events = [event for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
+    return [e.load() for e in events if not days or any(t.date() in days for t in e.datetimes or ())]
