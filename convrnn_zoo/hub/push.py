@@ -67,9 +67,12 @@ def push_to_hub(
         api = hub_api(token)
         with hub_errors(HubFile(repo_id, revision=revision)):
             repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
-            has_card = retry(lambda: api.file_exists(repo_id, CARD, revision=revision))
+            # A branch that does not exist yet will start from main, with its card.
+            has_branch = revision is not None and api.revision_exists(repo_id, revision)
+            branch = revision if has_branch else None
+            has_card = retry(lambda: api.file_exists(repo_id, CARD, revision=branch))
         if card is None and has_card:
-            file = HubFile(repo_id, CARD, revision, token=api.token)
+            file = HubFile(repo_id, CARD, branch, token=api.token)
             text = read_text(download(file, max_bytes=MAX_TEXT), str(file))
         else:
             text = str(_make_card(model, repo_id, card, config.record))

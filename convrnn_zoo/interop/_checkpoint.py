@@ -72,8 +72,8 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
         state = state[wrapper]
     if not state:
         raise WeightsError(f"{name} contains no tensors; save model.state_dict() to it")
-    state = _to_tensors(state, name, max_bytes)
     if prefix:
+        state = {key: value for key, value in state.items() if isinstance(key, str)}
         if not any(k.startswith(prefix) for k in state):
             state = _strip_common(state, name)  # a suggested prefix is one of the shortened keys
         others = [k for k in state if not k.startswith(prefix)]
@@ -82,10 +82,10 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
             raise WeightsError(f"{name} has no entry under prefix={prefix!r}; it has {some(others)}")
         if others:
             logger.info("%s: left out, not under prefix=%r: %s", name, prefix, ", ".join(others))
-    return replace(content, state=_strip_common(state, name))
+    return replace(content, state=_strip_common(_to_tensors(state, name, max_bytes), name))
 
 
-def _strip_common(state: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+def _strip_common(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Removes the prefixes of DataParallel and of trainers, if every key has them."""
     for common in ("module.", "model."):
         if all(k.startswith(common) for k in state):

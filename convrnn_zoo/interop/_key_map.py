@@ -282,8 +282,12 @@ def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = ()
 def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
     """Returns the module. Raises ValueError for a module of another type or with options that no target supports."""
     reasons, layer = [], getattr(module, "rnn", module)
-    if not isinstance(module, types):
+    base = next((t for t in types if isinstance(module, t)), None)
+    parts = ("step", "join", "conv", "advance", "nonlinearity")
+    if base is None:
         reasons.append(f"it only has {' or '.join(t.__name__ for t in types)}")
+    elif isinstance(module, Equations) and any(getattr(type(module), p, 0) != getattr(base, p, 0) for p in parts):
+        reasons.append(f"its equations differ from those of {base.__name__}")
     elif norm := getattr(layer, "norm", None):
         reasons.append(f"norm={norm!r}, and it has no norms")
     elif isinstance(layer, Equations):

@@ -71,22 +71,25 @@ class MLCastNetwork(nn.Module):
         x = F.pad(model.select_inputs(x), pads, value=-1.0)  # which is dry, before any encoding
         if values is not None:
             x = values.encode(self.to_rate(x))
+        options = model.fixed_arguments(steps)  # the horizon and, for a nowcast, the time step
         if ensemble_size == 1:
-            y = model(x, horizon=steps)
+            y = model(x, **options)
         elif isinstance(model, EnsembleForecaster):
             context = model.read(model.check_frames("x", x))
             members = [model.make(context, steps, model.draw_noise(x, steps)) for _ in range(ensemble_size)]
             y = torch.cat(members, 2)
         elif hasattr(model, "members"):
-            y = model.members(x, steps, members=ensemble_size).movedim(0, 2).flatten(2, 3)
+            y = model.members(x, members=ensemble_size, **options).movedim(0, 2).flatten(2, 3)
         else:
             warn(
                 f"{type(model).__name__} is deterministic: its {ensemble_size} ensemble members are equal, and their "
                 "CRPS is the absolute error"
             )
-            y = model(x, horizon=steps).repeat(1, 1, ensemble_size, 1, 1)
+            y = model(x, **options).repeat(1, 1, ensemble_size, 1, 1)
         y = y[..., :height, :width]
-        return y if values is None else self.from_rate(values.decode(y))
+        if values is None:
+            return y
+        return self.from_rate(values.decode(y.unflatten(2, (ensemble_size, -1)))).flatten(2, 3)
 
     def to_rate(self, x: Tensor) -> Tensor:
         """Converts normalised reflectivity to a rain rate in mm/h."""

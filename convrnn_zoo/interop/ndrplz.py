@@ -91,9 +91,9 @@ class JointConvs:
         )  # fmt: skip
         state = {key: value.detach() for key, value in layer.state_dict().items()}
         for n in range(layer.num_layers):
-            if layer.bias:
+            if f"bias_hh_l{n}" in state:
                 state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
-            elif self.always_bias:
+            elif self.always_bias and not layer.bias:
                 state[f"bias_ih_l{n}"] = torch.zeros_like(state[f"weight_ih_l{n}"][:, 0, 0, 0])
         maps = self.maps(layer.num_layers, layer.bias or self.always_bias)
         return scatter(maps, negate_update_gate(state) if self.negates_update else state)

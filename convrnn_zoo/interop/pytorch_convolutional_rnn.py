@@ -7,7 +7,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import layers
-from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers import (
+    ConvGRU,
+    ConvGRUCell,
+    ConvLSTM,
+    ConvLSTMCell,
+    ConvPeepholeLSTM,
+    ConvPeepholeLSTMCell,
+    ConvRNN,
+    ConvRNNBase,
+    ConvRNNCell,
+    ConvRNNCellBase,
+)  # fmt: skip
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
@@ -85,6 +96,10 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
     )
 
 
+TWO_BIASES = ("bias_ih", "bias_hh")
+"""Attribute `biases` of layers that have the biases of torch.nn.RNN."""
+
+
 def default_options(layer: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     """Maps each option of a layer, such as `reset_after`, to the only value that torch.nn supports."""
     return {name: allowed[0] for name, allowed in layer.options.items() if name != "nonlinearity"}
@@ -98,8 +113,9 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
 def export(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state dict for the original's class of the same name, which has the same keys as ours."""
     target = PYTORCH_CONVOLUTIONAL_RNN.name
-    layer = expect_layer(target, module, ConvRNNBase, ConvRNNCellBase)
-    expected: dict[str, Any] = {"padding_mode": "zeros", **default_options(layer)}
+    sequences, cells = (ConvRNN, ConvLSTM, ConvPeepholeLSTM, ConvGRU), (ConvRNNCell, ConvLSTMCell, ConvPeepholeLSTMCell)
+    layer = expect_layer(target, module, *sequences, *cells, ConvGRUCell)
+    expected: dict[str, Any] = {"padding_mode": "zeros", "biases": TWO_BIASES, **default_options(layer)}
     if isinstance(layer, ConvRNNBase):
         expected |= {name: [getattr(layer, name)[0]] * layer.num_layers for name in ("widths", "kernels")}
         expected["hidden_kernels"] = layer.kernels

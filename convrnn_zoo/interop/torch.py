@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Source, check_exportable, expect_layer
-from .pytorch_convolutional_rnn import KEY, build_layer, copy_state, default_options
+from .pytorch_convolutional_rnn import KEY, TWO_BIASES, build_layer, copy_state, default_options
 
 
 def load(checkpoint: ForeignCheckpoint, *, ndim: int = 1, **options: Any) -> nn.Module:
@@ -25,7 +25,13 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     layer = expect_layer("torch", module, ConvRNN, ConvRNNCell, ConvLSTM, ConvLSTMCell, ConvGRU, ConvGRUCell)
     # Stride and dilation have no effect where a kernel and the map have one pixel.
     one = (1,) * layer.ndim
-    expected = {"groups": 1, "kernel_size": one, "hidden_kernel_size": one, **default_options(layer)}
+    expected = {
+        "groups": 1,
+        "kernel_size": one,
+        "hidden_kernel_size": one,
+        "biases": TWO_BIASES,
+        **default_options(layer),
+    }
     if isinstance(layer, ConvRNNBase):
         expected["widths"] = [layer.widths[0]] * layer.num_layers
     check_exportable("torch", module, **expected)

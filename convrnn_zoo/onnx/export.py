@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,7 +147,6 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
     weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)
     classes, labels = getattr(model, "num_classes", 0), cfg.get("label_names") or ()
-    mean, std = cfg.get("mean") or (), cfg.get("std") or ()
     states = [
         {"name": t.name.removesuffix("_in"), "shape": t.axis_names, "dtype": str(t.dtype)[len("torch.") :], "first": 0}
         for t in spec.graphs[name].inputs
@@ -158,9 +157,9 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
         metadata = {"name": weights.name, "description": weights.description, "licence": weights.license}
         metadata["data"] = weights.trained_on
     metadata["classes"] = list(labels) if len(labels) == classes else classes
-    is_standard = {*mean} == {0.0} and {*std} == {1.0}
-    if mean and std and len(mean) == getattr(model, "in_chans", None) and not is_standard:
-        metadata |= {"mean": list(mean), "std": list(std)}
+    with suppress(ValueError):  # statistics of other channels do not apply
+        if (statistics := model.statistics() if hasattr(model, "statistics") else None) is not None:
+            metadata |= {key: values.tolist() for key, values in zip(("mean", "std"), statistics, strict=True)}
     metadata |= {"form": form, "part": name, **spec.metadata, "state": states}
     metadata["made_by"] = f"convrnn_zoo {__version__}"
     if preprocessing is not None:

@@ -105,10 +105,12 @@ def adapt_state_dict(
             # With groups, rows read different channels; dtypes such as float8 are rejected later.
             if old.shape[1] % in_chans or old.dtype not in FLOATS:
                 continue
-            old_chs, exact = old.shape[1], old.to(torch.promote_types(old.dtype, torch.float32))
-            repeated = exact[:, torch.arange(new_chs) % old_chs] * (old_chs / new_chs)
-            state[key] = (exact.sum(1, keepdim=True) if new_chs == 1 else repeated).to(old.dtype)
-            logger.info("%s: %s adapted from %d to %d input channels", name, key, old_chs, new_chs)
+            # Some stems fold pixels into the channels; a weight is then of each pixel and channel, in this order.
+            pixels = old.to(torch.promote_types(old.dtype, torch.float32)).unflatten(1, (-1, in_chans))
+            repeated = pixels[:, :, torch.arange(model.in_chans) % in_chans] * (in_chans / model.in_chans)
+            adapted = pixels.sum(2, keepdim=True) if model.in_chans == 1 else repeated
+            state[key] = adapted.flatten(1, 2).to(old.dtype)
+            logger.info("%s: %s adapted from %d to %d input channels", name, key, old.shape[1], new_chs)
     if num_classes != model.num_classes:
         heads = tuple({f"{module.partition('.')[0]}." for module in modules("classifier")})
         state = {k: v for k, v in state.items() if not k.startswith(heads)}

@@ -155,3 +155,9 @@ def test_offline(hub, offline):
     offline()
     with hub.quiet(), pytest.raises(HubAccessError, match=r"alice/off: .*HF_HUB_OFFLINE"):
         push_to_hub(make(), "alice/off")
+
+
+def test_a_new_branch_keeps_the_card_of_the_repository(hub):
+    push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
+    push_to_hub(make(num_classes=4), "alice/card", revision="four")
+    assert hub.store.repos["alice/card"].files("four")["README.md"].endswith(b"Mine.\n")

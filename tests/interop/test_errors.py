@@ -227,3 +227,11 @@ def test_the_advised_prefix_works_below_that_of_a_trainer() -> None:
         interop.load("ndrplz", larger, **options)
     same = interop.load("ndrplz", larger, prefix="encoder.", **options)
     assert same.state_dict().keys() == load("ndrplz", state).state_dict().keys()
+
+
+def test_entries_without_the_prefix_are_not_checked() -> None:
+    state: dict = {f"rnn.{k}": v for k, v in torch.nn.LSTM(2, 3).state_dict().items()}
+    state |= {"attention.mask": torch.tensor([0.0, -torch.inf]), "extra": "text"}
+    assert interop.load("torch", state, prefix="rnn.").out_channels == 3
+    with pytest.raises(WeightsError):
+        interop.load("torch", state)

@@ -9,6 +9,7 @@ from torch import nn
 from convrnn_zoo import create_model, interop, layers
 from convrnn_zoo.interop.keras_layers import ResizingConvLSTM
 from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
+from convrnn_zoo.layers.variants import Conv2dLeakyGRU, Conv2dOneBiasLSTM, Conv2dReLUGRU
 
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
 
@@ -110,3 +111,23 @@ def test_options_inside_a_wrapper_are_not_dropped(options):
         ResizingConvLSTM(Conv2dLSTM(12, 3, 1, hidden_kernel_size=3, bias=False), 2, (3, 3), padding="vaild", **geometry)
     with pytest.raises(ValueError, match="float"):
         interop.export(Conv2dLSTM(2, 3, 3).bfloat16(), "keras")
+
+
+@pytest.mark.parametrize(
+    ("target", "layer"),
+    [("pytorch_convolutional_rnn", layers.Conv2dMinGRU(2, 3, 3)), ("torch", Conv2dLeakyGRU(2, 3, 1)),
+     ("pytorch_convolutional_rnn", Conv2dLeakyGRU(2, 3, 3)), ("torch", Conv2dOneBiasLSTM(2, 3, 1)),
+     ("kimmel", Conv2dReLUGRU(2, 3, 3))],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
+)  # fmt: skip
+def test_layers_with_other_equations_or_biases_are_not_written(target, layer):
+    with pytest.raises(ValueError, match=target):
+        interop.export(layer, target)
+
+
+def test_a_layer_with_one_bias_is_written_for_a_source_with_one():
+    layer = Conv2dOneBiasLSTM(2, 3, 3)
+    state = interop.export(layer, "ndrplz")
+    again = interop.load("ndrplz", state)
+    x = torch.randn(2, 1, 2, 4, 4)
+    torch.testing.assert_close(again(x)[0], layer(x)[0])

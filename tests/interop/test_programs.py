@@ -1,6 +1,7 @@
 """Forecasters as pysteps and mlcast call them."""
 
 import contextlib
+import dataclasses
 import io
 import warnings
 from datetime import datetime
@@ -329,3 +330,18 @@ def test_values_below_the_bound_of_a_single_variable_are_rejected():
     )
     with pytest.raises(ValueError, match=r"mm/h from 0, got -15"):
         nowcast_method(net)(np.full((4, 16, 16), -15.0), 2)
+
+
+def test_mlcast_advects_by_the_time_step_of_the_model():
+    net = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3)).eval()
+    net.preprocessing = dataclasses.replace(net.preprocessing, step=10.0)
+    wrapped, x = MLCastNetwork(net), torch.rand(1, 4, 1, 16, 16) * 1.5 - 1
+    torch.testing.assert_close(wrapped(x, 2), wrapped.from_rate(net(wrapped.to_rate(x), 2, minutes=10.0)))
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")
+def test_members_of_a_model_with_variables():
+    net = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, horizon=2).eval()
+    rain = convrnn_zoo.Variable(name="rain", unit="mm/h", encoding="dbz")
+    net.preprocessing = convrnn_zoo.Preprocessing(variables=(rain,), step=5.0, inputs=3)
+    assert MLCastNetwork(net)(torch.rand(1, 3, 1, 8, 8), 2, ensemble_size=3).shape == (1, 2, 3, 8, 8)

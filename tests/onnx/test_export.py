@@ -13,6 +13,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
 from convrnn_zoo.layers._conv import Geometry, same_conv
+from convrnn_zoo.onnx.export import make_metadata
 from convrnn_zoo.onnx.forms import make_spec
 from convrnn_zoo.onnx.spec import next_states
 from tests.onnx.agreement import largest_difference, session
@@ -368,3 +369,9 @@ def test_the_fixed_size_is_checked(size):
         return
     with pytest.raises((ValueError, TypeError), match="size"):
         make_spec(model, "sequence", size=size)
+
+
+def test_metadata_of_grey_frames_have_the_statistics_of_the_model():
+    model = create_model("resnet18_convgru2d", in_chans=1, hidden_channels=2, num_classes=2).eval()
+    data = make_metadata(model, make_spec(model, "step"), "", "step")
+    assert json.loads(data["mean"]) == pytest.approx(model.statistics()[0].tolist())

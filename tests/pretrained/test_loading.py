@@ -296,3 +296,11 @@ def test_a_cfg_in_place_of_the_tag(tmp_path):
     convrnn_zoo.save_pretrained(model, tmp_path)
     with pytest.raises(convrnn_zoo.WeightsError, match="pretrained_cfg"):
         convrnn_zoo.create_model(f"local-dir:{tmp_path}", pretrained_cfg="rain")
+
+
+def test_stems_that_fold_pixels_are_adapted_by_channel(tmp_path):
+    torch.manual_seed(0)
+    model = convrnn_zoo.video_model("tresnet_m", "convgru", hidden_channels=4, num_classes=2).eval()
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    grey, x = convrnn_zoo.from_pretrained(tmp_path, in_chans=1), torch.rand(1, 2, 1, 64, 64)
+    torch.testing.assert_close(grey(x), model(x.expand(-1, -1, 3, -1, -1)), atol=1e-5, rtol=1e-4)
