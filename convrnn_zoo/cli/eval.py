@@ -15,6 +15,7 @@ from ..train.confusion import write_confusion
 from ..train.figures import FIGURES, draw_scores
 from ..train.forecaster import load_split
 from ..train.metrics import Scores, average, better, evaluate, with_units
+from ..train.prediction import resolve_preprocessing
 from ..train.recipe import find_recipe
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_directory, quiet_option
 from ._text import columns
@@ -77,6 +78,7 @@ def eval_weights(
             raise ValueError(f"--sequences, --members, --seed: only valid for forecasters; {weights} is a classifier")
         scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
+        resolve_preprocessing(model, weights, recipe, settings)
         options["seed"] = options["seed"] or 0
         scores, text = _evaluate_forecaster(model, settings, data, outputs, progress=not quiet, **options)
     else:

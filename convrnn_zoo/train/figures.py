@@ -47,8 +47,9 @@ class Panels(NamedTuple):
     def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
         """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
         for i, (target, title) in enumerate(name_targets(values, heading)):
-            truth = None if self.truth is None else self.truth[:, i]
-            yield Panels(self.inputs[:, i], self.forecast[:, i], truth, self.labels, self.step), target, title
+            inputs, forecast = (shown_channel(x, i, target) for x in (self.inputs, self.forecast))
+            truth = None if self.truth is None else shown_channel(self.truth, i, target)
+            yield Panels(inputs, forecast, truth, self.labels, self.step), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
         """Returns the rows of one target by title. A row maps frame numbers (0: first input) to frames ``(H, W)``."""
@@ -64,6 +65,11 @@ class Panels(NamedTuple):
         """Returns the lowest and the highest value of the color scale of one target."""
         known = (self.inputs, self.forecast if self.truth is None else self.truth)
         return find_value_range(scale, torch.cat([x.flatten() for x in known]))
+
+
+def shown_channel(frames: Tensor, number: int, target: Encoding) -> Tensor:
+    """Returns the channel of a named target in frames ``(…, C, H, W)``, or the mean of channels without names."""
+    return frames.select(-3, number) if isinstance(target, Variable) else frames.mean(-3)
 
 
 def name_targets(values: Preprocessing, heading: str) -> list[tuple[Encoding, str]]:
@@ -338,7 +344,7 @@ def ensemble_strip(
         members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
     labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(members.shape[1])], []
     for i, (scale, title) in enumerate(name_targets(values, heading)):
-        part, observed = members[:, :, i], None if truth is None else truth[:, i]
+        part, observed = shown_channel(members, i, scale), None if truth is None else shown_channel(truth, i, scale)
         rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, threshold, observed, scale.unit).items()}
         columns = [spread_evenly(range(len(labels)), most)] * len(rows)
         value_range = find_value_range(scale, part if observed is None else observed)

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from .._units import conversion, is_rain, rain_rate
 from ..data import ReadOptions, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
-from ..data.datasets.variables import FLOOR, TOP, variable_options
+from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
 from ..data.readers import GRIDDED, VariableOptions, join, list_variables
 from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
+from ..pretrained.log_mel import LogMel
+from ..pretrained.preprocessing import Variable
 from ..pretrained.typed import describe_type
 from ._values import toml
 from .augment import Augment
@@ -26,6 +28,10 @@ TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_seq
 """Fields of an existing recipe that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
 """Settings that change trained weights little: a learning rate of 0.02 would destroy them in a few updates."""
+
+
+SET_BY_DATA = ("in_chans", "num_classes", "out_chans", "static_chans", "future_chans", "horizon")
+"""Arguments of a model that follow from the data and from other keys of a recipe."""
 
 
 class FieldDoc(NamedTuple):
@@ -84,6 +90,8 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
         recipe = Recipe.read(name)
         name = recipe.architecture
     settings = {k: v for k, v in recipe.to_table().items() if k not in left_out} if recipe else {}
+    if init_from and recipe is None:
+        settings["model"] = {k: v for k, v in source.model_args.items() if k not in SET_BY_DATA}
     model = create_model(name, **settings.get("model", {}), device="meta")
     if not isinstance(model, Forecaster | Classifier):
         raise ValueError(f"no recipe trains {name}; choose a forecaster, such as convgru_forecaster, or a classifier")
@@ -105,8 +113,10 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     if init_from:
         values |= {"init_from": init_from, **(FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10})}
     if data is not None:
-        described = _describe_frames(data, values, preprocessing) if is_forecaster else _describe_labelled(data, model)
-        values["data"] = described
+        if is_forecaster:
+            values["data"] = _describe_frames(data, values, preprocessing)
+        else:
+            values["data"] = _describe_labelled(data, model, source.front_end if init_from else None)
     return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train {file} --data {data or 'DIR'}")
 
 
@@ -132,8 +142,11 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
         frames = join([frames, *(open_frames(file, options) for file in files[1:])])
     if options.variables:
         units = iter(frames.units)
-        for role in ("variables", "future", "static"):
-            table[role] = [_variable(v.name, next(units)) for v in getattr(options, role)]
+        trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
+        for role in ROLES:
+            table[role] = [_variable(v.name, next(units), trained.get(v.name)) for v in getattr(options, role)]
+        if preprocessing is not None and preprocessing.targets:
+            table["targets"] = list(preprocessing.targets)
         table |= {"step": frames.step} if frames.step else {}
     elif kind == "frames":
         table |= {"variable": options.variable} if options.variable else {}
@@ -193,22 +206,34 @@ def _is_rain_rate(unit: str) -> bool:
     return rate is not None and rate < 36_000  # cm/s
 
 
-def _variable(name: str, unit: str | None) -> str | dict[str, Any]:
-    """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table."""
+def _variable(name: str, unit: str | None, trained: Variable | None = None) -> str | dict[str, Any]:
+    """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table.
+
+    Unit and encoding are those of the variable `trained` of weights, if it is set.
+    """
+    if trained is not None:
+        fields = {
+            "unit": trained.unit or None, "encoding": trained.encoding, "floor": trained.floor, "top": trained.top,
+            "valid_min": trained.lowest, "valid_max": trained.highest,
+        }  # fmt: skip
+        return {"name": name, **{key: value for key, value in fields.items() if value is not None}}
     if unit and _is_rain_rate(unit):
         return {"name": name, "unit": "mm/h", "encoding": "log"}
     return {"name": name, "unit": unit} if unit else name
 
 
-def _describe_labelled(path: Path, model: Any) -> dict[str, Any]:
-    """Returns the table ``[data]`` of files of labelled sequences or video clips."""
+def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict[str, Any]:
+    """Returns the table ``[data]`` of files of labelled sequences or video clips.
+
+    `front_end` is that of trained weights, which sounds are then resampled for.
+    """
     table: dict[str, Any] = {"kind": "sequences", "name": path.stem or "my data"}
     if isinstance(model, VideoModel):
         table |= {"kind": "clips", "size": 112}  # one size for clips of different ones
     dataset: Any = read_dataset(table)
-    part = dataset.load(path, "train")
+    part = dataset.load(path, "train", front_end)
     table["label_names"] = list(part.label_names)
-    if part.front_end is not None:
+    if part.front_end is not None and front_end is None:
         table["front_end"] = {"rate": part.front_end.rate}
     return table
 

@@ -31,7 +31,8 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
     steps, front_end = model.encode_sound("the sound", wave, rate), model.front_end
     with evaluating(model):
         stream, parameter = Stream(model), next(model.parameters())
-        probabilities = [stream(model.normalize(step).to(parameter)).softmax(1).cpu() for step in steps[:, None, None]]
+        logits = [stream(model.normalize(step).to(parameter)) for step in steps[:, None, None]]
+        probabilities = [y.float().softmax(1).cpu() for y in logits]
     return (torch.arange(len(steps)) * front_end.step + front_end.size) / rate, torch.cat(probabilities)
 
 

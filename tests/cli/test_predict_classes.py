@@ -7,7 +7,7 @@ import pytest
 
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
-from convrnn_zoo.cli.demo import SAMPLE
+from convrnn_zoo.cli.demo import SAMPLE, SPOKEN
 from tests.command_line import run
 
 
@@ -112,3 +112,8 @@ def test_a_config_is_not_overwritten_under_another_form_of_its_address(recording
     save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
     name = f"local-dir:{tmp_path / 'run'}"
     assert "overwritten" in run("predict", name, recording, "-o", tmp_path / "run" / "config.json", code=1)
+
+
+def test_the_classes_of_a_sound_are_drawn_in_half_precision(tmp_path):
+    run("predict", "audio_convrnn.fsdd", SPOKEN, "--dtype", "bfloat16", "-o", tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size

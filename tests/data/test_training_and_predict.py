@@ -306,3 +306,13 @@ def test_evaluation_reads_the_units_of_the_training(tmp_path):
     ]
     first, second = (s["forecast"] for s in scores)
     assert next(iter(first.values())) == pytest.approx(next(iter(second.values())), rel=1e-2)
+
+
+def test_evaluation_rejects_a_recipe_of_other_data(tmp_path):
+    np.save(tmp_path / "a.npy", blobs(missing=False) + 280)
+    recipe = FRAMES + 'unit = "K"\nencoding = "standardize"\n'
+    train(tmp_path, recipe, tmp_path / "a.npy")
+    (tmp_path / "other.toml").write_text(recipe.replace('"K"', '"degC"'))
+    arguments = ("eval", tmp_path / "run", "--data", tmp_path / "a.npy", "--quiet", "--recipe")
+    run(*arguments, tmp_path / "recipe.toml")
+    assert "other data" in run(*arguments, tmp_path / "other.toml", code=1)

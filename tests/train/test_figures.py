@@ -59,3 +59,10 @@ def test_lead_times_are_in_the_natural_unit(step, titles, tmp_path, monkeypatch)
     assert scores == ["MSE"]
     assert shown[-1].axes[0].get_xlabel() == f"lead time in {titles[1].partition(' ')[2] or 'frames'}"
     assert shown[-1].axes[0].lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_channels_without_names_are_shown_together():
+    frames = torch.zeros(2, 3, 8, 8)
+    frames[:, 1, 2:5] = 1
+    ((panels, _, _),) = Panels(frames, frames).split(Preprocessing(lowest=0.0, highest=1.0), "")
+    assert panels.inputs.max() > 0

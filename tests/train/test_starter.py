@@ -6,8 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
+from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
-from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, train
+from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, classifier, forecaster, train
 from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
 from tests.command_line import run
 from tests.data.own_data import blobs, ramps, write_hdf5, write_video
@@ -219,3 +220,32 @@ def test_speeds_and_discharges_are_not_taken_for_rain(tmp_path):
     xarray.Dataset(data, {"time": np.arange(18.0)}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "a.nc"))
     assert {v.name: v.unit for v in recipe.data.variables} == units | {"rain": "mm/h"}
+
+
+def test_fine_tuning_keeps_the_encodings_targets_and_arguments_of_the_weights(tmp_path):
+    write_archive(tmp_path / "era.nc")
+    recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "era.nc"))
+    variables = [dataclasses.replace(v, encoding="none") if v.name == "tp" else v for v in recipe.data.variables]
+    data = dataclasses.replace(recipe.data, variables=tuple(variables), targets=("t2m",))
+    small = dataclasses.replace(recipe, data=data, max_steps=1, model={"hidden_channels": [2, 2], "kernel_size": 3})
+    train(small, data=tmp_path / "era.nc", out=tmp_path / "run", progress=False)
+    again = Recipe.parse(starting_recipe("", tmp_path / "era.nc", str(tmp_path / "run")))
+    assert again.data.targets == ("t2m",)
+    assert {v.name: v.encoding for v in again.data.variables} == {"t2m": "standardize", "tp": "none"}
+    forecaster.build(again, 3, again.data.load(tmp_path / "era.nc", "train", again.inputs, again.horizon))
+
+
+def test_weights_without_a_recipe_state_the_arguments_of_their_model(tmp_path):
+    model = create_model("convrnn1d_1layer", in_chans=1, kernel_size=1, num_classes=2, nonlinearity="relu")
+    save_pretrained(model, tmp_path / "run")
+    assert Recipe.parse(starting_recipe("", None, str(tmp_path / "run"))).model["nonlinearity"] == "relu"
+
+
+def test_sounds_are_resampled_for_the_front_end_of_the_weights(tmp_path):
+    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
+    for label in ("one", "two"):
+        (tmp_path / label).mkdir()
+        for i in range(4):
+            soundfile.write(tmp_path / label / f"{i}.wav", np.random.default_rng(i).random(8000) - 0.5, 16_000)
+    recipe = Recipe.parse(starting_recipe("", tmp_path, "audio_convrnn.fsdd"))
+    assert classifier.initial_front_end(recipe) == from_pretrained("audio_convrnn.fsdd").front_end
