@@ -113,9 +113,10 @@ def label_like(
     coordinates = {
         n: c for n, c in frames.coords.items() if time not in c.dims and n != time and set(c.dims) <= set(dims)
     }
-    if names and has_channels:
-        axis = dims[-3 - has_thresholds]
-        coordinates = {n: c for n, c in coordinates.items() if axis not in c.dims} | {axis: (axis, list(names))}
+    axis = dims[-3 - has_thresholds] if has_channels else ""
+    if has_channels and (names or values.shape[-3 - has_thresholds] != frames.sizes.get(axis)):
+        coordinates = {n: c for n, c in coordinates.items() if axis not in c.dims}
+        coordinates |= {axis: (axis, list(names))} if names else {}
     times, last = frames.indexes.get(time), None
     if times is not None and times.dtype.kind == "M":
         last = (times if times.tz is None else times.tz_convert(None)).values[-1]  # in UTC

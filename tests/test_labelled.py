@@ -188,3 +188,7 @@ def test_a_nowcast_reads_the_times_of_the_frames_that_it_reads():
     )
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
     np.testing.assert_array_equal(nowcast.forecast(data), nowcast.forecast(data.values, minutes=5))
+
+
+def test_a_forecast_of_fewer_channels_has_no_labels_of_the_input():
+    assert model(in_chans=2, out_chans=1).forecast(frames(channels=2)).sizes["band"] == 1

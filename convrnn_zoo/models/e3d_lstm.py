@@ -58,7 +58,7 @@ class E3DLSTM(StackedCells):
         if state[-1].dim() == 1:
             return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
-        new: list[Tensor] = [x]
+        new: list[Tensor] = [x.clone()]  # the caller may overwrite x
         each = len(states) // len(self.layers)
         frames = torch.stack([before, x], dim=2)
         for i, layer in enumerate(self.layers):

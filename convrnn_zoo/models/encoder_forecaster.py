@@ -84,7 +84,9 @@ class ConvRNNForecaster(EncoderForecaster):
         self.stem = nn.Sequential(*down)
 
         def layers(in_chs: int, first: int, last: int, kernels: list[tuple[int, ...]], **options: Any) -> ConvRNNBase:
-            sizes: Any = {"num_layers": last - first, "hidden_kernel_size": hidden[first:last]}
+            sizes: Any = {"num_layers": last - first}
+            if hidden_kernel_size is not None or not layer.is_linear:
+                sizes["hidden_kernel_size"] = hidden[first:last]
             return layer(in_chs, widths[first:last], kernels, **sizes, **factory, **options)
 
         self.encoder = layers(in_chs, 0, num_layers, kernels, **layer_args)

@@ -1,5 +1,6 @@
 """Memory In Memory (MIM)."""
 
+import sys
 from typing import Any
 
 import torch
@@ -93,6 +94,10 @@ class MIM(PredRNN):
         if self.carry_memory:
             with torch.inference_mode(False):  # the next call may train
                 self._carried = tuple(s.detach().clone() for s in state[: len(self.differences)])
+
+    def _in_unit(self, frames: Any, horizon: Any, inputs: Any, batch_size: int, run: Any, **options: Any) -> Any:  # type: ignore[override]
+        batch_size = sys.maxsize if self.carry_memory else batch_size  # one forecast is one call
+        return super()._in_unit(frames, horizon, inputs, batch_size, run, **options)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}

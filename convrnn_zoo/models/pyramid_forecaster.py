@@ -223,7 +223,8 @@ class PatchPyramidForecaster(PyramidForecaster):
         inputs = [self.frame_chans * patch**2, *higher]
         sizes = zip(inputs, widths, strict=True)
         self.encoder = nn.ModuleList(layer(in_chs, width, kernel_size, **factory) for in_chs, width in sizes)
-        first = layer(self.first_chans, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory)
+        hidden: dict[str, Any] = {} if layer.is_linear else {"hidden_kernel_size": kernel_size}
+        first = layer(self.first_chans, low, 1, bias=False, **hidden, **factory)
         others = [layer(width, width, kernel_size, **factory) for width in reversed(higher)]
         self.forecaster = nn.ModuleList([first, *others])
 

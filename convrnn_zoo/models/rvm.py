@@ -275,7 +275,9 @@ class RobustVideoMatting(RecurrentDecoderModel):
         if downsample_ratio < 1 and self.refiner is None:
             hint = "build the model with refiner=True and weights of one, or resize the frames"
             raise ValueError(f"downsample_ratio={downsample_ratio} needs a refiner; {hint}")
-        self.check_images(x, lengths)
+        lengths = self.check_images(x, lengths)
+        if lengths is not None:  # the refiner also reads the padding
+            x = torch.where(valid_steps(x, lengths), x, 0)
         if x.dim() == 4:
             foreground, alpha, state = self.matte(x.unsqueeze(1), hx, None, downsample_ratio)
             return foreground.squeeze(1), alpha.squeeze(1), state

@@ -37,3 +37,11 @@ def test_duplicate_labels_are_rejected_instead_of_losing_a_probability():
     model.pretrained_cfg["label_names"] = ["left", "right", "left"]
     with pytest.raises(ValueError, match="left"):
         model.classify([torch.zeros(5, 2)])
+
+
+def test_whole_numbers_are_standardised_as_floats():
+    cfg = {"mean": (120.0,), "std": (60.5,)}
+    model = convrnn_zoo.create_model("convgru2d_1layer", in_chans=1, pretrained_cfg_overlay=cfg)
+    x = torch.full((1, 2, 1, 4, 4), 100)
+    for dtype in (torch.uint8, torch.int64):
+        torch.testing.assert_close(model.normalize(x.to(dtype)), model.normalize(x.float()))

@@ -206,3 +206,11 @@ def test_carried_memories_may_come_from_inference_and_another_dtype():
         model(x, 2)
     model(x, 2).sum().backward()
     assert model.double()(x.double(), 2).dtype == torch.float64
+
+
+def test_one_forecast_is_one_call_of_carried_memories():
+    model, x = tiny("mim", num_layers=2, carry_memory=True).eval(), torch.rand(3, 3, 1, 16, 16)
+    model.preprocessing = convrnn_zoo.Preprocessing()
+    a = model.forecast(x, 2, batch_size=2)
+    model.forget()
+    torch.testing.assert_close(a, model.forecast(x, 2, batch_size=3))

@@ -75,7 +75,10 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
         largest = others.abs().max().item() if len(others) else 0.0
         # NetCDF marks missing values by 9.97e36.
         if abs(value) >= 1e15 or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
-            raise FileError(f"{summary}; write data.fill_value = {value:g} if it marks missing values, or correct them")
+            raise FileError(
+                f"{summary}; write data.fill_value = {value:.9g}, or the number that the file stores for it, if it "
+                "marks missing values, or correct them"
+            )
     rain = is_rain(unit)
     valid_min = 0.0 if rain and valid_min is None else valid_min
     span = 0.0 if valid_min is None or valid_max is None else valid_max - valid_min

@@ -230,11 +230,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         raise NotImplementedError(f"{type(self).__name__} must implement find_files")
 
     def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path and reads them into memory.
-
-        Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
-        If every file contains one frame, the files are joined to one sequence (one per group), as in `predict`.
-        """
+        """Opens the files at a path, without reading their frames."""
         files = self.find_files(path)
         if not files:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
@@ -252,12 +248,26 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
             }
             options = dataclasses.replace(options, **stated)
         opened = (first, *(open_frames(file, options) for file in files[1:]))
-        frames = [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
-        if len(frames) > 1 and all(len(f) == 1 for f in frames):
-            groups = self.find_groups(names, path) if self.split == "group" else [path.name] * len(names)
-            parts = {group: [f for f, g in zip(frames, groups, strict=True) if g == group] for group in groups}
-            frames = [join(part) for part in parts.values()]
-        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in frames]
+        return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
+
+    def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
+        """Selects the files of a split, unless they are split in time, and reads them into memory.
+
+        Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
+        If every file contains one frame, the selected files are joined to one sequence (one per group), as in
+        `predict`.
+        """
+        names = [f.name for f in files]
+        groups = self.find_groups(names, path) if self.split == "group" else names
+        if self.split != "time":
+            selected = split_names(groups, self.split, split, validation=self.validation)
+            files = [f for f, group in zip(files, groups, strict=True) if group in selected]
+            groups = [group for group in groups if group in selected]
+        if len(files) > 1 and all(len(f) == 1 for f in files):
+            groups = groups if self.split == "group" else [path.name] * len(files)
+            parts = {group: [f for f, g in zip(files, groups, strict=True) if g == group] for group in groups}
+            files = [join(part) for part in parts.values()]
+        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in files]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
@@ -273,21 +283,17 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the sequences of one split; see :meth:`FrameDataset.load`."""
         path = resolve_path(path, self.name)
-        files = self.open(path)
-        window = self.window(path, files, inputs + horizon)
-        check_files(files, self.ranges(files[0].units))
+        opened = self.open(path)
+        window = self.window(path, opened, inputs + horizon)
         options = {"flip": self.flip and split == "train", "step": self.step}
         if windows := getattr(self, "windows", ""):
-            return self.load_windows(files, path.parent / windows, window, split, inputs, options)
+            check_files(opened, self.ranges(opened[0].units))
+            return self.load_windows(opened, opened[0].path.parent / windows, window, split, inputs, options)
         try:
+            files = self.select(opened, path, split)
+            check_files(files, self.ranges(files[0].units))
             if self.split == "time":
                 files = [split_in_time(f, split, inputs, self.validation) for f in files]
-            else:
-                names = [f.name for f in files]
-                if self.split == "group":
-                    names = self.find_groups(names, path)
-                selected = split_names(names, self.split, split, validation=self.validation)
-                files = [f for f, name in zip(files, names, strict=True) if name in selected]
             series = []
             for frames in files:
                 series += (parts := split_at_gaps(frames, self.step))
@@ -304,7 +310,7 @@ class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
     ) -> CroppedSequences:
         """Returns the sequences at the windows in the CSV file of ``convrnn-zoo windows`` for one Zarr store."""
-        if len(files) > 1 or files[0].is_loaded:
+        if len(files) > 1 or files[0].path.suffix.lower() != STORE:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
         places = read_windows(path)

@@ -275,7 +275,7 @@ def as_floats(raw: Any, fills: Sequence[float] = (), valid: tuple[float, float] 
     with numpy.errstate(over="ignore", invalid="ignore"):
         values = raw.astype("float32", order="C")
         for fill in fills:
-            values[raw == (raw.dtype.type(fill) if raw.dtype.kind == "f" else fill)] = numpy.nan
+            values[values == numpy.float32(fill) if raw.dtype.kind == "f" else raw == fill] = numpy.nan
         if valid is not None:
             values[(raw < valid[0]) | (raw > valid[1])] = numpy.nan
     return values

@@ -231,7 +231,8 @@ def find_frames(
     every = sorted({d for v in variables.values() for d in v.dims})
     if unknown := [d for d in options.dims.values() if d not in every]:
         raise FileError(f"{path} has no dimension {unknown[0]}, which data.dims names; {suggest(unknown[0], every)}")
-    auxiliary = " ".join(f"{v.attrs.get('coordinates', '')} {v.attrs.get('bounds', '')}" for v in variables.values())
+    keys = ("coordinates", "bounds")
+    auxiliary = " ".join(str(scalar(v.attrs.get(key)) or "") for v in variables.values() for key in keys)
     dated = [name for name, v in variables.items() if v.is_dated]
     maps = {
         name: v for name, v in variables.items()

@@ -56,7 +56,7 @@ def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
     image = need("PIL.Image", "draw")
     for path in files:
         with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
-            for page in range(getattr(file, "n_frames", 1)):
+            for page in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1)):
                 yield path, file, page
 
 

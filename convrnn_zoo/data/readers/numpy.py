@@ -4,11 +4,12 @@ import dataclasses
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from .base import Frames, ReadOptions, check_numbers, check_times, choose_array, find_times, stack
+from .base import Frames, LazyArray, ReadOptions, check_numbers, check_times, choose_array, find_times, stack
 from .files import FileError, check_claimed_size, reading
 
 
@@ -27,12 +28,22 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
     array = load_npy(path)
     choose_array(path, {"": array.shape}, options)
     if not options.variables:
-        return _frames(path, array, options)
+        return _frames(path, _lazy(path, array, (None,) if array.ndim == 2 else ()), options)
     names = [v.name for v in options.all_variables]
     if array.ndim != 4 or array.shape[1] != len(names):
         raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}")
     moving = len(names) - len(options.static)
-    return _variables(path, {n: array[:, i] if i < moving else array[0, i] for i, n in enumerate(names)}, options)
+    parts = {n: _lazy(path, array, (slice(None) if i < moving else 0, i)) for i, n in enumerate(names)}
+    return _variables(path, parts, options)
+
+
+def _read_npy(path: Path, part: tuple[Any, ...], index: Any) -> Any:
+    return need("numpy", "cli").array(load_npy(path)[part][index])
+
+
+def _lazy(path: Path, array: Any, part: tuple[Any, ...]) -> LazyArray:
+    """Returns ``array[part]``, which is read when it is sliced. A memory map would keep the file open."""
+    return LazyArray(partial(_read_npy, path, part), array[part].shape, array.dtype)
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -58,10 +69,10 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
 def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
     """Returns the frames of an array; uint8 values are brightness from 0 to 255."""
     check_numbers(array, path)
-    is_bytes = array.dtype == "uint8"
+    is_bytes, array = array.dtype == "uint8", array[None] if len(array.shape) == 2 else array
     return Frames(
-        path=path, array=array[None] if array.ndim == 2 else array, unit="" if is_bytes else None, is_bytes=is_bytes,
-        fill_value=options.fill_value, name=path.name,
+        path=path, array=array, unit="" if is_bytes else None, is_bytes=is_bytes, fill_value=options.fill_value,
+        name=path.name,
     ).to_unit(options.unit)  # fmt: skip
 
 

@@ -32,16 +32,20 @@ def read_knmi(path: Path) -> Tensor:
         counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
         if counts.dim() != 2:
             raise FileError(f"{path}: expected an image (H, W), got {tuple(counts.shape)}; download the file again")
+        parameter = str(scalar(file["image1"].attrs.get("image_geo_parameter")) or "[MM]")
+        if not parameter.endswith("[MM]"):
+            raise FileError(f"{path} holds {parameter}, expected the rain of five minutes in mm")
         calibration = file["image1/calibration"].attrs
         formula = str(scalar(calibration["calibration_formulas"]))
         outside = to_number(calibration["calibration_out_of_image"])
         if outside is None:
             raise FileError(f"{path}: expected the calibration to state the count out of the image")
+        missing = to_number(calibration.get("calibration_missing_data")) or outside  # 0 is no rain
         terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
         if terms is None:
             raise FileError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")
         millimetres = counts * float(terms[1]) + float(terms[2])
-    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts.eq(outside), torch.nan)
+    return (millimetres * (timedelta(hours=1) / STEP)).masked_fill(counts.eq(outside) | counts.eq(missing), torch.nan)
 
 
 def read_fmi(path: Path) -> Tensor:

@@ -152,6 +152,7 @@ class HeadedModel(ZooModel):
         """Standardises the channels of `x`, ``(…, C, *S)``, with the mean and std of :meth:`statistics`."""
         if (statistics := self.statistics()) is None:
             return x
+        x = x if x.is_floating_point() else x.float()
         mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
         return (x - mean) / std
 

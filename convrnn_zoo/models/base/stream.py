@@ -92,6 +92,7 @@ class Stream:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        model = getattr(model, "_orig_mod", model)  # of torch.compile
         owner, has_sequence = type(model).__name__, hasattr(model, "forward_sequence")
         is_bidirectional = any(getattr(module, "bidirectional", False) for module in model.modules())
         for is_met, obstacle in (

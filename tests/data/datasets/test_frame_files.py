@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import logging
+import os
+import re
 import struct
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
-from convrnn_zoo.data.readers import READERS
+from convrnn_zoo.data.readers import READERS, FileError
 from convrnn_zoo.data.readers.times import decode_times
 from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
@@ -323,3 +325,36 @@ def test_a_short_file_with_a_gap_does_not_stop_training(tmp_path):
         np.savez(tmp_path / f"{name}.npz", rate=blobs(len(times)), time=times)
     kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, split=["c.npz"])
     assert len(kind.load(tmp_path, "train", 2, 1)) == 6
+
+
+@pytest.mark.parametrize("split", [["2023*"], "file"])
+def test_files_of_one_frame_are_split_by_their_names(split, tmp_path):
+    for year, count in ((2022, 10), (2023, 5)):
+        for i in range(count):
+            np.save(tmp_path / f"{year}_{i}.npy", np.full((4, 4), year + i / 100, "float32"))
+    kind = ArrayFrames(name="a", split=split, validation=0.2)
+    train, validation, test = (kind.load(tmp_path, part, 1, 1).fixed(99) for part in ("train", "validation", "test"))
+    assert (len(train), len(validation), len(test)) == (7, 1, 4)
+    assert train.max() < validation.min() < validation.max() < 2023 <= test.min()
+
+
+def test_very_many_arrays_are_not_all_open(tmp_path):
+    resource = pytest.importorskip("resource", reason="of Unix")
+    for i in range(120):
+        np.save(tmp_path / f"{i}.npy", np.ones((4, 4), "float32"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
+    try:
+        assert len(ArrayFrames(name="a").load(tmp_path, "train", 1, 1)) == 79
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_number_that_an_error_names_as_missing_is_missing(tmp_path):
+    frames = np.random.default_rng(0).random((9, 4, 4)).astype("float32")
+    frames[:, 0] = np.finfo("float32").min
+    np.save(tmp_path / "a.npy", frames)
+    with pytest.raises(FileError) as error:
+        ArrayFrames(name="a").load(tmp_path, "train", 1, 1)
+    fill = float(re.search(r"fill_value = ([^,]+)", str(error.value))[1])
+    assert len(ArrayFrames(name="a", fill_value=fill).load(tmp_path, "train", 1, 1)) == 5

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
-from convrnn_zoo.data.datasets.windows import list_windows, read_windows
+from convrnn_zoo.data.datasets.windows import list_windows, read_windows, write_windows
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train import forecaster as training
 from tests.command_line import run
@@ -154,3 +154,11 @@ def test_a_batch_is_read_in_less_time_than_a_training_step_takes(tmp_path):
         return min(times)
 
     assert seconds(lambda: clips.draw(8)) < seconds(lambda: objective(model, (frames, None)).backward())
+
+
+def test_the_list_of_windows_is_next_to_the_store(tmp_path):
+    write_zarr(tmp_path / "a.zarr", blobs(30))
+    kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, crop=16, windows="w.csv")
+    opened = dataclasses.replace(kind, windows="").open(tmp_path / "a.zarr")
+    write_windows(list_windows(opened[0], Window(7, 16, 16, 2), Sampling()), tmp_path / "w.csv")
+    assert len(kind.load(tmp_path, "train", 3, 4)) == len(kind.load(tmp_path / "a.zarr", "train", 3, 4))

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -371,3 +372,12 @@ def test_a_forecast_of_an_array_with_the_name_of_a_dimension_is_written(tmp_path
     frames = dataclasses.replace(frames, variable="x")
     dataset = to_dataset(torch.zeros(3, 6, 8), frames, Preprocessing(), step=None)
     assert list(dataset.data_vars) == ["forecast_of_x"]
+
+
+def test_coordinates_are_known_by_text_of_fixed_length(tmp_path):
+    """As the netCDF library of C stores it."""
+    maps = {name: (("y", "x"), np.ones((5, 7))) for name in ("rain", "lat2", "lon2")}
+    xarray.Dataset(maps).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "a.nc", "r+") as file:
+        file["rain"].attrs["coordinates"] = np.bytes_("lat2 lon2")
+    assert open_frames(tmp_path / "a.nc").variable == "rain"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from convrnn_zoo.data import ReadOptions, open_frames
 
@@ -56,3 +57,10 @@ def test_images_of_a_folder_are_read_in_order_and_in_color_with_three_channels(t
     assert (read.read()[:, 0, 0, 0] * 255).round().tolist() == [0, 50, 100]
     assert read.unit == ""
     assert open_frames(tmp_path, ReadOptions(channels=3)).read().shape == (3, 3, 4, 5)
+
+
+def test_a_photograph_with_several_views_is_one_frame(tmp_path):
+    for i in range(3):
+        view = Image.fromarray(np.full((16, 16, 3), 60 * i, "uint8"))
+        view.save(tmp_path / f"{i}.jpg", format="MPO", save_all=True, append_images=[view])
+    assert len(open_frames(tmp_path)) == 3

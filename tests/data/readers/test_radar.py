@@ -3,12 +3,14 @@
 import math
 from datetime import datetime, timedelta
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.data import FRAME_DATASETS, split_in_time
+from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.radar import read_composite, read_events, read_time
 from tests.made_data import write_fmi, write_knmi
 
@@ -139,3 +141,14 @@ def test_names_without_time_missing_radar_files_and_too_long_sequences_are_error
         FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
     with pytest.raises(ValueError, match=r" 99 frames.*inputs.*horizon"):
         FRAME_DATASETS["rain"]().load(rain, "train", 4, 95)
+
+
+def test_composites_of_other_quantities_and_missing_counts(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 65534], [7, 65535]]))
+    with h5py.File(path, "r+") as file:
+        file["image1/calibration"].attrs["calibration_missing_data"] = [65534]
+    assert read_composite(path).isnan().sum() == 2
+    with h5py.File(path, "r+") as file:
+        file["image1"].attrs["image_geo_parameter"] = np.bytes_("REFLECTIVITY_[DBZ]")
+    with pytest.raises(FileError, match="REFLECTIVITY"):
+        read_composite(path)

@@ -150,3 +150,12 @@ def test_padding_does_not_reach_the_gradients():
     model(x, lengths=torch.tensor([3, 2])).sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
     assert all(buffer.isfinite().all() for buffer in model.buffers())
+
+
+def test_padding_does_not_reach_the_refiner():
+    model = convrnn_zoo.create_model("rvm_mobilenetv3", refiner=True, aspp_channels=8, widths=(8, 4, 4, 4)).train()
+    x = torch.rand(2, 3, 3, 64, 64)
+    x[1, 2] = torch.nan
+    _, alpha, _ = model.matte(x, lengths=[3, 2], downsample_ratio=0.5)
+    assert alpha[0].isfinite().all()
+    assert all(buffer.isfinite().all() for buffer in model.buffers())

@@ -287,3 +287,8 @@ def test_variational_dropout_does_not_drop_the_constant_input_of_the_forecaster(
     assert not model.encoder.weight_ih_l0.grad.any()
     assert model.first.weight_ih_l0.grad.abs().min() > 0
     assert tiny("convlstm_forecaster", variational_dropout=0.3).first.variational_dropout == (0.0, 0.3)
+
+
+def test_a_forecaster_may_have_layers_whose_gates_do_not_read_the_state():
+    model = convrnn_zoo.ConvRNNForecaster(convrnn_zoo.Conv2dMinGRU, hidden_channels=4, kernel_size=3)
+    assert model(torch.rand(1, 3, 1, 8, 8), 2).shape == (1, 2, 1, 8, 8)

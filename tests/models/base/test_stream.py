@@ -413,3 +413,21 @@ def test_an_error_of_the_head_does_not_change_the_state():
         stream(torch.rand(1, 2, 3, 32, 32))
     assert stream.state is None
     assert not len(stream.steps)
+
+
+def test_the_wrapper_of_a_compiled_model_is_removed():
+    model, x = build("convgru1d_1layer", num_classes=3), torch.randn(2, 6, 1, 8)
+    wrapped = torch.compile(model, backend="eager")  # which is not called
+    stream = Stream(wrapped)
+    for piece in x.split(3, 1):
+        y = stream(piece)
+    torch.testing.assert_close(y, model(x))
+    assert Stream(wrapped)(x[:, 0]).shape == (2, 3)
+
+
+def test_a_reused_buffer_does_not_change_the_history_of_e3d_lstm():
+    model = build("e3d_lstm", num_layers=1, patch_size=1, max_memories=2)
+    own, reused, buffer = Stream(model), Stream(model), torch.empty(1, 1, 8, 8)
+    for frame in torch.rand(3, 1, 1, 8, 8):
+        a, b = own(frame, horizon=1), reused(buffer.copy_(frame), horizon=1)
+    assert torch.equal(a, b)
