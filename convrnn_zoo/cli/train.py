@@ -67,13 +67,10 @@ def train(
         )
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # one of several processes reports
-            passed = {"--data": data, "-o": out, "--weights-dir": into, "--device": device, "--threads": threads}
-            options = [str(x) for name, value in passed.items() if value is not None for x in (name, value)]
-            options += [x for name in log_with for x in ("--log-with", name)]
             count = int(os.environ.get("WORLD_SIZE", "1"))
             program = ["convrnn-zoo"] if count == 1 else ["-m", "convrnn_zoo"]
-            command = shlex.join([*program, "train", recipe, *options, *(["--quiet"] if quiet else [])])
-            saved = any(out.glob("*.ckpt")) if out.is_dir() else False
+            command = shlex.join([*program, *sys.argv[1:]])
+            saved = any(out.glob("*.ckpt"))
             words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"
             launcher = f" the launcher for {count} processes, and" if count > 1 else ""
             click.echo(f"\ninterrupted; {words} with{launcher}:\n{command}", err=True)
