@@ -23,7 +23,7 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str
         long  22
     """
     cells = [[CONTROL.sub("\ufffd", str(c)) for c in row] for row in ([header, *rows] if header else rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
