@@ -90,14 +90,13 @@ def _convert_sequence(sequences: Any, name: str, index: int) -> Tensor:
     return as_sequence(x / 255 if x.dtype == torch.uint8 and x.dim() == 4 else x, f"{name}[{index}]")
 
 
-def _read_map(sequences: Sequence[Tensor], ndim: int, index: int) -> Tensor:
-    x = sequences[index]
+def _reshape_to_maps(ndim: int, x: Tensor) -> Tensor:
     return x.reshape(*x.shape, *(1,) * ndim) if x.dim() == 2 else x
 
 
 def add_axes(data: Labelled, ndim: int) -> Labelled:
     """Adds `ndim` spatial axes of size 1 to sequences ``(T, C)``; sequences with spatial axes are unchanged."""
-    sequences: Any = LazySequences(range(len(data.sequences)), partial(_read_map, data.sequences, ndim))
+    sequences: Any = LazySequences(data.sequences, partial(_reshape_to_maps, ndim))
     return data._replace(sequences=list(sequences) if isinstance(data.sequences, list) else sequences)
 
 

@@ -3,7 +3,6 @@
 import math
 import struct
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,8 @@ def read_idx(path: Path, ndim: int = 3) -> Tensor:
     return torch.frombuffer(bytearray(values), dtype=torch.uint8).reshape(shape)
 
 
-def _read_stored(array: Any, index: int) -> Tensor:
-    return torch.from_numpy(array[:, index, None].copy()) / 255
+def _to_brightness(frames: Any) -> Tensor:
+    return torch.from_numpy(frames.copy()) / 255
 
 
 class MovingDigits(FrameSequences):
@@ -165,7 +164,7 @@ class MovingMNIST(FrameDataset):
             if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
                 got = f"{array.dtype} {array.shape}; lower inputs or horizon, or download the file again"
                 raise FileError(f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {got}")
-            return CustomSequences(LazySequences(range(array.shape[1]), partial(_read_stored, array[:length])))
+            return CustomSequences(LazySequences(array[:length, :, None].swapaxes(0, 1), _to_brightness))
         images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
         cut = train_count(len(images), self.validation)
         if split == "validation":
