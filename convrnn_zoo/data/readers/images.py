@@ -51,13 +51,14 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
     return numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
-def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any, int]]:
-    """Yields the path, the open image and the page number for each page of image files. The caller seeks the page."""
+def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any]]:
+    """Yields the path and the open image, whose pixels are not decoded yet, for each page of image files."""
     image = need("PIL.Image", "draw")
     for path in files:
         with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
             for page in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1)):
-                yield path, file, page
+                file.seek(page)
+                yield path, file
 
 
 def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
@@ -67,10 +68,8 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """
     frames = []
     pages = _open_pages(list_images(path) if path.is_dir() else [path])
-    for image_path, file, page in islice(pages, part.start, part.stop, part.step):
+    for image_path, file in islice(pages, part.start, part.stop, part.step):
         with reading(image_path, f"{image_path.suffix[1:].upper()} file"):
-            if page:
-                file.seek(page)
             frames.append(_pixels(file, channels, image_path))
     return _stack_pages(frames, path)
 
