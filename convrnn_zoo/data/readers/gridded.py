@@ -49,7 +49,7 @@ class GriddedVariable:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
-        return tuple(self.array.shape or ())
+        return self.array.shape
 
     @property
     def is_dated(self) -> bool:
@@ -147,7 +147,7 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], d
         arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
         for name, item in arrays.items():
             if len(item.shape or ()) > 2:
-                check_claimed_size(path, item.size * item.dtype.itemsize, max(item.id.get_storage_size(), 1))
+                check_claimed_size(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
             if item.external or item.is_virtual:
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             lazy = LazyArray(partial(_read_hdf5, path, name), item.shape or (), item.dtype)
