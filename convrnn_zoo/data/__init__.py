@@ -48,8 +48,10 @@ def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
         ({'kind': 'moving_mnist', 'validation': 0.0}, 1)
     """
     kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
-    is_set: Any = lambda items: {k: v for k, v in items if v is not None}  # noqa: E731
-    return {"kind": kind, **dataclasses.asdict(dataset, dict_factory=is_set)}  # type: ignore[call-overload]
+    fields: Any = dataclasses.asdict(  # type: ignore[call-overload]
+        dataset, dict_factory=lambda items: {k: v for k, v in items if v is not None}
+    )
+    return {"kind": kind, **fields}
 
 
 def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | None = None) -> Any:

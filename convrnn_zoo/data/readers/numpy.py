@@ -54,11 +54,12 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
     with open_archive(path) as arrays:
         members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
         shapes = {m.removesuffix(".npy"): _shape(arrays.zip, m) for m in members}
-        name = "" if options.variables else choose_array(path, shapes, options)
         if options.variables:
+            name = ""
             variables = {v.name: arrays[v.name] for v in options.all_variables if v.name in shapes}
             frames = _variables(path, variables, options, shapes)
         else:
+            name = choose_array(path, shapes, options)
             frames = _frames(path, arrays[name], options)
         times_name = find_times(name, shapes)
         times = None if times_name is None else arrays[times_name]
