@@ -116,11 +116,11 @@ class FrameDataset:
         if mean and len(mean) != len(variables):
             names = ", ".join(v.name for v in variables)
             raise ValueError(f"{self.title}: expected {len(variables)} channels ({names}), got {len(mean)}")
-        units = next((f.units for f in getattr(train, "files", [])), ()) or [None] * len(variables)
+        ranges = self.ranges(next((f.units for f in getattr(train, "files", [])), ()))
         rows = {}
-        for i, (v, unit) in enumerate(zip(variables, units, strict=True)):
+        for i, (v, valid) in enumerate(zip(variables, ranges, strict=True)):
             constants = encoding_fields(v, v.name, mean[i : i + 1], std[i : i + 1])
-            rows[v.name] = Variable(name=v.name, unit=(unit if v.unit is None else v.unit) or "", **constants)
+            rows[v.name] = Variable(name=v.name, unit=valid.unit, **constants)
         roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
         return Preprocessing(**roles, **shared)
 
