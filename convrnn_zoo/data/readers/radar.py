@@ -97,8 +97,6 @@ def read_time(path: Path) -> datetime:
 
 def read_composite(path: Path, coarsen: int = 1) -> Tensor:
     """Reads a radar composite as mm/h ``(H, W)``; blocks of `coarsen` × `coarsen` pixels are averaged."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
     read = next((read for pattern, read in RADAR_FORMATS.items() if path.match(pattern)), None)
     if read is None:
         raise FileError(f"{path}: unknown format; names of radar files are like {', '.join(RADAR_FORMATS)}")

@@ -56,9 +56,9 @@ def numbers(value: Any) -> list[float]:
     return [item for item in map(to_number, _list(value)) if item is not None]
 
 
-def to_minutes(time: datetime | float) -> float:
-    """Converts a datetime in UTC to minutes since 1970; returns a number unchanged."""
-    return (time - datetime(1970, 1, 1)).total_seconds() / 60 if isinstance(time, datetime) else float(time)
+def to_minutes(time: datetime) -> float:
+    """Converts a datetime in UTC to minutes since 1970."""
+    return (time - datetime(1970, 1, 1)).total_seconds() / 60
 
 
 def decode_times(values: Any, attrs: Mapping[str, Any]) -> tuple[Any, bool]:
