@@ -65,13 +65,9 @@ def choose_device(
     return device or accelerator or torch.device("cpu")
 
 
-def _device_option(**kwargs: Any) -> Any:
-    default = "an accelerator, if there is one"
-    return click.option("--device", type=Device(), show_default=default, help="Device to compute on.", **kwargs)
-
-
-device_option = _device_option(callback=choose_device)
-training_device_option = _device_option()
+_DEVICE: Any = {"type": Device(), "show_default": "an accelerator, if there is one", "help": "Device to compute on."}
+device_option = click.option("--device", callback=choose_device, **_DEVICE)
+training_device_option = click.option("--device", **_DEVICE)
 """Option of training, where a launcher may choose the devices of several processes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars and no notes.")

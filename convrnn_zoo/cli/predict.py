@@ -114,21 +114,20 @@ def predict(
             _forecast(model, weights, files, as_json, output, quiet, **options)
         else:
             names = {param.name: param.opts[0] for param in predict.params}
-            if unused := [
-                names[option] for option, value in options.items() if value is not None and value is not False
-            ]:
+            if unused := [names[key] for key, value in options.items() if value is not None and value is not False]:
                 raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
-            note = _classify(model, files, as_json, output)
-            if note and not quiet:
-                click.echo(note)
+            _classify(model, files, as_json, output, quiet)
 
 
-def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None) -> str:
-    """Prints or writes the classes of recordings, and returns a message about the output file."""
+def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool) -> None:
+    """Prints or writes the classes of recordings."""
     if output is not None and output.suffix in FIGURES:
         if as_json:
             raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
-        return f"{output}: classes over {draw_classes(model, files, output):.2f} s"
+        seconds = draw_classes(model, files, output)
+        if not quiet:
+            click.echo(f"{output}: classes over {seconds:.2f} s")
+        return
     if output is not None and output.suffix != ".json":
         raise ValueError(
             f"{output}: classes are written to .json; .png and .svg show the classes of one sound over time"
@@ -147,7 +146,8 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
         click.echo(text, nl=False)
     elif output is None:
         click.echo(columns(table, header=("sequence", "prediction", "probability")))
-    return "" if as_json or output is None else f"{output}: {plural(len(rows), 'sequence')} classified"
+    elif not quiet:
+        click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
 
 
 def _forecast(
