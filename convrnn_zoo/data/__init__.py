@@ -24,6 +24,7 @@ from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequ
 from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
 from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
+from .datasets.splits import RecipeDataset
 from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
 from .readers import Frames, ReadOptions, open_frames
@@ -40,7 +41,7 @@ LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
 }  # fmt: skip
 
 
-def to_table(dataset: FrameDataset | LabelledDataset) -> dict[str, Any]:
+def to_table(dataset: RecipeDataset) -> dict[str, Any]:
     """Returns the table ``[data]`` that describes a dataset, with every key that is set.
 
     Example:

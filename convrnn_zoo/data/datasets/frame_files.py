@@ -15,13 +15,13 @@ from ..._hints import suggest
 from ..._units import is_rain
 from ...models import Preprocessing
 from ...pretrained.preprocessing import Variable
-from ...pretrained.typed import check_fields, field
+from ...pretrained.typed import field
 from ..readers import READERS, STORE, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
-from .splits import GroupedFiles, relative_name, resolve_path, split_names
+from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
@@ -30,19 +30,9 @@ RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Default thresholds in mm/h of the scores of rain forecasts."""
 
 
-class FrameDataset:
-    """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored.
+class FrameDataset(RecipeDataset):
+    """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored."""
 
-    Args:
-        validation: fraction of the training split that is set aside for validation.
-    """
-
-    title: str
-    task: str
-    url: str
-    license: str
-    split_words: str
-    """Description of the test split. Weights metadata contains this attribute and the four above."""
     unit: str = ""
     step: float | None = None
     """Minutes between frames."""
@@ -53,7 +43,6 @@ class FrameDataset:
     valid_max: float | None = None
     thresholds: tuple[float, ...] = ()
     """Lowest values of an event in CSI, POD and FAR; one score for each value."""
-    validation: float = 0.0
     variables: tuple[str | DataVariable, ...] = ()
     """Variables that a model reads, if each channel has its own unit and encoding; see :class:`ArrayFrames`."""
     targets: tuple[str, ...] = ()
@@ -61,9 +50,6 @@ class FrameDataset:
     future: tuple[str | DataVariable, ...] = ()
     summed_over: int | None = None
     """Number of pixels of a frame, if publications report errors summed over the pixels."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
 
     @property
     def all_variables(self) -> tuple[DataVariable, ...]:
@@ -139,7 +125,7 @@ def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tenso
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameFiles(GroupedFiles, FrameDataset):  # type: ignore[override]
+class FrameFiles(GroupedFiles, FrameDataset):
     """Base class of datasets of frames in files. Its fields are keys of ``[data]``.
 
     Args:

@@ -14,11 +14,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..._tensors import to_tensor
 from ...models import LogMel
-from ...pretrained.typed import check_fields, field, read
+from ...pretrained.typed import field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, READERS, Recording, as_sequence
-from .splits import GroupedFiles, find_shared, relative_name, resolve_path, select_per_class, split_names
+from .splits import (
+    GroupedFiles,
+    RecipeDataset,
+    find_shared,
+    relative_name,
+    resolve_path,
+    select_per_class,
+    split_names,
+)
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
@@ -135,24 +143,14 @@ def label_key(label: str) -> tuple[bool, float, str]:
     return not number, float(label) if number else 0.0, label
 
 
-class LabelledDataset:
-    """Base class of datasets of labelled sequences. Metadata and model cards contain its attributes.
+class LabelledDataset(RecipeDataset):
+    """Base class of datasets of labelled sequences.
 
     Args:
         validation: fraction of the training examples of each class that is set aside for validation.
     """
 
-    title: str
-    task: str
-    url: str
-    license: str
-    split_words: str
-    """Description of the test split."""
-    validation: float = 0.0
     label_names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
 
     def validation_count(self, count: int) -> int:
         """Returns the number of validation examples among the `count` training examples of a class."""
@@ -181,7 +179,7 @@ class LabelledDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledSequences(GroupedFiles, LabelledDataset):  # type: ignore[override]
+class LabelledSequences(GroupedFiles, LabelledDataset):
     """Fields of ``[data]`` with ``kind = "sequences"``.
 
     The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder per class with

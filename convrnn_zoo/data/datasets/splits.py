@@ -1,4 +1,4 @@
-"""Resolves paths of datasets, and splits files into training, validation and test."""
+"""Base classes of datasets: their metadata, paths of their data, and training, validation and test splits."""
 
 import csv
 import fnmatch
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...pretrained.typed import check_fields
 from ..readers.files import natural_key, reading
 
 
@@ -74,7 +75,26 @@ def split_names(
     return others[cut:] if part == "validation" else others[:cut]
 
 
-class GroupedFiles:
+class RecipeDataset:
+    """Base class of datasets, whose fields are keys of ``[data]``. Metadata and model cards contain its attributes.
+
+    Args:
+        validation: fraction of the training split that is set aside for validation.
+    """
+
+    title: str
+    task: str
+    url: str
+    license: str
+    split_words: str
+    """Description of the test split."""
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
+
+class GroupedFiles(RecipeDataset):
     """Base class of datasets of files that may belong to groups, such as stations or speakers."""
 
     name: str
@@ -82,12 +102,12 @@ class GroupedFiles:
     group_file: str
 
     @property
-    def title(self) -> str:
+    def title(self) -> str:  # type: ignore[override]
         """The name of the dataset."""
         return self.name
 
     def __post_init__(self) -> None:
-        super().__post_init__()  # type: ignore[misc]
+        super().__post_init__()
         if self.group_pattern and self.group_file:
             raise ValueError("the recipe's data.group_pattern and data.group_file are both set; remove one of them")
         try:
