@@ -7,6 +7,7 @@ import click
 
 from .._hints import suggest
 from .._version import __version__
+from ._text import printable
 
 COMMANDS = {
     "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
@@ -56,7 +57,7 @@ class Group(click.Group):
         except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise
-            raise click.ClickException(str(e) or type(e).__name__) from e
+            raise click.ClickException(printable(e) or type(e).__name__) from e
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

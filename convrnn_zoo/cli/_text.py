@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from ..models import Metric
 
 
+def printable(text: object) -> str:
+    """Returns text without control characters, by which names and labels in untrusted files could change a terminal."""
+    return CONTROL.sub("\ufffd", str(text))
+
+
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Returns rows as aligned columns. Control characters, which untrusted labels may contain, are replaced.
+    """Returns rows as aligned columns of :func:`printable` text.
 
     Example:
         >>> print(columns([("a", 1), ("long", 22)], header=("name", "n")))
@@ -22,7 +27,7 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str
         a     1
         long  22
     """
-    cells = [[CONTROL.sub("\ufffd", str(c)) for c in row] for row in ([header, *rows] if header else rows)]
+    cells = [[printable(c) for c in row] for row in ([header, *rows] if header else rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
@@ -74,4 +79,4 @@ def warnings_to_stderr() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                click.echo(f"Warning: {warning.message}", err=True)
+                click.echo(f"Warning: {printable(warning.message)}", err=True)

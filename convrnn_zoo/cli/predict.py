@@ -25,7 +25,7 @@ from ._options import (
     only_one,
     quiet_option,
 )  # fmt: skip
-from ._text import columns, warnings_to_stderr
+from ._text import columns, printable, warnings_to_stderr
 from ._threads import Threads, threads_option
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -196,7 +196,7 @@ def _forecast(
         written = json.dumps({**result.describe(), "output": str(output)}, indent=2)
         click.echo(result.to_json() if output is None else written)
     elif output is not None and not quiet:
-        click.echo(summarize(result, output))
+        click.echo(printable(summarize(result, output)))
         if members and result.observed is not None:
             click.echo("\n\n".join(format_crps(result)))
 

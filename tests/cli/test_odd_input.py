@@ -68,3 +68,14 @@ def test_no_command_ends_in_a_traceback(name, tmp_path, monkeypatch):
         assert done.exception is None or isinstance(done.exception, SystemExit), (title, repr(done.exception))
         assert len(done.stderr.splitlines()) <= 8, title
         assert done.exit_code == 0 or "Error: " in done.stderr, title
+
+
+@pytest.mark.parametrize("name", ["labels", "arrays"])
+def test_text_in_files_does_not_change_the_terminal(name, tmp_path):
+    frames, title = np.zeros((8, 16, 16), "float32"), "\x1b]0;title\x07"
+    arrays = {"x": frames, "labels": [title] * 8} if name == "labels" else {title: frames, "b": frames}
+    np.savez(tmp_path / "a.npz", **arrays)
+    done = CliRunner().invoke(cli, ["predict", RAIN, str(tmp_path / "a.npz"), "-o", str(tmp_path / "out.npy")])
+    assert done.exit_code == (0 if name == "labels" else 1)
+    assert "0;title" in done.output
+    assert not {"\x1b", "\x07"} & set(done.output)
