@@ -252,6 +252,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
 
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Returns all recordings at a path; raises FileError if their shapes differ, apart from the length."""
+        front_end = front_end or self.create_front_end(path)
         recordings: list[Recording] = []
         for file in find_recordings(path):
             suffix = file.suffix.lower()

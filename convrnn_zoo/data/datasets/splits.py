@@ -118,10 +118,11 @@ class GroupedFiles(RecipeDataset):
     def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
         """Returns the group of each named file of the data at a path, from `group_file` or by `group_pattern`."""
         if not self.group_file:
-            matches = {name: re.search(self.group_pattern, name) for name in names}
-            if missing := [name for name, match in matches.items() if match is None]:
+            pattern = re.compile(self.group_pattern)
+            found = [match and match[min(pattern.groups, 1)] for match in map(pattern.search, names)]
+            if missing := [name for name, group in zip(names, found, strict=True) if not group]:
                 raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {missing[0]}")
-            return [match[1 if match.re.groups else 0] or "" for name in names if (match := matches[name])]
+            return [group or "" for group in found]
         file = (path if path.is_dir() else path.parent) / self.group_file
         if not file.is_file():
             raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")

@@ -139,7 +139,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
 
 
 def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], dict[str, Any] | None]:
-    """Returns the arrays of a file, and xarray's arguments to open it (None if no array names its dimensions)."""
+    """Returns the arrays of a file, and xarray's arguments to open it (None for frames without dimension names)."""
     h5py, variables = need("h5py", "netcdf"), {}
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
@@ -152,7 +152,8 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], d
                 raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             lazy = LazyArray(partial(_read_hdf5, path, name), item.shape or (), item.dtype)
             variables[name] = GriddedVariable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
-        if not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
+        has_frames = any(len(v.shape) > 2 for v in variables.values())
+        if has_frames and not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
             return variables, None
         for item in (file, *items.values()):  # xarray reads all of them again, without the checks of the file object
             dict(item.attrs)

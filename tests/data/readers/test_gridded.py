@@ -13,6 +13,7 @@ from benchmarks.memory import in_a_fresh_process, rise
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
 from convrnn_zoo.data.forecasts import to_dataset, write_dataset
+from convrnn_zoo.data.readers import open_files
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 12, 5, 7
@@ -324,6 +325,16 @@ def test_files_of_one_frame_are_joined_in_time_for_training(tmp_path):
         write(tmp_path / f"{'abcdef'[-i]}.nc", data[i : i + 1].to_dataset())  # names in another order than times
     kind = ArrayFrames(name="a", unit="mm/h")
     np.testing.assert_array_equal(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3])
+
+
+@pytest.mark.parametrize("width", [7, 5])  # of maps whose dimensions differ in size, and of square ones
+def test_hdf5_files_of_one_map_without_named_dimensions_are_joined(width, tmp_path):
+    frames = np.random.default_rng(0).random((4, 5, width), dtype=np.float32)
+    for i, frame in enumerate(frames):
+        with h5py.File(tmp_path / f"{i}.h5", "w") as file:
+            file["data/rain"], file["data/row"] = frame, np.arange(5)
+    joined = open_files([tmp_path], ReadOptions(variable="data/rain"))
+    np.testing.assert_array_equal(joined.read(0, 4)[:, 0], frames)
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
