@@ -238,6 +238,8 @@ class StackedCells(AutoregressiveForecaster):
     """Depth of the state's maps; 1 for two-dimensional maps."""
     layer_states: ClassVar[tuple[str, ...]] = ("h", "c")
     """Names of the states of a layer."""
+    memories: ClassVar[tuple[str, ...]] = ()
+    """Names of further states of the network, such as a memory that passes through all layers within a step."""
     min_layers: ClassVar[int] = 1
     has_one_width: ClassVar[bool] = False
     """Whether all layers must have the same width, because the same maps pass through all of them."""
@@ -285,10 +287,12 @@ class StackedCells(AutoregressiveForecaster):
 
     def state_names(self) -> list[str]:
         """Returns the names of the state's tensors, in the order of :meth:`start`."""
-        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
+        states = [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
+        return [*states, *self.memories]
 
     def start(self, x: Tensor) -> State:
-        return tuple(x.new_zeros(x.shape[0], w, *x.shape[-2:]) for w in self.widths for _ in self.layer_states)
+        widths = [width for width in self.widths for _ in self.layer_states] + self.widths[:1] * len(self.memories)
+        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in widths)
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         new: list[Tensor] = []
