@@ -127,11 +127,6 @@ class RecurrentDecoderModel(DenseModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        modules: list[Any] = [self.encoder, *(gru.rnn for gru in self.grus)]
-        for module in modules:  # not timm's checkpoints inside the encoder
-            module.grad_checkpointing = enable
-
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)

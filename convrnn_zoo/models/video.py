@@ -136,10 +136,6 @@ class VideoModel(Classifier):
         encoder = {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
         return super().no_weight_decay() | encoder
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        for module in (self.encoder, *self.rnns):
-            module.grad_checkpointing = enable
-
     def make_head(self, num_classes: int) -> nn.Module:
         like = next(self.rnns.parameters())
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
