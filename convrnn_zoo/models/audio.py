@@ -15,7 +15,7 @@ from ..layers._base import Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import RecurrentClassifier
-from .base.lengths import map_frames, valid_steps
+from .base.lengths import map_frames, mask_steps
 
 
 class AudioModel(RecurrentClassifier):
@@ -95,8 +95,7 @@ class AudioModel(RecurrentClassifier):
                 f"{type(self).__name__} expected the bands of each step as channels of a map of one pixel, (…, "
                 f"{self.in_chans}, 1), got {tuple(data.shape)}; pass what LogMel.encode returns"
             )
-        if mask is not None:  # the convolutions also read the padding
-            x = torch.where(valid_steps(x, mask), x, 0)  # type: ignore[arg-type]
+        x = mask_steps(x, mask)  # type: ignore[arg-type]  # the convolutions also read the padding
         outputs, state = self.rnn.forward_layers(map_frames(self._encode, x), hx, depth, mask)
         return [map_frames(lambda y: y.flatten(1).unsqueeze(-1), y) for y in outputs], state
 

@@ -20,7 +20,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.lengths import check_pool, map_frames, run_masked, split_state, valid_steps
+from .base.lengths import check_pool, map_frames, mask_steps, run_masked, split_state
 from .base.model import ZooModel
 
 
@@ -172,14 +172,12 @@ class VideoModel(Classifier):
         if isinstance(x, PackedSequence):
             maps = [PackedSequence(m, *x[1:]) for m in self.encoder(x.data)]
         else:
-            if mask is not None:  # the encoder also reads the padding
-                x = torch.where(valid_steps(x, mask), x, 0)
+            x = mask_steps(x, mask)  # the encoder also reads the padding
             maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         outputs, states = [], []
         for m, state, rnn, post in zip(maps, split_state(hx, len(maps)), self.rnns, self.posts, strict=True):
             y, state = run_masked(rnn, m, state, mask)  # type: ignore[arg-type]
-            y = map_frames(post, y)
-            outputs.append(y if mask is None else torch.where(valid_steps(y, mask), y, 0))
+            outputs.append(mask_steps(map_frames(post, y), mask))
             states.append(state)
         return outputs, self._features(states)
 

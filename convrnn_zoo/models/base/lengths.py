@@ -99,20 +99,23 @@ def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
 
+def mask_steps(x: Tensor, lengths: Tensor | None, value: float = 0.0) -> Tensor:
+    """Returns `x` ``(N, T, …)`` with `value` in the padding, for lengths or a mask as in :func:`step_mask`, if any."""
+    return x if lengths is None else torch.where(valid_steps(x, lengths), x, value)
+
+
 def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the mean over all valid steps and pixels."""
     space = tuple(range(3, x.dim()))
     if lengths is None:
         return x.mean(dim=(1, *space))
-    total = torch.where(valid_steps(x, lengths), x, 0).mean(dim=space).sum(dim=1)
+    total = mask_steps(x, lengths).mean(dim=space).sum(dim=1)
     return total / lengths.to(total).unsqueeze(1)
 
 
 def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the maximum over all valid steps and pixels."""
-    if lengths is not None:
-        x = torch.where(valid_steps(x, lengths), x, -torch.inf)
-    return x.amax(dim=(1, *range(3, x.dim())))
+    return mask_steps(x, lengths, -torch.inf).amax(dim=(1, *range(3, x.dim())))
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
