@@ -12,17 +12,7 @@ from ..._tensors import to_tensor
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import (
-    POOLS,
-    Lengths,
-    check_pool,
-    check_sequences,
-    in_graph,
-    pack,
-    pool,
-    step_mask,
-    unpack,
-)  # fmt: skip
+from .lengths import POOLS, Lengths, check_pool, check_sequences, in_graph, pack, pool, step_mask, unpack
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
