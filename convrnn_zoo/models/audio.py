@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .._hints import similar
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
@@ -58,8 +57,7 @@ class AudioModel(RecurrentClassifier):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not isinstance(rnn, str) or rnn not in KINDS:
-            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
+        check.choice("rnn", rnn, list(KINDS))
         self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
         width = check.positive_int("stem_channels", stem_channels)
         kernel = check.positive_int("stem_kernel", stem_kernel)

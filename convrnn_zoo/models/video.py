@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .._hints import similar
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
@@ -68,12 +67,9 @@ class VideoModel(Classifier):
         super().__init__()
         if isinstance(levels, str) or not isinstance(levels, Sequence):
             raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")
-        if not isinstance(rnn, str) or rnn not in KINDS:
-            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
+        check.choice("rnn", rnn, list(KINDS))
         widths, layer = check.widths("hidden_channels", hidden_channels, len(levels)), KINDS[rnn][2]
         self.in_chans = check.positive_int("in_chans", in_chans)
-        groups = check.positive_int("groups", layer_args.get("groups", 1))
-        layer(groups, groups, 1, num_layers=num_layers, device="meta", **layer_args)  # rejects unknown options first
         with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ..._hints import similar
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
@@ -134,10 +133,7 @@ POOLS = {"avg": pool_avg, "max": pool_max, "last": pool_last}
 
 def check_pool(kind: str | None) -> str | None:
     """Returns `kind` if it is a name in :data:`POOLS`, ``""`` (no pool) or None (default); else raises ValueError."""
-    if kind is not None and kind not in ("", *POOLS):
-        hint = similar(kind, POOLS)
-        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}{hint}")
-    return kind
+    return check.choice("global_pool", kind, ("", *POOLS, None))
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:
