@@ -58,7 +58,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
         0.707
     """
     middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
-    steps = [b - a for a, b in zip([0.0, *middles], middles, strict=False)]
+    steps = [b - a for a, b in itertools.pairwise([0.0, *middles])]
     weights = torch.tensor(steps, dtype=probabilities.dtype, device=probabilities.device)
     return (probabilities * weights[:, None, None]).sum(-3)
 

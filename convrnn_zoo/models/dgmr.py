@@ -95,7 +95,7 @@ class Context(nn.Module):
         super().__init__()
         widths = [channels // 16, channels // 8, channels // 4, channels // 2]
         self.unshuffle = Unshuffle(2)
-        self.downs = nn.ModuleList(Down(i, w, **factory) for i, w in zip([4 * in_chans, *widths], widths, strict=False))
+        self.downs = nn.ModuleList(Down(i, w, **factory) for i, w in pairwise([4 * in_chans, *widths]))
         self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **factory) for w in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
