@@ -16,7 +16,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, in_graph, mask_steps, pack, run_masked, split_state, step_mask, unpack
+from .base.lengths import Lengths, mask_steps, run_padded, split_state
 from .video import encoder_cfg
 
 
@@ -44,13 +44,8 @@ class HalfGRU(nn.Module):
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""
         still, moving = x.chunk(2, dim=2)
-        if lengths is None or in_graph():
-            mask = None if lengths is None else step_mask(moving, lengths)
-            moving, state = run_masked(self.rnn, moving, hx, mask)
-        else:
-            packed, state = self.rnn(pack(moving, lengths), hx)
-            moving, _ = unpack(packed, x.shape[1])
-        return torch.cat([still, moving], dim=2), state
+        outputs, state = run_padded(partial(self.rnn.forward_layers, hx=hx), moving, lengths)
+        return torch.cat([still, *outputs], dim=2), state
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:

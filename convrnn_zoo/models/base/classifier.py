@@ -1,6 +1,7 @@
 """Base classes of sequence classifiers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from ..._tensors import to_tensor
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import POOLS, Lengths, check_pool, check_sequences, in_graph, pack, pool, step_mask, unpack
+from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -89,12 +90,7 @@ class Classifier(HeadedModel):
         if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
             outputs, state = self.run_layers(x.unsqueeze(1), hx, depth)
             return [y.squeeze(1) for y in outputs], state
-        if lengths is None:
-            return self.run_layers(x, hx, depth)
-        if in_graph():
-            return self.run_layers(x, hx, depth, step_mask(x, lengths))
-        outputs, state = self.run_layers(pack(x, lengths), hx, depth)
-        return [unpack(y, x.shape[1])[0] for y in outputs], state
+        return run_padded(partial(self.run_layers, hx=hx, depth=depth), x, lengths)
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None

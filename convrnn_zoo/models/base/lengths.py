@@ -86,6 +86,19 @@ def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[
     return outputs[-1], state
 
 
+def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:
+    """Runs layers over sequences ``(N, T, …)`` without their padding, and returns the padded outputs and the state.
+
+    ``run(x, mask=mask)`` receives packed sequences, but in a graph it receives `x` and a mask.
+    """
+    if lengths is None:
+        return run(x, mask=None)
+    if in_graph():
+        return run(x, mask=step_mask(x, lengths))
+    outputs, state = run(pack(x, lengths), mask=None)
+    return [unpack(y, x.shape[1])[0] for y in outputs], state
+
+
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
     """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` ``(N,)`` may also be such booleans."""
     mask = lengths.to(x.device)
