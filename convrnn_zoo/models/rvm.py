@@ -229,9 +229,9 @@ class RobustVideoMatting(RecurrentDecoderModel):
 
     def __init__(self, encoder: str, refiner: bool = False, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        like, self.refiner = next(self.parameters()), None
+        self.refiner = None
         if check.boolean("refiner", refiner):
-            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(like.device, like.dtype)
+            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(next(self.parameters()))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         super()._keep_maps(count, prune_head)

@@ -167,7 +167,7 @@ class Classifier(HeadedModel):
         if not self.resolve_pool(frame=False):
             raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
         labels = self._labels()
-        place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
+        like = next(self.parameters())
         names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
         sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
         self._warn_of_scale(names, sequences)
@@ -178,7 +178,7 @@ class Classifier(HeadedModel):
                 if len(sizes := {tuple(x.shape[2:]) for x in part}) > 1:
                     hint = "resize them, or pass batch_size=1"
                     raise ValueError(f"expected recordings with maps of one size, got {sorted(sizes)}; {hint}")
-                x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
+                x = self.normalize(pad_sequence(part, batch_first=True)).to(like)
                 scores = self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu()
                 for name, p in zip(names[start:], scores, strict=False):
                     if not torch.isfinite(p).all():

@@ -246,7 +246,7 @@ class Forecaster(ZooModel):
         with evaluating(self):
             for i in range(0, len(x), check.count("batch_size", batch_size)):
                 part = slice(i, i + batch_size)
-                padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like.device, like.dtype)
+                padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
                 others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
                 y = run(padded, horizon, **others, **times).float()[..., :height, :width].to(x.device)
                 outputs.append(y if has_thresholds else values.decode(y))
