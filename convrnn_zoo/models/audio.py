@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .._hints import similar
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import RecurrentClassifier
-from .base.lengths import map_frames, valid_steps
+from .base.lengths import map_frames, mask_steps
 
 
 class AudioModel(RecurrentClassifier):
@@ -58,8 +57,7 @@ class AudioModel(RecurrentClassifier):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not isinstance(rnn, str) or rnn not in KINDS:
-            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
+        check.choice("rnn", rnn, list(KINDS))
         self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
         width = check.positive_int("stem_channels", stem_channels)
         kernel = check.positive_int("stem_kernel", stem_kernel)
@@ -95,8 +93,7 @@ class AudioModel(RecurrentClassifier):
                 f"{type(self).__name__} expected the bands of each step as channels of a map of one pixel, (…, "
                 f"{self.in_chans}, 1), got {tuple(data.shape)}; pass what LogMel.encode returns"
             )
-        if mask is not None:  # the convolutions also read the padding
-            x = torch.where(valid_steps(x, mask), x, 0)  # type: ignore[arg-type]
+        x = mask_steps(x, mask)  # type: ignore[arg-type]  # the convolutions also read the padding
         outputs, state = self.rnn.forward_layers(map_frames(self._encode, x), hx, depth, mask)
         return [map_frames(lambda y: y.flatten(1).unsqueeze(-1), y) for y in outputs], state
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._labelled import THRESHOLD, is_data_array, time_dim, time_first, time_step
+from .._labelled import THRESHOLD, is_data_array
 from .._units import is_rain
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
@@ -23,6 +23,8 @@ from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 from .base.rain_ensemble import LEVELS, arrange, quantiles, rain_noise
 
+Run = Callable[..., Tensor]
+"""Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
@@ -56,7 +58,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
         0.707
     """
     middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
-    steps = [b - a for a, b in zip([0.0, *middles], middles, strict=False)]
+    steps = [b - a for a, b in itertools.pairwise([0.0, *middles])]
     weights = torch.tensor(steps, dtype=probabilities.dtype, device=probabilities.device)
     return (probabilities * weights[:, None, None]).sum(-3)
 
@@ -76,9 +78,7 @@ def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
     return torch.stack(out, dim=-3).sigmoid()
 
 
-def decide(
-    probability: Tensor, known: Tensor, min_probability: float = 0.2, min_area: Tensor | None = None
-) -> Tensor:  # fmt: skip
+def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2, min_area: Tensor | None = None) -> Tensor:
     """Returns booleans ``(…, H, W)``, true where to forecast an event that has the given `probability` ``(…, H, W)``.
 
     To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
@@ -257,6 +257,7 @@ class ConvGRUAdvection(Forecaster):
     """
 
     unrolled = True
+    default_step = DEFAULT_MINUTES
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (32, 64), horizon: int = 12,
@@ -363,7 +364,7 @@ class ConvGRUAdvection(Forecaster):
         return frames
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
-        return {"horizon": horizon, "minutes": self._minutes(None)}
+        return {"horizon": horizon, "minutes": self._values().step or DEFAULT_MINUTES}
 
     def _unknown(self, x: Tensor) -> Tensor:
         known = x[:, -1:].isfinite().all(2, keepdim=True)
@@ -396,14 +397,16 @@ class ConvGRUAdvection(Forecaster):
             >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
             (5, 2, 19, 30)
         """
-        step = self._minutes(minutes, frames, inputs)
-        # Not forward, which would round rates close to a threshold to its dtype.
-        run: Any = lambda x, horizon: self.exceedance(x, horizon, step).rates()  # noqa: E731
+
+        def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
+            return self.exceedance(x, horizon, minutes).rates()
+
+        run: Run = mean_rates
         if members is not None:
-            run = partial(self.members, members=check.count("members", members), seed=seed, minutes=step)
+            run = partial(self.members, members=members, seed=seed)
         elif seed is not None:
             raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), minutes=step)
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), minutes=minutes)
 
     def members(
         self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None,
@@ -449,45 +452,32 @@ class ConvGRUAdvection(Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
-        step = self._minutes(minutes, frames, inputs)
-        run = self._at_pixels(lambda x, n: interpolate_logits(self.exceedance(x, n, step).logits, rates), pixel_km)
-        options: Any = {"minutes": step, "decode": False, "inner": 1}
-        result = self._in_unit(frames, horizon, inputs, batch_size, run, **options)
+        def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
+            return interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates)
+
+        options: Any = {"minutes": minutes, "has_thresholds": True}
+        result = self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), **options)
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
-    def _at_pixels(
-        self, run: Callable[[Tensor, int], Tensor], pixel_km: float
-    ) -> Callable[[Tensor, int], Tensor]:  # fmt: skip
+    def _at_pixels(self, run: Run, pixel_km: float) -> Run:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with 2-km pixels."""
         ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 
-        def resampled(x: Tensor, horizon: int) -> Tensor:
+        def resampled(x: Tensor, horizon: int, minutes: float) -> Tensor:
             size = x.shape[-2:]
             height, width = (max(1, round(edge * ratio)) for edge in size)
             if (height, width) == size:
-                return run(x, horizon)
+                return run(x, horizon, minutes=minutes)
             if max(height, width) > MAX_EDGE:
                 raise ValueError(
                     f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of 2 km, and {MAX_EDGE:,} is the largest "
                     "edge; pass the edge of a pixel in km"
                 )
             edges = (0, -width % self.reduction, 0, -height % self.reduction)
-            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon)
+            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, minutes=minutes)
             return resample(y[..., :height, :width], *size)
 
         return resampled
-
-    def _minutes(self, minutes: float | None, frames: Any = None, inputs: Inputs = None) -> float:
-        if minutes is None:
-            stated = None
-            if is_data_array(frames):
-                frames = time_first(frames)
-                count = 0 if inputs == "all" else self._values().inputs or 0
-                if inputs not in (None, "all"):
-                    count = check.count("inputs", inputs)
-                stated = time_step(frames[{time_dim(frames): slice(-count, None)}])
-            return stated or self._values().step or DEFAULT_MINUTES
-        return check.number("minutes", minutes, positive=True)
 
 
 @register_model(cfg=FRAME_CFG)

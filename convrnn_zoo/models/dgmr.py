@@ -95,7 +95,7 @@ class Context(nn.Module):
         super().__init__()
         widths = [channels // 16, channels // 8, channels // 4, channels // 2]
         self.unshuffle = Unshuffle(2)
-        self.downs = nn.ModuleList(Down(i, w, **factory) for i, w in zip([4 * in_chans, *widths], widths, strict=False))
+        self.downs = nn.ModuleList(Down(i, w, **factory) for i, w in pairwise([4 * in_chans, *widths]))
         self.mixes = nn.ModuleList(nn.Conv2d(w * frames, 2 * w, 3, padding=1, **factory) for w in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -139,7 +139,10 @@ class Sampler(nn.Module):
         y = latent.expand(horizon, *latent.shape)
         for level, state in enumerate(reversed(states)):
             y, _ = self.grus[level](y, state.unsqueeze(0))
-            y = self._recomputed(level, y) if self.grad_checkpointing and y.requires_grad else self._level(level, y)
+            if self.grad_checkpointing and y.requires_grad:
+                y = recompute(self._level, level, y, norms=nn.ModuleList([self.same[level], self.up[level]]))
+            else:
+                y = self._level(level, y)
         y = self.norm(y.flatten(0, 1)).relu()
         return self.shuffle(self.head(y)).unflatten(0, (horizon, len(latent)))
 
@@ -147,9 +150,6 @@ class Sampler(nn.Module):
         for module in (self.widen[level], self.same[level], self.up[level]):
             y = framewise(module, y)
         return y
-
-    def _recomputed(self, level: int, y: Tensor) -> Tensor:
-        return recompute(self._level, level, y, norms=nn.ModuleList([self.same[level], self.up[level]]))
 
 
 class DGMR(EnsembleForecaster):

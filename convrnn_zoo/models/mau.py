@@ -51,9 +51,7 @@ class MAU(AutoregressiveForecaster):
         if downsampling != 2**halvings:
             raise ValueError(f"downsampling must be a power of two, got {downsampling}")
         super().__init__(in_chans, horizon, patch_size * downsampling, patch_size=patch_size, **kwargs)
-        widths = layer_widths(hidden_channels, num_layers)
-        if len(set(widths)) != 1:
-            raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
+        widths = layer_widths(hidden_channels, num_layers, has_one_width=True)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         width, folded, size = widths[0], self.folded_out, feature_size(img_size, self.reduction)
         self.num_features, self.recall = width, check.boolean("recall", recall)

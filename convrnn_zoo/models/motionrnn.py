@@ -69,8 +69,6 @@ class MotionConvLSTM(StackedCells):
 
     cell: ClassVar[type[ConvRNNCellBase]] = MotionHighwayLSTMCell
     has_one_width, min_layers = True, 2
-    memories: ClassVar[tuple[str, ...]] = ()
-    """Names of states that pass through all layers within a step."""
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, *args: Any,
@@ -92,13 +90,12 @@ class MotionConvLSTM(StackedCells):
 
     def state_names(self) -> list[str]:
         motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]
-        return [*super().state_names(), *self.memories, *motions]
+        return [*super().state_names(), *motions]
 
     def start(self, x: Tensor) -> State:
-        state = super().start(x)
         motion: Any = self.motions[0].motion
         offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
-        return (*state, *(torch.zeros_like(state[0]) for _ in self.memories), *(offsets,) * (2 * len(self.motions)))
+        return (*super().start(x), *(offsets,) * (2 * len(self.motions)))
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         first = 2 * len(self.widths)

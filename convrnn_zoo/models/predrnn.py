@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
@@ -29,13 +28,7 @@ class PredRNN(StackedCells):
 
     cell: ClassVar[type[ConvRNNCellBase]] = STLSTMCell
     has_one_width = True
-
-    def state_names(self) -> list[str]:
-        return [*super().state_names(), "m"]
-
-    def start(self, x: Tensor) -> State:
-        state = super().start(x)
-        return (*state, torch.zeros_like(state[0]))
+    memories: ClassVar[tuple[str, ...]] = ("m",)
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         new: list[Tensor] = []
@@ -110,6 +103,7 @@ class PredRNNPP(PredRNN):
     cell = CausalLSTMCell
     export_forms = ("sequence",)
     min_layers = 2
+    memories = ("m", "z")  # z is that of the highway
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,10 +113,6 @@ class PredRNNPP(PredRNN):
         options = {**shared_options(first), "zoneout": first.zoneout[0]}
         self.highway = GradientHighwayCell(width, width, kernel, **options, **factory)
         self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)
-
-    def start(self, x: Tensor) -> State:
-        state = super().start(x)
-        return (*state, torch.zeros_like(state[0]))  # z of the highway
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         *cells, m, z = state

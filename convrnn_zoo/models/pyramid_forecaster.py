@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import Conv2dGRU, ConvRNNBase, ConvRNNCellBase
+from ..layers import Conv2dGRU, ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU
@@ -194,13 +194,12 @@ def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
 
 # ---- on patches ------------------------------------------------------------------------------------------------
 class PatchPyramidForecaster(PyramidForecaster):
-    """A pyramid of recurrent layers on patches of pixels, each layer at half the resolution of the previous one.
+    """A pyramid of ConvGRU layers on patches of pixels, each layer at half the resolution of the previous one.
 
     Convolutions with stride 2 lower the resolution. To raise it, a 1×1 convolution computes four times the channels,
     which are then unfolded to 2×2 pixels (Shi, W. et al. 2016, https://arxiv.org/abs/1609.05158).
 
     Args:
-        layer: class of the layers, such as :class:`~convrnn_zoo.layers.Conv2dGRU`.
         hidden_channels: list with one width per resolution, from the highest resolution to the lowest, or one number
             for two resolutions of that width.
         kernel_size: kernel of the recurrent layers.
@@ -209,8 +208,8 @@ class PatchPyramidForecaster(PyramidForecaster):
     """
 
     def __init__(
-        self, layer: type[ConvRNNBase], in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 128),
-        kernel_size: int = 3, patch_size: int = 4, horizon: int = 10,
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 128), kernel_size: int = 3,
+        patch_size: int = 4, horizon: int = 10,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -222,10 +221,9 @@ class PatchPyramidForecaster(PyramidForecaster):
         self.downs = nn.ModuleList([Unshuffle(patch), *downs])
         inputs = [self.frame_chans * patch**2, *higher]
         sizes = zip(inputs, widths, strict=True)
-        self.encoder = nn.ModuleList(layer(in_chs, width, kernel_size, **factory) for in_chs, width in sizes)
-        hidden: dict[str, Any] = {} if layer.is_linear else {"hidden_kernel_size": kernel_size}
-        first = layer(self.first_chans, low, 1, bias=False, **hidden, **factory)
-        others = [layer(width, width, kernel_size, **factory) for width in reversed(higher)]
+        self.encoder = nn.ModuleList(Conv2dGRU(in_chs, width, kernel_size, **factory) for in_chs, width in sizes)
+        first = Conv2dGRU(self.first_chans, low, 1, bias=False, hidden_kernel_size=kernel_size, **factory)
+        others = [Conv2dGRU(width, width, kernel_size, **factory) for width in reversed(higher)]
         self.forecaster = nn.ModuleList([first, *others])
 
         def up(in_chs: int, out_chs: int, edge: int) -> nn.Module:
@@ -246,4 +244,4 @@ def convgru_pyramid(pretrained: bool = False, **kwargs: Any) -> PatchPyramidFore
         in_chans (1), hidden_channels ((64, 128)), kernel_size (3), patch_size (4), horizon (10), out_chans (None),
         static_chans (0), future_chans (0).
     """
-    return build_model(partial(PatchPyramidForecaster, Conv2dGRU), "convgru_pyramid", pretrained, **kwargs)
+    return build_model(PatchPyramidForecaster, "convgru_pyramid", pretrained, **kwargs)

@@ -16,7 +16,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, in_graph, pack, run_masked, split_state, step_mask, unpack, valid_steps
+from .base.lengths import Lengths, mask_steps, run_padded, split_state
 from .video import encoder_cfg
 
 
@@ -44,24 +44,15 @@ class HalfGRU(nn.Module):
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""
         still, moving = x.chunk(2, dim=2)
-        if lengths is None or in_graph():
-            mask = None if lengths is None else step_mask(moving, lengths)
-            moving, state = run_masked(self.rnn, moving, hx, mask)
-        else:
-            packed, state = self.rnn(pack(moving, lengths), hx)
-            moving, _ = unpack(packed, x.shape[1])
-        return torch.cat([still, moving], dim=2), state
-
-
-def upsample_like(x: Tensor, like: Tensor) -> Tensor:
-    """Upsamples a map by 2, bilinearly, and crops it to the size of `like`."""
-    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    return x[..., : like.shape[-2], : like.shape[-1]]
+        outputs, state = run_padded(partial(self.rnn.forward_layers, hx=hx), moving, lengths)
+        return torch.cat([still, *outputs], dim=2), state
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
-    """Upsamples `y` by 2 and applies `join` to the result and `maps`; the last of `maps` is the frame at that size."""
-    return join(torch.cat([upsample_like(y, maps[-1]), *maps], 1))
+    """Upsamples `y` by 2, crops it to the size of the last of `maps`, and applies `join` to the result and `maps`."""
+    height, width = maps[-1].shape[-2:]
+    y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+    return join(torch.cat([y, *maps], 1))
 
 
 class RecurrentDecoderModel(DenseModel):
@@ -127,11 +118,6 @@ class RecurrentDecoderModel(DenseModel):
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        modules: list[Any] = [self.encoder, *(gru.rnn for gru in self.grus)]
-        for module in modules:  # not timm's checkpoints inside the encoder
-            module.grad_checkpointing = enable
-
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
@@ -150,8 +136,7 @@ class RecurrentDecoderModel(DenseModel):
         if x.dim() == 4:
             features, state = self.forward_sequence(x.unsqueeze(1), hx)
             return features.squeeze(1), state
-        if lengths is not None:  # the encoder also reads the padding
-            x = torch.where(valid_steps(x, lengths), x, 0)
+        x = mask_steps(x, lengths)  # the encoder also reads the padding
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
         for _ in skips:
@@ -162,8 +147,7 @@ class RecurrentDecoderModel(DenseModel):
             y, state = gru(y, before, lengths)
             states.append(state)
             y = framewise(partial(upsample_join, join), y, *maps)
-        y = framewise(self.last, y)
-        return (y if lengths is None else torch.where(valid_steps(y, lengths), y, 0)), states
+        return mask_steps(framewise(self.last, y), lengths), states
 
 
 class MattingEncoder(FrameEncoder):
@@ -245,9 +229,9 @@ class RobustVideoMatting(RecurrentDecoderModel):
 
     def __init__(self, encoder: str, refiner: bool = False, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        like, self.refiner = next(self.parameters()), None
+        self.refiner = None
         if check.boolean("refiner", refiner):
-            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(like.device, like.dtype)
+            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(next(self.parameters()))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         super()._keep_maps(count, prune_head)
@@ -276,8 +260,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
             hint = "build the model with refiner=True and weights of one, or resize the frames"
             raise ValueError(f"downsample_ratio={downsample_ratio} needs a refiner; {hint}")
         lengths = self.check_images(x, lengths)
-        if lengths is not None:  # the refiner also reads the padding
-            x = torch.where(valid_steps(x, lengths), x, 0)
+        x = mask_steps(x, lengths)  # the refiner also reads the padding
         if x.dim() == 4:
             foreground, alpha, state = self.matte(x.unsqueeze(1), hx, None, downsample_ratio)
             return foreground.squeeze(1), alpha.squeeze(1), state

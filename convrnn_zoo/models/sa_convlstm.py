@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from ..layers.saconvlstm import SAConvLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
@@ -35,16 +33,13 @@ class SAConvLSTM(StackedCells):
 
     cell = SAConvLSTMCell
     layer_states = SAConvLSTMCell.states
+    has_bias = True  # as in the paper
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: Any = 64, kernel_size: int = 3, num_layers: int = 4, *args: Any,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
-
-    def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
-        """Returns the cell of one layer, with biases as in the paper."""
-        return SAConvLSTMCell(in_channels, channels, kernel_size, **factory)
 
 
 @register_model(cfg=FRAME_CFG)

@@ -16,7 +16,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, on_device
 from .base.dense import DenseModel
-from .base.lengths import Lengths, in_graph, map_frames, pack, run_masked, step_mask, unpack, valid_steps
+from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, run_masked, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
 """Dates of several series: a PackedSequence without missing dates, or in a graph all dates ``(N, T, …)`` and a mask."""
@@ -75,7 +75,7 @@ class ImageSeriesModel(DenseModel):
         counts = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
         if in_graph():
             known = step_mask(x, counts) if mask is None else mask
-            return self.forward_dates(torch.where(valid_steps(x, known), x, 0), known)
+            return self.forward_dates(mask_steps(x, known), known)
         if mask is None:
             return self.forward_dates(pack(x, counts), None)
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)

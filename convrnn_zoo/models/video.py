@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .._hints import similar
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
@@ -20,7 +19,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.lengths import check_pool, map_frames, run_masked, split_state, valid_steps
+from .base.lengths import check_pool, map_frames, mask_steps, run_masked, split_state
 from .base.model import ZooModel
 
 
@@ -68,12 +67,9 @@ class VideoModel(Classifier):
         super().__init__()
         if isinstance(levels, str) or not isinstance(levels, Sequence):
             raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")
-        if not isinstance(rnn, str) or rnn not in KINDS:
-            raise ValueError(f"rnn must be one of {', '.join(KINDS)}, got {rnn!r}{similar(rnn, KINDS)}")
+        check.choice("rnn", rnn, list(KINDS))
         widths, layer = check.widths("hidden_channels", hidden_channels, len(levels)), KINDS[rnn][2]
         self.in_chans = check.positive_int("in_chans", in_chans)
-        groups = check.positive_int("groups", layer_args.get("groups", 1))
-        layer(groups, groups, 1, num_layers=num_layers, device="meta", **layer_args)  # rejects unknown options first
         with on_device(device):
             self.encoder = FrameEncoder(
                 encoder, levels, in_chans, encoder_pretrained, freeze_encoder, chunk_size, level_pool
@@ -136,10 +132,6 @@ class VideoModel(Classifier):
         encoder = {f"encoder.{prefix}{name}" for name in getattr(trunk, "no_weight_decay", set)()}
         return super().no_weight_decay() | encoder
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        for module in (self.encoder, *self.rnns):
-            module.grad_checkpointing = enable
-
     def make_head(self, num_classes: int) -> nn.Module:
         like = next(self.rnns.parameters())
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
@@ -176,14 +168,12 @@ class VideoModel(Classifier):
         if isinstance(x, PackedSequence):
             maps = [PackedSequence(m, *x[1:]) for m in self.encoder(x.data)]
         else:
-            if mask is not None:  # the encoder also reads the padding
-                x = torch.where(valid_steps(x, mask), x, 0)
+            x = mask_steps(x, mask)  # the encoder also reads the padding
             maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         outputs, states = [], []
         for m, state, rnn, post in zip(maps, split_state(hx, len(maps)), self.rnns, self.posts, strict=True):
             y, state = run_masked(rnn, m, state, mask)  # type: ignore[arg-type]
-            y = map_frames(post, y)
-            outputs.append(y if mask is None else torch.where(valid_steps(y, mask), y, 0))
+            outputs.append(mask_steps(map_frames(post, y), mask))
             states.append(state)
         return outputs, self._features(states)
 
@@ -207,10 +197,6 @@ def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
     return {**cfg, "pool_size": tuple(-(-size // reduction) for size in cfg["input_size"][1:])}
 
 
-def _video(name: str, pretrained: bool, kwargs: dict[str, Any], *parts: Any, **options: Any) -> VideoModel:
-    return build_model(partial(VideoModel, *parts, **options), name, pretrained, **kwargs)
-
-
 _FIVE_HEADS = {"pool_size": None, "classifier": tuple(f"head.{i}" for i in range(5))}
 
 if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
@@ -222,10 +208,11 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
         Inputs and arguments as for :func:`video_convrnn`. After Ballas, N. et al. (2016). Delving Deeper into
         Convolutional Networks for Learning Video Representations. https://arxiv.org/abs/1511.06432
         """
-        return _video(
-            "gru_rcn_vgg16", pretrained, kwargs, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2,
-            reset_after=False, hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
+        constructor = partial(
+            VideoModel, "vgg16", "convgru", levels=(1, 2, 3, 4, "pre_logits"), level_pool=2, reset_after=False,
+            hidden_channels=(64, 128, 256, 256, 512), global_pool="last", drop_rate=0.7,
         )  # fmt: skip
+        return build_model(constructor, "gru_rcn_vgg16", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("vgg13_bn", 16))
@@ -236,22 +223,24 @@ def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     for the Detection of Violence in Videos. https://doi.org/10.1007/978-3-030-11012-3_24. The paper's classifier reads
     all 14×14 pixels; this classifier reads their maximum, so that frames may have any size.
     """
-    return _video(
-        "biconvlstm_vgg13", pretrained, kwargs, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512,
-        bidirectional=True, post_conv=512, global_pool="max", head_widths=(1000, 256, 10),
+    constructor = partial(
+        VideoModel, "vgg13_bn", "convlstm", levels=(4,), hidden_channels=512, bidirectional=True, post_conv=512,
+        global_pool="max", head_widths=(1000, 256, 10),
     )  # fmt: skip
+    return build_model(constructor, "biconvlstm_vgg13", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convlstm2d_bi(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A 256-channel bidirectional ConvLSTM on the last maps of a ResNet-18; inputs as for :func:`video_convrnn`."""
-    return _video("resnet18_convlstm2d_bi", pretrained, kwargs, "resnet18", "convlstm", bidirectional=True)
+    constructor = partial(VideoModel, "resnet18", "convlstm", bidirectional=True)
+    return build_model(constructor, "resnet18_convlstm2d_bi", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
 def resnet18_convgru2d(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     """A 256-channel ConvGRU on the last maps of a ResNet-18; inputs as for :func:`video_convrnn`."""
-    return _video("resnet18_convgru2d", pretrained, kwargs, "resnet18", "convgru")
+    return build_model(partial(VideoModel, "resnet18", "convgru"), "resnet18_convgru2d", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("mobilenetv3_small_100"))
@@ -260,8 +249,8 @@ def mobilenetv3_small_100_convgru2d(pretrained: bool = False, **kwargs: Any) -> 
 
     Inputs and arguments as for :func:`video_convrnn`.
     """
-    parts = ("mobilenetv3_small_100", "convgru")
-    return _video("mobilenetv3_small_100_convgru2d", pretrained, kwargs, *parts, hidden_channels=128)
+    constructor = partial(VideoModel, "mobilenetv3_small_100", "convgru", hidden_channels=128)
+    return build_model(constructor, "mobilenetv3_small_100_convgru2d", pretrained, **kwargs)
 
 
 @register_model(cfg=_single_level_cfg("resnet18"))
@@ -273,7 +262,7 @@ def video_convrnn(pretrained: bool = False, **kwargs: Any) -> VideoModel:
     Args:
         those of :class:`~convrnn_zoo.models.video.VideoModel`, which also describes the output.
     """
-    return _video("video_convrnn", pretrained, kwargs, encoder="resnet18")
+    return build_model(partial(VideoModel, encoder="resnet18"), "video_convrnn", pretrained, **kwargs)
 
 
 def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:

@@ -238,7 +238,11 @@ class StackedCells(AutoregressiveForecaster):
     """Depth of the state's maps; 1 for two-dimensional maps."""
     layer_states: ClassVar[tuple[str, ...]] = ("h", "c")
     """Names of the states of a layer."""
+    memories: ClassVar[tuple[str, ...]] = ()
+    """Names of further states of the network, such as a memory that passes through all layers within a step."""
     min_layers: ClassVar[int] = 1
+    has_bias: ClassVar[bool] = False
+    """Whether the cells have biases unless `bias` is among the arguments."""
     has_one_width: ClassVar[bool] = False
     """Whether all layers must have the same width, because the same maps pass through all of them."""
     has_pixel_weights: ClassVar[bool] = False
@@ -267,9 +271,7 @@ class StackedCells(AutoregressiveForecaster):
             self.export_forms = ()  # type: ignore[misc]
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
-        widths = layer_widths(hidden_channels, num_layers)
-        if self.has_one_width and len(set(widths)) > 1:
-            raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
+        widths = layer_widths(hidden_channels, num_layers, self.has_one_width)
         if len(widths) < self.min_layers:
             raise ValueError(f"num_layers must be at least {self.min_layers} for {owner}, got {len(widths)}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -281,14 +283,16 @@ class StackedCells(AutoregressiveForecaster):
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         """Returns the cell of one layer."""
-        return self.cell(in_channels, channels, kernel_size, **{"bias": False, **factory})
+        return self.cell(in_channels, channels, kernel_size, **{"bias": self.has_bias, **factory})
 
     def state_names(self) -> list[str]:
         """Returns the names of the state's tensors, in the order of :meth:`start`."""
-        return [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
+        states = [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
+        return [*states, *self.memories]
 
     def start(self, x: Tensor) -> State:
-        return tuple(x.new_zeros(x.shape[0], w, *x.shape[-2:]) for w in self.widths for _ in self.layer_states)
+        widths = [width for width in self.widths for _ in self.layer_states] + self.widths[:1] * len(self.memories)
+        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in widths)
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
         new: list[Tensor] = []

@@ -31,8 +31,8 @@ class FrozenStatistics:
     It may be entered several times: a checkpoint is recomputed in each of several backward passes.
     """
 
-    def __init__(self, *modules: nn.Module) -> None:
-        self.norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
 
     def __enter__(self) -> None:
         self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
@@ -92,11 +92,14 @@ def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, in
     return height // reduction, width // reduction
 
 
-def layer_widths(hidden_channels: int | Sequence[int], num_layers: int) -> list[int]:
+def layer_widths(hidden_channels: int | Sequence[int], num_layers: int, has_one_width: bool = False) -> list[int]:
     """Returns the width of each layer, from a list of widths or from one width for all `num_layers`."""
     if isinstance(hidden_channels, list | tuple):
         num_layers = check.positive_int("len(hidden_channels)", len(hidden_channels))
-    return check.widths("hidden_channels", hidden_channels, check.positive_int("num_layers", num_layers))
+    widths = check.widths("hidden_channels", hidden_channels, check.positive_int("num_layers", num_layers))
+    if has_one_width and len(set(widths)) > 1:
+        raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
+    return widths
 
 
 def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:

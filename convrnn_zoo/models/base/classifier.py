@@ -1,6 +1,7 @@
 """Base classes of sequence classifiers."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,17 +13,7 @@ from ..._tensors import to_tensor
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
-from .lengths import (
-    POOLS,
-    Lengths,
-    check_pool,
-    check_sequences,
-    in_graph,
-    pack,
-    pool,
-    step_mask,
-    unpack,
-)  # fmt: skip
+from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded
 from .model import HeadedModel, evaluating
 
 FAR = 100.0
@@ -99,12 +90,7 @@ class Classifier(HeadedModel):
         if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
             outputs, state = self.run_layers(x.unsqueeze(1), hx, depth)
             return [y.squeeze(1) for y in outputs], state
-        if lengths is None:
-            return self.run_layers(x, hx, depth)
-        if in_graph():
-            return self.run_layers(x, hx, depth, step_mask(x, lengths))
-        outputs, state = self.run_layers(pack(x, lengths), hx, depth)
-        return [unpack(y, x.shape[1])[0] for y in outputs], state
+        return run_padded(partial(self.run_layers, hx=hx, depth=depth), x, lengths)
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
@@ -181,7 +167,7 @@ class Classifier(HeadedModel):
         if not self.resolve_pool(frame=False):
             raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
         labels = self._labels()
-        place: Any = {"device": (like := next(self.parameters())).device, "dtype": like.dtype}
+        like = next(self.parameters())
         names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
         sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
         self._warn_of_scale(names, sequences)
@@ -192,7 +178,7 @@ class Classifier(HeadedModel):
                 if len(sizes := {tuple(x.shape[2:]) for x in part}) > 1:
                     hint = "resize them, or pass batch_size=1"
                     raise ValueError(f"expected recordings with maps of one size, got {sorted(sizes)}; {hint}")
-                x = self.normalize(pad_sequence(part, batch_first=True)).to(**place)
+                x = self.normalize(pad_sequence(part, batch_first=True)).to(like)
                 scores = self(x, lengths=[len(x) for x in part]).float().softmax(1).cpu()
                 for name, p in zip(names[start:], scores, strict=False):
                     if not torch.isfinite(p).all():

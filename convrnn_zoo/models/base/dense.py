@@ -53,8 +53,7 @@ class DenseModel(HeadedModel):
         if global_pool:
             raise ValueError(f"global_pool must be left out: every pixel has an output, got {global_pool!r}")
         super().reset_classifier(num_classes)
-        like = next(self.parameters())
-        self.head.to(like.device, like.dtype)
+        self.head.to(next(self.parameters()))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         if prune_head:

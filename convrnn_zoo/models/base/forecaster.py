@@ -59,6 +59,8 @@ class Forecaster(ZooModel):
     """Input channels of the last convolution."""
     unrolled: ClassVar[bool] = False
     """Whether an exported file has fixed numbers of input and forecast frames."""
+    default_step: ClassVar[float | None] = None
+    """Minutes between frames by default, for models that read frames of any time step and know it; else None."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
     feature_info: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -197,13 +199,14 @@ class Forecaster(ZooModel):
 
     def _in_unit(
         self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
-        decode: bool = True, inner: int = 0, static: Any = None, future: Any = None, minutes: float | None = None,
+        static: Any = None, future: Any = None, minutes: float | None = None, has_thresholds: bool = False,
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
-        ``(…, N, horizon, C, …, H, W)`` with `inner` axes between C and H. If `decode`, the result is converted to the
-        unit of the data. `minutes` is the expected time between frames, by default that of the training.
+        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. If `has_thresholds`, the result has an
+        axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
+        training. If the model has a `default_step`, the default is the time of the frames, and `run` receives it.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
@@ -214,9 +217,13 @@ class Forecaster(ZooModel):
         x, axes = self._sequences(frames)
         steps = x.shape[1]
         x = self.select_inputs(x, inputs)
-        step, expected = None, minutes or values.step
+        step, expected = None, values.step
         if labelled is not None:
             step = time_step(labelled[{time_dim(labelled): slice(-x.shape[1], None)}])
+        if minutes is not None:
+            expected = check.number("minutes", minutes, positive=True)
+        elif self.default_step:
+            expected = step or expected or self.default_step
         if step and expected and abs(step - expected) > 0.02 * expected:
             hint = "pass frames at the step of the training, or `minutes` to a model of any step"
             raise ValueError(f"frames are {step:g} minutes apart, and {expected:g} are expected; {hint}")
@@ -234,14 +241,15 @@ class Forecaster(ZooModel):
         for name, v in known.items():
             pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
             known[name] = F.pad(v, pads).to(like)
-        outputs = []
+        times = {"minutes": expected} if self.default_step else {}
+        outputs, inner = [], int(has_thresholds)
         with evaluating(self):
             for i in range(0, len(x), check.count("batch_size", batch_size)):
                 part = slice(i, i + batch_size)
-                padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like.device, like.dtype)
+                padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
                 others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
-                y = run(padded, horizon, **others).float()[..., :height, :width].to(x.device)
-                outputs.append(values.decode(y) if decode else y)
+                y = run(padded, horizon, **others, **times).float()[..., :height, :width].to(x.device)
+                outputs.append(y if has_thresholds else values.decode(y))
         y = torch.cat(outputs, dim=-5 - inner)
         y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
         if axes < 5:
@@ -252,8 +260,8 @@ class Forecaster(ZooModel):
             return y if isinstance(frames, Tensor) else y.numpy()
         targets = values.target_variables if values.variables else ()
         names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
-        unit = "1" if not decode else units.pop() if len(units) == 1 else None
-        options: Any = {"has_channels": has_channels, "has_thresholds": bool(inner)}
+        unit = "1" if has_thresholds else units.pop() if len(units) == 1 else None
+        options: Any = {"has_channels": has_channels, "has_thresholds": has_thresholds}
         return label_like(labelled, y.numpy(), step=step or expected, unit=unit, names=names, **options)
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
@@ -452,7 +460,7 @@ class EnsembleForecaster(Forecaster):
             if seed is not None:
                 raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
             return super().forecast(frames, horizon, inputs=inputs, batch_size=batch_size)
-        run = partial(self.members, members=check.count("members", members), seed=seed)
+        run = partial(self.members, members=members, seed=seed)
         return self._in_unit(frames, horizon, inputs, batch_size, run)
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ..._hints import similar
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
@@ -87,6 +86,19 @@ def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[
     return outputs[-1], state
 
 
+def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:
+    """Runs layers over sequences ``(N, T, …)`` without their padding, and returns the padded outputs and the state.
+
+    ``run(x, mask=mask)`` receives packed sequences, but in a graph it receives `x` and a mask.
+    """
+    if lengths is None:
+        return run(x, mask=None)
+    if in_graph():
+        return run(x, mask=step_mask(x, lengths))
+    outputs, state = run(pack(x, lengths), mask=None)
+    return [unpack(y, x.shape[1])[0] for y in outputs], state
+
+
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
     """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` ``(N,)`` may also be such booleans."""
     mask = lengths.to(x.device)
@@ -99,20 +111,23 @@ def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *(1,) * (x.dim() - 2))
 
 
+def mask_steps(x: Tensor, lengths: Tensor | None, value: float = 0.0) -> Tensor:
+    """Returns `x` ``(N, T, …)`` with `value` in the padding, for lengths or a mask as in :func:`step_mask`, if any."""
+    return x if lengths is None else torch.where(valid_steps(x, lengths), x, value)
+
+
 def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the mean over all valid steps and pixels."""
     space = tuple(range(3, x.dim()))
     if lengths is None:
         return x.mean(dim=(1, *space))
-    total = torch.where(valid_steps(x, lengths), x, 0).mean(dim=space).sum(dim=1)
+    total = mask_steps(x, lengths).mean(dim=space).sum(dim=1)
     return total / lengths.to(total).unsqueeze(1)
 
 
 def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Returns the maximum over all valid steps and pixels."""
-    if lengths is not None:
-        x = torch.where(valid_steps(x, lengths), x, -torch.inf)
-    return x.amax(dim=(1, *range(3, x.dim())))
+    return mask_steps(x, lengths, -torch.inf).amax(dim=(1, *range(3, x.dim())))
 
 
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
@@ -131,10 +146,7 @@ POOLS = {"avg": pool_avg, "max": pool_max, "last": pool_last}
 
 def check_pool(kind: str | None) -> str | None:
     """Returns `kind` if it is a name in :data:`POOLS`, ``""`` (no pool) or None (default); else raises ValueError."""
-    if kind is not None and kind not in ("", *POOLS):
-        hint = similar(kind, POOLS)
-        raise ValueError(f"global_pool must be one of '', {', '.join(map(repr, POOLS))} or None, got {kind!r}{hint}")
-    return kind
+    return check.choice("global_pool", kind, ("", *POOLS, None))
 
 
 def split_state(hx: Any, levels: int) -> list[Any]:

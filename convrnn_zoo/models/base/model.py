@@ -68,8 +68,9 @@ class ZooModel(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enables gradient checkpointing, which recomputes layers or steps in the backward pass to save memory."""
+        image_model = set(self.encoder.model.modules()) if self.has_frame_encoder else ()  # its encoder recomputes it
         for module in self.modules():
-            if hasattr(module, "grad_checkpointing"):
+            if hasattr(module, "grad_checkpointing") and module not in image_model:
                 module.grad_checkpointing = enable  # type: ignore[assignment]
 
 
