@@ -75,7 +75,7 @@ def run_layer(
     )
     if is_fused:
         # Without a gradient, the autograd function would only add a tenth of a millisecond.
-        has_graph = spec.needs_grad or is_transformed(forward_mode=True, unknown=True)
+        has_graph = spec.needs_grad or is_transformed()
         run = FusedLayer.apply if has_graph else FusedLayer.forward
         y, *finals = run(spec._replace(conv_dtype=_conv_dtype(dtype, xs.device.type)), [], xs, *tensors)
     else:
@@ -125,25 +125,21 @@ class Buffers:
         # needs it in half precision.
         half = conv_dtype in (torch.float16, torch.bfloat16)
         self.channels_last = half or (like.device.type == "cpu" and conv_dtype == torch.float32)
-        self._views: dict[tuple[str, int], Tensor] = {}
+        self._scratch: dict[str, Tensor] = {}
 
     def new(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
         """Returns an uninitialised map ``(n, channels, *S)``."""
         size, dtype = self.like.shape[2:], dtype or self.like.dtype
         if not self.channels_last:
             return self.like.new_empty((n, channels, *size), dtype=dtype)
-        strides = [channels]
-        for pixels in reversed(size):
-            strides.insert(0, strides[0] * pixels)
+        strides = [channels * math.prod(size[axis:]) for axis in range(len(size) + 1)]
         return self.like.new_empty_strided((n, channels, *size), (strides[0], 1, *strides[1:]), dtype=dtype)
 
     def scratch(self, name: str, n: int) -> Tensor:
         """Returns an uninitialised map with the shape of h for n sequences. The same name returns the same memory."""
-        view = self._views.get((name, n))
-        if view is None:
-            full = self._views.setdefault((name, -1), self.new(*self.like.shape[:2]))
-            view = self._views[name, n] = full[:n]
-        return view
+        if name not in self._scratch:
+            self._scratch[name] = self.new(*self.like.shape[:2])
+        return self._scratch[name][:n]
 
 
 class InPlaceStep:
@@ -387,7 +383,7 @@ class Direction:
         needed, and its convolution is left out.
         """
         blocks, joint = self._blocks(ts), self.joint
-        max_rows = max(map(self._rows, blocks.values()))
+        max_rows = max(self.starts[block.stop] - self.starts[block.start] for block in blocks)
         gates = [self.buffers.new(max_rows, len(conv.weight)) for conv in self.convs]
         xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
         last = ts[-1] if self.reverse else ts[0]
@@ -395,19 +391,13 @@ class Direction:
         state_at = [self.ys.__getitem__, *(lambda t, i=i: self.saved[t][1][i] for i in range(len(start) - 1))]
 
         def step(t: int, grads: Maps) -> Maps:
-            block = blocks[t]
-            if t not in into_at:
-                rows, sizes = self._rows(block), self.sizes[block.start : block.stop]
-                into_at.update(zip(block, zip(*(g[:rows].split(sizes) for g in gates), strict=True), strict=True))
-            into = into_at.pop(t)
+            into = into_at[t]
             if self.y_grads is not None:
                 grads[0].add_(self.y_grads[t])
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
             dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
-            if not into_at:
-                self._flush(block, ts, start[0], gates, xh)
             if t == last and not to_start:
                 return grads
             for conv, grad in zip(self.convs, into, strict=True):
@@ -418,7 +408,15 @@ class Direction:
                     dh = h_grad if dh is None else h_grad.add_(dh)
             return dh, *other_grads
 
-        return fold(step, ts, grads, reverse=not self.reverse, sizes=self.spec.sizes(ts))
+        def run_block(block: range, grads: Maps) -> Maps:
+            sizes = self.sizes[block.start : block.stop]
+            parts = [g[: sum(sizes)].split(sizes) for g in gates]
+            into_at.update(zip(block, zip(*parts, strict=True), strict=True))
+            grads = fold(step, block, grads, reverse=not self.reverse, sizes=self.spec.sizes(block))
+            self._flush(block, ts, start[0], gates, xh)
+            return grads
+
+        return fold(run_block, blocks, grads, reverse=not self.reverse, sizes=self.spec.sizes(blocks))
 
     def _parameter_gradients(self) -> list[Tensor | None]:
         """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h (always None) and the extra parameters."""
@@ -432,19 +430,16 @@ class Direction:
         b_hh = [bias for part, _, bias in rows if part.reads_h and bias is not None]
         return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.step.extra_grads]
 
-    def _blocks(self, ts: range) -> dict[int, range]:
-        """Maps each step to its block, the range of steps whose gate gradients are collected together."""
+    def _blocks(self, ts: range) -> list[range]:
+        """Divides the steps `ts` into blocks, whose gate gradients are collected together."""
         row = sum(len(conv.weight) for conv in self.convs) * math.prod(self.size) * self.dtype.itemsize
-        blocks: dict[int, range] = {}
+        blocks = []
         first = ts.start
         for t in range(ts.start + 1, ts.stop + 1):
             if t == ts.stop or self.starts[t + 1] - self.starts[first] > GATES_BYTES // row:
-                blocks.update(dict.fromkeys(range(first, t), range(first, t)))
+                blocks.append(range(first, t))
                 first = t
         return blocks
-
-    def _rows(self, block: range) -> int:
-        return self.starts[block.stop] - self.starts[block.start]
 
     def _before(self, t: int, ts: range, start: Tensor, state_at: Callable[[int], Tensor]) -> Tensor:
         """Returns the state before step t; ``state_at(u)`` is the state after step u."""

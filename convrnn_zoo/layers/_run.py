@@ -43,21 +43,17 @@ class DirectionWeights(NamedTuple):
     b_xh: Tensor | None = None
 
 
-def is_transformed(*, forward_mode: bool, unknown: bool) -> bool:
-    """Returns whether a transform of torch.func is active, or forward-mode differentiation if `forward_mode` is set.
-
-    Returns `unknown` if torch cannot report it.
-    """
+def is_transformed() -> bool:
+    """Returns whether a transform of torch.func or forward-mode differentiation is active, or cannot be excluded."""
     try:
-        in_forward_mode = forward_mode and torch.autograd.forward_ad._current_level >= 0
-        return torch._C._are_functorch_transforms_active() or in_forward_mode
+        return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     except AttributeError:
-        return unknown
+        return True
 
 
 def can_recompute() -> bool:
     """Returns whether a backward pass can recompute intermediate results, which transforms of torch.func cannot."""
-    return torch.is_grad_enabled() and not is_transformed(forward_mode=False, unknown=False)
+    return torch.is_grad_enabled() and not is_transformed()
 
 
 class LayerStates(list[Maps]):

@@ -6,7 +6,7 @@ from comparison import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convrnn_zoo.layers import Conv2dGRU, _fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
 from tests.registry import two_dimensions_first
 
 
@@ -83,3 +83,15 @@ def test_separate_gates_on_maps_of_any_size(
         rnn.grad_checkpointing = recompute
         assert_same(*outcomes(rnn, [4, 2, 1], packed=True, with_state=True), tolerance=1e-10)
         assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=False), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 8_000, 20_000])
+@pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM])
+def test_gate_gradients_are_collected_over_any_number_of_steps(
+    cls: type, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fused, "GATES_BYTES", size)
+    rnn = cls(2, 3, 3, bidirectional=True, dtype=torch.float64)
+    for rnn.grad_checkpointing in (False, True):
+        assert_same(*outcomes(rnn, [7, 6, 4, 4, 1], packed=True, with_state=True), tolerance=1e-10)
+        assert_same(*outcomes(rnn, [5, 5], packed=False, with_state=False), tolerance=1e-10)
