@@ -14,7 +14,7 @@ from .._hints import warn
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
-from ._run import DirectionWeights, LayerStates, Maps, Scan, zone_out
+from ._run import DirectionWeights, LayerStates, Maps, Scan, reference_step
 
 Size = int | Sequence[int]  # for all spatial axes, or one per axis
 Widths = int | Sequence[int]  # for all layers, or one per layer
@@ -363,8 +363,7 @@ class ConvRNNCellBase(Equations):
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
         dtype = w.ih.dtype  # that of the states as well, under autocast too
         input, state = input.to(dtype), tuple(s.to(dtype) for s in state)
-        new = check.new_state(type(self), self.advance(input, state, w), state)
-        state = zone_out(self, tuple(s.to(dtype) for s in new), state)
+        state = reference_step(self, input, state, w)
         if not batched:
             state = tuple(s.squeeze(0) for s in state)
         return state if len(state) > 1 else state[0]

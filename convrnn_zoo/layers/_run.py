@@ -236,9 +236,9 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
 
 
 def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-    """Computes the next state of `cell` in the dtype of the weights, and checks its type and shape."""
+    """Computes the next state of `cell`, which may have more tensors than `state`, in the dtype of the weights."""
     new = check.new_state(type(cell), cell.advance(x, state, w), state)
-    return zone_out(cell, tuple(s.to(w.ih.dtype) for s in new[: len(cell.states)]), state)
+    return zone_out(cell, tuple(s.to(w.ih.dtype) for s in new), state)
 
 
 def zone_out(cell: Any, new: Maps, old: Maps) -> Maps:
@@ -265,7 +265,7 @@ def _run_steps(
     cell = spec.cell
 
     def step(x: Maps, state: Maps) -> Maps:
-        new = reference_step(cell, x[0], state, w)
+        new = reference_step(cell, x[0], state, w)[: len(state)]
         if len(x) == 1:
             return new
         return tuple(torch.where(x[1], s, old) for s, old in zip(new, state, strict=True))

@@ -137,7 +137,7 @@ def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
     new = LayerStates()
     for suffix, width, state in zip(state_suffixes(layer), layer.widths, states, strict=True):
         w = prepare_weights(cell, cell._weights(suffix if cell is layer else "", width))
-        new.append(reference_step(cell, x, state, w))
+        new.append(reference_step(cell, x, state, w)[: len(state)])
         x = new[-1][0]
     return new
 
