@@ -17,7 +17,7 @@ from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS
-from .graph import Recurrent, advance, check_version, equations, prepare_model, run_one_step, scan, unroll
+from .graph import Recurrent, advance, check_version, equations, prepare_model, scan, unroll
 from .graph import state_names as layer_state_names
 from .spec import (
     BATCH,
@@ -316,7 +316,7 @@ class _StepNetwork(_Network):
 
 
 def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
-    net = _StepNetwork(model, size, run_one_step)
+    net = _StepNetwork(model, size, unroll)
     message = "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
     reject_if(any(layer.num_directions > 1 for layer in net.layers), message)
     frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
@@ -395,7 +395,7 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     }
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
     inputs, outputs = state_specs(axes, dtype)
-    copied = prepare_model(model, run_one_step)
+    copied = prepare_model(model, unroll)
 
     def run(states: list[Maps], frame: Tensor) -> list[Tensor]:
         y, state, _ = copied.advance(copied.unshuffle(frame), states[0])
@@ -418,7 +418,7 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
 
 def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
-    copied: EncoderForecaster = prepare_model(model, run_one_step)
+    copied: EncoderForecaster = prepare_model(model, unroll)
     names: list[list[str]] = []
     axes: dict[str, Sequence[Axis | int]] = {}
     channels, edge = model.in_chans, reduction

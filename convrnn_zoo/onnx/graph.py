@@ -97,16 +97,10 @@ def _owned(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def run_one_step(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
-    """Runs a step on sequences of one step, without a loop."""
-    new = step(tuple(x.squeeze(0) for x in xs), first)
-    return new[0].unsqueeze(0), new
-
-
 def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
 
-    torch cannot convert a loop after operations that compute sizes from data.
+    It is used for single steps, and after operations that compute sizes from data, where torch cannot convert a loop.
     """
     ys, state = run_eagerly(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
     return torch.stack(ys), state
