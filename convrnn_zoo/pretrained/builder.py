@@ -95,7 +95,7 @@ def build_model(
     if state is not None:
         load_state_dict(model, state)
     describe_model(model, args, config, pretrained)
-    return extract_features(model, name, out_indices) if features_only else model
+    return extract_features(model, out_indices) if features_only else model
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
@@ -142,7 +142,7 @@ def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrain
         model.record = config.record
 
 
-def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Module:
+def extract_features(model: Any, out_indices: Any = None) -> nn.Module:
     """Wraps a model in timm's feature extractor, which returns the outputs of the layers `out_indices`.
 
     By default it returns the outputs of all layers.
@@ -150,8 +150,8 @@ def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Modul
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(
-        lambda **_: model, name, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
-        feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
+        lambda **_: model, model.pretrained_cfg["architecture"], pretrained=False, pretrained_cfg=model.pretrained_cfg,
+        features_only=True, feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
     )  # fmt: skip
 
 
