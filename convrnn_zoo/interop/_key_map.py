@@ -52,7 +52,7 @@ class Entries:
     """The entries (tensors by key) of a checkpoint, to be taken one by one. :meth:`finish` reports all errors."""
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
-        self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
+        self.name, self.source = checkpoint.name, source
         self.left = dict(checkpoint.state)
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.dtypes: set[torch.dtype] = set()
