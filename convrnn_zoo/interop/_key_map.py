@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
+from ..pretrained.state_dict import FLOATS
 from ._checkpoint import ForeignCheckpoint, some
 
 logger = logging.getLogger("convrnn_zoo")
@@ -96,7 +97,7 @@ class Entries:
         value = self.left.pop(key, None)
         if value is None:
             self.errors["missing"].append(key)
-        elif not value.is_floating_point():
+        elif value.dtype not in FLOATS:
             self.errors["of another kind"].append(f"{key} {value.dtype}")
         elif value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True)):
             self.dtypes.add(value.dtype)
