@@ -156,6 +156,18 @@ class KeyMap(NamedTuple):
     target: str
     gates: Sequence[int] = (0,)
 
+    @staticmethod
+    def joint(
+        source: str, target: str, convs: Mapping[str, Sequence[int]], suffix: str = "_l0", bias: bool = True
+    ) -> "list[KeyMap]":
+        """Maps a cell's convolutions of ``[x, h]``; `convs` maps their names to the positions of our gates in them."""
+        ends = {"weight": "weight_xh", **({"bias": "bias_ih"} if bias else {})}
+        return [
+            KeyMap(f"{source}.{conv}.{end}", f"{target}{ours}{suffix}", gates)
+            for conv, gates in convs.items()
+            for end, ours in ends.items()
+        ]
+
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
     """Counts the gates of each source and of each target."""
