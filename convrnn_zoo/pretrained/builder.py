@@ -156,18 +156,16 @@ def extract_features(model: Any, out_indices: Any = None) -> nn.Module:
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:
-    """Returns the names of the arguments that a constructor accepts, or None if they cannot be known.
+    """Returns the names of the arguments that a class or a partial of one accepts, or None for another constructor.
 
-    A constructor passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their
-    arguments are included.
+    A class passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their arguments
+    are included.
     """
     bound: tuple[Any, ...] = ()
-    while isinstance(constructor, partial):
-        bound, constructor = constructor.args + bound, constructor.func
+    if isinstance(constructor, partial):
+        bound, constructor = constructor.args, constructor.func
     if not isinstance(constructor, type):
-        parameters = list(inspect.signature(constructor).parameters.values())
-        passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        return None if passes_on else [p.name for p in parameters[len(bound) :]]
+        return None
     names: list[str] = []
     for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
