@@ -51,7 +51,8 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         (2, 5)
     """
     if checkpoint := kwargs.pop("checkpoint_path", None):
-        features_only, out_indices = kwargs.pop("features_only", False), kwargs.pop("out_indices", None)
+        features_only = kwargs.pop("features_only", False)
+        out_indices = kwargs.pop("out_indices", None) if features_only else None
         model = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
         return extract_features(model, out_indices) if features_only else model
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
