@@ -68,7 +68,7 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
             f"{record.file}: the file does not match its metadata (sha256 {record.sha256}); restore the file"
         )
     model = create_model(record.name, pretrained=True).eval()
-    config = config_text(model_config(model), record.sha256, record)
+    config = config_text({**model_config(model), "weights_sha256": record.sha256}, record)
     words = cards / f"{record.name}.md" if cards else None
     card = shipped_card(record, words.read_text(encoding="utf-8") if words and words.is_file() else "")
     files = {WEIGHTS_FILE: record.file.read_bytes(), CONFIG: config.encode()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
+from ..pretrained.state_dict import FLOATS
 from ._checkpoint import ForeignCheckpoint, some
 
 logger = logging.getLogger("convrnn_zoo")
@@ -52,7 +53,7 @@ class Entries:
     """The entries (tensors by key) of a checkpoint, to be taken one by one. :meth:`finish` reports all errors."""
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
-        self.checkpoint, self.name, self.source = checkpoint, checkpoint.name, source
+        self.name, self.source = checkpoint.name, source
         self.left = dict(checkpoint.state)
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.dtypes: set[torch.dtype] = set()
@@ -96,7 +97,7 @@ class Entries:
         value = self.left.pop(key, None)
         if value is None:
             self.errors["missing"].append(key)
-        elif not value.is_floating_point():
+        elif value.dtype not in FLOATS:
             self.errors["of another kind"].append(f"{key} {value.dtype}")
         elif value.dim() == len(shape) and all(w in (None, s) for s, w in zip(value.shape, shape, strict=True)):
             self.dtypes.add(value.dtype)
@@ -154,6 +155,18 @@ class KeyMap(NamedTuple):
     source: str
     target: str
     gates: Sequence[int] = (0,)
+
+    @staticmethod
+    def joint(
+        source: str, target: str, convs: Mapping[str, Sequence[int]], suffix: str = "_l0", bias: bool = True
+    ) -> "list[KeyMap]":
+        """Maps a cell's convolutions of ``[x, h]``; `convs` maps their names to the positions of our gates in them."""
+        ends = {"weight": "weight_xh", **({"bias": "bias_ih"} if bias else {})}
+        return [
+            KeyMap(f"{source}.{conv}.{end}", f"{target}{ours}{suffix}", gates)
+            for conv, gates in convs.items()
+            for end, ours in ends.items()
+        ]
 
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:

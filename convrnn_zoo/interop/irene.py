@@ -21,16 +21,14 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     pattern = r"(?:encoder|decoder)\.blocks\.(\d+)\.convgru\.cell\.(?:combined_gates|out_gate)\.(?:weight|bias)"
     blocks = entries.count(pattern, "encoder.blocks.0.convgru.cell.combined_gates.weight, …")
     blocks = min(blocks, len(entries.matches(pattern)) // 8 + 1)  # each block has 8 entries
-    scales = {f"encoder.{block}.": 4**block for block in range(blocks)}
-    scales |= {f"decoder.{block}.": 4 ** (blocks - block) for block in range(blocks)}
+    scales = {f"encoder.{block}": 4**block for block in range(blocks)}
+    scales |= {f"decoder.{block}": 4 ** (blocks - block) for block in range(blocks)}
     maps: list[KeyMap] = []
     rows: dict[str, int] = {}
     for cell, scale in scales.items():
-        for end, name in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
-            for conv, gates in GATES.items():
-                key = f"{cell.replace('.', '.blocks.', 1)}convgru.cell.{conv}.{end}"
-                maps.append(KeyMap(key, cell + name, gates))
-                rows[key] = len(gates) * scale
+        cell_maps = KeyMap.joint(f"{cell.replace('.', '.blocks.')}.convgru.cell", f"{cell}.", GATES)
+        maps += cell_maps
+        rows |= {m.source: len(m.gates) * scale for m in cell_maps}
     kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
     sizes = {
         "in_chans": entries.width(rows), "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon,

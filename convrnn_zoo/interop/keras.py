@@ -213,41 +213,40 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_comple
     If the file does not say which description is the layer's, the result is empty, and the caller must have passed all
     options (`is_complete`).
     """
-    differing, is_unclear = [], False
     try:
         layers = list(_recurrent_layers(checkpoint.config))
         if not layers:
             return {}
         if len(layers) > 1:  # of a single layer, files of tf.keras 2 store the arrays under another name
             layers = [layer for layer in layers if layer["config"]["name"] in (name, name.rpartition("/")[2])]
-        is_unclear = not layers or any(layer != layers[0] for layer in layers)
-        if is_unclear and is_complete:
-            return {}
-        config = {} if is_unclear else layers[0]["config"]
-        if not is_unclear and layers[0]["class_name"] == "Bidirectional":
+        if not layers or any(layer != layers[0] for layer in layers):
+            if is_complete:
+                return {}
+            raise WeightsError(
+                f"{checkpoint.name} describes {len(layers) or 'no'} layers that may be {name}: pass all options of "
+                f"this layer, {', '.join(f'{o}=' for o in (*REQUIRED, *DEFAULTS))}"
+            )
+        config = layers[0]["config"]
+        if layers[0]["class_name"] == "Bidirectional":
             forward = config["layer"]["config"]
             backward = (config.get("backward_layer") or config["layer"])["config"]
             shared = (*REQUIRED, "strides", "dilation_rate", "activation")
-            differing = [o for o in shared if forward.get(o) != backward.get(o)]
+            if differing := [o for o in shared if forward.get(o) != backward.get(o)]:
+                raise WeightsError(
+                    f"{checkpoint.name}: the two directions of {name} differ in {', '.join(differing)}, and here they "
+                    "have the same options; convert each as a layer"
+                )
             config = {**forward, "merge_mode": config["merge_mode"]}
         in_training = {o: config[o] for o in ("dropout", "recurrent_dropout") if config.get(o)}
         for option in ("strides", "dilation_rate"):
             check.ntuple(option, config.get(option, 1), ndim)
+    except WeightsError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise WeightsError(
             f"{checkpoint.name}: its description of {name} is not one that Keras writes ({e!r}); save it again with "
             "model.save, or pass its arrays with padding= and recurrent_activation="
         ) from e
-    if is_unclear:
-        raise WeightsError(
-            f"{checkpoint.name} describes {len(layers) or 'no'} layers that may be {name}: pass all options of this "
-            f"layer, {', '.join(f'{o}=' for o in (*REQUIRED, *DEFAULTS))}"
-        )
-    if differing:
-        raise ValueError(
-            f"{checkpoint.name}: the two directions of {name} differ in {', '.join(differing)}, and here they have "
-            "the same options; convert each as a layer"
-        )
     if in_training:
         logger.warning("%s: %s has %s, which only acts in training; left out", checkpoint.name, name, in_training)
     return {o: config[o] for o in (*REQUIRED, *DEFAULTS) if o in config}

@@ -39,7 +39,7 @@ class JointConvs:
     cls: type[ConvRNNBase]
     """Class of our layer."""
     cell: str
-    """Prefix of the keys of a layer, as a format string for the number of the layer."""
+    """Prefix of the keys of a layer, without the last dot, as a format string for the number of the layer."""
     convs: Mapping[str, tuple[int, ...]]
     """Convolutions of a layer, and the positions of our gates in each of them; see :class:`KeyMap`."""
     negates_update: bool = False
@@ -48,24 +48,17 @@ class JointConvs:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments with which our layer computes the same outputs."""
 
-    def maps(self, num_layers: int, bias: bool) -> list[KeyMap]:
-        """Returns the key maps of all layers."""
-        ends = {"weight": "weight_xh_l{}", **({"bias": "bias_ih_l{}"} if bias else {})}
-        return [
-            KeyMap(f"{self.cell.format(layer)}{conv}.{end}", target.format(layer), gates)
-            for layer in range(num_layers)
-            for conv, gates in self.convs.items()
-            for end, target in ends.items()
-        ]
+    def maps(self, layer: int, bias: bool) -> list[KeyMap]:
+        """Returns the key maps of a layer."""
+        return KeyMap.joint(self.cell.format(layer), "", self.convs, f"_l{layer}", bias)
 
     def load(self, checkpoint: ForeignCheckpoint, *, batch_first: bool = False) -> Any:
         """Builds our layer with the weights of a checkpoint; `batch_first` is passed to the layer."""
         entries = Entries(checkpoint, self.source)
-        pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + f"(?:{'|'.join(self.convs)})"
-        n = entries.count(rf"{pattern}\.(?:weight|bias)", f"{self.cell.format(0)}{next(iter(self.convs))}.weight, …")
+        pattern = re.sub(r"\\\{.*\\\}", r"(\\d+)", re.escape(self.cell)) + rf"\.(?:{'|'.join(self.convs)})"
+        n = entries.count(rf"{pattern}\.(?:weight|bias)", f"{self.cell.format(0)}.{next(iter(self.convs))}.weight, …")
         bias = self.always_bias or bool(entries.matches(rf"{pattern}\.bias"))
-        maps = self.maps(n, bias)
-        by_layer = [[m for m in maps if m.target.endswith(f"_l{layer}")] for layer in range(n)]
+        by_layer = [self.maps(layer, bias) for layer in range(n)]
         widths = [layer_width(entries, layer_maps, "weight", "bias") for layer_maps in by_layer]
         shapes = [[size or 1 for size in entries.shape([m.source for m in layer_maps], 4)] for layer_maps in by_layer]
         kernels = [tuple(shape[2:]) for shape in shapes]
@@ -77,7 +70,7 @@ class JointConvs:
             return self.cls(in_channels, same_or_list(widths), kernels, n, bias, **args)
 
         parameters = {key: tuple(value.shape) for key, value in build(device="meta").state_dict().items()}
-        state = gather(entries, maps, parameters)
+        state = gather(entries, [m for layer_maps in by_layer for m in layer_maps], parameters)
         state = negate_update_gate(state) if self.negates_update else state
         state |= {k: torch.zeros(shape, dtype=entries.dtype) for k, shape in parameters.items() if k not in state}
         return load_layer(build(dtype=entries.dtype), state)
@@ -95,11 +88,11 @@ class JointConvs:
                 state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
             elif self.always_bias and not layer.bias:
                 state[f"bias_ih_l{n}"] = torch.zeros_like(state[f"weight_ih_l{n}"][:, 0, 0, 0])
-        maps = self.maps(layer.num_layers, layer.bias or self.always_bias)
+        maps = [m for n in range(layer.num_layers) for m in self.maps(n, layer.bias or self.always_bias)]
         return scatter(maps, negate_update_gate(state) if self.negates_update else state)
 
 
-LAYOUT = JointConvs("ndrplz", Conv2dLSTM, "cell_list.{}.", {"conv": (0, 1, 3, 2)})
+LAYOUT = JointConvs("ndrplz", Conv2dLSTM, "cell_list.{}", {"conv": (0, 1, 3, 2)})
 NDRPLZ = Source(
     name="ndrplz",
     title="ConvLSTM_pytorch, https://github.com/ndrplz/ConvLSTM_pytorch",

@@ -221,12 +221,10 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
             entries.errors["contradicting"].append(f"{m[0]} and {m[1]}, which are one tensor")
     n = entries.count(r"convcell\.cell_list\.(\d+)\..*", "convcell.cell_list.0.conv.weight, …")
     cell, stem, last = "phycell.cell_list.0", "encoder.encoder_E.c1.main.0", "encoder.decoder_D.upc3"
-    convs = {f"layers.{i}": f"convcell.cell_list.{i}.conv" for i in range(n)} | {"physics": f"{cell}.convgate"}
-    maps = weight_and_bias(last, "image.2")
-    for target, conv in convs.items():
-        gates = FIRST if target == "physics" else IFOG
-        maps += [KeyMap(f"{conv}.weight", f"{target}.weight_xh", gates)]
-        maps += [KeyMap(f"{conv}.bias", f"{target}.bias_ih", gates)]
+    joint = KeyMap.joint(cell, "physics.", {"convgate": FIRST}, suffix="")
+    for i in range(n):
+        joint += KeyMap.joint(f"convcell.cell_list.{i}", f"layers.{i}.", {"conv": IFOG}, suffix="")
+    maps = weight_and_bias(last, "image.2") + joint
     for source, name in (("conv1", "f"), ("bn1", "norm"), ("conv2", "p")):
         maps += [KeyMap(f"{cell}.F.{source}.{end}", f"physics.{end}_{name}") for end in ENDS]
     for source, target in PHYDNET_BLOCKS.items():
@@ -234,7 +232,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     sizes: dict[str, Any] = {
         "in_chans": frame_channels(entries, {f"{stem}.weight": 1, f"{last}.weight": 1}, 1),
         "hidden_channels": [layer_width(entries, maps, f"layers.{i}.") for i in range(n)],
-        "kernel_size": entries.axis_size([f"{conv}.weight" for conv in convs.values()], -1) or 1,
+        "kernel_size": entries.axis_size([m.source for m in joint], -1) or 1,
         "patch_size": patch_size,
         "stem_channels": layer_width(entries, maps, "stem.0.", "stem.1."),
         "filters": layer_width(entries, maps, *(f"physics.{end}_{name}" for end in ENDS for name in "fn")),

@@ -1,6 +1,5 @@
 """Forecasters as nowcasting methods of pysteps: https://pysteps.readthedocs.io"""
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -118,9 +117,9 @@ def _lead_steps(timesteps: Timesteps | None) -> list[int]:
 def to_whole_number(name: str, value: Any) -> int:
     """Converts a positive whole number (also of NumPy or torch, or a float such as 3.0) to an int."""
     try:
-        number = operator.index(int(value) if not isinstance(value, bool | str) and int(value) == value else value)
+        number = 0 if isinstance(value, bool | str) else int(value)
     except (TypeError, ValueError, OverflowError):
         number = 0
-    if number < 1 or isinstance(value, bool):
+    if number < 1 or number != value:
         raise ValueError(f"{name} must be a whole number of at least 1, got {check.describe(value)}")
     return number

@@ -55,9 +55,7 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
         if module in modules:
             maps.append(KeyMap(f"{modules[module]}.{end}", key))
     for i in range(4):
-        for end, target in (("weight", "weight_xh_l0"), ("bias", "bias_ih_l0")):
-            gru = f"decoder.decode{4 - i}.gru"
-            maps += [KeyMap(f"{gru}.{conv}.{end}", f"grus.{i}.rnn.{target}", gates) for conv, gates in GATES.items()]
+        maps += KeyMap.joint(f"decoder.decode{4 - i}.gru", f"grus.{i}.rnn.", GATES)
     state = gather(entries, maps, shapes)
     state |= negate_update_gate({key: value for key, value in state.items() if key.startswith("grus.")})
     return load_model(entries, name, sizes, state)

@@ -95,7 +95,7 @@ def build_model(
     if state is not None:
         load_state_dict(model, state)
     describe_model(model, args, config, pretrained)
-    return extract_features(model, name, out_indices) if features_only else model
+    return extract_features(model, out_indices) if features_only else model
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
@@ -142,7 +142,7 @@ def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrain
         model.record = config.record
 
 
-def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Module:
+def extract_features(model: Any, out_indices: Any = None) -> nn.Module:
     """Wraps a model in timm's feature extractor, which returns the outputs of the layers `out_indices`.
 
     By default it returns the outputs of all layers.
@@ -150,24 +150,22 @@ def extract_features(model: Any, name: str, out_indices: Any = None) -> nn.Modul
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(
-        lambda **_: model, name, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
-        feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
+        lambda **_: model, model.pretrained_cfg["architecture"], pretrained=False, pretrained_cfg=model.pretrained_cfg,
+        features_only=True, feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
     )  # fmt: skip
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:
-    """Returns the names of the arguments that a constructor accepts, or None if they cannot be known.
+    """Returns the names of the arguments that a class or a partial of one accepts, or None for another constructor.
 
-    A constructor passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their
-    arguments are included.
+    A class passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their arguments
+    are included.
     """
     bound: tuple[Any, ...] = ()
-    while isinstance(constructor, partial):
-        bound, constructor = constructor.args + bound, constructor.func
+    if isinstance(constructor, partial):
+        bound, constructor = constructor.args, constructor.func
     if not isinstance(constructor, type):
-        parameters = list(inspect.signature(constructor).parameters.values())
-        passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        return None if passes_on else [p.name for p in parameters[len(bound) :]]
+        return None
     names: list[str] = []
     for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]

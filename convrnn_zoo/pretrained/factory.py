@@ -51,11 +51,10 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         (2, 5)
     """
     if checkpoint := kwargs.pop("checkpoint_path", None):
-        wrapper = {key: kwargs.pop(key) for key in ("features_only", "out_indices") if key in kwargs}
-        model: Any = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-        if not wrapper.get("features_only"):
-            return model
-        return extract_features(model, model.pretrained_cfg["architecture"], wrapper.get("out_indices"))
+        features_only = kwargs.pop("features_only", False)
+        out_indices = kwargs.pop("out_indices", None) if features_only else None
+        model = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
+        return extract_features(model, out_indices) if features_only else model
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, location = split_address(name) if ":" in name else ("", name)
     if scheme:
@@ -113,14 +112,10 @@ def from_pretrained(
     if revision is not None and (scheme != "hf-hub" or "@" in name):
         fix = "pass one of the two" if scheme == "hf-hub" else "revision is for repositories of the Hub: leave it out"
         raise WeightsError(f"{name}: got revision={revision!r}; {fix}")
+    address = (f"{scheme}:{name}" if scheme else name) + (f"@{revision}" if revision else "")
     kwargs = {"pretrained": True, "cache_dir": cache_dir, "token": token, **kwargs}
     with size_limit(max_bytes):
-        if scheme:
-            source = SOURCES[scheme](f"{name}@{revision}" if revision else name, cache_dir, token)
-            model = build_from_source(source, **kwargs)
-        else:
-            model = create_model(name, **kwargs)
-    return model.eval()
+        return create_model(address, **kwargs).eval()
 
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
@@ -131,7 +126,6 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
             f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "
             f"{suggest(architecture, functions)} (timm.create_model loads timm's own)"
         )
-    kwargs = {k: v for k, v in kwargs.items() if v is not None}
     if "pretrained_cfg" in kwargs:
         raise WeightsError(f"{source.name} has a config of its own; leave pretrained_cfg out")
     return functions[architecture](pretrained, pretrained_cfg=source.config.cfg, source=source, **kwargs)

@@ -80,7 +80,10 @@ class Encoding(JsonObject):
         return floor, math.log1p(top / floor)
 
     def _constant(self, name: str, like: Tensor) -> Tensor:
-        return torch.tensor(getattr(self, name), dtype=like.dtype, device=like.device)[:, None, None]
+        values: tuple[float, ...] = getattr(self, name)
+        if len(values) > 1:
+            _check_channels(like, len(values))
+        return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
 
     @property
     def _label(self) -> str:
@@ -221,31 +224,22 @@ class Preprocessing(Encoding):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encodes frames ``(…, C, H, W)`` in the unit of the data; NaN becomes 0, or no rain with ``dbz``."""
-        _check_channels(frames, len(self.variables) or self._mean_channels)
         return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
 
     def encode_static(self, maps: Tensor) -> Tensor:
         """Encodes static maps ``(…, S, H, W)`` as `static` describes; without `static`, only replaces NaN by 0."""
-        _check_channels(maps, len(self.static))
         return _by_variable(Encoding.encode, self.static, maps) if self.static else Encoding().encode(maps)
 
     def encode_future(self, inputs: Tensor) -> Tensor:
         """Encodes known inputs ``(…, F, H, W)`` as `future` describes; without `future`, only replaces NaN by 0."""
-        _check_channels(inputs, len(self.future))
         return _by_variable(Encoding.encode, self.future, inputs) if self.future else Encoding().encode(inputs)
 
     def decode(self, output: Tensor) -> Tensor:
         """Decodes outputs of the model, ``(…, C, H, W)``, to the units of the targets."""
-        _check_channels(output, len(self.target_channels or ()) or self._mean_channels)
         output = ACTIVATIONS[self.activation](output)
         if self.variables:
             return _by_variable(Encoding.decode, self.target_variables, output)
         return super().decode(output)
-
-    @property
-    def _mean_channels(self) -> int:
-        """Number of channels with means of their own; 0 if one mean is for all channels."""
-        return len(self.mean) if len(self.mean) > 1 else 0
 
     @property
     def target_channels(self) -> list[int] | None:
@@ -289,8 +283,8 @@ class Preprocessing(Encoding):
 
 
 def _check_channels(frames: Tensor, count: int) -> None:
-    """Raises ValueError unless frames ``(…, C, H, W)`` have `count` channels; 0 accepts any number."""
-    if count and (frames.dim() < 3 or frames.shape[-3] != count):
+    """Raises ValueError unless frames ``(…, C, H, W)`` have `count` channels."""
+    if frames.dim() < 3 or frames.shape[-3] != count:
         raise ValueError(f"expected frames (…, {count}, H, W), got {tuple(frames.shape)}")
 
 
@@ -298,5 +292,6 @@ def _by_variable(
     function: Callable[[Encoding, Tensor], Tensor], variables: Sequence[Encoding], frames: Tensor
 ) -> Tensor:
     """Applies a function to each variable and its channel of frames ``(…, C, H, W)``, and concatenates the results."""
+    _check_channels(frames, len(variables))
     channels = zip(variables, frames.split(1, dim=-3), strict=True)
     return torch.cat([function(variable, values) for variable, values in channels], dim=-3)

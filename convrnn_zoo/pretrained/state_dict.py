@@ -156,8 +156,8 @@ def check_state_dict(
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the keys of tensors with NaN or Inf."""
-    return [k for k, v in state.items() if v.is_floating_point() and not v.is_meta and not torch.isfinite(v).all()]
+    """Returns the keys of tensors with NaN or Inf, among those whose dtype is one of :data:`FLOATS`."""
+    return [k for k, v in state.items() if v.dtype in FLOATS and not v.is_meta and not torch.isfinite(v).all()]
 
 
 def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:

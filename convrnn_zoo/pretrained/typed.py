@@ -36,9 +36,9 @@ class JsonObject:
         return {k: _plain(v) for k, v in values if v not in (None, ())}
 
     @classmethod
-    def from_json(cls, raw: object, name: str = "") -> Self:
-        """Reads an untrusted JSON object, or raises ValueError; the message calls the object `name`."""
-        return read(cls, raw, name or cls.json_name)
+    def from_json(cls, raw: object) -> Self:
+        """Reads an untrusted JSON object, or raises ValueError."""
+        return read(cls, raw, cls.json_name)
 
 
 def _plain(value: Any) -> Any:

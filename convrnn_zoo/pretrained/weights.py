@@ -167,12 +167,12 @@ class Weights:
         return json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_plain(cls, raw: object, name: str = "the weights metadata") -> "Weights":
-        """Reads an untrusted JSON object, or raises ValueError; the message calls the object `name`."""
+    def from_plain(cls, raw: object) -> "Weights":
+        """Reads an untrusted JSON object, or raises ValueError."""
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
             shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
             raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
-        weights = read(cls, raw, name)
+        weights = read(cls, raw, name := "the weights metadata")
         check_arguments(weights.model_args, name)
         return weights
 

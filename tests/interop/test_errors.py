@@ -80,8 +80,9 @@ def test_lists_unexpected_entries(source: str) -> None:
 def test_integers_and_nan_are_not_weights(source: str) -> None:
     state = STATES[source].state
     key = next(iter(state))
-    with pytest.raises(WeightsError, match="int64"):
-        load(source, {**state, key: state[key].long()})
+    for dtype in (torch.int64, torch.float8_e5m2):
+        with pytest.raises(WeightsError, match=f"{key} {dtype}"):
+            load(source, {**state, key: state[key].to(dtype)})
     with pytest.raises(WeightsError, match="NaN"):
         load(source, {**state, key: state[key] * torch.nan})
     with pytest.raises(WeightsError, match="float64"):
