@@ -119,15 +119,12 @@ def train_model(
         mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
         return sampled[processes.rank :: processes.count], mask[processes.rank :: processes.count]
 
-    def batches(done: int) -> Iterator[list[Tensor]]:
+    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
         read = partial(read_batch, clips)
         for batch in load(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
-            yield [x.to(processes.device, non_blocking=True) for x in batch]
-
-    def microbatches(batch: list[Tensor]) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
-        for part in zip(*(x.split(recipe.batch_size) for x in batch), strict=True):
-            yield 1 / recipe.grad_accum_steps, part
+            parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
+            yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
     def plot(done: int, evaluated: Any) -> Any:
         values: Any = model.preprocessing
@@ -141,7 +138,7 @@ def train_model(
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     frozen = frozen_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, lambda _, batch: objective(network, batch), optimizer, recipe.create_schedule(optimizer),
+        model, batches, partial(objective, network), optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         title=recipe.weights,
         run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
@@ -150,7 +147,6 @@ def train_model(
         processes=processes,
         after_round=plot if out else None,
         frozen=lambda step: frozen if step < recipe.freeze else (),
-        microbatches=microbatches,
         validate=None if validation is None else partial(validate, recipe, validation, processes),
         **recipe.loop_options(),
     )  # fmt: skip

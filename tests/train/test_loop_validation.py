@@ -35,7 +35,7 @@ def steps_down(steps, **options):
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     history = loop.fit(
-        model, lambda done: [0], lambda model, _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
+        model, lambda _: [[(1.0, None)]], lambda _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
         run="{}", progress=False, **options,
     )  # fmt: skip
     return model.w.item(), history
