@@ -14,6 +14,7 @@ from typing import Any
 import click
 from torch import Tensor
 
+from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.models import Metric, from_pretrained
@@ -26,6 +27,8 @@ from convrnn_zoo.train.classifier import (
     percent,
     train_one,
 )
+
+from .classifiers import weights_option
 
 
 class ChangedClips(Sequence[Tensor]):
@@ -91,18 +94,18 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Directory of the files of MNIST.")
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Directory of the runs.")
-@click.option("--weights-dir", "into", type=click.Path(path_type=Path), required=True, help="Directory of weights.")
-def main(recipe: str, data: Path, out: Path, into: Path) -> None:
+@output_directory("Directory of the runs.", required=True)
+@weights_option
+def main(recipe: str, data: Path, output: Path, into: Path) -> None:
     """Train RECIPE, measure the value of the order of frames, and write the weights with all metrics."""
     loaded: Any = Recipe.read(recipe)
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
-    metadata: Any = train(loaded, data=data, out=out, into=into)
+    metadata: Any = train(loaded, data=data, out=output, into=into)
     parts = load_splits(loaded, data, splits=("train", "test", "validation"))
     model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
-    first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, out)})
+    first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, output)})
     others = measure_parts(model, parts[1], first.split, loaded.batch_size)
     dataclasses.replace(metadata, metrics=(first, *others)).save(into)
 

@@ -35,7 +35,6 @@ class ARCHIVES:
     task = "precipitation nowcasting"
     url = "https://github.com/pySTEPS/pysteps-data"
     license = "public domain, CC BY 4.0"
-    where = "pysteps.datasets.download_pysteps_data(DIR) brings them, or clone https://github.com/pySTEPS/pysteps-data"
     split_words = SPLIT
 
 

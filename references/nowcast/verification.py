@@ -20,7 +20,8 @@ Nowcast = Callable[[Tensor, int], Tensor]
 Ensemble = Callable[[Tensor, int], Tensor]
 """Forecasts an ensemble ``(members, horizon, H, W)`` from the same arguments."""
 
-THRESHOLDS = (0.5, 2.0, 5.0)
+INPUTS, THRESHOLDS = 4, (0.5, 2.0, 5.0)
+"""Number of input frames, and thresholds in mm/h."""
 GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60)}
 """Groups of lead times: longer than the first number of minutes, up to the second."""
 HOUR = "5–60 min"
@@ -48,21 +49,17 @@ class Window(NamedTuple):
     truth: Tensor
 
 
-def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) -> Iterator[Window]:
-    """Yields the windows of an event; one begins every `every` frames.
+def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
+    """Yields the windows of four frames and a truth of one hour; one begins every `every` minutes.
 
     Example:
-        >>> [float(w.inputs[0, 0, 0]) for w in windows(torch.arange(30.0).reshape(30, 1, 1))]
+        >>> [float(w.inputs[0, 0, 0]) for w in windows_of_hours(torch.arange(30.0).reshape(30, 1, 1), 5, 30)]
         [0.0, 6.0, 12.0]
     """
-    for start in range(0, len(frames) - inputs - horizon + 1, every):
-        window = frames[start : start + inputs + horizon]
-        yield Window(window[:inputs], window[inputs:])
-
-
-def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
-    """Yields the windows of an event with a truth of one hour; one begins every `every` minutes."""
-    return windows(frames, horizon=int(60 // minutes), every=int(every // minutes))
+    length = INPUTS + int(60 // minutes)
+    for start in range(0, len(frames) - length + 1, int(every // minutes)):
+        window = frames[start : start + length]
+        yield Window(window[:INPUTS], window[INPUTS:])
 
 
 def lead_times(minutes: float) -> dict[str, slice]:
