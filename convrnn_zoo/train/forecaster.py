@@ -262,20 +262,16 @@ def check_loss_range(recipe: ForecasterRecipe, values: Any, sequence: Tensor) ->
 
 def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
     """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
+    loss, known, output = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth), output.float()
     with torch.autocast(output.device.type, enabled=False):  # convolutions of SSIM would lose all digits in bfloat16
-        return _loss_of_known(recipe, output.float(), x, truth)
-
-
-def _loss_of_known(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
-    loss, known = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth)
-    if known.all():
-        return loss.of(output, x, truth)
-    if not known.any():
-        return output.sum() * 0
-    if not loss.is_pixelwise:
-        return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
-    # Every known pixel has the same weight, in whichever process it is.
-    return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
+        if known.all():
+            return loss.of(output, x, truth)
+        if not known.any():
+            return output.sum() * 0
+        if not loss.is_pixelwise:
+            return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
+        # Every known pixel has the same weight, in whichever process it is.
+        return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
 
 
 def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Tensor]:
