@@ -169,7 +169,7 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
     model.eval()
     total = torch.zeros(2, device=processes.device)
     samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
-    for numbers in samples.split(recipe.batch_size):
+    for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
         frames = clips.read(numbers).to(processes.device)
         if recipe.loss == "exceedance":
             every_lead_time = dataclasses.replace(recipe, lead_times=0)
