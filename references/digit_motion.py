@@ -17,6 +17,7 @@ from torch import Tensor
 from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.models import Metric, from_pretrained
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import (
@@ -31,19 +32,6 @@ from convrnn_zoo.train.classifier import (
 from .classifiers import weights_option
 
 
-class ChangedClips(Sequence[Tensor]):
-    """Clips to which a function is applied when they are indexed."""
-
-    def __init__(self, clips: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> None:
-        self.clips, self.change = clips, change
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.change(self.clips[index])
-
-
 def middle_frame(clip: Tensor) -> Tensor:
     """Returns the frame in the middle of a clip, as a clip of one frame."""
     return clip[len(clip) // 2][None]
@@ -55,8 +43,8 @@ def backwards(clip: Tensor) -> Tensor:
 
 
 def with_clips(data: Labelled, change: Callable[[Tensor], Tensor]) -> Labelled:
-    """Returns labelled clips to which a function is applied."""
-    return data._replace(sequences=ChangedClips(data.sequences, change))
+    """Returns labelled clips to which a function is applied when they are indexed."""
+    return data._replace(sequences=LazySequences(data.sequences, change))
 
 
 def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled], out: Path) -> dict[str, float]:

@@ -137,22 +137,19 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
 def _occurrences(
     cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]], groups: Mapping[str, slice]
 ) -> dict[str, Any]:
-    def merged(tables: Sequence[Any]) -> Any:  # merging changes the first
-        return functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))
-
-    def score(tables: Sequence[Any], name: str) -> float:
+    def score(tables: Sequence[Any], name: str = "CSI") -> float:
+        merged = functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))  # changes the first
         with np.errstate(invalid="ignore", divide="ignore"):  # nothing was forecast or observed
-            return float(cat.det_cat_fct_compute(merged(tables), name)[name])
-
-    def csi(tables: Sequence[Any]) -> float:
-        return score(tables, "CSI")
+            return float(cat.det_cat_fct_compute(merged, name)[name])
 
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
         frames = [[w[t][k] for w in counted] for k in range(len(counted[0][t]))]
-        out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in groups.items()}
-        out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in groups.items()} for w in counted]
-        out[f"CSI {t:g} by frame"] = [csi(f) for f in frames]
+        out[f"CSI {t:g}"] = {
+            g: score([table for frame in frames[part] for table in frame]) for g, part in groups.items()
+        }
+        out[f"CSI {t:g} by window"] = [{g: score(w[t][part]) for g, part in groups.items()} for w in counted]
+        out[f"CSI {t:g} by frame"] = [score(f) for f in frames]
         out[f"frequency bias {t:g} by frame"] = _numbers([score(f, "BIAS") for f in frames])
     return out
 
@@ -259,7 +256,8 @@ def verify_ensembles(
                 diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
                 for (p, _), (_, truth) in zip(chances, pairs, strict=True):
                     prob.reldiag_accum(diagram, p, truth)
-                errors.setdefault((name, t), []).append(_reliability_error(*_joined(chances)))
+                chance, occurred = (np.concatenate(arrays) for arrays in zip(*chances, strict=True))
+                errors.setdefault((name, t), []).append(_reliability_error(chance, occurred))
     out: dict[str, Any] = {}
     ratio = _power_ratios(power)
     for name in methods:
@@ -278,12 +276,6 @@ def verify_ensembles(
             out[name][f"reliability {t:g}"] = {"forecast": _numbers(forecast), "observed": _numbers(observed)}
             out[name][f"reliability error {t:g} by window"] = errors[name, t]
     return out
-
-
-def _joined(pairs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """Concatenates the first arrays of all pairs, and the second arrays."""
-    first, second = zip(*pairs, strict=True)
-    return np.concatenate(first), np.concatenate(second)
 
 
 def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:
