@@ -50,11 +50,7 @@ def with_clips(data: Labelled, change: Callable[[Tensor], Tensor]) -> Labelled:
 def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled], out: Path) -> dict[str, float]:
     """Returns accuracies, in per cent: of a network trained on middle frames, and of `model` on clips played backwards.
 
-    Args:
-        recipe: the recipe, whose first seed is used.
-        model: the trained model, which reads the clips backwards.
-        parts: the training, test and validation parts.
-        out: directory of the checkpoint.
+    The network is trained with the first seed of the recipe. `parts` are the training, test and validation splits.
     """
     frames = [with_clips(part, middle_frame) for part in parts]
     run = train_one(recipe, recipe.seeds[0], *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")

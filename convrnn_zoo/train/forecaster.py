@@ -322,10 +322,9 @@ class NowcastLogits(nn.Module):
 def exceedance_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
 ) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities at random lead times.
+    """Returns the cross-entropy of a nowcast's probabilities at as many random lead times as the recipe specifies.
 
-    The recipe's `lead_times` is the number of random lead times; 0 uses all lead times. Frames are `minutes` apart. The
-    default of `minutes` is the time step of the data.
+    Frames are `minutes` apart, by default the time step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]

@@ -78,10 +78,10 @@ class Processes:
 
     def random_states(self) -> dict[str, Tensor]:
         """Returns the states of torch's random generators of the CPU and of the device."""
-        states, module = {"host": torch.get_rng_state()}, getattr(torch, self.device.type, None)
-        if hasattr(module, "get_rng_state"):
-            states["device"] = module.get_rng_state(*self._numbered_device)
-        return states
+        module = getattr(torch, self.device.type, None)
+        if module is None or not hasattr(module, "get_rng_state"):
+            return {"host": torch.get_rng_state()}
+        return {"host": torch.get_rng_state(), "device": module.get_rng_state(*self._numbered_device)}
 
     def set_random_states(self, states: Mapping[str, Tensor]) -> None:
         """Restores the states that :meth:`random_states` returned."""

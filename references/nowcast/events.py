@@ -17,12 +17,7 @@ from convrnn_zoo.train.baselines import quiet_pysteps
 
 
 def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:
-    """Reads rain rates in mm/h ``(H, W)``, NaN where unknown, from an accumulation that pysteps imports.
-
-    Args:
-        path: the file.
-        importer: name of the function of ``pysteps.io.importers``.
-        **options: further arguments of this function.
+    """Reads rain rates in mm/h ``(H, W)``, NaN where unknown, with a function of ``pysteps.io.importers``.
 
     Raises:
         ValueError: the file is damaged.
