@@ -16,11 +16,17 @@ from typing import Any
 import click
 import torch
 
+from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.models import Metric
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
 from convrnn_zoo.train.recipe import list_splits
+
+weights_option = click.option(
+    "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False), required=True,
+    help="Directory of weights.",
+)  # fmt: skip
 
 
 class WithoutLengths(Labelled):
@@ -63,17 +69,16 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
     dataset = recipe.data
     parts = load_parts(recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
-    with_lengths = [
-        train_one(recipe, seed, *parts, checkpoint=out / f"seed{seed}.ckpt", progress=progress).model
-        for seed in recipe.seeds
-    ]
-    without = [
-        train_one(
-            recipe, seed, *padded, name="padding read", checkpoint=out / f"seed{seed}-padding-read.ckpt",
-            progress=progress,
-        ).model
-        for seed in recipe.seeds
-    ]  # fmt: skip
+
+    def train_all(parts: Sequence[Labelled], name: str, suffix: str) -> list[Any]:
+        return [
+            train_one(
+                recipe, seed, *parts, name=name, checkpoint=out / f"seed{seed}{suffix}.ckpt", progress=progress
+            ).model
+            for seed in recipe.seeds
+        ]
+
+    with_lengths, without = train_all(parts, "", ""), train_all(padded, "padding read", "-padding-read")
     split = f"{dataset.split_words} ({len(parts[1].labels)})"
     return [
         accuracy_metric(f"accuracy, {name}", values, dataset.title, split, note=note)
@@ -128,27 +133,14 @@ def measure_groups(
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Directory of the runs.",
-)
-@click.option(
-    "--weights-dir",
-    "into",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Directory of weights.",
-)
+@data_option
+@output_directory("Directory of the runs.", required=True)
+@weights_option
 @click.option("--padding", is_flag=True, help="Measure models that read padding as data.")
 @click.option("--groups", is_flag=True, help="Measure models that were trained without one group of the data.")
 @click.option("--selected-on", multiple=True, metavar="GROUP", help="Leave a group out of the mean of --groups.")
 def main(
-    recipe: str, data: Path | None, out: Path, into: Path, padding: bool, groups: bool, selected_on: tuple[str, ...]
+    recipe: str, data: Path | None, output: Path, into: Path, padding: bool, groups: bool, selected_on: tuple[str, ...]
 ) -> None:
     """Train RECIPE, measure further models, and write the weights with all metrics."""
     loaded = Recipe.read(recipe)
@@ -156,13 +148,13 @@ def main(
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
         group_names(load_parts(loaded, data), selected_on)  # raises before training
-    metadata = train(loaded, data=data, out=out, into=into)
-    metrics = [*metadata.metrics]  # type: ignore[union-attr]
+    metadata: Any = train(loaded, data=data, out=output, into=into)
+    metrics = [*metadata.metrics]
     if padding:
-        metrics += measure_padding(loaded, data, out)
+        metrics += measure_padding(loaded, data, output)
     if groups:
-        metrics += measure_groups(loaded, data, out, selected_on)
-    dataclasses.replace(metadata, metrics=tuple(metrics)).save(into)  # type: ignore[type-var, union-attr]
+        metrics += measure_groups(loaded, data, output, selected_on)
+    dataclasses.replace(metadata, metrics=tuple(metrics)).save(into)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from typing import Any
 import click
 from torch import Tensor
 
+from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.models import Metric, from_pretrained
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import (
@@ -27,18 +29,7 @@ from convrnn_zoo.train.classifier import (
     train_one,
 )
 
-
-class ChangedClips(Sequence[Tensor]):
-    """Clips to which a function is applied when they are indexed."""
-
-    def __init__(self, clips: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> None:
-        self.clips, self.change = clips, change
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.change(self.clips[index])
+from .classifiers import weights_option
 
 
 def middle_frame(clip: Tensor) -> Tensor:
@@ -52,18 +43,14 @@ def backwards(clip: Tensor) -> Tensor:
 
 
 def with_clips(data: Labelled, change: Callable[[Tensor], Tensor]) -> Labelled:
-    """Returns labelled clips to which a function is applied."""
-    return data._replace(sequences=ChangedClips(data.sequences, change))
+    """Returns labelled clips to which a function is applied when they are indexed."""
+    return data._replace(sequences=LazySequences(data.sequences, change))
 
 
 def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled], out: Path) -> dict[str, float]:
     """Returns accuracies, in per cent: of a network trained on middle frames, and of `model` on clips played backwards.
 
-    Args:
-        recipe: the recipe, whose first seed is used.
-        model: the trained model, which reads the clips backwards.
-        parts: the training, test and validation parts.
-        out: directory of the checkpoint.
+    The network is trained with the first seed of the recipe. `parts` are the training, test and validation splits.
     """
     frames = [with_clips(part, middle_frame) for part in parts]
     run = train_one(recipe, recipe.seeds[0], *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
@@ -91,18 +78,18 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
 @click.command()
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Directory of the files of MNIST.")
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Directory of the runs.")
-@click.option("--weights-dir", "into", type=click.Path(path_type=Path), required=True, help="Directory of weights.")
-def main(recipe: str, data: Path, out: Path, into: Path) -> None:
+@output_directory("Directory of the runs.", required=True)
+@weights_option
+def main(recipe: str, data: Path, output: Path, into: Path) -> None:
     """Train RECIPE, measure the value of the order of frames, and write the weights with all metrics."""
     loaded: Any = Recipe.read(recipe)
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
-    metadata: Any = train(loaded, data=data, out=out, into=into)
+    metadata: Any = train(loaded, data=data, out=output, into=into)
     parts = load_splits(loaded, data, splits=("train", "test", "validation"))
     model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
-    first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, out)})
+    first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, output)})
     others = measure_parts(model, parts[1], first.split, loaded.batch_size)
     dataclasses.replace(metadata, metrics=(first, *others)).save(into)
 

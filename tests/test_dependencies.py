@@ -97,7 +97,7 @@ NEEDS = [
     for file in PACKAGE
     for module, extra in filter(None, calls(tree(file), "need"))
     if module != "json"  # of the function's own example
-] + [("convrnn_zoo/train/launch.py", distribution(module), extra) for extra, module in TRACKERS.items()]
+] + [("convrnn_zoo/train/launch.py", distribution(name), name) for name in TRACKERS]
 """File, package and extra of every package that is imported on demand."""
 
 

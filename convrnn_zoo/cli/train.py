@@ -27,7 +27,7 @@ from ._threads import Threads, threads_option
 @training_device_option
 @threads_option
 @click.option(
-    "--log-with", multiple=True, type=Choice(list(TRACKERS)),
+    "--log-with", multiple=True, type=Choice(TRACKERS),
     help="Tracker that receives losses, learning rates, scores and figures; repeatable.",
 )  # fmt: skip
 @quiet_option

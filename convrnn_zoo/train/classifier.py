@@ -318,7 +318,7 @@ def train_one(
         read = partial(read_shares, train, change)
         yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 
-    def loss(_: nn.Module, batch: Batch) -> Tensor:
+    def loss(batch: Batch) -> Tensor:
         x, lengths, labels = (None if t is None else t.to(processes.device, non_blocking=True) for t in batch)
         x = model.normalize(x)
         with processes.own_randomness():
@@ -342,7 +342,6 @@ def train_one(
         progress=progress,
         frozen=lambda step: frozen if step < frozen_steps else (),
         processes=processes,
-        microbatches=identity,
         metrics=("accuracy",),
         validate=None if validation is None else partial(validate, data=validation),
         **recipe.loop_options(),

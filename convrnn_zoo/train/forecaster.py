@@ -119,15 +119,12 @@ def train_model(
         mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
         return sampled[processes.rank :: processes.count], mask[processes.rank :: processes.count]
 
-    def batches(done: int) -> Iterator[list[Tensor]]:
+    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
         read = partial(read_batch, clips)
         for batch in load(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
-            yield [x.to(processes.device, non_blocking=True) for x in batch]
-
-    def microbatches(batch: list[Tensor]) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
-        for part in zip(*(x.split(recipe.batch_size) for x in batch), strict=True):
-            yield 1 / recipe.grad_accum_steps, part
+            parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
+            yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
     def plot(done: int, evaluated: Any) -> Any:
         values: Any = model.preprocessing
@@ -141,7 +138,7 @@ def train_model(
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     frozen = frozen_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, lambda _, batch: objective(network, batch), optimizer, recipe.create_schedule(optimizer),
+        model, batches, partial(objective, network), optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         title=recipe.weights,
         run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
@@ -150,7 +147,6 @@ def train_model(
         processes=processes,
         after_round=plot if out else None,
         frozen=lambda step: frozen if step < recipe.freeze else (),
-        microbatches=microbatches,
         validate=None if validation is None else partial(validate, recipe, validation, processes),
         **recipe.loop_options(),
     )  # fmt: skip
@@ -173,7 +169,7 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
     model.eval()
     total = torch.zeros(2, device=processes.device)
     samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
-    for numbers in samples.split(recipe.batch_size):
+    for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
         frames = clips.read(numbers).to(processes.device)
         if recipe.loss == "exceedance":
             every_lead_time = dataclasses.replace(recipe, lead_times=0)
@@ -266,20 +262,16 @@ def check_loss_range(recipe: ForecasterRecipe, values: Any, sequence: Tensor) ->
 
 def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
     """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
+    loss, known, output = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth), output.float()
     with torch.autocast(output.device.type, enabled=False):  # convolutions of SSIM would lose all digits in bfloat16
-        return _loss_of_known(recipe, output.float(), x, truth)
-
-
-def _loss_of_known(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
-    loss, known = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth)
-    if known.all():
-        return loss.of(output, x, truth)
-    if not known.any():
-        return output.sum() * 0
-    if not loss.is_pixelwise:
-        return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
-    # Every known pixel has the same weight, in whichever process it is.
-    return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
+        if known.all():
+            return loss.of(output, x, truth)
+        if not known.any():
+            return output.sum() * 0
+        if not loss.is_pixelwise:
+            return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
+        # Every known pixel has the same weight, in whichever process it is.
+        return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
 
 
 def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Tensor]:
@@ -330,10 +322,9 @@ class NowcastLogits(nn.Module):
 def exceedance_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
 ) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities at random lead times.
+    """Returns the cross-entropy of a nowcast's probabilities at as many random lead times as the recipe specifies.
 
-    The recipe's `lead_times` is the number of random lead times; 0 uses all lead times. Frames are `minutes` apart. The
-    default of `minutes` is the time step of the data.
+    Frames are `minutes` apart, by default the time step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]

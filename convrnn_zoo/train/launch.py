@@ -17,8 +17,8 @@ from ._values import flat
 
 _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-"""Modules of the trackers by their names in accelerate."""
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+"""Trackers of accelerate, which are also the names of modules and extras."""
 ThreadChooser = Callable[[int | None, Callable[[], None]], None]
 """Function of the number of threads in the checkpoint of a resumed run, or None, and of a training step to time."""
 
@@ -134,7 +134,7 @@ def launch(
     for name in log_with:
         if name not in TRACKERS:
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
-        need(TRACKERS[name], name)
+        need(name, name)
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused)
     accelerator = accelerate.Accelerator(

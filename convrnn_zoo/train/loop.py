@@ -16,7 +16,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from .._atomic import atomic_write, write_text
+from .._atomic import write_bytes, write_text
 from .._extras import need
 from ..pretrained.state_dict import not_finite
 from ._values import flat
@@ -65,11 +65,9 @@ def differences(saved: str, run: str) -> list[str]:
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Calls torch.save atomically: if the run is killed or the disk is full, the previous checkpoint is kept."""
-    # In memory first: the errors of torch's own file writer name neither the file nor the reason.
-    content_bytes = io.BytesIO()
-    torch.save(content, content_bytes)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content_bytes.getvalue())
+    buffer = io.BytesIO()  # the errors of torch's own file writer name neither the file nor the reason
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
@@ -183,8 +181,8 @@ def restored(processes: Processes) -> Iterator[None]:
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Iterable[Any]],
-    loss: Callable[[nn.Module, Any], Tensor],
+    batches: Callable[[int], Iterable[Iterable[tuple[float, Any]]]],
+    loss: Callable[[Any], Tensor],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     *,
@@ -196,7 +194,6 @@ def fit(
     processes: Processes | None = None,
     after_round: Callable[[int, nn.Module], Any] | None = None,
     frozen: Callable[[int], Iterable[nn.Parameter]] = lambda update: (),
-    microbatches: Callable[[Any], Iterable[tuple[float, Any]]] = lambda batch: [(1.0, batch)],
     metrics: Sequence[str] = (),
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
     clip_grad_norm: float = 1.0,
@@ -214,7 +211,9 @@ def fit(
         model: the model, on the device of the processes.
         batches: function that takes the number of updates done and returns an iterator over the batches of the next
             round. The iterator may sample with torch's global generator, but only after its first batch was requested.
-        loss: function of the model and a batch that returns the loss, or a tensor of the loss and the `metrics`.
+            A batch consists of pairs of a factor and a microbatch. The loss of a microbatch is multiplied by its
+            factor, and the gradients of all microbatches are added.
+        loss: function of a microbatch that returns the loss, or a tensor of the loss and the `metrics`.
         optimizer, scheduler: their ``step`` is called once per batch.
         max_steps: total number of batches; the lengths of the rounds must add up to it.
         clip_grad_norm, bf16, ema, patience, keep_best: fields of :class:`~convrnn_zoo.train.Recipe`.
@@ -227,8 +226,6 @@ def fit(
             model. Only the main process calls it. The trackers of `processes` log an image ``(H, W, 3)`` that it
             returns.
         frozen: function that takes the number of an update and returns the parameters that the update does not change.
-        microbatches: function that splits a batch into pairs of a factor and a microbatch. The loss of a microbatch is
-            multiplied by its factor, and the gradients of all microbatches are added.
         metrics: names of the further numbers that `loss` returns.
         validate: function of the model that returns its validation scores after a round; one of them is ``"loss"``.
 
@@ -249,13 +246,13 @@ def fit(
         name = "training" if checkpoint.stem == "last" else f"training_{checkpoint.stem}"
         history_file = checkpoint.with_name(f"{name}.csv")
 
-    def compute_gradients(batch: Any) -> Tensor:
+    def compute_gradients(batch: Iterable[tuple[float, Any]]) -> Tensor:
         """Computes the gradients of a batch, and returns its loss and metrics."""
         optimizer.zero_grad()
         total = torch.zeros(1 + len(metrics), device=processes.device)
-        for share, part in microbatches(batch):
+        for factor, part in batch:
             with torch.autocast(processes.device.type, torch.bfloat16, enabled=bf16):
-                values = share * loss(model, part).reshape(-1)
+                values = factor * loss(part).reshape(-1)
             values[0].backward()
             total += values.detach().float()
         return total
@@ -270,7 +267,7 @@ def fit(
                 buffer.copy_(value)
         optimizer.zero_grad()
 
-    def update(batch: Any) -> list[float]:
+    def update(batch: Iterable[tuple[float, Any]]) -> list[float]:
         """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
         total = compute_gradients(batch)
         flag = torch.tensor([float(is_interrupted())], device=total.device)
@@ -323,49 +320,44 @@ def fit(
                 image = after_round(scheduler.last_epoch, evaluated)
         processes.log({k: v for k, v in row.items() if k != "updates"}, scheduler.last_epoch, image)
 
-    @contextmanager
-    def resumed() -> Iterator[None]:
-        """Context that locks the checkpoint, then loads it and chooses the number of threads before its block runs."""
-        with lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext():
-            if checkpoint is not None and checkpoint.is_file():
-                state.load(checkpoint)
-            if processes.choose_threads is not None:
-                processes.choose_threads(state.threads, try_step)
-            yield
-
     bar = progress_bar(
         title, progress and processes.is_main, length=max_steps,
         item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
     )  # fmt: skip
-    with resumed(), bar, catch_interrupt() as is_interrupted:
-        bar.update(scheduler.last_epoch)
-        while scheduler.last_epoch < max_steps and not state.is_stopped(patience):
-            interrupted = 0.0
-            model.train()
-            remaining = iter(batches(scheduler.last_epoch - len(state.values)))
-            now = torch.get_rng_state()
-            for sampling in state.samplings:  # replays the sampling of the batches of an interrupted round
-                torch.set_rng_state(sampling)
-                next(remaining)
-            torch.set_rng_state(now)
-            while True:
-                sampling = torch.get_rng_state()
-                if (batch := next(remaining, None)) is None:
-                    break
-                *values, interrupted = update(batch)
-                state.values.append(values)
-                state.samplings.append(sampling)
-                bar.update(1, sum(v[0] for v in state.values) / len(state.values))
-                if interrupted and scheduler.last_epoch < max_steps:
-                    state.save(checkpoint)
+    with lock_checkpoint(checkpoint) if checkpoint is not None and processes.is_main else nullcontext():
+        if checkpoint is not None and checkpoint.is_file():
+            state.load(checkpoint)
+        if processes.choose_threads is not None:
+            processes.choose_threads(state.threads, try_step)
+        with bar, catch_interrupt() as is_interrupted:
+            bar.update(scheduler.last_epoch)
+            while scheduler.last_epoch < max_steps and not state.is_stopped(patience):
+                interrupted = 0.0
+                model.train()
+                remaining = iter(batches(scheduler.last_epoch - len(state.values)))
+                now = torch.get_rng_state()
+                for sampling in state.samplings:  # replays the sampling of the batches of an interrupted round
+                    torch.set_rng_state(sampling)
+                    next(remaining)
+                torch.set_rng_state(now)
+                while True:
+                    sampling = torch.get_rng_state()
+                    if (batch := next(remaining, None)) is None:
+                        break
+                    *values, interrupted = update(batch)
+                    state.values.append(values)
+                    state.samplings.append(sampling)
+                    bar.update(1, sum(v[0] for v in state.values) / len(state.values))
+                    if interrupted and scheduler.last_epoch < max_steps:
+                        state.save(checkpoint)
+                        raise KeyboardInterrupt
+                finish_round()
+                if interrupted:
                     raise KeyboardInterrupt
-            finish_round()
-            if interrupted:
+                if processes.is_main:
+                    report()
+            if is_interrupted():  # during the last validation or report
                 raise KeyboardInterrupt
-            if processes.is_main:
-                report()
-        if is_interrupted():  # during the last validation or report
-            raise KeyboardInterrupt
     if state.best and keep_best:
         model.load_state_dict(state.best)
     elif average is not None:

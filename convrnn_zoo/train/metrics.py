@@ -320,12 +320,13 @@ def check_variables(values: Preprocessing, data: FrameDataset) -> None:
 def with_units(recipe: ForecasterRecipe, values: Preprocessing | None) -> ForecasterRecipe:
     """Returns a recipe whose variables are read in the units of trained weights, whatever unit the files have."""
     units = {v.name: v.unit or None for role in ROLES for v in getattr(values, role, ())}
+    if not units:
+        return recipe
     roles: dict[str, Any] = {
         role: tuple(dataclasses.replace(v, unit=units.get(v.name, v.unit)) for v in getattr(recipe.data, role))
         for role in ROLES
     }
-    changed: Any = dataclasses.replace(recipe.data, **roles) if units else recipe.data  # type: ignore[type-var]
-    return dataclasses.replace(recipe, data=changed)
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **roles))  # type: ignore[type-var]
 
 
 def _list_names(source: Any) -> dict[str, list[str]]:

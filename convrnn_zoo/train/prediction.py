@@ -238,10 +238,9 @@ def choose_read_options(
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
     if isinstance(recipe, ForecasterRecipe):
-        options = dataclasses.replace(recipe.data.read_options(), unit=values.unit, variable_optional=True)
-        options = dataclasses.replace(
-            options, sel={d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
-        )
+        options = recipe.data.read_options()
+        sel = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=sel)
     if values.variables:
         options = dataclasses.replace(options, unit=None, **variable_options(values, options))
     if key and options.variables:

@@ -28,8 +28,6 @@ TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_seq
 """Fields of an existing recipe that a starting recipe does not copy."""
 FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_every": 50, "cycles": ()}
 """Settings that change trained weights little: a learning rate of 0.02 would destroy them in a few updates."""
-
-
 SET_BY_DATA = ("in_chans", "num_classes", "out_chans", "static_chans", "future_chans", "horizon")
 """Arguments of a model that follow from the data and from other keys of a recipe."""
 
@@ -125,15 +123,15 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
 
     `preprocessing` belongs to trained weights. Unit and encoding are taken from it, or else from the files.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
     for kind in ("frames", "video"):
-        dataset: Any = read_dataset({"kind": kind, "name": path.stem or "my data"})
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+        table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
+        dataset: Any = read_dataset(table)
         if files := [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]:
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
-    table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
     options = ReadOptions(unit=None if kind == "frames" else "", maps=len(files) > 1)
     if files[0].suffix.lower() in GRIDDED:
         options = _choose_variables(files[0], options, preprocessing)

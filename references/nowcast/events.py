@@ -4,8 +4,9 @@ import itertools
 import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,62 +16,31 @@ from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_fmi, read_time
 from convrnn_zoo.train.baselines import quiet_pysteps
 
 
-def read_mch(path: Path) -> Tensor:
-    """Reads a MeteoSwiss composite (AQC, a GIF) with pysteps, which converts its colors to mm in five minutes.
-
-    Returns rain rates in mm/h ``(H, W)`` for pixels of 1 km, NaN outside the range of the radars.
+def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:
+    """Reads rain rates in mm/h ``(H, W)``, NaN where unknown, with a function of ``pysteps.io.importers``.
 
     Raises:
         ValueError: the file is damaged.
     """
     importers = quiet_pysteps("io.importers")
     try:
-        precip, _, _ = importers.import_mch_gif(str(path), product="AQC", unit="mm", accutime=5.0)
+        precip, _, metadata = getattr(importers, importer)(str(path), **options)
     except OSError as e:
-        raise ValueError(f"{path} is not a valid MeteoSwiss composite ({e}); download it again") from e
-    return torch.as_tensor(precip, dtype=torch.float32) * (timedelta(hours=1) / STEP)
-
-
-def read_mch_time(path: Path) -> datetime:
-    """Returns the time of a MeteoSwiss composite, from the year, day of the year, hour and minute in its name.
-
-    Example:
-        >>> read_mch_time(Path("AQC151351545F_00005.801.gif"))
-        datetime.datetime(2015, 5, 15, 15, 45)
-    """
-    stamp = re.match(r"AQC(\d{9})", path.name)
-    if stamp is None:
-        raise ValueError(f"{path}: expected a name with the time as AQCyydddhhmm, such as AQC151351545F_00005.801.gif")
-    return datetime.strptime(stamp[1], "%y%j%H%M")
-
-
-def read_bom(path: Path) -> Tensor:
-    """Reads a rain accumulation of the Bureau of Meteorology (NetCDF) with pysteps.
-
-    Returns rain rates in mm/h ``(H, W)`` for pixels of 0.5 km.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    importers = quiet_pysteps("io.importers")
-    try:
-        precip, _, metadata = importers.import_bom_rf3(str(path))
-    except OSError as e:
-        raise ValueError(f"{path} is not a valid accumulation in NetCDF ({e}); download it again") from e
+        raise ValueError(f"{path} is not a valid composite ({e}); download it again") from e
     return torch.as_tensor(precip, dtype=torch.float32) * (60 / metadata["accutime"])
 
 
-def read_bom_time(path: Path) -> datetime:
-    """Returns the end of an accumulation of the Bureau of Meteorology, from the name of its file.
+def read_time_in_name(path: Path, pattern: str, time_format: str, expected: str) -> datetime:
+    """Returns the time in the name of a file, the group of a regular expression, or raises ValueError without it.
 
     Example:
-        >>> read_bom_time(Path("2_20180616_100600.prcp-cscn.nc"))
-        datetime.datetime(2018, 6, 16, 10, 6)
+        >>> MCH.read_time(Path("AQC151351545F_00005.801.gif")), BOM.read_time(Path("2_20180616_100600.prcp-cscn.nc"))
+        (datetime.datetime(2015, 5, 15, 15, 45), datetime.datetime(2018, 6, 16, 10, 6))
     """
-    stamp = re.search(r"_(\d{8}_\d{6})\.", path.name)
+    stamp = re.search(pattern, path.name)
     if stamp is None:
-        raise ValueError(f"{path}: expected a name with the time as STATION_YYYYMMDD_hhmmss.prcp-cscn.nc")
-    return datetime.strptime(stamp[1], "%Y%m%d_%H%M%S")
+        raise ValueError(f"{path}: expected a name with the time as {expected}")
+    return datetime.strptime(stamp[1], time_format)
 
 
 class Source(NamedTuple):
@@ -83,8 +53,25 @@ class Source(NamedTuple):
     """Number of pixels along the edge of a block of 2 km; the blocks are averaged."""
 
 
-FMI, MCH = Source(read_fmi, read_time), Source(read_mch, read_mch_time)
-BOM = Source(read_bom, read_bom_time, timedelta(minutes=6), 4)
+FMI = Source(read_fmi, read_time)
+MCH = Source(
+    partial(read_accumulation, importer="import_mch_gif", product="AQC", unit="mm", accutime=5.0),
+    partial(
+        read_time_in_name, pattern=r"^AQC(\d{9})", time_format="%y%j%H%M",
+        expected="AQCyydddhhmm, such as AQC151351545F_00005.801.gif",
+    ),
+)  # fmt: skip
+"""Composites of MeteoSwiss, whose names have the year, the day of the year, the hour and the minute."""
+BOM = Source(
+    partial(read_accumulation, importer="import_bom_rf3"),
+    partial(
+        read_time_in_name, pattern=r"_(\d{8}_\d{6})\.", time_format="%Y%m%d_%H%M%S",
+        expected="STATION_YYYYMMDD_hhmmss.prcp-cscn.nc",
+    ),
+    timedelta(minutes=6),
+    4,
+)  # fmt: skip
+"""Accumulations of the Bureau of Meteorology, whose names have the end of the accumulation."""
 
 
 class RainEvent(NamedTuple):

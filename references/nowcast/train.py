@@ -35,7 +35,6 @@ class ARCHIVES:
     task = "precipitation nowcasting"
     url = "https://github.com/pySTEPS/pysteps-data"
     license = "public domain, CC BY 4.0"
-    where = "pysteps.datasets.download_pysteps_data(DIR) brings them, or clone https://github.com/pySTEPS/pysteps-data"
     split_words = SPLIT
 
 
@@ -155,13 +154,12 @@ def train_on(
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
     network = NowcastLogits(model)
 
-    def batches(done: int) -> Iterator[Batch]:
+    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        return (crops.draw(recipe.batch_size, from_mrms) for _ in steps)
+        return ([(1.0, crops.draw(recipe.batch_size, from_mrms))] for _ in steps)
 
-    def loss(_: nn.Module, batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            return exceedance_loss(recipe, model, network, (batch.frames, batch.frames), batch.minutes)
+    def loss(batch: Batch) -> Tensor:
+        return exceedance_loss(recipe, model, network, (batch.frames, batch.frames), batch.minutes)
 
     def save(done: int, _: nn.Module) -> None:
         write_safetensors(model.state_dict(), out / f"update{done:07d}.safetensors")
@@ -170,12 +168,12 @@ def train_on(
     fit(
         model, batches, loss, optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
-        clip_grad_norm=recipe.clip_grad_norm,
         run=fingerprint(recipe),
         checkpoint=out / "last.ckpt",
         title=recipe.weights,
         progress=progress,
         after_round=save,
+        **recipe.loop_options(),
     )  # fmt: skip
     return model
 

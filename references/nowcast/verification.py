@@ -20,7 +20,8 @@ Nowcast = Callable[[Tensor, int], Tensor]
 Ensemble = Callable[[Tensor, int], Tensor]
 """Forecasts an ensemble ``(members, horizon, H, W)`` from the same arguments."""
 
-THRESHOLDS = (0.5, 2.0, 5.0)
+INPUTS, THRESHOLDS = 4, (0.5, 2.0, 5.0)
+"""Number of input frames, and thresholds in mm/h."""
 GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60)}
 """Groups of lead times: longer than the first number of minutes, up to the second."""
 HOUR = "5–60 min"
@@ -48,21 +49,17 @@ class Window(NamedTuple):
     truth: Tensor
 
 
-def windows(frames: Tensor, inputs: int = 4, horizon: int = 12, every: int = 6) -> Iterator[Window]:
-    """Yields the windows of an event; one begins every `every` frames.
+def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
+    """Yields the windows of four frames and a truth of one hour; one begins every `every` minutes.
 
     Example:
-        >>> [float(w.inputs[0, 0, 0]) for w in windows(torch.arange(30.0).reshape(30, 1, 1))]
+        >>> [float(w.inputs[0, 0, 0]) for w in windows_of_hours(torch.arange(30.0).reshape(30, 1, 1), 5, 30)]
         [0.0, 6.0, 12.0]
     """
-    for start in range(0, len(frames) - inputs - horizon + 1, every):
-        window = frames[start : start + inputs + horizon]
-        yield Window(window[:inputs], window[inputs:])
-
-
-def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
-    """Yields the windows of an event with a truth of one hour; one begins every `every` minutes."""
-    return windows(frames, horizon=int(60 // minutes), every=int(every // minutes))
+    length = INPUTS + int(60 // minutes)
+    for start in range(0, len(frames) - length + 1, int(every // minutes)):
+        window = frames[start : start + length]
+        yield Window(window[:INPUTS], window[INPUTS:])
 
 
 def lead_times(minutes: float) -> dict[str, slice]:
@@ -140,22 +137,19 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
 def _occurrences(
     cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]], groups: Mapping[str, slice]
 ) -> dict[str, Any]:
-    def merged(tables: Sequence[Any]) -> Any:  # merging changes the first
-        return functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))
-
-    def score(tables: Sequence[Any], name: str) -> float:
+    def score(tables: Sequence[Any], name: str = "CSI") -> float:
+        merged = functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))  # changes the first
         with np.errstate(invalid="ignore", divide="ignore"):  # nothing was forecast or observed
-            return float(cat.det_cat_fct_compute(merged(tables), name)[name])
-
-    def csi(tables: Sequence[Any]) -> float:
-        return score(tables, "CSI")
+            return float(cat.det_cat_fct_compute(merged, name)[name])
 
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
         frames = [[w[t][k] for w in counted] for k in range(len(counted[0][t]))]
-        out[f"CSI {t:g}"] = {g: csi([table for frame in frames[part] for table in frame]) for g, part in groups.items()}
-        out[f"CSI {t:g} by window"] = [{g: csi(list(w[t][part])) for g, part in groups.items()} for w in counted]
-        out[f"CSI {t:g} by frame"] = [csi(f) for f in frames]
+        out[f"CSI {t:g}"] = {
+            g: score([table for frame in frames[part] for table in frame]) for g, part in groups.items()
+        }
+        out[f"CSI {t:g} by window"] = [{g: score(w[t][part]) for g, part in groups.items()} for w in counted]
+        out[f"CSI {t:g} by frame"] = [score(f) for f in frames]
         out[f"frequency bias {t:g} by frame"] = _numbers([score(f, "BIAS") for f in frames])
     return out
 
@@ -262,7 +256,8 @@ def verify_ensembles(
                 diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
                 for (p, _), (_, truth) in zip(chances, pairs, strict=True):
                     prob.reldiag_accum(diagram, p, truth)
-                errors.setdefault((name, t), []).append(_reliability_error(*_joined(chances)))
+                chance, occurred = (np.concatenate(arrays) for arrays in zip(*chances, strict=True))
+                errors.setdefault((name, t), []).append(_reliability_error(chance, occurred))
     out: dict[str, Any] = {}
     ratio = _power_ratios(power)
     for name in methods:
@@ -281,12 +276,6 @@ def verify_ensembles(
             out[name][f"reliability {t:g}"] = {"forecast": _numbers(forecast), "observed": _numbers(observed)}
             out[name][f"reliability error {t:g} by window"] = errors[name, t]
     return out
-
-
-def _joined(pairs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """Concatenates the first arrays of all pairs, and the second arrays."""
-    first, second = zip(*pairs, strict=True)
-    return np.concatenate(first), np.concatenate(second)
 
 
 def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:

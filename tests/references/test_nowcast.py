@@ -13,7 +13,7 @@ import torch
 from convrnn_zoo.models.convgru_advection import THRESHOLDS
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.losses import exceedance as cross_entropy
-from references.nowcast.events import EVENTS, TEST_DAYS, load_event, read_bom_time, read_mch_time
+from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on
 from tests.made_data import write_fmi
@@ -145,11 +145,11 @@ def test_recipes_of_nowcasts_build_their_model(name):
 
 
 def test_times_and_gaps_of_events(tmp_path):
-    assert read_mch_time(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
+    assert MCH.read_time(tmp_path / "AQC161940000V_00005.801.gif") == datetime(2016, 7, 12)
     with pytest.raises(ValueError, match="AQCyydddhhmm"):
-        read_mch_time(tmp_path / "radar.gif")
+        MCH.read_time(tmp_path / "radar.gif")
     with pytest.raises(ValueError, match=r"radar\.nc.*YYYYMMDD_hhmmss"):
-        read_bom_time(tmp_path / "radar.nc")
+        BOM.read_time(tmp_path / "radar.nc")
     with pytest.raises(FileNotFoundError, match="download_pysteps_data"):
         load_event(tmp_path, EVENTS[0])
     for i in (0, 1, 3):

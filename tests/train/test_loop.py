@@ -39,7 +39,7 @@ def fitted(losses, checkpoint, lr=0.1):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     loop.fit(
-        model, lambda *_: [0], lambda model, _: left.pop(0)(model.w), optimizer, scheduler,
+        model, lambda _: [[(1.0, None)]], lambda _: left.pop(0)(model.w), optimizer, scheduler,
         max_steps=len(losses), clip_grad_norm=1.0, run="{}", checkpoint=checkpoint, progress=False,
     )  # fmt: skip
     return model

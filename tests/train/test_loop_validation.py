@@ -12,6 +12,7 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.data.datasets.windows import list_windows, write_windows
 from convrnn_zoo.train import Recipe, classifier, forecaster, train
 from convrnn_zoo.train import loop as loop
+from convrnn_zoo.train.launch import Processes
 from tests.data.own_data import RADAR, blobs, write_zarr
 from tests.registry import slow_unless
 
@@ -35,7 +36,7 @@ def steps_down(steps, **options):
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     history = loop.fit(
-        model, lambda done: [0], lambda model, _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
+        model, lambda _: [[(1.0, None)]], lambda _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
         run="{}", progress=False, **options,
     )  # fmt: skip
     return model.w.item(), history
@@ -81,6 +82,23 @@ def test_training_stops_when_the_validation_loss_has_not_fallen_for_as_many_roun
 def test_a_validation_loss_that_is_not_finite_stops_the_run():
     with pytest.raises(FloatingPointError, match="validation loss"):
         steps_down(1, validate=lambda model: {"loss": float("nan")})
+
+
+def test_processes_may_outnumber_the_validation_sequences():
+    recipe = dataclasses.replace(PLAIN, validation_sequences=2)
+    model, _ = forecaster.train_model(recipe, moving(), progress=False)
+    totals = []
+
+    class Group:
+        def reduce(self, values, reduction):
+            totals.append(values)
+            return torch.ones(2)
+
+    for rank in range(3):
+        forecaster.validate(recipe, moving(1), Processes(Group(), count=3, rank=rank), model)
+    loss, count = sum(totals).tolist()
+    assert totals[2].tolist() == [0, 0]
+    assert loss / count == pytest.approx(forecaster.validate(recipe, moving(1), Processes(), model)["loss"])
 
 
 def test_validation_does_not_change_training():
