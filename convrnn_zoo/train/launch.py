@@ -1,6 +1,7 @@
 """Training in one or several processes: device, communication, progress bar and trackers."""
 
 import atexit
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,23 +72,25 @@ class Processes:
             torch.manual_seed(seed + self.rank)
             yield
 
-    @property
-    def _numbered_device(self) -> tuple[torch.device, ...]:
-        """The device if it has a number; torch's functions take the current device of the type without it."""
-        return () if self.device.index is None else (self.device,)
-
     def random_states(self) -> dict[str, Tensor]:
         """Returns the states of torch's random generators of the CPU and of the device."""
-        module = getattr(torch, self.device.type, None)
-        if module is None or not hasattr(module, "get_rng_state"):
-            return {"host": torch.get_rng_state()}
-        return {"host": torch.get_rng_state(), "device": module.get_rng_state(*self._numbered_device)}
+        states = {"host": torch.get_rng_state()}
+        module: Any = getattr(torch, self.device.type, None)
+        if hasattr(module, "get_rng_state"):
+            states["device"] = module.get_rng_state(*self._arguments(module.get_rng_state))
+        return states
 
     def set_random_states(self, states: Mapping[str, Tensor]) -> None:
         """Restores the states that :meth:`random_states` returned."""
         torch.set_rng_state(states["host"])
         if "device" in states:
-            getattr(torch, self.device.type).set_rng_state(states["device"], *self._numbered_device)
+            set_rng_state = getattr(torch, self.device.type).set_rng_state
+            set_rng_state(states["device"], *self._arguments(set_rng_state))
+
+    def _arguments(self, function: Callable[..., Any]) -> tuple[torch.device, ...]:
+        """Returns the device, unless it is the current one of its type or the function is for types with one device."""
+        takes_device = "device" in inspect.signature(function).parameters
+        return (self.device,) if takes_device and self.device.index is not None else ()
 
     def log(self, values: Mapping[str, float], step: int, image: Any = None) -> None:
         """Passes values, and optionally an image ``(H, W, 3)`` of bytes, to the trackers."""

@@ -126,7 +126,8 @@ def test_models_and_batches_go_to_the_device_of_the_processes():
     assert set(meta.random_states()) == {"host"}
 
 
-def test_states_of_the_devices_generator_are_saved_and_restored(monkeypatch):
+@pytest.mark.parametrize("name", ["cuda", "mps:0"])
+def test_states_of_the_devices_generator_are_saved_and_restored(name, monkeypatch):
     class Module:
         state = torch.tensor([1])
 
@@ -136,14 +137,15 @@ def test_states_of_the_devices_generator_are_saved_and_restored(monkeypatch):
         def set_rng_state(self, state):
             self.state = state
 
-    monkeypatch.setattr(torch, "cuda", Module())
-    there = Processes(device=torch.device("cuda"))
+    device, module = torch.device(name), Module()
+    monkeypatch.setattr(torch, device.type, module)
+    there = Processes(device=device)
     states = there.random_states()
     expected = torch.rand(2)
-    torch.cuda.state = torch.tensor([5])
+    module.state = torch.tensor([5])
     there.set_random_states(states)
     assert torch.equal(torch.rand(2), expected)
-    assert torch.equal(torch.cuda.state, torch.tensor([1]))
+    assert torch.equal(module.state, torch.tensor([1]))
 
 
 def test_a_device_is_for_a_single_process(monkeypatch):
