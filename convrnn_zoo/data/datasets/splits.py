@@ -119,10 +119,13 @@ class GroupedFiles(RecipeDataset):
         """Returns the group of each named file of the data at a path, from `group_file` or by `group_pattern`."""
         if not self.group_file:
             pattern = re.compile(self.group_pattern)
-            found = [match and match[min(pattern.groups, 1)] for match in map(pattern.search, names)]
-            if missing := [name for name, group in zip(names, found, strict=True) if not group]:
+            matches = map(pattern.search, names)
+            by_name = {
+                name: match and match[min(pattern.groups, 1)] for name, match in zip(names, matches, strict=True)
+            }
+            if missing := [name for name, group in by_name.items() if not group]:
                 raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {missing[0]}")
-            return [group or "" for group in found]
+            return [by_name[name] or "" for name in names]
         file = (path if path.is_dir() else path.parent) / self.group_file
         if not file.is_file():
             raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")
