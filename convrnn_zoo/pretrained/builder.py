@@ -54,8 +54,6 @@ def build_model(
     """
     if not features_only and (out_indices, feature_cls) != (None, None):
         raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
-    if feature_cls not in (None, "getter"):
-        raise ValueError(f"{name}: feature_cls must be 'getter', got {feature_cls!r}")
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
         pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
@@ -95,7 +93,7 @@ def build_model(
     if state is not None:
         load_state_dict(model, state)
     describe_model(model, args, config, pretrained)
-    return extract_features(model, out_indices) if features_only else model
+    return extract_features(model, out_indices, feature_cls) if features_only else model
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
@@ -142,16 +140,19 @@ def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrain
         model.record = config.record
 
 
-def extract_features(model: Any, out_indices: Any = None) -> nn.Module:
+def extract_features(model: Any, out_indices: Any = None, feature_cls: str | None = None) -> nn.Module:
     """Wraps a model in timm's feature extractor, which returns the outputs of the layers `out_indices`.
 
-    By default it returns the outputs of all layers.
+    By default it returns the outputs of all layers. `feature_cls` may be ``"getter"``, which is the default.
     """
+    architecture = model.pretrained_cfg["architecture"]
+    if feature_cls not in (None, "getter"):
+        raise ValueError(f"{architecture}: feature_cls must be 'getter', got {feature_cls!r}")
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(
-        lambda **_: model, model.pretrained_cfg["architecture"], pretrained=False, pretrained_cfg=model.pretrained_cfg,
-        features_only=True, feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
+        lambda **_: model, architecture, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
+        feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
     )  # fmt: skip
 
 

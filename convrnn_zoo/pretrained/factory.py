@@ -52,9 +52,9 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     """
     if checkpoint := kwargs.pop("checkpoint_path", None):
         features_only = kwargs.pop("features_only", False)
-        out_indices = kwargs.pop("out_indices", None) if features_only else None
+        features = {key: kwargs.pop(key, None) for key in ("out_indices", "feature_cls") if features_only}
         model = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-        return extract_features(model, out_indices) if features_only else model
+        return extract_features(model, **features) if features_only else model
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, location = split_address(name) if ":" in name else ("", name)
     if scheme:

@@ -281,12 +281,14 @@ def test_a_checkpoint_is_loaded_into_a_feature_extractor(tmp_path):
     options = {"in_chans": 1, "hidden_channels": 2, "num_classes": 3}
     model = convrnn_zoo.create_model("convgru1d_2layer", **options)
     safetensors.torch.save_file(model.state_dict(), tmp_path / "a.safetensors")
-    options |= {"checkpoint_path": tmp_path / "a.safetensors", "out_indices": [0]}
+    options |= {"checkpoint_path": tmp_path / "a.safetensors", "out_indices": [0], "feature_cls": "getter"}
     features = convrnn_zoo.create_model("convgru1d_2layer", features_only=True, **options)
     x = torch.randn(1, 3, 1, 5)
     torch.testing.assert_close(features(x)[0], model.forward_intermediates(x, intermediates_only=True)[0])
     with pytest.raises(TypeError, match="features_only"):
         convrnn_zoo.create_model("convgru1d_2layer", **options)
+    with pytest.raises(ValueError, match=r"feature_cls .*hook"):
+        convrnn_zoo.create_model("convgru1d_2layer", features_only=True, **{**options, "feature_cls": "hook"})
 
 
 def test_a_cfg_in_place_of_the_tag(tmp_path):
