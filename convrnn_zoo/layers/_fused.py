@@ -75,7 +75,7 @@ def run_layer(
     )
     if is_fused:
         # Without a gradient, the autograd function would only add a tenth of a millisecond.
-        has_graph = spec.needs_grad or is_transformed()
+        has_graph = spec.needs_grad or is_transformed(unknown=True)
         run = FusedLayer.apply if has_graph else FusedLayer.forward
         y, *finals = run(spec._replace(conv_dtype=_conv_dtype(dtype, xs.device.type)), [], xs, *tensors)
     else:

@@ -43,17 +43,20 @@ class DirectionWeights(NamedTuple):
     b_xh: Tensor | None = None
 
 
-def is_transformed() -> bool:
-    """Returns whether a transform of torch.func or forward-mode differentiation is active, or cannot be excluded."""
+def is_transformed(*, unknown: bool) -> bool:
+    """Returns whether a transform of torch.func or forward-mode differentiation is active.
+
+    Returns `unknown` if torch cannot report it.
+    """
     try:
         return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     except AttributeError:
-        return True
+        return unknown
 
 
 def can_recompute() -> bool:
     """Returns whether a backward pass can recompute intermediate results, which transforms of torch.func cannot."""
-    return torch.is_grad_enabled() and not is_transformed()
+    return torch.is_grad_enabled() and not is_transformed(unknown=False)
 
 
 class LayerStates(list[Maps]):
@@ -236,7 +239,10 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
 
 
 def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
-    """Computes the next state of `cell`, which may have more tensors than `state`, in the dtype of the weights."""
+    """Computes the next state of `cell` in the dtype of the weights, and checks its type and shape.
+
+    The step of a custom cell may return further tensors, which follow those of `state`.
+    """
     new = check.new_state(type(cell), cell.advance(x, state, w), state)
     return zone_out(cell, tuple(s.to(w.ih.dtype) for s in new), state)
 

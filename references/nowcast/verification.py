@@ -20,8 +20,10 @@ Nowcast = Callable[[Tensor, int], Tensor]
 Ensemble = Callable[[Tensor, int], Tensor]
 """Forecasts an ensemble ``(members, horizon, H, W)`` from the same arguments."""
 
-INPUTS, THRESHOLDS = 4, (0.5, 2.0, 5.0)
-"""Number of input frames, and thresholds in mm/h."""
+INPUTS = 4
+"""Number of input frames."""
+THRESHOLDS = (0.5, 2.0, 5.0)
+"""Thresholds in mm/h of the scores."""
 GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60)}
 """Groups of lead times: longer than the first number of minutes, up to the second."""
 HOUR = "5–60 min"
