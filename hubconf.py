@@ -1,4 +1,4 @@
-"""torch.hub: ``torch.hub.load(repo, name, pretrained=False, **kwargs)`` builds what ``convrnn_zoo.create_model`` does.
+"""torch.hub: ``torch.hub.load(repo, name, pretrained=False, **kwargs)`` calls ``convrnn_zoo.create_model``.
 
 Every registered name is an entry point; ``torch.hub.list`` lists them and ``torch.hub.help`` prints their arguments.
 ``torch.hub.load(repo, "from_pretrained", "owner/name")`` loads a model from the Hugging Face Hub or a directory.

@@ -42,7 +42,7 @@ LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
 
 
 def to_table(dataset: RecipeDataset) -> dict[str, Any]:
-    """Returns the table ``[data]`` that describes a dataset, with every key that is set.
+    """Returns the table ``[data]`` that describes a dataset, with every key that is not None.
 
     Example:
         >>> to_table(MovingMNIST()), to_table(VideoFrames(name="street"))["channels"]

@@ -1,4 +1,4 @@
-"""Reads the tensors in checkpoints of other projects, which are state dicts or files in several formats.
+"""Reads the tensors in checkpoints of other projects. A checkpoint is a state dict or a file.
 
 Files are untrusted: no code in them is run, no other file is read, and memory is limited to a few times the file size.
 """

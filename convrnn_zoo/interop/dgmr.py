@@ -1,6 +1,6 @@
 """Converts checkpoints of DGMR's generator from openclimatefix, and folds its spectral norms into the weights.
 
-The original divides a weight W with a spectral norm by ``u · (W v)`` in each forward pass. The checkpoint contains W,
+In each forward pass, the original divides each spectrally normalised weight W by ``u · (W v)``. Checkpoints contain W,
 u and v, under the names of torch's old or new implementation of spectral norms.
 """
 
@@ -81,7 +81,7 @@ def key_maps(key: str, weight: str) -> list[KeyMap]:
 
 
 def divide_by_norms(entries: Entries, end: str) -> None:
-    """Replaces each weight W with a spectral norm and the suffix `end` by ``W / (u · (W v))``; takes u and v."""
+    """Divides each spectrally normalised weight W, which has the suffix `end`, by ``u · (W v)``; takes u and v."""
     stem = end.replace("orig", "") if end == "weight_orig" else end.replace("original", "0._")
     for name in {m[1] for m in entries.matches(rf"(.*)\.(?:{re.escape(end)}|{re.escape(stem)}[uv])")}:
         value = entries.left.get(f"{name}.{end}", torch.zeros(()))

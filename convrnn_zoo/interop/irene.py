@@ -12,7 +12,7 @@ from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list
 
 GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
-"""The convolutions of a cell, and the positions of our gates r and z, or n, in each of them."""
+"""The convolutions of a cell, with the positions of our gates r and z in the first one, and of n in the second."""
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:

@@ -1,6 +1,6 @@
 """Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with or without a Bidirectional wrapper.
 
-Keras has the channels last, the gates in the order i, f, c, o, and one bias.
+Keras has one bias, the channels last, and the gates in the order i, f, c, o.
 """
 
 import logging
@@ -210,8 +210,8 @@ def resolve_settings(
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_complete: bool) -> dict[str, Any]:
     """Returns a layer's options in the file; for a Bidirectional, its forward layer's options and `merge_mode`.
 
-    If the file does not say which description is the layer's, the result is empty, and the caller must have passed all
-    options (`is_complete`).
+    The result is empty if the file describes no recurrent layer. If no single description fits `name`, WeightsError is
+    raised, or the result is empty for a caller that passed all options (`is_complete`).
     """
     try:
         layers = list(_recurrent_layers(checkpoint.config))

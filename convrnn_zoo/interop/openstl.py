@@ -161,7 +161,7 @@ def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts E3D-LSTM, including its unused ``conv_gm`` and, without norms, the unused part of its ``conv_x``."""
+    """Converts E3D-LSTM, including the unused parts of its ``conv_gm`` and ``conv_x``."""
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.conv3d.weight, …")
     has_norm = bool(entries.matches(NORM))
     maps = []

@@ -25,7 +25,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     Keyword arguments:
 
     * `n_ens_members`: number of members, which are a new first axis. It must be 1 for a deterministic model. With
-      ``n_ens_members=1``, ``convgru_advection`` returns its forecast without members.
+      ``n_ens_members=1``, the only member of ``convgru_advection`` is its deterministic forecast.
     * `seed`: seed of the random noise of the members.
     * `with_latest`: whether the output begins with the latest image, as :func:`pysteps.blending.steps.forecast`
       requires of ``precip_nowcast``.

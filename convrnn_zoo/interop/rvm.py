@@ -14,7 +14,7 @@ DECODER = {
 }  # fmt: skip
 """Names of the original's modules, by the names of our modules."""
 GATES = {"ih.0": (0, 1), "hh.0": (0,)}
-"""The convolutions of a ConvGRU, and the positions of our gates r and z, or n, in each of them."""
+"""The convolutions of a ConvGRU, with the positions of our gates r and z in the first one, and of n in the second."""
 
 
 def mobilenet_modules() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Converts torch.nn.RNN, LSTM, GRU and their cells: layers with kernels of size 1, on maps of one pixel."""
+"""Converts torch.nn.RNN, LSTM, GRU and their cells to layers with kernels of size 1, and back."""
 
 from typing import Any
 

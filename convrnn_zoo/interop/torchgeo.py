@@ -1,7 +1,7 @@
 """Converts ConvLSTM and Conv3dLSTM of TorchGeo 0.8 to 0.10.
 
-The layers have the format of ``ndrplz``. Since TorchGeo 0.10, they are followed by a head. A 1×1 head equals the
-classifier for every pixel of our models with ``num_classes=K, global_pool=""``.
+The layers have the format of ``ndrplz``. Since TorchGeo 0.10, they are followed by a head. In our models, a 1×1
+head is the classifier for every pixel, which ``num_classes=K, global_pool=""`` adds.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Checks of training data before the first update: finds values that cannot be in the stated unit."""
+"""Checks training data for values that cannot be in the stated unit."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
 
 
 def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
-    """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of every other file."""
+    """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of each file on disk."""
     for frames in files:
         starts: Sequence[int] = range(0, len(frames), MAX_READ)
         step = MAX_READ

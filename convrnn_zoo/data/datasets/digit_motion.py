@@ -44,8 +44,8 @@ class DigitMotion(LabelledDataset):
 
     Each of the 40 classes is a digit and a direction, such as ``"3 left"``. Each image is shrunk to 8×8 pixels and
     appears in one clip, always inside the frame. The first 2,400 training images and the first 400 test images of each
-    digit are used. If a digit has fewer images, that many images of each digit are used, rounded down to a multiple of
-    four. All classes are therefore equally frequent.
+    digit are used. If the rarest digit has fewer images, its number of images is rounded down to a multiple of four and
+    used for every digit. All classes are therefore equally frequent.
 
     The position in the middle frame has the same distribution for all directions. A classifier that sees only this
     frame therefore has an expected accuracy of at most 25 %. Playing a clip backwards gives the opposite direction.

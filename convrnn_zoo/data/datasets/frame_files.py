@@ -66,7 +66,7 @@ class FrameDataset(RecipeDataset):
         A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits.
 
         Raises:
-            FileNotFoundError: the path does not exist, or contains no file of this dataset.
+            FileNotFoundError: the path is None, does not exist, or contains no file of this dataset.
             ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
@@ -143,8 +143,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         crop: edge in pixels of the square crops that are trained and tested on; by default whole frames.
         stride: distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.
         min_valid_fraction: minimum fraction of pixels without a missing value, in each frame of a crop.
-        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. For rain in mm/h, and
-            for data without `thresholds`, a wet pixel has at least 0.1. Otherwise, at least the lowest of `thresholds`.
+        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1
+            for rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or more.
         flip: whether training crops are mirrored and transposed at random.
         split: rule for the test split. ``"time"``: the last third of each file. ``"file"``: the last third of the files
             in the order of their names. ``"group"``: the last third of the groups. A list: patterns of test file names.
@@ -237,7 +237,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
 
     def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
-        """Selects the files of a split, unless they are split in time, and reads them into memory.
+        """Reads the files of a split into memory, or all files if they are split in time.
 
         Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
         If every file contains one frame, the selected files are joined to one sequence (one per group), as in
@@ -323,7 +323,7 @@ def _plain_dates(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayFrames(FrameFiles):
-    """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in ``.npy``, ``.npz``, HDF5, NetCDF or Zarr files.
+    """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in NumPy, HDF5, NetCDF, GRIB or Zarr files.
 
     Args:
         variable: name of the array to read, for files with several arrays; ``group/name`` for an array in a group.
@@ -331,14 +331,14 @@ class ArrayFrames(FrameFiles):
             ``.npy`` file has one channel for each of `variables`, `future` and `static`, in this order.
         targets: names of the `variables` that the model forecasts; by default all.
         static: maps ``(H, W)`` without time that the model also reads, such as elevation.
-        future: variables ``(T, H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
+        future: variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
         sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
             ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
             `predict` ignores a selection of times.
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
-        windows: CSV file of ``convrnn-zoo windows`` in the same directory as a large Zarr store. The file lists the
+        windows: name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file lists the
             crops, so that training does not search the store for them.
         **kwargs: keys of :class:`FrameFiles`.
 

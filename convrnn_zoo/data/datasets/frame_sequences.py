@@ -75,8 +75,8 @@ class FrameSequences(Dataset[FrameSequence]):
 class CustomSequences(FrameSequences):
     """Sequences from a map-style Dataset, a list or an array.
 
-    Each item is a :class:`FrameSequence` or frames ``(T, C, H, W)``: tensors or NumPy arrays of real numbers, all of
-    one shape. They are converted to float32.
+    Each item is a :class:`FrameSequence` or frames ``(T, C, H, W)``: tensors or NumPy arrays, all of one shape. Real
+    numbers are converted to float32, but bytes (uint8) are rejected.
 
     Example:
         >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
@@ -147,9 +147,8 @@ class Sampling(NamedTuple):
     """Conditions that windows must meet, and the probability with which such a window is kept.
 
     A window is kept with probability ``min(1, base + scale * amount)``. The amount is the mean of
-    ``1 - exp(-value / saturation)`` over the pixels of all frames (first channel), where missing values count as 0.
-    Windows with much rain are therefore kept many times as often as dry ones. Rain rates far above `saturation`
-    all count nearly the same.
+    ``1 - exp(-value / saturation)`` over the first channel of all frames. Missing values count as 0. Windows with much
+    rain are therefore kept many times as often as dry ones. Rates far above `saturation` all count nearly the same.
 
     Args:
         base, scale, saturation: constants of this probability; by default every window is kept.
@@ -217,7 +216,7 @@ class CroppedSequences(FrameSequences):
         files: the frames of each file.
         window: size of the sequences.
         places: ``(M, 4)``, a row for each sequence: index of the file, first frame, top row and left column.
-        flip: whether :meth:`sample` also mirrors and transposes at random.
+        flip: whether :meth:`draw` mirrors and transposes sequences at random.
         step: minutes between frames, for files without times.
     """
 

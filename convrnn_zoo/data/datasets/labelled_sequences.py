@@ -172,7 +172,7 @@ class LabelledDataset(RecipeDataset):
             front_end: computes features of audio files; by default the front end of the dataset.
 
         Raises:
-            FileNotFoundError: `path` is None or contains no recordings.
+            FileNotFoundError: `path` is None, does not exist, or contains no recordings.
             ValueError: a file is damaged, or the data has too few recordings for its splits.
         """
         raise NotImplementedError(f"{type(self).__name__} must define load")
@@ -198,8 +198,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         label_names: names of the classes, in the order of their labels.
         front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
             is the lowest sample rate of the files; other files are resampled to it.
-        layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. The default is ``"NTC"``, but then an array
-            with fewer steps than channels is an error.
+        layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. By default, ``"NTC"`` is assumed, and an
+            array with fewer steps than channels is rejected.
         group_pattern: regular expression to search in the path of each file relative to the data directory. The group,
             such as a speaker, is the match of the first capturing group, or else the complete match. Alternatively,
             ``.npz`` files contain an array ``groups``.

@@ -56,10 +56,10 @@ def _to_brightness(frames: Any) -> Tensor:
 class MovingDigits(FrameSequences):
     """Random sequences of moving images. :meth:`draw` returns ``(N, T, 1, size, size)`` in [0, 1].
 
-    The position of an image is scaled to the unit square, whose sides are the walls of the frame. An image starts at a
-    random position and moves by `step` per frame in a random direction. At a wall, its position is clamped to the unit
-    square, and the component of its direction towards the wall is reversed. Where images overlap, the brighter pixel is
-    visible.
+    The position of an image is a point in the unit square. At the sides of the square, the image touches the walls of
+    the frame. An image starts at a random position and moves by `step` per frame in a random direction. At a wall, its
+    position is clamped to the square, and the component of its direction towards the wall is reversed. Where images
+    overlap, the brighter pixel is visible.
 
     Args:
         images: images ``(N, h, w)`` of bytes (uint8). Each sequence shows a random choice of `count` images.

@@ -17,9 +17,9 @@ DAYS = (date(2010, 8, 26), date(2016, 9, 28))
 
 @dataclass(frozen=True, kw_only=True)
 class RainComposites(FrameDataset):
-    """``kind = "rain"``: radar composites of two events in pysteps' example data, of KNMI and FMI, at 2 km.
+    """``kind = "rain"``: radar composites of two rain events in pysteps' example data, averaged to pixels of 2 km.
 
-    Composites of other days are not read.
+    One event is from KNMI, one from FMI. Composites of other days are not read.
     """
 
     title = "radar composites of KNMI (2010-08-26) and FMI (2016-09-28)"

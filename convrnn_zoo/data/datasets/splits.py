@@ -24,7 +24,7 @@ def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
 
 
 def relative_name(file: Path, path: Path) -> str:
-    """Returns the path of a file relative to the data at `path`: the name of the file in a recipe."""
+    """Returns the path of a file relative to the data at `path`. Recipes name files by this relative path."""
     return file.name if file == path else file.relative_to(path).as_posix()
 
 
@@ -76,7 +76,7 @@ def split_names(
 
 
 class RecipeDataset:
-    """Base class of datasets, whose fields are keys of ``[data]``. Metadata and model cards contain its attributes.
+    """Base class of datasets. A dataset's fields are keys of ``[data]``. Metadata and model cards show its attributes.
 
     Args:
         validation: fraction of the training split that is set aside for validation.
@@ -116,7 +116,7 @@ class GroupedFiles(RecipeDataset):
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
     def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
-        """Returns the group of each named file of the data at a path, from `group_file` or by `group_pattern`."""
+        """Returns the group of each file in `names`, read from `group_file` or matched by `group_pattern`."""
         if not self.group_file:
             pattern = re.compile(self.group_pattern)
             matches = map(pattern.search, names)

@@ -22,7 +22,7 @@ class DataVariable:
 
     Args:
         name: name of the variable in the files.
-        unit: unit to convert values to; by default the unit in the first file, in order of names.
+        unit: unit to convert values to; by default the unit in the file whose name sorts first.
         encoding: ``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor, top: constants of the encoding ``"log"``.
         valid_min, valid_max: range of valid values.

@@ -18,7 +18,7 @@ COLUMNS = ("t", "x", "y")
 """Columns in the order that other programs, such as mlcast, expect."""
 HINT = "write it again with `convrnn-zoo windows`"
 MAX_WINDOWS = 2_000_000
-"""Maximum number of windows of a store that training accepts without such a file."""
+"""Maximum number of windows of a store that training accepts without a CSV file of windows."""
 IMPORTANCE = Sampling(base=2e-4, scale=0.1)
 
 

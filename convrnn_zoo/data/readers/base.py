@@ -76,7 +76,7 @@ class Frames:
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         units: unit of each channel, if the channels are different variables.
         observed: number of leading channels that are observed; the others are static or future inputs. None means all.
-        labels: text for each frame, such as the time of day. May be shorter than the number of frames, or empty.
+        labels: text for each frame, such as the time of day. There may be more or fewer labels than frames, or none.
         fill_value: stored number that marks missing values.
         is_bytes: whether the stored numbers are brightness from 0 to 255.
         factor, shift: conversion from the unit of the file, ``factor * value + shift``.
@@ -197,7 +197,7 @@ class Frames:
 
 
 def most_frequent_step(steps: Tensor) -> float:
-    """Returns the most frequent of intervals in minutes, which are compared in steps of a tenth of a millisecond."""
+    """Returns the most frequent of intervals in minutes, each rounded to a tenth of a millisecond."""
     return float((steps * 6e5).round().mode().values) / 6e5
 
 

@@ -207,8 +207,8 @@ def find_order(dims: Sequence[str], named: Mapping[str, str], time_dims: Sequenc
     """Returns the dimensions of frames in this order: time, other dimensions such as channels, height, width.
 
     `named` may contain the names of ``time``, ``y`` and ``x``. By default, the time dimension is one of `time_dims` or
-    :data:`TIME_DIMS`, otherwise the first of three or more that is not one of the map. Height and width are a pair of
-    :data:`MAP_DIMS`, otherwise the last two dimensions. A map without time is one frame.
+    :data:`TIME_DIMS`. Otherwise, of three or more dimensions, it is the first that is not height or width. Height and
+    width are a pair of :data:`MAP_DIMS`, otherwise the last two dimensions. A map without time is one frame.
 
     Example:
         >>> find_order(("lat", "lon", "level", "time"), {"y": "lat", "x": "lon"}, ("time",))

@@ -52,7 +52,7 @@ def _pixels(image: Any, channels: int, path: Path) -> Any:
 
 
 def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any]]:
-    """Yields the path and the open image, whose pixels are not decoded yet, for each page of image files."""
+    """Yields the path and the open image of each page of image files, before its pixels are decoded."""
     image = need("PIL.Image", "draw")
     for path in files:
         with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:

@@ -60,10 +60,10 @@ def read_npz(
 ) -> list[Recording]:
     """Reads a ``.npz`` file that contains one array ``(T, C, …)`` for each recording, or one array of all recordings.
 
-    An array of all recordings is called ``x`` or ``X`` and is ``(N, T, C, …)``, or ``(N, T)`` for one channel; `layout`
-    is the order of three axes, ``"NTC"`` or ``"NCT"``. The array ``lengths`` ``(N,)`` states the numbers of steps of
-    padded recordings. ``labels`` (or ``y``) and ``groups`` ``(N,)`` are the classes and the groups, such as speakers.
-    In a file without labels, ``is_batch(shape)`` decides whether ``x`` contains several recordings.
+    An array of all recordings is called ``x`` or ``X`` and is ``(N, T, C, …)``, or ``(N, T)`` for one channel. If it
+    has three axes, `layout` is their order, ``"NTC"`` or ``"NCT"``. The array ``lengths`` ``(N,)`` states the numbers
+    of steps of padded recordings. ``labels`` (or ``y``) are the classes, and ``groups`` the groups, such as speakers.
+    Without labels and lengths, ``is_batch(shape)`` decides whether ``x`` contains several recordings.
     """
     arrays = read_arrays(path)
     x = next((k for k in X if k in arrays), "")
@@ -157,7 +157,7 @@ def _is_number(text: str) -> bool:
 
 
 def read_ts(path: Path, **options: Any) -> list[Recording]:
-    """Reads a ``.ts`` file, the format of https://timeseriesclassification.com, with aeon."""
+    """Reads the recordings of a ``.ts`` file (see https://timeseriesclassification.com) with aeon."""
     load = need("aeon.datasets", "data").load_from_ts_file
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
