@@ -30,8 +30,8 @@ THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
 
-It is the argument `min_probability` of :func:`decide`: below it, over four of five forecasts would be false alarms, and
-the squared error would grow. Such pixels are only selected to reach the minimum area."""
+The minimum probability is the argument `min_probability` of :func:`decide`. Below it, more than four of five forecasts
+would be false alarms, and the squared error would grow. Pixels below it only serve to reach the minimum area."""
 PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
@@ -79,7 +79,7 @@ def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2, min_area: Tensor | None = None) -> Tensor:
-    """Returns booleans ``(…, H, W)``, true where to forecast an event that has the given `probability` ``(…, H, W)``.
+    """Decides where to forecast an event of `probability` ``(…, H, W)``, and returns booleans ``(…, H, W)``.
 
     To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
     ``c / (1 + c)``, and above `min_probability`. Fixed-point iteration estimates c. If this selects fewer known pixels
@@ -146,10 +146,10 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        In the pixels that :func:`decide` selects for a threshold of :data:`DECIDED`, rates are clamped to exceed it; in
-        other pixels they are clamped below it, except those selected for a higher threshold. At least as many pixels
-        are selected as exceed the threshold in the model's own extrapolation. For the selection, extrapolation is added
-        to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
+        For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to exceed the threshold
+        in selected pixels, and to stay below it in other pixels; the highest threshold takes precedence. At least as
+        many pixels are selected as exceed the threshold in the model's extrapolation. For the selection, extrapolation
+        is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
         """
         rate = mean_rate(self.logits.sigmoid())
         near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
@@ -387,8 +387,8 @@ class ConvGRUAdvection(Forecaster):
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates, clamped to exceed 0.5, 2 and 5 mm/h in the pixels that :func:`decide` selects, and not to exceed
-            them elsewhere. If `members` is set, equally likely rates.
+            Mean rates. For each threshold of 0.5, 2 and 5 mm/h, they are clamped to exceed it in the pixels that
+            :func:`decide` selects, and to stay below it elsewhere. If `members` is set, equally likely rates.
 
         Example:
             >>> model, radar = ConvGRUAdvection(hidden_channels=(2, 3)), torch.rand(4, 19, 30)

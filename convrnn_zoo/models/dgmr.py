@@ -68,7 +68,7 @@ class MixedAttention(nn.Module):
 
 
 class GBlock(nn.Module):
-    """A residual block with batch norms, which doubles the resolution unless `out` is `channels` (a "G block")."""
+    """A residual block with batch norms (a "G block"); it doubles the resolution unless `out` is `channels`."""
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Latent(nn.Sequential):
 
 
 class Sampler(nn.Module):
-    """Generates frames from the latent map and the states on four levels, each with a GRU and two residual blocks."""
+    """Generates frames from the latent map and four states; each state's level has a GRU and two residual blocks."""
 
     def __init__(self, in_chans: int, latent: int, context: int, **factory: Any) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class DGMR(EnsembleForecaster):
     Args:
         context_channels: channels of the state at 1/32 of the resolution; a multiple of 16.
         latent_channels: channels of the latent map; a multiple of 32.
-        noise_channels: channels of the noise.
+        noise_channels: channels of the noise, at most ``latent_channels / 32``.
         input_frames: number of input frames; shapes of weights depend on it.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.

@@ -116,7 +116,7 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
 
-    OpenSTL's code has as many parameters for frames of 64×64; its table states 51.0 million. Of these parameters,
+    For frames of 64×64, OpenSTL's code has as many parameters; OpenSTL's table states 51.0 million. Of the parameters,
     15,667,200 are unused because the global memory stays zero: 13,107,200 in kernels that read it and 2,560,000 in its
     forget gate. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
     after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07,

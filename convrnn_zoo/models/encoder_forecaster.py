@@ -35,7 +35,7 @@ class ConvRNNForecaster(EncoderForecaster):
         patch_size: edge in pixels of the patches that frames are folded into.
         strides: strides of convolutions before the encoder, and of transposed convolutions after the forecaster; none
             by default.
-        stem_channels: channels of these convolutions; by default those of the first layer.
+        stem_channels: channels of the strided convolutions; by default those of the first layer.
         in_chans, horizon, num_classes, out_chans, static_chans, future_chans: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
         **layer_args: options of the layer, such as `bias`, `padding_mode` or `peephole`. `variational_dropout` does not

@@ -24,9 +24,8 @@ class MIM(PredRNN):
     The first MIM-N reads the change of the ST-LSTM's h since the previous step. Each later MIM-N reads the output of
     the previous MIM-N. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block
     has a memory s. OpenSTL's code never resets s, so that a forecast depends on earlier batches. Here s is zero at the
-    start of every call. With `carry_memory`, a call starts from the s of the previous call, as in OpenSTL, without
-    gradients. ``forget()`` then resets s. ``unread`` contains a kernel of each MIM-N (``conv_last``) that OpenSTL's
-    code builds and does not use.
+    start of every call. With `carry_memory`, a call starts from the detached s of the previous call, as in OpenSTL, and
+    ``forget()`` resets s. ``unread`` contains a kernel of each MIM-N (``conv_last``) that OpenSTL's code does not use.
 
     Args:
         carry_memory: whether a call starts from the memories s of the previous call.

@@ -38,7 +38,6 @@ class MotionUnit(nn.Module):
         self.gate = nn.Conv2d(2 * channels, channels, kernel_size, 1, edge, **factory)
 
     def forward(self, h: Tensor, state: Any = None) -> tuple[Tensor, State]:
-        """Returns the moved maps and the next ``(f, d)``."""
         moved, state = self.motion(self.encode(h), state)
         moved = self.decode(moved)
         gate = self.gate(torch.cat([moved, h], dim=1)).sigmoid()
@@ -49,10 +48,10 @@ class MotionConvLSTM(StackedCells):
     """A stack of ConvLSTM cells with a MotionGRU after each cell except the last, and a motion highway.
 
     On the highway, each cell also reads the unmoved h of the previous cell; the first cell reads a 1×1 convolution of
-    the frame. Sizes and connections follow the authors' code, https://github.com/thuml/MotionRNN. That code only
-    has a PredRNN. The gate that fuses the moved maps has the kernel size of the cells. A cell also reads the moved maps
-    as its h in the next step. Only the :class:`MotionUnit` modules have biases. The authors' code samples the initial
-    states at random, also in evaluation. Here they are zeros.
+    the frame. Sizes and connections follow the authors' code for PredRNN, https://github.com/thuml/MotionRNN. That code
+    has no ConvLSTM. The gate that fuses the moved maps has the kernel size of the cells. A cell also reads the moved
+    maps as its h in the next step. Only the :class:`MotionUnit` modules have biases. The initial states are zeros; the
+    authors' code samples them at random, also in evaluation.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. There are at least two layers
     of one width, a multiple of 4; `kernel_size` is odd; height and width of frames are multiples of twice `patch_size`.

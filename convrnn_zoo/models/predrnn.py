@@ -44,9 +44,9 @@ class PredRNN(StackedCells):
 class PredRNNv2(PredRNN):
     """:class:`PredRNN` with an adapter for the decoupling loss, which keeps the memories c and m different.
 
-    ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer. The adapter, a 1×1
-    convolution, is applied to both. Their shape is ``(N, channels, H/p, W/p)`` for patches of p×p pixels. The loss of
-    the paper is 0.1 times the mean over channels of the absolute cosine similarity between the two increments.
+    ``model(..., return_aux=True).deltas`` contains the increments of c and m in each step and layer, as outputs of the
+    adapter. The adapter is a 1×1 convolution. An increment has shape ``(N, channels, H/p, W/p)`` for patches of p×p
+    pixels. The paper's loss is 0.1 times the mean over channels of the absolute cosine similarity of both increments.
 
     Example:
         >>> model = PredRNNv2(hidden_channels=4, num_layers=2, kernel_size=3, patch_size=2)

@@ -133,7 +133,7 @@ def convgru_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
 class RadarForecaster(PyramidForecaster):
     """The encoder–forecaster of the HKO-7 benchmark, with layers at 1/5, 1/15 and 1/30 of the resolution.
 
-    The layers are ConvGRUs with state-to-state kernels 5×5, 5×5 and 3×3, or TrajGRUs with 13, 13 and 9 links.
+    ConvGRUs have state-to-state kernels 5×5, 5×5 and 3×3; TrajGRUs have 13, 13 and 9 links in the order they run.
     """
 
     def __init__(

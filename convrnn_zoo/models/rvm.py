@@ -153,8 +153,8 @@ class RecurrentDecoderModel(DenseModel):
 class MattingEncoder(FrameEncoder):
     """MobileNetV3-Large or ResNet-50 as in the code of Robust Video Matting, on frames with values from 0 to 1.
 
-    MobileNetV3 differs from timm's model: it normalizes frames by ImageNet's mean and standard deviation, also dilates
-    the first block of its last stage, and its batch norms add 1e-3 to the variance.
+    MobileNetV3 differs from timm's model in three ways. It normalizes frames by ImageNet's mean and standard deviation.
+    It also dilates the first block of the last stage. Its batch norms add 1e-3 to the variance.
     """
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -217,8 +217,8 @@ class RobustVideoMatting(RecurrentDecoderModel):
     """The network of Robust Video Matting: :class:`RecurrentDecoderModel` with the authors' variant of the encoder.
 
     Frames have values from 0 to 1. The first three outputs of a pixel are the colours of the foreground minus those of
-    the frame, and the fourth is its opacity, alpha. :meth:`matte` returns foreground and alpha. It can run the network
-    on smaller copies of the frames, and enlarges the outputs with a :class:`GuidedFilter`.
+    the frame. The fourth output is the opacity of the foreground, alpha. :meth:`matte` returns foreground and alpha. It
+    can run the network on smaller copies of the frames; a :class:`GuidedFilter` then enlarges the outputs.
 
     Args:
         encoder, **kwargs: as for :class:`RecurrentDecoderModel`.

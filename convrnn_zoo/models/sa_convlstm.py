@@ -17,9 +17,9 @@ class SAConvLSTM(StackedCells):
 
     The defaults of `hidden_channels`, `num_layers` and `kernel_size` are those of a public reimplementation,
     https://github.com/jerrywn121/TianChi_AIEarth. That code differs: it divides scores by the square root of
-    `attention_channels`, its values have `attention_channels` instead of `hidden_channels`, and its 1×1 convolutions
-    have biases. Another reimplementation, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds peepholes and
-    further 1×1 convolutions, and computes the gates of the memory with 1×1 kernels.
+    `attention_channels`, computes values of `attention_channels` instead of `hidden_channels` channels, and has biases
+    in its 1×1 convolutions. Another reimplementation, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds
+    peepholes and further 1×1 convolutions, and computes the gates of the memory with 1×1 kernels.
 
     Args:
         attention_channels: channels of the queries and keys.

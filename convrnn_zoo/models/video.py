@@ -38,8 +38,8 @@ class VideoModel(Classifier):
         level_pool: edge of a max pooling after each map; 1 for none.
         hidden_channels: channels of the state: one number, or a list with one number per level.
         kernel_size, num_layers, bidirectional: of every recurrent module; on ``"pre_logits"`` the kernel is 1.
-        post_conv: channels of a 3×3 convolution, followed by ReLU, after each recurrent module; 0 for none.
-        head_widths: widths of hidden layers, each followed by ReLU, before the classifier.
+        post_conv: channels of a 3×3 convolution (with ReLU) after each recurrent module; 0 for none.
+        head_widths: widths of hidden layers (linear and ReLU) before the classifier.
         in_chans, num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
         encoder_pretrained: whether timm loads the encoder's weights; not saved with the model.
         freeze_encoder: whether the encoder is not trained.
@@ -105,7 +105,7 @@ class VideoModel(Classifier):
 
     @property
     def recurrent_levels(self) -> tuple[int, ...]:
-        """Level of the encoder that each recurrent layer reads."""
+        """Level of the encoder that each recurrent module reads."""
         return tuple(range(len(self.rnns)))
 
     @property

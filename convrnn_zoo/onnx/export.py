@@ -46,13 +46,14 @@ def export(
         dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model. A
             pool over the steps so far has states of at least float32.
         state: whether the sequence form has the states as inputs and outputs. By default, a sequence starts from the
-            model's initial state. A classifier with a pool over time then pools the frames of one call.
+            model's initial state. With or without states, a pool over time only pools the frames of one call.
         lengths: whether the sequence form has the lengths of sequences as an input; by default if the model takes them.
         mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
         horizon: fixed number of frames that a forecaster's sequence form forecasts. By default, the number is an input.
+            Files of ConvGRUAdvection always have a fixed horizon and number of input frames.
         size: fixed height and width of the frames, for ConvGRUAdvection or a model with an image encoder. By default
-            they are dynamic; if the encoder requires a fixed size, the size in its ``pretrained_cfg`` is used, and the
-            metadata contain the reason. Files of ConvGRUAdvection have a fixed horizon and number of frames.
+            they are dynamic, or the size in ``pretrained_cfg`` if the encoder requires a fixed size. The metadata
+            contain the reason.
 
     Shapes:
         Batch N, steps T and spatial axes S are dynamic; the sizes S are multiples of the model's ``reduction``, if any.

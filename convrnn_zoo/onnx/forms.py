@@ -128,7 +128,7 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
-    """Returns the axes of a frame and of each layer's map, minimum sizes, and the reason for fixed sizes or None."""
+    """Returns axes of a frame, axes of each recurrent module's map, minimum sizes, and why sizes are fixed or None."""
     if fixed := getattr(model, "map_sizes", None):
         return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
@@ -248,14 +248,11 @@ class _Network(nn.Module):
 
 
 def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
-    """Returns the outputs of a model's head as a list."""
     outputs = model.forward_head(features, lengths=lengths)
     return outputs if isinstance(outputs, list) else [outputs]
 
 
 class _SequenceNetwork(_Network):
-    """A network on complete sequences."""
-
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.run_model(self.model, inputs))
 

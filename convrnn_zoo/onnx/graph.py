@@ -41,8 +41,8 @@ def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[T
     """Runs ``state = step(x, state)`` along axis 0. Returns the stacked first tensor of each state, and the last state.
 
     Every tensor that the operator's body reads must be an input of the operator. ``torch._higher_order_ops.scan.scan``
-    finds these tensors by compiling the step, which changes the caches of the user's process. Here, a step that runs
-    before the loop records them.
+    finds these tensors by compiling the step, which changes the caches of the user's process. Here, one step is run
+    before the loop to record these tensors.
     """
     from torch._higher_order_ops.scan import scan_op
 

@@ -50,7 +50,7 @@ BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 
 
 def space(ndim: int, factor: int = 1, divisor: int = 1) -> list[Axis]:
-    """Returns spatial axes of a map, `factor` times the dynamic sizes. `divisor` changes only names (``height/2``)."""
+    """Returns spatial axes of `factor` times the dynamic sizes; `divisor` changes only their names (``height/2``)."""
     end = f"/{divisor}" if divisor > 1 else ""
     return [Axis(name + end, name, factor) for name in SPACE_AXES[ndim]]
 

@@ -85,7 +85,7 @@ class Shuffle(nn.PixelShuffle):
 
 
 def feature_size(img_size: int | Sequence[int], reduction: int) -> tuple[int, int]:
-    """Returns height and width of the maps, which are those of `img_size` divided by `reduction`."""
+    """Returns the size of the maps: height and width of `img_size`, each divided by `reduction`."""
     height, width = check.ntuple("img_size", img_size, 2)
     if height % reduction or width % reduction:
         raise ValueError(f"img_size must be multiples of {reduction}, got {(height, width)}; it is that of the frames")

@@ -106,7 +106,7 @@ class Classifier(HeadedModel):
         """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
 
         Raises:
-            ValueError: the model has several levels but no pool; the maps of the levels differ in size.
+            ValueError: the model has several levels, and a classifier or hidden layers, but no pool.
         """
         levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
@@ -152,8 +152,8 @@ class Classifier(HeadedModel):
             batch_size: recordings per batch. Maps of one batch must have the same size.
 
         Raises:
-            ValueError: the model has no classifier, no pool, or two equal labels; or a recording has a wrong shape or
-                values that are not finite.
+            ValueError: the model has no classifier or no pool; two labels are equal; or a recording has a wrong shape
+                or values that are not finite.
 
         Example:
             >>> import convrnn_zoo

@@ -41,8 +41,8 @@ def _trunk(module: nn.Module) -> tuple[str, nn.Module]:
 def _block_depths(trunk: nn.Module) -> dict[str, int]:
     """Returns the depth of each parameter by name.
 
-    All parameters of a block have the same depth. A block is a child of `trunk`, but if that child is an
-    ``nn.Sequential``, each of its own children is a block.
+    All parameters of a block have the same depth. The children of `trunk` are blocks; instead of an
+    ``nn.Sequential``, each of its children is a block.
     """
     depths, depth = {name: 0 for name, _ in trunk.named_parameters(recurse=False)}, -1
     for name, child in trunk.named_children():
@@ -129,12 +129,12 @@ class FrameEncoder(nn.Module):
             self.model.requires_grad_(False).eval()
 
     def trunk(self) -> tuple[str, nn.Module]:
-        """Returns the image model inside timm's wrappers, after the prefix of its parameter names in this encoder."""
+        """Returns the prefix of parameter names in this encoder, and the image model inside timm's wrappers."""
         prefix, module = _trunk(self.model)
         return f"model.{prefix}", module
 
     def keep_levels(self, count: int) -> None:
-        """Keeps the first `count` levels. If timm can prune, layers that only the others need are removed as well."""
+        """Keeps the first `count` levels; if timm can prune, also removes layers that only later levels need."""
         if count >= len(self.widths):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]
@@ -149,8 +149,8 @@ class FrameEncoder(nn.Module):
     def group_matcher(self, later: Sequence[Sequence[str]], coarse: bool = False) -> Callable[[str], int]:
         """Returns timm's matcher from parameter names to depths, for a model with this encoder as ``model.encoder``.
 
-        `later` lists the names of the model's modules after the encoder, in order. The modules of one tuple have the
-        same depth. Modules that are not listed come last.
+        `later` lists the modules after the encoder in order, as tuples of names. The modules of one tuple have the same
+        depth. Modules that are not listed come last.
         """
         prefix, trunk = self.trunk()
         if hasattr(trunk, "group_matcher"):

@@ -41,7 +41,7 @@ class Forecaster(ZooModel):
     A model may also read *known inputs*: static maps that do not change, such as elevation, and future inputs that are
     known for the forecast frames as well, such as the time of day. Pass them as ``model(x, horizon, static=static,
     future=future)``, with `static` ``(N, S, H, W)`` and `future` ``(N, T + horizon, F, H, W)``. The first T steps of
-    `future` belong to the input frames. N may be 1 if all sequences have equal values, and H and W if all pixels do.
+    `future` belong to the input frames. N, H or W may be 1 if the values are equal along that axis.
 
     Args:
         in_chans: channels of an input frame.
@@ -60,7 +60,7 @@ class Forecaster(ZooModel):
     unrolled: ClassVar[bool] = False
     """Whether an exported file has fixed numbers of input and forecast frames."""
     default_step: ClassVar[float | None] = None
-    """Minutes between frames by default, for models that read frames of any time step and know it; else None."""
+    """Default number of minutes between frames, for models that read this number as an input; None for others."""
     input_frames: int | None = None
     """Number of input frames, if the weights fix it; None if it is free."""
     feature_info: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -82,7 +82,7 @@ class Forecaster(ZooModel):
         self.grad_checkpointing = False
 
     def forward_intermediates(self, *args: Any, option: str = "forward_intermediates", **kwargs: Any) -> Any:
-        """Raises ValueError, because forecasters have no feature maps to return; `option` is named in the message."""
+        """Raises ValueError that names `option`, because forecasters have no feature maps to return."""
         owner = type(self).__name__
         raise ValueError(
             f"{option} needs feature maps, which a forecaster ({owner}) does not have; use a sequence model"
@@ -130,13 +130,13 @@ class Forecaster(ZooModel):
 
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array or
-                an ``xarray.DataArray``. The latter may have `time` at any position; its ``units`` are converted.
+                an ``xarray.DataArray``. A DataArray may have `time` at any position, and its ``units`` are converted.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
             future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, if the model reads any.
                 The first T steps belong to the input frames. H and W of `static` and `future` may be 1.
             inputs: number of the latest frames to read, or ``"all"``. By default ``preprocessing.inputs``, the number
-                in training; fewer frames give a warning. If that number is unknown, all frames are read.
+                in training; fewer frames give a warning. If it is None, all frames are read.
             batch_size: sequences per batch.
 
         Returns:
@@ -206,7 +206,7 @@ class Forecaster(ZooModel):
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
         ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. If `has_thresholds`, the result has an
         axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
-        training. If the model has a `default_step`, the default is the time of the frames, and `run` receives it.
+        training. With a `default_step`, a DataArray's time step is the default, and `run` receives `minutes`.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
@@ -349,8 +349,8 @@ class Forecaster(ZooModel):
 class EncoderForecaster(Forecaster):
     """Base class of encoder–forecasters.
 
-    The first layer of the forecaster reads a channel of ones and the known inputs. The 1×1 weights of the ones act as
-    biases. Known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
+    The first layer of the forecaster reads a channel of ones and the known inputs. Its weights for the channel of ones
+    act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
     :meth:`decode`. For the export, it also defines :meth:`levels` and :meth:`forecast_step`.
     """
 

@@ -89,7 +89,7 @@ def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[
 def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:
     """Runs layers over sequences ``(N, T, …)`` without their padding, and returns the padded outputs and the state.
 
-    ``run(x, mask=mask)`` receives packed sequences, but in a graph it receives `x` and a mask.
+    ``run(x, mask=mask)`` receives packed sequences without a mask; in a graph, it receives `x` and a mask.
     """
     if lengths is None:
         return run(x, mask=None)
@@ -100,7 +100,7 @@ def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tenso
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Returns booleans ``(N, T)``, true where a sequence has a step; `lengths` ``(N,)`` may also be such booleans."""
+    """Returns booleans ``(N, T)``, true where a sequence has a step, from `lengths` ``(N,)`` or such booleans."""
     mask = lengths.to(x.device)
     return mask if mask.dtype == torch.bool else torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
 
@@ -112,7 +112,7 @@ def valid_steps(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def mask_steps(x: Tensor, lengths: Tensor | None, value: float = 0.0) -> Tensor:
-    """Returns `x` ``(N, T, …)`` with `value` in the padding, for lengths or a mask as in :func:`step_mask`, if any."""
+    """Replaces the padding of `x` ``(N, T, …)`` by `value`; `lengths` may be a mask, or None for no padding."""
     return x if lengths is None else torch.where(valid_steps(x, lengths), x, value)
 
 
@@ -171,8 +171,8 @@ def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int)
 def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
     """Updates the pooled features `before` ``(N, F)`` of a stream with its next piece `y` ``(N, T, F, *S)``.
 
-    `lengths` ``(N,)`` are the numbers of steps in the piece and may be 0. `steps` ``(N,)`` are the numbers of steps up
-    to its end. The result is at least float32: a running mean in half precision would stop changing after many steps.
+    `lengths` ``(N,)`` are the numbers of steps in the piece and may be 0; `steps` ``(N,)`` include all earlier steps.
+    The result is at least float32: a running mean in half precision would stop changing after many steps.
     """
     lengths = lengths.to(y.device)
     exact = torch.promote_types(y.dtype, torch.float32)

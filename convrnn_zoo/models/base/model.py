@@ -37,7 +37,7 @@ class ZooModel(nn.Module):
     map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
     """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
-    """Names of parameters that read the input channels, where timm's ``first_conv``, a module name, does not fit."""
+    """Names of parameters that read the input channels, in addition to those that ``first_conv`` in the cfg names."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
@@ -92,7 +92,7 @@ class HeadedModel(ZooModel):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the head by a new one (none for 0 classes), and the pool unless `global_pool` is None."""
+        """Replaces the head, or removes it for 0 classes; replaces the pool unless `global_pool` is None."""
         if not check.is_int(num_classes) or num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:

@@ -191,7 +191,6 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
 
 
 def _larger(x: Tensor, factor: int) -> Tensor:
-    """Upsamples maps by a factor, bilinearly."""
     return _resize(x, factor * x.shape[-2], factor * x.shape[-1])
 
 

@@ -13,8 +13,8 @@ LEVELS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
 ROUGHNESS = 0.65
 """Exponent of the rain's amplitude spectrum in the noise.
 
-Selected on training events of the nowcast weights: half an hour ahead, members have 1.7 times the observed power
-between 4 and 16 km in KNMI's event and half of it in FMI's. With 1 they have 0.6 and 0.2 times that power."""
+Selected on training events of the nowcast weights. Half an hour ahead, the power of members between 4 and 16 km is 1.7
+times the observed power in KNMI's event and 0.5 times in FMI's. With an exponent of 1, it is 0.6 and 0.2 times."""
 CORRELATION_MINUTES = 20.0
 """Time after which the correlation of the noise has fallen to 1 / e."""
 
@@ -49,13 +49,13 @@ def rain_noise(
 
     White noise is filtered with the amplitude spectrum of the logarithm of the last frame, as in STEPS. Here the
     spectrum is raised to the power :data:`ROUGHNESS`. The noise changes over time as an autoregressive process of first
-    order. Its variance is arbitrary.
+    order. The variance of the noise is arbitrary.
 
     Args:
         rate: rates of the last frame in mm/h, ``(N, C, H, W)``; all known.
         origins: displacement from each pixel to where its rain was in the last frame, ``(N, horizon, 2, H, W)``.
         minutes: time between lead times.
-        count: number of maps. All sequences and channels share their white noise.
+        count: number of maps per lead time. All sequences and channels share the same white noise.
         generator: generator on the CPU; by default torch's global one.
 
     Reference:

@@ -67,8 +67,8 @@ class Stream:
     :meth:`reset` restarts some of the N sequences while the others continue.
 
     Args:
-        model: a sequence model of the zoo, a forecaster, or a layer such as :class:`~convrnn_zoo.Conv2dGRU`, in
-            evaluation mode. The model is not copied, so that several streams can share its weights.
+        model: a sequence model, a forecaster or a layer of the zoo. It must be in evaluation mode. The model is not
+            copied, so that several streams can share its weights.
 
     Raises:
         ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, has
