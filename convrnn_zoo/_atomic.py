@@ -13,9 +13,8 @@ from pathlib import Path
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path that replaces `path` once the block ends without an error.
 
-    The block writes a file at the temporary path, or makes a directory there. An existing file keeps
-    its permissions; a link stays, and its target is replaced. After an error the temporary path is removed and `path`
-    is unchanged.
+    The block creates a file or a directory at the temporary path. An existing file keeps its permissions. If `path` is
+    a link, its target is replaced. After an error the temporary path is removed and `path` is unchanged.
 
     Raises:
         OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors

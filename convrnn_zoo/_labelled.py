@@ -25,7 +25,7 @@ def time_first(frames: Any) -> Any:
 def in_unit(array: Any, name: str, units: Sequence[str]) -> Any:
     """Converts an ``xarray.DataArray`` from the unit in its attributes to `units`, the units of the model's channels.
 
-    An array without a unit is returned unchanged, and so is any array if the model has none. Raises ValueError if the
+    An array without a unit is returned unchanged, and so is any array if `units` is empty. Raises ValueError if the
     channels have different units, or if no conversion is known.
     """
     stated = array.attrs.get("units")
@@ -71,11 +71,11 @@ def label_forecast(
     Args:
         values: array of the forecast.
         dims: name of each axis of `values`; one of them is :data:`LEAD_TIME`.
-        last: time of the last input frame, as ``datetime64``. If `step` is not None either, the forecast has the valid
-            times as the coordinate `time`.
+        last: time of the last input frame, as ``datetime64``. If `step` is set too, the forecast has the valid times as
+            the coordinate `time`.
         step: minutes between frames; if it is None, lead times count frames.
         unit: unit of the values; None if the channels have several units.
-        name, coords: name of the variable, and further coordinates; those of times and members are left out.
+        name, coords: name of the variable, and further coordinates. Coordinates of times and members are ignored.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     numbers = numpy.arange(1, values.shape[list(dims).index(LEAD_TIME)] + 1)

@@ -28,7 +28,7 @@ def _plain_unit(unit: str) -> str:
 
 
 def rain_rate(unit: str) -> float | None:
-    """Returns how many mm/h one unit of rain rate is, such as 12.0 for ``"mm/5min"``; None for other quantities."""
+    """Returns the rain rate of one `unit` in mm/h, such as 12.0 for ``"mm/5min"``; None for other quantities."""
     match = _RATE.fullmatch(_plain_unit(unit))
     if match is None:
         return None

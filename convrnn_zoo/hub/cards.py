@@ -116,10 +116,10 @@ def model_card(
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
         repo_id: ``owner/name``.
-        license: id of a licence on the Hub, such as "mit"; "other" with `license_name`.
+        license: id of a licence on the Hub, such as "mit". Any other licence is "other" with a `license_name`.
         license_name: name of the licence if `license` is "other"; "unstated" by default.
         description: purpose of the model, in a sentence or two.
-        task: such as "video classification"; becomes a tag, and the pipeline tag if the Hub has one for the task.
+        task: task, such as "video classification". It becomes a tag, and the pipeline tag if the Hub has one for it.
         datasets: ids of datasets on the Hub.
         metrics: measured metrics. They become the results on the first of the `datasets`.
         tags: additional tags.

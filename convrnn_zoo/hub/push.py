@@ -39,13 +39,13 @@ def push_to_hub(
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
         repo_id: ``"owner/name"``, or ``"name"`` for the owner of the token; created if it does not exist.
         private: visibility of a new repository; an existing repository must already have this visibility.
-        token: by default that of ``hf auth login`` or HF_TOKEN.
+        token: token of the Hub; by default that of ``hf auth login`` or HF_TOKEN.
         revision: the branch, created if it does not exist; ``main`` by default.
-        create_pr: whether to open a pull request instead, also on repositories of others.
+        create_pr: whether to open a pull request, which is also possible on repositories of others.
         card: the card as text or ModelCard, or a mapping with the arguments of
-            :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept. If there is none, one is
-            made from the metadata of the weights or from the model.
-        eval_results: ``huggingface_hub.EvalResultEntry`` objects: results on datasets of the Hub with a leaderboard.
+            :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept. A repository
+            without a card gets one from the metadata of the weights or from the model.
+        eval_results: ``huggingface_hub.EvalResultEntry`` objects: results on datasets of the Hub with leaderboards.
 
     Raises:
         WeightsError: `repo_id` is not the name of a repository, the model cannot be saved, or the Hub rejects the card.

@@ -28,19 +28,19 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     ``model.preprocessing`` and ``model.front_end`` are saved too. The metadata of the weights (``model.record``) and
     their card are saved only if they still apply: not after further training or with other arguments.
 
-    Each file is written atomically. The config holds the checksum of the weights, so that files of two interrupted
-    saves are never loaded together.
+    Each file is written atomically. The config holds the checksum of the weights. So after an interrupted
+    save, weights and config of different saves are not loaded together.
 
     Args:
         model: a model that :func:`~convrnn_zoo.create_model` or timm built by a name of the zoo.
         directory: created if it does not exist. Its ``model.safetensors`` and ``config.json`` are replaced. An
             existing ``README.md`` is kept, with a warning if it describes other weights.
-        dtype: dtype of the saved weights, such as ``torch.bfloat16`` for half the size; by default that of the model,
-            which does not change. A model is loaded in the dtype of the file by default.
+        dtype: dtype of the saved weights, such as ``torch.bfloat16`` for half the size; by default that of the model.
+            The model does not change. By default a model is loaded in the dtype of its file.
 
     Raises:
         WeightsError: the model was not built by its name, its attributes contradict each other, or its weights hold NaN
-            or Inf or exceed `dtype`.
+            or Inf or exceed the range of `dtype`.
         TypeError: `dtype` is not float64, float32, float16 or bfloat16.
         OSError: the directory cannot be written.
 

@@ -208,12 +208,12 @@ class Equations(nn.Module):
 
     @property
     def kernel_size(self) -> Any:
-        """Kernel of the input-to-state convolutions, or a list of one per layer."""
+        """Kernel of the input-to-state convolutions, or a list of one kernel per layer."""
         return self.kernels[0] if len(set(self.kernels)) == 1 else self.kernels
 
     @property
     def hidden_kernel_size(self) -> Any:
-        """Kernel of the state-to-state convolutions, or a list of one per layer."""
+        """Kernel of the state-to-state convolutions, or a list of one kernel per layer."""
         return self.hidden_kernels[0] if len(set(self.hidden_kernels)) == 1 else self.hidden_kernels
 
     def _parameter_shapes(self, layer: int) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Equations(nn.Module):
         return self.split(DirectionWeights(ih, hh, b_ih, b_hh, extra))
 
     def _suffixes(self) -> list[tuple[int, str]]:
-        """Returns layer index and suffix of parameter names of each layer and direction: ``(0, "_l0_reverse")``, …"""
+        """Returns a layer index and a suffix of parameter names, as ``(0, "_l0_reverse")``, per layer and direction."""
         return [(0, "")]
 
     @property
@@ -247,7 +247,7 @@ class Equations(nn.Module):
         return [[getattr(self, name + s) for name in self._parameter_shapes(layer)] for layer, s in self._suffixes()]
 
     def _expect_plain(self, first: int = 0) -> None:
-        """Raises RuntimeError if a weight from layer `first` on is no parameter because of pruning or parametrizing."""
+        """Raises RuntimeError if pruning or parametrizing replaced a parameter of layer `first` or a later one."""
         layers = [(layer, suffix) for layer, suffix in self._suffixes() if layer >= first]
         names = [name + suffix for layer, suffix in layers for name in self._parameter_shapes(layer)]
         if computed := [name for name in names if name not in self._parameters]:
@@ -328,7 +328,7 @@ class ConvRNNCellBase(Equations):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the state.
-        kernel_size: kernel of the input-to-state convolution, an int or one per axis.
+        kernel_size: kernel of the input-to-state convolution: an int for all axes, or one int per axis.
         bias: whether the gates have biases.
         stride, dilation, groups, hidden_kernel_size, padding_mode, zoneout, device, dtype: as for
             :class:`ConvRNNBase`.
@@ -395,16 +395,16 @@ class ConvRNNBase(Equations):
         learn_initial_state: whether the initial state for ``hx=None`` is learned. Every state, layer and direction then
             has a parameter such as ``initial_h_l0`` ``(C, 1, …)``. It has one value per channel, and all values start
             at zero.
-        zoneout: probability p that an element of a state keeps its value in a step, one for all states or one per state
+        zoneout: probability p that an element of a state keeps its value in a step: a number, or one number per state
             (Krueger et al. 2017, https://arxiv.org/abs/1606.01305). If a step computes s' from s, the next state is
             ``d ⊙ s + (1 - d) ⊙ s'``. In training d is 1 with probability p, else 0, independently for each element and
             step. In evaluation d = p, the expectation. The h' of an LSTM is computed from c' before zoneout. Zoneout
             turns off the in-place implementation, so that each step is differentiated by autograd.
-        variational_dropout: probability p of dropping channels in training, one for both or ``(input, h)`` (Gal and
-            Ghahramani 2016, https://arxiv.org/abs/1512.05287). The convolutions read ``m_x ⊙ x`` and ``m_h ⊙ h``. Each
-            channel of a mask ``(N, C, 1, …)`` is 0 with probability p, else ``1 / (1 - p)``. The masks are the same at
-            all steps of a call. Every sequence and layer has its own masks, and every direction its own ``m_h``. Only
-            convolutions read the masked h: ``z ⊙ h`` of a GRU, for example, is not masked.
+        variational_dropout: probability p of dropping channels in training: a number, or a pair ``(input, h)`` (Gal
+            and Ghahramani 2016, https://arxiv.org/abs/1512.05287). The convolutions read ``m_x ⊙ x`` and ``m_h ⊙ h``.
+            Each channel of a mask ``(N, C, 1, …)`` is 0 with probability p, else ``1 / (1 - p)``. The masks are the
+            same at all steps of a call. Every sequence and layer has its own masks, and every direction its own
+            ``m_h``. Only convolutions read the masked h: ``z ⊙ h`` of a GRU, for example, is not masked.
         device, dtype: of the parameters.
 
     Shapes (``D`` directions, ``*S`` the spatial axes, whose sizes do not change):
@@ -488,8 +488,8 @@ class ConvRNNBase(Equations):
     ) -> tuple[list[Any], Any]:
         """Runs the first `depth` layers or all of them, and returns the list of their outputs and the final states.
 
-        If `hx` is a :class:`LayerStates`, the final states are one too. `mask` holds booleans in the shape of the first
-        two axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
+        If `hx` is a :class:`LayerStates`, so are the final states. `mask` holds booleans in the shape of the first two
+        axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
         change and its output is zero. All T steps run, so that an exported graph does not depend on the lengths.
         """
         # By __call__, which runs hooks, such as those of pruning. They receive the list of outputs.
@@ -582,7 +582,7 @@ class ConvRNNBase(Equations):
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
     def _unpack_state(self, hx: Any, x: Tensor, packed: PackedSequence | None, unbatched: bool) -> list[Maps]:
-        """Checks `hx` and returns it as one tuple of states per layer and direction, in the order of a packed input."""
+        """Checks `hx` and returns a tuple of states per layer and direction, with sequences in the order of packing."""
         order = None if packed is None else packed.sorted_indices
         if isinstance(hx, LayerStates):
             return _reorder(hx, order)
@@ -623,7 +623,7 @@ class ConvRNNBase(Equations):
         return self._pack_state(states, unbatched)
 
     def _pack_state(self, finals: Sequence[Maps], unbatched: bool) -> Any:
-        """Stacks the final states of layers and directions: one tensor per state, or a tuple of one per layer."""
+        """Stacks the final states of layers and directions: a tensor per state, or a tuple of one tensor per layer."""
         stacked, parts = check.is_int(self.out_channels), []
         for tensors in zip(*finals, strict=True):
             maps = [s.squeeze(0) for s in tensors] if unbatched else list(tensors)

@@ -57,7 +57,7 @@ def count(name: str, value: object) -> int:
 
 
 def number(name: str, value: object, positive: bool = False) -> float:
-    """Checks a finite int, float or NumPy number, above 0 with `positive`, and returns it as a float."""
+    """Checks that an int, float or NumPy number is finite (and above 0 if `positive`); returns it as a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {describe(value)}; pass a float such as {name}=1.0")
     if not math.isfinite(value) or (positive and value <= 0):
@@ -128,7 +128,7 @@ def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> 
 
 
 def kernels(name: str, value: object, n: int, num_layers: int | None) -> list[tuple[int, ...]]:
-    """Returns one kernel per layer, from one for all layers or a list of tuples. A cell has ``num_layers=None``."""
+    """Returns one kernel per layer, from one kernel or a list of tuples. A cell has ``num_layers=None``."""
     if num_layers and isinstance(value, list | tuple) and value and all(isinstance(v, list | tuple) for v in value):
         return [ntuple(*entry, n) for entry in _per_layer(name, value, "kernels", num_layers)]
     return [ntuple(name, value, n)] * (num_layers or 1)

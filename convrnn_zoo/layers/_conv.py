@@ -111,7 +111,7 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 
 
 def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
-    """Returns True if one convolution of the concatenated input and state can replace the two with `ih` and `hh`."""
+    """Returns True if one convolution can replace two: that of the input with `ih` and that of the state with `hh`."""
     return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
 
 
@@ -119,8 +119,8 @@ def half_is_fast(dtype: torch.dtype) -> bool:
     """Returns whether this CPU convolves in a half precision faster than in float32.
 
     On x86 this requires AMX instructions for `dtype`. Without AMX, oneDNN takes up to 1.9 times as long in half
-    precision as in float32, even with the AVX-512 instructions for it. Other processors were not measured; for them,
-    the result is True.
+    precision as in float32, even if the CPU has AVX-512 instructions for half precision. Other processors were not
+    measured; for them, the result is True.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
@@ -150,7 +150,7 @@ def prepare_conv(
 def prepare_input_gradient(
     weight: Tensor, geometry: Geometry, batch: int, size: Sequence[int], channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function that computes the gradient of x from that of ``weight * x``, for maps of `size`."""
+    """Returns a function that computes the gradient of a map x of `size` from the gradient of ``weight * x``."""
     if len(size) == 1:
         flat = prepare_input_gradient(weight.unsqueeze(2), geometry.with_height(), batch, (1, *size), channels_last)
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
@@ -181,8 +181,8 @@ def _prepare(
 
     For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary
     convolution reorders it at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than half in 3-d.
-    It is still used for single small maps, where it does not call oneDNN and takes less time. It is also used if the
-    private operation is missing or fails, and under a dispatch mode, which cannot count or trace that operation.
+    The ordinary convolution is still used for single small maps: it computes them without oneDNN, in less time. It also
+    runs if the private operation is missing or fails, and under a dispatch mode, which cannot count or trace that one.
     """
     stride, dilation, *_ = geometry
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3
@@ -219,5 +219,5 @@ def conv_gradients(
 
 
 def bias_gradient(grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """Computes the gradient of a bias of this dtype from that of the result, more accurately than torch's backward."""
+    """Computes the gradient of a bias of `dtype` from the gradient of the result, more accurately than torch."""
     return grad.sum((0, *range(2, grad.dim())), dtype=dtype)

@@ -102,8 +102,8 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    `dtype` is the dtype of the weights. On CPUs where float32 is faster, it replaces half precision; see
-    :func:`half_is_fast`.
+    `dtype` is the dtype of the weights. On CPUs where float32 is faster than half precision (see
+    :func:`half_is_fast`), the convolutions use float32 in place of half precision.
     """
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -237,7 +237,7 @@ class FusedConv:
 
 
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
-    """Returns up to three convolutions: for rows that read input and state, only the input, and only the state.
+    """Returns up to three convolutions, for rows that read both input and state, only the input, or only the state.
 
     On small maps, where a call takes longer than its arithmetic, one convolution computes all rows. Its weight is zero
     for the channels that a row does not read.
@@ -264,8 +264,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
 class Direction:
     """One direction of a layer over a sequence, forward and backward. Allocates its buffers once for all steps.
 
-    :meth:`forward` writes the output to `y` ``(ΣT, C, *S)``; ΣT is the sum of the lengths of all sequences. `y` is None
-    in the backward pass of a checkpointed layer, which recomputes it. `keep` is true if :meth:`backward` follows.
+    :meth:`forward` writes the output to `y` ``(ΣT, C, *S)``; ΣT is the sum of all sequence lengths. `y` is None in the
+    backward pass of a checkpointed layer, which recomputes the output. `keep` is true if :meth:`backward` follows.
     """
 
     def __init__(
@@ -380,7 +380,7 @@ class Direction:
         """Returns the gradient of `start`, the state before the steps `ts`.
 
         `grads` is the gradient of the state after these steps. Without `to_start` the gradient of `start` is not
-        needed, and its convolution is left out.
+        needed: its convolution is left out, and the result is meaningless.
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(self.starts[block.stop] - self.starts[block.start] for block in blocks)
@@ -431,7 +431,7 @@ class Direction:
         return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.step.extra_grads]
 
     def _blocks(self, ts: range) -> list[range]:
-        """Divides the steps `ts` into blocks, whose gate gradients are collected together."""
+        """Divides `ts` into blocks of steps; :meth:`_flush` reads the gate gradients of one block at once."""
         row = sum(len(conv.weight) for conv in self.convs) * math.prod(self.size) * self.dtype.itemsize
         blocks = []
         first = ts.start
@@ -480,7 +480,7 @@ class FusedLayer(torch.autograd.Function):
 
     Computes the same as :func:`reference_layer`, in place. `saved` is an empty list, which is filled with the
     intermediates that the backward pass reads in addition to inputs and output. vmap, forward mode and higher
-    derivatives run the reference.
+    derivatives run :func:`reference_layer`.
     """
 
     @staticmethod

@@ -24,9 +24,9 @@ def affine(name: str, shape: tuple[int, ...]) -> dict[str, Constant]:
 class Normed(Equations):
     """Base of cells with the option `norm`, which normalises each gate over the map and its channels.
 
-    ``"layer"`` normalises all channels of a gate together, ``"group"`` groups of 16 channels. ``weight_norm`` and
-    ``bias_norm`` have one scale and shift per channel of each normalised map, so that maps may have any size. A step
-    with a norm has no in-place version.
+    With ``"layer"`` all channels of a gate are normalised together, with ``"group"`` 16 channels at a time.
+    ``weight_norm`` and ``bias_norm`` have one scale and shift per channel of each normalised map, so that maps may have
+    any size. A step with a norm has no in-place version.
     """
 
     norms: ClassVar[int]  # number of maps of a step that are normalised, each with a row of scale and shift
@@ -78,7 +78,7 @@ class Normed(Equations):
         return torch.group_norm(maps, groups, weight[rows], bias[rows])  # F.group_norm rejects maps of a single value
 
     def num_groups(self, rows: int, channels: int) -> int:
-        """Returns the number of groups for `rows` channels, which are concatenated maps of `channels` each."""
+        """Returns the number of groups for concatenated maps of `channels` channels each, together `rows` channels."""
         return rows // channels * (max(1, channels // self.group) if self.norm == "group" else 1)
 
 

@@ -27,10 +27,10 @@ Scan = Callable[..., tuple[Any, Any]]
 
 
 class DirectionWeights(NamedTuple):
-    """Parameters of one layer in one direction; `extra` are those that only some cells have.
+    """Parameters of one layer in one direction; `extra` are the parameters that only some cells have.
 
-    `h_mask` ``(N, C, 1, …)``, which is the same at all steps, multiplies the h that the convolution reads. `xh` and
-    `b_xh` are the weight and bias of one convolution over the concatenated input and state, if it replaces two.
+    `h_mask` ``(N, C, 1, …)`` multiplies the h that the convolution reads, and is the same at all steps. If one
+    convolution over the concatenated input and state replaces two, its weight and bias are `xh` and `b_xh`.
     """
 
     ih: Tensor
@@ -55,7 +55,7 @@ def is_transformed(*, unknown: bool) -> bool:
 
 
 def can_recompute() -> bool:
-    """Returns whether a backward pass can recompute intermediate results, which transforms of torch.func cannot."""
+    """Returns whether layers can be checkpointed: gradients are enabled, and no transform is known to be active."""
     return torch.is_grad_enabled() and not is_transformed(unknown=False)
 
 
@@ -99,7 +99,7 @@ class ScanSpec(NamedTuple):
         return [range(t, min(t + length, steps)) for t in range(0, steps, length)]
 
     def sizes(self, steps: Sequence[Any]) -> list[int] | None:
-        """Returns the argument `sizes` of a :func:`fold` over indices of steps or over ranges of them."""
+        """Returns the argument `sizes` of a :func:`fold` over steps, given as indices or as ranges of indices."""
         if not self.packed:
             return None
         return [self.batch_sizes[t.start if isinstance(t, range) else t] for t in steps]
@@ -111,8 +111,8 @@ def fold(
 ) -> State:
     """Computes ``state = step(x, state)`` for each x in turn, and returns the last state.
 
-    `sizes` are the batch sizes of the steps of a packed sequence, in descending order. Forward, a sequence that has
-    ended keeps its last state. In reverse, a sequence starts with its initial state at its own last step.
+    `sizes` are the batch sizes of the steps of a packed sequence, in descending order. In forward order, a sequence
+    that has ended keeps its last state. In reverse, a sequence starts with its initial state at its own last step.
 
     Example:
         >>> fold(lambda x, state: (state[0] + x,), [1, 2, 3], (0,))
@@ -267,7 +267,6 @@ def updated(cell: Any, like: Tensor, rate: float) -> Any:
 def _run_steps(
     spec: ScanSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
 ) -> tuple[Tensor, Maps]:
-    """Runs the steps `ts`, whose input is `xs`, in one direction."""
     cell = spec.cell
 
     def step(x: Maps, state: Maps) -> Maps:

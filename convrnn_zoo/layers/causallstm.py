@@ -13,7 +13,7 @@ class CausalLSTMCell(ConvRNNCellBase):
     r"""One step of the causal LSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
     The memory m is passed up through the layers, and from the top layer of one step to the bottom layer of the next. It
-    is computed from the new cell state c': the two are connected in series, not in parallel as in
+    is computed from the new cell state c'. So c and m are connected in series, not in parallel as in
     :class:`~convrnn_zoo.layers.stlstm.STLSTMCell`. ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate:
 
     .. math::

@@ -17,8 +17,8 @@ from ._run import DirectionWeights, Maps
 class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     r"""One step of the eidetic 3-d LSTM on ``(N, C, D, H, W)``: ``h, *cells = cell(x, (h, *cells))``.
 
-    It stores every previous cell state c, the newest first, and attends to all of them: attend(r; …) is attention of
-    the query r to the listed maps. The state grows by one map with every step, and the cost of a step grows with it.
+    It stores every previous cell state c, the newest first, and attends to all of them. attend(r; …) is the attention
+    of the query r to the listed maps. The state grows by one map with every step, and the cost of a step grows with it.
     ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate, N a layer norm over channels and map:
 
     .. math::
@@ -36,7 +36,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
 
     With `norm_size` every convolution except :math:`W_{cm}` is followed by a layer norm over all its channels and the
     map. The convolutions of x with ``weight_ih`` and ``weight_mx`` share a norm. The previous global memory is zero
-    (see below), so that the norm after its convolution returns the shift ``bias_norm_gm``. Its rows i, f, g, m are
+    (see below), so that the norm after its convolution returns the shift ``bias_norm_gm``. The rows of this shift are
     :math:`b_i, b_f, b_g, b_m`. The rows of ``weight_mx`` are then i, g, f, and the global memory m is:
 
     .. math::

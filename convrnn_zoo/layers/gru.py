@@ -71,8 +71,8 @@ class GRUEquations(Normed):
 
     With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map. The input
     and the state contribution to n are normalised separately; with ``reset_after=False`` their sum is normalised.
-    ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel in the order r, z, input contribution to n,
-    state contribution to n. A group is 16 channels.
+    ``weight_norm`` and ``bias_norm`` hold one scale and shift per channel for these maps, in this order. A group is
+    16 channels.
 
     References:
         Cho, K. et al. (2014). Learning Phrase Representations using RNN Encoder–Decoder for Statistical

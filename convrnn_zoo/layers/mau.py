@@ -16,10 +16,10 @@ from ._run import DirectionWeights, Maps
 class MAUCell(ConvRNNCellBase):
     r"""One step of the motion-aware unit on ``(N, C, H, W)``: ``s, state = cell(s, state)``.
 
-    The spatial state s is passed up through the layers, the temporal state t through time. The unit attends to its last
-    τ steps. The state holds the τ outputs t of these steps, the newest first, then their τ inputs s. ``*`` is a
-    convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and map. ``·`` stands
-    for the names on the left of its equation:
+    The spatial state s is passed up through the layers, and the temporal state t is passed through time. The unit
+    attends to its last τ steps. The state holds the τ outputs t of these steps, the newest first, then their τ inputs
+    s. ``*`` is a convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and
+    map. ``·`` stands for the names on the left of its equation:
 
     .. math::
         a_k &= \mathrm{softmax}_k(⟨s_k, N(W_{ia} * s + b_{ia})⟩ / \sqrt{C H W}) \\

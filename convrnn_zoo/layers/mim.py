@@ -14,8 +14,7 @@ from ._run import DirectionWeights, Maps
 class MIMCell(MapNormed, ConvRNNCellBase):
     r"""One step of a convolutional LSTM with a peephole weight for each pixel: ``h, c = cell(x, (h, c))``.
 
-    MIM-N and MIM-S, the recurrent modules of a MIM block, are such cells. ``*`` is a convolution, ``⊙`` an element-wise
-    product:
+    The modules MIM-N and MIM-S of a MIM block are such cells. ``*`` is a convolution, ``⊙`` an element-wise product:
 
     .. math::
         i &= σ(W_{ii} * x + W_{hi} * h + w_{pi} ⊙ c) \\
@@ -66,8 +65,8 @@ class MIMCell(MapNormed, ConvRNNCellBase):
 class MIMBlockCell(MapNormed, ConvRNNCellBase):
     r"""One step of a MIM block on ``(N, C, H, W)``: ``h, c, m, s = cell(x, (h, c, m, s, d))``.
 
-    It is a spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in which a recurrent module, MIM-S,
-    replaces the forget gate of c. MIM-S is a :class:`MIMCell`, the submodule ``stationary``, that reads the differences
+    It is a spatiotemporal LSTM (:class:`~convrnn_zoo.layers.stlstm.STLSTMCell`) in which the recurrent module MIM-S
+    replaces the forget gate of c. The submodule ``stationary`` is MIM-S, a :class:`MIMCell` that reads the differences
     d. ``*`` is a convolution, ``⊙`` an element-wise product:
 
     .. math::
@@ -78,8 +77,8 @@ class MIMBlockCell(MapNormed, ConvRNNCellBase):
 
     ``weight_ih`` reads x and ``weight_hh`` reads m; both have rows i, f, g, o. ``weight_th`` reads h and has rows i, g,
     o. ``weight_cm`` is ``(C, 2C, 1, 1)``. The cell state c is the state h of MIM-S, and s is the cell state of MIM-S.
-    The differences d are an input and not an output: a separate :class:`MIMCell`, MIM-N, computes them as its h. The
-    first MIM-N of a network reads how the h of the layer before it changed since the previous step. Each later MIM-N
+    The differences d are an input and not an output: they are the h of MIM-N, a separate :class:`MIMCell`. The first
+    MIM-N of a network reads the difference between the new and the previous h of the layer before it. Each later MIM-N
     reads the output of the MIM-N before it.
 
     Args:

@@ -17,9 +17,9 @@ from .variants import Conv2dMapNormLSTMCell, OneBias
 class MotionGRUCell(OneBias, ConvRNNCellBase):
     r"""One step of MotionGRU, which moves a map x ``(N, C, H, W)``: ``moved, (f, d) = cell(x, (f, d))``.
 
-    The offsets f displace the K×K neighbours of every position. They are the sum of a transient variation, computed by
-    a GRU, and of a trend d, which follows earlier offsets. ``*`` is a convolution, ``⊙`` an element-wise product, ``·``
-    a gate:
+    The offsets f displace the K×K neighbours of every position. They are the sum of a transient variation and a trend
+    d. A GRU computes the variation; the trend follows earlier offsets. ``*`` is a convolution, ``⊙`` an element-wise
+    product, ``·`` a gate:
 
     .. math::
         u, r &= σ(W_{i·} * x + b_{·} + W_{h·} * f) \\
@@ -29,10 +29,10 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         \mathrm{moved}(p) &= \textstyle\sum_k W_w^k \, σ(W_m * x + b_m)_k(p) \; x(p + p_k + f'_k(p))
 
     where :math:`p_k` are the positions of a K×K kernel, and x between pixels is interpolated bilinearly, with zeros
-    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The 2K² channels of f and d are pairs of
-    displacements in pixels, to the right and down, one pair per neighbour. ``weight_m`` ``(K², C, …)`` computes the
-    mask :math:`σ(W_m * x + b_m)`, ``weight_w`` is ``(C, C, K, K)``. As in the authors' code, the weights of offsets and
-    mask start at zero, so that all positions start with the same motion of less than a pixel.
+    beyond the edge. Rows of ``weight_ih`` and ``weight_hh`` are u, r, n. The 2K² channels of f and d are pairs, one per
+    neighbour: the displacement to the right and the displacement down, in pixels. ``weight_m`` ``(K², C, …)`` computes
+    the mask :math:`σ(W_m * x + b_m)`, ``weight_w`` is ``(C, C, K, K)``. As in the authors' code, the weights of offsets
+    and mask start at zero, so that all positions start with the same motion of less than a pixel.
 
     Args:
         channels: channels C of the map and of the result.

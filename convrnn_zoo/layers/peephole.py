@@ -69,10 +69,7 @@ class PeepholeLSTMInPlace(InPlaceStep):
         return None, dc
 
     def _peephole_gradient(self, grad: Tensor, c: Tensor, weight: Tensor, dc: Tensor, first: int) -> None:
-        """Adds the gradients of c and of the weight in ``weight ∘ c``.
-
-        The gradient of c is added to `dc`, and that of the weight to `extra_grads` from index `first` on.
-        """
+        """Adds the gradients of ``weight ∘ c``: of c to `dc`, of the weight to `extra_grads` from index `first` on."""
         if self.conv:
             c_grad, weight_grad = conv_gradients(grad, c, weight, self.cell.geometry)
             dc.add_(c_grad)

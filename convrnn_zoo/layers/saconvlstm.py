@@ -29,7 +29,7 @@ def attend_positions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     r"""One step of the self-attention ConvLSTM on ``(N, C, H, W)``: ``h, c, m = cell(x, (h, c, m))``.
 
-    The output of a ConvLSTM, here y, passes through a self-attention memory m. Every position of the map attends to all
+    The output y of a ConvLSTM passes through a self-attention memory m. Every position of the map attends to all
     positions of y and of m. ``*`` is a convolution, ``⊙`` an element-wise product, ``·`` a gate. A product without a
     sign is a matrix product, in which a map is a matrix ``(channels, positions)`` and a weight is a 1×1 convolution:
 
@@ -44,8 +44,8 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
         h' &= o ⊙ m'
 
     ``weight_ih`` and ``weight_hh`` are those of :class:`~convrnn_zoo.Conv2dLSTM`, with one bias per gate. ``weight_q``,
-    ``weight_yk`` and ``weight_mk`` are ``(A, C, 1, 1)``, ``weight_yv`` and ``weight_mv`` ``(C, C, 1, 1)``, ``weight_z``
-    is ``(C, 2C, 1, 1)`` and ``weight_m`` ``(3C, 2C, …)`` with the state-to-state kernel and rows i, g, o.
+    ``weight_yk`` and ``weight_mk`` are ``(A, C, 1, 1)``; ``weight_yv`` and ``weight_mv`` are ``(C, C, 1, 1)``;
+    ``weight_z`` is ``(C, 2C, 1, 1)``. ``weight_m`` is ``(3C, 2C, …)`` with the state-to-state kernel and rows i, g, o.
 
     Both attentions together take ``2 P² (A + C)`` multiply-adds for each sequence and step, with P = H·W positions.
     Where torch has no fused attention for the device and the sizes, training stores ``2 P²`` attention weights per

@@ -35,9 +35,9 @@ def warp(h: Tensor, flows: Tensor) -> Tensor:
 class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
     r"""One step of the trajectory GRU on ``(N, C, H, W)``: ``h = cell(x, h)``.
 
-    A convolution reads the state at fixed offsets. This cell reads the state at `links` places per pixel. Their
-    displacements u, v, the flows, are computed at each step from input and state. ``*`` is a convolution, ``⊙`` an
-    element-wise product, ``·`` a gate, l a link, φ a leaky ReLU of slope 0.2:
+    A convolution reads the state at fixed offsets. This cell reads the state at `links` places per pixel. The
+    flows (u, v) are the displacements of these places, computed at each step from input and state. ``*`` is a
+    convolution, ``⊙`` an element-wise product, ``·`` a gate, l a link, φ a leaky ReLU of slope 0.2:
 
     .. math::
         u, v &= W_f * φ(W_{xf} * x + b_{xf} + W_{hf} * h + b_{hf}) + b_f \\
@@ -131,7 +131,7 @@ class TrajGRUStateCell(TrajGRUCell):
         return {name: shape for name, shape in super()._parameter_shapes(layer).items() if name not in missing}
 
     def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Returns `w` with the state weights also as input weights, because callers read the dtype of the latter."""
+        """Returns `w` with the state weights also as input weights, because callers read the dtype of input weights."""
         return DirectionWeights(w.hh, w.hh, w.b_ih, w.b_hh, w.extra)
 
     def _gate_input(self, x: Tensor, w: DirectionWeights) -> Tensor:

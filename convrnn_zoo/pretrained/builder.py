@@ -99,7 +99,7 @@ def build_model(
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
     """Returns the tag of the weights, or the cfg if `pretrained_cfg` is a cfg.
 
-    Returns None for no weights, and for the only weights of an architecture. An unknown tag raises WeightsError.
+    None means no weights, or the only weights of the architecture. An unknown tag raises WeightsError.
     """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
@@ -119,7 +119,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
 
 
 def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
-    """Stores the arguments of a model as its attributes, and the parts of its config that apply to it.
+    """Sets the attributes of a model that hold its arguments and the parts of its config that apply to it.
 
     The parts are the preprocessing, the front end and the weights metadata. If the weights were adapted to other
     arguments, the metadata is left out, and the cfg of the model loses the tag, description and URL of the weights.

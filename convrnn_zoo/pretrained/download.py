@@ -72,10 +72,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
 
 
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
-    """Downloads a file if the cache has no current copy; returns its path and its checksum.
-
-    The checksum is None if the Hub was not queried or did not state it.
-    """
+    """Downloads a file if the cache has no current copy; returns its path, and its checksum if the Hub stated it."""
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None
@@ -150,7 +147,7 @@ _ERRNO_HINTS = {
 
 
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
-    """Unwraps an error of huggingface_hub; returns the original error and its HTTP status, None without a status."""
+    """Unwraps an error of huggingface_hub; returns the original error, and its HTTP status or None."""
     wraps = isinstance(error, errors.LocalEntryNotFoundError | ValueError | RuntimeError)
     cause = error.__cause__ if wraps and not isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(cause, OSError | HTTP_ERROR):

@@ -134,8 +134,8 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
 def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     """Splits a name into scheme and location.
 
-    The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. An existing directory takes precedence
-    over a name of the zoo.
+    The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. Paths and names of existing
+    directories have the scheme ``"local-dir"``.
     """
     text = os.fspath(name)
     scheme, colon, location = text.partition(":")

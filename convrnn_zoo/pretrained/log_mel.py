@@ -25,7 +25,7 @@ class LogMel(JsonObject):
     r"""Log-mel spectrogram: the front end of an audio classifier.
 
     A window of `window` seconds moves by `hop` seconds per step. The samples in the window are multiplied by a Hann
-    function; X is the FFT of the product. M_b is the triangular filter of band b, normalized to a sum of 1. The bands
+    function; X is the FFT of the product. M_b is the triangular filter of band b, normalised to a sum of 1. The bands
     are equally wide on the scale mel(f). The values of a step are
 
     .. math::
@@ -103,7 +103,7 @@ class LogMel(JsonObject):
 
     @property
     def _points(self) -> int:
-        """Length of the FFT: twice the next power of two of `size`, so that narrow bands contain a frequency."""
+        """Length of the FFT: `size` rounded up to a power of two, times 2, so that narrow bands contain a frequency."""
         return 2 ** (math.ceil(math.log2(self.size)) + 1)
 
     @property

@@ -92,8 +92,8 @@ class Encoding(JsonObject):
     def check(self, frames: Tensor) -> None:
         """Raises ValueError if all values are NaN, if one is infinite, or if brightness from 0 to 1 is passed as uint8.
 
-        Warns of values below `lowest` or above `highest`, and of uint8 values for data with a unit. Such values usually
-        have another unit, or mark missing values.
+        Warns of uint8 values for data with a unit, and of values clearly below `lowest` or above `highest`. Such values
+        usually have another unit, or mark missing values.
         """
         unit = self._label
         if frames.dtype == torch.uint8 and not self.unit and (self.highest or 256) <= 1:
@@ -146,7 +146,7 @@ class Preprocessing(Encoding):
     ===============  ==========================================  ===================================
     ``none``         v
     ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
-    ``standardize``  (v - mean) / std                            `mean`, `std`: one, or one per channel
+    ``standardize``  (v - mean) / std                            `mean`, `std`, for all or per channel
     ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
     ===============  ==========================================  ===================================
 
@@ -154,7 +154,7 @@ class Preprocessing(Encoding):
     are encoded as 0, but ``dbz`` encodes them as no rain.
 
     Decoding applies `activation` and then the inverse of the encoding. ``log`` first clips outputs to between 0 and
-    1.2; 1 is the encoded `top`. ``dbz`` does not clip outputs, and decodes -1 as 0.0365 mm/h. ``none`` and
+    1.2, where `top` is encoded as 1. ``dbz`` does not clip outputs, and decodes -1 as 0.0365 mm/h. ``none`` and
     ``standardize`` clip decoded values to between `lowest` and `highest`.
 
     With `variables`, each channel has its own unit, encoding and bounds. The same fields of this object must then keep
@@ -283,7 +283,6 @@ class Preprocessing(Encoding):
 
 
 def _check_channels(frames: Tensor, count: int) -> None:
-    """Raises ValueError unless frames ``(…, C, H, W)`` have `count` channels."""
     if frames.dim() < 3 or frames.shape[-3] != count:
         raise ValueError(f"expected frames (…, {count}, H, W), got {tuple(frames.shape)}")
 

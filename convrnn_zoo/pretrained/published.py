@@ -14,7 +14,7 @@ class Published:
         form: name and format of the file.
         license: licence of the weights, and its source.
         convert: source, file and options of ``convrnn-zoo convert``.
-        checked, unchecked: comparisons with the original that were made, and those that were not.
+        checked, unchecked: parts that were compared with the original implementation, and parts that were not.
         remarks: limitations of the weights.
     """
 

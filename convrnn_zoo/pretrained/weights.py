@@ -148,8 +148,8 @@ class Weights:
     def plain(self) -> dict[str, Any]:
         """Returns the metadata as plain JSON.
 
-        Fields that are None are omitted, and so is the `interval` of a metric if it is None. The `dataset` and `split`
-        of a metric are omitted where they equal those of the weights.
+        Fields of the weights that are None are omitted. A metric omits its `interval` if it is None, and its `dataset`
+        and `split` where they equal those of the weights. Its other fields are kept, also if they are None.
         """
         raw = dataclasses.asdict(self)
         for metric in raw["metrics"]:
