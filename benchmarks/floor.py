@@ -42,7 +42,6 @@ class _Conv:
         self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, rows))
 
     def forward(self, n: int) -> None:
-        """Runs the convolution of one step."""
         self.conv(self.x[:n])
 
     def backward(self, n: int) -> None:

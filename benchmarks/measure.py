@@ -84,7 +84,7 @@ def time_case(
 
 
 def ratios(times: Times, of: str) -> dict[str, float]:
-    """Returns the time of each other run over that of `of`: the median of the quotients of each round."""
+    """Divides the times of every other run by those of the run `of`, and returns the medians over all rounds."""
     return {
         name: median(other / one for other, one in zip(others, times[of], strict=True))
         for name, others in times.items()

@@ -59,7 +59,7 @@ def _resident() -> int:
 
 
 def peak_memory() -> int:
-    """Returns the peak of this process's resident memory in bytes, without that of the process that started it."""
+    """Returns the peak of this process's resident memory in bytes; memory of the parent process does not count."""
     return _status("VmHWM")
 
 

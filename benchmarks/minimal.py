@@ -14,7 +14,7 @@ CASES = [Case(f"{steps} steps", "GRU", steps, 4, 16, 64, (16, 16), 3) for steps 
 
 
 def build(kind: str) -> Any:
-    """Returns a function that builds the layer of a case with another cell."""
+    """Returns a function that builds the layer of a case with the cell `kind`, such as ``"MinGRU"``."""
     return lambda case: Output(case.layer(getattr(layers, f"Conv2d{kind}")))
 
 

@@ -9,7 +9,7 @@ _SIZES = 5
 
 
 def first_over_third(case: Case, clock: str = "wall") -> dict[str, dict[str, list[float]]]:
-    """Returns the ratios at several new sizes, by task and implementation; each has first run at the case's size."""
+    """Returns the ratios at new sizes by task and implementation. Each implementation first runs at the case's size."""
     ratios: dict[str, dict[str, list[float]]] = {}
     larger = iter(case._replace(size=tuple(n + more for n in case.size)) for more in range(1, 1 + _SIZES * len(TASKS)))
     for task, make in TASKS.items():

@@ -36,7 +36,7 @@ class OpenSTL(nn.Module):
         self.physical = not width
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the forecast. PhyDNet returns its loss in training, because it has no forecast there."""
+        """Returns the forecast. In training, PhyDNet makes no forecast and returns its loss."""
         for part in self.model.modules():
             if hasattr(part, "convlstm_c"):
                 part.convlstm_c = None  # the state that MIM keeps from the previous call

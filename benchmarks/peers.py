@@ -36,7 +36,7 @@ NO_PEERS = ("ours", BY_AUTOGRAD, "floor")
 
 
 class Output(nn.Module):
-    """Wraps a layer and returns only the output, as a tensor: the data of the output if it is packed."""
+    """Wraps a layer and returns only its output. Of a packed output, it returns the data."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -84,12 +84,12 @@ def two_convolutions(case: Case) -> Plain:
 
 
 def one_convolution(case: Case) -> OneConvolution | None:
-    """Builds the plain loop with one convolution. None for the GRU, whose candidate needs two."""
+    """Builds the plain loop with one convolution. Returns None for the GRU, whose candidate needs two convolutions."""
     return None if case.kind == "GRU" else OneConvolution(case.layer())
 
 
 def keras(case: Case) -> Forward | None:
-    """Builds the layers of Keras on its torch backend, with input in their layout. None where Keras has no layer."""
+    """Builds the ConvLSTM of Keras on torch, for channels-last input. Returns None for other cells or packed input."""
     if case.kind != "LSTM" or case.lengths:
         return None
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -118,7 +118,7 @@ def keras(case: Case) -> Forward | None:
 
 
 def torchgeo(case: Case) -> Forward | None:
-    """Builds TorchGeo's ConvLSTM on padded input. None where it has no layer: it is 2-d and has one direction."""
+    """Builds TorchGeo's ConvLSTM on padded input. Returns None for other cells, 1-d or 3-d maps, or two directions."""
     if case.kind != "LSTM" or len(case.size) != 2 or case.bidirectional:
         return None
     try:
@@ -172,7 +172,7 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
     """Loads the implementation of ``--peer NAME=DIR`` and returns its name with it.
 
     Raises:
-        FileNotFoundError: the directory contains neither.
+        FileNotFoundError: the directory contains neither ``convrnn_peer.py`` nor a checkout of this project.
     """
     peer, layers = directory / "convrnn_peer.py", directory / "convrnn_zoo" / "layers" / "__init__.py"
     if peer.is_file():
@@ -191,7 +191,7 @@ def load_peer(name: str, directory: Path) -> tuple[str, Build]:
 
 
 def load_file(name: str, path: Path) -> ModuleType:
-    """Imports a file as a module under a name of its own."""
+    """Imports a file as a module; `name` is converted to an identifier."""
     name = module_name(name)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -108,7 +108,7 @@ def frames(name: str) -> Tensor:
 
 
 def difference(name: str, directory: Path) -> float:
-    """Returns the largest difference between the outputs of both codes, divided by their standard deviation."""
+    """Returns the largest difference from the original's output, divided by the standard deviation of that output."""
     original: Any = build_network(name, "original", directory)
     case, state = NETWORKS[name], original.model.state_dict()
     ours = interop.load(case.source, state, horizon=case.horizon, **case.options).eval()

@@ -33,7 +33,7 @@ SECONDS = 2.0
 
 
 def measure_axis(axis: str, rounds: int, clock: str, memory: bool) -> dict[str, Any]:
-    """Returns the median seconds of each task and the peak bytes of a training step, by implementation and value."""
+    """Returns median seconds per task and peak bytes of a training step, by implementation and value of the axis."""
     values, make_case = AXES[axis]
     result: dict[str, Any] = {"values": values, **{task: {name: [] for name in COMPARED} for task in TASKS}}
     for case in map(make_case, values):
@@ -69,7 +69,7 @@ def measure_streams() -> list[dict[str, Any]]:
 
 
 def frames_per_second(case: Case, threads: int, streams: int, seconds: float) -> float:
-    """Runs inference in `streams` threads of Python, each of which gives torch `threads` threads."""
+    """Returns the frames per second of inference in `streams` Python threads with `threads` torch threads each."""
     frames, warm, stop = [0] * streams, threading.Barrier(streams + 1), threading.Event()
 
     def run_stream(i: int) -> None:

@@ -2,8 +2,8 @@
 
 ``python -m references.classifiers RECIPE --data DIR -o run --weights-dir weights --groups`` trains RECIPE as
 ``convrnn-zoo train`` does. For each group of the data, such as a speaker, it then trains a model without the group and
-adds the accuracy on the group to the metadata. ``--selected-on GROUP`` excludes a group on which settings were selected
-from the mean. ``--padding`` adds the accuracies of models that read padding as data. RECIPE may be any recipe of a
+adds the accuracy on the group to the metadata. ``--selected-on GROUP`` excludes from the mean a group on which settings
+were selected. ``--padding`` adds the accuracies of models that read padding as data. RECIPE may be any recipe of a
 classifier; ``group_pattern`` in the recipe, or an array ``groups`` in the files, defines the groups of custom data.
 """
 
@@ -47,8 +47,8 @@ def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> l
     """Returns the names of the groups in all splits of the data, and checks that `selected_on` are some of them.
 
     Raises:
-        ValueError: there are fewer than two groups, a sequence has no group, or `selected_on` are not groups of the
-            data or all of them.
+        ValueError: there are fewer than two groups, a sequence has no group, or `selected_on` includes an unknown
+            group or all groups.
     """
     names = sorted({group for part in parts for group in part.groups})
     if len(names) < 2 or "" in names:
@@ -65,7 +65,7 @@ def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> l
 
 
 def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bool = True) -> list[Metric]:
-    """Returns accuracies without lengths: of the recipe's models, and of models that were also trained without them."""
+    """Returns accuracies without lengths, of models that were trained with lengths and of models trained without."""
     dataset = recipe.data
     parts = load_parts(recipe, data)
     padded = [WithoutLengths(*part) for part in parts]
@@ -96,12 +96,12 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
 def measure_groups(
     recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
 ) -> list[Metric]:
-    """Returns the accuracy on all recordings of each group, of a model that was trained without this group.
+    """Trains one model per group without the group, and returns its accuracy on all recordings of the group.
 
     The first metric is the mean over the groups that are not in `selected_on`.
 
     Raises:
-        ValueError: the data have fewer than two groups, or `selected_on` are all of them.
+        ValueError: as in :func:`group_names`.
     """
     dataset = recipe.data
     parts = load_parts(recipe, data)

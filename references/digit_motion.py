@@ -1,9 +1,9 @@
 """Further accuracies of classifiers of Digit Motion: for digits, for directions, and without the order of frames.
 
 ``python -m references.digit_motion RECIPE --data DIR -o run --weights-dir weights`` trains RECIPE as ``convrnn-zoo
-train`` does, and another network on the middle frame of each clip, which shows the digit but not the direction. It adds
-accuracies to the metadata: of this network, of the weights on clips played backwards, of the digit, of the direction,
-and of the clips of each digit.
+train`` does. It also trains another network on the middle frame of each clip, which shows the digit but not the
+direction. The metadata receive the accuracy of this network, and further accuracies of the weights: on clips played
+backwards, for the digit only, for the direction only, and on the clips of each digit.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None
 @output_directory("Directory of the runs.", required=True)
 @weights_option
 def main(recipe: str, data: Path, output: Path, into: Path) -> None:
-    """Train RECIPE, measure the value of the order of frames, and write the weights with all metrics."""
+    """Train RECIPE, measure further accuracies, and write the weights with all metrics."""
     loaded: Any = Recipe.read(recipe)
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")

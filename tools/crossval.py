@@ -2,7 +2,7 @@
 
 ``python -m tools.crossval japanese_vowels --set model.global_pool=last,avg,max --set noise=0.1,0.3``
 
-With ``--group NAME``, validation is done on that group, such as a speaker, and training on all others.
+``--group NAME`` validates on one group of the data, such as a speaker, and trains on all other groups.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def folds(data: Labelled, count: int) -> Iterator[tuple[Labelled, Labelled]]:
 
 
 def group_folds(data: Labelled, groups: Sequence[str]) -> Iterator[tuple[Labelled, Labelled]]:
-    """Yields, for each of some groups, the recordings of all others and its own.
+    """Yields two parts for each group: the recordings of all other groups, and the recordings of the group.
 
     Raises:
         ValueError: the data have no such group.

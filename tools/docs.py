@@ -224,7 +224,7 @@ def intervals(page: str) -> str:
 
 
 def fractions(page: str) -> str:
-    """Lists the differences between the FSS of the nowcast and of extrapolation, and counts them for single events."""
+    """Lists differences in FSS between nowcast and extrapolation, and counts better and worse single events."""
     shown = [c for c in _comparisons() if c.score.startswith("FSS")]
     rows: dict[tuple[str, str], list[str]] = {}
     for c in shown:
@@ -275,7 +275,7 @@ def demo(page: str) -> str:
 
 
 def sources(page: str) -> str:
-    """Lists the sources of checkpoints with their required options and whether they can be exported."""
+    """Lists the sources of checkpoints with required options, and whether models can be exported to their format."""
     rows = []
     for name, source in SOURCES.items():
         title, _, address = source.title.rpartition(", ")
@@ -497,7 +497,6 @@ _ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
 
 
 def _export_cell(result: str) -> str:
-    """Formats a cell of the table of exports."""
     why = result.partition("error: ")[2]
     return f"no: {why.partition(';')[0]}" if why else result.replace("NAME", "…").replace(" and ", ", ")
 
@@ -526,7 +525,6 @@ def _with_baselines(metric: Metric) -> str:
 
 
 def _spread(metric: Metric) -> str:
-    """Formats mean and standard deviation in per cent."""
     return f"{metric.mean:g} ± {metric.std:g} %"
 
 

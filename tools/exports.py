@@ -1,6 +1,6 @@
 """Tries the export of every architecture and writes ``exports.json``: ``python -m tools.exports [PATTERN]``.
 
-Names with the same network and layer classes are tried once, with few channels.
+Of names with the same classes of network, encoder and layers, one is tried, with few channels.
 """
 
 import json
@@ -58,7 +58,7 @@ def narrow(name: str, **kwargs: Any) -> Any:
 
 
 def attempt(name: str) -> dict[str, str]:
-    """Returns the exported files for each way, or the reason why it is not supported."""
+    """Returns, for each of :data:`WAYS`, the exported files or the reason why the export is not supported."""
     claims = {way: claimed(name, way) for way in WAYS}
     if all(claims.values()):
         return {way: str(why) for way, why in claims.items()}
@@ -82,7 +82,7 @@ def attempt(name: str) -> dict[str, str]:
 
 
 def claimed(name: str, way: str) -> str | None:
-    """Returns the reason why the package rejects a way without trying, or None."""
+    """Returns the reason why the package rejects one of :data:`WAYS` before the export, or None."""
     try:
         is_large = create_model(name, device="meta").has_frame_encoder  # the width of an encoder is fixed
         make_spec(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])

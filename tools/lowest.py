@@ -15,7 +15,7 @@ _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)")
 
 
 def requirements(project: dict[str, Any], *extras: str) -> Iterator[str]:
-    """Yields the requirements of the package, of extras, and of the extras that those include.
+    """Yields the requirements of the package, of `extras`, and of the extras that `extras` include.
 
     Example:
         >>> extras = {"cli": ["click>=8"], "test": ["p[cli]", "pytest>=9"]}

@@ -1,7 +1,7 @@
 """Writes the figures of the gallery and the tutorials: ``python -m tools.pictures [PAGE...]``.
 
-The examples of a page run in order in an empty directory. The figures that the page shows are copied from there to
-``docs/pictures``. Without pages, all are written, and the figure of the families of forecasters as well.
+The examples of a page run in order in an empty directory. The figures that the page shows are copied from this
+directory to ``docs/pictures``. Without PAGE, the figures of all pages and of the forecaster families are written.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def run(page: Path) -> None:
 
 
 def main(pages: list[Path]) -> None:
-    """Writes the figures of pages, or of all."""
+    """Writes the figures of `pages`, or of all pages."""
     matplotlib.use("agg")
     for page in pages or PAGES:
         print(page, flush=True)

@@ -1,7 +1,7 @@
 """Measures the shipped weights in reduced precision: ``python -m tools.precision`` writes ``precision.json``.
 
-Classifiers are scored on their test split. Forecasters are scored on the sample of the demo, and on the first test
-sequences if ``--data NAME=DIR`` provides them. ``int8`` weights are rounded by torchao with one scale per output
+Classifiers are scored on their test split. Forecasters are scored on the sample of the demo, and on 50 test sequences
+if ``--data TAG=DIR`` provides them. ``int8`` weights are rounded by torchao with one scale per output
 channel; the model computes in float32.
 """
 

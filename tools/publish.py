@@ -50,7 +50,7 @@ def publish(
 
     Raises:
         WeightsError: the package does not contain these weights.
-        HubAccessError: the Hub, the network or missing permissions prevent it.
+        HubAccessError: the Hub, the network or missing permissions prevent the push.
     """
     shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
     if only is not None and only not in shipped:

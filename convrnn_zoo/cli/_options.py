@@ -75,7 +75,7 @@ data_option = click.option("--data", type=click.Path(path_type=Path), help="File
 
 
 def local_directory(weights: str) -> str:
-    """Returns the directory that the argument WEIGHTS names; empty for a name of the zoo or a repository."""
+    """Returns the path if WEIGHTS is a local directory or metadata file; otherwise an empty string."""
     from ..pretrained.factory import split_address  # which needs torch
 
     scheme, location = split_address(weights)

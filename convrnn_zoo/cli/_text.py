@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def printable(text: object) -> str:
-    """Returns text without control characters, by which names and labels in untrusted files could change a terminal."""
+    """Replaces control characters, because names and labels in untrusted files could change the terminal with them."""
     return CONTROL.sub("\ufffd", str(text))
 
 

@@ -55,7 +55,7 @@ class Threads:
     def watch(self, model: nn.Module) -> None:
         """Times the second call of a model with one thread and the third with all, and keeps the faster number.
 
-        The first call, which is not timed, has all threads.
+        The first call runs with all threads, and its time is ignored.
         """
         calls: list[float] = []  # seconds per value of the input
         begin = 0.0

@@ -37,9 +37,9 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
 
 
 def forecasts() -> dict[str, Path]:
-    """Maps the name of each forecaster's weights to the path of its sample; weights without a sample are left out.
+    """Maps names of forecasters' weights to the paths of their samples; weights without a sample are left out.
 
-    Of several weights with one sample, those with the lowest first metric, a mean squared error, are chosen.
+    If several sets of weights have the same sample, only the set with the lowest first metric (an MSE) is included.
     """
     names: dict[Path, str] = {}
     for name, record in WEIGHTS.items():
@@ -57,7 +57,7 @@ def demo(output: Path, threads: int | None) -> None:
     """Run pretrained models on the radar images, digits and recordings of the package.
 
     Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
-    (.gif), the nowcast of rain first. Speech is classified over time.
+    (.gif). The first forecast is the nowcast of rain. Speech is classified over time.
     """
     Threads(threads)  # sets the number, if one is passed
     need("matplotlib", "draw")  # reported before the first forecast is computed

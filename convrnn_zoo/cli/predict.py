@@ -76,10 +76,10 @@ def predict(
 ) -> None:
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
-    A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one per array, or all of
-    them in the arrays `x` (N, T, C, ...) and `lengths` (N). Sequences may differ in length. Weights for sound read
-    .wav, .flac, .ogg and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders of images
-    and .npy files.
+    A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one sequence per array,
+    or all sequences in the arrays `x` (N, T, C, ...) and `lengths` (N). Sequences may differ in length. Weights for
+    sound read .wav, .flac, .ogg and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders
+    of images and .npy files.
 
     A folder of such files is read file by file.
 
@@ -89,12 +89,12 @@ def predict(
     .zarr output has lead times, valid times and the coordinates of the frames.
 
     The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
-    (2010-08-26T04:10 or 04:10) or its number from 0 on. With --compare, the forecast is compared with the observed
-    frames that follow those that the model reads. Without --start, these are the last frames of the file, and the model
-    reads the frames before them.
+    (2010-08-26T04:10 or 04:10) or its number from 0 on. --compare compares the forecast with the observed frames that
+    follow the input frames. With --compare and without --start, the observed frames are the last frames of the file,
+    and the model reads the frames before the observed frames.
 
     --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or a model that reads noise. A .png
-    then shows its mean, its spread and the probability that --threshold is exceeded. --compare prints its CRPS.
+    then shows the mean, the spread and the probability that --threshold is exceeded. --compare prints the CRPS.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
@@ -120,7 +120,6 @@ def predict(
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool) -> None:
-    """Prints or writes the classes of recordings."""
     if output is not None and output.suffix in FIGURES:
         if as_json:
             raise ValueError(f"--json cannot be combined with a figure; omit --json or -o {output}")
@@ -164,7 +163,6 @@ def _forecast(
     thresholds: tuple[float, ...] | None,
     **options: Any,
 ) -> None:
-    """Prints or writes a forecast."""
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:
@@ -222,7 +220,7 @@ def summarize(result: Forecast, output: Path) -> str:
 
 
 def format_crps(result: Forecast) -> list[str]:
-    """Returns for each target of an ensemble a table of the CRPS by lead time."""
+    """Returns one table for each target: the CRPS of each method by lead time."""
     tables = []
     for target, scores in result.crps():
         by_time = enumerate(zip(*scores.values(), strict=True), 1)

@@ -45,8 +45,8 @@ def train(
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
     interrupted run continues from its checkpoints if it is started again with the same -o. Losses and scores are
-    written to training.csv in the directory and plotted: for a forecaster after every checkpoint_every updates, for a
-    classifier after every epoch, with one file per seed, such as training_seed0.csv.
+    written to training.csv in the directory, for a forecaster after every checkpoint_every updates. A classifier has
+    one file per seed, such as training_seed0.csv, written after every epoch. At the end, the losses are plotted.
 
     \b
     convrnn-zoo train radar.toml --data radar -o run

@@ -29,7 +29,7 @@ def toml(value: Any) -> str:
 
 
 def toml_key(name: str) -> str:
-    """Returns the name of a key in the syntax of TOML, in quotes if it has other characters than a bare key."""
+    """Returns a key in the syntax of TOML, in quotes if it has characters that a bare key must not have."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 

@@ -357,7 +357,7 @@ def train_one(
 
 
 def labelled_checksum(data: Labelled) -> str:
-    """Returns a checksum of the labels and, if they are in memory, of the sequences."""
+    """Returns a checksum of the labels, and also of the sequences if the sequences are in memory."""
     return checksum(data.labels, *(data.sequences if isinstance(data.sequences, list) else ()))
 
 

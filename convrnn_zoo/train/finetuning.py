@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> None:
-    """Loads the weights `init_from` into a model of `architecture`, which a recipe fine-tunes.
+    """Loads the weights `init_from` into a model; raises ValueError if they are of another `architecture`.
 
-    A classifier with another number of classes than the weights has a random head. For another number of input
-    channels, timm's rule adapts its input weights. A forecaster with another number of input channels has random input
+    A classifier with another number of classes than the weights has a random head. If its number of input channels
+    differs, timm's rule adapts the input weights. A forecaster with another number of input channels has random input
     and output layers, and a warning lists their parameters. Other differences raise ValueError.
     """
     source = from_pretrained(init_from)

@@ -153,7 +153,7 @@ def train_model(
 
 
 def identify(clips: FrameSequences) -> dict[str, Any]:
-    """Returns the number of sequences and a checksum of some, by which a resumed run recognises its data."""
+    """Returns the number of sequences and a checksum of 8 (of none for custom data); a resumed run compares both."""
     some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
     return {"sequences": len(clips), "checksum": checksum(*some)}
 
@@ -241,7 +241,7 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[n
 
 
 def check_loss_range(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
-    """Raises ValueError if the loss needs encoded values from 0 to 1, and those of a training sequence are not."""
+    """Raises ValueError if the loss needs values from 0 to 1, and the encoding or a training sequence has others."""
     names = sorted({"cross_entropy", "limited_mse", "ssim"} & set(recipe.loss.split("+")))
     targets = values.target_variables
     if "limited_mse" in names and any((v.encoding, v.lowest, v.highest) != ("none", 0, 1) for v in targets):
@@ -322,9 +322,9 @@ class NowcastLogits(nn.Module):
 def exceedance_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
 ) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities at as many random lead times as the recipe specifies.
+    """Returns the cross-entropy of a nowcast's probabilities at random lead times.
 
-    Frames are `minutes` apart, by default the time step of the data.
+    The recipe specifies the number of lead times. Frames are `minutes` apart, by default the time step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
@@ -335,7 +335,7 @@ def exceedance_loss(
 
 # ---- data ------------------------------------------------------------------------------------------------------
 def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
-    """Raises ValueError if the frames of a batch or generated test split exceed :func:`~convrnn_zoo.size_limit`."""
+    """Raises ValueError if frames of a batch or of a generated test split exceed :func:`~convrnn_zoo.size_limit`."""
     counts = {"batch_size": recipe.batch_size}
     if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences

@@ -88,7 +88,7 @@ class Processes:
             set_rng_state(states["device"], *self._arguments(set_rng_state))
 
     def _arguments(self, function: Callable[..., Any]) -> tuple[torch.device, ...]:
-        """Returns the device, unless it is the current one of its type or the function is for types with one device."""
+        """Returns ``(device,)``, or ``()`` if the device has no index (current device) or `function` takes none."""
         takes_device = "device" in inspect.signature(function).parameters
         return (self.device,) if takes_device and self.device.index is not None else ()
 
@@ -106,7 +106,7 @@ class Processes:
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
-    """Returns ``click.progressbar`` with its `options`, shown on standard error only if it is a terminal."""
+    """Returns ``click.progressbar`` on standard error with `options`; it is hidden if standard error is no terminal."""
     hidden = not (show and sys.stderr.isatty())
     return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
 
@@ -123,13 +123,13 @@ def launch(
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
     All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process
-    may train several recipes in sequence, so it leaves the process group only when it exits: it cannot join a group
-    again. If it did not leave the group, threads of the group could abort the process during its exit.
+    cannot join a process group again, so it stays in the group for all recipes that it trains. It leaves the group at
+    its exit, because threads of the group could abort the exit otherwise.
 
     Args:
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.
-        log_with: names in :data:`TRACKERS`. The trackers write to `directory` and receive the settings `config`.
-        directory, config: directory and settings of the run.
+        log_with: names in :data:`TRACKERS`.
+        directory, config: directory that the trackers write to, and settings of the run that they receive.
         find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
         choose_threads: see :class:`Processes`; it is not called in a run of several processes.
     """

@@ -11,8 +11,6 @@ from .launch import Processes
 
 
 class _Reader(Dataset[Any]):
-    """Dataset whose index is a request, and whose item is ``read(request)``."""
-
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self.read = read
 

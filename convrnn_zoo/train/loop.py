@@ -304,7 +304,6 @@ def fit(
         write_history()
 
     def write_history() -> None:
-        """Writes the rows of all rounds to the CSV file."""
         if history_file is not None and processes.is_main and state.history:
             rows = [",".join(state.history[0]), *(",".join(f"{v:.9g}" for v in row.values()) for row in state.history)]
             write_text(history_file, "\n".join(rows) + "\n")

@@ -25,7 +25,7 @@ EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)
 def limited_mse(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """Returns the mean squared error, where outputs beyond a truth of 0 or 1 count as correct.
 
-    A forecast of brightness is limited to 0 to 1, so that such outputs are no errors of the forecast. With the plain
+    A forecast of brightness is limited to the range 0 to 1, so outputs beyond the range are no errors. With the plain
     squared error, outputs scatter around 0 in the background; with this loss, they fall below 0, and the forecast is 0.
 
     Example:
@@ -99,7 +99,7 @@ def half_distance(members: Tensor, pairs: int) -> Tensor:
 def ssim(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
     """Returns 1 minus the mean structural similarity of encoded frames ``(…, H, W)``, for a data range of 1.
 
-    The windows are uniform. They have 7×7 pixels as in the evaluation; in smaller frames they are smaller.
+    The windows are uniform and have 7×7 pixels, as in the evaluation. Frames smaller than 7×7 have smaller windows.
 
     Reference:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861

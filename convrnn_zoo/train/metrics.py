@@ -41,7 +41,7 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
 
     The errors are means over the pixels whose truth is known. For SSIM and PSNR, values are clipped to `value_range`,
     and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM is the mean over all windows of
-    7×7 pixels without unknown ones, with reflection at the edges. It is left out for smaller frames.
+    7×7 pixels without an unknown pixel; frames are reflected at their edges. Frames smaller than 7×7 have no SSIM.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861

@@ -31,8 +31,8 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Returns Adam, or AdamW if there is a `weight_decay`, for all parameters.
 
-    For each layer towards the input, the learning rate is multiplied by `layer_decay`. The layers are timm's parameter
-    groups by the ``group_matcher`` of the model.
+    For each layer towards the input, the learning rate is multiplied by `layer_decay`. The model's ``group_matcher``
+    defines the layers.
     """
     name, decay = ("adam", 0.0) if weight_decay is None else ("adamw", weight_decay)
     if layer_decay == 1:

@@ -118,7 +118,7 @@ class Forecast(NamedTuple):
         }
 
     def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Yields the encoding of each target, and its CRPS at the observed lead times by method.
+        """Yields the encoding of each target, and the CRPS of each method at the observed lead times.
 
         The methods are the ensemble and the last frame. A third method is the extrapolation by pysteps. It requires
         rain data, at least two input frames, pysteps and OpenCV.
@@ -195,7 +195,7 @@ class Forecast(NamedTuple):
 
 # ---- frames ------------------------------------------------------------------------------------------------------
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
-    """Returns the preprocessing of the model or, with ``--recipe``, of `settings`; raises ValueError if they differ."""
+    """Returns the model's preprocessing, else that of ``--recipe``; raises ValueError if they differ or are missing."""
     if recipe is not None:
         if not isinstance(settings, ForecasterRecipe):
             raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
@@ -209,7 +209,7 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
 
 
 def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
-    """Returns whether step, variables, units and encodings of a recipe's data can be those of a preprocessing."""
+    """Returns whether a recipe's data and a preprocessing agree in step, variables, encodings and known units."""
     data = recipe.data
     stated: dict[str, Any] = {v.name: v for v in data.all_variables} or {"": data}
     trained: dict[str, Any] = {v.name: v for role in ROLES for v in getattr(values, role)} or {"": values}
@@ -253,7 +253,7 @@ def choose_read_options(
 
 
 def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
-    """Returns whether an entry of ``data.sel`` selects times, which other files do not have."""
+    """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
     is_time = dim.lower() in TIME_DIMS or dim == options.dims.get("time")
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
@@ -307,7 +307,7 @@ def choose_window(
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
     otherwise ``last == end``. Without `start`, the model reads the latest frames. If the file must contain frames to
-    forecast, the input ends `horizon` frames earlier where possible.
+    forecast, the input ends `horizon` frames before the end of the file where possible.
     """
     total, ahead = len(reader), compare or has_future
     first = 0 if start is None else find_start(start, reader, file)

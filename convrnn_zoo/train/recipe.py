@@ -64,7 +64,7 @@ def report_model_errors() -> Iterator[None]:
 
 
 def _plain_lists(value: Any) -> Any:
-    """Converts tuples in nested arguments to lists, as which TOML stores them."""
+    """Converts tuples in nested arguments to lists, because TOML has no tuples."""
     if isinstance(value, Mapping):
         return {k: _plain_lists(v) for k, v in value.items()}
     return [_plain_lists(v) for v in value] if isinstance(value, list | tuple) else value

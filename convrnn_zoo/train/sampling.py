@@ -39,7 +39,7 @@ class Scheduled(FreeRunning):
 
     Args:
         until: update from which the probability is 0.
-        start: probability at the first update, from which it falls to 0.
+        start: probability at the first update; it falls to 0 at update `until`.
 
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
@@ -64,9 +64,8 @@ class ReverseScheduled(FreeRunning):
 
     If an input frame is not true, the model reads its own forecast of it, and must remember earlier frames.
 
-    Until update `begin` both probabilities are 0.5. From `begin` to `end`, the probability of true input frames is
-    ``1 - exp(-(update - begin) / decay) / 2``, and that of true frames to forecast falls linearly to 0. From `end` on,
-    frames are read as in inference: the probabilities are 1 and 0.
+    From `begin` to `end`, the probability of true input frames is ``1 - exp(-(update - begin) / decay) / 2``, and that
+    of true frames to forecast falls linearly from 0.5 to 0. From `end` on, the probabilities are 1 and 0.
 
     Args:
         begin: update until which both probabilities are 0.5.

@@ -207,7 +207,7 @@ def _is_rain_rate(unit: str) -> bool:
 def _variable(name: str, unit: str | None, trained: Variable | None = None) -> str | dict[str, Any]:
     """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table.
 
-    Unit and encoding are those of the variable `trained` of weights, if it is set.
+    Unit and encoding are those of `trained`, a variable of trained weights, if it is set.
     """
     if trained is not None:
         fields = {
@@ -223,7 +223,7 @@ def _variable(name: str, unit: str | None, trained: Variable | None = None) -> s
 def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict[str, Any]:
     """Returns the table ``[data]`` of files of labelled sequences or video clips.
 
-    `front_end` is that of trained weights, which sounds are then resampled for.
+    `front_end` belongs to trained weights; sounds are resampled to its rate.
     """
     table: dict[str, Any] = {"kind": "sequences", "name": path.stem or "my data"}
     if isinstance(model, VideoModel):

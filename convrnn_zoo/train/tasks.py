@@ -31,14 +31,14 @@ def train(
 
     Args:
         recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
-        data: file or directory of the data; None for the default location of the dataset. Or a dictionary with
-            ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier its values are
-            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays. Each of
-            their items is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or a
+        data: file or directory of the data, or a dictionary of splits; None for the default location of the dataset.
+            The splits are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
+            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays. Each
+            item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or a
             :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
         out: directory of the checkpoints; an interrupted run resumes from them.
-        into: directory for the weights and the metadata. If it is set, it receives only these two files, ``NAME.json``
-            and ``NAME.safetensors`` for the recipe's weights NAME, and `out` only the checkpoints.
+        into: directory for ``NAME.json`` (metadata) and ``NAME.safetensors``, where NAME is the recipe's `weights`. If
+            it is set, `out` receives only checkpoints, losses and figures.
         progress: whether to show progress bars.
         device: device to train on; by default an accelerator if there is one. If several processes train, accelerate's
             launcher chooses their devices.

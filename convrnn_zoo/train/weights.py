@@ -48,7 +48,7 @@ def write_weights(
     Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
     files of different runs cannot be mixed.
 
-    `fields` are further fields of :class:`~convrnn_zoo.Weights`. By default, `mean` and `std` do not change the input.
+    `fields` are further fields of :class:`~convrnn_zoo.Weights`. By default, its `mean` is 0 and its `std` is 1.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text

@@ -35,10 +35,10 @@ def evaluate(
     """Evaluate the nowcast weights NAME on five rain events, and compare them with pysteps' extrapolation.
 
     Each event has three or six hours of pysteps' example data; --data is the directory of these data, or the folder
-    radar in it. The scores are computed with pysteps.verification. --members 20 also scores ensembles, of the model
-    and of pysteps' STEPS, which takes minutes per event. The second table lists the differences from extrapolation and
-    STEPS with 95 % intervals. --update writes the metrics to the metadata of the weights. tools/nowcasts.json in the
-    repository is a scores.json of this program.
+    radar in it. The scores are computed with pysteps.verification. --members 20 also scores ensembles of the model and
+    of pysteps' STEPS, and takes minutes per event. The second table lists the differences from extrapolation and STEPS
+    with 95 % intervals. --update writes the metrics to the metadata of the weights. The file tools/nowcasts.json of the
+    repository is such a scores.json, with --members 20.
 
     \b
     python -m references.nowcast.evaluate convgru_advection.nowcast --data pysteps-data

@@ -31,7 +31,7 @@ def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:
 
 
 def read_time_in_name(path: Path, pattern: str, time_format: str, expected: str) -> datetime:
-    """Returns the time in the name of a file, the group of a regular expression, or raises ValueError without it.
+    """Returns the time that the group of `pattern` matches in a file name; raises ValueError without a match.
 
     Example:
         >>> MCH.read_time(Path("AQC151351545F_00005.801.gif")), BOM.read_time(Path("2_20180616_100600.prcp-cscn.nc"))

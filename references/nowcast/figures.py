@@ -19,7 +19,7 @@ SHOWN = (0, 2, 5, 8, 11)
 
 
 def draw_event(window: Window, nowcasts: Mapping[str, Tensor], heading: str, out: Path, minutes: float) -> list[Path]:
-    """Writes an image and an animation of the observed rain and each nowcast to `out` with the suffix .png and .gif."""
+    """Plots the observed rain and each nowcast to `out` as a .png image and a .gif animation; returns both paths."""
     unknown = ~window.inputs[-1].isfinite()
     rows = {k: frames.masked_fill(unknown, torch.nan) for k, frames in {"truth": window.truth, **nowcasts}.items()}
 
@@ -55,7 +55,7 @@ def draw_scores(scores: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_ensembles(scores: Mapping[str, Any], path: Path) -> None:
-    """Plots reliability, CRPS and Brier scores of the events that have them. Writes atomically."""
+    """Plots reliability, CRPS and Brier scores of ensembles, with a row per event. Writes atomically."""
     figure = _figure(5, len(scores))
     for line, event in zip(figure.subplots(len(scores), 5, squeeze=False), scores.values(), strict=True):
         for method, of in event["ensembles"].items():

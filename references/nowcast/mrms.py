@@ -54,10 +54,10 @@ def encode_rate(rate: Tensor) -> Tensor:
 
 
 def read_archive(path: Path) -> CodedEvent:
-    """Reads a ``.npz`` file with ``rate``, bytes ``(T, H, W)``, and ``time``, strings hhmmss at a constant time step.
+    """Reads a ``.npz`` file: bytes ``rate`` ``(T, H, W)``, and strings ``time`` (hhmmss) at a constant time step.
 
     Raises:
-        ValueError: the file contains something else.
+        ValueError: an array is missing or has another form, or the time step is not constant.
     """
     arrays = read_arrays(path)
     if not {"rate", "time"} <= arrays.keys() or arrays["rate"].dtype != "uint8" or arrays["rate"].ndim != 3:
@@ -101,7 +101,7 @@ def read_mrms(directory: Path) -> list[CodedEvent]:
 def _distance(where: Path, words: Sequence[str]) -> float:
     """Returns the minutes between consecutive times, or raises ValueError if the time step is not constant.
 
-    Times are YYYYMMDD-hhmmss, or hhmmss, which may go on after midnight.
+    Times have the form YYYYMMDD-hhmmss or hhmmss. Times without a date may continue after midnight.
     """
     times = [datetime.strptime(w, "%Y%m%d-%H%M%S" if "-" in w else "%H%M%S") for w in words]
     differences = [round((b - a).total_seconds()) for a, b in itertools.pairwise(times)]

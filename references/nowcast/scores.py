@@ -68,7 +68,7 @@ def steps(frames: Tensor, horizon: int, members: int = 20, minutes: float = 5.0)
 
 
 def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
-    """Scores a model like ``convgru_advection``, the last frame and pysteps' extrapolation.
+    """Scores a model such as ``convgru_advection``, and the baselines: the last frame and pysteps' extrapolation.
 
     Args:
         model: a model whose ``forecast`` takes `members`.

@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
-    """Reads MRMS, KNMI and FMI data in a directory at 2 km, without KNMI and FMI data of the days of test events.
+    """Reads MRMS, KNMI and FMI data as pixels of 2 km; days of test events are left out of the KNMI and FMI data.
 
     MRMS data are split by regions of the map, the others in time (:func:`~convrnn_zoo.data.split_in_time`).
 

@@ -52,7 +52,7 @@ class Window(NamedTuple):
 
 
 def windows_of_hours(frames: Tensor, minutes: float, every: float) -> Iterator[Window]:
-    """Yields the windows of four frames and a truth of one hour; one begins every `every` minutes.
+    """Yields windows of four input frames and one hour of truth; a window begins every `every` minutes.
 
     Example:
         >>> [float(w.inputs[0, 0, 0]) for w in windows_of_hours(torch.arange(30.0).reshape(30, 1, 1), 5, 30)]
@@ -93,11 +93,12 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
         every: minutes between the first frames of windows.
 
     Returns:
-        For each method a dictionary, where 0.5 stands for each threshold in mm/h: ``"CSI 0.5"`` by group of lead times,
-        ``"CSI 0.5 by window"`` (a list with one such dictionary per window), ``"FSS 0.5, 10 km by window"`` (the same,
-        also for the complete hour), ``"CSI 0.5 by frame"``, ``"frequency bias 0.5 by frame"``, ``"MSE"``,
-        ``"MSE by window"``, ``"MSE by frame"``, ``"bias by frame"`` (mean forecast over mean truth), and
-        ``"power 4–16 km at …"``, the spectral power in a band of wavelengths relative to that of the truth.
+        Scores of each method by name. In the names below, 0.5 stands for each threshold in mm/h. ``"CSI 0.5"`` is a
+        dictionary by group of lead times. ``"CSI 0.5 by window"`` and ``"FSS 0.5, 10 km by window"`` are lists of such
+        dictionaries; those of the FSS include the complete hour. Lists of numbers are ``"CSI 0.5 by frame"``,
+        ``"frequency bias 0.5 by frame"``, ``"bias by frame"`` (mean forecast over mean truth), ``"MSE by frame"`` and
+        ``"MSE by window"``. ``"MSE"`` is a number. ``"power 4–16 km at 30 and 60 min"`` is the spectral power in a band
+        of wavelengths, divided by the power of the truth.
     """
     cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
     spatial, spectral = quiet_pysteps("verification.spatialscores"), quiet_pysteps("utils.spectral")
@@ -187,7 +188,7 @@ def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def _power_ratios(power: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
-    """Returns, by method, the power in each band relative to the truth; `power` has windows of frames of bands."""
+    """Returns the power in each band relative to the truth, by method. `power` is nested by window, frame and band."""
     of_truth = np.array(power["truth"]).mean(0)  # (frame, band)
     with np.errstate(invalid="ignore", divide="ignore"):  # without rain
         ratios = {name: np.array(values).mean(0) / of_truth for name, values in power.items()}
@@ -210,16 +211,16 @@ def verify_ensembles(
 ) -> dict[str, Any]:
     """Scores ensembles of equally likely rates.
 
-    A pixel is scored if it is known in the truth and in every member of every method. The arguments are those of
-    :func:`verify`.
+    A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The
+    arguments are those of :func:`verify`.
 
     Returns:
-        For each method a dictionary, where 0.5 stands for each threshold in mm/h: ``"CRPS by frame"`` and ``"CRPS by
-        window"`` in mm/h, the latter also of each of :data:`SUMMARIES` with unknown pixels as dry, ``"Brier 0.5 by
-        frame"`` and ``"Brier 0.5 by window"``, ``"reliability 0.5"`` with the mean forecast and the observed frequency
-        in ten classes of probability, ``"reliability error 0.5 by window"``, the mean squared difference between these
-        two, and ``"power 4–16 km at 30 and 60 min"``, the mean spectral power of the members in a band of wavelengths
-        relative to that of the truth.
+        Scores of each method by name, as in :func:`verify`. ``"CRPS by frame"`` and ``"CRPS by window"`` are in mm/h.
+        Each of :data:`SUMMARIES` also has a CRPS by window, in which unknown pixels count as dry. Brier scores are
+        ``"Brier 0.5 by frame"`` and ``"Brier 0.5 by window"``. ``"reliability 0.5"`` has the mean forecast and the
+        observed frequency in ten classes of probability. ``"reliability error 0.5 by window"`` is the mean squared
+        difference between forecast and frequency. ``"power 4–16 km at 30 and 60 min"`` is the mean spectral power of
+        the members in a band of wavelengths, divided by the power of the truth.
     """
     prob, spectral = quiet_pysteps("verification.probscores"), quiet_pysteps("utils.spectral")
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
@@ -281,7 +282,7 @@ def verify_ensembles(
 
 
 def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:
-    """Returns the mean squared difference between forecast probability and observed frequency, in equal classes."""
+    """Returns the mean squared difference of forecast probability and observed frequency, over equally wide classes."""
     index = np.minimum((p * classes).astype(int), classes - 1)
     counts, forecast, observed = (np.bincount(index, values, classes) for values in (None, p, wet))
     return float(((forecast - observed) ** 2 / np.maximum(counts, 1)).sum() / len(p))
