@@ -139,7 +139,8 @@ class Buffers:
         """Returns an uninitialised map with the shape of h for n sequences. The same name returns the same memory."""
         if name not in self._scratch:
             self._scratch[name] = self.new(*self.like.shape[:2])
-        return self._scratch[name][:n]
+        scratch = self._scratch[name]
+        return scratch if len(scratch) == n else scratch[:n]
 
 
 class InPlaceStep:
