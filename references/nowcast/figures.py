@@ -64,7 +64,7 @@ def draw_ensembles(scores: Mapping[str, Any], path: Path) -> None:
                     diagram = of[f"reliability {t:g}"]
                     axis.plot(_plain(diagram["forecast"]), _plain(diagram["observed"]), marker=".", label=method)
                 axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-                axis.set_title(f"reliability, > {t:g} mm/h", fontsize=9)
+                axis.set_title(f"reliability, ≥ {t:g} mm/h", fontsize=9)
             for axis, metric in zip(line[2:], ("CRPS by frame", "Brier 0.5 by frame", "Brier 2 by frame"), strict=True):
                 _line(axis, metric, of[metric], method)
         for axis in line[2:]:

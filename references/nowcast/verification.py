@@ -84,7 +84,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
 
     A pixel is scored if it is known in the observation and in the last input frame. Where a method has no value for
     such a pixel, the pixel counts as dry. CSI and frequency bias are computed over all pixels of all windows, and CSI
-    also for each window.
+    also for each window. An amount equal to a threshold reaches it.
 
     Args:
         methods: nowcasts by name.
@@ -115,7 +115,8 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
         power["truth"].append([spectrum(spectral, truth[k]) for k in spectra])
         for name, method in methods.items():
             predicted = np.where(np.isnan(truth), np.nan, method(window.inputs, horizon).nan_to_num(0).double().numpy())
-            counted = {t: [cat.det_cat_fct_init(t) for _ in range(horizon)] for t in THRESHOLDS}
+            # Rain of exactly t occurs, as in training; pysteps counts rain above a threshold only.
+            counted = {t: [cat.det_cat_fct_init(np.nextafter(t, 0)) for _ in range(horizon)] for t in THRESHOLDS}
             erred = [cont.det_cont_fct_init() for _ in range(horizon)]
             for k in range(horizon):
                 cont.det_cont_fct_accum(erred[k], predicted[k], truth[k])
@@ -254,7 +255,7 @@ def verify_ensembles(
                 prob.CRPS_accum(score, x, truth)
             crps[name].append(scores)
             for t in THRESHOLDS:
-                chances = [((x > t).mean(0), truth > t) for x, truth in pairs]
+                chances = [((x >= t).mean(0), truth >= t) for x, truth in pairs]
                 brier.setdefault((name, t), []).append([float(((p - wet) ** 2).mean()) for p, wet in chances])
                 diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
                 for (p, _), (_, truth) in zip(chances, pairs, strict=True):

@@ -163,14 +163,15 @@ def test_scores_are_those_counted_by_hand():
     from references.nowcast.verification import last_frame, verify, verify_ensembles
 
     frames = torch.rand(16, 9, 8, generator=torch.Generator().manual_seed(0)) ** 4 * 8
+    frames = (frames * 2).round() / 2  # many values are equal to a threshold, as in records with coarse steps
     frames[:, 0] = math.nan
     frames[7, 3, 3] = math.nan
     scores = verify({"last frame": last_frame}, frames)["last frame"]
     truth, forecast = frames[4:], frames[3].expand(12, -1, -1)
     known = truth.isfinite()
     for threshold in (0.5, 2.0):
-        hit = ((truth > threshold) & (forecast > threshold) & known).sum((1, 2))
-        either = (((truth > threshold) | (forecast > threshold)) & known).sum((1, 2))
+        hit = ((truth >= threshold) & (forecast >= threshold) & known).sum((1, 2))
+        either = (((truth >= threshold) | (forecast >= threshold)) & known).sum((1, 2))
         by_group = [float(hit[g].sum() / either[g].sum()) for g in (slice(3), slice(3, 6), slice(6, 12))]
         assert list(scores[f"CSI {threshold:g}"].values()) == pytest.approx(by_group)
         assert scores[f"CSI {threshold:g} by window"] == [scores[f"CSI {threshold:g}"]]
@@ -185,11 +186,11 @@ def test_scores_are_those_counted_by_hand():
     perfect = verify_ensembles({"perfect": lambda x, h: truth[None]}, frames)["perfect"]
     assert perfect["power 4–16 km at 30 and 60 min"] == pytest.approx([1, 1])
     assert perfect["CRPS in 20 km by window"] == [pytest.approx(0, abs=1e-6)]
-    wrong = [float(((m > 2) != (t > 2))[k].float().mean()) for m, t, k in zip(forecast, truth, known, strict=True)]
+    wrong = [float(((m >= 2) != (t >= 2))[k].float().mean()) for m, t, k in zip(forecast, truth, known, strict=True)]
     assert members["Brier 2 by frame"] == pytest.approx(wrong)
-    sure = (forecast > 2) & known
+    sure = (forecast >= 2) & known
     assert members["reliability 2"]["forecast"][-1] == 1
-    assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth > 2)[sure].float().mean()))
+    assert members["reliability 2"]["observed"][-1] == pytest.approx(float((truth >= 2)[sure].float().mean()))
 
 
 @needs_pysteps
