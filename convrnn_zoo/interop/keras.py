@@ -16,7 +16,7 @@ from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
 from ._key_map import Entries, Source, check_exportable, expect_layer, sum_biases
-from .keras_layers import ACTIVATED, ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
+from .keras_layers import ACTIVATED, KERAS_ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -95,7 +95,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 
 # ---- arrays ----------------------------------------------------------------------------------------------------
 PATH = re.compile(r"(?P<layer>(?:.*?/)?)(?P<cell>conv_lst_?m_cell[^/]*/)?(?P<role>kernel|recurrent_kernel|bias)(?::0)?")
-Direction = tuple[str, dict[str, str]]
+DirectionKeys = tuple[str, dict[str, str]]
 """Path of the variables of one direction, and their keys by role: kernel, recurrent_kernel or bias."""
 
 
@@ -132,7 +132,7 @@ def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, li
     return layer, arrays
 
 
-def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Direction]], list[str]]:
+def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[DirectionKeys]], list[str]]:
     """Returns the directions of each recurrent layer by the layer's name, and the keys of all other arrays."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     others: list[str] = []
@@ -141,7 +141,7 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
             cells.setdefault((m["layer"], m["cell"] or ""), {})[m["role"]] = key
         elif not re.fullmatch(r"(.*/)?seed_generator[^/]*/.*", key):
             others.append(key)
-    layers: dict[str, dict[str, Direction]] = {}
+    layers: dict[str, dict[str, DirectionKeys]] = {}
     for (path, cell), keys in cells.items():
         recurrent = state.get(keys.get("recurrent_kernel", ""))
         if not cell if recurrent is None else recurrent.dim() == 2:  # arrays of a Dense, LSTM, GRU or SimpleRNN
@@ -265,7 +265,7 @@ def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _activation(name: Any, version: Any) -> str:
-    """Converts the name of an activation in a version of Keras to its name in :data:`ACTIVATIONS`."""
+    """Converts the name of an activation in a version of Keras to its name in :data:`KERAS_ACTIVATIONS`."""
     if name == "hard_sigmoid":
         major = re.match(r"\d+", str(version))
         if major is None:
@@ -275,8 +275,8 @@ def _activation(name: Any, version: Any) -> str:
             )
         return f"hard_sigmoid_keras{'3' if int(major[0][:9]) >= 3 else '2'}"
     name = "linear" if name is None else name
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        known = ", ".join(a for a in ACTIVATIONS if not a.startswith("hard_sigmoid_"))
+    if not isinstance(name, str) or name not in KERAS_ACTIVATIONS:
+        known = ", ".join(a for a in KERAS_ACTIVATIONS if not a.startswith("hard_sigmoid_"))
         raise ValueError(f"the activation {name!r} is not supported; supported are {known}, hard_sigmoid")
     return name
 

@@ -12,7 +12,7 @@ from ..layers import ConvRNNBase
 from ..layers import _checks as check
 from ..layers.lstm import LSTMEquations
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+KERAS_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "hard_sigmoid_keras2": lambda x: (0.2 * x + 0.5).clamp(0, 1),
@@ -28,7 +28,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """A :class:`~convrnn_zoo.layers.ConvLSTM` with other activations.
 
     `recurrent_activation` replaces the sigmoid of the gates, and `activation` the tanh of candidate and output. Both
-    are names in :data:`ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
+    are names in :data:`KERAS_ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
 
     Example:
         >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
@@ -37,14 +37,17 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
         (5, 1, 3, 8)
     """
 
-    options: ClassVar = {"activation": tuple(ACTIVATIONS), "recurrent_activation": ("sigmoid", *ACTIVATIONS)}
+    options: ClassVar = {
+        "activation": tuple(KERAS_ACTIVATIONS),
+        "recurrent_activation": ("sigmoid", *KERAS_ACTIVATIONS),
+    }
     in_place = None
     activation: str
     recurrent_activation: str
 
     def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Computes the equations of ConvLSTM with the two activations."""
-        act, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
+        act, gate = KERAS_ACTIVATIONS[self.activation], KERAS_ACTIVATIONS[self.recurrent_activation]
         _, c = state
         i, f, g, o = gates.chunk(4, dim=1)
         c = gate(f) * c + gate(i) * act(g)

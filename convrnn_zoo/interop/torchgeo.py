@@ -18,7 +18,7 @@ from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, OptionError, Source, expect_layer, load_layer
 
 LAYOUT = replace(ndrplz.LAYOUT, source="torchgeo")
-MODULES = {"input_projection": "projection", "head": "head"}
+OUTER_MODULES = {"input_projection": "projection", "head": "head"}
 """Convolutions around the layers: their names in TorchGeo and in :class:`TorchGeoConvLSTM`."""
 
 
@@ -88,7 +88,7 @@ class TorchGeoConvLSTM(nn.Module):
 
 def load(checkpoint: ForeignCheckpoint, **options: Any) -> nn.Module:
     """Loads a ConvLSTM without a head as a batch-first layer, and other models as a :class:`TorchGeoConvLSTM`."""
-    around = {key: value for key, value in checkpoint.state.items() if key.partition(".")[0] in MODULES}
+    around = {key: value for key, value in checkpoint.state.items() if key.partition(".")[0] in OUTER_MODULES}
     layers = {key: value for key, value in checkpoint.state.items() if key not in around}
     has_projection = any(key.startswith("input_projection.") for key in around)
     if options and not has_projection:
@@ -127,7 +127,7 @@ def export(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state dict for TorchGeo's ConvLSTM or Conv3dLSTM."""
     layer = expect_layer("torchgeo", module, Conv2dLSTM, TorchGeoConvLSTM, ConvRNNModel)
     state = LAYOUT.export(getattr(layer, "rnn", layer))
-    for name, ours in MODULES.items():
+    for name, ours in OUTER_MODULES.items():
         for key, value in getattr(getattr(layer, ours, None), "state_dict", dict)().items():
             is_linear = key == "weight" and value.dim() == 2
             state[f"{name}.{key}"] = (value[..., None, None] if is_linear else value).detach().clone()

@@ -17,8 +17,8 @@ from ._conv import can_join
 # Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.
 GATES_BYTES = 8 << 20
 Maps = tuple[Tensor, ...]
-State = TypeVar("State", bound=tuple[Any, ...])
-Step = Callable[[Any, State], State]
+StateT = TypeVar("StateT", bound=tuple[Any, ...])
+Step = Callable[[Any, StateT], StateT]
 Scan = Callable[..., tuple[Any, Any]]
 """Replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (stacked outputs, last state)``.
 
@@ -107,8 +107,8 @@ class ScanSpec(NamedTuple):
 
 # ---- time ------------------------------------------------------------------------------------------------------
 def fold(
-    step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = False, sizes: Sequence[int] | None = None
-) -> State:
+    step: Step[StateT], xs: Sequence[Any], state: StateT, *, reverse: bool = False, sizes: Sequence[int] | None = None
+) -> StateT:
     """Computes ``state = step(x, state)`` for each x in turn, and returns the last state.
 
     `sizes` are the batch sizes of the steps of a packed sequence, in descending order. In forward order, a sequence
@@ -138,8 +138,8 @@ def fold(
 
 
 def scan(
-    step: Step[State], xs: Sequence[Any], state: State, *, reverse: bool = False, sizes: Sequence[int] | None = None
-) -> tuple[list[Any], State]:
+    step: Step[StateT], xs: Sequence[Any], state: StateT, *, reverse: bool = False, sizes: Sequence[int] | None = None
+) -> tuple[list[Any], StateT]:
     """Returns the first entry of every state that :func:`fold` computes, in the order of `xs`, and the last state.
 
     Example:
@@ -148,7 +148,7 @@ def scan(
     """
     ys = []
 
-    def collect(x: Any, state: State) -> State:
+    def collect(x: Any, state: StateT) -> StateT:
         state = step(x, state)
         ys.append(state[0])
         return state

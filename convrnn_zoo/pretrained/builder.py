@@ -92,7 +92,7 @@ def build_model(
     # 3. Load the tensors, all of them or none.
     if state is not None:
         load_state_dict(model, state)
-    describe_model(model, args, config, pretrained)
+    set_model_attributes(model, args, config, pretrained)
     return extract_features(model, out_indices, feature_cls) if features_only else model
 
 
@@ -118,7 +118,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None
     return tag or pretrained_cfg
 
 
-def describe_model(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
+def set_model_attributes(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
     """Sets the attributes of a model that hold its arguments and the parts of its config that apply to it.
 
     The parts are the preprocessing, the front end and the weights metadata. If the weights were adapted to other

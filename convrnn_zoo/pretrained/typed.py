@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_o
 
 from .._hints import similar, suggest
 
-MAX_TEXT, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
+MAX_STRING, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 """Largest length of a string, length of a list or table, and number of bits of a whole number."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters, which terminals interpret: an untrusted file may contain their escape sequences."""
@@ -165,7 +165,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
         if choices and value not in choices:
             hint = similar(value, choices)
             raise ValueError(f"{label} must be one of {', '.join(choices)}, got {value[:80]!r}{hint}")
-        if len(value) > MAX_TEXT or CONTROL.search(value):
+        if len(value) > MAX_STRING or CONTROL.search(value):
             raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")
         if rules.get("nonempty") and not value.strip():
             raise ValueError(f"{label} must not be empty")

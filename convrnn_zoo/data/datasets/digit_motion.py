@@ -15,9 +15,9 @@ from .labelled_sequences import Labelled, LabelledDataset, LazySequences
 from .moving_mnist import FILES, MNIST, find_idx, read_idx
 from .splits import resolve_path
 
-LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+LABEL_FILES = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 SEEDS = {"train": 0, "test": 1}
-IMAGES = {"train": 2400, "test": 400}
+MAX_IMAGES = {"train": 2400, "test": 400}
 """Maximum number of images of each digit in a split."""
 SIZE, LENGTHS = 16, (3, 5, 7)
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
@@ -65,13 +65,13 @@ class DigitMotion(LabelledDataset):
         hint = f"get the four idx files from {MNIST}"
         path = resolve_path(path, self.title, hint)
         images = read_idx(find_idx(path, FILES[part], hint))
-        file = find_idx(path, LABELS[part], hint)
+        file = find_idx(path, LABEL_FILES[part], hint)
         digits = read_idx(file, ndim=1)
         if len(digits) != len(images) or int(digits.max()) > 9 or images.shape[1:] != (28, 28):
             got = f"{len(digits)} labels up to {int(digits.max())} for images {tuple(images.shape)}"
             raise FileError(f"{file}: expected labels from 0 to 9 of images (N, 28, 28), got {got}; {hint}")
         rarest = int(torch.bincount(digits, minlength=10).min())
-        count = min(rarest, IMAGES[part]) // len(DIRECTIONS) * len(DIRECTIONS)
+        count = min(rarest, MAX_IMAGES[part]) // len(DIRECTIONS) * len(DIRECTIONS)
         if not count:
             raise FileError(f"{file}: expected at least four images of every digit, one for each direction; {hint}")
         selected = torch.cat([(digits == digit).nonzero().flatten()[:count] for digit in range(10)])

@@ -16,8 +16,9 @@ from ..._units import is_rain
 from ...models import Preprocessing
 from ...pretrained.preprocessing import Variable
 from ...pretrained.typed import field
-from ..readers import READERS, STORE, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
+from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps
+from ..readers.gridded import STORE
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
@@ -25,7 +26,7 @@ from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, sp
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Default thresholds in mm/h of the scores of rain forecasts."""
 
@@ -284,7 +285,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
             for frames in files:
                 series += (parts := split_at_gaps(frames, self.step))
                 if len(parts) > 1:
-                    log.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
+                    logger.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
             max_windows = math.inf if all(f.is_loaded for f in files) else MAX_WINDOWS
             return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **options)
         except FileError:
@@ -347,7 +348,7 @@ class ArrayFrames(FrameFiles):
         (0.5, 2.0, 5.0, 10.0)
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
+    suffixes: ClassVar[tuple[str, ...]] = tuple(ARRAY_READERS)
     variable: str = field("")
     variables: tuple[str | DataVariable, ...] = field(())
     targets: tuple[str, ...] = field(())

@@ -1,6 +1,5 @@
 """Map-style Datasets of frame sequences: cut from files, generated, or converted from a Dataset of the user."""
 
-import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,6 @@ from torch.utils.data import Dataset
 from ..._tensors import to_tensor
 from ..readers import Frames
 from .splits import train_count
-
-log = logging.getLogger(__name__)
 
 
 class FrameSequence(NamedTuple):

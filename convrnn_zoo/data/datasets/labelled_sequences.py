@@ -17,7 +17,7 @@ from ...models import LogMel
 from ...pretrained.typed import field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading
-from ..readers.sequences import FEW, READERS, Recording, as_sequence
+from ..readers.sequences import FEW, RECORDING_READERS, Recording, as_sequence
 from .splits import (
     GroupedFiles,
     RecipeDataset,
@@ -28,7 +28,7 @@ from .splits import (
     split_names,
 )
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 ARCHIVES = (".npz", ".ts")
 """Suffixes of files that contain several recordings and their classes."""
 SINGLES = (".npy", ".csv", *AUDIO)
@@ -259,7 +259,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             if suffix in AUDIO and front_end is not None:
                 inside = [Recording(str(file), "", encode_sound(file, front_end))]
             else:
-                inside = READERS[suffix](file, layout=self.layout)
+                inside = RECORDING_READERS[suffix](file, layout=self.layout)
             if suffix in SINGLES:
                 inside = [r._replace(label=file.parent.name) for r in inside]
             elif unlabelled := [r.key for r in inside if not r.label]:
@@ -302,7 +302,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
             if split == "train":
                 raise ValueError(f"{message}; change data.split")
-            log.warning(message)
+            logger.warning(message)
         groups = [r.group for r in selected] if any(r.group for r in recordings) else []
         names = self.label_names or tuple(classes)
         return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
@@ -354,7 +354,7 @@ def find_recordings(path: Path) -> list[Path]:
 def warn_if_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
     """Logs a warning if recordings of the other splits share steps with training recordings."""
     if shared := find_shared((r.values for r in train), [r.values for r in others]):
-        log.warning(
+        logger.warning(
             f"{path}: {len(shared)} of {len(others)} recordings for validation and test share steps with the training "
             f"part, such as {others[shared[0]].name}, so scores are too good. If recordings are windows that overlap, "
             'write data.split = "group", where the windows of one signal are a group'

@@ -31,7 +31,7 @@ def read_array(path: Path, channels: int, part: slice) -> Tensor:
     return clip
 
 
-READERS = {**VIDEO_READERS, ".npy": read_array}
+CLIP_READERS = {**VIDEO_READERS, ".npy": read_array}
 """Readers of clips by the suffix of the file."""
 
 
@@ -89,19 +89,19 @@ class VideoFolder(LabelledSequences):
         """
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-        read = read_images if path.is_dir() else READERS.get(path.suffix.lower())
+        read = read_images if path.is_dir() else CLIP_READERS.get(path.suffix.lower())
         if read is None:
-            raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(READERS)}")
+            raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")
         frames = read(path, 3, self.frames)
         frames = frames if self.size is None else resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:
         """Returns the path itself if it is a clip, or else the videos, GIFs and folders of images below it."""
-        if path.suffix.lower() in READERS or not path.is_dir():
+        if path.suffix.lower() in CLIP_READERS or not path.is_dir():
             return [path]
         if not (clips := find_clips(path)):
-            raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(READERS)}")
+            raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(CLIP_READERS)}")
         return clips
 
     def create_front_end(self, path: Path) -> None:
@@ -114,12 +114,12 @@ class VideoFolder(LabelledSequences):
             inside = list_dir(folder)
             if any(p.suffix.lower() in IMAGES and p.is_file() for p in inside):
                 raise FileError(f"{folder} contains images; move those of each clip into a folder within it")
-            clips = [p for p in inside if p.is_dir() or p.suffix.lower() in READERS]
+            clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIP_READERS]
             if not clips:
                 raise FileError(f"{folder} contains no clip; add clips, or remove the folder")
             recordings += [Recording(str(clip), "", clip, folder.name) for clip in clips]
         if not recordings:
-            expected = f"one folder for each class, with {', '.join(READERS)} files or folders of images"
+            expected = f"one folder for each class, with {', '.join(CLIP_READERS)} files or folders of images"
             raise FileNotFoundError(f"{path} contains no clips; expected {expected}")
         return recordings
 

@@ -1,6 +1,6 @@
 """Readers of frames: :func:`open_frames` opens one file, :func:`open_files` the files that a command receives.
 
-To add a format, write a module with a function ``(path, options) -> Frames``, and add a line to :data:`READERS`.
+To add a format, write a module with a function ``(path, options) -> Frames``, and add a line to :data:`ARRAY_READERS`.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from .images import VIDEO_READERS, find_clips, find_reader, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
 
-READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
+ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
     ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_gridded),
 }  # fmt: skip
 """Readers of arrays of frames by the suffix of the file."""
-SUFFIXES = (*READERS, *VIDEO_READERS)
+FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
 """Suffixes of files that contain several frames. Radar files, which contain one, are not listed."""
 
 
@@ -34,11 +34,11 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    reader = READERS.get(path.suffix.lower()) or (open_clip if find_reader(path) else None)
+    reader = ARRAY_READERS.get(path.suffix.lower()) or (open_clip if find_reader(path) else None)
     if reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
         reader = open_gridded
     if reader is None:
-        raise FileError(f"{path}: unknown format; frames are stored in {', '.join(SUFFIXES)} or a folder of images")
+        raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
     if reader is not open_gridded and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
         raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
@@ -59,9 +59,9 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     first = paths[0]
-    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in READERS and not find_reader(first):
+    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in ARRAY_READERS and not find_reader(first):
         composites = find_composites(first)
-        paths = list_files(first, tuple(READERS))
+        paths = list_files(first, tuple(ARRAY_READERS))
         if composites:
             if others := [*chain(*composites[1:]), *(path for path in paths if not is_radar(path))]:
                 found = f"{composites[0][0]} and {others[0]}"
@@ -70,7 +70,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         if not paths and (clips := find_clips(first)):
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
-            raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(SUFFIXES)}")
+            raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(FRAME_SUFFIXES)}")
     if all(map(is_radar, paths)):
         keys = ("sel", "dims") if options.variable_optional else ("variable", "sel", "dims")
         if ignored := [key for key in keys if getattr(options, key)]:
@@ -78,13 +78,13 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         return open_composites(paths, options)
     if len(paths) == 1:
         return open_frames(paths[0], options)
-    if mixed := [path for path in paths if is_radar(path) or path.suffix.lower() not in READERS]:
-        raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(READERS)}, or radar files only")
+    if mixed := [path for path in paths if is_radar(path) or path.suffix.lower() not in ARRAY_READERS]:
+        raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(ARRAY_READERS)}, or radar files only")
     options = dataclasses.replace(options, maps=True)
     return join([open_frames(path, options) for path in sorted(paths, key=natural_key)])
 
 
 __all__ = [
-    "COARSEN", "GRIDDED", "READERS", "STORE", "SUFFIXES", "FileError", "Frames", "ReadOptions", "VariableOptions",
-    "join", "list_files", "list_variables", "open_files", "open_frames",
+    "ARRAY_READERS", "COARSEN", "GRIDDED", "STORE", "FileError", "Frames", "ReadOptions", "VariableOptions", "join",
+    "list_files", "list_variables", "open_files", "open_frames",
 ]  # fmt: skip

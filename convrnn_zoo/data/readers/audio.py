@@ -12,7 +12,7 @@ from ..._extras import need
 from .files import FileError, reading
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-BLOCK, MAX_SAMPLES = 2**20, 2**28
+BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28
 """Samples per read, and maximum number after resampling, since damaged headers may state any length and rate."""
 
 
@@ -32,7 +32,7 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
     """
     path, blocks = Path(path), []
     with _open(path) as file:
-        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
             blocks.append(block.mean(1))
         source_rate = int(file.samplerate)
     if not blocks:

@@ -169,11 +169,11 @@ def read_ts(path: Path, **options: Any) -> list[Recording]:
     return [Recording(str(path), *fields) for fields in zip(keys, arrays, names, strict=True)]
 
 
-READERS: Mapping[str, Callable[..., list[Recording]]] = {
+RECORDING_READERS: Mapping[str, Callable[..., list[Recording]]] = {
     ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".ts": read_ts,
 }  # fmt: skip
 """Readers of recordings by the suffix of the file. Audio files are not listed, since they need a front end."""
-SUFFIXES = (*READERS, *AUDIO)
+SUFFIXES = (*RECORDING_READERS, *AUDIO)
 
 
 def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
@@ -182,14 +182,14 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     if suffix in AUDIO:
         rate = model.front_end.rate if model.front_end else None
         return [Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=rate)))]
-    if suffix not in READERS:
+    if suffix not in RECORDING_READERS:
         raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 
     def is_batch(shape: tuple[int, ...]) -> bool:  # (N, T, C), (N, C, T), or one axis more than a recording (T, C, *S)
         windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])
         return windows or len(shape) == model.ndim + 3
 
-    recordings = READERS[suffix](path, layout=layout or "NTC", is_batch=is_batch)
+    recordings = RECORDING_READERS[suffix](path, layout=layout or "NTC", is_batch=is_batch)
     if not recordings:
         raise FileError(f"{path}: contains no array; save sequences (T, C, …) with numpy.savez")
     return recordings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, LABELS, LENGTHS, DigitMotion
+from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, LABEL_FILES, LENGTHS, DigitMotion
 from convrnn_zoo.data.datasets.moving_mnist import FILES
 from tests.made_data import write_idx
 
@@ -25,7 +25,7 @@ def write_squares(directory):
         images = np.zeros((len(labels), 28, 28))
         images[:, 5:23, 8:20] = np.array(brightness)[:, None, None]
         write_idx(directory / name, images)
-        write_labels(directory / LABELS[part], labels)
+        write_labels(directory / LABEL_FILES[part], labels)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_validation_clips_are_a_part_of_every_class_that_training_lacks(mnist):
 
 
 def test_files_that_do_not_belong_together_are_an_error(mnist):
-    path = mnist / LABELS["test"]
+    path = mnist / LABEL_FILES["test"]
     for labels in ([1] * 12, ([*range(10), 11] * 5)[:49]):
         write_labels(path, labels)
         with pytest.raises(ValueError, match=rf"{path.name}.* {len(labels)} labels.*\(49, 28, 28\)"):
@@ -96,6 +96,6 @@ def test_files_that_do_not_belong_together_are_an_error(mnist):
 
 
 def test_digits_that_are_missing_are_an_error(mnist):
-    write_labels(mnist / LABELS["test"], [1] * 49)
+    write_labels(mnist / LABEL_FILES["test"], [1] * 49)
     with pytest.raises(ValueError, match=r"t10k-labels.*digit"):
         DigitMotion().load(mnist, "test")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
-from convrnn_zoo.data.readers import READERS, FileError
+from convrnn_zoo.data.readers import ARRAY_READERS, FileError
 from convrnn_zoo.data.readers.times import decode_times
 from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
@@ -22,7 +22,7 @@ FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 
 def test_every_format_has_a_writer():
     grib = {".grib", ".grib2", ".grb", ".grb2"}  # of an engine that is not installed
-    assert {*WRITERS, ".hdf5", ".nc4", ".cdf", *grib} == set(READERS)
+    assert {*WRITERS, ".hdf5", ".nc4", ".cdf", *grib} == set(ARRAY_READERS)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
