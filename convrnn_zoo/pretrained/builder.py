@@ -96,7 +96,7 @@ def build_model(
     return extract_features(model, out_indices, feature_cls) if features_only else model
 
 
-def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any = None) -> Any:
+def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> Any:
     """Returns the tag of the weights, or the cfg if `pretrained_cfg` is a cfg.
 
     None means no weights, or the only weights of the architecture. An unknown tag raises WeightsError.

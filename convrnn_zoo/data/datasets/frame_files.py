@@ -112,11 +112,11 @@ class FrameDataset(RecipeDataset):
         return Preprocessing(**roles, **shared)
 
 
-def mean_and_std(sequences: FrameSequences, n: int = 256) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation of each channel over `n` sequences, reading eight at a time."""
+def mean_and_std(sequences: FrameSequences) -> tuple[Tensor, Tensor]:
+    """Returns mean and standard deviation of each channel over 256 sequences, reading eight at a time."""
 
     def total(change: Any) -> Tensor:
-        samples = sequences.fixed_samples(n).split(8)
+        samples = sequences.fixed_samples(256).split(8)
         parts = (sequences.read(part).double().transpose(0, 2).flatten(1) for part in samples)
         return torch.stack([change(part).sum(1) for part in parts]).sum(0)
 
