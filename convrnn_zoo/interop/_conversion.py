@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from .._atomic import atomic_write
 from .._hints import suggest
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
-from ..layers import _checks as check
 from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
-from ._key_map import OptionError, Source
+from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
 from .irene import IRENE
 from .keras import KERAS
@@ -163,25 +162,6 @@ def _hint(likely: Recognition) -> str:
 
 
 # ---- options ---------------------------------------------------------------------------------------------------
-def _check_sizes(name: str, value: Any) -> None:
-    check.ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
-
-
-def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str | None):
-        raise TypeError(f"{name} must be a string, got {check.describe(value)}; pass a name")
-
-
-OPTION_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("patch_size", "horizon", "tau", "ndim", "groups"), check.positive_int),
-    **dict.fromkeys(("batch_first", "go_backwards", "return_sequence"), check.boolean),
-    **dict.fromkeys(("stride", "dilation", "strides", "dilation_rate"), _check_sizes),
-    "dropout": check.probability,
-    "keras_version": lambda name, value: _check_text(name, str(value)),
-}
-"""Checks of options by name. All other options are strings."""
-
-
 def _check_options(source: Source, options: Mapping[str, Any]) -> None:
     """Raises :class:`OptionError` for an unknown option or a wrong type, and ValueError for an invalid value."""
     if unknown := [option for option in options if option not in source.options]:
@@ -189,7 +169,7 @@ def _check_options(source: Source, options: Mapping[str, Any]) -> None:
         raise OptionError(f"{source.name} has no option {', '.join(unknown)}; it has {known}")
     for option, value in options.items():
         try:
-            OPTION_CHECKS.get(option, _check_text)(option, value)
+            source.checks.get(option, check_string)(option, value)
         except TypeError as e:
             raise OptionError(str(e)) from e
 

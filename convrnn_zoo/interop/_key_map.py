@@ -5,12 +5,13 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ..layers import _checks as check
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
@@ -46,6 +47,14 @@ class Source:
     """Regular expression of another key that only this source has in addition to `key`."""
     has_head: bool = False
     """Whether `export` writes models of the core family with a classifier for every pixel."""
+    checks: Mapping[str, Callable[[str, Any], Any]] = field(default_factory=dict)
+    """``check(name, value)`` of each option that is not a string; it raises TypeError or ValueError."""
+
+
+def check_string(name: str, value: object) -> None:
+    """Raises TypeError for an option that is neither a string nor None."""
+    if not isinstance(value, str | None):
+        raise TypeError(f"{name} must be a string, got {check.describe(value)}; pass a name")
 
 
 # ---- entries ---------------------------------------------------------------------------------------------------

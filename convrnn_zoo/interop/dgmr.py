@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..layers import _checks as check
 from ..models import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
@@ -135,4 +136,5 @@ DGMR = Source(
     key_description="a convolution of its generator",
     load=load,
     options={"horizon": "frames to forecast (18)"},
+    checks={"horizon": check.positive_int},
 )

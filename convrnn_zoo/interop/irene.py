@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..layers import _checks as check
 from ..models import Preprocessing
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list
@@ -47,4 +48,5 @@ IRENE = Source(
     key_description="a convolution of one of its cells",
     load=load,
     options={"horizon": "frames to forecast (12)"},
+    checks={"horizon": check.positive_int},
 )

@@ -15,7 +15,7 @@ from ..layers import KINDS, ConvLSTM
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
-from ._key_map import Entries, Source, check_exportable, expect_layer, sum_biases
+from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
 from .keras_layers import ACTIVATED, KERAS_ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")
@@ -295,5 +295,9 @@ KERAS = Source(
         **{name: repr(value) for name, value in DEFAULTS.items()},
         "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
     },
+    checks={
+        "strides": check.sizes, "dilation_rate": check.sizes, "go_backwards": check.boolean,
+        "keras_version": lambda name, value: check_string(name, str(value)),
+    },
     export=export,
-)
+)  # fmt: skip

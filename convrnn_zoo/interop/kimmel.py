@@ -4,6 +4,7 @@ The original is called once per step with a list of states. Our layer takes the 
 """
 
 from ..layers import Conv2dGRU
+from ..layers import _checks as check
 from ._key_map import Source
 from .ndrplz import JointConvs
 
@@ -19,5 +20,6 @@ KIMMEL = Source(
     key_description="one of the three convolutions of its cells",
     load=LAYOUT.load,
     options={"batch_first": "whether our layer takes (N, T, …) (false)"},
+    checks={"batch_first": check.boolean},
     export=LAYOUT.export,
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import Conv2dLSTM, ConvRNNBase
+from ..layers import _checks as check
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import (
     Entries,
@@ -101,5 +102,6 @@ NDRPLZ = Source(
     key_description="the joint convolution of one of its layers",
     load=LAYOUT.load,
     options={"batch_first": "as its argument of that name (false)"},
+    checks={"batch_first": check.boolean},
     export=LAYOUT.export,
 )

@@ -320,4 +320,5 @@ OPENSTL = Source(
         "cell_mode": "'normal' or 'residual'; must be given for a MAU",
         "model_mode": "'normal' or 'recall'; must be given for a MAU",
     },
+    checks=dict.fromkeys(("patch_size", "horizon", "tau"), check.positive_int),
 )

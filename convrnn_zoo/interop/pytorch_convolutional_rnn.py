@@ -136,5 +136,9 @@ PYTORCH_CONVOLUTIONAL_RNN = Source(
         "stride": "1", "dilation": "1", "groups": "1", "batch_first": "false", "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
+    checks={
+        "stride": check.sizes, "dilation": check.sizes, "groups": check.positive_int, "batch_first": check.boolean,
+        "dropout": check.probability,
+    },
     export=export,
 )  # fmt: skip

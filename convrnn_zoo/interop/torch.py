@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
+from ..layers import _checks as check
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Source, check_exportable, expect_layer
 from .pytorch_convolutional_rnn import KEY, TWO_BIASES, build_layer, copy_state, default_options
@@ -49,5 +50,6 @@ TORCH = Source(
         "ndim": "spatial axes of the layer (1)", "batch_first": "false", "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
+    checks={"ndim": check.positive_int, "batch_first": check.boolean, "dropout": check.probability},
     export=export,
 )  # fmt: skip

@@ -147,6 +147,7 @@ TORCHGEO = Source(
         "return_sequence": "whether a Conv3dLSTM returns every date (false)",
         "pooling": "'avg' or 'max', of a Conv3dLSTM ('avg')",
     },
+    checks={"return_sequence": check.boolean},
     export=export,
     has_head=True,
 )

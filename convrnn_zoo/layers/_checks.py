@@ -118,6 +118,11 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
+def sizes(name: str, value: object) -> tuple[int, ...]:
+    """Returns the positive ints of a sequence of any length, or of one int, where the number of axes is unknown."""
+    return ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
+
+
 def _per_layer(name: str, values: Sequence[Any], what: str, num_layers: int) -> list[tuple[str, Any]]:
     """Checks that a list has one entry per layer, and returns the name and value of each entry."""
     if len(values) != num_layers:

@@ -40,6 +40,15 @@ def test_every_source_is_among_the_examples() -> None:
     assert set(STATES) == set(interop.SOURCES)
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_checks_are_those_of_options_and_reject_other_types(source: str) -> None:
+    known = interop.SOURCES[source]
+    assert known.checks.keys() <= known.options.keys()
+    for option in known.options.keys() - {"keras_version"}:  # which is converted to text
+        with pytest.raises(interop.OptionError, match=option):
+            interop.load(source, STATES[source].state, **{option: {3}})
+
+
 @pytest.mark.parametrize(("source", "key"), ENTRIES)
 def test_a_missing_entry_is_named_and_no_other(source: str, key: str) -> None:
     state = {k: v for k, v in STATES[source].state.items() if k != key}
