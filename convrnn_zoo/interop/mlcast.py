@@ -1,7 +1,5 @@
 """Forecasters as networks of mlcast: https://github.com/mlcast-community/mlcast"""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 from .._hints import warn
 from .._units import is_rain
 from ..models import EnsembleForecaster, Forecaster
+from ..pretrained.preprocessing import denormalize_rain, normalize_rain
 from .pysteps import to_whole_number
 
 
@@ -70,7 +69,7 @@ class MLCastNetwork(nn.Module):
         pads = (0, -width % model.reduction, 0, -height % model.reduction)
         x = F.pad(model.select_inputs(x), pads, value=-1.0)  # which is dry, before any encoding
         if values is not None:
-            x = values.encode(self.to_rate(x))
+            x = values.encode(self.to_rate(x.float())).to(x)  # 48 dBZ and more overflow float16
         options = model.fixed_arguments(steps)  # the horizon and, for a nowcast, the time step
         if ensemble_size == 1:
             y = model(x, **options)
@@ -89,15 +88,13 @@ class MLCastNetwork(nn.Module):
         y = y[..., :height, :width]
         if values is None:
             return y
-        return self.from_rate(values.decode(y.unflatten(2, (ensemble_size, -1)))).flatten(2, 3)
+        rate = values.decode(y.float().unflatten(2, (ensemble_size, -1)))
+        return self.from_rate(rate).flatten(2, 3).to(y)
 
     def to_rate(self, x: Tensor) -> Tensor:
         """Converts normalised reflectivity to a rain rate in mm/h."""
-        dbz = (x + 1) * 30
-        return torch.where(dbz > 0, 10 ** ((dbz - 10 * math.log10(self.a)) / (10 * self.b)), 0)
+        return torch.where(x > -1, denormalize_rain(x, self.a, self.b), 0)
 
     def from_rate(self, rate: Tensor) -> Tensor:
         """Converts a rain rate in mm/h to normalised reflectivity. Rates below 0 dBZ become -1, which is dry."""
-        dry = 10 ** (-math.log10(self.a) / self.b)  # 0 dBZ, to which all that is less is clipped
-        dbz = 10 * math.log10(self.a) + 10 * self.b * rate.clamp_min(dry).log10()
-        return dbz.clamp(0, 60) / 30 - 1
+        return normalize_rain(rate, self.a, self.b)

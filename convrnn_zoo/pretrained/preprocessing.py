@@ -17,6 +17,16 @@ _HEADROOM = 1.2
 """Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
 
+def normalize_rain(rate: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
+    """Converts rain rates R in mm/h to reflectivity ``Z = a R^b``, of which 0 to 60 dBZ are normalised to -1 to 1."""
+    return (10 * (a * rate.clamp_min(0) ** b + 1e-16).log10()).clamp(0, 60) / 30 - 1
+
+
+def denormalize_rain(x: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
+    """Converts normalised reflectivity to rain rates in mm/h; the inverse of :func:`normalize_rain`."""
+    return (10 ** (3 * (x + 1)) / a) ** (1 / b)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoding(JsonObject):
     """Conversion between values in the unit of the data and values of a network; see :class:`Preprocessing`."""
@@ -55,8 +65,7 @@ class Encoding(JsonObject):
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
         if self.encoding == "dbz":
-            reflectivity = 10 * (200 * frames.nan_to_num(0).clamp_min(0) ** 1.6 + 1e-16).log10()
-            return reflectivity.clamp(0, 60) / 30 - 1
+            return normalize_rain(frames.nan_to_num(0))
         if self.encoding == "standardize":
             frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
         return frames.nan_to_num(0)
@@ -67,7 +76,7 @@ class Encoding(JsonObject):
             floor, span = self._log
             return (output.clamp(0, _HEADROOM) * span).expm1() * floor
         if self.encoding == "dbz":
-            return (10 ** (3 * (output + 1)) / 200) ** (1 / 1.6)
+            return denormalize_rain(output)
         if self.encoding == "standardize":
             output = output * self._constant("std", output) + self._constant("mean", output)
         bounded = self.lowest is not None or self.highest is not None

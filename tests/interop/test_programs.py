@@ -297,6 +297,15 @@ def test_maps_are_padded_with_dry_pixels_whatever_the_encoding(irene, model):
 
 
 @torch.no_grad()
+def test_strong_rain_does_not_overflow_half_precision(irene):
+    x = torch.full((1, 3, 1, 8, 8), 0.875)  # 56.25 dBZ
+    expected = MLCastNetwork(irene)(x, 2)
+    half = MLCastNetwork(irene.half())(x.half(), 2)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), expected, atol=5e-3, rtol=0)
+
+
+@torch.no_grad()
 def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
     network, x = MLCastNetwork(irene), torch.rand(2, 3, 1, 8, 8) * 2 - 1
     torch.manual_seed(1)
