@@ -121,7 +121,8 @@ def model_card(
         description: purpose of the model, in a sentence or two.
         task: task, such as "video classification". It becomes a tag, and the pipeline tag if the Hub has one for it.
         datasets: ids of datasets on the Hub.
-        metrics: measured metrics. They become the results on the first of the `datasets`.
+        metrics: measured metrics. They become the results on the first of the `datasets`. Those on frames that are
+            generated from a dataset of the Hub, such as Moving MNIST, become results on a dataset of that name.
         tags: additional tags.
 
     Raises:

@@ -13,7 +13,7 @@ from ..layers import _checks as check
 from .typed import JsonObject
 
 MAX_PEAK = 10.0
-"""Largest magnitude of float samples, far below that of 16-bit samples."""
+"""Largest magnitude of float samples: loud float files exceed 1, but 16-bit samples are far larger."""
 MAX_FILTERS = 2**25
 """Largest product of bands and points of the spectrum: the size of the filters."""
 MAX_SPECTRA = 2**24
@@ -42,7 +42,7 @@ class LogMel(JsonObject):
         window, hop: seconds; `hop` is at most `window`.
         bands: number of mel bands, which is the model's number of input channels.
         lowest, highest: range of frequencies in Hz; `highest` is half of `rate` by default.
-        floor: lower bound of the power in a band, for samples between -1 and 1.
+        floor: lower bound of the power in a band, for samples on the scale of -1 to 1.
 
     References:
         Stevens, S. S., Volkmann, J. and Newman, E. B. (1937). A scale for the measurement of the psychological
@@ -115,9 +115,9 @@ class LogMel(JsonObject):
         """Returns the steps ``(T, bands, 1)`` of a recording.
 
         Args:
-            wave: tensor or array ``(samples,)`` of one channel. Floats must be between -1 and 1, as those of
-                :func:`convrnn_zoo.data.read_sound`. Integers must have the usual scale of 8-bit (unsigned), 16-bit or
-                32-bit audio, as those of SciPy.
+            wave: tensor or array ``(samples,)`` of one channel. Floats must have the scale of -1 to 1, as those of
+                :func:`convrnn_zoo.data.read_sound`; peaks up to 10 are accepted. Integers must have the usual scale of
+                8-bit (unsigned), 16-bit or 32-bit audio, as those of SciPy.
             rate: sample rate in Hz.
 
         Raises:

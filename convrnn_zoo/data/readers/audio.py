@@ -17,9 +17,10 @@ BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28
 
 
 def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
-    """Reads an audio file. Returns its samples ``(samples,)`` between -1 and 1, and the sample rate in Hz.
+    """Reads an audio file. Returns its samples ``(samples,)`` on the scale of -1 to 1, and the sample rate in Hz.
 
-    Channels are averaged. Supports all formats of the soundfile package: wav, flac, ogg, mp3 and others.
+    Files of floats and resampling can exceed this range. Channels are averaged. Supports all formats of the soundfile
+    package: wav, flac, ogg, mp3 and others.
 
     Args:
         path: path of the file.
