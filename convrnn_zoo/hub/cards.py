@@ -10,7 +10,8 @@ import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from ..models import Metric, Weights, WeightsError
+from ..pretrained.errors import WeightsError
+from ..pretrained.weights import Metric, Weights
 
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
 # Ids of tasks, metrics and datasets on the Hub. Others are given in the tags and in the text only.

@@ -15,9 +15,10 @@ from torch import nn
 
 from .._hints import suggest
 from .._version import __version__
-from ..models import WEIGHTS, HubAccessError, Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
+from ..pretrained.errors import HubAccessError, WeightsError
+from ..pretrained.weights import WEIGHTS, Weights
 from .cards import card_text, check_card, describes_other_weights, eval_results_text, model_card
 from .save import save_pretrained
 

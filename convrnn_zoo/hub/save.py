@@ -12,11 +12,12 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor, nn
 
 from .._atomic import write_bytes, write_text
-from ..models import WEIGHTS, Weights, WeightsError
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE, parse_config
+from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors
+from ..pretrained.weights import WEIGHTS, Weights
 from .cards import card_text, describes_other_weights, valid_metadata
 
 logger = logging.getLogger("convrnn_zoo")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..layers import _checks as check
-from ..models import WeightsError
+from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models import LogMel
+from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
 from ..readers.files import FileError
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences

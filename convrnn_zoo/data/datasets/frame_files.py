@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..._hints import suggest
 from ..._units import is_rain
-from ...models import Preprocessing
-from ...pretrained.preprocessing import Variable
+from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..._tensors import to_tensor
-from ...models import LogMel
+from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field, read
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.files import FileError, list_dir, reading

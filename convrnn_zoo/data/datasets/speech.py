@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..._extras import need
-from ...models import LogMel
+from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
 from ..readers.files import list_dir
 from ..readers.sequences import read_ts

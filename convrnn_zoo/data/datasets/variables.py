@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...models import Preprocessing
+from ...pretrained.preprocessing import Preprocessing
 from ...pretrained.typed import check_fields, field
 from ..readers import ReadOptions, VariableOptions
 
@@ -78,7 +78,7 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
 
     Example:
         >>> import torch
-        >>> from convrnn_zoo.models import Variable
+        >>> from convrnn_zoo import Variable
         >>> values = Preprocessing(variables=(Variable(name="rain"),), static=(Variable(name="elevation"),))
         >>> parts = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
         >>> tuple(parts.frames.shape), tuple(parts.static.shape), parts.future

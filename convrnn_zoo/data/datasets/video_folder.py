@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...models import LogMel
+from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
 from ..readers.files import FileError, list_dir
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_images, resize_and_crop
