@@ -1,6 +1,5 @@
 """Recognises, loads, converts and exports checkpoints of the supported projects."""
 
-import inspect
 import json
 import logging
 import os
@@ -317,11 +316,6 @@ def to_model(module: nn.Module) -> nn.Module:
 def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
     """Returns the arguments of a model that create this layer, as JSON values and without defaults."""
     args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
-    set_by_model = ("in_channels", "out_channels", "kernel_size", "num_layers", "bidirectional", "batch_first")
-    for name, p in inspect.signature(type(module)).parameters.items():
-        default = module.kernel_size if name == "hidden_kernel_size" else p.default
-        value = getattr(module, name, default)
-        is_default = value == default or (isinstance(value, tuple) and all(v == default for v in value))
-        if name not in set_by_model and not is_default:
-            args[name] = value
+    set_by_model = ("num_layers", "bidirectional", "batch_first")
+    args |= {name: value for name, value in module.changed_options().items() if name not in set_by_model}
     return dict(json.loads(json.dumps(args)))

@@ -279,15 +279,20 @@ class Equations(nn.Module):
                 child.reset_parameters()
 
     # ---- printing ----------------------------------------------------------------------------------------------
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+    def changed_options(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, other than the sizes, whose values are not the defaults."""
+        options = {}
         for name, p in type(self).__signature__.parameters.items():  # type: ignore[attr-defined]
             default = self.kernel_size if name == "hidden_kernel_size" else p.default
             value = getattr(self, name, default)
             is_default = value == default or (isinstance(value, tuple) and all(v == default for v in value))
             if not is_default and name not in ("in_channels", "out_channels", "channels", "kernel_size"):
-                text += f", {name}={value!r}"
-        return text
+                options[name] = value
+        return options
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return text + "".join(f", {name}={value!r}" for name, value in self.changed_options().items())
 
 
 def _complete_docstring(cls: Any) -> None:
