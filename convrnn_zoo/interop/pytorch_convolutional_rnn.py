@@ -7,18 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import layers
-from ..layers import (
-    ConvGRU,
-    ConvGRUCell,
-    ConvLSTM,
-    ConvLSTMCell,
-    ConvPeepholeLSTM,
-    ConvPeepholeLSTMCell,
-    ConvRNN,
-    ConvRNNBase,
-    ConvRNNCell,
-    ConvRNNCellBase,
-)  # fmt: skip
+from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
@@ -113,8 +102,8 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
 def export(module: nn.Module) -> dict[str, Tensor]:
     """Returns the state dict for the original's class of the same name, which has the same keys as ours."""
     target = PYTORCH_CONVOLUTIONAL_RNN.name
-    sequences, cells = (ConvRNN, ConvLSTM, ConvPeepholeLSTM, ConvGRU), (ConvRNNCell, ConvLSTMCell, ConvPeepholeLSTMCell)
-    layer = expect_layer(target, module, *sequences, *cells, ConvGRUCell)
+    names = [f"Conv{kind}{end}" for end in ("", "Cell") for kind in ("RNN", "LSTM", "PeepholeLSTM", "GRU")]
+    layer = expect_layer(target, module, *(getattr(layers, name) for name in names))
     expected: dict[str, Any] = {"padding_mode": "zeros", "biases": TWO_BIASES, **default_options(layer)}
     if isinstance(layer, ConvRNNBase):
         expected |= {name: [getattr(layer, name)[0]] * layer.num_layers for name in ("widths", "kernels")}

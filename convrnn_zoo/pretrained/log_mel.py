@@ -72,8 +72,7 @@ class LogMel(JsonObject):
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.encoding != "log_mel":
-            raise ValueError(f"encoding must be log_mel, got {self.encoding!r}")
+        check.choice("encoding", self.encoding, ("log_mel",))
         for name in ("rate", "bands"):
             check.positive_int(name, getattr(self, name))
         for name in ("window", "hop", "floor"):

@@ -120,12 +120,11 @@ class GroupedFiles(RecipeDataset):
         if not self.group_file:
             pattern = re.compile(self.group_pattern)
             matches = map(pattern.search, names)
-            by_name = {
-                name: match and match[min(pattern.groups, 1)] for name, match in zip(names, matches, strict=True)
-            }
-            if missing := [name for name, group in by_name.items() if not group]:
-                raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {missing[0]}")
-            return [by_name[name] or "" for name in names]
+            matched = [match[min(pattern.groups, 1)] or "" if match else "" for match in matches]
+            if "" in matched:
+                name = names[matched.index("")]
+                raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {name}")
+            return matched
         file = (path if path.is_dir() else path.parent) / self.group_file
         if not file.is_file():
             raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")
