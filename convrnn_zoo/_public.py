@@ -13,12 +13,16 @@ from .layers.saconvlstm import SAConvLSTMCell as SAConvLSTMCell
 from .layers.stlstm import STLSTMCell as STLSTMCell
 from .layers.trajgru import TrajGRUCell as TrajGRUCell
 from .models import (
-    WEIGHTS as WEIGHTS, AudioModel as AudioModel, AutoregressiveForecaster as AutoregressiveForecaster,
-    ConvRNNForecaster as ConvRNNForecaster,
-    ConvRNNHubError as ConvRNNHubError, ConvRNNModel as ConvRNNModel, EnsembleForecaster as EnsembleForecaster,
-    Forecaster as Forecaster, HubAccessError as HubAccessError, LogMel as LogMel, Metric as Metric,
-    Prediction as Prediction, Preprocessing as Preprocessing, Rollout as Rollout, Stream as Stream,
-    Variable as Variable, VideoModel as VideoModel, Weights as Weights, WeightsError as WeightsError,
-    ZooModel as ZooModel, create_model as create_model, from_pretrained as from_pretrained,
-    list_models as list_models, load_weights as load_weights, size_limit as size_limit, video_model as video_model,
+    AudioModel as AudioModel, AutoregressiveForecaster as AutoregressiveForecaster,
+    ConvRNNForecaster as ConvRNNForecaster, ConvRNNModel as ConvRNNModel, EnsembleForecaster as EnsembleForecaster,
+    Forecaster as Forecaster, Prediction as Prediction, Rollout as Rollout, Stream as Stream, VideoModel as VideoModel,
+    ZooModel as ZooModel, create_model as create_model, from_pretrained as from_pretrained, list_models as list_models,
+    video_model as video_model,
 )  # fmt: skip
+from .pretrained.errors import ConvRNNHubError as ConvRNNHubError, HubAccessError as HubAccessError
+from .pretrained.errors import WeightsError as WeightsError
+from .pretrained.log_mel import LogMel as LogMel
+from .pretrained.meta import size_limit as size_limit
+from .pretrained.preprocessing import Preprocessing as Preprocessing, Variable as Variable
+from .pretrained.state_dict import load_weights as load_weights
+from .pretrained.weights import WEIGHTS as WEIGHTS, Metric as Metric, Weights as Weights

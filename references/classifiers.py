@@ -16,9 +16,9 @@ from typing import Any
 import click
 import torch
 
+from convrnn_zoo import Metric
 from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.models import Metric
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
 from convrnn_zoo.train.recipe import list_splits

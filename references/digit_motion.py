@@ -14,11 +14,11 @@ from typing import Any
 import click
 from torch import Tensor
 
+from convrnn_zoo import Metric, from_pretrained
 from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
-from convrnn_zoo.models import Metric, from_pretrained
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import (
     accuracy,

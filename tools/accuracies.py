@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.data import to_table
-from convrnn_zoo.models import WEIGHTS, create_model
 from convrnn_zoo.train.classifier import evaluate_classifier
 from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 

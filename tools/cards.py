@@ -2,8 +2,8 @@
 
 import re
 
+from convrnn_zoo import Weights
 from convrnn_zoo.hub import card_text
-from convrnn_zoo.models import Weights
 
 NOT_GENERATED = "<!-- not generated -->"
 

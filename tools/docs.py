@@ -22,6 +22,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
+from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -29,7 +30,6 @@ from convrnn_zoo.cli.list import NAMES
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
-from convrnn_zoo.models import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from convrnn_zoo import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data import open_frames
-from convrnn_zoo.models import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.train import load_forecaster
 from convrnn_zoo.train.classifier import accuracy
 from convrnn_zoo.train.metrics import Occurrences, average

@@ -13,9 +13,9 @@ import torch
 from huggingface_hub import HfApi
 from torch import Tensor, nn
 
+from convrnn_zoo import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.hub.push import hub_api, upload
 from convrnn_zoo.hub.save import config_text, model_config
-from convrnn_zoo.models import WEIGHTS, Weights, WeightsError, create_model
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
 from convrnn_zoo.pretrained.state_dict import file_sha256, read_safetensors

@@ -10,7 +10,7 @@ import click
 from ..pretrained.typed import CONTROL
 
 if TYPE_CHECKING:
-    from ..models import Metric
+    from ..pretrained.weights import Metric
 
 
 def printable(text: object) -> str:
@@ -53,7 +53,7 @@ def format_metrics(metrics: "Sequence[Metric]") -> str:
     """Returns a table of metrics with a column for each baseline, and a line with the dataset and the test split.
 
     Example:
-        >>> from convrnn_zoo.models import Metric
+        >>> from convrnn_zoo import Metric
         >>> print(format_metrics([Metric("MSE", 0.5, "radar", "last third", unit="mm", baselines={"zero": 2.0})]))
         test    weights  zero
         MSE mm  0.5      2

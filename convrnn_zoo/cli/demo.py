@@ -8,7 +8,8 @@ import click
 from .._extras import need
 from ..data import read_sound
 from ..data.readers.sequences import read_recordings
-from ..models import WEIGHTS, create_model
+from ..models import create_model
+from ..pretrained.weights import WEIGHTS
 from ..train.prediction import forecast_files
 from ..train.streaming import draw_probabilities
 from ._options import output_directory

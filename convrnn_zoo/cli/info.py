@@ -8,11 +8,12 @@ import click
 import torch
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..models import WEIGHTS, Forecaster, Metric, Weights, create_model
+from ..models import Forecaster, create_model
 from ..pretrained.factory import build_from_source, split_address
 from ..pretrained.published import PUBLISHED, count_unused_params
 from ..pretrained.registry import find_weights
-from ..pretrained.source import SOURCES
+from ..pretrained.source import SOURCES_BY_SCHEME as SOURCES
+from ..pretrained.weights import WEIGHTS, Metric, Weights
 from ._options import json_option
 from ._text import columns, format_metric
 

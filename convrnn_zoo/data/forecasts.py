@@ -8,12 +8,12 @@ from torch import Tensor
 
 from .._atomic import atomic_write
 from .._extras import need
-from .._labelled import LEAD_TIME, MEMBER, THRESHOLD, label_forecast
 from .._version import __version__
+from .._xarray import LEAD_TIME, MEMBER, THRESHOLD, label_forecast
 from ..pretrained.preprocessing import Preprocessing
 from .readers import Frames
 
-LABELLED = (".nc", ".zarr")
+COORDINATE_SUFFIXES = (".nc", ".zarr")
 """Suffixes of the formats that store coordinates."""
 
 

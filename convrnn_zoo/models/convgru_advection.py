@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._labelled import THRESHOLD, is_data_array
 from .._units import is_rain
+from .._xarray import THRESHOLD, is_data_array
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE

@@ -15,7 +15,7 @@ from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
 from .registry import BASE_CFGS, find_weights
-from .source import SOURCES, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
+from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, float_dtype, load_state_dict
 from .weights import WEIGHTS
 
@@ -59,7 +59,7 @@ def build_model(
         pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
     check_pretrained_cfg(cfg, name)
-    pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES
+    pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES_BY_SCHEME
     if source or not has_config:  # otherwise timm passes the arguments of a config
         accepted = accepted_arguments(constructor)
         if accepted is not None and (unknown := [key for key in kwargs if key not in accepted]):

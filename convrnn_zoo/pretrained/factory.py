@@ -11,7 +11,7 @@ from .builder import extract_features
 from .errors import WeightsError
 from .meta import size_limit
 from .registry import entry_points
-from .source import SOURCES, WeightsSource
+from .source import SOURCES_BY_SCHEME, WeightsSource
 from .state_dict import load_weights
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, location = split_address(name) if ":" in name else ("", name)
     if scheme:
-        source = SOURCES[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
+        source = SOURCES_BY_SCHEME[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
     architecture, _, tag = name.partition(".")
     functions = entry_points()
@@ -139,7 +139,7 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     """
     text = os.fspath(name)
     scheme, colon, location = text.partition(":")
-    if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES:
+    if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES_BY_SCHEME:
         return scheme, location
     is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
     if is_path or (text and Path(text).is_dir()):

@@ -82,7 +82,7 @@ def _open_metadata(path: Path) -> WeightsSource:
     return WeightsSource(str(file), config, file)
 
 
-SOURCES: dict[str, Callable[..., WeightsSource]] = {"hf-hub": open_repository, "local-dir": open_directory}
+SOURCES_BY_SCHEME: dict[str, Callable[..., WeightsSource]] = {"hf-hub": open_repository, "local-dir": open_directory}
 """Functions that open a source with a config, by the scheme of its address, which is timm's name of the source."""
 
 
@@ -100,7 +100,7 @@ def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | No
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
     """Raises WeightsError if a cfg sets a field of timm that is not supported, such as ``url`` or ``custom_load``."""
     wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
-    if cfg.get("source") in SOURCES:
+    if cfg.get("source") in SOURCES_BY_SCHEME:
         wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
     if wrong:
         what = cfg.get("hf_hub_id") or cfg.get("file") or name
@@ -115,8 +115,8 @@ def resolve_source(
 ) -> WeightsSource:
     """Returns the source of the weights that a resolved cfg specifies; raises WeightsError if it specifies none."""
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
-    if cfg.get("source") in SOURCES:
-        return SOURCES[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
+    if cfg.get("source") in SOURCES_BY_SCHEME:
+        return SOURCES_BY_SCHEME[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
     weights = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
     if weights and not cfg.get("state_dict") and weights.source().items() <= cfg.items():
         return open_weights(weights, cache_dir, token)

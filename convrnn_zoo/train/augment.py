@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models import LogMel
+from ..pretrained.log_mel import LogMel
 from ..pretrained.typed import check_fields, field
 
 DECIBEL = math.log(10) / 10

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
-from ..models import LogMel, Metric, VideoModel, Weights, ZooModel, from_pretrained
+from ..models import VideoModel, ZooModel, from_pretrained
 from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
+from ..pretrained.log_mel import LogMel
+from ..pretrained.weights import Metric, Weights
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, progress_bar

@@ -14,9 +14,10 @@ from .._units import is_rain
 from ..data import CustomSequences, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.moving_mnist import MovingDigits
-from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster, Weights
+from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.weights import Weights
 from .figures import Panels, save, strip
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes

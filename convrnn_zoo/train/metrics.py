@@ -16,7 +16,9 @@ from .._units import is_rain
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
-from ..models import EnsembleForecaster, Forecaster, Metric, Preprocessing, Variable
+from ..models import EnsembleForecaster, Forecaster
+from ..pretrained.preprocessing import Preprocessing, Variable
+from ..pretrained.weights import Metric
 from ._values import find_value_range, finite
 from .baselines import choose_baselines
 from .launch import progress_bar

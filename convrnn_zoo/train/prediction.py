@@ -19,13 +19,16 @@ from .._hints import warn
 from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
-from ..data.forecasts import LABELLED, to_dataset, write_dataset, write_numpy
+from ..data.forecasts import COORDINATE_SUFFIXES as LABELLED
+from ..data.forecasts import to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.gridded import TIME_DIMS
-from ..data.readers.sequences import SUFFIXES as RECORDINGS
+from ..data.readers.sequences import RECORDING_SUFFIXES as RECORDINGS
 from ..data.readers.sequences import Recording, read_recordings
-from ..models import EnsembleForecaster, Forecaster, Preprocessing, VideoModel, Weights, ZooModel, from_pretrained
+from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
+from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.weights import Weights
 from ._values import finite
 from .baselines import extrapolation
 from .figures import Panels, ensemble_strip, motion, save, strip

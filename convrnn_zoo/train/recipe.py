@@ -26,9 +26,10 @@ from ..data import (
     to_table,
 )
 from ..layers import _checks as checks
-from ..models import Preprocessing, ZooModel, create_model
+from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
+from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.typed import check_fields, field, read
 from ._values import toml, toml_key
 from .augment import Augment

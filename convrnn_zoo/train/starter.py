@@ -14,10 +14,10 @@ from ..data import ReadOptions, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
 from ..data.readers import GRIDDED, VariableOptions, join, list_variables
-from ..models import ConvRNNModel, Forecaster, Preprocessing, VideoModel, create_model, from_pretrained
+from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..pretrained.log_mel import LogMel
-from ..pretrained.preprocessing import Variable
+from ..pretrained.preprocessing import Preprocessing, Variable
 from ..pretrained.typed import describe_type
 from ._values import toml
 from .augment import Augment

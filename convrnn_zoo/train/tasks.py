@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..models import Weights
+from ..pretrained.weights import Weights
 from .classifier import train_classifier
 from .forecaster import train_forecaster
 from .launch import ThreadChooser, launch

@@ -7,9 +7,10 @@ from typing import Any
 from .._atomic import write_text
 from ..hub import save_pretrained
 from ..hub.save import model_config
-from ..models import Metric, Weights, ZooModel
+from ..models import ZooModel
 from ..pretrained.config import WEIGHTS_FILE
 from ..pretrained.state_dict import write_safetensors
+from ..pretrained.weights import Metric, Weights
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"

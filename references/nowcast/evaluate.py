@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo._atomic import write_text
 from convrnn_zoo.cli._options import Choice, json_option, output_directory
 from convrnn_zoo.cli._text import columns
-from convrnn_zoo.models import WEIGHTS, create_model
 
 from .events import EVENTS, load_event
 from .figures import draw_ensembles, draw_event, draw_scores

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convrnn_zoo import Preprocessing
 from convrnn_zoo._units import format_lead_time
-from convrnn_zoo.models import Preprocessing
 from convrnn_zoo.train.figures import draw_frames, new_figure, render, save, save_figure, side_by_side
 
 from .verification import THRESHOLDS, Window

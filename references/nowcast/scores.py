@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convrnn_zoo.models import Metric
+from convrnn_zoo import Metric
 from convrnn_zoo.train.baselines import extrapolation, quiet, quiet_pysteps
 
 from .events import Rain

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convrnn_zoo import Weights
 from convrnn_zoo.data import split_in_time
 from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_events
-from convrnn_zoo.models import Weights
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss

@@ -8,7 +8,7 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models import Weights
+from convrnn_zoo import Weights
 from convrnn_zoo.train import Recipe, load_forecaster
 from tests.command_line import run
 from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from convrnn_zoo.models import WEIGHTS, Weights
+from convrnn_zoo import WEIGHTS, Weights
 from convrnn_zoo.pretrained.typed import field, read
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from convrnn_zoo.models import Weights
+from convrnn_zoo import Weights
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_groups, measure_padding

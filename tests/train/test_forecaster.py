@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import convrnn_zoo
+from convrnn_zoo import Weights
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.models import Weights
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.optim import SCHEDULES

@@ -173,7 +173,7 @@ RECORDING_READERS: Mapping[str, Callable[..., list[Recording]]] = {
     ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".ts": read_ts,
 }  # fmt: skip
 """Readers of recordings by the suffix of the file. Audio files are not listed, since they need a front end."""
-SUFFIXES = (*RECORDING_READERS, *AUDIO)
+RECORDING_SUFFIXES = (*RECORDING_READERS, *AUDIO)
 
 
 def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]:
@@ -183,7 +183,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
         rate = model.front_end.rate if model.front_end else None
         return [Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=rate)))]
     if suffix not in RECORDING_READERS:
-        raise FileError(f"{path}: expected a file of {', '.join(SUFFIXES)}; save sequences (T, C, …) with numpy.save")
+        raise FileError(f"{path}: expected {', '.join(RECORDING_SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 
     def is_batch(shape: tuple[int, ...]) -> bool:  # (N, T, C), (N, C, T), or one axis more than a recording (T, C, *S)
         windows = len(shape) == 3 and (layout == "NCT" or shape[1] != model.in_chans == shape[2])

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._hints import warn
-from ..._labelled import in_unit, is_data_array, label_like, time_dim, time_first, time_step
 from ..._tensors import to_tensor
+from ..._xarray import in_unit, is_data_array, label_like, time_dim, time_first, time_step
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
