@@ -37,7 +37,7 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
     return rows, sum(row[-1] == "" for row in rows)
 
 
-def forecasts() -> dict[str, Path]:
+def list_samples() -> dict[str, Path]:
     """Maps names of forecasters' weights to the paths of their samples; weights without a sample are left out.
 
     If several sets of weights have the same sample, only the set with the lowest first metric (an MSE) is included.
@@ -62,7 +62,7 @@ def demo(output: Path, threads: int | None) -> None:
     """
     Threads(threads)  # sets the number, if one is passed
     need("matplotlib", "draw")  # reported before the first forecast is computed
-    for name, sample in forecasts().items():
+    for name, sample in list_samples().items():
         click.echo(f"{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
         result = forecast_files(model, name, [sample], compare=True)

@@ -27,7 +27,7 @@ def info(name: str, as_json: bool) -> None:
     NAME is an architecture (convlstm2d_bi_2layer), weights of the zoo (architecture.tag), the directory or metadata
     file of a training run, or a repository of the Hugging Face Hub (hf-hub:OWNER/REPO).
     """
-    metadata = describe_model(name)
+    metadata = describe(name)
     if as_json:
         click.echo(json.dumps(metadata, indent=2, ensure_ascii=False))
         return
@@ -69,7 +69,7 @@ def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
     return ["N", getattr(model, "input_frames", None) or "T", channels, *space]
 
 
-def describe_model(name: str) -> dict[str, Any]:
+def describe(name: str) -> dict[str, Any]:
     """Returns the metadata of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
 
     Raises:

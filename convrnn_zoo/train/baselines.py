@@ -15,7 +15,7 @@ from .._extras import need
 from .._units import is_rain
 from ..pretrained.preprocessing import Encoding
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]
 """Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
 
@@ -91,7 +91,7 @@ def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, B
         try:
             extrapolation(sample, 1)
         except ImportError as e:
-            log.warning("the extrapolation is left out: %s", e)
+            logger.warning("the extrapolation is left out: %s", e)
         else:
             baselines["extrapolation"] = extrapolation
     return baselines

@@ -23,18 +23,18 @@ from ..pretrained.weights import Metric, Weights
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, progress_bar
-from .loader import identity, load
+from .loader import identity, read_ahead
 from .loop import checksum, fingerprint, fit
 from .optim import adam
 from .recipe import ClassifierRecipe, list_splits
-from .weights import check_writable, write_weights
+from .writing import check_writable, write_weights
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 OVERFITTING = 0.2
 """Difference between the accuracies on training data and on unseen data above which a warning is logged."""
 READ_AT_ONCE = 8
 """Batch size of an evaluation whose sequences are read from files when they are indexed."""
-Batch = tuple[Tensor, Tensor, Tensor]
+SequenceBatch = tuple[Tensor, Tensor, Tensor]
 """Sequences ``(N, T, C, *S)`` padded with zeros, their lengths and their labels."""
 
 
@@ -136,7 +136,7 @@ def compute_share(
 
 def read_shares(
     data: Labelled, change: Callable[[Tensor], Tensor], shares: list[tuple[float, list[int]]]
-) -> list[tuple[float, Batch]]:
+) -> list[tuple[float, SequenceBatch]]:
     """Reads the sequences of each share of :func:`compute_share`; `change` is applied to each sequence."""
     return [(share, data.batch(indices, change)) for share, indices in shares]
 
@@ -170,7 +170,7 @@ def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, 
     varies = std > 1e-6 * mean.abs()  # more than the rounding of a constant
     if not varies.all():
         constant = ", ".join(str(i) for i in (~varies).nonzero().flatten().tolist())
-        log.warning("channel %s of the data is constant, and is not scaled", constant)
+        logger.warning("channel %s of the data is constant, and is not scaled", constant)
     return tuple(mean.tolist()), tuple(torch.where(varies, std, 1.0).tolist())
 
 
@@ -258,7 +258,7 @@ def evaluate_classifier(
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
-class Run(NamedTuple):
+class SeedResult(NamedTuple):
     """The model of one seed, and its accuracy on the test split."""
 
     model: ZooModel
@@ -276,7 +276,7 @@ def train_one(
     checkpoint: Path | None = None,
     progress: bool = True,
     processes: Processes | None = None,
-) -> Run:
+) -> SeedResult:
     """Trains a recipe with one seed; `name` names a variant of the recipe in the progress bar and in the checkpoint.
 
     Only the main process measures the accuracy; it is NaN in the other processes.
@@ -314,13 +314,13 @@ def train_one(
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
             yield [compute_share(part, indices, train.labels, weights, processes) for part in parts]
 
-    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
+    def batches(done: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
         freeze_encoder(model, done < frozen_steps)
         change = identity if augment is None else partial(augment, mean=mean, front_end=train.front_end)
         read = partial(read_shares, train, change)
-        yield from load(read, sample(), processes, workers=recipe.workers, seed=seed + done)
+        yield from read_ahead(read, sample(), processes, workers=recipe.workers, seed=seed + done)
 
-    def loss(batch: Batch) -> Tensor:
+    def loss(batch: SequenceBatch) -> Tensor:
         x, lengths, labels = (None if t is None else t.to(processes.device, non_blocking=True) for t in batch)
         x = model.normalize(x)
         with processes.own_randomness():
@@ -350,12 +350,12 @@ def train_one(
     )  # fmt: skip
     freeze_encoder(model, False)
     if not processes.is_main:
-        return Run(model, math.nan)
+        return SeedResult(model, math.nan)
     result = accuracy(model, test, progress=progress)
     keeps_best = recipe.keep_best and validation is not None
     saved = min(history, key=lambda row: row["validation_loss"]) if keeps_best else history[-1]
     warn_of_overfitting(saved, result)
-    return Run(model, result)
+    return SeedResult(model, result)
 
 
 def labelled_checksum(data: Labelled) -> str:
@@ -372,7 +372,7 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
     split = "validation" if "validation_accuracy" in row else "test"
     unseen = row.get("validation_accuracy", test_accuracy)
     if row["accuracy"] - unseen > OVERFITTING:
-        log.warning(
+        logger.warning(
             "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer epochs, "
             "raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
             100 * row["accuracy"], 100 * unseen, split,

@@ -207,7 +207,7 @@ def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 
     return stack_images(images)
 
 
-def motion(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
+def animate(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
     """Plots one image for each frame: truth, forecast and difference of each target next to each other."""
     films = [_plot_motion(part, scale, title) for part, scale, title in panels.split(values, heading)]
     return [stack_images(images) for images in zip(*films, strict=True)]
@@ -257,7 +257,7 @@ def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
         file.mux(stream.encode())
 
 
-def save(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
+def save_images(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
     """Writes the first image as PNG, or all images as GIF or MP4, atomically. An MP4 needs the extra `video`."""
     check_suffix(path, (".png", ".gif", ".mp4"))
     first, *others = pictures

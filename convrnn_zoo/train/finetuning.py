@@ -8,7 +8,7 @@ from torch import nn
 from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> None:
@@ -29,7 +29,7 @@ def load_initial_weights(model: ZooModel, architecture: str, init_from: str) -> 
     state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, init_from)
     if isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         new = [k for k, v in initial.items() if k not in state or state[k].shape != v.shape]
-        log.warning("%s: %s are new, for %d channels", init_from, ", ".join(new), model.in_chans)
+        logger.warning("%s: %s are new, for %d channels", init_from, ", ".join(new), model.in_chans)
         state |= {k: initial[k] for k in new}
     check_state_dict(state, model, init_from)
     model.load_state_dict(state)

@@ -18,19 +18,19 @@ from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
-from .figures import Panels, save, strip
+from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
-from .loader import load
+from .loader import read_ahead
 from .loop import Row, checksum, fingerprint, fit
 from .losses import decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS
 from .recipe import ForecasterRecipe, list_splits
 from .sampling import read_sampling
-from .weights import check_writable, write_weights
+from .writing import check_writable, write_weights
 
-Batch = tuple[Tensor, Tensor]
+FrameBatch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
 
 
@@ -115,15 +115,15 @@ def train_model(
     total = recipe.batch_size * processes.count * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
 
-    def sample(step: int) -> Batch:
+    def sample(step: int) -> FrameBatch:
         sampled = clips.sample(total)
         mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
         return sampled[processes.rank :: processes.count], mask[processes.rank :: processes.count]
 
-    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
+    def batches(done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
         read = partial(read_batch, clips)
-        for batch in load(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
+        for batch in read_ahead(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
             parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
             yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
@@ -133,7 +133,7 @@ def train_model(
         forecast, plotted = evaluated.forecast(frames[:, : recipe.inputs], **known)[0], values.select_targets(frames)[0]
         panels = Panels(plotted[: recipe.inputs], forecast, plotted[recipe.inputs :], step=values.step)
         figure = strip(panels, values, f"{recipe.weights} after {done:,} updates")
-        save([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
+        save_images([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
         return need("numpy", "train").asarray(figure)
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
@@ -208,7 +208,7 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
-def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, Batch], Tensor]:
+def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, FrameBatch], Tensor]:
     """Returns a function that computes the loss of a network on a batch. Unknown pixels (NaN) are left out.
 
     The loss of an autoregressive model includes every frame from the second on. The loss of other models includes only
@@ -280,7 +280,7 @@ def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Ten
     return {name: encode[name](inputs) for name, inputs in known.items()}
 
 
-def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: Batch) -> Tensor:
+def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch) -> Tensor:
     values: Any = model.preprocessing
     frames, known = split_known(batch[0], values)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
@@ -294,7 +294,7 @@ def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module
     return _known_loss(recipe, output, encoded, truth)
 
 
-def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch) -> Tensor:
+def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch) -> Tensor:
     (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
     x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
     result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
@@ -321,7 +321,7 @@ class NowcastLogits(nn.Module):
 
 
 def exceedance_loss(
-    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: Batch, minutes: float | None = None
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, minutes: float | None = None
 ) -> Tensor:
     """Returns the cross-entropy of a nowcast's probabilities at random lead times.
 
@@ -349,6 +349,6 @@ def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tens
             )
 
 
-def read_batch(clips: FrameSequences, batch: Batch) -> Batch:
+def read_batch(clips: FrameSequences, batch: FrameBatch) -> FrameBatch:
     """Returns the frames of the sampled sequences ``batch[0]``, and the mask of scheduled sampling ``batch[1]``."""
     return clips.read(batch[0]), batch[1]

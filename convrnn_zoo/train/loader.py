@@ -28,7 +28,7 @@ def ignore_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def load(
+def read_ahead(
     read: Callable[[Any], Any], requests: Iterable[Any], processes: Processes, *, workers: int = 0, seed: int = 0
 ) -> DataLoader[Any]:
     """Returns a DataLoader that yields ``read(request)`` for each of `requests`, in their order.

@@ -31,7 +31,7 @@ from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
 from ._values import finite
 from .baselines import extrapolation
-from .figures import Panels, ensemble_strip, motion, save, strip
+from .figures import Panels, animate, ensemble_strip, save_images, strip
 from .metrics import ensemble_scores, split_known
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
 from .streaming import draw_probabilities
@@ -176,7 +176,7 @@ class Forecast(NamedTuple):
             arrays = {"forecast": self.forecast.numpy(), "unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
-            save(self._plot(output.suffix, threshold), output)
+            save_images(self._plot(output.suffix, threshold), output)
 
     def _plot(self, suffix: str, threshold: float) -> list[Any]:
         """Returns one image of all frames, or the images of an animation."""
@@ -191,7 +191,7 @@ class Forecast(NamedTuple):
         panels = Panels(inputs, forecast, truth, self.labels)
         if suffix == ".png":
             return [strip(panels, values, heading)]
-        images = motion(panels, values, heading)
+        images = animate(panels, values, heading)
         # A GIF starts again at its end, and its first frame is what readers see before it plays.
         return images[count:] + images[:count] if suffix == ".gif" else images
 

@@ -191,9 +191,11 @@ class Recipe:
         """
         fields = dict(table)
         kind = fields.pop("kind", None)
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}{similar(kind, KINDS)}")
-        return read(KINDS[kind], fields)
+        if not isinstance(kind, str) or kind not in RECIPE_KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(RECIPE_KINDS)}, got {kind!r}{similar(kind, RECIPE_KINDS)}"
+            )
+        return read(RECIPE_KINDS[kind], fields)
 
     @staticmethod
     def parse(text: str) -> "Recipe":
@@ -230,7 +232,7 @@ class Recipe:
             >>> "layer_decay = 1.0" in recipe.to_toml()
             True
         """
-        kind = next(k for k, cls in KINDS.items() if cls is type(self))
+        kind = next(k for k, cls in RECIPE_KINDS.items() if cls is type(self))
         fields = self.to_table()
         tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
         lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if k not in tables]
@@ -400,7 +402,7 @@ class ForecasterRecipe(Recipe):
         return values
 
 
-KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
+RECIPE_KINDS: dict[str, type[Recipe]] = {"classifier": ClassifierRecipe, "forecaster": ForecasterRecipe}
 """Recipe classes by the `kind` of a file."""
 
 

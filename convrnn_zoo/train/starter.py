@@ -21,7 +21,7 @@ from ..pretrained.preprocessing import Preprocessing, Variable
 from ..pretrained.typed import describe_type
 from ._values import toml
 from .augment import Augment
-from .recipe import KINDS, RECIPES, Recipe, find_recipe
+from .recipe import RECIPE_KINDS, RECIPES, Recipe, find_recipe
 from .sampling import SAMPLINGS
 
 TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
@@ -239,7 +239,7 @@ def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict
 def _write(values: dict[str, Any], title: str) -> str:
     """Returns a recipe as TOML with all keys; keys that are not in `values` are comments with their defaults."""
     kind, data = values["kind"], values["data"]
-    datasets: Mapping[str, Any] = KINDS[kind].datasets
+    datasets: Mapping[str, Any] = RECIPE_KINDS[kind].datasets
     sampling = dict(values.get("sampling") or {})
     sampling_name = sampling.pop("name", "own")
     sections: dict[str, tuple[type, Mapping[str, Any], list[str]]] = {
@@ -248,7 +248,7 @@ def _write(values: dict[str, Any], title: str) -> str:
         "sampling": (SAMPLINGS[sampling_name], sampling, [f"name = {toml(sampling_name)}"]),
     }
     lines = [f"# {title}", f"kind = {toml(kind)}"]
-    for field in describe_fields(KINDS[kind]):
+    for field in describe_fields(RECIPE_KINDS[kind]):
         if field.name not in (*sections, "model"):
             lines += _format_key(field, values.get(field.name))
     if model := {k: v for k, v in dict(values.get("model") or {}).items() if v is not None}:

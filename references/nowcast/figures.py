@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convrnn_zoo import Preprocessing
 from convrnn_zoo._units import format_lead_time
-from convrnn_zoo.train.figures import draw_frames, new_figure, render, save, save_figure, side_by_side
+from convrnn_zoo.train.figures import draw_frames, new_figure, render, save_figure, save_images, side_by_side
 
 from .verification import THRESHOLDS, Window
 
@@ -34,8 +34,8 @@ def draw_event(window: Window, nowcasts: Mapping[str, Tensor], heading: str, out
         for k in range(len(window.truth))
     ]
     files = [out.with_suffix(".png"), out.with_suffix(".gif")]
-    save([strip], files[0])
-    save(film, files[1], milliseconds=400)
+    save_images([strip], files[0])
+    save_images(film, files[1], milliseconds=400)
     return files
 
 

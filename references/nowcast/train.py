@@ -18,7 +18,7 @@ from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import fingerprint, fit
 from convrnn_zoo.train.optim import OPTIMIZERS
-from convrnn_zoo.train.weights import check_writable, write_weights
+from convrnn_zoo.train.writing import check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
 from .mrms import CodedEvent, encode_rate, rate_by_code, read_mrms

@@ -11,8 +11,8 @@ demo = importlib.import_module("convrnn_zoo.cli.demo")  # whose name is also tha
 
 @pytest.mark.parametrize("count", [1, pytest.param(99, marks=pytest.mark.slow)], ids=["nowcast", "all"])
 def test_the_demo_prints_truth_prediction_probability_and_accuracy(count, monkeypatch):
-    samples = list(demo.forecasts().items())[:count]
-    monkeypatch.setattr(demo, "forecasts", lambda: dict(samples))
+    samples = list(demo.list_samples().items())[:count]
+    monkeypatch.setattr(demo, "list_samples", lambda: dict(samples))
     text = run("demo")
     assert all(f"{name}: " in text for name, _ in samples)
     assert text.index("convgru_advection.nowcast") == 0  # the nowcast comes first

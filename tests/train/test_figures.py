@@ -5,7 +5,7 @@ import torch
 
 from convrnn_zoo import Preprocessing, Variable
 from convrnn_zoo.train import figures
-from convrnn_zoo.train.figures import DIFFERENCE, Panels, draw_scores, ensemble_strip, motion, side_by_side, strip
+from convrnn_zoo.train.figures import DIFFERENCE, Panels, animate, draw_scores, ensemble_strip, side_by_side, strip
 from convrnn_zoo.train.metrics import Evaluation
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
@@ -36,8 +36,8 @@ def test_every_target_has_its_rows():
     double, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
     assert [title for _, _, title in double.split(weather, "a")] == ["a: t2m", "a: rain"]
     assert strip(double, weather).height == 2 * strip(single, one).height
-    images = motion(double, weather)
-    assert (len(images), images[0].height) == (4, 2 * motion(single, one)[0].height)
+    images = animate(double, weather)
+    assert (len(images), images[0].height) == (4, 2 * animate(single, one)[0].height)
     members = torch.rand(3, 2, 2, 8, 8)
     ensemble = ensemble_strip(members, weather, threshold=0.5, truth=truth)
     assert ensemble.height == 2 * ensemble_strip(members[:, :, 1:], one, threshold=0.5, truth=truth[:, 1:]).height

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convrnn_zoo.train.launch import Processes
-from convrnn_zoo.train.loader import load
+from convrnn_zoo.train.loader import read_ahead
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -23,7 +23,7 @@ def requests(n):
 def test_batches_are_read_in_order_and_again_the_same(workers):
     def run():
         torch.manual_seed(3)
-        return list(load(partial(read, torch.arange(10)), requests(5), Processes(), workers=workers, seed=7))
+        return list(read_ahead(partial(read, torch.arange(10)), requests(5), Processes(), workers=workers, seed=7))
 
     first, again = run(), run()
     torch.manual_seed(3)
@@ -36,7 +36,7 @@ def test_batches_are_read_in_order_and_again_the_same(workers):
 def test_without_workers_requests_and_reading_take_turns_with_the_caller():
     torch.manual_seed(3)
     actual = []
-    for x, noise in load(partial(read, torch.arange(10)), requests(2), Processes()):
+    for x, noise in read_ahead(partial(read, torch.arange(10)), requests(2), Processes()):
         actual += [x, noise, torch.rand(1)]
     torch.manual_seed(3)
     expected = []
@@ -47,4 +47,4 @@ def test_without_workers_requests_and_reading_take_turns_with_the_caller():
 
 def test_an_error_of_a_worker_is_raised_here():
     with pytest.raises(IndexError):
-        list(load(partial(read, torch.arange(2)), iter([torch.tensor([5])]), Processes(), workers=1))
+        list(read_ahead(partial(read, torch.arange(2)), iter([torch.tensor([5])]), Processes(), workers=1))

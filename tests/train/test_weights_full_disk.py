@@ -11,7 +11,7 @@ import torch
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train import loop as fit
-from convrnn_zoo.train.figures import draw_scores, save
+from convrnn_zoo.train.figures import draw_scores, save_images
 from convrnn_zoo.train.metrics import Evaluation
 
 from .runs import interrupted, sha256
@@ -41,8 +41,8 @@ def noise():
 WRITERS = {
     "last.ckpt": lambda path: fit.save_checkpoint({"a": torch.rand(ROOM)}, path),
     "a.safetensors": lambda path: write_safetensors(torch.nn.Linear(64, 64).state_dict(), path),
-    "a.png": lambda path: save([noise()], path),
-    "a.gif": lambda path: save([noise(), noise()], path),
+    "a.png": lambda path: save_images([noise()], path),
+    "a.gif": lambda path: save_images([noise(), noise()], path),
     "a.svg": lambda path: draw_scores(Evaluation({"forecast": {"MSE": [1.0, 2.0]}}, {}), path, "title"),
 }
 
