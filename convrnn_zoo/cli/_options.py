@@ -1,6 +1,7 @@
 """Options that several commands share, and their types."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars
 data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
 
 
-def local_directory(weights: str) -> str:
+def local_path(weights: str) -> str:
     """Returns the path if WEIGHTS is a local directory or metadata file; otherwise an empty string."""
     from ..pretrained.factory import split_address  # which needs torch
 
@@ -89,16 +90,14 @@ def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]
     return values[0] if values else None
 
 
-def output_file(help: str, **kwargs: Any) -> Any:
-    """Returns the option ``-o/--output`` for a file to write."""
-    return click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help=help, **kwargs)
+def output_path(help: str, name: str = "output", file_okay: bool = True, dir_okay: bool = True, **kwargs: Any) -> Any:
+    """Returns the option ``-o/--output`` for a file or a directory to write, as the argument `name` of a command."""
+    path = click.Path(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+    return click.option("-o", "--output", name, type=path, help=help, **kwargs)
 
 
-def output_directory(help: str, **kwargs: Any) -> Any:
-    """Returns the option ``-o/--output`` for a directory to write."""
-    return click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help=help, **kwargs)
-
-
+output_file = partial(output_path, dir_okay=False)
+output_directory = partial(output_path, file_okay=False)
 WEIGHTS_EPILOG = (
     "WEIGHTS are weights of the zoo (architecture.tag), the directory or metadata file of a training run, or a "
     "repository of the Hugging Face Hub (hf-hub:OWNER/REPO)."

@@ -17,7 +17,7 @@ from ..train.forecaster import load_split
 from ..train.metrics import Scores, average, better, evaluate, with_units
 from ..train.prediction import resolve_preprocessing
 from ..train.recipe import find_recipe
-from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_directory, quiet_option
+from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_path, output_file, quiet_option
 from ._text import columns
 from ._threads import Threads, threads_option
 
@@ -27,10 +27,10 @@ from ._threads import Threads, threads_option
 @data_option
 @click.option("--recipe", help="Recipe of the weights, by name or as a file [default: the one in their metadata].")
 @click.option("--sequences", type=click.IntRange(min=1), help="Number of test sequences [default: as in the recipe].")
-@click.option(
-    "-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
+@output_file(
+    "File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
     "classifier: .png, .svg. Counts of the confusion matrix: .csv.",
+    name="outputs", multiple=True,
 )  # fmt: skip
 @click.option("--members", "ensemble_size", type=click.IntRange(min=0),
               help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
@@ -65,7 +65,7 @@ def eval_weights(
     """
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
-        check_not_input(output, () if data is None else [data], local_directory(weights))
+        check_not_input(output, () if data is None else [data], local_path(weights))
     model = from_pretrained(weights).eval().to(device)
     Threads(threads, device, quiet).watch(model)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]

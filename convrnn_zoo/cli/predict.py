@@ -21,8 +21,9 @@ from ._options import (
     NumberList,
     device_option,
     json_option,
-    local_directory,
+    local_path,
     only_one,
+    output_path,
     quiet_option,
 )  # fmt: skip
 from ._text import columns, printable, warnings_to_stderr
@@ -35,10 +36,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 @click.argument("weights")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @json_option
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), multiple=True, callback=only_one,
-    help="File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one "
-    "sound over time: .png, .svg.",
+@output_path(
+    "File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one sound "
+    "over time: .png, .svg.",
+    multiple=True, callback=only_one,
 )  # fmt: skip
 @click.option("--inputs", type=click.IntRange(min=1), help="Number of frames to read [default: as in training].")
 @click.option("--horizon", type=click.IntRange(min=1), help="Number of frames to forecast [default: as in training].")
@@ -54,11 +55,7 @@ DTYPES = ("float32", "bfloat16", "float16")
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
-@click.option(
-    "--dtype",
-    type=Choice(DTYPES),
-    help="Dtype of the model [default: that of its weights].",
-)
+@click.option("--dtype", type=Choice(DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
 @threads_option
 @quiet_option
@@ -106,7 +103,7 @@ def predict(
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
     if output is not None:
-        check_not_input(output, files, local_directory(weights))
+        check_not_input(output, files, local_path(weights))
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
         Threads(threads, device, quiet).watch(model)
