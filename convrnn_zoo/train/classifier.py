@@ -290,7 +290,7 @@ def train_one(
     model.front_end = train.front_end
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from)
-    network = processes.prepare(model)
+    network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
     optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
     steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))

@@ -13,7 +13,6 @@ from .._extras import need
 from .._units import is_rain
 from ..data import CustomSequences, FrameSequences
 from ..data.datasets.checks import check_values
-from ..data.datasets.moving_mnist import MovingDigits
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
@@ -111,7 +110,8 @@ def train_model(
     processes = processes or Processes()
     check_loss_range(recipe, model.preprocessing, shown)
     objective, sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-    network = processes.prepare(NowcastLogits(model) if recipe.loss == "exceedance" else model)
+    trained = NowcastLogits(model) if recipe.loss == "exceedance" else model
+    network = processes.prepare(trained, find_unused=recipe.freeze > 0)
     total = recipe.batch_size * processes.count * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
 
@@ -338,7 +338,7 @@ def exceedance_loss(
 def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
     """Raises ValueError if frames of a batch or of a generated test split exceed :func:`~convrnn_zoo.size_limit`."""
     counts = {"batch_size": recipe.batch_size}
-    if isinstance(clips, MovingDigits):  # a split on disk bounds the number of sequences
+    if clips.is_generated:  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences
     for key, count in counts.items():
         size = count * sequence.numel() * sequence.element_size()

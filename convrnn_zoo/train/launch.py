@@ -49,10 +49,16 @@ class Processes:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Moves a model to the device; returns the module to train, which averages the gradients of all processes."""
+    def prepare(self, model: nn.Module, find_unused: bool = False) -> nn.Module:
+        """Moves a model to the device; returns the module to train, which averages the gradients of all processes.
+
+        Set `find_unused` if some parameters may have no gradient, such as those of a frozen encoder.
+        """
         model.to(self.device)
-        return model if self.count == 1 else self.accelerator.prepare(model)
+        if self.count == 1:
+            return model
+        self.accelerator.ddp_handler.find_unused_parameters = find_unused
+        return self.accelerator.prepare(model)
 
     def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
         """Returns the ``"mean"`` or the ``"sum"`` of the values over all processes."""
@@ -117,7 +123,6 @@ def launch(
     log_with: Sequence[str] = (),
     directory: Path | None = None,
     config: Mapping[str, Any] | None = None,
-    find_unused: bool = False,
     choose_threads: ThreadChooser | None = None,
 ) -> Iterator[Processes]:
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
@@ -130,7 +135,6 @@ def launch(
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.
         log_with: names in :data:`TRACKERS`.
         directory, config: directory that the trackers write to, and settings of the run that they receive.
-        find_unused: whether some parameters may have no gradient, such as those of a frozen encoder.
         choose_threads: see :class:`Processes`; it is not called in a run of several processes.
     """
     accelerate = need("accelerate", "train")
@@ -139,9 +143,9 @@ def launch(
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
         need(name, name)
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
-    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused)
+    wrapper = accelerate.DistributedDataParallelKwargs()
     accelerator = accelerate.Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient, unused],
+        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient, wrapper],
         log_with=list(log_with) or None, project_dir=directory,
     )  # fmt: skip
     if accelerator.num_processes > 1:

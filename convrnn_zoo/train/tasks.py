@@ -75,8 +75,7 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
-    has_frozen = recipe.architecture.startswith("video") or recipe.freeze > 0  # parameters without a gradient
-    with launch(device, log_with, Path(out), recipe.to_table(), has_frozen, choose_threads) as processes:
+    with launch(device, log_with, Path(out), recipe.to_table(), choose_threads) as processes:
         options: Any = {"data": data, "out": Path(out), "into": into and Path(into), "progress": progress}
         if isinstance(recipe, ClassifierRecipe):
             return train_classifier(recipe, processes, **options)

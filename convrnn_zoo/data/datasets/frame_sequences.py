@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class FrameSequences(Dataset[FrameSequence]):
 
     length: int
     """Number of frames of a sequence: input frames and frames to forecast."""
+    is_generated: ClassVar[bool] = False
+    """Whether sequences are generated, so that no files limit their number."""
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must implement __len__")

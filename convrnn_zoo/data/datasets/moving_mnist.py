@@ -79,6 +79,8 @@ class MovingDigits(FrameSequences):
         (2, 20, 1, 64, 64)
     """
 
+    is_generated = True
+
     def __init__(
         self, images: Tensor, length: int = 20, count: int = 2, size: int = 64, step: float = 0.1, seed: int = 0
     ) -> None:
