@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from .._units import is_rain
 from ..data import CustomSequences, FrameSequences
 from ..data.datasets.checks import check_values
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
@@ -22,7 +21,7 @@ from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
 from .loader import read_ahead
 from .loop import Row, checksum, fingerprint, fit
-from .losses import decoupling, exceedance, find_loss, partial_derivatives
+from .losses import LOSSES, decoupling, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS
 from .recipe import ForecasterRecipe, list_splits
@@ -108,10 +107,9 @@ def train_model(
         if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
             p.data = p.data.to(memory_format=torch.channels_last)
     processes = processes or Processes()
-    check_loss_range(recipe, model.preprocessing, shown)
+    check_loss(recipe, model.preprocessing, shown)
     objective, sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-    trained = NowcastLogits(model) if recipe.loss == "exceedance" else model
-    network = processes.prepare(trained, find_unused=recipe.freeze > 0)
+    network = processes.prepare(objective.module, find_unused=recipe.freeze > 0)
     total = recipe.batch_size * processes.count * recipe.grad_accum_steps
     check_memory(recipe, clips, shown)
 
@@ -139,7 +137,7 @@ def train_model(
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     frozen = frozen_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, partial(objective, network), optimizer, recipe.create_schedule(optimizer),
+        model, batches, partial(objective.training, network), optimizer, recipe.create_schedule(optimizer),
         max_steps=recipe.max_steps,
         title=recipe.weights,
         run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
@@ -167,16 +165,12 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
     noise of an ensemble is the same in every validation.
     """
     torch.manual_seed(recipe.seed)
-    model.eval()
+    objective = choose_objective(recipe, model.eval())
     total = torch.zeros(2, device=processes.device)
     samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
     for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
         frames = clips.read(numbers).to(processes.device)
-        if recipe.loss == "exceedance":
-            every_lead_time = dataclasses.replace(recipe, lead_times=0)
-            loss = exceedance_loss(every_lead_time, model, NowcastLogits(model), (frames, frames))
-        else:
-            loss = _direct_loss(recipe, model, model, (frames, frames))
+        loss = objective.validation(objective.module, (frames, frames))
         total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
     summed, count = processes.reduce(total, "sum").tolist()
     return {"loss": summed / count}
@@ -208,53 +202,59 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
-def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Callable[[nn.Module, FrameBatch], Tensor]:
-    """Returns a function that computes the loss of a network on a batch. Unknown pixels (NaN) are left out.
+class Objective(NamedTuple):
+    """Module that is trained, and its losses in training and in validation; unknown pixels (NaN) are left out.
 
-    The loss of an autoregressive model includes every frame from the second on. The loss of other models includes only
-    the frames after the inputs. Raises ValueError for keys of the recipe that the model does not support.
+    A loss is a function of the module, or of its wrapper for several processes, and of a batch.
     """
-    name, is_autoregressive = recipe.architecture, isinstance(model, AutoregressiveForecaster)
+
+    module: nn.Module
+    training: Callable[[nn.Module, FrameBatch], Tensor]
+    validation: Callable[[nn.Module, FrameBatch], Tensor]
+
+
+def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
+    """Returns the objective of a recipe; raises ValueError for keys of the recipe that the model does not support.
+
+    The training loss of an autoregressive model includes every frame from the second on. The loss of other models and
+    the validation loss, in which the model reads its own forecasts, include only the frames after the inputs.
+    """
+    name, loss, values = recipe.architecture, find_loss(recipe.loss), model.preprocessing
+    is_autoregressive = isinstance(model, AutoregressiveForecaster)
     if recipe.moments and not hasattr(model, "moments"):
         raise ValueError(f"{name} has no filters whose moments a loss could read: leave moments out")
     if not is_autoregressive and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{name} never reads its own frames: leave sampling and decoupling out")
-    if recipe.ensemble_size and not (recipe.loss == "crps" and isinstance(model, EnsembleForecaster)):
+    if recipe.ensemble_size and not (loss.is_ensemble and isinstance(model, EnsembleForecaster)):
         raise ValueError(
             f"ensemble_size={recipe.ensemble_size} is for the loss crps and a model that reads noise, such as "
             f"convgru_irene; the recipe has {recipe.loss} and {name}: leave ensemble_size out"
         )
-    if recipe.loss == "exceedance" and not hasattr(model, "exceedance"):
-        raise ValueError(f"{name} forecasts no probabilities for the loss exceedance; choose convgru_advection")
-    if recipe.loss == "exceedance" and model.preprocessing.step is None:  # type: ignore[union-attr]
-        raise ValueError("the loss exceedance reads the time between frames: set data.step, in minutes")
-    if "balanced" in recipe.loss:
-        units = {v.unit for v in model.preprocessing.target_variables}  # type: ignore[union-attr]
-        if not all(map(is_rain, units)):
-            raise ValueError(
-                f"the loss {recipe.loss} is for rain in mm/h, and the unit of the data.targets is {sorted(units)}"
-            )
-    if recipe.loss == "exceedance":
-        return partial(exceedance_loss, recipe, model)
-    if recipe.lead_times:
-        raise ValueError(f"lead_times={recipe.lead_times} is for the loss exceedance: leave lead_times out")
-    return partial(_autoregressive_loss if is_autoregressive else _direct_loss, recipe, model)
+    if not loss.is_probabilistic:
+        if recipe.lead_times:
+            raise ValueError(f"lead_times={recipe.lead_times} is for the loss exceedance: leave lead_times out")
+        direct = partial(_direct_loss, recipe, model)
+        return Objective(model, partial(_autoregressive_loss, recipe, model) if is_autoregressive else direct, direct)
+    if not hasattr(model, "exceedance"):
+        raise ValueError(f"{name} forecasts no probabilities for the loss {recipe.loss}; choose convgru_advection")
+    if values is None or values.step is None:
+        raise ValueError(f"the loss {recipe.loss} reads the time between frames: set data.step, in minutes")
+    every_lead_time = dataclasses.replace(recipe, lead_times=0)
+    return Objective(
+        NowcastLogits(model), partial(exceedance_loss, recipe, model), partial(exceedance_loss, every_lead_time, model)
+    )
 
 
-def check_loss_range(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
-    """Raises ValueError if the loss needs values from 0 to 1, and the encoding or a training sequence has others."""
-    names = sorted({"cross_entropy", "limited_mse", "ssim"} & set(recipe.loss.split("+")))
-    targets = values.target_variables
-    if "limited_mse" in names and any((v.encoding, v.lowest, v.highest) != ("none", 0, 1) for v in targets):
-        raise ValueError(
-            'the loss limited_mse is for forecasts that are limited to 0 to 1: set data.encoding = "none", '
-            "data.valid_min = 0 and data.valid_max = 1, or choose another loss"
-        )
-    if names:
+def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
+    """Raises ValueError if the preprocessing `values` or a training sequence does not suit the loss."""
+    names = sorted(set(recipe.loss.split("+")))
+    for name in names:
+        LOSSES[name].check(name, values)
+    if names := [name for name in names if LOSSES[name].is_bounded]:
         encoded = values.select_targets(values.encode(split_known(sequence, values)[0]))
         low, high = encoded.min().item(), encoded.max().item()
         if low < -1e-3 or high > 1.2:  # encoded rain may exceed the top a little
-            encodings = ", ".join(sorted({v.encoding for v in targets}))
+            encodings = ", ".join(sorted({v.encoding for v in values.target_variables}))
             raise ValueError(
                 f"the loss {names[0]} is for encoded values from 0 to 1, and those of the encoding {encodings} are "
                 f"from {low:.3g} to {high:.3g}; choose another loss, or scale the data"
@@ -331,7 +331,8 @@ def exceedance_loss(
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step
-    return exceedance(network(model.preprocess(frames), horizon, minutes, steps).float(), truth[:, steps])
+    logits = network(model.preprocess(frames), horizon, minutes, steps).float()
+    return find_loss(recipe.loss).of(logits, truth[:, steps], truth[:, steps])
 
 
 # ---- data ------------------------------------------------------------------------------------------------------

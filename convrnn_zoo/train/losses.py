@@ -10,7 +10,9 @@ from torch import Tensor
 
 from .._extras import need
 from .._hints import similar
+from .._units import is_rain
 from ..models.convgru_advection import THRESHOLDS
+from ..pretrained.preprocessing import Preprocessing
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """Pairs of a rain rate in mm/h and the weight of pixels from this rate on; pixels with less rain have weight 1."""
@@ -144,6 +146,22 @@ def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     return total / known.sum().clamp_min(1)
 
 
+def check_rain(name: str, values: Preprocessing) -> None:
+    """Raises ValueError if the targets are not rain in mm/h."""
+    units = {v.unit for v in values.target_variables}
+    if not all(map(is_rain, units)):
+        raise ValueError(f"the loss {name} is for rain in mm/h, and the unit of the data.targets is {sorted(units)}")
+
+
+def check_limits(name: str, values: Preprocessing) -> None:
+    """Raises ValueError if the forecasts are not limited to 0 to 1."""
+    if any((v.encoding, v.lowest, v.highest) != ("none", 0, 1) for v in values.target_variables):
+        raise ValueError(
+            f'the loss {name} is for forecasts that are limited to 0 to 1: set data.encoding = "none", '
+            "data.valid_min = 0 and data.valid_max = 1, or choose another loss"
+        )
+
+
 class Loss(NamedTuple):
     """Loss function ``of(output, truth, amount)``: `truth` is encoded, `amount` is the truth in the data's unit."""
 
@@ -152,19 +170,27 @@ class Loss(NamedTuple):
     """Activation of :class:`~convrnn_zoo.Preprocessing` that converts the output of the model to frames."""
     is_pixelwise: bool = True
     """Whether the loss is a mean over pixels, so that unknown pixels can be left out."""
+    is_bounded: bool = False
+    """Whether encoded values must be from 0 to 1."""
+    is_ensemble: bool = False
+    """Whether the output may be an ensemble, with a first axis of members."""
+    is_probabilistic: bool = False
+    """Whether the output is the logits of a nowcast's probabilities. The encoding of the data is then ignored."""
+    check: Callable[[str, Preprocessing], None] = lambda name, values: None
+    """Raises ValueError if the loss with a name does not suit a preprocessing."""
 
 
 LOSSES = {
     "mse": Loss(lambda output, truth, amount: F.mse_loss(output, truth)),
-    "limited_mse": Loss(limited_mse),
+    "limited_mse": Loss(limited_mse, is_bounded=True, check=check_limits),
     "mae": Loss(lambda output, truth, amount: F.l1_loss(output, truth)),
-    "cross_entropy": Loss(cross_entropy, "sigmoid"),
-    "crps": Loss(crps),
-    "ssim": Loss(ssim, is_pixelwise=False),
+    "cross_entropy": Loss(cross_entropy, "sigmoid", is_bounded=True),
+    "crps": Loss(crps, is_ensemble=True),
+    "ssim": Loss(ssim, is_pixelwise=False, is_bounded=True),
     "quantile": Loss(quantile),
-    "balanced": Loss(balanced),
-    "balanced_light": Loss(partial(balanced, weights=LIGHT)),
-    "exceedance": Loss(lambda output, truth, amount: exceedance(output, amount)),
+    "balanced": Loss(balanced, check=check_rain),
+    "balanced_light": Loss(partial(balanced, weights=LIGHT), check=check_rain),
+    "exceedance": Loss(lambda output, truth, amount: exceedance(output, amount), is_probabilistic=True),
 }
 """Losses by the names that a recipe uses."""
 
@@ -177,8 +203,8 @@ def find_loss(name: str, probability: float = 0.5) -> Loss:
         probability: the probability of the loss ``quantile``.
 
     Raises:
-        ValueError: a name is unknown, or the losses cannot be added because they need different activations or
-            include ``exceedance``.
+        ValueError: a name is unknown, or the losses cannot be added because they are of different outputs: they need
+            different activations, or one is of probabilities.
 
     Example:
         >>> zeros = torch.zeros(1)
@@ -195,7 +221,7 @@ def find_loss(name: str, probability: float = 0.5) -> Loss:
     ]
     if len(losses) == 1:
         return losses[0]
-    if "exceedance" in names or len({loss.activation for loss in losses}) > 1:
+    if any(loss.is_probabilistic for loss in losses) or len({loss.activation for loss in losses}) > 1:
         raise ValueError(f"loss {name!r}: these losses are of different outputs of a model and cannot be added")
 
     def total(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from ..pretrained.weights import Weights
 from ._values import finite
 from .baselines import extrapolation
 from .figures import Panels, animate, ensemble_strip, save_images, strip
+from .losses import find_loss
 from .metrics import ensemble_scores, split_known
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
 from .streaming import draw_probabilities
@@ -223,7 +224,7 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
         constants = (variable.floor, variable.top) if variable.encoding == "log" else ()
         return variable.encoding, *constants
 
-    is_ignored = recipe.loss == "exceedance"
+    is_ignored = find_loss(recipe.loss).is_probabilistic
     return all(
         s.unit in (None, t.unit) and (is_ignored or encoding(s) == encoding(t))
         for s, t in zip(stated.values(), trained.values(), strict=True)

@@ -395,9 +395,9 @@ class ForecasterRecipe(Recipe):
 
         The mean and standard deviation of the encoding ``standardize`` are computed from `train`, the training split.
         """
-        activation = find_loss(self.loss).activation
-        values = self.data.preprocessing(train, self.inputs, self.horizon, activation)
-        if self.loss == "exceedance":
+        loss = find_loss(self.loss)
+        values = self.data.preprocessing(train, self.inputs, self.horizon, loss.activation)
+        if loss.is_probabilistic:
             return dataclasses.replace(values, encoding="none", floor=None, top=None, mean=(), std=())
         return values
 

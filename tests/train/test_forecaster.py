@@ -119,7 +119,7 @@ def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
     model = training.build(recipe, 1)
     frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
     frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
-    objective = training.choose_objective(recipe, model)
+    objective = training.choose_objective(recipe, model).training
     loss = objective(model, (frames, mask))
     halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
     torch.testing.assert_close(loss, (halves[0] + halves[1]) / 2)

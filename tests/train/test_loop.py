@@ -142,7 +142,8 @@ def forecast(workers):
 def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
     recipe, clips, expected, history = forecast(workers)
     with monkeypatch.context() as patched:
-        patched.setattr(training, "choose_objective", lambda *args: pressing_ctrl_c(choose_objective(*args), call))
+        pressing = pressing_ctrl_c(training._autoregressive_loss, call)
+        patched.setattr(training, "_autoregressive_loss", pressing)
         with pytest.raises(KeyboardInterrupt):
             training.train_model(recipe, clips, out=tmp_path, progress=False)
     assert (tmp_path / "last.ckpt").exists()
@@ -150,9 +151,6 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     model, resumed = training.train_model(recipe, clips, out=tmp_path, progress=False)
     assert same(model, expected)
     assert resumed == history
-
-
-choose_objective = training.choose_objective
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convrnn_zoo import Preprocessing, create_model
+from convrnn_zoo import Preprocessing
 from convrnn_zoo.pretrained.preprocessing import ACTIVATIONS
-from convrnn_zoo.train import forecaster
+from convrnn_zoo.train.forecaster import _known_loss, check_loss
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 
@@ -77,8 +77,8 @@ def test_a_loss_under_autocast_is_that_of_float32(name):
     output = truth + 0.01 * torch.rand(truth.shape, generator=torch.Generator().manual_seed(1))
     output = torch.stack([output, output + 0.01, truth]) if name == "crps" else output
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = forecaster._known_loss(recipe, output, truth, truth)
-    torch.testing.assert_close(mixed, forecaster._known_loss(recipe, output, truth, truth))
+        mixed = _known_loss(recipe, output, truth, truth)
+    torch.testing.assert_close(mixed, _known_loss(recipe, output, truth, truth))
 
 
 def test_losses_are_only_for_the_values_that_they_are_defined_for():
@@ -86,16 +86,13 @@ def test_losses_are_only_for_the_values_that_they_are_defined_for():
     for name in ("cross_entropy", "ssim"):
         recipe = dataclasses.replace(PLAIN, loss=name)
         with pytest.raises(ValueError, match=name):
-            forecaster.check_loss_range(recipe, values, torch.full((1, 6, 1, 8, 8), 260.0))
-        forecaster.check_loss_range(recipe, Preprocessing(), torch.rand(1, 6, 1, 8, 8))
+            check_loss(recipe, values, torch.full((1, 6, 1, 8, 8), 260.0))
+        check_loss(recipe, Preprocessing(), torch.rand(1, 6, 1, 8, 8))
     recipe = dataclasses.replace(PLAIN, loss="limited_mse")
-    forecaster.check_loss_range(recipe, Preprocessing(lowest=0.0, highest=1.0), torch.rand(1, 6, 1, 8, 8))
+    check_loss(recipe, Preprocessing(lowest=0.0, highest=1.0), torch.rand(1, 6, 1, 8, 8))
     with pytest.raises(ValueError, match=r"limited_mse.*valid_max"):
-        forecaster.check_loss_range(recipe, Preprocessing(lowest=0.0), torch.rand(1, 6, 1, 8, 8))
-    model = create_model("convgru_forecaster", hidden_channels=2)
+        check_loss(recipe, Preprocessing(lowest=0.0), torch.rand(1, 6, 1, 8, 8))
     recipe = dataclasses.replace(PLAIN, loss="balanced")
-    model.preprocessing = Preprocessing(unit="mm h-1")
-    forecaster.choose_objective(recipe, model)
-    model.preprocessing = Preprocessing(unit="K")
+    check_loss(recipe, Preprocessing(unit="mm h-1"), torch.rand(1, 6, 1, 8, 8))
     with pytest.raises(ValueError, match=r"balanced.*'K'"):
-        forecaster.choose_objective(recipe, model)
+        check_loss(recipe, Preprocessing(unit="K"), torch.rand(1, 6, 1, 8, 8))

@@ -170,7 +170,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
     recipe = recipe_with()
     clips = recipe.data.load(archive, "train", 3, 2)
     model, frames = build(recipe, 4, clips), clips.fixed(2)
-    objective = choose_objective(recipe, model)
+    objective = choose_objective(recipe, model).training
     loss = objective(model, (frames, frames))
     values, parts = model.preprocessing, frames.split([2, 1, 1], 2)
     known = {

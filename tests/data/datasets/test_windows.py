@@ -143,7 +143,7 @@ def test_a_batch_is_read_in_less_time_than_a_training_step_takes(tmp_path):
     clips = dataclasses.replace(KIND, crop=64, stride=64).load(tmp_path / "a.zarr", "train", 4, 8)
     recipe = dataclasses.replace(Recipe.read("rain"), horizon=8, bf16=False)
     model = training.build(recipe, 1)
-    objective, frames = training.choose_objective(recipe, model), clips.draw(8)
+    objective, frames = training.choose_objective(recipe, model).training, clips.draw(8)
 
     def seconds(call):
         times = []
