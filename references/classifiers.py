@@ -21,7 +21,7 @@ from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.train import ClassifierRecipe, Recipe, train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, load_splits, percent, train_one
-from convrnn_zoo.train.recipe import list_splits
+from convrnn_zoo.train.tasks import list_splits
 
 weights_option = click.option(
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False), required=True,

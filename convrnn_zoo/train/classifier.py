@@ -26,7 +26,7 @@ from .launch import Processes, progress_bar
 from .loader import identity, read_ahead
 from .loop import checksum, fingerprint, fit
 from .optim import adam
-from .recipe import ClassifierRecipe, list_splits
+from .recipe import ClassifierRecipe
 from .writing import check_writable, write_weights
 
 logger = logging.getLogger(__name__)
@@ -380,14 +380,15 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
-) -> Weights | None:
+    recipe: ClassifierRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
+    progress: bool,
+) -> Weights | None:  # fmt: skip
     """Trains one model for each seed, and writes the weights of the first model with their metadata.
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
     dataset = recipe.data
-    train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
+    train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
     check_writable(into or out, recipe)
     options: Any = {"progress": progress, "processes": processes}
     runs = [

@@ -1,7 +1,7 @@
 """Training of frame forecasters: from a recipe to weights with their metadata."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ..data import CustomSequences, FrameSequences
+from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
@@ -23,8 +23,8 @@ from .loader import read_ahead
 from .loop import Row, checksum, fingerprint, fit
 from .losses import LOSSES, decoupling, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
-from .optim import OPTIMIZERS
-from .recipe import ForecasterRecipe, list_splits
+from .optim import OPTIMIZERS, SCHEDULES
+from .recipe import ForecasterRecipe
 from .sampling import read_sampling
 from .writing import check_writable, write_weights
 
@@ -33,19 +33,19 @@ FrameBatch = tuple[Tensor, Tensor]
 
 
 def train_forecaster(
-    recipe: ForecasterRecipe, processes: Processes, *, data: Any, out: Path, into: Path | None, progress: bool
-) -> Weights | None:
+    recipe: ForecasterRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
+    progress: bool,
+) -> Weights | None:  # fmt: skip
     """Trains a forecaster, and writes its weights with their metadata.
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
-    splits = {split: load_split(recipe, data, split) for split in list_splits(recipe, data)}
-    channels = {split: part.fixed(1).shape[2] for split, part in splits.items()}
+    train, test, *validation = parts = [load_split(recipe, data, split) for split in splits]
+    channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
     check_writable(into or out, recipe)
-    train, test, validation = splits["train"], splits["test"], splits.get("validation")
-    model, _ = train_model(recipe, train, validation, out=out, progress=progress, processes=processes)
+    model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
     metrics = make_metrics(evaluate(model, recipe, test, progress=progress).scores, recipe.data, model.preprocessing)
@@ -135,9 +135,10 @@ def train_model(
         return need("numpy", "train").asarray(figure)
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
     frozen = frozen_parameters(model) if recipe.freeze else []
     return model, fit(
-        model, batches, partial(objective.training, network), optimizer, recipe.create_schedule(optimizer),
+        model, batches, partial(objective.training, network), optimizer, scheduler,
         max_steps=recipe.max_steps,
         title=recipe.weights,
         run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
@@ -176,10 +177,20 @@ def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Process
     return {"loss": summed / count}
 
 
+def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
+    """Returns the arguments of the model that the data determine; a frame has `channels` channels."""
+    if not data.variables:
+        return {"in_chans": channels}
+    return {
+        "in_chans": len(data.variables), "out_chans": len(data.targets or data.variables),
+        "static_chans": len(data.static), "future_chans": len(data.future),
+    }  # fmt: skip
+
+
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
     """Builds the forecaster of a recipe, with the weights `init_from` or with random weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    arguments = recipe.model_arguments(channels)
+    arguments = count_channels(recipe.data, channels)
     try:
         model = recipe.create_model(**arguments)
     except ValueError as e:

@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch.optim.lr_scheduler import LRScheduler
-
 from .. import pretrained
 from .._hints import similar
 from ..data import (
@@ -372,24 +369,6 @@ class ForecasterRecipe(Recipe):
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}
             object.__setattr__(self, "sampling", resolved)
 
-    def create_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        """Builds the learning rate scheduler.
-
-        Raises:
-            ValueError: `cycles` do not add up to `max_steps`.
-        """
-        return SCHEDULES[self.schedule](optimizer, self.max_steps, self.warmup, self.cycles)
-
-    def model_arguments(self, channels: int) -> dict[str, int]:
-        """Returns the arguments of the model that the data determine; a frame has `channels` channels."""
-        data = self.data
-        if not data.variables:
-            return {"in_chans": channels}
-        return {
-            "in_chans": len(data.variables), "out_chans": len(data.targets or data.variables),
-            "static_chans": len(data.static), "future_chans": len(data.future),
-        }  # fmt: skip
-
     def preprocessing(self, train: FrameSequences | None = None) -> Preprocessing:
         """Returns the preprocessing of the model: the encoding of the data's frames and the meaning of its outputs.
 
@@ -418,19 +397,3 @@ def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
     if source is not None:
         return Recipe.read(source)
     return Recipe.parse(model.record.recipe) if model.record and model.record.recipe else None
-
-
-def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
-    """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or the data have it.
-
-    Raises ValueError if a key of the recipe needs a validation split, and there is none.
-    """
-    if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
-        return "train", "test", "validation"
-    for f in dataclasses.fields(recipe):
-        if f.name in ("patience", "validation_sequences") and getattr(recipe, f.name) != f.default:
-            raise ValueError(
-                f"{f.name} = {getattr(recipe, f.name)} needs validation: set data.validation to a fraction such as "
-                "0.1, or pass data['validation']"
-            )
-    return "train", "test"

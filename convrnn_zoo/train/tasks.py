@@ -1,5 +1,6 @@
 """Training of any recipe."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,22 @@ from .classifier import train_classifier
 from .forecaster import train_forecaster
 from .launch import ThreadChooser, launch
 from .recipe import ClassifierRecipe, Recipe
+
+
+def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
+    """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or the data have it.
+
+    Raises ValueError if a key of the recipe needs a validation split, and there is none.
+    """
+    if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
+        return "train", "test", "validation"
+    for f in dataclasses.fields(recipe):
+        if f.name in ("patience", "validation_sequences") and getattr(recipe, f.name) != f.default:
+            raise ValueError(
+                f"{f.name} = {getattr(recipe, f.name)} needs validation: set data.validation to a fraction such as "
+                "0.1, or pass data['validation']"
+            )
+    return "train", "test"
 
 
 def train(
@@ -75,8 +92,9 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
-    with launch(device, log_with, Path(out), recipe.to_table(), choose_threads) as processes:
-        options: Any = {"data": data, "out": Path(out), "into": into and Path(into), "progress": progress}
+    splits, out, into = list_splits(recipe, data), Path(out), into and Path(into)
+    with launch(device, log_with, out, recipe.to_table(), choose_threads) as processes:
+        options: Any = {"data": data, "splits": splits, "out": out, "into": into, "progress": progress}
         if isinstance(recipe, ClassifierRecipe):
             return train_classifier(recipe, processes, **options)
         return train_forecaster(recipe, processes, **options)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import fingerprint, fit
-from convrnn_zoo.train.optim import OPTIMIZERS
+from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
 from convrnn_zoo.train.writing import check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
@@ -165,8 +165,9 @@ def train_on(
         write_safetensors(model.state_dict(), out / f"update{done:07d}.safetensors")
 
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
     fit(
-        model, batches, loss, optimizer, recipe.create_schedule(optimizer),
+        model, batches, loss, optimizer, scheduler,
         max_steps=recipe.max_steps,
         run=fingerprint(recipe),
         checkpoint=out / "last.ckpt",

@@ -180,7 +180,7 @@ def test_an_unsuitable_muon_names_the_required_timm(model, monkeypatch):
 # ---- learning rates --------------------------------------------------------------------------------------------
 def rates(recipe):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = recipe.create_schedule(optimizer)
+    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
     values = []
     for _ in range(recipe.max_steps):
         values.append(optimizer.param_groups[0]["lr"])
