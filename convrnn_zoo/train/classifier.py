@@ -24,7 +24,7 @@ from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, progress_bar
 from .loader import identity, read_ahead
-from .loop import checksum, fingerprint, fit
+from .loop import Trainer, checksum
 from .optim import adam
 from .recipe import ClassifierRecipe
 from .writing import check_writable, write_weights
@@ -266,23 +266,27 @@ class SeedResult(NamedTuple):
 
 
 def train_one(
-    recipe: ClassifierRecipe,
-    seed: int,
-    train: Labelled,
-    test: Labelled,
-    validation: Labelled | None = None,
-    *,
-    name: str = "",
-    checkpoint: Path | None = None,
-    progress: bool = True,
-    processes: Processes | None = None,
-) -> SeedResult:
-    """Trains a recipe with one seed; `name` names a variant of the recipe in the progress bar and in the checkpoint.
+    recipe: ClassifierRecipe, seed: int, train: Labelled, test: Labelled, validation: Labelled | None = None,
+    **options: Any,
+) -> SeedResult:  # fmt: skip
+    """Trains a recipe with one seed; `options` are those of :class:`ClassifierTrainer`.
 
     Only the main process measures the accuracy; it is NaN in the other processes.
     """
-    processes = processes or Processes()
-    torch.manual_seed(seed)
+    trainer = ClassifierTrainer(recipe, seed, train, validation, **options)
+    model, history = trainer.model, trainer.fit()
+    freeze_encoder(model, False)
+    if not trainer.processes.is_main:
+        return SeedResult(model, math.nan)
+    result = accuracy(model, test, progress=trainer.progress)
+    keeps_best = recipe.keep_best and validation is not None
+    saved = min(history, key=lambda row: row["validation_loss"]) if keeps_best else history[-1]
+    warn_of_overfitting(saved, result)
+    return SeedResult(model, result)
+
+
+def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
+    """Builds the classifier of a recipe for a training split, with the weights `init_from` or with random weights."""
     cfg = normalization_cfg(recipe, train)
     model = recipe.create_model(
         in_chans=len(cfg["mean"]), num_classes=len(train.label_names), pretrained_cfg_overlay=cfg
@@ -290,72 +294,79 @@ def train_one(
     model.front_end = train.front_end
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from)
-    network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
-    optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
-    batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
-    steps, frozen_steps = (epochs * batches_per_epoch for epochs in (recipe.epochs, recipe.freeze))
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps
-    )
-    frozen = frozen_parameters(model, recipe.init_from) if recipe.freeze else []
+    return model
 
-    trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
-    if validation is not None:
-        trained_on["validation"] = labelled_checksum(validation)
-    augment, mean = recipe.augmentation(), torch.tensor(cfg["mean"])
-    lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
 
-    weights = class_weights(recipe, train)
-    weights_on_device = None if weights is None else weights.to(processes.device)
+class ClassifierTrainer(Trainer):
+    """Trains a recipe with one seed, in epochs; `name` names a variant of the recipe in title and checkpoint."""
 
-    def sample() -> Iterator[list[tuple[float, list[int]]]]:
+    model: ZooModel
+    metrics = ("accuracy",)
+
+    def __init__(
+        self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
+        name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
+    ) -> None:  # fmt: skip
+        self.seed, self.train, self.validation = seed, train, validation
+        processes = processes or Processes()
+        torch.manual_seed(seed)
+        model = build(recipe, train)
+        self.network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
+        self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
+        self.weights = class_weights(recipe, train)
+        self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
+        optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
+        batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
+        steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]
+        trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
+        if validation is not None:
+            trained_on["validation"] = labelled_checksum(validation)
+        super().__init__(
+            recipe=recipe, model=model, optimizer=optimizer,
+            scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps), max_steps=steps,
+            fingerprint=recipe.fingerprint(seed=seed, name=name, trained_on=trained_on, processes=processes.count),
+            checkpoint=checkpoint,
+            title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
+            frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze else (),
+            frozen_steps=recipe.freeze * batches_per_epoch,
+        )  # fmt: skip
+
+    def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
+        """Samples the batches of an epoch, and yields the shares of this process."""
+        recipe, processes, labels = self.recipe, self.processes, self.train.labels
+        lengths = [len(x) for x in self.train.sequences] if recipe.bucket_batches else [0] * len(labels)
         size = recipe.batch_size * processes.count
         for indices in sample_batches(lengths, recipe, processes.count):
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
-            yield [compute_share(part, indices, train.labels, weights, processes) for part in parts]
+            yield [compute_share(part, indices, labels, self.weights, processes) for part in parts]
 
-    def batches(done: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
-        freeze_encoder(model, done < frozen_steps)
-        change = identity if augment is None else partial(augment, mean=mean, front_end=train.front_end)
-        read = partial(read_shares, train, change)
-        yield from read_ahead(read, sample(), processes, workers=recipe.workers, seed=seed + done)
+    def batches(self, done: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
+        """Yields the batches of an epoch."""
+        data, workers = self.train, self.recipe.workers
+        freeze_encoder(self.model, done < self.frozen_steps)
+        change = partial(self.augment, mean=self.mean, front_end=data.front_end) if self.augment else identity
+        read = partial(read_shares, data, change)
+        yield from read_ahead(read, self.sample(), self.processes, workers=workers, seed=self.seed + done)
 
-    def loss(batch: SequenceBatch) -> Tensor:
-        x, lengths, labels = (None if t is None else t.to(processes.device, non_blocking=True) for t in batch)
-        x = model.normalize(x)
-        with processes.own_randomness():
-            x = x + recipe.noise * torch.randn_like(x)
-            logits = network(x, lengths=lengths)
+    def compute_loss(self, part: SequenceBatch) -> Tensor:
+        """Returns the cross-entropy and the accuracy of a microbatch."""
+        x, lengths, labels = (None if t is None else t.to(self.processes.device, non_blocking=True) for t in part)
+        x = self.model.normalize(x)
+        with self.processes.own_randomness():
+            x = x + self.recipe.noise * torch.randn_like(x)
+            logits = self.network(x, lengths=lengths)
         correct = (logits.detach().argmax(1) == labels).float().mean()
-        entropy = F.cross_entropy(logits, labels, weights_on_device, label_smoothing=recipe.label_smoothing)
+        smoothing = self.recipe.label_smoothing
+        entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
         return torch.stack([entropy, correct])
 
-    def validate(model: nn.Module, data: Labelled) -> dict[str, float]:
-        logits = compute_logits(model, data)
-        correct = (logits.argmax(1) == data.labels).float().mean().item()
-        return {"loss": F.cross_entropy(logits, data.labels, weights).item(), "accuracy": correct}
-
-    history = fit(
-        model, batches, loss, optimizer, scheduler,
-        max_steps=steps,
-        run=fingerprint(recipe, seed=seed, name=name, trained_on=trained_on, processes=processes.count),
-        checkpoint=checkpoint,
-        title=f"seed {seed}" + (name and f", {name}"),
-        progress=progress,
-        frozen=lambda step: frozen if step < frozen_steps else (),
-        processes=processes,
-        metrics=("accuracy",),
-        validate=None if validation is None else partial(validate, data=validation),
-        **recipe.loop_options(),
-    )  # fmt: skip
-    freeze_encoder(model, False)
-    if not processes.is_main:
-        return SeedResult(model, math.nan)
-    result = accuracy(model, test, progress=progress)
-    keeps_best = recipe.keep_best and validation is not None
-    saved = min(history, key=lambda row: row["validation_loss"]) if keeps_best else history[-1]
-    warn_of_overfitting(saved, result)
-    return SeedResult(model, result)
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Returns the cross-entropy and the accuracy on the validation split."""
+        if self.validation is None:
+            return {}
+        logits, labels = compute_logits(model, self.validation), self.validation.labels
+        correct = (logits.argmax(1) == labels).float().mean().item()
+        return {"loss": F.cross_entropy(logits, labels, self.weights).item(), "accuracy": correct}
 
 
 def labelled_checksum(data: Labelled) -> str:

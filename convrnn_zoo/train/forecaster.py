@@ -20,7 +20,7 @@ from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
 from .loader import read_ahead
-from .loop import Row, checksum, fingerprint, fit
+from .loop import Row, Trainer, checksum
 from .losses import LOSSES, decoupling, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS, SCHEDULES
@@ -76,105 +76,110 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
 
 
 def train_model(
-    recipe: ForecasterRecipe,
-    clips: FrameSequences,
-    validation: FrameSequences | None = None,
-    *,
-    out: Path | None = None,
-    progress: bool = True,
-    processes: Processes | None = None,
+    recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, **options: Any
 ) -> tuple[Forecaster, list[Row]]:
-    """Trains a recipe on the sequences `clips`; returns the model and a row of losses and scores for each round.
+    """Trains a recipe with a :class:`ForecasterTrainer`; returns the model and the rows of the history."""
+    trainer = ForecasterTrainer(recipe, clips, validation, **options)
+    return trainer.model, trainer.fit()
 
-    A round has `checkpoint_every` updates. After each round, the checkpoint and a figure of a fixed sequence are
-    written to `out`, if `out` is set. All `processes` sample the same batch and each reads its shard, so that training
-    only depends on the size of the complete batch. The recipe's `patience` and `keep_best` need `validation` sequences.
+
+class ForecasterTrainer(Trainer):
+    """Trains a recipe on the sequences `clips`, in rounds of `checkpoint_every` updates.
+
+    After each round, the checkpoint and a figure of a fixed sequence are written to `out`, if `out` is set. All
+    `processes` sample the same batch and each reads its shard, so that training only depends on the size of the
+    complete batch. The recipe's `patience` and `keep_best` need `validation` sequences.
     """
-    if out is not None:  # for the figures: an error now, not after the first round
-        need("matplotlib.figure", "draw")
-        need("matplotlib.backends.backend_agg", "draw")
-    shown = clips.fixed(1)
-    trained_on: dict[str, Any] = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
-    model = build(recipe, shown.shape[2], clips)
-    height, width = shown.shape[-2:]
-    if height % model.reduction or width % model.reduction:
-        crop = max(min(height, width) // model.reduction, 1) * model.reduction
-        raise ValueError(
-            f"{recipe.architecture} is trained on frames whose height and width are multiples of {model.reduction}, "
-            f"got {height}×{width}; set data.crop = {crop} in the recipe, or pad the frames"
-        )
-    for p in model.parameters():
-        if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
-            p.data = p.data.to(memory_format=torch.channels_last)
-    processes = processes or Processes()
-    check_loss(recipe, model.preprocessing, shown)
-    objective, sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-    network = processes.prepare(objective.module, find_unused=recipe.freeze > 0)
-    total = recipe.batch_size * processes.count * recipe.grad_accum_steps
-    check_memory(recipe, clips, shown)
 
-    def sample(step: int) -> FrameBatch:
-        sampled = clips.sample(total)
-        mask = sampling.mask(step, total, recipe.inputs, recipe.horizon)
-        return sampled[processes.rank :: processes.count], mask[processes.rank :: processes.count]
+    model: Forecaster
 
-    def batches(done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
+    def __init__(
+        self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
+        out: Path | None = None, progress: bool = True, processes: Processes | None = None,
+    ) -> None:  # fmt: skip
+        if out is not None:  # for the figures: an error now, not after the first round
+            need("matplotlib.figure", "draw")
+            need("matplotlib.backends.backend_agg", "draw")
+        self.clips, self.validation, self.shown = clips, validation, clips.fixed(1)
+        trained_on = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
+        model = build(recipe, self.shown.shape[2], clips)
+        check_size(recipe, model, clips, self.shown)
+        for p in model.parameters():
+            if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
+                p.data = p.data.to(memory_format=torch.channels_last)
+        processes = processes or Processes()
+        check_loss(recipe, model.preprocessing, self.shown)
+        self.objective, self.sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
+        self.network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
+        optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+        scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
+        super().__init__(
+            recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
+            fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
+            checkpoint=out / "last.ckpt" if out else None,
+            title=recipe.weights, progress=progress, processes=processes,
+            frozen=frozen_parameters(model) if recipe.freeze else (), frozen_steps=recipe.freeze,
+        )  # fmt: skip
+
+    def sample(self, step: int) -> FrameBatch:
+        """Samples the sequences of an update and their masks, and returns the share of this process."""
+        recipe, rank, count = self.recipe, self.processes.rank, self.processes.count
+        total = recipe.batch_size * count * recipe.grad_accum_steps
+        sampled = self.clips.sample(total)
+        mask = self.sampling.mask(step, total, recipe.inputs, recipe.horizon)
+        return sampled[rank::count], mask[rank::count]
+
+    def batches(self, done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
+        """Yields the batches of a round."""
+        recipe, processes, read = self.recipe, self.processes, partial(read_batch, self.clips)
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        read = partial(read_batch, clips)
-        for batch in read_ahead(read, map(sample, steps), processes, workers=recipe.workers, seed=recipe.seed + done):
+        samples, seed = map(self.sample, steps), recipe.seed + done
+        for batch in read_ahead(read, samples, processes, workers=recipe.workers, seed=seed):
             parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
             yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
-    def plot(done: int, evaluated: Any) -> Any:
-        values: Any = model.preprocessing
-        frames, known = split_known(shown, values)
-        forecast, plotted = evaluated.forecast(frames[:, : recipe.inputs], **known)[0], values.select_targets(frames)[0]
-        panels = Panels(plotted[: recipe.inputs], forecast, plotted[recipe.inputs :], step=values.step)
-        figure = strip(panels, values, f"{recipe.weights} after {done:,} updates")
-        save_images([figure], out / f"update{done:07d}.png")  # type: ignore[operator]
-        return need("numpy", "train").asarray(figure)
+    def compute_loss(self, part: FrameBatch) -> Tensor:
+        """Returns the loss of a microbatch."""
+        return self.objective.training(self.network, part)
 
-    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
-    frozen = frozen_parameters(model) if recipe.freeze else []
-    return model, fit(
-        model, batches, partial(objective.training, network), optimizer, scheduler,
-        max_steps=recipe.max_steps,
-        title=recipe.weights,
-        run=fingerprint(recipe, processes=processes.count, trained_on=trained_on),
-        checkpoint=out / "last.ckpt" if out else None,
-        progress=progress,
-        processes=processes,
-        after_round=plot if out else None,
-        frozen=lambda step: frozen if step < recipe.freeze else (),
-        validate=None if validation is None else partial(validate, recipe, validation, processes),
-        **recipe.loop_options(),
-    )  # fmt: skip
+    @torch.no_grad()
+    def validate(self, model: Any) -> dict[str, float]:
+        """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
+
+        The noise of an ensemble is the same in every validation.
+        """
+        recipe, processes, clips = self.recipe, self.processes, self.validation
+        if clips is None:
+            return {}
+        torch.manual_seed(recipe.seed)
+        objective = choose_objective(recipe, model.eval())
+        total = torch.zeros(2, device=processes.device)
+        samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
+        for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
+            frames = clips.read(numbers).to(processes.device)
+            loss = objective.validation(objective.module, (frames, frames))
+            total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
+        summed, count = processes.reduce(total, "sum").tolist()
+        return {"loss": summed / count}
+
+    def after_round(self, model: Any) -> Any:
+        """Writes a figure of a fixed sequence next to the checkpoint, and returns it."""
+        if self.checkpoint is None:
+            return None
+        values: Any = self.model.preprocessing
+        inputs = self.recipe.inputs
+        frames, known = split_known(self.shown, values)
+        forecast, plotted = model.forecast(frames[:, :inputs], **known)[0], values.select_targets(frames)[0]
+        panels = Panels(plotted[:inputs], forecast, plotted[inputs:], step=values.step)
+        figure = strip(panels, values, f"{self.title} after {self.updates:,} updates")
+        save_images([figure], self.checkpoint.with_name(f"update{self.updates:07d}.png"))
+        return need("numpy", "train").asarray(figure)
 
 
 def identify(clips: FrameSequences) -> dict[str, Any]:
     """Returns the number of sequences and a checksum of 8 (of none for custom data); a resumed run compares both."""
     some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
     return {"sequences": len(clips), "checksum": checksum(*some)}
-
-
-@torch.no_grad()
-def validate(recipe: ForecasterRecipe, clips: FrameSequences, processes: Processes, model: Any) -> dict[str, float]:
-    """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
-
-    The model forecasts as in inference: it reads its own forecasts instead of true frames, at all lead times. The
-    noise of an ensemble is the same in every validation.
-    """
-    torch.manual_seed(recipe.seed)
-    objective = choose_objective(recipe, model.eval())
-    total = torch.zeros(2, device=processes.device)
-    samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
-    for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
-        frames = clips.read(numbers).to(processes.device)
-        loss = objective.validation(objective.module, (frames, frames))
-        total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
-    summed, count = processes.reduce(total, "sum").tolist()
-    return {"loss": summed / count}
 
 
 def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
@@ -347,8 +352,18 @@ def exceedance_loss(
 
 
 # ---- data ------------------------------------------------------------------------------------------------------
-def check_memory(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
-    """Raises ValueError if frames of a batch or of a generated test split exceed :func:`~convrnn_zoo.size_limit`."""
+def check_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSequences, sequence: Tensor) -> None:
+    """Raises ValueError if the model cannot be trained on frames of this size, or if they need too much memory.
+
+    The frames of a batch and of a generated test split are limited by :func:`~convrnn_zoo.size_limit`.
+    """
+    height, width = sequence.shape[-2:]
+    if height % model.reduction or width % model.reduction:
+        crop = max(min(height, width) // model.reduction, 1) * model.reduction
+        raise ValueError(
+            f"{recipe.architecture} is trained on frames whose height and width are multiples of {model.reduction}, "
+            f"got {height}×{width}; set data.crop = {crop} in the recipe, or pad the frames"
+        )
     counts = {"batch_size": recipe.batch_size}
     if clips.is_generated:  # a split on disk bounds the number of sequences
         counts["test_sequences"] = recipe.test_sequences

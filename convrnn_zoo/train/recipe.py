@@ -1,6 +1,7 @@
 """Recipes: TOML files with everything that determines a set of weights."""
 
 import dataclasses
+import json
 import re
 import tomllib
 import traceback
@@ -41,6 +42,8 @@ RECIPES: dict[str, Path] = {
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
+NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences")
+"""Keys of a recipe and of its data that do not change the weights: texts, and the size of the final evaluation."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
@@ -208,9 +211,11 @@ class Recipe:
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
 
-    def loop_options(self) -> dict[str, Any]:
-        """Returns the fields that are arguments of :func:`~convrnn_zoo.train.loop.fit`."""
-        return {k: getattr(self, k) for k in ("clip_grad_norm", "bf16", "ema", "patience", "keep_best")}
+    def fingerprint(self, **others: Any) -> str:
+        """Returns JSON with everything that determines the weights of a run: fields of the recipe, and `others`."""
+        table = self.to_table()
+        fields, data = ({k: v for k, v in part.items() if k not in NOT_TRAINED} for part in (table, table["data"]))
+        return json.dumps({**fields, "data": data, **others}, sort_keys=True)
 
     def to_table(self) -> dict[str, Any]:
         """Returns the values of all fields by name; `data` is a dictionary."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_events
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
-from convrnn_zoo.train.loop import fingerprint, fit
+from convrnn_zoo.train.loop import Trainer
 from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
 from convrnn_zoo.train.writing import check_writable, write_weights
 
@@ -145,6 +145,30 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
     return write_weights(recipe, model, ARCHIVES, metrics, out, into, input_shape=("T", 1, "H", "W"))
 
 
+@dataclass(kw_only=True, eq=False)
+class NowcastTrainer(Trainer):
+    """Trains a nowcast on crops, and saves the weights after every round."""
+
+    crops: Crops
+    from_mrms: float
+    checkpoint: Path
+
+    def batches(self, done: int) -> Iterator[list[tuple[float, Batch]]]:
+        """Yields the batches of a round."""
+        steps = range(done, min(done + self.recipe.checkpoint_every, self.recipe.max_steps))
+        return ([(1.0, self.crops.draw(self.recipe.batch_size, self.from_mrms))] for _ in steps)
+
+    def compute_loss(self, part: Batch) -> Tensor:
+        """Returns the loss of a batch."""
+        network = NowcastLogits(self.model)
+        return exceedance_loss(self.recipe, self.model, network, (part.frames, part.frames), part.minutes)
+
+    def after_round(self, model: nn.Module) -> None:
+        """Saves the weights."""
+        file = self.checkpoint.with_name(f"update{self.updates:07d}.safetensors")
+        write_safetensors(self.model.state_dict(), file)
+
+
 def train_on(
     crops: Crops, recipe: ForecasterRecipe, out: Path, *, from_mrms: float = FROM_MRMS, progress: bool = True
 ) -> Any:
@@ -152,30 +176,13 @@ def train_on(
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
-    network = NowcastLogits(model)
-
-    def batches(done: int) -> Iterator[list[tuple[float, Batch]]]:
-        steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        return ([(1.0, crops.draw(recipe.batch_size, from_mrms))] for _ in steps)
-
-    def loss(batch: Batch) -> Tensor:
-        return exceedance_loss(recipe, model, network, (batch.frames, batch.frames), batch.minutes)
-
-    def save(done: int, _: nn.Module) -> None:
-        write_safetensors(model.state_dict(), out / f"update{done:07d}.safetensors")
-
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
-    fit(
-        model, batches, loss, optimizer, scheduler,
-        max_steps=recipe.max_steps,
-        run=fingerprint(recipe),
-        checkpoint=out / "last.ckpt",
-        title=recipe.weights,
-        progress=progress,
-        after_round=save,
-        **recipe.loop_options(),
-    )  # fmt: skip
+    NowcastTrainer(
+        recipe=recipe, model=model, optimizer=optimizer,
+        scheduler=SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles),
+        max_steps=recipe.max_steps, crops=crops, from_mrms=from_mrms,
+        fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights, progress=progress,
+    ).fit()  # fmt: skip
     return model
 
 

@@ -1,5 +1,6 @@
 """Training video models on clips in folders: statistics of the encoder, freezing, resuming, prediction."""
 
+import copy
 import csv
 import dataclasses
 import json
@@ -11,7 +12,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models.base import encoder as _encoder
-from convrnn_zoo.train import Recipe, classifier, loop, train
+from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.command_line import run
 from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
@@ -142,18 +143,15 @@ def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
 def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
     changes_by_epoch = []
 
-    def fit_and_see(model, batches, loss, *args, fit=loop.fit, **kwargs):
-        kwargs["checkpoint"] = None
-        before = {k: v.clone() for k, v in model.state_dict().items()}
-
-        def watched(done):
-            yield from batches(done)
-            changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    class Watched(classifier.ClassifierTrainer):
+        def batches(self, done):
+            before = before_training.setdefault(self, copy.deepcopy(self.model.state_dict()))
+            yield from super().batches(done)
+            changed = {k for k, v in self.model.state_dict().items() if not torch.equal(v, before[k])}
             changes_by_epoch.append({k.partition(".")[0] for k in changed})
 
-        return fit(model, watched, loss, *args, **kwargs)
-
-    monkeypatch.setattr(classifier, "fit", fit_and_see)
+    before_training = {}
+    monkeypatch.setattr(classifier, "ClassifierTrainer", Watched)
     model = classifier.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1), 0, *splits, progress=False).model
     assert changes_by_epoch == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
     assert not model.encoder.frozen

@@ -38,10 +38,12 @@ def fitted(losses, checkpoint, lr=0.1):
     model, left = Weight(), list(losses)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    loop.fit(
-        model, lambda _: [[(1.0, None)]], lambda _: left.pop(0)(model.w), optimizer, scheduler,
-        max_steps=len(losses), clip_grad_norm=1.0, run="{}", checkpoint=checkpoint, progress=False,
+    trainer = loop.Trainer(
+        recipe=TINY, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=len(losses), fingerprint="{}",
+        checkpoint=checkpoint, progress=False,
     )  # fmt: skip
+    trainer.batches, trainer.compute_loss = lambda done: [[(1.0, None)]], lambda part: left.pop(0)(model.w)
+    trainer.fit()
     return model
 
 
@@ -141,9 +143,9 @@ def forecast(workers):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
     recipe, clips, expected, history = forecast(workers)
+    trainer = training.ForecasterTrainer
     with monkeypatch.context() as patched:
-        pressing = pressing_ctrl_c(training._autoregressive_loss, call)
-        patched.setattr(training, "_autoregressive_loss", pressing)
+        patched.setattr(trainer, "compute_loss", pressing_ctrl_c(trainer.compute_loss, call))
         with pytest.raises(KeyboardInterrupt):
             training.train_model(recipe, clips, out=tmp_path, progress=False)
     assert (tmp_path / "last.ckpt").exists()

@@ -30,15 +30,18 @@ ALL = dataclasses.replace(PLAIN, ema=0.9, grad_accum_steps=2, patience=5, valida
 
 
 # ---- averaging -------------------------------------------------------------------------------------------------
-def steps_down(steps, **options):
+def steps_down(steps, validate=lambda model: {}, see=lambda model: None, **fields):
     """Trains one weight by gradients of 1 with a rate of 1, from 1 down."""
     model = Weight()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    history = loop.fit(
-        model, lambda _: [[(1.0, None)]], lambda _: model.w, optimizer, scheduler, max_steps=steps, clip_grad_norm=1e9,
-        run="{}", progress=False, **options,
+    trainer = loop.Trainer(
+        recipe=dataclasses.replace(PLAIN, clip_grad_norm=1e9, **fields), model=model, optimizer=optimizer,
+        scheduler=scheduler, max_steps=steps, fingerprint="{}", progress=False,
     )  # fmt: skip
+    trainer.batches, trainer.compute_loss = lambda done: [[(1.0, None)]], lambda part: model.w
+    trainer.validate, trainer.after_round = validate, see
+    history = trainer.fit()
     return model.w.item(), history
 
 
@@ -55,7 +58,7 @@ def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_
 def test_averaged_weights_are_validated_reported_and_saved():
     weights = []
     options = {"validate": lambda model: weights.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
-    final, _ = steps_down(3, ema=0.5, after_round=lambda done, model: weights.append(model.w.item()), **options)
+    final, _ = steps_down(3, ema=0.5, see=lambda model: weights.append(model.w.item()), **options)
     assert weights[0] == weights[1] == 0.0
     assert weights[-2] == weights[-1] == final > -2
 
@@ -86,7 +89,8 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run():
 
 def test_processes_may_outnumber_the_validation_sequences():
     recipe = dataclasses.replace(PLAIN, validation_sequences=2)
-    model, _ = forecaster.train_model(recipe, moving(), progress=False)
+    trainer = forecaster.ForecasterTrainer(recipe, moving(), moving(1), progress=False)
+    loss_of_one = trainer.validate(trainer.model)["loss"]
     totals = []
 
     class Group:
@@ -95,10 +99,11 @@ def test_processes_may_outnumber_the_validation_sequences():
             return torch.ones(2)
 
     for rank in range(3):
-        forecaster.validate(recipe, moving(1), Processes(Group(), count=3, rank=rank), model)
+        trainer.processes = Processes(Group(), count=3, rank=rank)
+        trainer.validate(trainer.model)
     loss, count = sum(totals).tolist()
     assert totals[2].tolist() == [0, 0]
-    assert loss / count == pytest.approx(forecaster.validate(recipe, moving(1), Processes(), model)["loss"])
+    assert loss / count == pytest.approx(loss_of_one)
 
 
 def test_validation_does_not_change_training():
