@@ -29,7 +29,7 @@ from ._options import (
 from ._text import columns, printable, warnings_to_stderr
 from ._threads import Threads, threads_option
 
-DTYPES = ("float32", "bfloat16", "float16")
+MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
@@ -55,7 +55,7 @@ DTYPES = ("float32", "bfloat16", "float16")
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
 @click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
-@click.option("--dtype", type=Choice(DTYPES), help="Dtype of the model [default: that of its weights].")
+@click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
 @threads_option
 @quiet_option

@@ -103,7 +103,7 @@ class ForecasterTrainer(Trainer):
         self.clips, self.validation, self.shown = clips, validation, clips.fixed(1)
         trained_on = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
         model = build(recipe, self.shown.shape[2], clips)
-        check_size(recipe, model, clips, self.shown)
+        check_frame_size(recipe, model, clips, self.shown)
         for p in model.parameters():
             if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
                 p.data = p.data.to(memory_format=torch.channels_last)
@@ -352,7 +352,7 @@ def exceedance_loss(
 
 
 # ---- data ------------------------------------------------------------------------------------------------------
-def check_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSequences, sequence: Tensor) -> None:
+def check_frame_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSequences, sequence: Tensor) -> None:
     """Raises ValueError if the model cannot be trained on frames of this size, or if they need too much memory.
 
     The frames of a batch and of a generated test split are limited by :func:`~convrnn_zoo.size_limit`.
