@@ -32,6 +32,14 @@ def test_recordings_that_are_no_real_numbers_are_rejected_by_name(recording):
         model.classify([torch.zeros(5, 12), recording], names=["first", "second"])
 
 
+def test_names_must_match_the_recordings():
+    model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
+    with pytest.raises(ValueError, match=r"names.* 2 in total, got 1"):
+        model.classify([torch.zeros(5, 40)] * 2, names=["first"])
+    with pytest.raises(ValueError, match=r"names.* 1 in total, got 2"):
+        model.classify_sound([torch.zeros(4000)], 8000, names=["first", "second"])
+
+
 def test_duplicate_labels_are_rejected_instead_of_losing_a_probability():
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, num_classes=3)
     model.pretrained_cfg["label_names"] = ["left", "right", "left"]

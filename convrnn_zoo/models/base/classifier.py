@@ -152,8 +152,8 @@ class Classifier(HeadedModel):
             batch_size: recordings per batch. Maps of one batch must have the same size.
 
         Raises:
-            ValueError: the model has no classifier or no pool; two labels are equal; or a recording has a wrong shape
-                or values that are not finite.
+            ValueError: the model has no classifier or no pool; two labels are equal; there is not one name for each
+                recording; or a recording has a wrong shape or values that are not finite.
 
         Example:
             >>> import convrnn_zoo
@@ -168,7 +168,7 @@ class Classifier(HeadedModel):
             raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
         labels = self._labels()
         like = next(self.parameters())
-        names = [f"recording {i}" for i in range(len(recordings))] if names is None else names
+        names = _check_names(names, len(recordings))
         sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
         self._warn_of_scale(names, sequences)
         predictions = []
@@ -210,7 +210,7 @@ class Classifier(HeadedModel):
             >>> prediction.label in model.pretrained_cfg["label_names"]
             True
         """
-        names = [f"recording {i}" for i in range(len(waves))] if names is None else list(names)
+        names = _check_names(names, len(waves))
         encoded = [self.encode_sound(name, wave, rate) for name, wave in zip(names, waves, strict=True)]
         return self.classify(encoded, names=names, batch_size=batch_size)
 
@@ -263,6 +263,15 @@ class Classifier(HeadedModel):
                     "from the mean of the training data; pass them in its unit (frames of video from 0 to 1)"
                 )
                 return
+
+
+def _check_names(names: Sequence[str] | None, count: int) -> list[str]:
+    """Returns the names of `count` recordings, by default ``"recording 0"`` and so on."""
+    if names is None:
+        return [f"recording {i}" for i in range(count)]
+    if len(names) != count:
+        raise ValueError(f"names must have one name per recording, {count} in total, got {len(names)}")
+    return list(names)
 
 
 class RecurrentClassifier(Classifier):
