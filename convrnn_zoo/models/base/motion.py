@@ -13,6 +13,8 @@ from torch import Tensor
 
 COARSE = 4
 """Edge in pixels of the squares that share one motion vector during the estimate."""
+RESOLUTIONS, ITERATIONS = 5, 3
+"""Maximum number of resolutions of the estimate, each half the previous one, and corrections at each resolution."""
 WIDE, WHOLE = 0.05, 0.01
 """Weights of a window four times as wide and of the entire map, relative to the 8-pixel window."""
 
@@ -68,19 +70,17 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
         return torch.stack(out, dim=1)
 
 
-def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Tensor:
+def estimate_motion(frames: Tensor) -> Tensor:
     """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
     The method is the least squares of Lucas and Kanade from coarse to fine resolution. It reads ``log(rate + 0.1)``, so
     that showers and drizzle have similar weight. The window is a Gaussian with a standard deviation of 8 pixels. To
     get a motion in dry areas, a wider window and the entire map are added with small weights. Pixels that differ much
-    between frames, such as new rain, have less weight. The motion is zero if there is only one frame, or no rain.
+    between frames, such as new rain, have less weight. The motion is zero if there is only one frame, or no rain. A
+    correction is at most 1.5 pixels of its resolution, so that motions of up to 70 pixels per step are found.
 
     Args:
         frames: rain rates in mm/h, NaN where unknown, always with a batch axis.
-        levels: number of resolutions, each half the previous one; fewer for small maps.
-        iterations: number of corrections at each resolution. A correction is at most 1.5 pixels of that resolution.
-            With 5 levels, motions of up to 70 pixels per step are found.
 
     References:
         Lucas, B. D. and Kanade, T. (1981). An Iterative Image Registration Technique with an Application to Stereo
@@ -100,7 +100,7 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
         return torch.zeros_like(frames).expand(n, 2, height, width).clone()
     with torch.no_grad(), full_precision(frames):
         frames = frames.detach() if frames.dtype == torch.float64 else frames.detach().float()
-        strides = _strides(height, width, levels)
+        strides = _strides(height, width)
         unit = COARSE * math.prod(strides)
         known = torch.isfinite(frames).to(frames.dtype)
         x = (frames.nan_to_num(0).clamp_min(0) + 0.1).log()
@@ -116,7 +116,7 @@ def estimate_motion(frames: Tensor, levels: int = 5, iterations: int = 3) -> Ten
             if ratio is not None:
                 size = (x.shape[2] // COARSE, x.shape[3] // COARSE)
                 motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
-            for _ in range(iterations):
+            for _ in range(ITERATIONS):
                 motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
         return _crop(_larger(motion, COARSE), height, width).contiguous()
 
@@ -199,15 +199,15 @@ def _resize(x: Tensor, height: int, width: int) -> Tensor:
 
 
 # ---- sizes: integers, or symbols while torch.export traces a dynamic size ---------------------------------------
-def _strides(height: int, width: int, levels: int) -> list[int]:
+def _strides(height: int, width: int) -> list[int]:
     """Returns the ratios between successive resolutions: ``[2]`` for maps from 32×32 on, ``[2, 2]`` from 64×64 on, ….
 
-    With a dynamic size there are always `levels` - 1 ratios. A ratio is 1 if the map is too small for it.
+    With a dynamic size there are always :data:`RESOLUTIONS` - 1 ratios. A ratio is 1 if the map is too small for it.
     """
     if not _is_dynamic(height, width):
-        return [2] * (max(1, min(levels, min(height, width).bit_length() - 4)) - 1)
+        return [2] * (max(1, min(RESOLUTIONS, min(height, width).bit_length() - 4)) - 1)
     smallest = torch.minimum(_count(height), _count(width))
-    return [_new_size(1 + (smallest >= 32 << i).long()) for i in range(levels - 1)]
+    return [_new_size(1 + (smallest >= 32 << i).long()) for i in range(RESOLUTIONS - 1)]
 
 
 def _is_dynamic(*sizes: int) -> bool:
