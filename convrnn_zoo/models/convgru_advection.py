@@ -21,12 +21,14 @@ from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
-from .base.rain_ensemble import LEVELS, arrange, quantiles, rain_noise
+from .base.rain_ensemble import arrange, quantiles, rain_noise
 
-Run = Callable[..., Tensor]
+ForecastFunction = Callable[..., Tensor]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
+QUANTILE_THRESHOLDS = (*THRESHOLDS, 80.0)
+"""Thresholds in mm/h between which the quantiles of an ensemble are interpolated."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
 
@@ -63,7 +65,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
     return (probabilities * weights[:, None, None]).sum(-3)
 
 
-def interpolate_logits(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
+def interpolate_probabilities(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
     """Returns probabilities ``(…, K, H, W)`` of exceeding K other `thresholds` in mm/h.
 
     The logits ``(…, 11, H, W)`` of :data:`THRESHOLDS` are interpolated or extrapolated linearly over log(threshold).
@@ -401,7 +403,7 @@ class ConvGRUAdvection(Forecaster):
         def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
             return self.exceedance(x, horizon, minutes).rates()
 
-        run: Run = mean_rates
+        run: ForecastFunction = mean_rates
         if members is not None:
             run = partial(self.members, members=members, seed=seed)
         elif seed is not None:
@@ -427,7 +429,8 @@ class ConvGRUAdvection(Forecaster):
         nowcast, out = self.exceedance(x, horizon, minutes), []
         noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)
         for logits, noise in zip(nowcast.logits.unbind(1), noises, strict=True):
-            out.append(arrange(quantiles(interpolate_logits(logits, LEVELS), LEVELS, count), noise))
+            probabilities = interpolate_probabilities(logits, QUANTILE_THRESHOLDS)
+            out.append(arrange(quantiles(probabilities, QUANTILE_THRESHOLDS, count), noise))
         return torch.stack(out, 2).to(x.dtype)
 
     @torch.no_grad()
@@ -453,13 +456,13 @@ class ConvGRUAdvection(Forecaster):
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
         def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
-            return interpolate_logits(self.exceedance(x, horizon, minutes).logits, rates)
+            return interpolate_probabilities(self.exceedance(x, horizon, minutes).logits, rates)
 
         options: Any = {"minutes": minutes, "has_thresholds": True}
         result = self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), **options)
         return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
 
-    def _at_pixels(self, run: Run, pixel_km: float) -> Run:
+    def _at_pixels(self, run: ForecastFunction, pixel_km: float) -> ForecastFunction:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with 2-km pixels."""
         ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
 

@@ -16,7 +16,7 @@ from convrnn_zoo.models.convgru_advection import (
     advect,
     decide,
     extrapolate,
-    interpolate_logits,
+    interpolate_probabilities,
     mean_rate,
 )
 from tests.models.base.test_motion import moving
@@ -46,8 +46,8 @@ def test_the_mean_is_that_of_the_bins():
 
 def test_other_thresholds_lie_between_and_those_known_are_kept():
     p = probabilities()
-    torch.testing.assert_close(interpolate_logits(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
-    actual = interpolate_logits(p.logit(), (0.05, 0.7, 3.0, 60.0))
+    torch.testing.assert_close(interpolate_probabilities(p.logit(), THRESHOLDS), p, rtol=1e-3, atol=1e-5)
+    actual = interpolate_probabilities(p.logit(), (0.05, 0.7, 3.0, 60.0))
     assert (actual[:, 1] <= p[:, 2]).all()
     assert (actual[:, 1] >= p[:, 3]).all()
     assert (actual[:, 0] >= p[:, 0] - 1e-5).all()

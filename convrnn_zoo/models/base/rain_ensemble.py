@@ -8,8 +8,6 @@ from torch import Tensor
 
 from .motion import sample
 
-LEVELS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
-"""Rain rates in mm/h between which :func:`quantiles` interpolates probabilities."""
 ROUGHNESS = 0.65
 """Exponent of the rain's amplitude spectrum in the noise.
 
@@ -19,7 +17,7 @@ CORRELATION_MINUTES = 20.0
 """Time after which the correlation of the noise has fallen to 1 / e."""
 
 
-def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: int = 20) -> Tensor:
+def quantiles(probabilities: Tensor, levels: Sequence[float], count: int) -> Tensor:
     """Converts probabilities ``(…, K, H, W)`` of exceeding K levels to equally likely values ``(count, …, H, W)``.
 
     The probability decreases linearly between two levels. Values below the first level are 0, and none exceeds the
@@ -27,7 +25,7 @@ def quantiles(probabilities: Tensor, levels: Sequence[float] = LEVELS, count: in
 
     Example:
         >>> p = torch.tensor([0.8, 0.5, 0.0]).reshape(3, 1, 1)
-        >>> [int((quantiles(p, (0.1, 1.0, 2.0)) > level).sum()) for level in (0.1, 1.0, 2.0)]
+        >>> [int((quantiles(p, (0.1, 1.0, 2.0), 20) > level).sum()) for level in (0.1, 1.0, 2.0)]
         [16, 10, 0]
     """
     members = []
