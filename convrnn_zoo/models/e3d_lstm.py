@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._run import Maps
 from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State
+from .base.autoregressive import Delta, StackedCells
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
@@ -50,11 +51,11 @@ class E3DLSTM(StackedCells):
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         size = (self.depth, *x.shape[-2:])
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         if state[-1].dim() == 1:
             return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
@@ -72,7 +73,7 @@ class E3DLSTM(StackedCells):
         """Whether the state grows with each step."""
         return self.max_memories is None
 
-    def reset_state(self, state: State, items: Tensor) -> State:
+    def reset_state(self, state: Maps, items: Tensor) -> Maps:
         """Resets the sequences `items`; the last tensor of the result is each sequence's memory count, ``(N,)``."""
         if state[-1].dim() > 1:
             memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
@@ -80,11 +81,11 @@ class E3DLSTM(StackedCells):
         *maps, counts = state
         return (*super().reset_state(tuple(maps), items), counts.masked_fill(items.to(counts.device), 1))
 
-    def _fits(self, count: int, state: State) -> bool:
+    def _fits(self, count: int, state: Maps) -> bool:
         maps = count - 2 - (state[-1].dim() == 1)
         return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
 
-    def _advance_unequal(self, x: Tensor, state: State, counts: Tensor) -> tuple[Tensor, State, list[Delta]]:
+    def _advance_unequal(self, x: Tensor, state: Maps, counts: Tensor) -> tuple[Tensor, Maps, list[Delta]]:
         """Advances sequences in groups with equal numbers of memories (`counts`); pads shorter states with zeros."""
         each = (len(state) - 1) // len(self.layers)
         groups = []

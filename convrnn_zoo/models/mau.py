@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._run import Maps
 from ..layers.mau import MAUCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster, Delta, State
+from .base.autoregressive import AutoregressiveForecaster, Delta
 from .base.blocks import feature_size, layer_widths, stage, unused_weights
 from .base.forecaster import FRAME_CFG
 
@@ -66,12 +67,12 @@ class MAU(AutoregressiveForecaster):
         merge, last = (width, 2 * width, 1, 1), (folded, 2 * folded, 1, 1)
         self.unread = unused_weights([merge, merge[:1], last, last[:1]], **factory)
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         edge = 2 ** len(self.downs)
         zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
         return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         x = self.stem(x)
         encoded = []
         for down in self.downs:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._run import Maps
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, State, shared_options
+from .base.autoregressive import Delta, shared_options
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
@@ -56,9 +57,9 @@ class MIM(PredRNN):
 
     def forget(self) -> None:
         """Resets the memories s to zero for the next call."""
-        self._carried: State | None = None
+        self._carried: Maps | None = None
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         """Returns zeros, except for memories s that are carried over from the previous call.
 
         The order is: s of each block; h and c of each MIM-N; h and c of each layer; m; a flag, 1 after the first step.
@@ -72,7 +73,7 @@ class MIM(PredRNN):
                 raise ValueError(f"carry_memory expected maps {expected} again, got {got}; call forget() in between")
         return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         blocks = len(self.differences)
         memories, parts, (*cells, m, begun) = state[:blocks], state[blocks : 3 * blocks], state[3 * blocks :]
         h, c, m = self.layers[0](x, (*cells[:2], m))
@@ -89,7 +90,7 @@ class MIM(PredRNN):
             new += [h, c]
         return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: Maps) -> None:
         if self.carry_memory:
             with torch.inference_mode(False):  # the next call may train
                 self._carried = tuple(s.detach().clone() for s in state[: len(self.differences)])

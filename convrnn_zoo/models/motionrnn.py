@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
+from ..layers._run import Maps
 from ..layers.motiongru import MotionGRUCell, MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State
+from .base.autoregressive import Delta, StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -37,7 +38,7 @@ class MotionUnit(nn.Module):
         self.decode = nn.ConvTranspose2d(inner, channels, 4, 2, 1, **factory)
         self.gate = nn.Conv2d(2 * channels, channels, kernel_size, 1, edge, **factory)
 
-    def forward(self, h: Tensor, state: Any = None) -> tuple[Tensor, State]:
+    def forward(self, h: Tensor, state: Any = None) -> tuple[Tensor, Maps]:
         moved, state = self.motion(self.encode(h), state)
         moved = self.decode(moved)
         gate = self.gate(torch.cat([moved, h], dim=1)).sigmoid()
@@ -91,12 +92,12 @@ class MotionConvLSTM(StackedCells):
         motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]
         return [*super().state_names(), *motions]
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         motion: Any = self.motions[0].motion
         offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
         return (*super().start(x), *(offsets,) * (2 * len(self.motions)))
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         first = 2 * len(self.widths)
         last = first + len(self.memories)
         memory, motions = state[first:last], state[last:]

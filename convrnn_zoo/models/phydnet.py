@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
+from ..layers._run import Maps
 from ..layers.phycell import PhyCell, moments
 from ..layers.variants import Conv2dOneBiasLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster, Delta, State
+from .base.autoregressive import AutoregressiveForecaster, Delta
 from .base.blocks import layer_widths
 from .base.forecaster import FRAME_CFG
 
@@ -84,12 +85,12 @@ class PhyDNet(AutoregressiveForecaster):
             nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **factory),
         )
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         size = [s // self.reduction for s in x.shape[-2:]]
         widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
         return tuple(x.new_zeros(len(x), width, *size) for width in widths)
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         x = self.stem(x)
         physical = self.physics(self.encoders["physics"](x), state[0])
         residual, new = self.encoders["rest"](x), [physical]

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..layers import ConvRNNCellBase
+from ..layers._run import Maps
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, State, shared_options
+from .base.autoregressive import Delta, StackedCells, shared_options
 from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
@@ -30,7 +31,7 @@ class PredRNN(StackedCells):
     has_one_width = True
     memories: ClassVar[tuple[str, ...]] = ("m",)
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         new: list[Tensor] = []
         deltas: list[Delta] = []
         m = state[-1]
@@ -114,7 +115,7 @@ class PredRNNPP(PredRNN):
         self.highway = GradientHighwayCell(width, width, kernel, **options, **factory)
         self.unread = unused_weights([(width, 2 * width, *kernel)] * len(self.widths), **factory)
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         *cells, m, z = state
         new: list[Tensor] = []
         for i, layer in enumerate(self.layers):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from .._extras import need
-from .spec import Axis, ExportError, ExportSpec, GraphSpec, Run, Runs, Sizes, Values, reject_if
+from .spec import Axis, ExportError, ExportSpec, GraphSpec, Runner, Runners, Sizes, Values, reject_if
 
 OPSET = 18  # the exporter's own version; for another one it converts the graph and loses the content of loops
 MAX_SIZE = 2**31 - 1  # torch 2.6 requires an upper bound
@@ -125,13 +125,13 @@ def _clean(model: Any) -> None:
 
 
 # ---- run -------------------------------------------------------------------------------------------------------
-def load_program(path: Path, graph: GraphSpec) -> Run:
+def load_program(path: Path, graph: GraphSpec) -> Runner:
     """Loads a program of torch.export as a function from inputs by name to outputs by name."""
     module = torch.export.load(io.BytesIO(path.read_bytes())).module()
     return _by_name(graph, lambda values: module(**values))
 
 
-def load_onnx(path: Path, graph: GraphSpec) -> Run:
+def load_onnx(path: Path, graph: GraphSpec) -> Runner:
     """Loads an ONNX file into onnxruntime, as a function from inputs by name to outputs by name."""
     onnxruntime = need("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
@@ -147,7 +147,7 @@ def load_onnx(path: Path, graph: GraphSpec) -> Run:
     return _by_name(graph, call)
 
 
-def _by_name(graph: GraphSpec, call: Callable[[Values], Any]) -> Run:
+def _by_name(graph: GraphSpec, call: Callable[[Values], Any]) -> Runner:
     def run(values: Values) -> dict[str, Tensor]:
         with torch.no_grad():
             outputs = call({t.name: values[t.name] for t in graph.inputs})
@@ -165,13 +165,13 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 
 
-def compare(spec: ExportSpec, runs: Runs, dtype: torch.dtype, *, single: bool) -> None:
+def compare(spec: ExportSpec, runners: Runners, dtype: torch.dtype, *, single: bool) -> None:
     """Raises ExportError if files and model differ for inputs of new sizes; `single` also compares N = T = 1."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         try:
             with torch.no_grad():
-                comparisons = list(spec.check_run(runs, sizes))
+                comparisons = list(spec.check_run(runners, sizes))
         except ExportError:
             raise
         except Exception as e:

@@ -136,8 +136,8 @@ def write(
             else:
                 need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
         load = load_program if format == "torch" else load_onnx
-        runs = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
-        compare(spec, runs, dtype, single=format == "onnx")
+        runners = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
+        compare(spec, runners, dtype, single=format == "onnx")
     return tuple(files.values())
 
 

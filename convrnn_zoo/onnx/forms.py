@@ -26,7 +26,7 @@ from .spec import (
     Comparisons,
     ExportSpec,
     GraphSpec,
-    Runs,
+    Runners,
     Sizes,
     TensorSpec,
     next_states,
@@ -325,9 +325,9 @@ def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
         states_in, states_out = states_in + pool_in, states_out + pool_out
     graph = GraphSpec(net, [frame, *states_in], [*outputs, *states_out])
 
-    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+    def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
-        for t, result in enumerate(run_steps(runs[""], graph.zero_states(sizes), frames)):
+        for t, result in enumerate(run_steps(runners[""], graph.zero_states(sizes), frames)):
             features, _ = model.forward_sequence(torch.stack(frames[: t + 1], net.time_axis))
             for tensor, y in zip(outputs, _head(model, features), strict=True):
                 expected = y if net.pool else y.select(net.time_axis, t)
@@ -401,11 +401,11 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     module = _StepFunction(run, [names], copied)
     graph = GraphSpec(module, [frame, *inputs], [TensorSpec("output", frame.axes, dtype), *outputs])
 
-    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+    def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
         horizon, forecast = sizes["horizon"], list[Tensor]()
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
         inputs = chain(frames, (forecast[-1] for _ in range(horizon - 1)))  # which reads its own forecast
-        for result in run_steps(runs[""], graph.zero_states(sizes), inputs):
+        for result in run_steps(runners[""], graph.zero_states(sizes), inputs):
             forecast.append(result["output"])
         yield "forecast", torch.stack(forecast[-horizon:], 1), model(torch.stack(frames, 1), horizon=horizon)
 
@@ -446,10 +446,10 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
     first, then = _StepFunction(encode, names, *of_encoder), _StepFunction(forecast, names, *others)
     encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
-    def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+    def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
         frames, horizon = [frame.sample(sizes, t) for t in range(sizes["time"])], sizes["horizon"]
-        *_, encoded = run_steps(runs["encoder"], encoder.zero_states(sizes), frames)
-        results = run_steps(runs["forecaster"], next_states(encoded), [None] * horizon)
+        *_, encoded = run_steps(runners["encoder"], encoder.zero_states(sizes), frames)
+        results = run_steps(runners["forecaster"], next_states(encoded), [None] * horizon)
         forecast_frames = torch.stack([result["output"] for result in results], 1)
         yield "forecast", forecast_frames, model(torch.stack(frames, 1), horizon=horizon)
 

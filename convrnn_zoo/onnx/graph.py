@@ -162,7 +162,7 @@ class _DividingConv2d(nn.Module):
         super().__init__()
         self.conv = conv
         self.pads: list[int] = []
-        for kernel, stride, pad in reversed(_scan_axes(conv)):
+        for kernel, stride, pad in reversed(_axis_geometry(conv)):
             self.pads += [pad, kernel - stride - pad]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,10 +180,10 @@ def _replace_strided(module: nn.Module) -> None:
 def _divides(conv: nn.Conv2d) -> bool:
     """Returns whether a convolution reduces every size n that is a multiple of its stride to exactly n / stride."""
     is_plain = conv.padding_mode == "zeros" and set(conv.dilation) == {1} and conv.groups == 1
-    return is_plain and all(k - s <= 2 * p < k for k, s, p in _scan_axes(conv))
+    return is_plain and all(k - s <= 2 * p < k for k, s, p in _axis_geometry(conv))
 
 
-def _scan_axes(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
+def _axis_geometry(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
     """Returns kernel, stride and padding of each axis."""
     pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no string with a stride
     return list(zip(conv.kernel_size, conv.stride, pads, strict=True))

@@ -21,8 +21,8 @@ def reject_if(condition: object, message: str) -> None:
 
 
 Values = Mapping[str, Any]  # tensors by the names of inputs or outputs, and the horizon, an int
-Run = Callable[[Values], dict[str, Tensor]]
-Runs = Mapping[str, Run]  # the files of an export, by the suffix of their names
+Runner = Callable[[Values], dict[str, Tensor]]  # runs one exported file
+Runners = Mapping[str, Runner]  # of the files of an export, by the suffix of their names
 Comparisons = Iterator[tuple[str, Tensor, Tensor]]  # name of an output, the file's value and the model's value
 Sizes = Mapping[str, int]
 
@@ -101,7 +101,7 @@ def next_states(outputs: Values) -> dict[str, Tensor]:
     return {name.removesuffix("_out") + "_in": x for name, x in outputs.items() if name.endswith("_out")}
 
 
-def run_steps(run: Run, states: Values, frames: Iterable[Tensor | None]) -> Iterator[dict[str, Tensor]]:
+def run_steps(run: Runner, states: Values, frames: Iterable[Tensor | None]) -> Iterator[dict[str, Tensor]]:
     """Runs a step file on each frame (None if the file takes no frame), and yields the outputs of each step."""
     for frame in frames:
         outputs = run({**states, **({} if frame is None else {"input": frame})})
@@ -127,7 +127,7 @@ class ExportSpec:
     """The files of an export by the suffix of their names, and a function that compares them with the model."""
 
     graphs: Mapping[str, GraphSpec]
-    check_run: Callable[[Runs, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare
+    check_run: Callable[[Runners, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare
     min_size: Sizes = field(default_factory=dict)  # minimum of each dynamic size
     metadata: Mapping[str, Any] = field(default_factory=dict)  # in addition to names and sizes
 
@@ -138,12 +138,12 @@ class ExportSpec:
     ) -> "ExportSpec":  # fmt: skip
         """Returns the specification of one file for complete sequences; `reference` computes the model's outputs."""
 
-        def check_run(runs: Runs, sizes: Sizes) -> Comparisons:
+        def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
             values = {t.name: t.sample(sizes, i) for i, t in enumerate(graph.inputs)}
             steps = values.get("lengths", values.get("mask"))
             if steps is not None:  # padding must not be read
                 values["input"] = torch.where(valid_steps(values["input"], steps), values["input"], 1e4)
-            outputs = runs[""](values)
+            outputs = runners[""](values)
             for tensor, expected in zip(graph.outputs, reference(values), strict=True):
                 yield tensor.name, outputs[tensor.name], expected
 

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
-from ...layers._run import Scan
+from ...layers._run import Maps, Scan
 from .blocks import Shuffle, Unshuffle, feature_size, layer_widths, recompute
 from .forecaster import Forecaster
 
-State = tuple[Tensor, ...]
 Delta = tuple[Tensor, Tensor]
 """Increments of the memories c and m of one layer in one step."""
 
@@ -60,18 +59,18 @@ class AutoregressiveForecaster(Forecaster):
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
         self.folded_in, self.folded_out = (in_chans + self.known_chans) * edge**2, in_chans * edge**2
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         """Returns the initial state; `x` ``(N, C·p², H/p, W/p)`` contains the patches that the first step reads."""
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         """Returns the next frame as patches, the next state, and the increments of each layer's memories, if any."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: Maps) -> None:
         """Receives the state after the last step of a call; does nothing by default."""
 
-    def reset_state(self, state: State, items: Tensor) -> State:
+    def reset_state(self, state: Maps, items: Tensor) -> Maps:
         """Returns a copy of `state` with zeros for the sequences where `items` ``(N,)`` is true."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
@@ -121,7 +120,7 @@ class AutoregressiveForecaster(Forecaster):
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
 
-    def encode(self, x: Tensor, state: State | None = None) -> State:
+    def encode(self, x: Tensor, state: Maps | None = None) -> Maps:
         """Returns the state after frames ``(N, T, C, H, W)``; pass the `state` after the earlier frames to continue.
 
         The first tensor of the state is the next frame's forecast, as patches. Only for models without known inputs.
@@ -131,7 +130,7 @@ class AutoregressiveForecaster(Forecaster):
         forecasts, inner, _ = self._unroll(patches, patches.shape[1], inner)
         return (forecasts[-1], *inner)
 
-    def decode(self, state: State, horizon: int | None = None) -> Tensor:
+    def decode(self, state: Maps, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
         y, *inner = self._check_state(state)
         forecasts, last, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
@@ -139,9 +138,9 @@ class AutoregressiveForecaster(Forecaster):
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(
-        self, patches: Tensor | None, steps: int, state: State, y: Any = None, *, known: Tensor | None = None,
+        self, patches: Tensor | None, steps: int, state: Maps, y: Any = None, *, known: Tensor | None = None,
         mask: Tensor | None = None, keep_deltas: bool = False,
-    ) -> tuple[list[Tensor], State, list[Delta]]:  # fmt: skip
+    ) -> tuple[list[Tensor], Maps, list[Delta]]:  # fmt: skip
         """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
@@ -163,14 +162,14 @@ class AutoregressiveForecaster(Forecaster):
                 deltas += self.expose(delta)
         return forecasts, state, deltas
 
-    def _scan_steps(self, patches: Tensor, steps: int, state: State, known: Tensor | None) -> Tensor:
+    def _scan_steps(self, patches: Tensor, steps: int, state: Maps, known: Tensor | None) -> Tensor:
         """Returns the forecast of each step like :meth:`_unroll`, but with :attr:`scan` in place of the loop."""
         xs = patches.transpose(0, 1)
         length = xs.shape[0]
         is_input = torch.arange(steps) < length
         xs = torch.cat([xs, xs.new_zeros(steps - length, *xs.shape[1:])])
 
-        def step(inputs: State, carried: State) -> State:
+        def step(inputs: Maps, carried: Maps) -> Maps:
             x = torch.where(inputs[1], inputs[0], carried[0])
             y, state, _ = self.advance(x if known is None else torch.cat([x, inputs[2]], 1), carried[1:])
             return (y, *state)
@@ -178,7 +177,7 @@ class AutoregressiveForecaster(Forecaster):
         inputs = (xs, is_input) if known is None else (xs, is_input, known.transpose(0, 1))
         return self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
 
-    def _check_state(self, state: Any) -> State:
+    def _check_state(self, state: Any) -> Maps:
         """Returns the state as a tuple; raises ValueError unless it has the tensors that :meth:`encode` returns."""
         is_state = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
         if not is_state or not self._fits(len(state), state):
@@ -186,7 +185,7 @@ class AutoregressiveForecaster(Forecaster):
             raise ValueError(f"{owner} expected the state that encode returns, {got}")
         return tuple(state)
 
-    def _fits(self, count: int, state: State) -> bool:
+    def _fits(self, count: int, state: Maps) -> bool:
         return count == 1 + len(self.start(state[0][:0]))
 
     def _check_teacher(self, x: Tensor, teacher: object, horizon: int | None) -> int:
@@ -290,11 +289,11 @@ class StackedCells(AutoregressiveForecaster):
         states = [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
         return [*states, *self.memories]
 
-    def start(self, x: Tensor) -> State:
+    def start(self, x: Tensor) -> Maps:
         widths = [width for width in self.widths for _ in self.layer_states] + self.widths[:1] * len(self.memories)
         return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in widths)
 
-    def advance(self, x: Tensor, state: State) -> tuple[Tensor, State, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         new: list[Tensor] = []
         each = len(self.layer_states)
         for i, layer in enumerate(self.layers):
