@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
-from ...layers._run import Maps, Scan
+from ...layers._run import Maps, Scan, scan
 from .blocks import Shuffle, Unshuffle, feature_size, layer_widths, recompute
 from .forecaster import Forecaster
 
@@ -111,11 +111,10 @@ class AutoregressiveForecaster(Forecaster):
 
         state = self.start(patches[:, 0] if known is None else torch.cat([patches[:, 0], known[:, 0]], 1))
         steps = length + horizon - 1
-        if self.scan is not None:
-            return self.shuffle(self._scan_steps(patches, steps, state, known)[length - 1 :].transpose(0, 1))
         forecasts, state, deltas = self._unroll(patches, steps, state, known=known, mask=mask, keep_deltas=return_aux)
         self.finish(state)
-        frames = self.shuffle(torch.stack(forecasts if return_aux else forecasts[length - 1 :], dim=1))
+        forecasts = forecasts if return_aux else forecasts[length - 1 :]
+        frames = self.shuffle(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
         if not return_aux:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
@@ -140,42 +139,40 @@ class AutoregressiveForecaster(Forecaster):
     def _unroll(
         self, patches: Tensor | None, steps: int, state: Maps, y: Any = None, *, known: Tensor | None = None,
         mask: Tensor | None = None, keep_deltas: bool = False,
-    ) -> tuple[list[Tensor], Maps, list[Delta]]:  # fmt: skip
+    ) -> tuple[Any, Maps, list[Delta]]:  # fmt: skip
         """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
-        reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step.
+        reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step. The
+        forecasts are a list or, from :attr:`scan`, a tensor ``(steps, N, …)``.
         """
-        forecasts: list[Tensor] = []
         deltas: list[Delta] = []
-        available = 0 if patches is None else patches.shape[1]
-        for t in range(steps):
-            x = y
-            if patches is not None and t < available:
-                x = patches[:, t]
-                if mask is not None and t:
-                    x = torch.where(mask[:, t - 1, None, None, None], x, y)
-            x = x if known is None else torch.cat([x, known[:, t]], 1)
+
+        def step(inputs: Any, carried: Any) -> Maps:
+            (frame, is_read, *known_frame), (x, *state) = inputs, carried
+            if frame is not None:
+                x = frame if is_read is None else torch.where(is_read, frame, x)
+            x, state = torch.cat([x, *known_frame], 1) if known_frame else x, tuple(state)
             y, state, delta = recompute(self.advance, x, state) if self.grad_checkpointing else self.advance(x, state)
-            forecasts.append(y)
             if keep_deltas:
-                deltas += self.expose(delta)
-        return forecasts, state, deltas
-
-    def _scan_steps(self, patches: Tensor, steps: int, state: Maps, known: Tensor | None) -> Tensor:
-        """Returns the forecast of each step like :meth:`_unroll`, but with :attr:`scan` in place of the loop."""
-        xs = patches.transpose(0, 1)
-        length = xs.shape[0]
-        is_input = torch.arange(steps) < length
-        xs = torch.cat([xs, xs.new_zeros(steps - length, *xs.shape[1:])])
-
-        def step(inputs: Maps, carried: Maps) -> Maps:
-            x = torch.where(inputs[1], inputs[0], carried[0])
-            y, state, _ = self.advance(x if known is None else torch.cat([x, inputs[2]], 1), carried[1:])
+                deltas.extend(self.expose(delta))
             return (y, *state)
 
-        inputs = (xs, is_input) if known is None else (xs, is_input, known.transpose(0, 1))
-        return self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))[0]  # type: ignore[misc]
+        if self.scan is not None and patches is not None:
+            xs = patches.transpose(0, 1)
+            is_read = torch.arange(steps) < xs.shape[0]
+            xs = torch.cat([xs, xs.new_zeros(steps - xs.shape[0], *xs.shape[1:])])
+            inputs = (xs, is_read) if known is None else (xs, is_read, known.transpose(0, 1))
+            ys, last = self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))
+            return ys, last[1:], deltas
+
+        def inputs_at(t: int) -> tuple[Tensor | None, ...]:
+            frame = None if patches is None or t >= patches.shape[1] else patches[:, t]
+            is_read = None if mask is None or not t else mask[:, t - 1, None, None, None]
+            return (frame, is_read) if known is None else (frame, is_read, known[:, t])
+
+        ys, last = scan(step, [inputs_at(t) for t in range(steps)], (y, *state))
+        return ys, last[1:], deltas
 
     def _check_state(self, state: Any) -> Maps:
         """Returns the state as a tuple; raises ValueError unless it has the tensors that :meth:`encode` returns."""
