@@ -166,7 +166,7 @@ class AutoregressiveForecaster(Forecaster):
             ys, last = self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))
             return ys, last[1:], deltas
 
-        def inputs_at(t: int) -> tuple[Tensor | None, ...]:
+        def inputs_at(t: int) -> Any:
             frame = None if patches is None or t >= patches.shape[1] else patches[:, t]
             is_read = None if mask is None or not t else mask[:, t - 1, None, None, None]
             return (frame, is_read) if known is None else (frame, is_read, known[:, t])
