@@ -153,7 +153,7 @@ def split_state(hx: Any, levels: int) -> list[Any]:
     """Returns a list of one state per level; `hx` is such a list, a single state for one level, or None for zeros."""
     if hx is None or levels == 1:
         return [hx] * levels
-    if not isinstance(hx, list | tuple) or len(hx) != levels:
+    if not isinstance(hx, (list, tuple)) or len(hx) != levels:
         got = f"got {check.describe(hx)}; leave it out for zero states"
         raise ValueError(f"expected the state as a list of {levels}, as the model returns it, {got}")
     return list(hx)
