@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
+from ..layers._run import LayerStates, Maps
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, stage
-from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
+from .base.forecaster import FRAME_CFG, EncoderForecaster
 
 
 class ConvRNNForecaster(EncoderForecaster):
@@ -103,6 +104,8 @@ class ConvRNNForecaster(EncoderForecaster):
         up += [nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)]
         self.head = nn.Sequential(*up)
 
+    encoder_modules = ("stem", "encoder")
+
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         layers = {"encoder": r"^encoder\.\w+_l(\d+)", "first": r"^first", "rest": r"^rest\.\w+_l(\d+)"}
         return {"stem": r"^stem", **layers, "head": r"^head"}
@@ -110,31 +113,27 @@ class ConvRNNForecaster(EncoderForecaster):
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
         return self.encoder(framewise(self.stem, self.join_known(x, known).transpose(0, 1)), state)[1]
 
-    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
-        horizon, names = self.check_horizon(horizon), len(self.encoder.states)
+    def decode_sequence(self, state: Any, horizon: int, known: Tensor | None = None) -> tuple[Tensor, Any]:
+        states = state if isinstance(state, LayerStates) else self._check_state(state)
+        y, new = self.first(self.first_input(states[0][0], horizon, known), LayerStates(states[:1]))
+        outputs = [y]
+        if self.rest is not None:
+            if self.encoder.dropout:
+                y = F.dropout(y, self.encoder.dropout, self.training)
+            others, last = self.rest.forward_layers(y, LayerStates(states[1:]))
+            outputs += others
+            new = LayerStates([*new, *last])
+        return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1), new
+
+    def _check_state(self, state: Any) -> list[Maps]:
+        """Returns the states of each layer; raises ValueError unless they are those that :meth:`encode` returns."""
+        names = len(self.encoder.states)
         parts = state if names > 1 else (state,)  # for each of h and c, one tensor per layer
         several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
         if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
             owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
             raise ValueError(f"{owner} expected the state that encode returns, {got}")
-        first, rest = tuple(p[:1] for p in parts), tuple(p[1:] for p in parts)
-        y, _ = self.first(self.first_input(parts[0][0][0], horizon, known), first if names > 1 else first[0])
-        outputs = [y]
-        if self.rest is not None:
-            if self.encoder.dropout:
-                y = F.dropout(y, self.encoder.dropout, self.training)
-            others, _ = self.rest.forward_layers(y, rest if names > 1 else rest[0])
-            outputs += others
-        return framewise(self.head, torch.cat(outputs, dim=2)).transpose(0, 1)
-
-    def levels(self) -> list[tuple[nn.Module, Any]]:
-        return [(self.stem, self.encoder)]
-
-    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        new = advance(self.first, self.first_input(states[0][0], 1)[0], states[:1])
-        if self.rest is not None:
-            new += advance(self.rest, new[0][0], states[1:])
-        return self.head(torch.cat([state[0] for state in new], 1)), new
+        return self.encoder._unpack_state(state, parts[0][0], None, False)
 
 
 @register_model(cfg=FRAME_CFG)

@@ -14,7 +14,7 @@ from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, C
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unroll, Unshuffle, framewise, stage
-from .base.forecaster import FRAME_CFG, Advance, EncoderForecaster
+from .base.forecaster import FRAME_CFG, EncoderForecaster
 from .base.lengths import split_state
 
 
@@ -43,6 +43,8 @@ class PyramidForecaster(EncoderForecaster):
         self.frame_chans = in_chans + self.known_chans
         self.first_chans = 1 + self.known_chans * reduction**2
 
+    encoder_modules = ("downs", "encoder")
+
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
 
@@ -54,23 +56,17 @@ class PyramidForecaster(EncoderForecaster):
             states.append(after)
         return tuple(states)
 
-    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
+    def decode_sequence(self, state: Any, horizon: int, known: Tensor | None = None) -> tuple[Tensor, Any]:
         state = split_state(() if state is None else state, len(self.ups))
-        h = state[-1] if isinstance(state[-1], Tensor) else state[-1][0]
-        y = self.first_input(h.flatten(0, -4), self.check_horizon(horizon), known)
+        h = state[-1]
+        while not isinstance(h, Tensor):
+            h = h[0]
+        y, new = self.first_input(h.flatten(0, -4), horizon, known), []
         for layer, up, before in zip(self.forecaster, self.ups, reversed(state), strict=True):
-            y = framewise(up, layer(y, before)[0])
-        return y.transpose(0, 1)
-
-    def levels(self) -> list[tuple[nn.Module, Any]]:
-        return list(zip(self.downs, self.encoder, strict=True))
-
-    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        y, new = self.first_input(states[-1][0], 1)[0], []
-        for layer, up, state in zip(self.forecaster, self.ups, reversed(states), strict=True):
-            new += advance(layer, y, [state])
-            y = up(new[-1][0])
-        return y, new[::-1]
+            y, after = layer(y, before)
+            y = framewise(up, y)
+            new.append(after)
+        return y.transpose(0, 1), tuple(reversed(new))
 
 
 class NormedForecaster(PyramidForecaster):

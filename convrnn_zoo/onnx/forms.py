@@ -1,22 +1,24 @@
 """Creates the specifications of the two forms of an export: complete sequences, and single steps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers._conv import same_padding
-from ..layers._run import LayerStates, Maps
+from ..layers._run import LayerStates
 from ..models import Forecaster, ZooModel
 from ..models.base.autoregressive import StackedCells
-from ..models.base.blocks import Unroll
+from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
-from ..models.base.lengths import POOLS
+from ..models.base.lengths import POOLS, split_state
 from .graph import Recurrent, advance, check_version, equations, prepare_model, scan, unroll
 from .graph import state_names as layer_state_names
 from .spec import (
@@ -38,6 +40,8 @@ from .spec import (
 
 Axes = list[Axis | int]
 FrameSize = tuple[int, int]
+EXAMPLE = 16
+"""Height and width of the example frame of an encoder–forecaster, in units of its `reduction`."""
 
 
 def make_spec(
@@ -188,6 +192,18 @@ class _LayerModel(nn.Module):
         return features
 
 
+def read_states(inputs: Mapping[str, Tensor], names: Sequence[Sequence[Sequence[str]]]) -> Any:
+    """Returns the states among the inputs, in the structure that a model takes: :class:`LayerStates`, or a list."""
+    states = [LayerStates(tuple(inputs[f"{s}_in"] for s in state) for state in layer) for layer in names]
+    return states[0] if len(states) == 1 else states
+
+
+def list_states(states: Any) -> list[Tensor]:
+    """Returns the states of a model in the order of their names."""
+    layers = [states] if isinstance(states, LayerStates) else states
+    return [s for layer in layers for maps in layer for s in maps]
+
+
 class _Network(nn.Module):
     """A copy of a model with its recurrent layers, and the names and axes of its inputs, outputs and states."""
 
@@ -213,16 +229,6 @@ class _Network(nn.Module):
                 width = layer.widths[i // layer.num_directions]
                 self.state_axes |= {name: [BATCH, width, *map_] for name in names}
             depth += len(layer.widths)
-
-    def read_states(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Returns the states among the inputs, in the structure that the model takes."""
-        states = [LayerStates(tuple(inputs[f"{s}_in"] for s in names) for names in layer) for layer in self.state_names]
-        return states[0] if len(states) == 1 else states
-
-    def list_states(self, states: Any) -> list[Tensor]:
-        """Returns the model's states in the order of their names."""
-        layers = [states] if len(self.layers) == 1 else states
-        return [s.clone() for layer in layers for maps in layer for s in maps]
 
     def outputs(self, leading: Sequence[Axis]) -> list[TensorSpec]:
         """Returns the output specifications. The axes of unpooled outputs are `leading`, channels and map."""
@@ -259,9 +265,9 @@ class _SequenceNetwork(_Network):
     def run_model(self, model: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Returns the outputs of a model, then the states if the inputs contain states."""
         lengths, has_state = inputs.get("lengths"), f"{self.state_names[0][0][0]}_in" in inputs
-        hx = self.read_states(inputs) if has_state else None
+        hx = read_states(inputs, self.state_names) if has_state else None
         features, state = model.forward_sequence(inputs["input"], hx, lengths)
-        return _head(model, features, lengths) + (self.list_states(state) if has_state else [])
+        return _head(model, features, lengths) + ([s.clone() for s in list_states(state)] if has_state else [])
 
 
 def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
@@ -283,7 +289,7 @@ class _StepNetwork(_Network):
     """A network on one frame. A pool over time keeps the features of previous frames as states."""
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        x, hx, classes = inputs["input"], self.read_states(inputs), self.model.num_classes
+        x, hx, classes = inputs["input"], read_states(inputs, self.state_names), self.model.num_classes
         if self.model.has_frame_encoder or self.has_fixed_maps:
             # As a clip of one frame: the head would pool features of a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
@@ -292,7 +298,7 @@ class _StepNetwork(_Network):
             states = advance(self.layers[0], x, hx)
             y = states[-1][0]
             features, outputs = y.unsqueeze(1), [self.model.forward_head(y) if classes and not self.pool else y]
-        states = self.list_states(states)
+        states = [s.clone() for s in list_states(states)]
         if not self.pool:
             return (*(y.clone() for y in outputs), *states)
         levels = features if isinstance(features, list) else [features]
@@ -372,13 +378,13 @@ def _forecaster_sequence(
 class _StepFunction(nn.Module):
     """Calls `run` with the states, and with a frame if the graph has one as input."""
 
-    def __init__(self, run: Callable[..., list[Any]], names: list[list[str]], *modules: nn.Module) -> None:
+    def __init__(self, run: Callable[..., list[Any]], names: list[list[list[str]]], *modules: nn.Module) -> None:
         super().__init__()
         self.run, self.names, self.modules_of_run = run, names, nn.ModuleList(modules)
 
     def forward(self, input: Tensor | None = None, **states: Tensor) -> tuple[Tensor, ...]:
-        hx = [tuple(states[f"{name}_in"] for name in layer) for layer in self.names]
-        return tuple(x.clone() for x in self.run(hx, *([] if input is None else [input])))
+        frame = [] if input is None else [input]
+        return tuple(x.clone() for x in self.run(read_states(states, self.names), *frame))
 
 
 def _autoregressive_step(model: StackedCells) -> ExportSpec:
@@ -394,11 +400,11 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     inputs, outputs = state_specs(axes, dtype)
     copied = prepare_model(model, unroll)
 
-    def run(states: list[Maps], frame: Tensor) -> list[Tensor]:
+    def run(states: LayerStates, frame: Tensor) -> list[Tensor]:
         y, state, _ = copied.advance(copied.unshuffle(frame), states[0])
         return [copied.shuffle(y), *state]
 
-    module = _StepFunction(run, [names], copied)
+    module = _StepFunction(run, [[names]], copied)
     graph = GraphSpec(module, [frame, *inputs], [TensorSpec("output", frame.axes, dtype), *outputs])
 
     def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
@@ -416,34 +422,30 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
 def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     copied: EncoderForecaster = prepare_model(model, unroll)
-    names: list[list[str]] = []
+    layers = recurrent_layers(copied.encoder)
+    names: list[list[list[str]]] = []
     axes: dict[str, Sequence[Axis | int]] = {}
-    channels, edge = model.in_chans, reduction
-    for down, layer in copied.levels():
-        edge = down(torch.zeros(1, channels, edge, edge, dtype=dtype)).shape[-1]
-        for channels, layer_names in zip(layer.widths, layer_state_names(layer, len(names)), strict=True):
-            names.append(layer_names)
-            axes |= {name: [BATCH, channels, *space(2, edge, reduction // edge)] for name in layer_names}
+    frames = torch.zeros(1, 1, model.in_chans, EXAMPLE * reduction, EXAMPLE * reduction, dtype=dtype, device="meta")
+    states = copy.deepcopy(model).to("meta").encode(frames)
+    for layer, state in zip(layers, split_state(states, len(layers)), strict=True):
+        edge = tree_leaves(state)[0].shape[-1] // EXAMPLE
+        names.append(layer_state_names(layer, sum(map(len, names))))
+        for width, layer_names in zip(layer.widths, names[-1], strict=True):
+            axes |= {name: [BATCH, width, *space(2, edge, reduction // edge)] for name in layer_names}
     inputs, outputs = state_specs(axes, dtype)
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
     output = TensorSpec("output", [BATCH, model.out_chans, *space(2, reduction)], dtype)
 
-    def encode(states: list[Maps], x: Tensor) -> list[Tensor]:
-        tensors: list[Tensor] = []
-        remaining: Iterator[Maps] = iter(states)
-        for down, layer in copied.levels():
-            new = advance(layer, down(x), [next(remaining) for _ in layer.widths])
-            x = new[-1][0]
-            tensors += [s for state in new for s in state]
-        return tensors
+    def encode(states: Any, x: Tensor) -> list[Tensor]:
+        return list_states(copied.encode(x.unsqueeze(1), states))
 
-    def forecast(states: list[Maps]) -> list[Tensor]:
-        y, new = copied.forecast_step(states, advance)
-        return [y, *(s for state in new for s in state)]
+    def forecast(states: Any) -> list[Tensor]:
+        frames, states = copied.decode_sequence(states, 1)
+        return [frames.squeeze(1), *list_states(states)]
 
-    of_encoder = [module for level in copied.levels() for module in level]
-    others = [m for m in copied.children() if not {*m.modules()} & {*of_encoder}]
-    first, then = _StepFunction(encode, names, *of_encoder), _StepFunction(forecast, names, *others)
+    first = _StepFunction(encode, names, *(getattr(copied, name) for name in copied.encoder_modules))
+    others = [module for name, module in copied.named_children() if name not in copied.encoder_modules]
+    then = _StepFunction(forecast, names, *others)
     encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
     def check_run(runners: Runners, sizes: Sizes) -> Comparisons:

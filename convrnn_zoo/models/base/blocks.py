@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
@@ -118,6 +119,11 @@ def conv_norm_relu(
     """Returns a convolution (3×3 by default), a norm (batch norm, or group norm if `groups` is set) and ReLU."""
     norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
     return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
+
+
+def recurrent_layers(module: nn.Module) -> list[Any]:
+    """Returns the recurrent layers in a module, in the order of its submodules."""
+    return [m for m in module.modules() if isinstance(m, ConvRNNBase | Unroll)]
 
 
 class Unroll(nn.Module):

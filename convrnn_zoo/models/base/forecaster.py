@@ -1,6 +1,6 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, ensembles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial, partialmethod
 from typing import Any, ClassVar, Literal, overload
 
@@ -16,8 +16,6 @@ from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
 from .model import ZooModel, evaluating
 
-Advance = Callable[[nn.Module, Tensor, Sequence[Any]], list[Any]]
-"""Function of a recurrent module, its input ``(N, C, H, W)`` and its states that returns the next states, h first."""
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
@@ -351,10 +349,15 @@ class EncoderForecaster(Forecaster):
 
     The first layer of the forecaster reads a channel of ones and the known inputs. Its weights for the channel of ones
     act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
-    :meth:`decode`. For the export, it also defines :meth:`levels` and :meth:`forecast_step`.
+    :meth:`decode_sequence`, and builds the recurrent layers `encoder`.
+
+    An encoder with several recurrent modules has a list of states, one for each. The states of a module may also be
+    :class:`~convrnn_zoo.layers._run.LayerStates`; both methods then return them in this form.
     """
 
     export_forms = ("sequence", "step")
+    encoder_modules: ClassVar[tuple[str, ...]]
+    """Names of the modules that :meth:`encode` runs. The export writes them to a separate file."""
 
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
@@ -372,15 +375,11 @@ class EncoderForecaster(Forecaster):
 
     def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
         """Forecasts ``(N, horizon, C, H, W)`` from the encoder's state and `known` inputs of the forecast frames."""
-        raise NotImplementedError(f"{type(self).__name__} must define decode")
+        return self.decode_sequence(state, self.check_horizon(horizon), known)[0]
 
-    def levels(self) -> list[tuple[nn.Module, Any]]:
-        """Returns the encoder as pairs: a module for single frames, and the recurrent layers that read its output."""
-        raise NotImplementedError(f"{type(self).__name__} must define levels")
-
-    def forecast_step(self, states: Sequence[Any], advance: Advance) -> tuple[Tensor, list[Any]]:
-        """Returns the next frame ``(N, C, H, W)`` and the next `states`, in the order of the encoder's layers."""
-        raise NotImplementedError(f"{type(self).__name__} must define forecast_step")
+    def decode_sequence(self, state: Any, horizon: int, known: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Returns the forecast of :meth:`decode`, and the last state of the forecaster's layers."""
+        raise NotImplementedError(f"{type(self).__name__} must define decode_sequence")
 
     def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Checks the frames, and returns them with the known inputs as further channels."""

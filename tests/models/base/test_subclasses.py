@@ -30,8 +30,6 @@ class Series(ImageSeriesModel):
     [
         (lambda: Forecaster()(torch.zeros(1, 2, 1, 4, 4)), "encode"),
         (lambda: Forecaster().decode(None), "decode"),
-        (lambda: Forecaster().levels(), "levels"),
-        (lambda: Forecaster().forecast_step([], None), "forecast_step"),
         (lambda: Series()(torch.zeros(1, 2, 1, 4, 4)), "forward_dates"),
     ],
 )
