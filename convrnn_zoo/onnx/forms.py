@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..layers import _checks as check
 from ..layers._conv import same_padding
 from ..layers._run import LayerStates
@@ -19,7 +18,7 @@ from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS, split_state
-from .graph import Recurrent, advance, check_version, equations, prepare_model, scan, unroll
+from .graph import advance, check_version, equations, prepare_model, scan, unroll
 from .graph import state_names as layer_state_names
 from .spec import (
     BATCH,
@@ -50,15 +49,14 @@ def make_spec(
 ) -> ExportSpec:  # fmt: skip
     """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
     owner, is_step = type(model).__name__, form == "step"
-    is_cell, is_layer = isinstance(model, ConvRNNCellBase), isinstance(model, ConvRNNBase | ConvRNNCellBase)
     message = f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}"
-    reject_if(not isinstance(model, ZooModel) and not is_layer, message)
-    has_map_norms = bool(getattr(model, "norm_size", None) or getattr(model, "layer_norm", False))
-    detail = " with norms of one map's size" if has_map_norms else ""
-    model = _LayerModel(model) if is_layer else model
-    forms, inputs = model.export_forms, model.export_inputs
-    reject_if(not forms or has_map_norms, f"{owner}{detail} has no export yet; run it in PyTorch")
-    has_size = model.has_frame_encoder or getattr(model, "unrolled", False)
+    reject_if(not hasattr(type(model), "export_forms"), message)
+    for module in model.modules():
+        detail = getattr(module, "no_export_reason", "")
+        reject_if(getattr(module, "export_forms", None) == (), f"{owner}{detail} has no export yet; run it in PyTorch")
+    forms = model.export_forms
+    model = model if hasattr(model, "export_inputs") else _LayerModel(model)
+    inputs, has_size = model.export_inputs, model.has_frame_encoder or model.unrolled
     end = f"and this is a {owner}; leave it out"
     reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
     if size is not None:
@@ -76,12 +74,9 @@ def make_spec(
         reject_if(form not in forms, message)
         message = "static and future inputs are for the sequence form; export that"
         reject_if(getattr(model, "known_chans", 0), message)
-        if "horizon" not in inputs:
-            return _recurrent_step(model, size)
-        is_encoder = isinstance(model, EncoderForecaster)
-        return _encoder_forecaster_steps(model) if is_encoder else _autoregressive_step(model)
+        return STEP_SPECS[model.export_step](model, size)
     check_version()
-    reject_if(is_cell, f"a {owner} is a cell and has no sequence form; export a cell in the step form")
+    reject_if(form not in forms, f"a {owner} is a cell and has no sequence form; export a cell in the step form")
     if "horizon" in inputs:
         return _forecaster_sequence(model, state, lengths, horizon, size)
     if "state" in inputs:
@@ -108,7 +103,7 @@ class _Calls(nn.Module):
 def _sequence_spec(model: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], **fixed: Any) -> ExportSpec:
     """Returns the specification of a model that is called on complete sequences."""
     calls = _Calls(model, **fixed)
-    loop = unroll if getattr(model, "unrolled", False) else scan
+    loop = unroll if model.unrolled else scan
     graph = GraphSpec(_Calls(prepare_model(model, loop), **fixed), inputs, outputs)
     return ExportSpec.for_sequences(graph, lambda values: calls(**values))
 
@@ -133,8 +128,9 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
     """Returns axes of a frame, axes of each recurrent module's map, minimum sizes, and why sizes are fixed or None."""
-    if fixed := getattr(model, "map_sizes", None):
-        return [*fixed[0]], [[*fixed[1]]], {}, None
+    if model.map_sizes is not None:
+        frame, layer_map = model.map_sizes
+        return [*frame], [[*layer_map]], {}, None
     if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
         return axes, [axes], min_map_size(model.rnn), None
@@ -174,16 +170,17 @@ def min_map_size(layer: Any) -> dict[str, int]:
     }
 
 
-class _LayerModel(nn.Module):
+class _LayerModel(ZooModel):
     """A layer or a cell with the interface of a model."""
 
-    export_forms, export_inputs, has_frame_encoder = ("sequence", "step"), ("state",), False
+    export_inputs = ("state",)
     num_classes, global_pool = 0, ""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.rnn: Any = Unroll(layer) if isinstance(layer, ConvRNNCellBase) else layer
+        self.rnn: Any = layer if "sequence" in layer.export_forms else Unroll(layer)
         self.in_chans, self.ndim = layer.in_channels, layer.ndim
+        self.batch_first = getattr(layer, "batch_first", False)
 
     def forward_sequence(self, x: Tensor, hx: Any = None, lengths: None = None) -> tuple[Tensor, Any]:
         return self.rnn(x, hx)
@@ -210,13 +207,13 @@ class _Network(nn.Module):
     def __init__(self, model: Any, size: FrameSize | None, loop: Callable[..., Any]) -> None:
         super().__init__()
         self.model: Any = prepare_model(model, loop)
-        self.layers: list[Any] = [m for m in self.model.modules() if isinstance(m, Recurrent)]
-        self.time_axis = int(not isinstance(model, _LayerModel) or getattr(model.rnn, "batch_first", False))
+        self.layers = recurrent_layers(self.model)
+        self.time_axis = int(getattr(model, "batch_first", True))
         self.pool: str | None = getattr(model, "global_pool", "")
         if self.pool is None:
             self.pool = "avg" if model.num_classes else ""
         self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
-        self.has_fixed_maps = getattr(model, "map_sizes", None) is not None
+        self.has_fixed_maps = model.map_sizes is not None
         self.dtype = next(model.parameters()).dtype
         self.pool_dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts to 256 or 2,048 steps
         self.state_names: list[list[list[str]]] = []
@@ -271,14 +268,14 @@ class _SequenceNetwork(_Network):
 
 
 def _recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
-    net, is_layer = _SequenceNetwork(model, size, scan), isinstance(model, _LayerModel)
+    net, has_lengths = _SequenceNetwork(model, size, scan), "lengths" in model.export_inputs
     message = "a single layer takes no lengths but packed sequences, which no exported graph supports"
-    reject_if(lengths and is_layer, message)
+    reject_if(lengths and not has_lengths, message)
     fixed = model.has_frame_encoder or net.has_fixed_maps
     time = TIME._replace(inferred=fixed)  # torch cannot prove its guards for maps of one pixel
     leading = (BATCH, time) if net.time_axis else (time, BATCH)
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
-    if not is_layer and lengths is not False:
+    if has_lengths and lengths is not False:
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
     states_in, states_out = state_specs(net.state_axes if state else {}, net.dtype)
     graph = GraphSpec(net, inputs + states_in, net.outputs(leading) + states_out)
@@ -387,7 +384,7 @@ class _StepFunction(nn.Module):
         return tuple(x.clone() for x in self.run(read_states(states, self.names), *frame))
 
 
-def _autoregressive_step(model: StackedCells) -> ExportSpec:
+def _autoregressive_step(model: StackedCells, size: None) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     edge = reduction // model.unshuffle.downscale_factor
     start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=dtype))
@@ -419,7 +416,7 @@ def _autoregressive_step(model: StackedCells) -> ExportSpec:
     return ExportSpec({"": graph}, check_run, metadata=metadata)
 
 
-def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
+def _encoder_forecaster_steps(model: EncoderForecaster, size: None) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     copied: EncoderForecaster = prepare_model(model, unroll)
     layers = recurrent_layers(copied.encoder)
@@ -457,3 +454,11 @@ def _encoder_forecaster_steps(model: EncoderForecaster) -> ExportSpec:
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
     return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)
+
+
+STEP_SPECS: dict[str, Callable[..., ExportSpec]] = {
+    "recurrent": _recurrent_step,
+    "autoregressive": _autoregressive_step,
+    "encoder_forecaster": _encoder_forecaster_steps,
+}
+"""Functions that specify the step form of a model, by its attribute ``export_step``."""

@@ -13,15 +13,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..layers import ConvRNNBase
-from ..layers._base import Equations
 from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
 from ..layers._run import scan as run_eagerly
-from ..models.base.blocks import Unroll
-from ..models.base.encoder import FrameEncoder
 from .spec import reject_if
 
-Recurrent = ConvRNNBase | Unroll
 Step = Callable[[Maps, Maps], Maps]
 MIN_TORCH = (2, 13)
 """The first tested version of torch. Some earlier exporters may support loops as well; 2.6 does not."""
@@ -114,12 +109,13 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
     all frames at once instead of in chunks, since their number is unknown.
     """
     model = copy.deepcopy(model)
+    module: Any
     for module in model.modules():
         if hasattr(module, "scan"):
-            module.scan = loop  # type: ignore[assignment]
-        if isinstance(module, Equations) and max(module.stride) > 1:
+            module.scan = loop
+        if hasattr(module, "geometry") and max(module.geometry.stride) > 1:
             module.geometry = module.geometry._replace(explicit_padding=True)
-        if isinstance(module, FrameEncoder):
+        if hasattr(module, "chunk_size"):
             module.chunk_size = None
     _replace_strided(model)
     return model
@@ -138,7 +134,7 @@ def advance(layer: Any, x: Tensor, states: Sequence[Maps]) -> LayerStates:
 
 def equations(layer: Any) -> Any:
     """Returns the cell of an :class:`Unroll`, or the layer itself."""
-    return layer.cell if isinstance(layer, Unroll) else layer
+    return getattr(layer, "cell", layer)
 
 
 def state_suffixes(layer: Any, first: int = 0) -> list[str]:
@@ -173,7 +169,7 @@ def _replace_strided(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d) and max(child.stride) > 1 and _divides(child):
             setattr(module, name, _DividingConv2d(child))
-        elif not isinstance(child, FrameEncoder | Equations):
+        elif not hasattr(child, "chunk_size"):  # an image encoder, which may round sizes
             _replace_strided(child)
 
 

@@ -43,6 +43,7 @@ class AutoregressiveForecaster(Forecaster):
         ValueError: `out_chans` is not `in_chans`; the model must forecast every channel that it reads.
     """
 
+    export_step = "autoregressive"
     scan: Scan | None = None
     """Function that replaces the loop over time; the export sets it on a copy of the model."""
 
@@ -264,7 +265,6 @@ class StackedCells(AutoregressiveForecaster):
             size = feature_size(64 if img_size is None else img_size, patch_size)
             layer_args |= {"map_size": size} if self.has_pixel_weights else {}
             layer_args |= {"norm_size": size} if layer_norm else {}
-            self.export_forms = ()  # type: ignore[misc]
         elif img_size is not None:
             raise ValueError(f"img_size={img_size} is for the norms; pass layer_norm=True as well, or leave it out")
         widths = layer_widths(hidden_channels, num_layers, self.has_one_width)

@@ -55,8 +55,6 @@ class Forecaster(ZooModel):
     export_inputs = ("horizon",)
     num_features: int
     """Input channels of the last convolution."""
-    unrolled: ClassVar[bool] = False
-    """Whether an exported file has fixed numbers of input and forecast frames."""
     default_step: ClassVar[float | None] = None
     """Default number of minutes between frames, for models that read this number as an input; None for others."""
     input_frames: int | None = None
@@ -355,7 +353,7 @@ class EncoderForecaster(Forecaster):
     :class:`~convrnn_zoo.layers._run.LayerStates`; both methods then return them in this form.
     """
 
-    export_forms = ("sequence", "step")
+    export_forms, export_step = ("sequence", "step"), "encoder_forecaster"
     encoder_modules: ClassVar[tuple[str, ...]]
     """Names of the modules that :meth:`encode` runs. The export writes them to a separate file."""
 

@@ -29,9 +29,15 @@ class ZooModel(nn.Module):
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ()
-    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
+    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none.
+
+    A model is not exported either if one of its layers has none."""
+    export_step: ClassVar[str] = "recurrent"
+    """Function that writes the step form, a key of :data:`convrnn_zoo.onnx.forms.STEP_SPECS`."""
     export_inputs: ClassVar[tuple[str, ...]] = ()
     """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
+    unrolled: ClassVar[bool] = False
+    """Whether an exported file has fixed numbers of input and forecast frames."""
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
     map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
