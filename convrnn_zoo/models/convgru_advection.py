@@ -27,8 +27,8 @@ ForecastFunction = Callable[..., Tensor]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
 """Thresholds in mm/h whose exceedance the network forecasts."""
-QUANTILE_THRESHOLDS = (*THRESHOLDS, 80.0)
-"""Thresholds in mm/h between which the quantiles of an ensemble are interpolated."""
+LEVELS = (*THRESHOLDS, 80.0)
+"""Rain rates in mm/h between which the quantiles of an ensemble are interpolated."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 """Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
 
@@ -429,8 +429,7 @@ class ConvGRUAdvection(Forecaster):
         nowcast, out = self.exceedance(x, horizon, minutes), []
         noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)
         for logits, noise in zip(nowcast.logits.unbind(1), noises, strict=True):
-            probabilities = interpolate_probabilities(logits, QUANTILE_THRESHOLDS)
-            out.append(arrange(quantiles(probabilities, QUANTILE_THRESHOLDS, count), noise))
+            out.append(arrange(quantiles(interpolate_probabilities(logits, LEVELS), LEVELS, count), noise))
         return torch.stack(out, 2).to(x.dtype)
 
     @torch.no_grad()

@@ -18,8 +18,7 @@ from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS, split_state
-from .graph import advance, check_version, equations, prepare_model, scan, unroll
-from .graph import state_names as layer_state_names
+from .graph import advance, check_version, equations, prepare_model, scan, state_suffixes, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -38,9 +37,8 @@ from .spec import (
 )
 
 Axes = list[Axis | int]
-FrameSize = tuple[int, int]
-EXAMPLE = 16
-"""Height and width of the example frame of an encoder–forecaster, in units of its `reduction`."""
+FrameSize = tuple[int, ...]
+StateNames = list[list[list[str]]]  # for each recurrent module, for each of its layers and directions
 
 
 def make_spec(
@@ -59,9 +57,7 @@ def make_spec(
     inputs, has_size = model.export_inputs, model.has_frame_encoder or model.unrolled
     end = f"and this is a {owner}; leave it out"
     reject_if(size is not None and not has_size, f"size is for models with an image encoder and nowcasts, {end}")
-    if size is not None:
-        height, width = check.ntuple("size", size, 2)
-        size = (height, width)
+    size = None if size is None else check.ntuple("size", size, 2)
     reject_if(mask and "mask" not in inputs, f"mask is for models of image series, {end}")
     reject_if(horizon is not None and "horizon" not in inputs, f"horizon is for forecasters, {end}")
     is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
@@ -128,9 +124,8 @@ def _image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, i
 # ---- models of recurrent layers, layers and cells --------------------------------------------------------------
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
     """Returns axes of a frame, axes of each recurrent module's map, minimum sizes, and why sizes are fixed or None."""
-    if model.map_sizes is not None:
-        frame, layer_map = model.map_sizes
-        return [*frame], [[*layer_map]], {}, None
+    if fixed := model.map_sizes:
+        return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
         return axes, [axes], min_map_size(model.rnn), None
@@ -189,7 +184,21 @@ class _LayerModel(ZooModel):
         return features
 
 
-def read_states(inputs: Mapping[str, Tensor], names: Sequence[Sequence[Sequence[str]]]) -> Any:
+def name_states(layers: Sequence[Any], maps: Sequence[Sequence[Axis | int]]) -> tuple[StateNames, dict[str, Axes]]:
+    """Returns the names of the states of recurrent modules whose maps have these axes, and the axes of each state."""
+    names: StateNames = []
+    axes: dict[str, Axes] = {}
+    depth = 0
+    for layer, map_ in zip(layers, maps, strict=True):
+        names.append([[name + suffix for name in equations(layer).states] for suffix in state_suffixes(layer, depth)])
+        for i, state in enumerate(names[-1]):
+            width = layer.widths[i // layer.num_directions]
+            axes |= {name: [BATCH, width, *map_] for name in state}
+        depth += len(layer.widths)
+    return names, axes
+
+
+def read_states(inputs: Mapping[str, Tensor], names: StateNames) -> Any:
     """Returns the states among the inputs, in the structure that a model takes: :class:`LayerStates`, or a list."""
     states = [LayerStates(tuple(inputs[f"{s}_in"] for s in state) for state in layer) for layer in names]
     return states[0] if len(states) == 1 else states
@@ -216,16 +225,7 @@ class _Network(nn.Module):
         self.has_fixed_maps = model.map_sizes is not None
         self.dtype = next(model.parameters()).dtype
         self.pool_dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts to 256 or 2,048 steps
-        self.state_names: list[list[list[str]]] = []
-        """Names of the states: for each recurrent module, for each of its layers and directions."""
-        self.state_axes: dict[str, Sequence[Axis | int]] = {}
-        depth = 0
-        for layer, map_ in zip(self.layers, self.maps, strict=True):
-            self.state_names.append(layer_state_names(layer, depth))
-            for i, names in enumerate(self.state_names[-1]):
-                width = layer.widths[i // layer.num_directions]
-                self.state_axes |= {name: [BATCH, width, *map_] for name in names}
-            depth += len(layer.widths)
+        self.state_names, self.state_axes = name_states(self.layers, self.maps)
 
     def outputs(self, leading: Sequence[Axis]) -> list[TensorSpec]:
         """Returns the output specifications. The axes of unpooled outputs are `leading`, channels and map."""
@@ -375,13 +375,13 @@ def _forecaster_sequence(
 class _StepFunction(nn.Module):
     """Calls `run` with the states, and with a frame if the graph has one as input."""
 
-    def __init__(self, run: Callable[..., list[Any]], names: list[list[list[str]]], *modules: nn.Module) -> None:
+    def __init__(self, run: Callable[..., list[Any]], names: StateNames, *modules: nn.Module) -> None:
         super().__init__()
         self.run, self.names, self.modules_of_run = run, names, nn.ModuleList(modules)
 
     def forward(self, input: Tensor | None = None, **states: Tensor) -> tuple[Tensor, ...]:
-        frame = [] if input is None else [input]
-        return tuple(x.clone() for x in self.run(read_states(states, self.names), *frame))
+        hx = read_states(states, self.names)
+        return tuple(x.clone() for x in (self.run(hx) if input is None else self.run(hx, input)))
 
 
 def _autoregressive_step(model: StackedCells, size: None) -> ExportSpec:
@@ -419,16 +419,11 @@ def _autoregressive_step(model: StackedCells, size: None) -> ExportSpec:
 def _encoder_forecaster_steps(model: EncoderForecaster, size: None) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     copied: EncoderForecaster = prepare_model(model, unroll)
-    layers = recurrent_layers(copied.encoder)
-    names: list[list[list[str]]] = []
-    axes: dict[str, Sequence[Axis | int]] = {}
-    frames = torch.zeros(1, 1, model.in_chans, EXAMPLE * reduction, EXAMPLE * reduction, dtype=dtype, device="meta")
-    states = copy.deepcopy(model).to("meta").encode(frames)
-    for layer, state in zip(layers, split_state(states, len(layers)), strict=True):
-        edge = tree_leaves(state)[0].shape[-1] // EXAMPLE
-        names.append(layer_state_names(layer, sum(map(len, names))))
-        for width, layer_names in zip(layer.widths, names[-1], strict=True):
-            axes |= {name: [BATCH, width, *space(2, edge, reduction // edge)] for name in layer_names}
+    layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # larger than the padding of any layer
+    frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=dtype, device="meta")
+    state = copy.deepcopy(model).to("meta").encode(frames)
+    reductions = [edge // tree_leaves(level)[0].shape[-1] for level in split_state(state, len(layers))]
+    names, axes = name_states(layers, [space(2, reduction // r, r) for r in reductions])
     inputs, outputs = state_specs(axes, dtype)
     frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
     output = TensorSpec("output", [BATCH, model.out_chans, *space(2, reduction)], dtype)

@@ -143,11 +143,6 @@ def state_suffixes(layer: Any, first: int = 0) -> list[str]:
     return [f"_l{first + i}{end}" for i in range(len(layer.widths)) for end in ends]
 
 
-def state_names(layer: Any, first: int = 0) -> list[list[str]]:
-    """Returns the names of the states of each layer and direction."""
-    return [[name + suffix for name in equations(layer).states] for suffix in state_suffixes(layer, first)]
-
-
 class _DividingConv2d(nn.Module):
     """A strided convolution that pads only pixels that it reads, so that n pixels become exactly n / stride.
 

@@ -267,11 +267,10 @@ class Classifier(HeadedModel):
 
 def _check_names(names: Sequence[str] | None, count: int) -> list[str]:
     """Returns the names of `count` recordings, by default ``"recording 0"`` and so on."""
-    if names is None:
-        return [f"recording {i}" for i in range(count)]
+    names = [f"recording {i}" for i in range(count)] if names is None else list(names)
     if len(names) != count:
         raise ValueError(f"names must have one name per recording, {count} in total, got {len(names)}")
-    return list(names)
+    return names
 
 
 class RecurrentClassifier(Classifier):

@@ -347,10 +347,8 @@ class EncoderForecaster(Forecaster):
 
     The first layer of the forecaster reads a channel of ones and the known inputs. Its weights for the channel of ones
     act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
-    :meth:`decode_sequence`, and builds the recurrent layers `encoder`.
-
-    An encoder with several recurrent modules has a list of states, one for each. The states of a module may also be
-    :class:`~convrnn_zoo.layers._run.LayerStates`; both methods then return them in this form.
+    :meth:`decode_sequence`, and builds the recurrent layers `encoder`. The state of one recurrent module may also be
+    :class:`~convrnn_zoo.layers._run.LayerStates`; both methods then return it in this form.
     """
 
     export_forms, export_step = ("sequence", "step"), "encoder_forecaster"

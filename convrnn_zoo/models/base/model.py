@@ -29,9 +29,7 @@ class ZooModel(nn.Module):
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ()
-    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none.
-
-    A model is not exported either if one of its layers has none."""
+    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
     export_step: ClassVar[str] = "recurrent"
     """Function that writes the step form, a key of :data:`convrnn_zoo.onnx.forms.STEP_SPECS`."""
     export_inputs: ClassVar[tuple[str, ...]] = ()

@@ -8,7 +8,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.models.base.motion import trajectories
 from convrnn_zoo.models.base.rain_ensemble import CORRELATION_MINUTES, arrange, quantiles, rain_noise
-from convrnn_zoo.models.convgru_advection import QUANTILE_THRESHOLDS
+from convrnn_zoo.models.convgru_advection import LEVELS
 
 
 def showers(size, height=64, width=80):
@@ -72,7 +72,7 @@ def frames():
 
 def test_an_ensemble_has_the_forecast_probabilities(model, frames):
     members = model.forecast(frames, 2, members=7, seed=0)
-    expected = quantiles(model.probabilities(frames, QUANTILE_THRESHOLDS, 2), QUANTILE_THRESHOLDS, 7)
+    expected = quantiles(model.probabilities(frames, LEVELS, 2), LEVELS, 7)
     torch.testing.assert_close(members.sort(0).values, expected.sort(0).values)
     assert neighbours(members) < neighbours(expected)  # texture in place of a smooth map for each quantile
 
@@ -86,9 +86,7 @@ def test_a_seed_repeats_an_ensemble_whatever_the_batch(model, frames):
 
 def test_one_member_is_the_median(model, frames):
     (median,) = model.forecast(frames, 2, members=1)
-    torch.testing.assert_close(
-        median, quantiles(model.probabilities(frames, QUANTILE_THRESHOLDS, 2), QUANTILE_THRESHOLDS, 1)[0]
-    )
+    torch.testing.assert_close(median, quantiles(model.probabilities(frames, LEVELS, 2), LEVELS, 1)[0])
 
 
 def test_noise_is_forgotten_sooner_if_frames_are_further_apart(model, frames):
