@@ -12,7 +12,7 @@ from ..models import Forecaster, create_model
 from ..pretrained.factory import build_from_source, split_address
 from ..pretrained.published import PUBLISHED, count_unused_params
 from ..pretrained.registry import find_weights
-from ..pretrained.source import SOURCES_BY_SCHEME as SOURCES
+from ..pretrained.source import SOURCES_BY_SCHEME
 from ..pretrained.weights import WEIGHTS, Metric, Weights
 from ._options import json_option
 from ._text import columns, format_metric
@@ -27,7 +27,7 @@ def info(name: str, as_json: bool) -> None:
     NAME is an architecture (convlstm2d_bi_2layer), weights of the zoo (architecture.tag), the directory or metadata
     file of a training run, or a repository of the Hugging Face Hub (hf-hub:OWNER/REPO).
     """
-    metadata = describe(name)
+    metadata = collect_metadata(name)
     if as_json:
         click.echo(json.dumps(metadata, indent=2, ensure_ascii=False))
         return
@@ -54,7 +54,7 @@ def info(name: str, as_json: bool) -> None:
 def build_without_memory(name: str) -> tuple[Any, Weights | None]:
     """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
     scheme, address = split_address(name)
-    source = SOURCES[scheme](address) if scheme else None
+    source = SOURCES_BY_SCHEME[scheme](address) if scheme else None
     with torch.device("meta"):  # not device="meta", which a registered network need not take
         if source is None:
             return create_model(name), WEIGHTS.get(name)
@@ -69,7 +69,7 @@ def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
     return ["N", getattr(model, "input_frames", None) or "T", channels, *space]
 
 
-def describe(name: str) -> dict[str, Any]:
+def collect_metadata(name: str) -> dict[str, Any]:
     """Returns the metadata of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
 
     Raises:

@@ -307,7 +307,9 @@ class ClassifierTrainer(Trainer):
         self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
         name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
     ) -> None:  # fmt: skip
-        self.seed, self.train, self.validation = seed, train, validation
+        self.seed, self.data, self.validation = seed, train, validation
+        # Read once: lazy sequences are decoded for their lengths.
+        self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
         processes = processes or Processes()
         torch.manual_seed(seed)
         model = build(recipe, train)
@@ -333,20 +335,19 @@ class ClassifierTrainer(Trainer):
 
     def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
         """Samples the batches of an epoch, and yields the shares of this process."""
-        recipe, processes, labels = self.recipe, self.processes, self.train.labels
-        lengths = [len(x) for x in self.train.sequences] if recipe.bucket_batches else [0] * len(labels)
+        recipe, processes, labels = self.recipe, self.processes, self.data.labels
         size = recipe.batch_size * processes.count
-        for indices in sample_batches(lengths, recipe, processes.count):
+        for indices in sample_batches(self.lengths, recipe, processes.count):
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
             yield [compute_share(part, indices, labels, self.weights, processes) for part in parts]
 
     def batches(self, done: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
         """Yields the batches of an epoch."""
-        data, workers = self.train, self.recipe.workers
+        data, seed = self.data, self.seed + done
         freeze_encoder(self.model, done < self.frozen_steps)
         change = partial(self.augment, mean=self.mean, front_end=data.front_end) if self.augment else identity
         read = partial(read_shares, data, change)
-        yield from read_ahead(read, self.sample(), self.processes, workers=workers, seed=self.seed + done)
+        yield from read_ahead(read, self.sample(), self.processes, workers=self.recipe.workers, seed=seed)
 
     def compute_loss(self, part: SequenceBatch) -> Tensor:
         """Returns the cross-entropy and the accuracy of a microbatch."""

@@ -21,9 +21,9 @@ from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
 from .loader import read_ahead
 from .loop import Row, Trainer, checksum
-from .losses import LOSSES, decoupling, find_loss, partial_derivatives
+from .losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
-from .optim import OPTIMIZERS, SCHEDULES
+from .optim import OPTIMIZERS, create_schedule
 from .recipe import ForecasterRecipe
 from .sampling import read_sampling
 from .writing import check_writable, write_weights
@@ -109,10 +109,10 @@ class ForecasterTrainer(Trainer):
                 p.data = p.data.to(memory_format=torch.channels_last)
         processes = processes or Processes()
         check_loss(recipe, model.preprocessing, self.shown)
-        self.objective, self.sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
+        self.objective, self.scheduled_sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
         self.network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
         optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-        scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
+        scheduler = create_schedule(recipe, optimizer)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
             fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
@@ -126,7 +126,7 @@ class ForecasterTrainer(Trainer):
         recipe, rank, count = self.recipe, self.processes.rank, self.processes.count
         total = recipe.batch_size * count * recipe.grad_accum_steps
         sampled = self.clips.sample(total)
-        mask = self.sampling.mask(step, total, recipe.inputs, recipe.horizon)
+        mask = self.scheduled_sampling.mask(step, total, recipe.inputs, recipe.horizon)
         return sampled[rank::count], mask[rank::count]
 
     def batches(self, done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
@@ -339,16 +339,16 @@ class NowcastLogits(nn.Module):
 def exceedance_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, minutes: float | None = None
 ) -> Tensor:
-    """Returns the cross-entropy of a nowcast's probabilities at random lead times.
+    """Returns the cross-entropy of a nowcast's probabilities at random lead times, or at all without `lead_times`.
 
-    The recipe specifies the number of lead times. Frames are `minutes` apart, by default the time step of the data.
+    Frames are `minutes` apart, by default the time step of the data.
     """
     frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step
     logits = network(model.preprocess(frames), horizon, minutes, steps).float()
-    return find_loss(recipe.loss).of(logits, truth[:, steps], truth[:, steps])
+    return exceedance(logits, truth[:, steps])
 
 
 # ---- data ------------------------------------------------------------------------------------------------------

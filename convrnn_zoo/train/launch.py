@@ -57,7 +57,8 @@ class Processes:
         model.to(self.device)
         if self.count == 1:
             return model
-        self.accelerator.ddp_handler.find_unused_parameters = find_unused
+        kwargs = need("accelerate", "train").DistributedDataParallelKwargs(find_unused_parameters=find_unused)
+        self.accelerator.ddp_handler = kwargs
         return self.accelerator.prepare(model)
 
     def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
@@ -143,9 +144,8 @@ def launch(
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
         need(name, name)
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
-    wrapper = accelerate.DistributedDataParallelKwargs()
     accelerator = accelerate.Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient, wrapper],
+        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient],
         log_with=list(log_with) or None, project_dir=directory,
     )  # fmt: skip
     if accelerator.num_processes > 1:

@@ -126,7 +126,7 @@ HISTORY = ("history", "values", "samplings", "best")
 
 
 @contextmanager
-def restored(processes: Processes) -> Iterator[None]:
+def keep_random_states(processes: Processes) -> Iterator[None]:
     """Context that restores the random states at its end, so that code inside it does not change training."""
     states = processes.random_states()
     yield
@@ -278,7 +278,7 @@ class Trainer:
 
     def try_step(self) -> None:
         """Computes the gradients of the first batch and discards them; the state of training does not change."""
-        with restored(self.processes):
+        with keep_random_states(self.processes):
             buffers = [buffer.clone() for buffer in self.model.buffers()]
             self.model.train()
             self.compute_gradients(next(iter(self.batches(0))))
@@ -287,7 +287,10 @@ class Trainer:
         self.optimizer.zero_grad()
 
     def train_round(self) -> bool:
-        """Makes the updates of a round that remain; returns whether Ctrl-C was pressed before the last one."""
+        """Makes the remaining updates of a round; returns whether Ctrl-C was pressed before the last update of the run.
+
+        After Ctrl-C before another update, the checkpoint is saved and KeyboardInterrupt is raised.
+        """
         interrupted = 0.0
         self.model.train()
         remaining = iter(self.batches(self.updates - len(self.values)))
@@ -344,7 +347,7 @@ class Trainer:
         means = [sum(column) / len(column) for column in zip(*self.values, strict=True)]
         row: Row = {"updates": self.updates, "learning_rate": float(max(self.scheduler.get_last_lr()))}
         row |= dict(zip(("loss", *self.metrics), means, strict=True))
-        with restored(self.processes):
+        with keep_random_states(self.processes):
             row |= {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
         loss = row.get("validation_loss", 0.0)
         if not math.isfinite(loss):
@@ -374,6 +377,6 @@ class Trainer:
             scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]
             done = f"{self.updates:,} of {self.max_steps:,} updates"
             print(f"{self.title}: {done}, {', '.join(scores)}", file=sys.stderr)
-        with restored(self.processes):
+        with keep_random_states(self.processes):
             image = self.after_round(self.evaluated)
         self.processes.log({k: v for k, v in row.items() if k != "updates"}, self.updates, image)

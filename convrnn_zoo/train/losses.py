@@ -177,7 +177,7 @@ class Loss(NamedTuple):
     is_probabilistic: bool = False
     """Whether the output is the logits of a nowcast's probabilities. The encoding of the data is then ignored."""
     check: Callable[[str, Preprocessing], None] = lambda name, values: None
-    """Raises ValueError if the loss with a name does not suit a preprocessing."""
+    """Function of the loss's name and a preprocessing that raises ValueError if they do not fit."""
 
 
 LOSSES = {

@@ -140,3 +140,12 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int, float, tuple[int, ...
     "cosine": cosine,
 }
 """``(optimizer, max_steps, warmup, cycles)`` to a scheduler."""
+
+
+def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Builds the learning rate scheduler of a forecaster's recipe.
+
+    Raises:
+        ValueError: `cycles` do not add up to `max_steps`.
+    """
+    return SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)

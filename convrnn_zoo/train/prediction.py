@@ -19,13 +19,11 @@ from .._hints import warn
 from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
-from ..data.forecasts import COORDINATE_SUFFIXES as LABELLED
-from ..data.forecasts import to_dataset, write_dataset, write_numpy
+from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
 from ..data.readers import COARSEN, GRIDDED, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.gridded import TIME_DIMS
-from ..data.readers.sequences import RECORDING_SUFFIXES as RECORDINGS
-from ..data.readers.sequences import Recording, read_recordings
+from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
@@ -37,7 +35,7 @@ from .metrics import ensemble_scores, split_known
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
 from .streaming import draw_probabilities
 
-NUMBERS = (".npy", ".npz", ".json", *LABELLED)
+NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
 SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
 """Suffixes of files that a forecast can be written to."""
 NAMED = (".npz", *GRIDDED)
@@ -166,7 +164,7 @@ class Forecast(NamedTuple):
         values, count = self.preprocessing, len(self.inputs)
         if output.suffix == ".json":
             write_text(output, self.to_json() + "\n")
-        elif output.suffix in LABELLED:
+        elif output.suffix in COORDINATE_SUFFIXES:
             dataset = to_dataset(
                 self.forecast, self.frames, values, step=self.step, thresholds=self.thresholds, members=self.members,
                 model=self.model,
@@ -424,9 +422,9 @@ def _read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Re
             for clip in dataset.list_clips(file):
                 yield [Recording(str(clip), "", dataset.read(clip))]
         return
-    inside = [f for file in files for f in (list_files(file, RECORDINGS) if file.is_dir() else [file])]
+    inside = [f for file in files for f in (list_files(file, RECORDING_SUFFIXES) if file.is_dir() else [file])]
     if not inside:
-        raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(RECORDINGS)}")
+        raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(RECORDING_SUFFIXES)}")
     layout = getattr(dataset, "layout", "")
     yield [recording for file in inside for recording in read_recordings(file, model, layout)]
 

@@ -17,7 +17,7 @@ from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import Trainer
-from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
+from convrnn_zoo.train.optim import OPTIMIZERS, create_schedule
 from convrnn_zoo.train.writing import check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
@@ -151,7 +151,6 @@ class NowcastTrainer(Trainer):
 
     crops: Crops
     from_mrms: float
-    checkpoint: Path
 
     def batches(self, done: int) -> Iterator[list[tuple[float, Batch]]]:
         """Yields the batches of a round."""
@@ -165,6 +164,7 @@ class NowcastTrainer(Trainer):
 
     def after_round(self, model: nn.Module) -> None:
         """Saves the weights."""
+        assert self.checkpoint is not None
         file = self.checkpoint.with_name(f"update{self.updates:07d}.safetensors")
         write_safetensors(self.model.state_dict(), file)
 
@@ -179,8 +179,7 @@ def train_on(
     optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
     NowcastTrainer(
         recipe=recipe, model=model, optimizer=optimizer,
-        scheduler=SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles),
-        max_steps=recipe.max_steps, crops=crops, from_mrms=from_mrms,
+        scheduler=create_schedule(recipe, optimizer), max_steps=recipe.max_steps, crops=crops, from_mrms=from_mrms,
         fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights, progress=progress,
     ).fit()  # fmt: skip
     return model

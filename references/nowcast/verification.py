@@ -161,7 +161,7 @@ def _occurrences(
 def _fractions(
     spatial: Any, predicted: Any, truth: Any, groups: Mapping[str, slice]
 ) -> dict[str, dict[str, float | None]]:
-    """Returns the FSS of a window by threshold, scale and group of lead times; None if no pixel exceeds a threshold."""
+    """Returns the FSS of a window by threshold, scale and group of lead times; None if no pixel reaches a threshold."""
     out: dict[str, dict[str, float | None]] = {}
     for t, (name, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
         for group, part in {**groups, HOUR: slice(None)}.items():

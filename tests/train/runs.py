@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from convrnn_zoo.train import loop as fit
+from convrnn_zoo.train import loop
 
 
 def same(a, b):
@@ -23,14 +23,14 @@ def interrupted(run, saves):
     """Calls `run` and interrupts it right after it wrote so many checkpoints."""
     left = [saves]
 
-    def save_and_interrupt(content, path, save=fit.save_checkpoint):
+    def save_and_interrupt(content, path, save=loop.save_checkpoint):
         save(content, path)
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit, "save_checkpoint", save_and_interrupt)
+        patched.setattr(loop, "save_checkpoint", save_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             run()
 

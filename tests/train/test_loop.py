@@ -14,10 +14,10 @@ from torch import nn
 
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.data import Labelled
+from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, train
+from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, loop, train
 from convrnn_zoo.train import forecaster as training
-from convrnn_zoo.train import loop as loop
 from tests.command_line import run
 from tests.data.own_data import FRAMES
 from tests.registry import slow_unless
@@ -99,6 +99,21 @@ def pressing_ctrl_c(function, call):
         return function(*args, **kwargs)
 
     return wrapped
+
+
+def test_sequences_that_are_read_from_files_are_read_once_for_their_lengths():
+    data, read = ramps(0), []
+
+    def count(i):
+        read.append(i)
+        return data.sequences[i]
+
+    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=2, epochs=3)
+    lazy = data._replace(sequences=LazySequences(range(24), count))
+    trainer = classifier.ClassifierTrainer(recipe, 0, lazy, progress=False)
+    read.clear()  # the reads for lengths and normalization
+    trainer.fit()
+    assert len(read) == 3 * 24
 
 
 @functools.cache

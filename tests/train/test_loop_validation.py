@@ -10,8 +10,7 @@ from PIL import Image
 from convrnn_zoo.data import FRAME_DATASETS, Labelled, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.data.datasets.windows import list_windows, write_windows
-from convrnn_zoo.train import Recipe, classifier, forecaster, train
-from convrnn_zoo.train import loop as loop
+from convrnn_zoo.train import Recipe, classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from tests.data.own_data import RADAR, blobs, write_zarr
 from tests.registry import slow_unless

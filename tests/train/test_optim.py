@@ -9,7 +9,17 @@ import torch
 from torch import nn
 
 import convrnn_zoo
-from convrnn_zoo.train.optim import ADAM_LR, DECAY, OPTIMIZERS, SCHEDULES, adam, is_kernel, muon, one_cycle
+from convrnn_zoo.train.optim import (
+    ADAM_LR,
+    DECAY,
+    OPTIMIZERS,
+    SCHEDULES,
+    adam,
+    create_schedule,
+    is_kernel,
+    muon,
+    one_cycle,
+)
 
 from .tiny_recipes import PLAIN
 
@@ -180,7 +190,7 @@ def test_an_unsuitable_muon_names_the_required_timm(model, monkeypatch):
 # ---- learning rates --------------------------------------------------------------------------------------------
 def rates(recipe):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
+    scheduler = create_schedule(recipe, optimizer)
     values = []
     for _ in range(recipe.max_steps):
         values.append(optimizer.param_groups[0]["lr"])

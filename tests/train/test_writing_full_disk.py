@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from convrnn_zoo.pretrained.state_dict import write_safetensors
-from convrnn_zoo.train import Recipe, train
-from convrnn_zoo.train import loop as fit
+from convrnn_zoo.train import Recipe, loop, train
 from convrnn_zoo.train.figures import draw_scores, save_images
 from convrnn_zoo.train.metrics import Evaluation
 
@@ -39,7 +38,7 @@ def noise():
 
 
 WRITERS = {
-    "last.ckpt": lambda path: fit.save_checkpoint({"a": torch.rand(ROOM)}, path),
+    "last.ckpt": lambda path: loop.save_checkpoint({"a": torch.rand(ROOM)}, path),
     "a.safetensors": lambda path: write_safetensors(torch.nn.Linear(64, 64).state_dict(), path),
     "a.png": lambda path: save_images([noise()], path),
     "a.gif": lambda path: save_images([noise(), noise()], path),
