@@ -120,7 +120,8 @@ def model_card(
         license: id of a licence on the Hub, such as "mit". Any other licence is "other" with a `license_name`.
         license_name: name of the licence if `license` is "other"; "unstated" by default.
         description: purpose of the model, in a sentence or two.
-        task: task, such as "video classification". It becomes a tag, and the pipeline tag if the Hub has one for it.
+        task: name of the task, such as "video classification". It becomes a tag, and the pipeline tag if the Hub has
+            one for it.
         datasets: ids of datasets on the Hub.
         metrics: measured metrics. They become the results on the first of the `datasets`. Those on frames that are
             generated from a dataset of the Hub, such as Moving MNIST, become results on a dataset of that name.

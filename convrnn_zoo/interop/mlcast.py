@@ -69,7 +69,8 @@ class MLCastNetwork(nn.Module):
         pads = (0, -width % model.reduction, 0, -height % model.reduction)
         x = F.pad(model.select_inputs(x), pads, value=-1.0)  # which is dry, before any encoding
         if values is not None:
-            x = values.encode(self.to_rate(x.float())).to(x)  # 48 dBZ and more overflow float16
+            exact = torch.promote_types(x.dtype, torch.float32)  # 48 dBZ and more overflow float16
+            x = values.encode(self.to_rate(x.to(exact))).to(x)
         options = model.fixed_arguments(steps)  # the horizon and, for a nowcast, the time step
         if ensemble_size == 1:
             y = model(x, **options)
@@ -88,7 +89,7 @@ class MLCastNetwork(nn.Module):
         y = y[..., :height, :width]
         if values is None:
             return y
-        rate = values.decode(y.float().unflatten(2, (ensemble_size, -1)))
+        rate = values.decode(y.to(exact).unflatten(2, (ensemble_size, -1)))
         return self.from_rate(rate).flatten(2, 3).to(y)
 
     def to_rate(self, x: Tensor) -> Tensor:

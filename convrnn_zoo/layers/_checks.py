@@ -119,7 +119,7 @@ def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:
 
 
 def sizes(name: str, value: object) -> tuple[int, ...]:
-    """Returns the positive ints of a sequence of any length, or of one int, where the number of axes is unknown."""
+    """Checks an int, or a list or tuple of ints of any length, and returns a tuple of positive ints."""
     return ntuple(name, value, len(value) if isinstance(value, list | tuple) and value else 1)
 
 

@@ -182,7 +182,8 @@ def _prepare(
     For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary
     convolution reorders it at every call, which takes up to 5 % of the time in 1-d and 2-d, and more than half in 3-d.
     The ordinary convolution is still used for single small maps: it computes them without oneDNN, in less time. It also
-    runs if the private operation is missing or fails, and under a dispatch mode, which cannot count or trace that one.
+    runs if the private operation is missing or fails, and under a dispatch mode, which can neither count nor trace the
+    private operation.
     """
     stride, dilation, *_ = geometry
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3

@@ -49,6 +49,8 @@ class ConvRNNForecaster(EncoderForecaster):
         (2, 3, 1, 16, 24)
     """
 
+    encoder_modules = ("stem", "encoder")
+
     def __init__(
         self, layer: type[ConvRNNBase], in_chans: int = 1, hidden_channels: Widths = 64, kernel_size: Kernels = 5,
         num_layers: int = 2, hidden_kernel_size: Kernels | None = None, patch_size: int = 1,
@@ -103,8 +105,6 @@ class ConvRNNForecaster(EncoderForecaster):
             self.rest = layers(widths[0], 1, num_layers, kernels[1:], **options)
         up += [nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)]
         self.head = nn.Sequential(*up)
-
-    encoder_modules = ("stem", "encoder")
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         layers = {"encoder": r"^encoder\.\w+_l(\d+)", "first": r"^first", "rest": r"^rest\.\w+_l(\d+)"}

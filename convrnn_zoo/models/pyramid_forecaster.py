@@ -33,6 +33,8 @@ class PyramidForecaster(EncoderForecaster):
         in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
+    encoder_modules = ("downs", "encoder")
+
     def __init__(
         self, in_chans: int, horizon: int, reduction: int, hidden_channels: int | Sequence[int], num_levels: int,
         num_features: int | None = None, **kwargs: Any,
@@ -42,8 +44,6 @@ class PyramidForecaster(EncoderForecaster):
         self.num_features = num_features or self.widths[0]
         self.frame_chans = in_chans + self.known_chans
         self.first_chans = 1 + self.known_chans * reduction**2
-
-    encoder_modules = ("downs", "encoder")
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}

@@ -14,7 +14,6 @@ from ..layers import _checks as check
 from ..layers._conv import same_padding
 from ..layers._run import LayerStates
 from ..models import Forecaster, ZooModel
-from ..models.base.autoregressive import StackedCells
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS, split_state
@@ -384,7 +383,7 @@ class _StepFunction(nn.Module):
         return tuple(x.clone() for x in (self.run(hx) if input is None else self.run(hx, input)))
 
 
-def _autoregressive_step(model: StackedCells, size: None) -> ExportSpec:
+def _autoregressive_step(model: Any, size: None) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     edge = reduction // model.unshuffle.downscale_factor
     start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=dtype))
@@ -419,7 +418,7 @@ def _autoregressive_step(model: StackedCells, size: None) -> ExportSpec:
 def _encoder_forecaster_steps(model: EncoderForecaster, size: None) -> ExportSpec:
     dtype, reduction = next(model.parameters()).dtype, model.reduction
     copied: EncoderForecaster = prepare_model(model, unroll)
-    layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # larger than the padding of any layer
+    layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # enough for the padding of usual kernels
     frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=dtype, device="meta")
     state = copy.deepcopy(model).to("meta").encode(frames)
     reductions = [edge // tree_leaves(level)[0].shape[-1] for level in split_state(state, len(layers))]

@@ -161,10 +161,11 @@ class _DividingConv2d(nn.Module):
 
 
 def _replace_strided(module: nn.Module) -> None:
+    """Replaces strided convolutions, other than those of image encoders and cells, whose maps may have any size."""
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d) and max(child.stride) > 1 and _divides(child):
             setattr(module, name, _DividingConv2d(child))
-        elif not hasattr(child, "chunk_size"):  # an image encoder, which may round sizes
+        elif not hasattr(child, "chunk_size") and not hasattr(child, "geometry"):
             _replace_strided(child)
 
 

@@ -306,6 +306,14 @@ def test_strong_rain_does_not_overflow_half_precision(irene):
 
 
 @torch.no_grad()
+def test_double_precision_is_kept_by_the_conversion_of_units(irene):
+    x = torch.full((1, 3, 1, 8, 8), 0.875, dtype=torch.float64)
+    network = MLCastNetwork(irene.double())
+    changed = (network(x + 1e-10, 2) - network(x, 2)).abs().max()
+    assert 0 < changed < 1e-7
+
+
+@torch.no_grad()
 def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
     network, x = MLCastNetwork(irene), torch.rand(2, 3, 1, 8, 8) * 2 - 1
     torch.manual_seed(1)

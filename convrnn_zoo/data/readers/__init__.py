@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .base import Frames, ReadOptions, VariableOptions, join
 from .files import FileError, list_files, natural_key
-from .gridded import GRIDDED, STORE, is_recognised, list_variables, open_gridded
+from .gridded import GRIDDED, is_recognised, list_variables, open_gridded
 from .images import VIDEO_READERS, find_clips, find_reader, open_clip
 from .numpy import open_npy, open_npz
 from .radar import COARSEN, find_composites, is_radar, open_composites
@@ -85,6 +85,6 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 
 __all__ = [
-    "ARRAY_READERS", "COARSEN", "GRIDDED", "STORE", "FileError", "Frames", "ReadOptions", "VariableOptions", "join",
+    "ARRAY_READERS", "COARSEN", "GRIDDED", "FileError", "Frames", "ReadOptions", "VariableOptions", "join",
     "list_files", "list_variables", "open_files", "open_frames",
 ]  # fmt: skip

@@ -145,7 +145,7 @@ class AutoregressiveForecaster(Forecaster):
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
         reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step. The
-        forecasts are a list or, from :attr:`scan`, a tensor ``(steps, N, …)``.
+        forecasts are a list or, from :attr:`scan`, a tensor ``(steps, N, …)``. With :attr:`scan`, there is no `mask`.
         """
         deltas: list[Delta] = []
 

@@ -195,13 +195,14 @@ class Classifier(HeadedModel):
         """Predicts the class of each sound; the model's front end converts sounds to sequences.
 
         Args:
-            waves: a tensor or array ``(samples,)`` per sound: floats from -1 to 1, as from
+            waves: a tensor or array ``(samples,)`` per sound: floats on the scale of -1 to 1, as from
                 :func:`convrnn_zoo.data.read_sound`, or integers (uint8, int16, int32), as from SciPy.
             rate: sample rate in Hz, which must be that of the front end.
             names, batch_size: as for :meth:`classify`.
 
         Raises:
-            ValueError: the model has no front end, or :meth:`~convrnn_zoo.LogMel.encode` rejects a recording.
+            ValueError: the model has no front end, there is not one name for each sound, or
+                :meth:`~convrnn_zoo.LogMel.encode` rejects a recording.
 
         Example:
             >>> import convrnn_zoo

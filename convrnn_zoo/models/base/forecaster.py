@@ -347,12 +347,12 @@ class EncoderForecaster(Forecaster):
 
     The first layer of the forecaster reads a channel of ones and the known inputs. Its weights for the channel of ones
     act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
-    :meth:`decode_sequence`, and builds the recurrent layers `encoder`. The state of one recurrent module may also be
-    :class:`~convrnn_zoo.layers._run.LayerStates`; both methods then return it in this form.
+    :meth:`decode_sequence`, builds the recurrent layers `encoder`, and sets :attr:`encoder_modules`. The state of one
+    recurrent module may also be :class:`~convrnn_zoo.layers._run.LayerStates`, which both methods then return, too.
     """
 
     export_forms, export_step = ("sequence", "step"), "encoder_forecaster"
-    encoder_modules: ClassVar[tuple[str, ...]]
+    encoder_modules: ClassVar[tuple[str, ...]] = ("encoder",)
     """Names of the modules that :meth:`encode` runs. The export writes them to a separate file."""
 
     def forward(
