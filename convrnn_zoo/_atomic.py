@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,21 +60,3 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
     if path.suffix not in suffixes:
         others = f"{', '.join(suffixes[:-1])} or " if suffixes[1:] else ""
         raise ValueError(f"{path}: expected a name that ends in {others}{suffixes[-1]}")
-
-
-ARRAYS = (".npy", ".npz", ".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr", ".grib", ".grib2", ".grb", ".grb2", ".csv")
-"""Suffixes of files of arrays, all of which are read if their folder is the input of a command."""
-
-
-def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
-    """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
-    path, names = out.resolve(), ("", "config.json", "record.json") if weights else ()
-    if path in {file.resolve() for file in (*inputs, *(Path(weights, name).expanduser() for name in names))}:
-        raise ValueError(f"{out} is read and would be overwritten; write to another file")
-    for folder in inputs:
-        if not folder.is_dir() or folder.resolve() not in path.parents:
-            continue
-        is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
-        is_written = out.suffix.lower() in (".npy", ".npz", ".nc", ".zarr", ".csv")
-        if is_data or (is_written and any(file.suffix.lower() in ARRAYS for file in folder.rglob("*"))):
-            raise ValueError(f"{out} would be read as a part of {folder} the next time; write to another directory")

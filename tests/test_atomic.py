@@ -2,12 +2,11 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 import convrnn_zoo
-from convrnn_zoo._atomic import atomic_write, check_not_input, write_text
+from convrnn_zoo._atomic import atomic_write, write_text
 
 MODEL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
 
@@ -76,23 +75,6 @@ def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
         assert ".part" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "out", ["a.npy", "link.npy", "images/0.png", "images/new.png", "a.zarr/b.npy", "run/config.json", "run/record.json"]
-)
-def test_rejects_output_paths_that_are_inputs(out, tmp_path):
-    for folder in ("images", "a.zarr", "run"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "a.npy").write_text("x")
-    (tmp_path / "link.npy").symlink_to(tmp_path / "a.npy")
-    inputs = [tmp_path / name for name in ("a.npy", "images", "a.zarr")]
-    with pytest.raises(ValueError, match=f"{tmp_path / out} .*read"):
-        check_not_input(tmp_path / out, inputs, str(tmp_path / "run"))
-    for allowed in ("b.npy", "images/a.npy", "images/a.json", "a.png", "run/scores.json"):
-        check_not_input(tmp_path / allowed, inputs, str(tmp_path / "run"))
-    check_not_input(tmp_path / "config.json", [], "convgru_forecaster.rain")
-    check_not_input(Path("config.json"), [])
-
-
 def test_links_and_permissions_are_kept(tmp_path):
     real, link, long = tmp_path / "real.txt", tmp_path / "link.txt", tmp_path / ("a" * 240 + ".txt")
     real.write_text("old")
@@ -102,17 +84,3 @@ def test_links_and_permissions_are_kept(tmp_path):
     assert (real.read_text(), link.is_symlink(), real.stat().st_mode & 0o777) == ("new", True, 0o600)
     write_text(long, "x")
     assert long.read_text() == "x"
-
-
-def test_a_forecast_is_not_written_among_the_arrays_that_are_read(tmp_path):
-    (tmp_path / "radar").mkdir()
-    (tmp_path / "radar" / "a.nc").write_text("x")
-    for name in ("forecast.npy", "forecast.NC", "scores.csv"):
-        with pytest.raises(ValueError, match=f"{tmp_path / 'radar' / name} .*read"):
-            check_not_input(tmp_path / "radar" / name, [tmp_path / "radar"])
-
-
-def test_a_model_in_the_home_directory_is_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"config\.json .*read"):
-        check_not_input(tmp_path / "run" / "config.json", [], "~/run")

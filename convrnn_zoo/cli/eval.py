@@ -7,7 +7,7 @@ from typing import Any
 import click
 import torch
 
-from .._atomic import check_not_input, check_suffix, write_text
+from .._atomic import check_suffix, write_text
 from ..models import Forecaster, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe
 from ..train.classifier import evaluate_classifier
@@ -18,6 +18,7 @@ from ..train.metrics import Scores, average, better, evaluate, with_units
 from ..train.prediction import resolve_preprocessing
 from ..train.recipe import find_recipe
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_path, output_file, quiet_option
+from ._outputs import check_not_input
 from ._text import columns
 from ._threads import Threads, threads_option
 

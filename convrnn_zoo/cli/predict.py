@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torch
 
-from .._atomic import check_not_input, check_suffix, write_text
+from .._atomic import check_suffix, write_text
 from .._units import format_lead_time, plural
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
@@ -26,6 +26,7 @@ from ._options import (
     output_path,
     quiet_option,
 )  # fmt: skip
+from ._outputs import check_not_input
 from ._text import columns, printable, warnings_to_stderr
 from ._threads import Threads, threads_option
 

@@ -79,10 +79,9 @@ class JointConvs:
     def export(self, module: nn.Module) -> dict[str, Tensor]:
         """Returns the source's state dict, with the sum of our two biases as its one bias."""
         layer: ConvRNNBase = expect_layer(self.source, module, self.cls)
-        check_exportable(
-            self.source, module, even_kernels(layer.kernels), **self.options, bidirectional=False, stride=(1, 1),
-            dilation=(1, 1), groups=1, padding_mode="zeros", hidden_kernels=layer.kernels,
-        )  # fmt: skip
+        expected: dict[str, Any] = {"bidirectional": False, "stride": (1, 1), "dilation": (1, 1), "groups": 1}
+        expected |= {"padding_mode": "zeros", "hidden_kernels": layer.kernels, **self.options}
+        check_exportable(self.source, module, even_kernels(layer.kernels), **expected)
         state = {key: value.detach() for key, value in layer.state_dict().items()}
         for n in range(layer.num_layers):
             if f"bias_hh_l{n}" in state:

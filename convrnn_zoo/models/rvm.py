@@ -81,7 +81,7 @@ class RecurrentDecoderModel(DenseModel):
     """
 
     unsaved_args = frozenset({"encoder_pretrained"})
-    export_forms = ("sequence", "step")
+    export_forms, export_step = ("sequence", "step"), "recurrent"
     export_inputs = ("state", "lengths")
     has_frame_encoder = True
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder

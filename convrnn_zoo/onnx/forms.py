@@ -69,6 +69,8 @@ def make_spec(
         reject_if(form not in forms, message)
         message = "static and future inputs are for the sequence form; export that"
         reject_if(getattr(model, "known_chans", 0), message)
+        message = f"{owner} has no step form; derive it from AutoregressiveForecaster or EncoderForecaster for one"
+        reject_if(model.export_step not in STEP_SPECS, message)
         return STEP_SPECS[model.export_step](model, size)
     check_version()
     reject_if(form not in forms, f"a {owner} is a cell and has no sequence form; export a cell in the step form")
@@ -167,7 +169,7 @@ def min_map_size(layer: Any) -> dict[str, int]:
 class _LayerModel(ZooModel):
     """A layer or a cell with the interface of a model."""
 
-    export_inputs = ("state",)
+    export_step, export_inputs = "recurrent", ("state",)
     num_classes, global_pool = 0, ""
 
     def __init__(self, layer: Any) -> None:

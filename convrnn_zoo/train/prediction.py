@@ -20,7 +20,7 @@ from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
-from ..data.readers import COARSEN, GRIDDED, FileError, Frames, list_files, open_files
+from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.gridded import TIME_DIMS
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
@@ -38,7 +38,7 @@ from .streaming import draw_probabilities
 NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
 SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
 """Suffixes of files that a forecast can be written to."""
-NAMED = (".npz", *GRIDDED)
+NAMED = tuple(suffix for suffix in ARRAY_READERS if suffix != ".npy")
 """Suffixes of files that may hold several arrays, by name."""
 
 

@@ -11,6 +11,8 @@ from convrnn_zoo.interop.keras_layers import ResizingConvLSTM
 from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU, Conv2dOneBiasLSTM, Conv2dReLUGRU
 
+from .examples import STATES
+
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
 
 REJECTED: list[tuple[str, nn.Module, str]] = [
@@ -84,11 +86,11 @@ def test_exported_layers_load_with_equal_outputs(target: str, module: nn.Module,
 
 @pytest.mark.parametrize("target", WRITTEN)
 def test_exports_share_no_memory(target: str) -> None:
-    kind = Conv2dGRU(2, 3, 1, reset_after=False) if target == "kimmel" else layers.Conv2dLSTM(2, 3, 1)
-    before = {k: v.clone() for k, v in kind.state_dict().items()}
-    for value in interop.export(kind, target).values():
+    module = interop.load(target, STATES[target].state, **STATES[target].options)
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    for value in interop.export(module, target).values():
         value *= 0
-    assert all(torch.equal(v, before[k]) for k, v in kind.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
 
 
 def test_a_model_without_classifier_is_its_layer() -> None:

@@ -289,6 +289,18 @@ def test_rejects_unsupported_exports_and_writes_nothing(model, name, options, na
     assert not list(tmp_path.iterdir())
 
 
+def test_a_forecaster_without_a_step_says_from_which_classes_it_gets_one(tmp_path):
+    class Still(convrnn_zoo.Forecaster):
+        export_forms = ("sequence", "step")
+
+        def __init__(self):
+            super().__init__(1, 2, 1)
+            self.head = torch.nn.Conv2d(1, 1, 1)
+
+    with pytest.raises(ExportError, match=r"Still .*EncoderForecaster"):
+        export(Still(), tmp_path / "a.onnx", "step")
+
+
 def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.onnx.backend.TOLERANCES", {torch.float32: 0.0})
     with pytest.raises(ExportError, match=r"differs .* of output"):

@@ -239,7 +239,7 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
     if len(names) != 1:
         listed = ", ".join(f"{n or 'the array'} {shape}" for n, shape in shapes.items()) or "none"
         expected = f"an array {variable!r}" if variable else "one array"
-        hint = "; name it: data.variable in the recipe, or --key" if len(names) > 1 else ""
+        hint = "; name it: data.variable in the recipe, or --key of predict" if len(names) > 1 else ""
         raise FileError(f"{path}: expected {expected} of frames (T, H, W) or (T, C, H, W), got {listed}{hint}")
     shape = shapes[names[0]]
     if len(shape) not in axes or 0 in shape:

@@ -28,7 +28,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
     array = load_npy(path)
     choose_array(path, {"": array.shape}, options)
     if not options.variables:
-        return _frames(path, _lazy(path, array, (None,) if array.ndim == 2 else ()), options)
+        return to_frames(path, _lazy(path, array, (None,) if array.ndim == 2 else ()), options)
     names = [v.name for v in options.all_variables]
     if array.ndim != 4 or array.shape[1] != len(names):
         raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}")
@@ -60,14 +60,14 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
             frames = _variables(path, variables, options, shapes)
         else:
             name = choose_array(path, shapes, options)
-            frames = _frames(path, arrays[name], options)
+            frames = to_frames(path, arrays[name], options)
         times_name = find_times(name, shapes)
         times = None if times_name is None else arrays[times_name]
         labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
     return dataclasses.replace(frames, labels=labels, **check_times(path, times, {}, frames.array.shape))
 
 
-def _frames(path: Path, array: Any, options: ReadOptions) -> Frames:
+def to_frames(path: Path, array: Any, options: ReadOptions) -> Frames:
     """Returns the frames of an array; uint8 values are brightness from 0 to 255."""
     check_numbers(array, path)
     is_bytes, array = array.dtype == "uint8", array[None] if len(array.shape) == 2 else array

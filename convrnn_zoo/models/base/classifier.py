@@ -36,6 +36,7 @@ class Classifier(HeadedModel):
     """
 
     export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
+    export_step = "recurrent"
     export_inputs = ("state", "lengths")
     directions: int
     """Number of directions whose last steps the pool ``"last"`` reads."""

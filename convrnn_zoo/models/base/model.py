@@ -30,7 +30,7 @@ class ZooModel(nn.Module):
 
     export_forms: ClassVar[tuple[str, ...]] = ()
     """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
-    export_step: ClassVar[str] = "recurrent"
+    export_step: ClassVar[str] = ""
     """Key of the function in :data:`convrnn_zoo.onnx.forms.STEP_SPECS` that specifies the step form."""
     export_inputs: ClassVar[tuple[str, ...]] = ()
     """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
