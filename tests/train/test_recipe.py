@@ -188,9 +188,11 @@ def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(FRAMES)
     script = (
+        "import sys\n"
         "from convrnn_zoo.cli import _group, train\n"
         "train.train_recipe = lambda *args, **kwargs: exec('raise KeyboardInterrupt')\n"
-        f"_group.cli({['train', str(file), '--data', str(radar), '-o', str(out)]!r})"
+        f"sys.argv[1:] = {['train', str(file), '--data', str(radar), '-o', str(out)]!r}\n"
+        "_group.cli()"
     )
     (tmp_path / "interrupted.py").write_text(script)
     done = subprocess.run(
