@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data.readers import ARRAY_READERS
-from ..data.readers.sequences import RECORDING_SUFFIXES
+from ..data.readers.sequences import RECORDING_READERS
 
-READ = (*ARRAY_READERS, *RECORDING_SUFFIXES)
-"""Suffixes of files that are read if their folder is the input of a command."""
+ARRAYS = (*ARRAY_READERS, *RECORDING_READERS)
+"""Suffixes of files of arrays, all of which are read if their folder is the input of a command."""
 
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
@@ -20,5 +20,5 @@ def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> Non
             continue
         is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
         is_written = out.suffix.lower() in (".npy", ".npz", ".nc", ".zarr", ".csv")
-        if is_data or (is_written and any(file.suffix.lower() in READ for file in folder.rglob("*"))):
+        if is_data or (is_written and any(file.suffix.lower() in ARRAYS for file in folder.rglob("*"))):
             raise ValueError(f"{out} would be read as a part of {folder} the next time; write to another directory")

@@ -49,13 +49,13 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--probability", "thresholds", type=NumberList(), metavar="VALUE,...",
-              help="Forecast the probabilities that these values are exceeded.")  # fmt: skip
+              help="Forecast the probabilities that these values are reached.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
-@click.option("--threshold", type=float, help="Plot the probability that this value is exceeded [default: 1].")
-@click.option("--key", help="Name of the array in an HDF5, netCDF or Zarr file with several.")
+@click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
+@click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
 @threads_option
@@ -92,7 +92,7 @@ def predict(
     and the model reads the frames before the observed frames.
 
     --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or a model that reads noise. A .png
-    then shows the mean, the spread and the probability that --threshold is exceeded. --compare prints the CRPS.
+    then shows the mean, the spread and the probability that --threshold is reached. --compare prints the CRPS.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy

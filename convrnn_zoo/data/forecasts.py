@@ -35,7 +35,7 @@ def to_dataset(
 
     `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
     model, `step` minutes apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
-    values are the probabilities of exceeding them.
+    values are the probabilities of reaching them.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     dims = [*[MEMBER] * bool(members), LEAD_TIME, *[THRESHOLD] * bool(thresholds), *frames.map_dims]
@@ -55,7 +55,7 @@ def to_dataset(
     labels: dict[str, Any] = {"step": step, "last": last, "coords": coords}
     reserved, variables = {*dims, *coords, "time", "forecast_reference_time"}, {}
     for i, (name, target) in enumerate(zip(names, targets, strict=True)):
-        label = f"probability that {name} exceeds the threshold" if thresholds else f"forecast of {name}"
+        label = f"probability that {name} reaches the threshold" if thresholds else f"forecast of {name}"
         unit = "1" if thresholds else target.unit
         variable = label_forecast(numbers.take(i, axis=channel), dims, unit=unit, **labels)
         variable.attrs["long_name"] = label

@@ -49,7 +49,7 @@ DETAIL = 8
 
 
 def mean_rate(probabilities: Tensor) -> Tensor:
-    """Returns the expected rain rate in mm/h from probabilities ``(…, 11, H, W)`` of exceeding :data:`THRESHOLDS`.
+    """Returns the expected rain rate in mm/h from probabilities ``(…, 11, H, W)`` of reaching :data:`THRESHOLDS`.
 
     Rates between two thresholds count as their geometric mean, below the first as 0, and above the last as 50 mm/h.
 
@@ -66,7 +66,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
 
 
 def interpolate_probabilities(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Returns probabilities ``(…, K, H, W)`` of exceeding K other `thresholds` in mm/h.
+    """Returns probabilities ``(…, K, H, W)`` of reaching K other `thresholds` in mm/h.
 
     The logits ``(…, 11, H, W)`` of :data:`THRESHOLDS` are interpolated or extrapolated linearly over log(threshold).
     """
@@ -135,7 +135,7 @@ class Exceedance(NamedTuple):
     """A probabilistic nowcast."""
 
     logits: Tensor
-    """Logits ``(N, horizon, C, 11, H, W)`` of exceeding :data:`THRESHOLDS`; they never increase with the threshold."""
+    """Logits ``(N, horizon, C, 11, H, W)`` of reaching :data:`THRESHOLDS`; they never increase with the threshold."""
     known: Tensor
     """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
     log_rate: Tensor
@@ -307,7 +307,7 @@ class ConvGRUAdvection(Forecaster):
         self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
     ) -> Exceedance:  # fmt: skip
-        """Returns the logits of exceeding each threshold, for all lead times or those in `steps`, counted from 0."""
+        """Returns the logits of reaching each threshold, for all lead times or those in `steps`, counted from 0."""
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
@@ -437,7 +437,7 @@ class ConvGRUAdvection(Forecaster):
         self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
         pixel_km: float = PIXEL_KM, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
-        """Forecasts the probability that rain exceeds each of the `thresholds` in mm/h.
+        """Forecasts the probability that rain reaches each of the `thresholds` in mm/h.
 
         The other arguments are those of :meth:`forecast`. The result has an axis of thresholds before H.
 

@@ -155,7 +155,7 @@ class Forecast(NamedTuple):
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
-        An image of an ensemble shows the probability that `threshold` is exceeded.
+        An image of an ensemble shows the probability that `threshold` is reached.
 
         Raises:
             ValueError: the suffix of the file is not supported.
@@ -354,7 +354,7 @@ def forecast_files(
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
         recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
-        thresholds: values whose probabilities of exceedance are forecast. Without thresholds, frames are forecast.
+        thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
