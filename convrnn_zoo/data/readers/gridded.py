@@ -15,8 +15,9 @@ from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..._hints import suggest
 from .base import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
-from .files import LARGE, FileError, check_claimed_size, reading
+from .files import FileError, reading
 from .times import decode_times, numbers, scalar, to_number
+from .untrusted import check_hdf5, check_zarr_store
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -78,8 +79,10 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedV
     variables: dict[str, GriddedVariable] = {}
     kwargs: dict[str, Any] | None = {}
     if path.suffix.lower() == STORE:
+        check_zarr_store(path, _group(options.variable))
         variables, kwargs = _list_zarr(path, _group(options.variable))
     elif path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
+        check_hdf5(path)
         variables, kwargs = _list_hdf5(path, options.variable)
     elif path.suffix.lower() in GRIB:
         need("cfgrib", "grib")
@@ -114,9 +117,6 @@ def _list_zarr(path: Path, group: str) -> tuple[dict[str, GriddedVariable], dict
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
         arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
-    for name, array in arrays.items():
-        if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
-            raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
     variables = {name: GriddedVariable(array, _zarr_attributes(array, path)) for name, array in arrays.items()}
     inside = [array for name, array in arrays.items() if name.startswith(group)]
     names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
@@ -146,17 +146,11 @@ def _list_hdf5(path: Path, variable: str) -> tuple[dict[str, GriddedVariable], d
         file.visititems(lambda name, item: items.update({name: item}))
         arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
         for name, item in arrays.items():
-            if len(item.shape or ()) > 2:
-                check_claimed_size(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
-            if item.external or item.is_virtual:
-                raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             lazy = LazyArray(partial(_read_hdf5, path, name), item.shape or (), item.dtype)
             variables[name] = GriddedVariable(lazy, {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs})
         has_frames = any(len(v.shape) > 2 for v in variables.values())
         if has_frames and not any("DIMENSION_LIST" in item.attrs for item in arrays.values()):
             return variables, None
-        for item in (file, *items.values()):  # xarray reads all of them again, without the checks of the file object
-            dict(item.attrs)
     need("h5netcdf", "netcdf")
     groups = {_group(name) for name, v in variables.items() if len(v.shape) > 2}
     group = groups.pop() if not variable and len(groups) == 1 else _group(variable)

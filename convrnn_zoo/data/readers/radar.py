@@ -16,6 +16,7 @@ from ..._hdf5 import CheckedFile
 from .base import Frames, LazyArray, ReadOptions, split_at_gaps
 from .files import FileError, is_hidden, natural_key, read_unpacked, reading
 from .times import scalar, to_minutes, to_number
+from .untrusted import check_hdf5
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -28,6 +29,7 @@ def read_knmi(path: Path) -> Tensor:
     The file stores accumulations over five minutes as counts. It also stores the formula that converts counts to mm.
     """
     h5py = need("h5py", "radar")
+    check_hdf5(path, "KNMI composite")
     with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
         if counts.dim() != 2:
