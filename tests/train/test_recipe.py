@@ -30,6 +30,7 @@ FORECASTER, CLASSIFIER = (
         ("classifier", {"epochs": 1, "data": {"kind": "sequences", "name": "a"}}),
     )
 )  # fmt: skip
+DEEP = ["a = " + "[" * 5000, "a = " + "{a = " * 5000, "kind = 'forecaster'\nmodel" + ".a" * 5000 + " = 1"]
 BAD = {
     "max_steps": ("many", "max_steps.* 'many'"),
     "batch_size": (0, "batch_size.* 0"),
@@ -309,3 +310,11 @@ def test_a_recipe_of_python_values_is_restored_from_its_text():
         data={"kind": "frames", "name": "a", "sel": {"pressure level": 850, "höhe": 1, "a.b": 2}},
     )  # fmt: skip
     assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize("text", DEEP)
+def test_recipes_that_are_nested_deeply_are_invalid(text, tmp_path):
+    (tmp_path / "r.toml").write_text(text)
+    for read in (Recipe.parse, lambda _: Recipe.read(tmp_path / "r.toml")):
+        with pytest.raises(ValueError, match=r"recipe|TOML"):
+            read(text)

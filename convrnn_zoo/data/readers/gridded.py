@@ -17,7 +17,7 @@ from ..._hints import suggest
 from .base import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
 from .files import FileError, reading
 from .times import decode_times, numbers, scalar, to_number
-from .untrusted import check_hdf5, check_zarr_store
+from .untrusted import check_grib, check_hdf5, check_zarr_store
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -86,7 +86,8 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedV
         variables, kwargs = _list_hdf5(path, options.variable)
     elif path.suffix.lower() in GRIB:
         need("cfgrib", "grib")
-        kwargs = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}  # no index file is written next to it
+        check_grib(path)
+        kwargs = {"engine": "cfgrib", "backend_kwargs": {"indexpath": ""}}  # index files are pickles
     elif not is_recognised(path):
         need("scipy", "netcdf")  # the engine of NetCDF-3
         raise FileError(f"{path}: no installed engine of xarray reads it; replace it, or install its engine")

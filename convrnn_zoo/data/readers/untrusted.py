@@ -187,6 +187,24 @@ def _stored_size(folder: Path, enough: int) -> int:
     return stored
 
 
+# ---- GRIB ----------------------------------------------------------------------------------------------------------
+def check_grib(path: Path) -> None:
+    """Checks the size that each message of a GRIB file claims, which may be constant and then stores no values.
+
+    Raises:
+        FileError: the values of a message claim far more memory than the message contains.
+    """
+    eccodes = need("eccodes", "grib")
+    with reading(path, "GRIB file"), path.open("rb") as file:
+        while (handle := eccodes.codes_grib_new_from_file(file, headers_only=True)) is not None:
+            try:
+                points = eccodes.codes_get_long(handle, "numberOfDataPoints")
+                stored = eccodes.codes_get_long(handle, "totalLength")
+            finally:
+                eccodes.codes_release(handle)
+            check_claimed_size(path, 8 * points, stored)
+
+
 # ---- HDF5 ----------------------------------------------------------------------------------------------------------
 MAX_VARIABLE = 1000
 """Number of values of variable length that are read at once. They may all be the same, large part of the file."""

@@ -4,7 +4,9 @@ import gzip
 import json
 import pickle
 import re
+import zipfile
 import zlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +14,10 @@ import pytest
 
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
+from convrnn_zoo.data.readers.audio import read_sound
+from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
 from convrnn_zoo.data.readers.untrusted import check_hdf5, check_zarr_store
+from tests.data.own_data import write_video
 
 FRAMES = np.arange(12 * 8 * 8, dtype="<f4").reshape(12, 8, 8)
 
@@ -351,3 +356,141 @@ def test_repeated_text_takes_memory_in_proportion(place, tmp_path):
 def test_usual_hdf5_files_are_read(options, tmp_path):
     path = hdf5(tmp_path / "a.h5", **{"track_times": False, **options})
     np.testing.assert_array_equal(read(path)[:, 0], FRAMES)
+
+
+# ---- GRIB ----------------------------------------------------------------------------------------------------------
+def grib(path, **keys):
+    """Writes a message that states the same temperature everywhere, and therefore stores no values."""
+    eccodes = pytest.importorskip("eccodes", reason="the extra grib")
+    pytest.importorskip("cfgrib", reason="the extra grib")
+    handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
+    points = keys.get("Ni", 16) * keys.get("Nj", 31)
+    for key, value in {"shortName": "2t", "numberOfDataPoints": points, "numberOfValues": points, **keys}.items():
+        eccodes.codes_set(handle, key, value)
+    path.write_bytes(eccodes.codes_get_message(handle))
+    eccodes.codes_release(handle)
+    return path
+
+
+def test_a_grib_message_claims_no_more_than_it_stores(tmp_path):
+    path = grib(tmp_path / "a.grib2", Ni=2**15, Nj=2**15)
+    assert path.stat().st_size < 1000
+    with pytest.raises(FileError, match=r"a\.grib2 stores"):
+        read(path)
+
+
+def test_the_index_next_to_a_grib_file_is_not_read(tmp_path):
+    """Index files are pickles, whose names end in a hash of the engine's options."""
+    path, ran = grib(tmp_path / "a.grib2"), tmp_path / "ran"
+    xarray = pytest.importorskip("xarray", reason="the extra grib")
+    xarray.open_dataset(path, engine="cfgrib", decode_timedelta=False).close()
+    (index,) = tmp_path.glob("*.idx")
+    index.write_bytes(pickle.dumps(Evil(ran)))
+    assert read(path).shape == (1, 1, 31, 16)
+    assert not ran.exists()
+
+
+# ---- images, videos, sound, archives -------------------------------------------------------------------------------
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(ran) (w) file closefile showpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "images/a.png"])
+def test_images_are_of_formats_that_start_no_program(name, tmp_path, monkeypatch):
+    plugin = pytest.importorskip("PIL.EpsImagePlugin", reason="the extra draw")
+    monkeypatch.setattr(plugin, "Ghostscript", lambda *args, **kwargs: (tmp_path / "ran").touch())
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(EPS)
+    with pytest.raises(FileError, match=path.name):
+        read(path if path.parent == tmp_path else path.parent)
+    assert not (tmp_path / "ran").exists()
+
+
+PLAYLISTS = {
+    "concat": "ffconcat version 1.0\nfile secret.mp4\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "dash": '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation>'
+    "<BaseURL>secret.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_videos_read_no_other_file(kind, suffix, tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="the extra video")
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "secret.mp4", FRAMES.astype("uint8").repeat(4, 1).repeat(4, 2))
+    (tmp_path / f"a{suffix}").write_text(PLAYLISTS[kind])
+    with pytest.raises(FileError, match=rf"a\{suffix} is not a valid video"):
+        read(tmp_path / f"a{suffix}")
+
+
+def test_the_name_of_a_video_is_not_an_address(tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="the extra video")
+    monkeypatch.chdir(tmp_path)
+    frames = FRAMES.astype("uint8").repeat(4, 1).repeat(4, 2)
+    write_video(tmp_path / "secret.mp4", frames)
+    write_video(tmp_path / "other.mp4", frames[:5])
+    (tmp_path / "other.mp4").rename("cache:secret.mp4")
+    assert len(read(Path("cache:secret.mp4"))) == 5
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """Files may claim 64 KiB without storing anything, instead of one gibibyte."""
+    monkeypatch.setattr("convrnn_zoo.data.readers.files.LARGE", 2**16)
+
+
+def test_a_video_of_one_frame_repeated_is_rejected(tmp_path, small_limit):
+    pytest.importorskip("av", reason="the extra video")
+    write_video(tmp_path / "moving.mkv", np.random.default_rng(0).integers(0, 255, (9, 128, 128), "uint8"))
+    assert len(read(tmp_path / "moving.mkv")) == 9
+    write_video(tmp_path / "a.mkv", np.zeros((60, 1024, 1024), "uint8"), "libx264")
+    with pytest.raises(FileError, match=r"a\.mkv stores"):
+        read(tmp_path / "a.mkv")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif"])
+def test_images_claim_memory_in_proportion(suffix, tmp_path, small_limit):
+    image = pytest.importorskip("PIL.Image", reason="the extra draw")
+    path, pages = (
+        tmp_path / f"a{suffix}",
+        [image.new("1" if suffix == ".tif" else "L", (2000, 2000), i % 2) for i in range(8)],
+    )
+    options = {"compression": "group4"} if suffix == ".tif" else {}
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+    assert path.stat().st_size * 1000 < 8 * 2000 * 2000
+    with pytest.raises(FileError, match="stores"):
+        read(path)
+
+
+def test_silence_takes_memory_in_proportion(tmp_path, small_limit):
+    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
+    soundfile.write(tmp_path / "a.flac", np.zeros(2**23, "int16"), 16000, compression_level=1.0)
+    assert (tmp_path / "a.flac").stat().st_size * 1000 < 4 * 2**23
+    with pytest.raises(FileError, match=r"a\.flac stores"):
+        read_sound(tmp_path / "a.flac")
+    soundfile.write(tmp_path / "b.flac", np.random.default_rng(0).uniform(-1, 1, 2**17), 16000)
+    assert len(read_sound(tmp_path / "b.flac")[0]) == 2**17
+
+
+def test_all_arrays_of_an_archive_together_claim_memory_in_proportion(tmp_path, small_limit):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        for name in "abcd":
+            with archive.open(f"{name}.npy", "w") as file:
+                np.save(file, np.zeros((4, 400, 400), "f4"))
+    with pytest.raises(FileError, match=r"a\.npz stores"):
+        read(tmp_path / "a.npz", variable="a")
+    with pytest.raises(FileError, match=r"a\.npz stores"):
+        read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_arrays_of_python_objects_are_not_read(suffix, tmp_path):
+    objects = np.array([[[Evil(tmp_path / "ran")]]], dtype=object)
+    (np.save if suffix == ".npy" else np.savez)(tmp_path / f"a{suffix}", objects)
+    for reader in (read, RECORDING_READERS[suffix]):
+        with pytest.raises(FileError, match=rf"a\{suffix}"):
+            reader(tmp_path / f"a{suffix}")
+    assert not (tmp_path / "ran").exists()
