@@ -27,7 +27,7 @@ from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
-from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.preprocessing import MAX_FRAMES, Preprocessing
 from ..pretrained.typed import check_fields, field, read
 from ._values import toml, toml_key
 from .augment import Augment
@@ -120,7 +120,7 @@ class Recipe:
     grad_accum_steps: int = field(1, ge=1)
     ema: float = field(0.0, ge=0, lt=1)
     bf16: bool = field(False)
-    workers: int = field(0, ge=0)
+    workers: int = field(0, ge=0, le=1024)
     patience: int = field(0, ge=0)
     keep_best: bool = field(True)
     model: Mapping[str, Any] = field(factory=dict)
@@ -352,8 +352,8 @@ class ForecasterRecipe(Recipe):
 
     datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
     data: FrameDataset
-    inputs: int = field(ge=1, le=10_000)
-    horizon: int = field(ge=1, le=10_000)
+    inputs: int = field(ge=1, le=MAX_FRAMES)
+    horizon: int = field(ge=1, le=MAX_FRAMES)
     max_steps: int = field(ge=1)
     loss: str = field()
     seed: int = field(0, ge=0)

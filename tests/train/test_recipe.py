@@ -318,3 +318,19 @@ def test_recipes_that_are_nested_deeply_are_invalid(text, tmp_path):
     for read in (Recipe.parse, lambda _: Recipe.read(tmp_path / "r.toml")):
         with pytest.raises(ValueError, match=r"recipe|TOML"):
             read(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("video", "size", [60_000, 60_000]), ("video", "crop", 10**9), ("frames", "crop", 10**9),
+        ("frames", "stride", 10**9), ("clips", "size", 60_000), ("clips", "frame_stride", 10**18),
+        ("clips", "max_frames", 10**18),
+    ],
+)  # fmt: skip
+def test_sizes_of_recipes_are_bounded(kind, key, value):
+    recipe = CLASSIFIER if kind == "clips" else FORECASTER
+    with pytest.raises(ValueError, match=rf"data\.{key}.* at most"):
+        Recipe.of({**recipe, "data": {"kind": kind, "name": "a", key: value}})
+    with pytest.raises(ValueError, match=r"workers.* at most"):
+        Recipe.of({**recipe, "workers": 10**6})

@@ -24,6 +24,8 @@ CONTAINERS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "protocol_whitelist": "file",
 }  # fmt: skip
 """Options of FFmpeg that allow the formats of :data:`VIDEOS`. It has others that open files and addresses by name."""
+MAX_EDGE = 4096
+"""Largest height or width to which frames are resized."""
 MAX_VIDEO_RATIO = 10_000
 """Largest ratio of a video of more than 1 GiB in memory to its file; a surveillance camera has about 1,000."""
 ALL = slice(None)
@@ -133,9 +135,16 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
     read: Any = find_reader(path)
     frames = read(path, options.channels)
     if options.size:
+        check_resized(path, frames, options.size)
         frames = resize(frames, options.size)
     is_bytes = frames.dtype == torch.uint8
     return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name).to_unit(options.unit)
+
+
+def check_resized(path: Path, frames: Tensor, size: tuple[int, ...]) -> None:
+    """Raises FileError if frames ``(T, C, H, W)`` of a file are small, and need over 1 GiB when resized to `size`."""
+    stored = sum(p.stat().st_size for p in list_images(path)) if path.is_dir() else path.stat().st_size
+    check_claimed_size(path, math.prod(frames.shape[:2]) * math.prod(size), stored, MAX_VIDEO_RATIO)
 
 
 def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -144,7 +153,7 @@ def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
         return frames
     return torch.cat([
         resized.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else resized
-        for part in frames.split(64)
+        for part in frames.split(max(1, min(64, 2**24 // math.prod(size))))
         for resized in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
     ])  # fmt: skip
 
