@@ -11,25 +11,31 @@ _MILLIMETRES = {
     "kg m-2": 1.0, "kg/m2": 1.0, "kg m2": 1.0,
 }  # fmt: skip
 _RATE = re.compile(
-    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})s?"
+    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})(?:e?s)?"
     r"(?:\s*(?:/|per|in|over)\s*\(?\s*(?P<n>\d*(?:\.\d+)?)\s*(?P<time>[a-z]+)\s*\)?"
     r"|(?:\s*\(\s*|\s+|(?=[a-z]))(?P<m>\d*(?:\.\d+)?)\s*(?P<inverse>[a-z]+)\s*\)?\s*-1)"
 )
+_MAX_LENGTH = 100
+"""Longest text that is read as a unit. Attributes of untrusted files may have any length."""
 _KELVIN = {
     "k": (1.0, 0.0), "kelvin": (1.0, 0.0), "c": (1.0, 273.15), "degc": (1.0, 273.15), "celsius": (1.0, 273.15),
-    "degree celsius": (1.0, 273.15), "degf": (5 / 9, 459.67 * 5 / 9), "fahrenheit": (5 / 9, 459.67 * 5 / 9),
+    "degree celsius": (1.0, 273.15), "degree c": (1.0, 273.15), "deg c": (1.0, 273.15),
+    "degf": (5 / 9, 459.67 * 5 / 9), "fahrenheit": (5 / 9, 459.67 * 5 / 9),
 }  # fmt: skip
 _NO_UNIT = ("", "1", "-", "none", "dimensionless", "unitless")
 
 
 def _plain_unit(unit: str) -> str:
+    if len(unit) > _MAX_LENGTH:
+        return unit
     text = unit.strip().lower().replace("**", "").replace("^", "").replace("⁻¹", "-1").replace("⁻²", "-2")
-    return re.sub(r"[\s_*·.](?!\d)", " ", text).replace("°", "deg").replace("degs", "deg").strip()
+    text = re.sub(r"[\s_*·.](?!\d)", " ", text).replace("°", "deg").replace("degs", "deg")
+    return " ".join(text.split())
 
 
 def rain_rate(unit: str) -> float | None:
     """Returns the rain rate of one `unit` in mm/h, such as 12.0 for ``"mm/5min"``; None for other quantities."""
-    match = _RATE.fullmatch(_plain_unit(unit))
+    match = _RATE.fullmatch(_plain_unit(unit)) if len(unit) <= _MAX_LENGTH else None
     if match is None:
         return None
     time = match["time"] or match["inverse"]

@@ -18,6 +18,10 @@ from convrnn_zoo._units import conversion, format_lead_time, rain_rate, time_uni
         ("m3 s-1", None),
         ("m2 s-1", None),
         ("mm/1.2.3h", None),
+        ("inches/hour", 25.4),
+        ("mm" + " " * 40 + "h" + " " * 40 + "-1", 1),
+        ("mm" + " " * 50_000 + "h" + " " * 50_000 + "!", None),
+        ("mm" * 50_000, None),
     ],
 )
 def test_rain_rate(unit, rate):
@@ -30,6 +34,10 @@ def test_rain_rate(unit, rate):
         ("mm/5min", "mm/h", (12, 0)),
         ("degC", "K", (1, 273.15)),
         ("K", "celsius", (1, -273.15)),
+        ("degree_C", "K", (1, 273.15)),
+        ("degrees_C", "K", (1, 273.15)),
+        ("deg_C", "K", (1, 273.15)),
+        ("x" * 500, "x" * 500, (1, 0)),
         ("1", "dimensionless", (1, 0)),
         ("dBZ", "mm/h", None),
     ],
