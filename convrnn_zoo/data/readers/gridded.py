@@ -17,7 +17,7 @@ from ..._hints import suggest
 from .base import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_times, choose_array, find_times, stack
 from .files import FileError, reading
 from .times import decode_times, numbers, scalar, to_number
-from .untrusted import check_grib, check_hdf5, check_zarr_store
+from .untrusted import check_grib, check_hdf5, check_zarr_store, checked_codecs
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -80,7 +80,8 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedV
     kwargs: dict[str, Any] | None = {}
     if path.suffix.lower() == STORE:
         check_zarr_store(path, _group(options.variable))
-        variables, kwargs = _list_zarr(path, _group(options.variable))
+        with checked_codecs():
+            variables, kwargs = _list_zarr(path, _group(options.variable))
     elif path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
         check_hdf5(path)
         variables, kwargs = _list_hdf5(path, options.variable)
@@ -95,7 +96,8 @@ def open_variables(path: Path, options: ReadOptions) -> tuple[dict[str, GriddedV
         if options.sel:
             raise FileError(f"{path} does not name its dimensions, by which data.sel selects; leave data.sel out")
         return variables, contextlib.nullcontext()
-    dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **kwargs)
+    with checked_codecs() if path.suffix.lower() == STORE else contextlib.nullcontext():
+        dataset = xarray.open_dataset(path, decode_cf=False, cache=False, **kwargs)
     for leaf, v in select(dataset, options.sel, path).variables.items():
         name = f"{kwargs.get('group') or ''}{leaf}"
         attrs = variables[name].attrs if name in variables else v.attrs

@@ -4,6 +4,7 @@ Each raises :class:`~.files.FileError` for a file that could run code, read anot
 proportion to its size.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -41,6 +42,8 @@ FILTERS = {
 """Other codecs of numcodecs that are read. Among those that are not, ``pickle`` runs code of the store."""
 CODECS = {"bytes", "endian", "transpose", "vlen-bytes", "vlen-utf8", "crc32c", "blosc", "gzip", "zstd"}
 """Codecs of the third version of the format, without ``sharding_indexed``, which contains others."""
+MORE_CODECS = COMPRESSORS - {"blosc", "zstd"} | FILTERS
+"""Codecs of the third version of the format under the prefix ``numcodecs.``. The others have names without it."""
 MAX_EXPANSION = 16
 """Maximum factor by which the filters of an array may expand decompressed data, such as float64 from float16."""
 
@@ -49,7 +52,8 @@ def check_zarr_store(path: Path, group: str = "") -> None:
     """Checks the metadata of all arrays in a store: their codecs and the memory that they claim.
 
     Reads the metadata of versions 2 and 3 of the format, also consolidated. `group` is the path of a group that is
-    opened directly; other groups are found.
+    opened directly; other groups are found. Arrays should be opened within :func:`checked_codecs`, which checks the
+    chunks when they are read.
 
     Raises:
         FileError: an array has a codec that is not supported, more than one compressor, or claims far more memory
@@ -114,7 +118,7 @@ def _check_array(path: Path, folder: Path, array: dict[str, Any]) -> None:
             raise FileError(f"{path}: {folder.name} holds Python objects, which are not read; store numbers or text")
     for name, configuration in codecs:
         plain = name.removeprefix("numcodecs.")
-        if plain not in (CODECS if plain == name else COMPRESSORS | FILTERS):
+        if plain not in (CODECS if plain == name else COMPRESSORS | FILTERS if "compressor" in array else MORE_CODECS):
             fix = "store it with gzip, zstd or blosc"
             raise FileError(f"{path}: the codec {plain!r:.80} of {folder.name} is not read; {fix}")
         compressors += plain in COMPRESSORS
@@ -185,6 +189,14 @@ def _stored_size(folder: Path, enough: int) -> int:
                 if stored * MAX_RATIO >= enough:
                     return stored
     return stored
+
+
+def checked_codecs() -> contextlib.AbstractContextManager[None]:
+    """Context manager: arrays of Zarr that are opened in it reject chunks that claim far more than they store."""
+    need("zarr", "zarr")
+    from .zarr_codecs import checked_codecs
+
+    return checked_codecs()
 
 
 # ---- GRIB ----------------------------------------------------------------------------------------------------------
