@@ -257,11 +257,25 @@ def _walk(path: Path, file: Any) -> Iterator[Any]:
 def _attribute_size(path: Path, item: Any, name: str) -> int:
     """Returns the bytes of an attribute in memory."""
     attribute = item.attrs.get_id(name)
+    _check_type(path, f"the attribute {name} of {item.name}", attribute.get_type())
     if not _is_variable(attribute):
         return math.prod(attribute.shape or (0,)) * attribute.get_type().get_size()
     if math.prod(attribute.shape or ()) > MAX_VARIABLE:
         raise FileError(f"{path}: the attribute {name} of {item.name} has over {MAX_VARIABLE} texts; store fewer")
     return _value_size(item.attrs[name])
+
+
+def _check_type(path: Path, name: str, data_type: Any) -> None:
+    """Raises FileError for lists of variable length other than of references; libhdf5 2.0 crashes on damaged ones."""
+    h5t = need("h5py", "netcdf").h5t
+    parts = [data_type]
+    for part in parts:  # grows in the loop
+        if isinstance(part, h5t.TypeCompoundID):
+            parts += [part.get_member_type(i) for i in range(part.get_nmembers())]
+        elif isinstance(part, h5t.TypeArrayID):
+            parts.append(part.get_super())
+        elif isinstance(part, h5t.TypeVlenID) and not isinstance(part.get_super(), h5t.TypeReferenceID):
+            raise FileError(f"{path}: {name} has lists of variable length, which are not read; store arrays")
 
 
 def _is_variable(data: Any) -> bool:
@@ -295,6 +309,7 @@ def _check_dataset(path: Path, dataset: Any) -> None:
             raise FileError(f"{path}: the filter {number} of {dataset.name} is not read; use h5repack -f GZIP=4")
     if sum(number in compressors for number in filters) > 1:
         raise FileError(f"{path}: {dataset.name} is compressed more than once; h5repack -f GZIP=4 does so once")
+    _check_type(path, dataset.name, dataset.id.get_type())
     shape, itemsize = dataset.shape or (), dataset.id.get_type().get_size()
     chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else shape
     stored = path.stat().st_size if layout.get_layout() == h5py.h5d.COMPACT else dataset.id.get_storage_size()

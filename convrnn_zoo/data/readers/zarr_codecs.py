@@ -8,13 +8,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import numcodecs
-import zarr
-import zarr.codecs
-import zarr.registry
-
+from ..._extras import need
 from .files import LARGE, MAX_RATIO
 
+numcodecs: Any = need("numcodecs", "zarr")
+zarr: Any = need("zarr", "zarr")
+codecs: Any = need("zarr.codecs", "zarr")
+registry: Any = need("zarr.registry", "zarr")
 MAX_BLOCK = 2**17
 """Largest decompressed size of a block of zstd."""
 
@@ -86,7 +86,7 @@ class CheckedBlosc(numcodecs.Blosc):
         return super().decode(buf, out)
 
 
-class CheckedZstdCodec(zarr.codecs.ZstdCodec):
+class CheckedZstdCodec(codecs.ZstdCodec):
     """Zstd of version 3 of the format."""
 
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
@@ -100,7 +100,7 @@ class CheckedZstdCodec(zarr.codecs.ZstdCodec):
         return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
-class CheckedBloscCodec(zarr.codecs.BloscCodec):
+class CheckedBloscCodec(codecs.BloscCodec):
     """Blosc of version 3 of the format."""
 
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
@@ -121,7 +121,7 @@ def checked_codecs() -> Iterator[None]:
     """Context manager: arrays that are opened in it check the size of each chunk that they read, also after it."""
     originals = {name: type(numcodecs.get_codec({"id": name})) for name in VERSION_2}
     for name, cls in VERSION_3.items():
-        zarr.registry.register_codec(name, cls)
+        registry.register_codec(name, cls)
     paths = {f"codecs.{name}": f"{cls.__module__}.{cls.__qualname__}" for name, cls in VERSION_3.items()}
     try:
         for name, cls in VERSION_2.items():

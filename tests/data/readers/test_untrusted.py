@@ -369,6 +369,9 @@ DEFLATE = (h5py.h5z.FILTER_DEFLATE, (9,))
         lambda file: file.create_dataset("map", (2**20, 2**20), "f4", chunks=(64, 64)),
         lambda file: file.create_dataset("time", (8,), "f8", chunks=(2**28,), maxshape=(None,), compression="gzip"),
         lambda file: file.create_dataset("a", (4, 1024, 1024), "f4", chunks=(1, 1, 1)),
+        lambda file: file.create_dataset("a", (4,), h5py.vlen_dtype("f4")),
+        lambda file: file.attrs.create("a", [np.zeros(3), np.zeros(4)], dtype=h5py.vlen_dtype("f8")),
+        lambda file: file.create_dataset("a", (4,), [("b", h5py.vlen_dtype("f4")), ("c", "f4")]),
     ],
 )
 def test_hdf5_files_that_could_take_memory_are_rejected(write, tmp_path):
