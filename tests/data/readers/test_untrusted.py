@@ -560,3 +560,12 @@ def test_arrays_of_python_objects_are_not_read(suffix, tmp_path):
         with pytest.raises(FileError, match=rf"a\{suffix}"):
             reader(tmp_path / f"a{suffix}")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.timeout(60)
+def test_numbers_of_any_length_are_rejected_at_once(tmp_path):
+    pytest.importorskip("aeon", reason="the extra data")
+    head = "@problemname a\n@timestamps true\n@univariate true\n@classlabel true a b\n@data\n"
+    (tmp_path / "a.ts").write_text(f"{head}(0,1.0),(1,2.0):a\n(0,{'1' * 10**6}):b\n")
+    with pytest.raises(FileError, match=r"a\.ts"):
+        RECORDING_READERS[".ts"](tmp_path / "a.ts")
