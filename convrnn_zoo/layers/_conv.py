@@ -1,7 +1,6 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 import math
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -113,21 +112,6 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
     """Returns True if one convolution can replace two: that of the input with `ih` and that of the state with `hh`."""
     return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
-
-
-def half_is_fast(dtype: torch.dtype) -> bool:
-    """Returns whether this CPU convolves in a half precision faster than in float32.
-
-    On x86 this requires AMX instructions for `dtype`. Without AMX, oneDNN takes up to 1.9 times as long in half
-    precision as in float32, even if the CPU has AVX-512 instructions for half precision. Other processors were not
-    measured; for them, the result is True.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    try:
-        return torch.cpu._is_amx_fp16_supported() if dtype == torch.float16 else torch.cpu._is_amx_tile_supported()
-    except AttributeError:
-        return False
 
 
 # ---- without autograd: one group, zeros or circular padding ----------------------------------------------------

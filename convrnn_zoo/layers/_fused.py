@@ -21,11 +21,11 @@ from ._conv import (
     bias_gradient,
     can_join,
     conv_gradients,
-    half_is_fast,
     prepare_conv,
     prepare_input_gradient,
     same_conv,
 )
+from ._half import half_is_fast
 from ._run import (
     GATES_BYTES,
     DirectionWeights,
@@ -102,7 +102,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    `dtype` is the dtype of the weights. On CPUs where float32 is faster than half precision (see
+    `dtype` is the dtype of the weights. On CPUs that convolve faster in float32 than in half precision (see
     :func:`half_is_fast`), the convolutions use float32 in place of half precision.
     """
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
