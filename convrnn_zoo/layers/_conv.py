@@ -173,10 +173,11 @@ def _prepare(
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3
     pixels = math.prod(size)
     is_small = is_single and weight.shape[1] * pixels < SINGLE_VALUES and weight.numel() * pixels < SINGLE_PRODUCTS
-    is_float = weight.dtype == torch.float32 and type(weight) is Tensor
-    if channels_last and weight.device.type == "cpu" and is_float and not is_small:
+    is_plain = type(weight) is Tensor and weight.dtype in (torch.float32, torch.bfloat16)
+    if channels_last and weight.device.type == "cpu" and is_plain and not is_small:
         with suppress(AttributeError, RuntimeError, TypeError):
-            if not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
+            is_supported = weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            if is_supported and not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
                 reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
                 sizes = [1, weight.shape[1], *size]
                 ordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, sizes)

@@ -26,6 +26,7 @@ from ._conv import (
     same_conv,
 )
 from ._half import half_is_fast
+from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
     GATES_BYTES,
     DirectionWeights,
@@ -125,6 +126,9 @@ class Buffers:
         # needs it in half precision.
         half = conv_dtype in (torch.float16, torch.bfloat16)
         self.channels_last = half or (like.device.type == "cpu" and conv_dtype == torch.float32)
+        # half_tanh takes six calls, which on small maps take longer than their arithmetic.
+        is_rounded = half and like.dtype == torch.float32 and like.device.type == "cpu" and like.numel() > 1 << 14
+        self.tanh: Callable[..., Tensor] = half_tanh if is_rounded else torch.tanh
         self._scratch: dict[str, Tensor] = {}
 
     def new(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -155,8 +159,13 @@ class InPlaceStep:
     saves_parts = True  # whether `backward` reads the parts
 
     def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
-        self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep
+        self.cell, self.extra, self.keep = cell, extra, keep
+        self.scratch, self.tanh = buffers.scratch, buffers.tanh
         self.extra_grads: list[Tensor] = []
+
+    def write(self, nonlinearity: str, x: Tensor, out: Tensor) -> None:
+        """Writes a function of x to `out`; `nonlinearity` is a key of :data:`NONLINEARITIES`."""
+        (self.tanh if nonlinearity == "tanh" else NONLINEARITIES[nonlinearity].write)(x, out=out)
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         """Writes the next state to `new`, which may share the memory of `state` except for h.
@@ -298,6 +307,7 @@ class Direction:
         at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
+        gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if is_cast else []
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
         first = ts[-1] if self.reverse else ts[0]
 
@@ -314,7 +324,8 @@ class Direction:
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
             if is_cast:
-                parts = [part.to(self.dtype) for part in parts]
+                into = [buffers.new(n, part.shape[1]) for part in parts] if keep else [g[:n] for g in gates]
+                parts = [g.copy_(part) for g, part in zip(into, parts, strict=True)]
             # States that the backward pass reads get new memory; the others are overwritten.
             others = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if keep else state[1:]
             new = (ys[t], *others)
@@ -385,25 +396,33 @@ class Direction:
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(self.starts[block.stop] - self.starts[block.start] for block in blocks)
-        gates = [self.buffers.new(max_rows, len(conv.weight)) for conv in self.convs]
+        is_cast = self.conv_dtype != self.dtype
+        gates = [self.buffers.new(max_rows, len(conv.weight), self.conv_dtype) for conv in self.convs]
+        uncast = [self.buffers.new(len(start[0]), len(conv.weight)) for conv in self.convs] if is_cast else []
         xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
         last = ts[-1] if self.reverse else ts[0]
         into_at: dict[int, Maps] = {}
         state_at = [self.ys.__getitem__, *(lambda t, i=i: self.saved[t][1][i] for i in range(len(start) - 1))]
 
         def step(t: int, grads: Maps) -> Maps:
-            into = into_at[t]
+            gate_grads = into_at[t]
+            into = [g[: self.sizes[t]] for g in uncast] if is_cast else gate_grads
             if self.y_grads is not None:
                 grads[0].add_(self.y_grads[t])
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
             dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
+            for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True):
+                if is_cast:
+                    grad.copy_(into_grad)
+                    if bias is not None and self.weights:
+                        bias.add_(bias_gradient(into_grad, bias.dtype))
             if t == last and not to_start:
                 return grads
-            for conv, grad in zip(self.convs, into, strict=True):
+            for conv, grad in zip(self.convs, gate_grads, strict=True):
                 if conv.reads_h:
-                    h_grad = conv.h_gradient(grad.to(self.conv_dtype)).to(self.dtype)
+                    h_grad = conv.h_gradient(grad).to(self.dtype)
                     if self.h_mask is not None:
                         h_grad.mul_(self.h_mask[: self.sizes[t]])
                     dh = h_grad if dh is None else h_grad.add_(dh)
@@ -456,7 +475,7 @@ class Direction:
         """Computes the gradients of weights and input over the collected steps of a block."""
         rows = slice(self.starts[block.start], self.starts[block.stop])
         n = rows.stop - rows.start
-        gates = [g[:n].to(self.conv_dtype) for g in gates]
+        gates = [g[:n] for g in gates]
         if self.weights:
             xh = xh[:n]
             torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
@@ -466,7 +485,7 @@ class Direction:
             for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
                 read = xh[:, conv.channels]
                 weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
-                if bias is not None:
+                if bias is not None and self.conv_dtype == self.dtype:  # else added step by step, before rounding
                     bias.add_(bias_gradient(grad, bias.dtype))
         if self.x_grad is not None:
             total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]
