@@ -39,8 +39,8 @@ from ._run import (
     sum_bias,
 )  # fmt: skip
 
-# Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
-JOINT_PRODUCTS = 1 << 23
+# Products of a convolution, and values of its weight, below which one call is faster than three that skip the zeros.
+JOINT_PRODUCTS, JOINT_VALUES = 1 << 23, 24_000
 Parts = Sequence[Tensor]
 """Pre-activations of the gates, or their gradients, by :class:`Part`."""
 # Derivatives from the results, written into `grad_input`.
@@ -249,8 +249,8 @@ class FusedConv:
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
     """Returns up to three convolutions, for rows that read both input and state, only the input, or only the state.
 
-    On small maps, where a call takes longer than its arithmetic, one convolution computes all rows. Its weight is zero
-    for the channels that a row does not read.
+    With few channels on small maps, where a call takes longer than its arithmetic, one convolution computes all rows.
+    Its weight is zero for the channels that a row does not read.
     """
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     if n == rows:
@@ -260,7 +260,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
     biases: list[Tensor | None] = [sum_bias(b_ih, b_hh), b_n, b_hn]
     all_parts = [Part(n), Part(rows - n, reads_h=False), Part(len(w.hh) - n, reads_x=False)]
     convs = [conv for conv in zip(weights, biases, all_parts, strict=True) if conv[2].rows]
-    if pixels * (rows + len(w.hh) - n) * weights[0][0].numel() > JOINT_PRODUCTS:
+    values = (rows + len(w.hh) - n) * weights[0][0].numel()
+    if values > JOINT_VALUES or pixels * values > JOINT_PRODUCTS:
         return [make(weight, bias, inputs, [part]) for weight, bias, part in convs]
     joint = w.ih.new_zeros(rows + len(w.hh) - n, *weights[0].shape[1:])
     joint[:rows, :inputs] = w.ih

@@ -16,7 +16,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, on_device
 from .base.dense import DenseModel
-from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, run_masked, step_mask, unpack, valid_steps
+from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
 """Dates of several series: a PackedSequence without missing dates, or in a graph all dates ``(N, T, …)`` and a mask."""
@@ -32,7 +32,7 @@ def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
 
 def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
     """Returns the top layer's last c (LSTM) or h (GRU) ``(N, F, H, W)``, concatenated over the directions."""
-    _, state = run_masked(rnn, dates, None, mask)
+    _, state = rnn(dates, mask=mask)
     memory = state[-1] if len(rnn.states) > 1 else state
     top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
     return torch.cat(list(top), dim=1)
