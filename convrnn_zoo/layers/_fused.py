@@ -34,6 +34,7 @@ from ._run import (
     ScanSpec,
     can_recompute,
     fold,
+    is_traced,
     is_transformed,
     reference_layer,
     sum_bias,
@@ -92,8 +93,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         cell.in_place is not None
         and not any(cell.zoneout)  # which its derivative does not include
         and cell.scan is None
-        and not torch.compiler.is_compiling()  # a compiler needs to see every operation
-        and not torch.jit.is_tracing()
+        and not is_traced()  # a graph needs to hold every operation, in a form that can be differentiated
         and xs.numel() > 0
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)

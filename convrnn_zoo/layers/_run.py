@@ -4,6 +4,7 @@ The loop does not depend on convolutions: a step is any function from an input a
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,6 +53,14 @@ def is_transformed(*, unknown: bool) -> bool:
         return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     except AttributeError:
         return unknown
+
+
+def is_traced() -> bool:
+    """Returns whether ``torch.compile``, ``torch.jit.trace`` or ``make_fx`` records the operations in a graph."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    make_fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # takes long to import, and is imported to trace
+    return getattr(make_fx, "get_proxy_mode", lambda: None)() is not None
 
 
 def can_recompute() -> bool:
