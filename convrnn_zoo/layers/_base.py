@@ -577,7 +577,7 @@ class ConvRNNBase(Equations):
         owner, n, space = type(self).__name__, self.ndim, SPACE[self.ndim]
         like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
-            batch_sizes, unbatched, ranks = _packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
+            batch_sizes, unbatched, ranks = check.packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
             x = check.tensor_input(owner, "a tensor", input.data, ranks, self.in_channels, -n - 1, like)
         else:
             ranks = {n + 3: f"({'N, T' if self.batch_first else 'T, N'}, C, {space})", n + 2: f"(T, C, {space})"}
@@ -594,14 +594,7 @@ class ConvRNNBase(Equations):
 
     def _unpack_mask(self, mask: Tensor, input: Any) -> Tensor:
         """Checks a mask and returns it as ``(T, N, 1, …)``."""
-        owner = type(self).__name__
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError(f"{owner} expected mask to be a tensor of booleans, got {check.describe(mask)}")
-        if isinstance(input, PackedSequence) or input.dim() != self.ndim + 3:
-            raise ValueError(f"{owner} takes a mask only with a batch of padded sequences; leave the mask out")
-        if mask.shape != input.shape[:2]:
-            wrong = f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}"
-            raise ValueError(f"{wrong}; give one boolean per sequence and step")
+        check.step_mask(type(self).__name__, mask, input, self.ndim)
         mask = mask.transpose(0, 1) if self.batch_first else mask
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
@@ -660,19 +653,3 @@ class ConvRNNBase(Equations):
 def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
     """Reorders the sequences in all states by the indices `order`; None keeps their order."""
     return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
-
-
-def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
-    """Checks a PackedSequence, which users can construct freely, and returns the batch size of every step."""
-    sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
-    integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
-    wrong = None
-    if not sizes or not integers or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1 or sum(sizes) != rows:
-        wrong = f"whose batch sizes are positive, never rise and sum to its {rows} rows, got {sizes}"
-    for name, order in zip(packed._fields[2:], packed[2:], strict=True):
-        if wrong is None and order is not None and tuple(order.shape) != (sizes[0],):
-            wrong = f"with {name} for its {sizes[0]} sequences, got {check.describe(order)}"
-    if wrong is not None:
-        hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
-        raise ValueError(f"{owner} expected a PackedSequence {wrong}; {hint}")
-    return sizes

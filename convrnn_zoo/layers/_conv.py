@@ -141,7 +141,7 @@ def prepare_input_gradient(
     padding, pads = geometry.padding(size, weight.shape[2:])
     if max(geometry.stride) > 1:
         conv: Any = partial(
-            _TRANSPOSED_CONV[len(size)], weight=_in_layout(weight, channels_last), stride=geometry.stride,
+            _TRANSPOSED_CONV[len(size)], weight=in_layout(weight, channels_last), stride=geometry.stride,
             padding=padding, dilation=geometry.dilation,
         )  # fmt: skip
     else:
@@ -152,8 +152,9 @@ def prepare_input_gradient(
     return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
 
 
-def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
-    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
+def in_layout(weight: Tensor, channels_last: bool) -> Tensor:
+    """Returns a weight in contiguous or, if it has two or three spatial axes, in channels-last memory format."""
+    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last and weight.dim() > 3 else torch.contiguous_format
     return weight.contiguous(memory_format=layout)
 
 
@@ -183,7 +184,7 @@ def _prepare(
                 ordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, sizes)
                 call = torch.ops.mkldnn._convolution_pointwise.default
                 return lambda x: call(x, ordered, bias, padding, stride, dilation, 1, "none", [], "")
-    weight = _in_layout(weight, channels_last)
+    weight = in_layout(weight, channels_last)
     return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
 
 

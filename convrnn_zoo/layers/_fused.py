@@ -16,15 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._conv import (
-    Geometry,
-    bias_gradient,
-    can_join,
-    conv_gradients,
-    prepare_conv,
-    prepare_input_gradient,
-    same_conv,
-)
+from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
 from ._half import half_is_fast
 from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
@@ -288,7 +280,7 @@ class Direction:
         self.xs = xs.split(self.sizes) if spec.packed else xs.unbind(0)
         self.starts = [0, *accumulate(self.sizes)]
         self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
-        self.dtype, self.conv_dtype = state[0].dtype, dtype
+        self.dtype, self.conv_dtype, self.is_cast = state[0].dtype, dtype, dtype != state[0].dtype
         self.channels, *self.size = state[0].shape[1:]
         self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
@@ -304,11 +296,10 @@ class Direction:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
         inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
         sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.step.forward
-        is_cast = self.conv_dtype != self.dtype
         at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
-        gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if is_cast else []
+        gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if self.is_cast else []
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
         first = ts[-1] if self.reverse else ts[0]
 
@@ -324,7 +315,7 @@ class Direction:
             parts = [conv(r) for conv, r in zip(at_first if t == first else convs, read, strict=True)]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
-            if is_cast:
+            if self.is_cast:
                 into = [buffers.new(n, part.shape[1]) for part in parts] if keep else [g[:n] for g in gates]
                 parts = [g.copy_(part) for g, part in zip(into, parts, strict=True)]
             # States that the backward pass reads get new memory; the others are overwritten.
@@ -397,9 +388,8 @@ class Direction:
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(self.starts[block.stop] - self.starts[block.start] for block in blocks)
-        is_cast = self.conv_dtype != self.dtype
         gates = [self.buffers.new(max_rows, len(conv.weight), self.conv_dtype) for conv in self.convs]
-        uncast = [self.buffers.new(len(start[0]), len(conv.weight)) for conv in self.convs] if is_cast else []
+        uncast = [self.buffers.new(len(start[0]), len(conv.weight)) for conv in self.convs] if self.is_cast else []
         xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
         last = ts[-1] if self.reverse else ts[0]
         into_at: dict[int, Maps] = {}
@@ -407,18 +397,17 @@ class Direction:
 
         def step(t: int, grads: Maps) -> Maps:
             gate_grads = into_at[t]
-            into = [g[: self.sizes[t]] for g in uncast] if is_cast else gate_grads
+            into = [g[: self.sizes[t]] for g in uncast] if self.is_cast else gate_grads
             if self.y_grads is not None:
                 grads[0].add_(self.y_grads[t])
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
             dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
-            for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True):
-                if is_cast:
-                    grad.copy_(into_grad)
-                    if bias is not None and self.weights:
-                        bias.add_(bias_gradient(into_grad, bias.dtype))
+            for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True) if self.is_cast else ():
+                grad.copy_(into_grad)
+                if bias is not None and self.weights:
+                    bias.add_(bias_gradient(into_grad, bias.dtype))
             if t == last and not to_start:
                 return grads
             for conv, grad in zip(self.convs, gate_grads, strict=True):
@@ -486,7 +475,7 @@ class Direction:
             for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
                 read = xh[:, conv.channels]
                 weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
-                if bias is not None and self.conv_dtype == self.dtype:  # else added step by step, before rounding
+                if bias is not None and not self.is_cast:  # else added step by step, before rounding
                     bias.add_(bias_gradient(grad, bias.dtype))
         if self.x_grad is not None:
             total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from . import _checks as check
-from ._conv import can_join
+from ._conv import can_join, in_layout
 
 # Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.
 GATES_BYTES = 8 << 20
@@ -242,7 +242,10 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
-        joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
+        weight = torch.cat([w.ih, w.hh], 1)
+        if torch.compiler.is_compiling():  # which otherwise reorders it for every step
+            weight = in_layout(weight, channels_last=weight.device.type == "cpu")
+        joint = weight, sum_bias(w.b_ih, w.b_hh)
         w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)  # torch 2.6 compiles no _replace
     return w
 
