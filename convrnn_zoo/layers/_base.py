@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -21,6 +21,11 @@ Widths = int | Sequence[int]  # for all layers, or one per layer
 Kernels = Size | Sequence[Sequence[int]]  # for all layers, or a list of one tuple per layer
 Rates = float | Sequence[float]  # for all states, or one per state
 Modes = str | Sequence[str]  # for all spatial axes, or one per axis
+READ_ONLY = {
+    "in_channels", "out_channels", "kernel_size", "hidden_kernel_size", "stride", "dilation", "groups", "padding_mode",
+    "bias", "bidirectional",
+}  # fmt: skip
+"""Attributes that parameters and convolutions were built with, which a change would not reach."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by the number of axes."""
 
@@ -147,6 +152,14 @@ class Equations(nn.Module):
     def can_mask_h(self) -> bool:
         """True if `variational_dropout` can mask h, because the only convolution that reads h is in :meth:`advance`."""
         return not self.is_linear and type(self).advance is Equations.advance
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in READ_ONLY and hasattr(self, name):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} cannot be changed, got {check.describe(value)}; build a new layer with "
+                f"this {name}, and load the parameters into it if their shapes agree"
+            )
+        super().__setattr__(name, value)
 
     # ---- construction ------------------------------------------------------------------------------------------
     def __init__(
@@ -482,60 +495,62 @@ class ConvRNNBase(Equations):
         self.num_layers = n
         self.widths, self.kernels, self.hidden_kernels = self.widths[:n], self.kernels[:n], self.hidden_kernels[:n]
         if not check.is_int(self.out_channels):
-            self.out_channels = tuple(self.widths)
+            vars(self)["out_channels"] = tuple(self.widths)
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None, *, _layers: tuple[int | None, Tensor | None] | None = None
-    ) -> tuple[Any, Any]:
-        """Returns ``(output, h_n)`` or ``(output, (h_n, c_n))``. Without `hx` the initial state is zero or learned."""
-        outputs, state = self._run_layers(input, hx, *(_layers or (None, None)))
-        return (outputs if _layers else outputs[-1]), state
+        self, input: Tensor | PackedSequence, hx: Any = None, *, mask: Tensor | None = None, depth: int | None = None,
+        collect: Callable[[Any], Any] | None = None,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """Returns ``(output, h_n)`` or ``(output, (h_n, c_n))``. Without `hx` the initial state is zero or learned.
+
+        `mask` holds booleans in the shape of the first two axes of `input`, true at the existing steps of a sequence.
+        At other steps the state of the sequence does not change and its output is zero. All T steps run, so that an
+        exported graph does not depend on the lengths. `depth` is the number of layers to run, all by default.
+        `collect` is called with the output of each layer; without it, each layer's output is freed after the next.
+        If `hx` is a :class:`LayerStates`, so are the final states.
+        """
+        packed = input if isinstance(input, PackedSequence) else None
+        x, batch_sizes, unbatched = self._unpack_input(input)
+        steps = None if mask is None else self._unpack_mask(mask, input)
+        x = x if steps is None else torch.where(steps, x, 0)  # else NaN in padding would reach the gradients
+        states, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
+        output: Any = None
+        finals: list[Maps] = []
+        for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
+            first, width = layer * self.num_directions, self.widths[layer]
+            each = slice(first, first + self.num_directions)
+            weights = [self._weights(suffix, width) for _, suffix in suffixes[each]]
+            if self.training and self.dropout and layer:
+                x = F.dropout(x, self.dropout)
+            if self.training and any(self.variational_dropout):
+                x, weights = self._drop_channels(x, weights, width, batch_sizes)
+            output = None  # frees the output of the layer before the last
+            x, ends = run_layer(
+                self, x, states[each], weights, batch_sizes, mask=steps,
+                zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
+            )  # fmt: skip
+            finals += ends
+            if packed is not None:
+                output = PackedSequence(x, *packed[1:])
+            else:
+                output = x.squeeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
+            if collect is not None:
+                collect(output)
+        finals = _reorder(finals, None if packed is None else packed.unsorted_indices)
+        return output, finals if isinstance(hx, LayerStates) else self._pack_state(finals, unbatched)
 
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
         """Runs the first `depth` layers or all of them, and returns the list of their outputs and the final states.
 
-        If `hx` is a :class:`LayerStates`, so are the final states. `mask` holds booleans in the shape of the first two
-        axes of `input`, true at the existing steps of a sequence. At other steps the state of the sequence does not
-        change and its output is zero. All T steps run, so that an exported graph does not depend on the lengths.
+        Hooks of the layer receive the output of the last one, as in :meth:`forward`, and may replace it.
         """
-        # By __call__, which runs hooks, such as those of pruning. They receive the list of outputs.
-        return self(input, hx, _layers=(depth, mask))
-
-    def _run_layers(
-        self, input: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None
-    ) -> tuple[list[Any], Any]:
-        packed = input if isinstance(input, PackedSequence) else None
-        x, batch_sizes, unbatched = self._unpack_input(input)
-        steps = None if mask is None else self._unpack_mask(mask, input)
-        x = x if steps is None else torch.where(steps, x, 0)  # else NaN in padding would reach the gradients
-        states, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
         outputs: list[Any] = []
-        finals: list[Maps] = []
-        for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
-            first, width = layer * self.num_directions, self.widths[layer]
-            each = slice(first, first + self.num_directions)
-            weights = [self._weights(suffix, width) for _, suffix in suffixes[each]]
-            if self.training and any(self.variational_dropout):
-                x, weights = self._drop_channels(x, weights, width, batch_sizes)
-            x, ends = run_layer(
-                self, x, states[each], weights, batch_sizes, mask=steps,
-                zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
-            )  # fmt: skip
-            outputs.append(x)
-            finals += ends
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        if packed is not None:
-            outputs = [PackedSequence(y, *packed[1:]) for y in outputs]
-        elif unbatched:
-            outputs = [y.squeeze(1) for y in outputs]
-        elif self.batch_first:
-            outputs = [y.transpose(0, 1) for y in outputs]
-        finals = _reorder(finals, None if packed is None else packed.unsorted_indices)
-        return outputs, finals if isinstance(hx, LayerStates) else self._pack_state(finals, unbatched)
+        # The list is hidden in a method: hooks of FSDP copy lists among the arguments.
+        last, state = self(input, hx, mask=mask, depth=depth, collect=outputs.append)
+        return [*outputs[:-1], last], state
 
     def _drop_channels(
         self, x: Tensor, weights: list[DirectionWeights], width: int, batch_sizes: list[int] | None
@@ -562,7 +577,7 @@ class ConvRNNBase(Equations):
         owner, n, space = type(self).__name__, self.ndim, SPACE[self.ndim]
         like: Any = self.weight_ih_l0
         if isinstance(input, PackedSequence):
-            batch_sizes, unbatched, ranks = _packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
+            batch_sizes, unbatched, ranks = check.packed_sizes(owner, input), False, {n + 2: f"packed (ΣT, C, {space})"}
             x = check.tensor_input(owner, "a tensor", input.data, ranks, self.in_channels, -n - 1, like)
         else:
             ranks = {n + 3: f"({'N, T' if self.batch_first else 'T, N'}, C, {space})", n + 2: f"(T, C, {space})"}
@@ -579,14 +594,7 @@ class ConvRNNBase(Equations):
 
     def _unpack_mask(self, mask: Tensor, input: Any) -> Tensor:
         """Checks a mask and returns it as ``(T, N, 1, …)``."""
-        owner = type(self).__name__
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError(f"{owner} expected mask to be a tensor of booleans, got {check.describe(mask)}")
-        if isinstance(input, PackedSequence) or input.dim() != self.ndim + 3:
-            raise ValueError(f"{owner} takes a mask only with a batch of padded sequences; leave the mask out")
-        if mask.shape != input.shape[:2]:
-            wrong = f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}"
-            raise ValueError(f"{wrong}; give one boolean per sequence and step")
+        check.step_mask(type(self).__name__, mask, input, self.ndim)
         mask = mask.transpose(0, 1) if self.batch_first else mask
         return mask.reshape(*mask.shape, *(1,) * (self.ndim + 1))
 
@@ -645,19 +653,3 @@ class ConvRNNBase(Equations):
 def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
     """Reorders the sequences in all states by the indices `order`; None keeps their order."""
     return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
-
-
-def _packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
-    """Checks a PackedSequence, which users can construct freely, and returns the batch size of every step."""
-    sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
-    integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
-    wrong = None
-    if not sizes or not integers or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1 or sum(sizes) != rows:
-        wrong = f"whose batch sizes are positive, never rise and sum to its {rows} rows, got {sizes}"
-    for name, order in zip(packed._fields[2:], packed[2:], strict=True):
-        if wrong is None and order is not None and tuple(order.shape) != (sizes[0],):
-            wrong = f"with {name} for its {sizes[0]} sequences, got {check.describe(order)}"
-    if wrong is not None:
-        hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
-        raise ValueError(f"{owner} expected a PackedSequence {wrong}; {hint}")
-    return sizes

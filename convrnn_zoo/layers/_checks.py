@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from .._hints import similar
 
@@ -274,3 +275,30 @@ def state_tuple(owner: str, expected: str, value: object, n: int) -> tuple[Any, 
     if len(value) != n:
         raise ValueError(f"{owner} expected {expected}, got {len(value)} entries; pass all {n} or None")
     return tuple(value)
+
+
+def packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
+    """Checks a PackedSequence, which users can construct freely, and returns the batch size of every step."""
+    sizes, rows = packed.batch_sizes.tolist(), len(packed.data)
+    integers = packed.batch_sizes.dim() == 1 and packed.batch_sizes.dtype == torch.int64
+    wrong = None
+    if not sizes or not integers or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1 or sum(sizes) != rows:
+        wrong = f"whose batch sizes are positive, never rise and sum to its {rows} rows, got {sizes}"
+    for name, order in zip(packed._fields[2:], packed[2:], strict=True):
+        if wrong is None and order is not None and tuple(order.shape) != (sizes[0],):
+            wrong = f"with {name} for its {sizes[0]} sequences, got {describe(order)}"
+    if wrong is not None:
+        hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
+        raise ValueError(f"{owner} expected a PackedSequence {wrong}; {hint}")
+    return sizes
+
+
+def step_mask(owner: str, mask: object, input: Any, ndim: int) -> None:
+    """Checks a mask of the existing steps of a batch of padded sequences of `ndim`-d maps."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError(f"{owner} expected mask to be a tensor of booleans, got {describe(mask)}")
+    if isinstance(input, PackedSequence) or input.dim() != ndim + 3:
+        raise ValueError(f"{owner} takes a mask only with a batch of padded sequences; leave the mask out")
+    if mask.shape != input.shape[:2]:
+        wrong = f"{owner} expected mask of shape {tuple(input.shape[:2])}, got {tuple(mask.shape)}"
+        raise ValueError(f"{wrong}; give one boolean per sequence and step")

@@ -1,7 +1,6 @@
 """Convolution that keeps the size of the map, in one to three dimensions, and its gradients."""
 
 import math
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -115,21 +114,6 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
     return geometry.groups == 1 and not geometry.explicit_padding and ih.shape[2:] == hh.shape[2:]
 
 
-def half_is_fast(dtype: torch.dtype) -> bool:
-    """Returns whether this CPU convolves in a half precision faster than in float32.
-
-    On x86 this requires AMX instructions for `dtype`. Without AMX, oneDNN takes up to 1.9 times as long in half
-    precision as in float32, even if the CPU has AVX-512 instructions for half precision. Other processors were not
-    measured; for them, the result is True.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    try:
-        return torch.cpu._is_amx_fp16_supported() if dtype == torch.float16 else torch.cpu._is_amx_tile_supported()
-    except AttributeError:
-        return False
-
-
 # ---- without autograd: one group, zeros or circular padding ----------------------------------------------------
 def prepare_conv(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, batch: int, size: Sequence[int], channels_last: bool
@@ -157,7 +141,7 @@ def prepare_input_gradient(
     padding, pads = geometry.padding(size, weight.shape[2:])
     if max(geometry.stride) > 1:
         conv: Any = partial(
-            _TRANSPOSED_CONV[len(size)], weight=_in_layout(weight, channels_last), stride=geometry.stride,
+            _TRANSPOSED_CONV[len(size)], weight=in_layout(weight, channels_last), stride=geometry.stride,
             padding=padding, dilation=geometry.dilation,
         )  # fmt: skip
     else:
@@ -168,8 +152,9 @@ def prepare_input_gradient(
     return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
 
 
-def _in_layout(weight: Tensor, channels_last: bool) -> Tensor:
-    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
+def in_layout(weight: Tensor, channels_last: bool) -> Tensor:
+    """Returns a weight in contiguous or, if it has two or three spatial axes, in channels-last memory format."""
+    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last and weight.dim() > 3 else torch.contiguous_format
     return weight.contiguous(memory_format=layout)
 
 
@@ -189,16 +174,17 @@ def _prepare(
     is_single = batch == 1 and len(size) == 2 and min(weight.shape[2:]) <= 3
     pixels = math.prod(size)
     is_small = is_single and weight.shape[1] * pixels < SINGLE_VALUES and weight.numel() * pixels < SINGLE_PRODUCTS
-    is_float = weight.dtype == torch.float32 and type(weight) is Tensor
-    if channels_last and weight.device.type == "cpu" and is_float and not is_small:
+    is_plain = type(weight) is Tensor and weight.dtype in (torch.float32, torch.bfloat16)
+    if channels_last and weight.device.type == "cpu" and is_plain and not is_small:
         with suppress(AttributeError, RuntimeError, TypeError):
-            if not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
+            is_supported = weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            if is_supported and not torch._C._len_torch_dispatch_stack() and torch._C._get_mkldnn_enabled():
                 reorder = getattr(torch._C._nn, f"mkldnn_reorder_conv{len(size)}d_weight")
                 sizes = [1, weight.shape[1], *size]
                 ordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, sizes)
                 call = torch.ops.mkldnn._convolution_pointwise.default
                 return lambda x: call(x, ordered, bias, padding, stride, dilation, 1, "none", [], "")
-    weight = _in_layout(weight, channels_last)
+    weight = in_layout(weight, channels_last)
     return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
 
 

@@ -16,16 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._conv import (
-    Geometry,
-    bias_gradient,
-    can_join,
-    conv_gradients,
-    half_is_fast,
-    prepare_conv,
-    prepare_input_gradient,
-    same_conv,
-)
+from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
+from ._half import half_is_fast
+from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
     GATES_BYTES,
     DirectionWeights,
@@ -33,13 +26,14 @@ from ._run import (
     ScanSpec,
     can_recompute,
     fold,
+    is_traced,
     is_transformed,
     reference_layer,
     sum_bias,
 )  # fmt: skip
 
-# Products of a convolution below which a call takes longer than its arithmetic, and one call is faster than three.
-JOINT_PRODUCTS = 1 << 23
+# Products of a convolution, and values of its weight, below which one call is faster than three that skip the zeros.
+JOINT_PRODUCTS, JOINT_VALUES = 1 << 23, 24_000
 Parts = Sequence[Tensor]
 """Pre-activations of the gates, or their gradients, by :class:`Part`."""
 # Derivatives from the results, written into `grad_input`.
@@ -91,8 +85,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         cell.in_place is not None
         and not any(cell.zoneout)  # which its derivative does not include
         and cell.scan is None
-        and not torch.compiler.is_compiling()  # a compiler needs to see every operation
-        and not torch.jit.is_tracing()
+        and not is_traced()  # a graph needs to hold every operation, in a form that can be differentiated
         and xs.numel() > 0
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
@@ -102,7 +95,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    `dtype` is the dtype of the weights. On CPUs where float32 is faster than half precision (see
+    `dtype` is the dtype of the weights. On CPUs that convolve faster in float32 than in half precision (see
     :func:`half_is_fast`), the convolutions use float32 in place of half precision.
     """
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -125,6 +118,9 @@ class Buffers:
         # needs it in half precision.
         half = conv_dtype in (torch.float16, torch.bfloat16)
         self.channels_last = half or (like.device.type == "cpu" and conv_dtype == torch.float32)
+        # half_tanh takes six calls, which on small maps take longer than their arithmetic.
+        is_rounded = half and like.dtype == torch.float32 and like.device.type == "cpu" and like.numel() > 1 << 14
+        self.tanh: Callable[..., Tensor] = half_tanh if is_rounded else torch.tanh
         self._scratch: dict[str, Tensor] = {}
 
     def new(self, n: int, channels: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -155,8 +151,13 @@ class InPlaceStep:
     saves_parts = True  # whether `backward` reads the parts
 
     def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
-        self.cell, self.extra, self.scratch, self.keep = cell, extra, buffers.scratch, keep
+        self.cell, self.extra, self.keep = cell, extra, keep
+        self.scratch, self.tanh = buffers.scratch, buffers.tanh
         self.extra_grads: list[Tensor] = []
+
+    def write(self, nonlinearity: str, x: Tensor, out: Tensor) -> None:
+        """Writes a function of x to `out`; `nonlinearity` is a key of :data:`NONLINEARITIES`."""
+        (self.tanh if nonlinearity == "tanh" else NONLINEARITIES[nonlinearity].write)(x, out=out)
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         """Writes the next state to `new`, which may share the memory of `state` except for h.
@@ -240,8 +241,8 @@ class FusedConv:
 def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[..., FusedConv]) -> list[FusedConv]:
     """Returns up to three convolutions, for rows that read both input and state, only the input, or only the state.
 
-    On small maps, where a call takes longer than its arithmetic, one convolution computes all rows. Its weight is zero
-    for the channels that a row does not read.
+    With few channels on small maps, where a call takes longer than its arithmetic, one convolution computes all rows.
+    Its weight is zero for the channels that a row does not read.
     """
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     if n == rows:
@@ -251,7 +252,8 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
     biases: list[Tensor | None] = [sum_bias(b_ih, b_hh), b_n, b_hn]
     all_parts = [Part(n), Part(rows - n, reads_h=False), Part(len(w.hh) - n, reads_x=False)]
     convs = [conv for conv in zip(weights, biases, all_parts, strict=True) if conv[2].rows]
-    if pixels * (rows + len(w.hh) - n) * weights[0][0].numel() > JOINT_PRODUCTS:
+    values = (rows + len(w.hh) - n) * weights[0][0].numel()
+    if values > JOINT_VALUES or pixels * values > JOINT_PRODUCTS:
         return [make(weight, bias, inputs, [part]) for weight, bias, part in convs]
     joint = w.ih.new_zeros(rows + len(w.hh) - n, *weights[0].shape[1:])
     joint[:rows, :inputs] = w.ih
@@ -278,7 +280,7 @@ class Direction:
         self.xs = xs.split(self.sizes) if spec.packed else xs.unbind(0)
         self.starts = [0, *accumulate(self.sizes)]
         self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
-        self.dtype, self.conv_dtype = state[0].dtype, dtype
+        self.dtype, self.conv_dtype, self.is_cast = state[0].dtype, dtype, dtype != state[0].dtype
         self.channels, *self.size = state[0].shape[1:]
         self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
@@ -294,10 +296,10 @@ class Direction:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
         inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
         sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.step.forward
-        is_cast = self.conv_dtype != self.dtype
         at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
+        gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if self.is_cast else []
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
         first = ts[-1] if self.reverse else ts[0]
 
@@ -313,8 +315,9 @@ class Direction:
             parts = [conv(r) for conv, r in zip(at_first if t == first else convs, read, strict=True)]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
-            if is_cast:
-                parts = [part.to(self.dtype) for part in parts]
+            if self.is_cast:
+                into = [buffers.new(n, part.shape[1]) for part in parts] if keep else [g[:n] for g in gates]
+                parts = [g.copy_(part) for g, part in zip(into, parts, strict=True)]
             # States that the backward pass reads get new memory; the others are overwritten.
             others = tuple([buffers.new(n, self.channels) for _ in state[1:]]) if keep else state[1:]
             new = (ys[t], *others)
@@ -385,25 +388,31 @@ class Direction:
         """
         blocks, joint = self._blocks(ts), self.joint
         max_rows = max(self.starts[block.stop] - self.starts[block.start] for block in blocks)
-        gates = [self.buffers.new(max_rows, len(conv.weight)) for conv in self.convs]
+        gates = [self.buffers.new(max_rows, len(conv.weight), self.conv_dtype) for conv in self.convs]
+        uncast = [self.buffers.new(len(start[0]), len(conv.weight)) for conv in self.convs] if self.is_cast else []
         xh = self.buffers.new(max_rows, self.inputs + self.channels, self.conv_dtype)
         last = ts[-1] if self.reverse else ts[0]
         into_at: dict[int, Maps] = {}
         state_at = [self.ys.__getitem__, *(lambda t, i=i: self.saved[t][1][i] for i in range(len(start) - 1))]
 
         def step(t: int, grads: Maps) -> Maps:
-            into = into_at[t]
+            gate_grads = into_at[t]
+            into = [g[: self.sizes[t]] for g in uncast] if self.is_cast else gate_grads
             if self.y_grads is not None:
                 grads[0].add_(self.y_grads[t])
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
             dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
+            for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True) if self.is_cast else ():
+                grad.copy_(into_grad)
+                if bias is not None and self.weights:
+                    bias.add_(bias_gradient(into_grad, bias.dtype))
             if t == last and not to_start:
                 return grads
-            for conv, grad in zip(self.convs, into, strict=True):
+            for conv, grad in zip(self.convs, gate_grads, strict=True):
                 if conv.reads_h:
-                    h_grad = conv.h_gradient(grad.to(self.conv_dtype)).to(self.dtype)
+                    h_grad = conv.h_gradient(grad).to(self.dtype)
                     if self.h_mask is not None:
                         h_grad.mul_(self.h_mask[: self.sizes[t]])
                     dh = h_grad if dh is None else h_grad.add_(dh)
@@ -456,7 +465,7 @@ class Direction:
         """Computes the gradients of weights and input over the collected steps of a block."""
         rows = slice(self.starts[block.start], self.starts[block.stop])
         n = rows.stop - rows.start
-        gates = [g[:n].to(self.conv_dtype) for g in gates]
+        gates = [g[:n] for g in gates]
         if self.weights:
             xh = xh[:n]
             torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
@@ -466,7 +475,7 @@ class Direction:
             for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
                 read = xh[:, conv.channels]
                 weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
-                if bias is not None:
+                if bias is not None and not self.is_cast:  # else added step by step, before rounding
                     bias.add_(bias_gradient(grad, bias.dtype))
         if self.x_grad is not None:
             total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]

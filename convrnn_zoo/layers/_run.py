@@ -4,6 +4,7 @@ The loop does not depend on convolutions: a step is any function from an input a
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from . import _checks as check
-from ._conv import can_join
+from ._conv import can_join, in_layout
 
 # Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.
 GATES_BYTES = 8 << 20
@@ -52,6 +53,14 @@ def is_transformed(*, unknown: bool) -> bool:
         return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     except AttributeError:
         return unknown
+
+
+def is_traced() -> bool:
+    """Returns whether ``torch.compile``, ``torch.jit.trace`` or ``make_fx`` records the operations in a graph."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    make_fx = sys.modules.get("torch.fx.experimental.proxy_tensor")  # takes long to import, and is imported to trace
+    return getattr(make_fx, "get_proxy_mode", lambda: None)() is not None
 
 
 def can_recompute() -> bool:
@@ -233,7 +242,10 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
-        joint = torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh)
+        weight = torch.cat([w.ih, w.hh], 1)
+        if torch.compiler.is_compiling():  # which otherwise reorders it for every step
+            weight = in_layout(weight, channels_last=weight.device.type == "cpu")
+        joint = weight, sum_bias(w.b_ih, w.b_hh)
         w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)  # torch 2.6 compiles no _replace
     return w
 

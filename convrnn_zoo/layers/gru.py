@@ -32,7 +32,7 @@ class GRUInPlace(InPlaceStep):
             n.addcmul_(r, hn[0])
         else:
             n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", h.shape[0])), *self.extra))
-        NONLINEARITIES[self.cell.nonlinearity].write(n, out=n)
+        self.write(self.cell.nonlinearity, n, n)
         torch.lerp(n, h, z, out=h_next)
 
     def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:

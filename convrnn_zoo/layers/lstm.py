@@ -25,9 +25,9 @@ class LSTMInPlace(InPlaceStep):
         # Both functions are slow on slices of few channels: tanh runs in a separate map, sigmoid over all gates.
         tanh_g = self.scratch("tanh", c.shape[0]).copy_(g)
         gates.sigmoid_()
-        tanh_g.tanh_()
+        self.tanh(tanh_g, out=tanh_g)
         torch.mul(f, c, out=c_next).addcmul_(i, tanh_g)
-        torch.tanh(c_next, out=h_next).mul_(o)
+        self.tanh(c_next, out=h_next).mul_(o)
         if self.keep:
             g.copy_(tanh_g)
 
@@ -35,7 +35,7 @@ class LSTMInPlace(InPlaceStep):
         (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
-        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
+        tanh_c = self.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
         torch.mul(dh, tanh_c, out=do)
         dh.mul_(o)
         dc.add_(tanh_backward(dh, tanh_c, grad_input=dh))

@@ -35,21 +35,21 @@ class PeepholeLSTMInPlace(InPlaceStep):
             i.addcmul_(c, self.extra[0])
             f.addcmul_(c, self.extra[1])
         i_f.sigmoid_()
-        g.tanh_()
+        self.tanh(g, out=g)
         torch.mul(f, c, out=c_next).addcmul_(i, g)
         if self.conv:
             o.add_(self.cell.conv(c_next, self.po))
         else:
             o.addcmul_(c_next, self.po)
         o.sigmoid_()
-        torch.tanh(c_next, out=h_next).mul_(o)
+        self.tanh(c_next, out=h_next).mul_(o)
 
     def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         (gates,), (_, c), (_, c_next), (dh, dc), (d_gates,) = parts, state, new, grads, into
         i, f, g, o = gates.chunk(4, dim=1)
         di, df, dg, do = d_gates.chunk(4, dim=1)
         i_f, d_if = gates[:, : 2 * c.shape[1]], d_gates[:, : 2 * c.shape[1]]
-        tanh_c = torch.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
+        tanh_c = self.tanh(c_next, out=self.scratch("tanh", c.shape[0]))
         torch.mul(dh, tanh_c, out=do)
         sigmoid_backward(do, o, grad_input=do)
         dh.mul_(o)

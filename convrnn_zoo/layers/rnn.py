@@ -21,7 +21,7 @@ class RNNInPlace(InPlaceStep):
     saves_parts = False
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
-        NONLINEARITIES[self.cell.nonlinearity].write(parts[0], out=new[0])
+        self.write(self.cell.nonlinearity, parts[0], new[0])
 
     def backward(self, parts: Parts, state: Maps, new: Maps, grads: Maps, into: Parts) -> tuple[Any, ...]:
         NONLINEARITIES[self.cell.nonlinearity].gradient(grads[0], new[0], grad_input=into[0])

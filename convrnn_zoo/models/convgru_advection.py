@@ -18,7 +18,7 @@ from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise, stage
+from .base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
 from .base.rain_ensemble import arrange, quantiles, rain_noise
@@ -61,7 +61,7 @@ def mean_rate(probabilities: Tensor) -> Tensor:
     """
     middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
     steps = [b - a for a, b in itertools.pairwise([0.0, *middles])]
-    weights = torch.tensor(steps, dtype=probabilities.dtype, device=probabilities.device)
+    weights = constants(steps, probabilities)
     return (probabilities * weights[:, None, None]).sum(-3)
 
 
@@ -333,7 +333,7 @@ class ConvGRUAdvection(Forecaster):
             residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
             out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
         logits, log_rate = (torch.stack(part, 1) for part in zip(*out, strict=True))
-        return Exceedance(logits, c.known[:, None] > 0, log_rate, clock[list(steps), 0, 1, 0, 0], c)
+        return Exceedance(logits, c.known[:, None] > 0, log_rate, torch.stack([clock[k, 0, 1, 0, 0] for k in steps]), c)
 
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
@@ -344,7 +344,7 @@ class ConvGRUAdvection(Forecaster):
         """
         with full_precision(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
-            levels = torch.tensor(THRESHOLDS, device=moved.device, dtype=moved.dtype).log()[:, None, None]
+            levels = constants(THRESHOLDS, moved).log()[:, None, None]
             slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
             moved_weight, still_weight, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
             slope = (slope + decay * clock[0].to(moved.dtype)).exp()

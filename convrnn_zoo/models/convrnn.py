@@ -15,6 +15,7 @@ from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import RecurrentClassifier
+from .base.lengths import run_layers
 
 
 class ConvRNNModel(RecurrentClassifier):
@@ -74,7 +75,7 @@ class ConvRNNModel(RecurrentClassifier):
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
-        return self.rnn.forward_layers(x, hx, depth, mask)
+        return run_layers(self.rnn, x, hx, depth, mask)
 
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}

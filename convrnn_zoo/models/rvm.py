@@ -13,7 +13,7 @@ from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published
 from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu, framewise, on_device
+from .base.blocks import constants, conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded, split_state
@@ -177,7 +177,7 @@ class MattingEncoder(FrameEncoder):
         if not self.is_mobilenet:
             return super().encode(frames)
         channels = [i % 3 for i in range(frames.shape[1])]
-        mean, std = (frames.new_tensor([v[i] for i in channels])[:, None, None] for v in (self.mean, self.std))
+        mean, std = (constants([v[i] for i in channels], frames)[:, None, None] for v in (self.mean, self.std))
         return super().encode((frames - mean) / std)
 
 

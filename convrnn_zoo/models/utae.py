@@ -16,23 +16,25 @@ from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu, on_device
 from .base.dense import DenseModel
-from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, run_masked, step_mask, unpack, valid_steps
+from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
-"""Dates of several series: a PackedSequence without missing dates, or in a graph all dates ``(N, T, …)`` and a mask."""
+"""Dates of several series: a PackedSequence without missing dates, or dates ``(N, T, …)`` and, in a graph, a mask."""
 
 
 def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
     """Returns the mean map ``(N, F, H, W)`` of each series over the dates that are not missing."""
     if isinstance(dates, PackedSequence):
         dates, mask = unpack(dates)
-    there = valid_steps(dates, mask)  # type: ignore[arg-type]
+    if mask is None:
+        return dates.sum(1) / dates.shape[1]
+    there = valid_steps(dates, mask)
     return torch.where(there, dates, 0).sum(1) / there.to(dates.dtype).sum(1)
 
 
 def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:
     """Returns the top layer's last c (LSTM) or h (GRU) ``(N, F, H, W)``, concatenated over the directions."""
-    _, state = run_masked(rnn, dates, None, mask)
+    _, state = rnn(dates, mask=mask)
     memory = state[-1] if len(rnn.states) > 1 else state
     top = memory[-1] if isinstance(memory, tuple) else memory[-rnn.num_directions :]
     return torch.cat(list(top), dim=1)
@@ -72,19 +74,20 @@ class ImageSeriesModel(DenseModel):
             raise ValueError(f"mask must be {expected}, got {check.describe(mask)}")
         if x.shape[0] == 0:
             return x.new_zeros(0, self.num_features, *x.shape[-2:])
-        counts = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
+        if mask is None and lengths is None:
+            return self.forward_dates(x, None)
         if in_graph():
-            known = step_mask(x, counts) if mask is None else mask
+            known = step_mask(x, lengths) if mask is None else mask  # type: ignore[arg-type]
             return self.forward_dates(mask_steps(x, known), known)
         if mask is None:
-            return self.forward_dates(pack(x, counts), None)
+            return self.forward_dates(pack(x, lengths), None)  # type: ignore[arg-type]
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(dates, None)
 
     def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
         """Returns features ``(N, F, H, W)`` of the series.
 
-        `mask` ``(N, T)`` is false for missing dates while torch compiles or exports, and None otherwise.
+        `mask` ``(N, T)`` is false for missing dates while torch compiles or exports, and None if there are none.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward_dates")
 

@@ -19,7 +19,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
-from .base.lengths import check_pool, map_frames, mask_steps, run_masked, split_state
+from .base.lengths import check_pool, map_frames, mask_steps, split_state
 from .base.model import ZooModel
 
 
@@ -172,7 +172,7 @@ class VideoModel(Classifier):
             maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         outputs, states = [], []
         for m, state, rnn, post in zip(maps, split_state(hx, len(maps)), self.rnns, self.posts, strict=True):
-            y, state = run_masked(rnn, m, state, mask)  # type: ignore[arg-type]
+            y, state = rnn(m, state, mask=mask)
             outputs.append(mask_steps(map_frames(post, y), mask))
             states.append(state)
         return outputs, self._features(states)

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import half, norms
+from benchmarks import half, joint, norms
 from tools import precision
 
 RECORD = json.loads(precision.MEASURED.read_text(encoding="utf-8"))["weights"]
@@ -45,9 +45,9 @@ def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():
                 assert row["mse"] == pytest.approx(exact["mse"], rel=0.01)
 
 
-@pytest.mark.parametrize("benchmark", [norms, half], ids=["norms", "half"])
-def test_a_comparison_times_every_implementation(benchmark, tmp_path):
-    done = CliRunner().invoke(benchmark.main, ["--case", "tiny", "--rounds", "1", "-o", str(tmp_path / "times.json")])
+@pytest.mark.parametrize(("benchmark", "case"), [(norms, "tiny"), (half, "tiny"), (joint, "1x3-8x2d")])
+def test_a_comparison_times_every_implementation(benchmark, case, tmp_path):
+    done = CliRunner().invoke(benchmark.main, ["--case", case, "--rounds", "1", "-o", str(tmp_path / "times.json")])
     assert done.exit_code == 0, done.output
     (case,) = json.loads((tmp_path / "times.json").read_text())["cases"]
     assert case["training"].keys() == benchmark.IMPLEMENTATIONS.keys()

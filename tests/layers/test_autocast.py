@@ -9,7 +9,7 @@ from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, m
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo import layers
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _conv, _fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
 
 
 @pytest.fixture(params=[True, False], ids=["fast half", "slow half"])
@@ -86,28 +86,6 @@ def test_weights_in_half_precision_keep_their_dtype(cls: type, half_is_fast: boo
         gradients, torch.autograd.grad(z.square().sum(), [wide, *exact.parameters()]), strict=True
     ):
         assert (actual.double() - double).norm() <= 0.05 * double.norm()
-
-
-@pytest.mark.parametrize(
-    ("machine", "amx", "amx_fp16", "fast"),
-    [
-        ("x86_64", True, True, (True, True)),
-        ("x86_64", True, False, (True, False)),
-        ("x86_64", False, False, (False, False)),
-        ("AMD64", None, None, (False, False)),  # this torch cannot detect it
-        ("aarch64", False, False, (True, True)),
-    ],
-)
-def test_half_precision_is_fast_with_amx_or_outside_x86(
-    machine: str, amx: bool | None, amx_fp16: bool | None, fast: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    for name, value in (("_is_amx_tile_supported", amx), ("_is_amx_fp16_supported", amx_fp16)):
-        if value is None:
-            monkeypatch.delattr(torch.cpu, name, raising=False)
-        else:
-            monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
-    assert (_conv.half_is_fast(torch.bfloat16), _conv.half_is_fast(torch.float16)) == fast
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

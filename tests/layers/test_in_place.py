@@ -10,7 +10,7 @@ from comparison import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, spac
 from torch import Tensor, nn
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
-from convrnn_zoo.layers._fused import Buffers
+from convrnn_zoo.layers._fused import Buffers, fused_convs
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
 
@@ -194,3 +194,16 @@ def test_a_cell_without_a_step_raises() -> None:
 
     with pytest.raises(NotImplementedError, match=r"Empty.* step"):
         Empty(1, 1, 1)(torch.randn(1, 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n", "pixels", "count"),
+    [((3, 8), 8, 64, 1), ((8, 16), 1, 64, 1), ((16, 32), 1, 64, 3), ((32, 64), 1, 16, 3), ((64, 64), 1, 16, 3)],
+)
+def test_gates_are_joined_where_the_zeros_of_the_joint_weight_cost_less_than_a_call(
+    sizes: tuple[int, int], n: int, pixels: int, count: int
+) -> None:
+    """The faster of both ways, as measured by ``python -m benchmarks.joint``."""
+    rnn = Conv2dGRU(*sizes, 3)
+    convs = fused_convs(rnn, rnn._weights("_l0", sizes[1]), n * pixels, lambda *args: args)
+    assert len(convs) == count

@@ -2,16 +2,20 @@
 
 import gc
 from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from benchmarks.cases import Case
 from benchmarks.memory import peak_of
 from benchmarks.plain import Plain
-from convrnn_zoo.layers import Conv2dLSTM
+from convrnn_zoo import create_model
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 
 CASE = Case("batch", "LSTM", 20, 16, 64, 64, (16, 16), 3)
 
@@ -77,3 +81,31 @@ def test_streaming_is_flat() -> None:
 def _resident() -> int:
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+
+
+def peak(run: Callable[[], object]) -> int:
+    """Largest number of bytes that torch holds at once for `run`."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = sorted(profiler.events(), key=lambda e: e.time_range.start)
+    return max(accumulate(e.self_cpu_memory_usage for e in events))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+def test_inference_keeps_the_outputs_of_two_layers_at_a_time(packed: bool) -> None:
+    x: Any = torch.randn(25, 2, 8, 32, 32)
+    bytes_of_output = x.untyped_storage().nbytes()
+    x = pack_padded_sequence(x, torch.tensor([25, 25])) if packed else x
+    with torch.no_grad():
+        for num_layers in (2, 5):
+            rnn = Conv2dGRU(8, 8, 3, num_layers)
+            assert peak(lambda rnn=rnn: rnn(x)) < 3 * bytes_of_output
+
+
+def test_a_model_keeps_only_the_outputs_that_its_features_need() -> None:
+    x = torch.randn(1, 25, 8, 32, 32)
+    model = create_model("convgru2d_1layer", in_chans=8, hidden_channels=8, num_layers=5).eval()
+    with torch.no_grad():
+        assert peak(lambda: model(x)) < 3 * x.untyped_storage().nbytes()
+    _, maps = model.forward_intermediates(x)
+    assert len(maps) == 5

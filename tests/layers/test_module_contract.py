@@ -156,3 +156,83 @@ def test_a_printed_layer_can_be_built_again(cls: type) -> None:
         }
         again.load_state_dict(module.state_dict())
         assert_same_function(again.eval(), module.eval(), example(cls, 2))
+
+
+CHANGES = {
+    "in_channels": 4, "out_channels": 4, "kernel_size": (1, 1), "hidden_kernel_size": (1, 1), "stride": (2, 2),
+    "dilation": (2, 2), "groups": 2, "padding_mode": "circular", "bias": False, "bidirectional": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(cls, name) for cls in (layers.Conv2dGRU, layers.Conv2dLSTMCell) for name in CHANGES][
+        :-1
+    ],  # a cell has one direction
+)
+def test_what_the_layer_was_built_with_cannot_be_changed(cls: type, name: str) -> None:
+    module: Any = cls(2, 3, 3)
+    before = repr(module), getattr(module, name)
+    with pytest.raises(AttributeError, match=rf"{cls.__name__}\.{name}"):
+        setattr(module, name, CHANGES[name])
+    assert (repr(module), getattr(module, name)) == before
+
+
+def test_options_that_act_at_every_call_can_be_changed() -> None:
+    rnn, x = layers.Conv2dGRU(2, 3, 3, 2), torch.randn(4, 2, 2, 5, 5)
+    expected = rnn(x)[0]
+    rnn.dropout = 1.0
+    assert not torch.equal(rnn(x)[0], expected)
+    rnn.dropout, rnn.batch_first = 0.0, True
+    torch.testing.assert_close(rnn(x.transpose(0, 1))[0], expected.transpose(0, 1))
+
+
+@pytest.mark.parametrize("loaded", [copy.deepcopy, copy.copy, lambda rnn: pickle.loads(pickle.dumps(rnn))])
+def test_copies_cannot_be_changed_either_and_keep_fewer_layers(loaded: Callable[[Any], Any]) -> None:
+    rnn = loaded(layers.Conv2dGRU(2, [3, 4], 3, 2, padding_mode="circular", dilation=2))
+    with pytest.raises(AttributeError, match="padding_mode"):
+        rnn.padding_mode = "zeros"
+    rnn.keep_layers(1)
+    assert rnn.out_channels == (3,)
+
+
+# ---- hooks -----------------------------------------------------------------------------------------------------
+def run_with_hooks(module: Any, call: Callable[[], Any]) -> dict[str, list[Any]]:
+    """Returns the arguments that each kind of hook of `module` received during a forward and a backward pass."""
+    seen: dict[str, list[Any]] = {"pre": [], "forward": [], "backward pre": [], "backward": []}
+    handles = [
+        module.register_forward_pre_hook(lambda _, args: seen["pre"].append(args)),
+        module.register_forward_hook(lambda _, args, output: seen["forward"].append(output)),
+        module.register_full_backward_pre_hook(lambda _, grads: seen["backward pre"].append(grads)),
+        module.register_full_backward_hook(lambda _, into, grads: seen["backward"].append((into, grads))),
+    ]
+    call().sum().backward()
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("cls", [torch.nn.GRU, layers.Conv1dGRU, layers.Conv1dLSTM])
+def test_hooks_of_a_layer_run_once_as_those_of_torch(cls: type) -> None:
+    rnn = cls(2, 3, 2) if cls is torch.nn.GRU else cls(2, 3, 1, 2)
+    x = torch.randn(*((4, 2, 2) if cls is torch.nn.GRU else (4, 2, 2, 5)), requires_grad=True)
+    seen = run_with_hooks(rnn, lambda: rnn(x)[0])
+    assert {name: len(calls) for name, calls in seen.items()} == dict.fromkeys(seen, 1)
+    output, state = seen["forward"][0]
+    assert isinstance(output, torch.Tensor)
+    assert all(isinstance(t, torch.Tensor) for t in tensors(state))
+    (into,), (first, *_) = seen["backward"][0]
+    assert into.shape == x.shape
+    assert first.shape == output.shape
+
+
+@pytest.mark.parametrize("depth", [None, 1])
+def test_hooks_run_when_all_outputs_are_asked_for(depth: int | None) -> None:
+    rnn, x = layers.Conv1dGRU(2, 3, 1, 2), torch.randn(4, 2, 2, 5, requires_grad=True)
+    seen = run_with_hooks(rnn, lambda: rnn.forward_layers(x, depth=depth)[0][-1])
+    assert {name: len(calls) for name, calls in seen.items()} == dict.fromkeys(seen, 1)
+    assert isinstance(seen["forward"][0][0], torch.Tensor)
+    rnn.register_forward_hook(lambda _, args, output: (output[0] + 1, output[1]))
+    outputs, _ = rnn.forward_layers(x)
+    torch.testing.assert_close(outputs[-1], rnn(x)[0])
+    torch.testing.assert_close(outputs[0], rnn.forward_layers(x, depth=1)[0][0] - 1)

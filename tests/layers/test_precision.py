@@ -9,6 +9,7 @@ from torch import Tensor
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers import _fused
+from convrnn_zoo.layers._nonlinearities import half_tanh
 from tests.registry import two_dimensions_first
 
 SCALES = [10.0**-k for k in range(8)]
@@ -77,3 +78,27 @@ def test_layer_and_cell_agree(cls: type, options: dict, dtype: torch.dtype) -> N
     h = state[0] if isinstance(state, tuple) else state
     error = (rnn(x)[0][0].double() - h.double()).norm() / h.double().norm()
     assert error <= 8 * torch.finfo(dtype).eps  # the cell rounds two convolutions and their sum, the layer one
+
+
+@pytest.mark.parametrize("cls", [layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU])
+def test_autocast_is_at_most_twice_as_far_off_as_the_plain_scheme(cls: Any) -> None:
+    rnn = cls(3, 16, 3, bias=False)
+    exact = cls(3, 16, 3, bias=False, dtype=torch.float64)
+    exact.load_state_dict(rnn.state_dict())
+    for scale in SCALES:
+        x = torch.randn(3, 2, 3, 32, 32) * scale  # maps large enough for the fast tanh
+        with torch.no_grad():
+            truth = exact(x.double())[0]
+            with torch.autocast("cpu", torch.bfloat16):
+                error, by_plain = ((y.double() - truth).norm() / truth.norm() for y in (rnn(x)[0], plain(rnn, x)[0]))
+        assert error <= 2 * by_plain, f"{error:.2e} for {by_plain:.2e} at {scale:g}"
+
+
+def test_the_fast_tanh_of_half_precision_has_a_small_relative_error() -> None:
+    positive = torch.logspace(-20, 10, 30001)
+    x = torch.cat([positive, -positive, torch.tensor([float("inf"), -float("inf")])])
+    exact = x.double().tanh()
+    assert ((half_tanh(x, out=torch.empty_like(x)) - exact) / exact).abs().max() <= 4e-5
+    special = torch.tensor([0.0, float("nan")])
+    assert half_tanh(special, out=special)[0] == 0
+    assert special[1].isnan()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
@@ -262,3 +263,23 @@ def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
     expected = grad(lambda x: rnn(x)[0].sum())(x)
     rnn.grad_checkpointing = True
     torch.testing.assert_close(grad(lambda x: rnn(x)[0].sum())(x), expected)
+
+
+@pytest.mark.parametrize("mode", ["real", "symbolic"])
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
+def test_a_graph_of_make_fx_computes_and_differentiates_equally(cls: type, options: dict, mode: str) -> None:
+    rnn, x = layer(cls, options)
+    names = list(dict(rnn.named_parameters()))
+
+    def run(x: Tensor, *weights: Tensor) -> Tensor:
+        return functional_call(rnn, dict(zip(names, weights, strict=True)), (x,))[0]
+
+    args = [t.detach().requires_grad_() for t in (x, *rnn.parameters())]
+    graph = make_fx(run, tracing_mode=mode)(*args)
+    expected, y = run(*args), graph(*args)
+    torch.testing.assert_close(y, expected)
+    for actual, exact in zip(
+        torch.autograd.grad(y.square().sum(), args), torch.autograd.grad(expected.square().sum(), args), strict=True
+    ):
+        torch.testing.assert_close(actual, exact)
+    assert "FusedLayerBackward" in {node.name() for node in (expected.grad_fn, expected.grad_fn.next_functions[0][0])}

@@ -21,6 +21,11 @@ def on_device(device: Any) -> AbstractContextManager[Any]:
     return nullcontext() if device is None else torch.device(device)
 
 
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """Returns a vector on the device of `like`, without the copy from the host that ``torch.tensor`` waits for."""
+    return torch.stack([like.new_full((), value) for value in values])
+
+
 def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
     """Applies a function of frames ``(B, C, H, W)`` to clips with two leading axes, such as ``(T, N, C, H, W)``."""
     return module(*(clip.flatten(0, 1) for clip in clips)).unflatten(0, clips[0].shape[:2])

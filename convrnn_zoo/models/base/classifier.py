@@ -79,7 +79,7 @@ class Classifier(HeadedModel):
     def _forward_maps(
         self, x: Any, depth: int | None, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Any, list[Any]]:
-        outputs, _ = self._forward_layers(x, hx, lengths, depth)
+        outputs, _ = self._forward_layers(x, hx, lengths, len(self.feature_info) if depth is None else depth)
         return self._features(outputs), outputs
 
     def _forward_layers(
@@ -98,7 +98,8 @@ class Classifier(HeadedModel):
     ) -> tuple[list[Any], Any]:
         """Returns a list with the output of each layer or level, and the state.
 
-        The list has at least the first `depth` outputs, or all if `depth` is None. A `mask` ``(N, T)`` is true where a
+        The list has at least the first `depth` outputs. If `depth` is None, it has at least those of which the features
+        are computed. A `mask` ``(N, T)`` is true where a
         padded sequence has a step. Compiled and exported models read the mask in place of packed sequences.
         """
         raise NotImplementedError(f"{type(self).__name__} must define run_layers")

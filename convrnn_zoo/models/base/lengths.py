@@ -78,12 +78,14 @@ def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
     return PackedSequence(module(x.data), *x[1:]) if isinstance(x, PackedSequence) else framewise(module, x)
 
 
-def run_masked(rnn: ConvRNNBase, x: Any, hx: Any, mask: Tensor | None) -> tuple[Any, Any]:
-    """Returns the output and the state of a layer, which skips the steps where `mask` ``(N, T)`` is false."""
-    if mask is None:
-        return rnn(x, hx)
-    outputs, state = rnn.forward_layers(x, hx, mask=mask)
-    return outputs[-1], state
+def run_layers(
+    rnn: ConvRNNBase, x: Any, hx: Any, depth: int | None, mask: Tensor | None = None
+) -> tuple[list[Any], Any]:
+    """Returns the outputs of the first `depth` layers, or that of the last layer if `depth` is None, and the state."""
+    if depth is not None:
+        return rnn.forward_layers(x, hx, depth, mask)
+    output, state = rnn(x, hx, mask=mask)
+    return [output], state
 
 
 def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:
