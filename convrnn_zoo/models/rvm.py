@@ -17,6 +17,7 @@ from .base.blocks import conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded, split_state
+from .base.model import reference_tensor
 from .video import encoder_cfg
 
 
@@ -231,7 +232,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         super().__init__(encoder, **kwargs)
         self.refiner = None
         if check.boolean("refiner", refiner):
-            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(next(self.parameters()))
+            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(reference_tensor(self))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         super()._keep_maps(count, prune_head)

@@ -20,7 +20,7 @@ from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
 from .base.lengths import check_pool, map_frames, mask_steps, run_masked, split_state
-from .base.model import ZooModel
+from .base.model import ZooModel, reference_tensor
 
 
 class VideoModel(Classifier):
@@ -133,7 +133,7 @@ class VideoModel(Classifier):
         return super().no_weight_decay() | encoder
 
     def make_head(self, num_classes: int) -> nn.Module:
-        like = next(self.rnns.parameters())
+        like = reference_tensor(self.rnns)
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
         return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
 

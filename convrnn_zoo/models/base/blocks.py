@@ -27,18 +27,19 @@ def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
 
 
 class FrozenStatistics:
-    """Context in which batch norms do not update their running statistics, for a repeated forward pass.
+    """Context in which norms do not update their running statistics, for a repeated forward pass.
 
     It may be entered several times: a checkpoint is recomputed in each of several backward passes.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        # SyncBatchNorm and several norms of timm are no subclasses of BatchNorm2d.
+        self.norms: list[Any] = [m for m in module.modules() if getattr(m, "num_batches_tracked", None) is not None]
 
     def __enter__(self) -> None:
         self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
         for norm in self.norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+            norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()
 
     def __exit__(self, *error: object) -> None:
         for norm, (momentum, count) in zip(self.norms, self.before, strict=True):

@@ -14,7 +14,7 @@ from ..._xarray import in_unit, is_data_array, label_like, time_dim, time_first,
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
-from .model import ZooModel, evaluating
+from .model import ZooModel, evaluating, reference_tensor
 
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
@@ -226,7 +226,7 @@ class Forecaster(ZooModel):
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
-        like, (height, width) = next(self.parameters()), x.shape[-2:]
+        like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
         if static is not None or self.static_chans:
@@ -291,7 +291,7 @@ class Forecaster(ZooModel):
     def check_frames(self, name: str, x: object) -> Tensor:
         """Returns `x` if it is a tensor of frames that the model supports; otherwise raises an error about `name`."""
         owner, layout = type(self).__name__, "(N, T, C, H, W)"
-        like, ranks = next(self.parameters()), {5: layout}
+        like, ranks = reference_tensor(self), {5: layout}
         x = check.tensor_input(owner, f"{name} as a tensor {layout}", x, ranks, self.in_chans, -3, like, name)
         count, size, edge = x.shape[1], tuple(x.shape[-2:]), self.reduction
         if not count:

@@ -47,7 +47,7 @@ class ZooModel(nn.Module):
     num_classes: int
     """Outputs of the classifier; 0 for none."""
     pretrained_cfg: dict[str, Any]
-    """timm's description of the weights and of the data that they were trained on."""
+    """timm's description of the weights and of the data that they were trained on; empty without a registered name."""
     model_args: dict[str, Any]
     """Arguments with which the model was built."""
     preprocessing: Preprocessing | None = None
@@ -56,6 +56,10 @@ class ZooModel(nn.Module):
     """Feature extraction from audio samples, for classifiers of audio."""
     record: Weights | None = None
     """Metadata of the loaded weights; None without weights, or if they were adapted to another head or other sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretrained_cfg = {}
 
     if TYPE_CHECKING:
 
@@ -76,6 +80,16 @@ class ZooModel(nn.Module):
         for module in self.modules():
             if hasattr(module, "grad_checkpointing") and module not in image_model:
                 module.grad_checkpointing = enable  # type: ignore[assignment]
+
+
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Returns a tensor with the device and dtype of a module's parameters.
+
+    It is the first parameter. The replicas of ``nn.DataParallel`` have no parameters; they hold plain tensors instead.
+    """
+    for parameter in module.parameters():
+        return parameter
+    return next(v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor))
 
 
 class HeadedModel(ZooModel):
@@ -104,7 +118,7 @@ class HeadedModel(ZooModel):
         self.num_classes = num_classes
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
-            getattr(self, "pretrained_cfg", {}).pop(key, None)
+            self.pretrained_cfg.pop(key, None)
 
     def forward_intermediates(
         self, x: Any, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
@@ -141,7 +155,7 @@ class HeadedModel(ZooModel):
         Raises:
             ValueError: the mean and std have another number of channels than the model.
         """
-        cfg = getattr(self, "pretrained_cfg", {})
+        cfg = self.pretrained_cfg
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
         if not mean.any() and bool((std == 1).all()):
             return None
