@@ -13,7 +13,6 @@ from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers._run import LayerStates, can_recompute
-from ...pretrained.published import mark_unused
 
 
 def on_device(device: Any) -> AbstractContextManager[Any]:
@@ -102,11 +101,6 @@ def layer_widths(hidden_channels: int | Sequence[int], num_layers: int, has_one_
     if has_one_width and len(set(widths)) > 1:
         raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
     return widths
-
-
-def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
-    """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.mark_unused`."""
-    return mark_unused(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:

@@ -1,5 +1,6 @@
 """Base classes of all models of the zoo."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,6 +43,8 @@ class ZooModel(nn.Module):
     """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
     """Names of parameters that read the input channels, in addition to those that ``first_conv`` in the cfg names."""
+    former_weights: ClassVar[str] = ""
+    """Regular expression of weights that earlier versions stored and never used. State dicts may still contain them."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
@@ -60,6 +63,8 @@ class ZooModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pretrained_cfg = {}
+        if self.former_weights:
+            self.register_load_state_dict_pre_hook(_drop_former_weights)
 
     if TYPE_CHECKING:
 
@@ -80,6 +85,12 @@ class ZooModel(nn.Module):
         for module in self.modules():
             if hasattr(module, "grad_checkpointing") and module not in image_model:
                 module.grad_checkpointing = enable  # type: ignore[assignment]
+
+
+def _drop_former_weights(model: Any, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for key in [k for k in state if k.startswith(prefix)]:
+        if re.fullmatch(model.former_weights, key.removeprefix(prefix)):
+            del state[key]
 
 
 def reference_tensor(module: nn.Module) -> Tensor:
