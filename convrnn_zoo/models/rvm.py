@@ -277,7 +277,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         return (foreground + x).clamp(0, 1), alpha.clamp(0, 1), state
 
 
-@register_model(cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()})
+@register_model(cfg=encoder_cfg("mobilenetv3_large_100"))
 def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
@@ -303,7 +303,7 @@ def _published(variant: str) -> Published:
     )
 
 
-RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()}
+RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4}
 
 
 @register_model(cfg=RVM_CFG, published=_published("mobilenetv3"))

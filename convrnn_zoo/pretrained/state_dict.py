@@ -85,21 +85,16 @@ def adapt_state_dict(
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other numbers of input channels or classes, and logs the changes.
 
-    `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images. If
-    the model reads one channel, the weights are summed over the input channels. Otherwise they are repeated and scaled,
-    so that repeated channels give the same output. A convolution with groups is not adapted. If the numbers of classes
-    differ, the head of `model` replaces the head in `state`. `model` may be on the meta device. The fields
-    ``first_conv`` and ``classifier`` of `cfg` name the convolution and the head. ``model.input_weights`` names further
-    parameters that read the input.
+    `in_chans` and `num_classes` are those of `state`. The parameters ``model.input_weights``, which read the input
+    channels, are adapted by timm's rule for images. If the model reads one channel, the weights are summed over the
+    input channels. Otherwise they are repeated and scaled, so that repeated channels give the same output. A
+    convolution with groups is not adapted. If the numbers of classes differ, the head of `model` replaces the head in
+    `state`. The field ``classifier`` of `cfg` names the head. `model` may be on the meta device. Other tensors of the
+    result are those of `state`.
     """
-
-    def modules(key: str) -> tuple[str, ...]:
-        return (cfg[key],) if isinstance(cfg.get(key), str) else tuple(cfg.get(key) or ())
-
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        names = *(f"{module}.weight" for module in modules("first_conv")), *model.input_weights
-        for key in (key for key in names if key in target):
+        for key in (key for key in model.input_weights if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
@@ -113,7 +108,9 @@ def adapt_state_dict(
             state[key] = adapted.flatten(1, 2).to(old.dtype)
             logger.info("%s: %s adapted from %d to %d input channels", name, key, old.shape[1], new_chs)
     if num_classes != model.num_classes:
-        heads = tuple({f"{module.partition('.')[0]}." for module in modules("classifier")})
+        classifier = cfg.get("classifier") or ()
+        modules = (classifier,) if isinstance(classifier, str) else classifier
+        heads = tuple({f"{module.partition('.')[0]}." for module in modules})
         state = {k: v for k, v in state.items() if not k.startswith(heads)}
         state |= {k: v for k, v in target.items() if k.startswith(heads)}
         if model.num_classes:
@@ -197,9 +194,20 @@ def load_weights(model: Model, path: str | Path) -> Model:
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
     load_state_dict(model, state)
-    record = getattr(model, "record", None)
-    if record is None or file_sha256(path) != record.sha256:  # the metadata, if any, are of other weights
-        model.record = None  # type: ignore[assignment]
-        for key in WEIGHTS_CFG_KEYS:
-            getattr(model, "pretrained_cfg", {}).pop(key, None)
+    record: Any = model.record
+    if record is None or file_sha256(path) != record.sha256:
+        clear_metadata(model)
     return model
+
+
+# ---- metadata ------------------------------------------------------------------------------------------------------
+def clear_metadata(model: Any) -> None:
+    """Removes the metadata of a model's weights, because the model no longer has these weights."""
+    model.record = None
+    for key in WEIGHTS_CFG_KEYS:
+        model.pretrained_cfg.pop(key, None)
+
+
+def has_weights(model: nn.Module, sha256: str) -> bool:
+    """Returns whether a model still has the weights of the safetensors file with this checksum."""
+    return to_safetensors(model.state_dict())[1] == sha256

@@ -12,6 +12,7 @@ from ...layers import _checks as check
 from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.log_mel import LogMel
 from ...pretrained.preprocessing import Preprocessing
+from ...pretrained.state_dict import clear_metadata
 from ...pretrained.weights import Weights
 from .lengths import check_pool
 
@@ -42,7 +43,7 @@ class ZooModel(nn.Module):
     map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
     """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
-    """Names of parameters that read the input channels, in addition to those that ``first_conv`` in the cfg names."""
+    """Names of the parameters that read the input channels, which are adapted to another number of channels."""
     former_weights: ClassVar[str] = ""
     """Regular expression of weights that earlier versions stored and never used. State dicts may still contain them."""
     in_chans: int
@@ -58,7 +59,7 @@ class ZooModel(nn.Module):
     front_end: LogMel | None = None
     """Feature extraction from audio samples, for classifiers of audio."""
     record: Weights | None = None
-    """Metadata of the loaded weights; None without weights, or if they were adapted to another head or other sizes."""
+    """Metadata of the loaded weights; None without weights, or if the head was replaced or the weights were adapted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,6 +129,7 @@ class HeadedModel(ZooModel):
             self.global_pool = check_pool(global_pool)
         self.num_classes = num_classes
         self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
+        clear_metadata(self)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
             self.pretrained_cfg.pop(key, None)
 
@@ -156,8 +158,10 @@ class HeadedModel(ZooModel):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Removes the layers or levels after the last of `indices`, and the head if `prune_head` is set."""
-        take = chosen_layers(len(self.feature_info), indices)
+        take, names = chosen_layers(len(self.feature_info), indices), self.state_dict().keys()
         self._keep_maps(_depth(take), prune_head)
+        if self.state_dict().keys() != names:
+            clear_metadata(self)
         return take
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
@@ -170,8 +174,6 @@ class HeadedModel(ZooModel):
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
         if not mean.any() and bool((std == 1).all()):
             return None
-        if self.has_frame_encoder and self.in_chans == 1:  # grey frames, whose kernel is summed over the colours
-            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         if len(mean) != self.in_chans:
             raise ValueError(
                 f"mean and std are of {len(mean)} channels, not {self.in_chans}; set them in model.pretrained_cfg"
