@@ -192,7 +192,7 @@ class DGMR(EnsembleForecaster):
         self.context = Context(in_chans, input_frames, context_channels, **factory)
         self.latent = Latent(noise_channels, latent_channels, **factory)
         self.sampler = Sampler(in_chans, latent_channels, context_channels, **factory)
-        self.num_features = latent_channels // 16
+        self.num_features = int(latent_channels) // 16
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}

@@ -47,7 +47,7 @@ class MAU(AutoregressiveForecaster):
         residual: bool = False, recall: bool = False, horizon: int = 10,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        check.positive_int("patch_size", patch_size)
+        patch_size = check.positive_int("patch_size", patch_size)
         halvings = check.positive_int("downsampling", downsampling).bit_length() - 1
         if downsampling != 2**halvings:
             raise ValueError(f"downsampling must be a power of two, got {downsampling}")

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import logging
+import numbers
 import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -76,7 +77,7 @@ def build_model(
     config = source.config if source else Config()
     if config.architecture not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
-    args = {**(config.args or {}), **kwargs}
+    args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
     for key, value in (("num_classes", cfg["num_classes"]), ("in_chans", cfg["input_size"][0])):
         args.setdefault(key, value)
     placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
@@ -134,6 +135,15 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
         listed = ", ".join(f"pretrained={other!r}" for other in others)
         logger.info("%s: loading its default weights, %s; others: %s", name, tag, listed)
     return tag or pretrained_cfg
+
+
+def plain_value(value: Any) -> Any:
+    """Converts a NumPy number, or those in a list, to the Python number, which a config can store."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain_value, value))
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def channel_fields(cfg: Mapping[str, Any], in_chans: int) -> dict[str, Any]:

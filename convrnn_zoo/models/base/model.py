@@ -127,8 +127,8 @@ class HeadedModel(ZooModel):
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
-        self.num_classes = num_classes
-        self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
+        self.num_classes = int(num_classes)
+        self.head = (self.make_head(self.num_classes) if num_classes else nn.Identity()).train(self.training)
         clear_metadata(self)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
             self.pretrained_cfg.pop(key, None)
@@ -192,7 +192,7 @@ class HeadedModel(ZooModel):
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
     """Returns the numbers of the layers that timm's `indices` select: None selects all, an int n the last n."""
     layers = range(num_layers)
-    selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    selected: Any = layers if indices is None else range(-indices, 0) if check.is_int(indices) else indices
     if not {*selected} <= {*range(-num_layers, num_layers)}:
         raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
     return [layers[i] for i in selected]

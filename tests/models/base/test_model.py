@@ -1,12 +1,16 @@
 """Models outside the registry and within nn.DataParallel."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import AudioModel, Conv1dGRU, ConvRNNModel, Forecaster, LogMel, VideoModel
+from convrnn_zoo import AudioModel, Conv1dGRU, Conv2dGRU, ConvRNNModel, Forecaster, LogMel, VideoModel, models
+from convrnn_zoo.layers.variants import Conv2dGroupNormGRUCell
 
-from ..test_timm import data, every_name, small
+from ..test_timm import META, data, every_name, small
 
 
 def replicate(model):
@@ -66,6 +70,59 @@ def test_their_cfgs_are_not_shared():
     models = [ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4, num_classes=2) for _ in range(2)]
     models[0].pretrained_cfg["label_names"] = ("a", "b")
     assert models[1].classify([torch.rand(5, 2, 8)])[0].label in ("0", "1")
+
+
+# ---- NumPy numbers as arguments ------------------------------------------------------------------------------------
+FIRST = {
+    models.convrnn.ConvRNNModel: (Conv2dGRU,),
+    models.encoder_forecaster.ConvRNNForecaster: (Conv2dGRU,),
+    models.pyramid_forecaster.NormedForecaster: (Conv2dGroupNormGRUCell,),
+    models.pyramid_forecaster.RadarForecaster: (True,),
+    models.utae.SeriesRNN: (Conv2dGRU,),
+    models.video.VideoModel: ("resnet18",),
+    models.rvm.RecurrentDecoderModel: ("mobilenetv3_small_100",),
+    models.rvm.RobustVideoMatting: ("mobilenetv3_large_100",),
+}
+"""Positional arguments of classes that require some."""
+
+
+def numpy_arguments(cls):
+    """Returns the default of each number among the arguments of a class, as NumPy's."""
+    arguments = {}
+    for base in cls.__mro__[:-1]:
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values() if "__init__" in vars(base) else ()
+        for p in parameters:
+            kind = {int: np.int64, float: np.float32}.get(type(p.default))
+            if kind:
+                arguments.setdefault(p.name, kind(p.default))
+        if parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return {**arguments, "num_classes": np.int64(0 if issubclass(cls, Forecaster) else 3)}
+
+
+@pytest.mark.parametrize("cls", sorted({type(META[n]) for n in META}, key=lambda c: c.__name__))
+def test_numpy_numbers_are_valid_arguments_of_every_class(cls):
+    arguments = numpy_arguments(cls)
+    model = cls(*FIRST.get(cls, ()), **arguments, device="meta")
+    expected = cls(*FIRST.get(cls, ()), **{name: value.item() for name, value in arguments.items()}, device="meta")
+    shapes, others = ({k: v.shape for k, v in m.state_dict().items()} for m in (model, expected))
+    assert len(arguments) > 2
+    assert shapes == others
+    assert not {name for name, value in vars(model).items() if isinstance(value, np.generic)}
+
+
+def test_numpy_numbers_are_valid_arguments_of_names_and_saved(tmp_path):
+    model = convrnn_zoo.create_model(
+        "convgru1d_1layer", in_chans=np.int32(2), hidden_channels=[np.int64(4)], num_classes=np.int64(3),
+        drop_rate=np.float32(0.5), kernel_size=np.uint8(3),
+    )  # fmt: skip
+    assert convrnn_zoo.from_pretrained(convrnn_zoo.save_pretrained(model, tmp_path)).model_args == model.model_args
+    model.reset_classifier(np.int64(5))
+    assert (type(model.num_classes), model.head.out_features) == (int, 5)
+    assert len(model.forward_intermediates(torch.rand(1, 3, 2, 8), np.int64(1), intermediates_only=True)) == 1
+    for wrong in (np.float64(3), np.bool_(True), np.int64(-1)):
+        with pytest.raises((TypeError, ValueError), match="num_classes"):
+            model.reset_classifier(wrong)
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tf_mobilenetv3_small_minimal_100"])  # the latter has a fixed size
