@@ -72,9 +72,13 @@ def test_a_directory_replaces_a_directory(is_link, tmp_path):
 
 def test_an_error_leaves_a_directory_unchanged(tmp_path):
     write_directory(tmp_path / "out", "old")
+
+    def fail(path):
+        write_directory(path, "new")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
     with pytest.raises(OSError, match="directory is unchanged"), atomic_write(tmp_path / "out") as temporary:
-        write_directory(temporary, "new")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(temporary))
+        fail(temporary)
     assert contents(tmp_path) == {"out/a/old.txt": "old"}
 
 
