@@ -150,11 +150,13 @@ def channel_fields(cfg: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
     """Returns the fields of a cfg that depend on the number of input channels, for `in_chans` channels.
 
     Like the weights that read the input, the mean and std are repeated for more channels. One channel gets their means.
+    A mean or std that does not have a number for each channel of the cfg is an error of the caller and not adapted.
     """
-    fields: dict[str, Any] = {"input_size": (in_chans, *cfg["input_size"][1:])}
+    before, *size = cfg["input_size"]
+    fields: dict[str, Any] = {"input_size": (in_chans, *size)}
     for key in ("mean", "std"):
-        values = cfg.get(key)
-        if values and len(values) != in_chans:
+        values = cfg.get(key) or ()
+        if len(values) == before != in_chans:
             repeated = itertools.islice(itertools.cycle(values), in_chans)
             fields[key] = (statistics.fmean(values),) if in_chans == 1 else tuple(repeated)
     return fields
@@ -162,7 +164,7 @@ def channel_fields(cfg: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
 
 def set_model_attributes(model: Any, args: Mapping[str, Any], config: Config) -> None:
     """Sets the attributes of a model that hold its arguments and the parts of its config that apply to it."""
-    model.pretrained_cfg.update(channel_fields(model.pretrained_cfg, model.in_chans))
+    model.pretrained_cfg.update(channel_fields(model.pretrained_cfg, args["in_chans"]))
     unsaved = getattr(model, "unsaved_args", ())
     model.model_args = {k: v for k, v in args.items() if k not in unsaved}
     model._model_args = dict(model.model_args)  # timm's own export reads these

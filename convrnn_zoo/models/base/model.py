@@ -174,6 +174,8 @@ class HeadedModel(ZooModel):
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
         if not mean.any() and bool((std == 1).all()):
             return None
+        if self.has_frame_encoder and self.in_chans == 1:  # a config of an earlier version has the means of the colours
+            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         if len(mean) != self.in_chans:
             raise ValueError(
                 f"mean and std are of {len(mean)} channels, not {self.in_chans}; set them in model.pretrained_cfg"
