@@ -11,35 +11,42 @@ Example:
 
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from ._version import __version__ as __version__
 
 _SUBMODULES = ("data", "hub", "interop", "layers", "models", "onnx")
 _HOMES = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".onnx", "export": ".onnx"}
-# torch and timm take seconds to import, so the command line leaves them to the command that runs.
-_IS_COMMAND_LINE = Path(*sys.argv[:1]).stem == "convrnn-zoo" or sys.orig_argv[1:3] == ["-m", "convrnn_zoo"]
 
-if TYPE_CHECKING or not _IS_COMMAND_LINE:
-    from . import _public
+
+def _public_names() -> list[str]:
+    public = import_module("._public", __name__)
+    others = ("__version__", "hub", "interop", "onnx", *_HOMES)
+    return sorted({*(name for name in dir(public) if not name.startswith("_")), *others})
+
+
+# torch and timm take seconds to import, so the program convrnn-zoo leaves them to the command that runs.
+if TYPE_CHECKING or "convrnn_zoo_command" not in sys.modules:
     from ._public import *  # noqa: F403
     from .layers import *  # noqa: F403
 
-    __all__ = [
-        *(name for name in dir(_public) if not name.startswith("_")),
-        "ExportError", "__version__", "export", "hub", "interop", "onnx", "push_to_hub", "save_pretrained",
-    ]  # fmt: skip
+    __all__ = _public_names()
 
 if TYPE_CHECKING:
     from . import data as data
-    from . import hub, interop, onnx
-    from .hub import push_to_hub, save_pretrained
-    from .onnx import ExportError, export
+    from . import hub as hub
+    from . import interop as interop
+    from . import onnx as onnx
+    from .hub import push_to_hub as push_to_hub
+    from .hub import save_pretrained as save_pretrained
+    from .onnx import ExportError as ExportError
+    from .onnx import export as export
 else:
 
     def __getattr__(name: str) -> Any:
         """Imports a submodule or public name when it is first used."""
+        if name == "__all__":
+            return _public_names()
         if name in _SUBMODULES:
             return import_module(f".{name}", __name__)
         module = import_module(_HOMES.get(name, "._public"), __name__)
@@ -48,4 +55,4 @@ else:
         return getattr(module, name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *globals().get("__all__", ())})
+        return sorted({*globals(), *_SUBMODULES, *_public_names()})

@@ -13,8 +13,11 @@ from pathlib import Path
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path that replaces `path` once the block ends without an error.
 
-    The block creates a file or a directory at the temporary path. An existing file keeps its permissions. If `path` is
-    a link, its target is replaced. After an error the temporary path is removed and `path` is unchanged.
+    The block creates a file or a directory at the temporary path, which replaces a file or a directory, respectively.
+    The permissions of an existing file or directory are kept. If `path` is a link, its target is replaced. After an
+    error the temporary path is removed and `path` is unchanged. Systems rename no directory over another one, so that
+    the previous one is moved aside first: if the process is killed in between, it is next to `path`, in
+    ``.….part.old``.
 
     Raises:
         OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors
@@ -26,14 +29,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if target.is_file() and temporary.is_file():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        if target.is_dir() and temporary.is_dir():
+            _replace_directory(temporary, target)
+        else:
+            if target.is_file() and temporary.is_file():
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
     except OSError as e:
         names_temporary = e.filename is None or os.fspath(e.filename).startswith(os.fspath(temporary))
         if e.errno is None or not names_temporary:
             raise
-        unchanged = "; the previous file is unchanged" if path.is_file() else ""
+        kind = "file" if path.is_file() else "directory" if path.is_dir() else ""
+        unchanged = f"; the previous {kind} is unchanged" if kind else ""
         is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "; free disk space and try again" if is_full else ""
         raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e
@@ -42,6 +49,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         elif os.path.lexists(temporary):
             temporary.unlink()
+
+
+def _replace_directory(temporary: Path, target: Path) -> None:
+    shutil.copymode(target, temporary)
+    previous = temporary.with_name(f"{temporary.name}.old")
+    os.replace(target, previous)
+    try:
+        os.replace(temporary, target)
+    except BaseException:
+        os.replace(previous, target)
+        raise
+    shutil.rmtree(previous)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

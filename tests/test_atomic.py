@@ -43,6 +43,67 @@ def test_a_directory_cannot_be_replaced_by_a_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def write_directory(path, text):
+    path.mkdir()
+    (path / "a").mkdir()
+    (path / "a" / f"{text}.txt").write_text(text)
+
+
+def contents(path):
+    return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_directory_replaces_a_directory(is_link, tmp_path):
+    path = target = tmp_path / "out"
+    if is_link:
+        target = tmp_path / "target"
+        path.symlink_to(target)
+    write_directory(target, "old")
+    target.chmod(0o750)
+    with atomic_write(path) as temporary:
+        write_directory(temporary, "new")
+        assert contents(path) == {"a/old.txt": "old"}
+    assert contents(path) == {"a/new.txt": "new"}
+    assert target.stat().st_mode & 0o777 == 0o750
+    assert path.is_symlink() == is_link
+    assert {p.name for p in tmp_path.iterdir()} == {"out", target.name}
+
+
+def test_an_error_leaves_a_directory_unchanged(tmp_path):
+    write_directory(tmp_path / "out", "old")
+
+    def fail(path):
+        write_directory(path, "new")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with pytest.raises(OSError, match="directory is unchanged"), atomic_write(tmp_path / "out") as temporary:
+        fail(temporary)
+    assert contents(tmp_path) == {"out/a/old.txt": "old"}
+
+
+def test_a_directory_that_cannot_be_moved_into_place_leaves_the_previous_one(tmp_path, monkeypatch):
+    write_directory(tmp_path / "out", "old")
+    replace = os.replace
+
+    def fail_once(source, target):
+        if str(source).endswith(".part"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises(OSError, match="directory is unchanged"), atomic_write(tmp_path / "out") as temporary:
+        write_directory(temporary, "new")
+    assert contents(tmp_path) == {"out/a/old.txt": "old"}
+
+
+def test_a_file_is_not_replaced_by_a_directory(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(NotADirectoryError), atomic_write(tmp_path / "out") as temporary:
+        write_directory(temporary, "new")
+    assert contents(tmp_path) == {"out": "x"}
+
+
 def test_a_failed_save_is_an_error_of_the_system_and_not_of_the_hub(tmp_path):
     model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
     (tmp_path / "file").write_text("")

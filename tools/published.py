@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn_zoo.models import create_model
-from convrnn_zoo.pretrained.published import PUBLISHED, count_unused_params
+from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 
 from .tables import markdown
@@ -24,8 +24,7 @@ def elsewhere(page: str) -> str:
     rows = []
     for name, record in sorted(PUBLISHED.items()):
         model: Any = create_model(name, device="meta")
-        size, unread = f"{sum(p.numel() for p in model.parameters()):,}", count_unused_params(model)
-        size += f" ({unread:,} of them unused)" if unread else ""
+        size = f"{sum(p.numel() for p in model.parameters()):,}"
         rows.append((f"`{name}`", size, f"<{record.where}>", record.license, record.form, f"`{record.command}`"))
     return markdown(("name", "parameters", "address of the weights", "licence", "form", "to convert the file"), rows)
 

@@ -10,7 +10,7 @@ import torch
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import Forecaster, create_model
 from ..pretrained.factory import build_from_source, split_address
-from ..pretrained.published import PUBLISHED, count_unused_params
+from ..pretrained.published import PUBLISHED
 from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES_BY_SCHEME
 from ..pretrained.weights import WEIGHTS, Metric, Weights
@@ -87,8 +87,6 @@ def collect_metadata(name: str) -> dict[str, Any]:
         "classes": getattr(model, "num_classes", None),
         "licence": record.license if record else cfg.get("license"),
     }
-    if unused := count_unused_params(model):
-        metadata["unused parameters"] = unused
     if getattr(model, "preprocessing", None) is not None:
         metadata["values"] = model.preprocessing.to_json()
     if getattr(model, "front_end", None) is not None:

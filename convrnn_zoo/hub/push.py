@@ -76,6 +76,10 @@ def push_to_hub(
             file = HubFile(repo_id, CARD, branch, token=api.token)
             text = read_text(download(file, max_bytes=MAX_TEXT), str(file))
         else:
+            if config.record is None and not isinstance(card, ModelCard | str):  # other arguments may change the scores
+                weights: Weights | None = getattr(model, "record", None)
+                if weights is not None and weights.sha256 == config.sha256:
+                    card = {"license": weights.license, **(card or {})}
             text = str(_make_card(model, repo_id, card, config.record))
             (folder / CARD).write_text(text, encoding="utf-8")
         if describes_other_weights(text, str(config.sha256)):

@@ -157,6 +157,7 @@ class Entries:
 class KeyMap(NamedTuple):
     """Maps a checkpoint's entry `source` to our parameter `target`. `gates` are the gates to copy, in our order.
 
+    An empty `target` marks gates that have no effect and are left out; another map copies the other gates of `source`.
     Several maps to one target fill its rows one after the other. A target with ``weight_xh`` stands for ``weight_ih``
     and ``weight_hh``, concatenated along axis 1.
     """
@@ -208,6 +209,8 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     taken: dict[str, Tensor] = {}
     parts: dict[str, list[Tensor]] = {}
     for source, target, gates in maps:
+        if not target:
+            continue
         if target.endswith(".num_batches_tracked"):
             state[target] = entries.take_counter(source)
             continue

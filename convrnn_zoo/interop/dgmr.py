@@ -59,6 +59,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
             entries.errors["stored twice with different values"].append(key)
     dropped = [k for k in entries.left if k.startswith("discriminator.") or copies.get(k) in entries.left]
     entries.drop(dropped, "the discriminator and second copies")
+    entries.drop([m[0] for m in entries.matches(r"sampler\.g\d\.conv_1x1\..*")], "never used")
     sizes: dict[str, Any] = {**_sizes(entries), "horizon": horizon}
     shapes = parameter_shapes(entries, "dgmr", sizes)
     weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"

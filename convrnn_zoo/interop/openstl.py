@@ -109,15 +109,21 @@ def unpatchify(state: dict[str, Tensor], patch_size: int, axes: Mapping[str, int
     return state
 
 
+def drop_unused(entries: Entries, pattern: str) -> None:
+    """Removes the entries that no forward pass of OpenSTL uses, and warns about them."""
+    if unused := [m[0] for m in entries.matches(pattern)]:
+        count = sum(entries.left.pop(key).numel() for key in unused)
+        logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
+
+
 # ---- networks --------------------------------------------------------------------------------------------------
 def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts OpenSTL's ConvLSTM, PredRNN or PredRNN v2; `options` are arguments of our model."""
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     is_predrnn = bool(entries.matches(r"cell_list\.\d+\.conv_m\.0\.weight"))
     unused_params = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
-    if unused := [m[0] for m in entries.matches(unused_params) if not is_predrnn]:
-        count = sum(entries.left.pop(key).numel() for key in unused)
-        logger.warning("%s: dropped %d unused parameters: %s", entries.name, count, ", ".join(unused))
+    if not is_predrnn:
+        drop_unused(entries, unused_params)
     convs, ends = ST_LSTM if is_predrnn else LSTM, WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", convs, ends)]
     maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm") for i in range(n) if is_predrnn]
@@ -132,18 +138,19 @@ def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def predrnn_pp(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts PredRNN++, including its unused ``conv_o``."""
+    """Converts PredRNN++ without its unused ``conv_o``."""
+    drop_unused(entries, r"cell_list\.\d+\.conv_o\.0\.weight")
     n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
     maps = cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)
     for i in range(n):
         maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CAUSAL_LSTM, WITHOUT_NORM)
         maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
-        maps += [KeyMap(f"cell_list.{i}.conv_o.0.weight", f"unread.{i}")]
     return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
 
 
 def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts MIM, including the unused ``conv_last`` of its MIM-N."""
+    """Converts MIM without the unused ``conv_last`` of its MIM-N."""
+    drop_unused(entries, r"stlstm_layer_diff\.\d+\.conv_last\.weight")
     n = max(2, entries.count(r"stlstm_layer\.(\d+)\..*", "stlstm_layer.0.conv_x.0.weight, …"))
     ends = WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = []
@@ -155,13 +162,13 @@ def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         maps += cell_maps(source, target, MIM_RECURRENCE, ends)
         maps += [KeyMap(f"{source}.ct_weight", f"{target}.weight_p{gate}", (j,)) for j, gate in enumerate("if")]
         maps += [KeyMap(f"{source}.oc_weight", f"{target}.weight_po")]
-    maps += [KeyMap(f"stlstm_layer_diff.{i}.conv_last.weight", f"unread.{i}") for i in range(n - 1)]
     options |= {"img_size": image_size(entries, maps, patch_size), "layer_norm": ends is WITH_NORM}
     return _stack(entries, "mim", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
 
 
 def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts E3D-LSTM, including the unused parts of its ``conv_gm`` and ``conv_x``."""
+    """Converts E3D-LSTM without the unused parts of its ``conv_gm`` and ``conv_x``."""
+    drop_unused(entries, r"cell_list\.\d+\.conv_gm\.(?:0\.conv3d|1)\.weight")
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.conv3d.weight, …")
     has_norm = bool(entries.matches(NORM))
     maps = []
@@ -169,13 +176,10 @@ def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         source, target = f"cell_list.{i}", f"layers.{i}"
         maps += cell_maps(source, target, EIDETIC_LSTM, {"0.conv3d.weight": "weight"})
         maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx", (4, 5))]
-        forget = f"{target}.weight_mx" if has_norm else f"unread.{2 * i}"
-        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", forget, (6,))]
+        maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx" if has_norm else "", (6,))]
         if has_norm:
             maps += cell_maps(source, target, EIDETIC_NORMS, {"1.weight": "weight_norm", "1.bias": "bias_norm"})
-            maps += [KeyMap(f"{source}.conv_gm.1.weight", f"unread.{2 * i}", range(4))]
             maps += [KeyMap(f"{source}.conv_gm.1.bias", f"{target}.bias_norm_gm", range(4))]
-        maps += [KeyMap(f"{source}.conv_gm.0.conv3d.weight", f"unread.{2 * i + 1}", range(4))]
         maps += [KeyMap(f"{source}.conv_last.conv3d.weight", f"{target}.weight_cm")]
         maps += [KeyMap(f"{source}._norm_c_t.{end}", f"{target}.{end}_norm") for end in ENDS]
     widths = [layer_width(entries, maps, f"layers.{i}.") for i in range(n)]
@@ -185,7 +189,8 @@ def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
 
 
 def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
-    """Converts MAU, including its unused ``merge`` and ``conv_last_sr``."""
+    """Converts MAU without its unused ``merge`` and ``conv_last_sr``."""
+    drop_unused(entries, r"(?:merge|conv_last_sr)\.(?:weight|bias)")
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
     cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", MAU_CELL, WITH_BIAS)]
     width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
@@ -196,8 +201,6 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         maps += weight_and_bias(f"encoders.{i + 1}.encoder_t{i}", f"downs.{i}.0")
         end = "" if i == halvings - 1 else ".0"  # an activation follows the others
         maps += weight_and_bias(f"decoders.{i}.c_decoder{i}", f"ups.{i}{end}")
-    unused_params = ("merge.weight", "merge.bias", "conv_last_sr.weight", "conv_last_sr.bias")
-    maps += [KeyMap(key, f"unread.{i}") for i, key in enumerate(unused_params)]
     sizes = {
         "in_chans": frame_channels(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
         "hidden_channels": [width] * n, "kernel_size": kernel,

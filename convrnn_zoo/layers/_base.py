@@ -199,9 +199,9 @@ class Equations(nn.Module):
             raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
         num_layers = self.num_layers if self.takes_lists else None
         self.widths = check.widths("out_channels", out_channels, num_layers)
-        self.out_channels = out_channels if check.is_int(out_channels) else tuple(self.widths)
+        self.out_channels = self.widths[0] if check.is_int(out_channels) else tuple(self.widths)
         check.divisible(
-            self.groups, in_channels=in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
+            self.groups, in_channels=self.in_channels, **{f"out_channels[{i}]": w for i, w in enumerate(self.widths)}
         )
         self.kernels = check.kernels("kernel_size", kernel_size, self.ndim, num_layers)
         hidden = kernel_size if hidden_kernel_size is None else hidden_kernel_size

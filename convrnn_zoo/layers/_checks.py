@@ -15,8 +15,8 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Returns True for an integer that is not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Returns True for an int or NumPy integer that is not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def describe(value: object) -> str:
@@ -36,25 +36,19 @@ def state_text(names: Sequence[str], end: str = "") -> str:
 
 
 def positive_int(name: str, value: object) -> int:
+    """Checks a positive int or NumPy integer and returns it as an int."""
     if not is_int(value):
         raise TypeError(f"{name} must be a positive int, got {describe(value)}; pass a whole number such as {name}=1")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}; pass a positive whole number")
-    return value
+    return int(value)
 
 
 def whole_number(name: str, value: object) -> int:
     """Checks an int or NumPy integer and returns it as an int."""
-    if not isinstance(value, int) and isinstance(value, numbers.Integral):
-        value = int(value)
     if not is_int(value):
         raise TypeError(f"{name} must be a whole number, got {describe(value)}; pass an int")
-    return value
-
-
-def count(name: str, value: object) -> int:
-    """Checks a positive int or NumPy integer and returns it as an int."""
-    return positive_int(name, whole_number(name, value))
+    return int(value)
 
 
 def number(name: str, value: object, positive: bool = False) -> float:
@@ -73,9 +67,10 @@ def boolean(name: str, value: object) -> bool:
 
 
 def probability(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Checks that an int, float or NumPy number is from 0 to 1; returns it as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number from 0 to 1, got {describe(value)}; pass a float such as 0.1")
-    if not 0 <= value <= 1:  # NaN fails this too
+    if not 0 <= float(value) <= 1:  # NaN fails this too
         raise ValueError(f"{name} must be a probability from 0 to 1, got {value}; 0 switches it off")
     return float(value)
 

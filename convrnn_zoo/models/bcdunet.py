@@ -60,6 +60,8 @@ class BCDUNet(DenseModel):
         (1, 2, 16, 16)
     """
 
+    input_weights = ("downs.0.0.weight",)
+
     def __init__(
         self, in_chans: int = 3, num_classes: int = 1, widths: Sequence[int] = (64, 128, 256, 512),
         dense_blocks: int = 3, drop_rate: float = 0.5,
@@ -109,7 +111,7 @@ class BCDUNet(DenseModel):
         return x
 
 
-@register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1, "first_conv": "downs.0.0"})
+@register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1})
 def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     """BCDU-Net with three dense blocks and ConvLSTMs in both directions, as in the paper.
 

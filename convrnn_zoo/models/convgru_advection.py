@@ -424,7 +424,7 @@ class ConvGRUAdvection(Forecaster):
         Raises:
             ValueError: the frames have a wrong shape, `members` is below 1, or `minutes` is not positive.
         """
-        count = check.count("members", members)
+        count = check.positive_int("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
         nowcast, out = self.exceedance(x, horizon, minutes), []
         noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)

@@ -66,7 +66,7 @@ class ConvRNNModel(RecurrentClassifier):
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
         )
-        self.in_chans, self.ndim = in_chans, self.rnn.ndim
+        self.in_chans, self.ndim = self.rnn.in_channels, self.rnn.ndim
         self.add_classifier(num_classes, global_pool, drop_rate)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:

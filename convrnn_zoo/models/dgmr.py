@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published, mark_unused
+from ..pretrained.published import Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, recompute
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
@@ -72,12 +72,11 @@ class GBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, **factory: Any) -> None:
         super().__init__()
-        self.up = out != channels
-        self.larger = nn.Upsample(scale_factor=2.0) if self.up else nn.Identity()
+        up = out != channels
+        self.larger = nn.Upsample(scale_factor=2.0) if up else nn.Identity()
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
         # The published code builds this 1×1 convolution also if `out` is `channels`, and does not use it then.
-        beside = nn.Conv2d(channels, out, 1, **factory)
-        self.beside = beside if self.up else mark_unused(beside)
+        self.beside = nn.Conv2d(channels, out, 1, **factory) if up else None
         self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
         self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
 
@@ -85,7 +84,7 @@ class GBlock(nn.Module):
         """Maps ``(N, channels, H, W)`` to ``(N, out, 2H, 2W)``, or to the same size if `out` is `channels`."""
         y = self.norm1(x).relu()
         y = self.norm2(self.first(self.larger(y))).relu()
-        return (self.larger(self.beside(x)) if self.up else x) + self.last(y)
+        return (x if self.beside is None else self.larger(self.beside(x))) + self.last(y)
 
 
 class Context(nn.Module):
@@ -175,6 +174,8 @@ class DGMR(EnsembleForecaster):
         (1, 3, 1, 64, 96)
     """
 
+    former_weights = r"sampler\.same\.\d+\.beside\.(?:weight|bias)"
+
     def __init__(
         self, in_chans: int = 1, context_channels: int = 384, latent_channels: int = 768, noise_channels: int = 8,
         input_frames: int = 4, horizon: int = 18, num_classes: int = 0,
@@ -191,7 +192,7 @@ class DGMR(EnsembleForecaster):
         self.context = Context(in_chans, input_frames, context_channels, **factory)
         self.latent = Latent(noise_channels, latent_channels, **factory)
         self.sampler = Sampler(in_chans, latent_channels, context_channels, **factory)
-        self.num_features = latent_channels // 16
+        self.num_features = int(latent_channels) // 16
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}
@@ -223,14 +224,14 @@ class DGMR(EnsembleForecaster):
     ),
 )
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
-    """The generator of DGMR, DeepMind's generative model of radar: 53,566,957 parameters.
+    """The generator of DGMR, DeepMind's generative model of radar: 52,782,157 parameters.
 
-    Of the parameters, 784,800 are unused, as in the published code. Maps frames ``(N, 4, C, H, W)`` to
-    ``(N, horizon, C, H, W)``; height and width are multiples of 32. DGMR was trained to read 4 frames of 256×256 pixels
-    and forecast the next 18 frames, at intervals of 5 minutes. ``model(x, noise=…)`` returns one member of an ensemble,
-    and ``model.members(x, members=20, seed=0)`` returns 20.
-    Ravuri et al. 2021, https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting.
-    The attention of that code confuses the axes of a map; this model reproduces it.
+    The published code builds 53,566,957 parameters; 784,800 of them are never used and are left out here. Maps frames
+    ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of 32. DGMR was trained to read 4
+    frames of 256×256 pixels and forecast the next 18 frames, at intervals of 5 minutes. ``model(x, noise=…)`` returns
+    one member of an ensemble, and ``model.members(x, members=20, seed=0)`` returns 20. Ravuri et al. 2021,
+    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting. The attention of that
+    code confuses the axes of a map; this model reproduces it.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

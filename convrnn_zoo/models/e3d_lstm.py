@@ -12,7 +12,6 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, StackedCells
-from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 
 
@@ -21,9 +20,9 @@ class E3DLSTM(StackedCells):
 
     The norms of the cells have a weight for each pixel of the maps, for frames of `img_size`. As in the original code,
     the global memory stays zero and the attention mixes pixels and channels: see
-    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. ``unread`` contains kernels of the original cells that have no
-    effect while the global memory is zero: ``conv_gm``, and the rows of ``conv_x`` for the memory's forget gate. With
-    `layer_norm`, this forget gate has an effect. ``unread`` then contains ``conv_gm`` and the scale of its norm.
+    :class:`~convrnn_zoo.layers.e3dlstm.E3DLSTMCell`. Kernels of the original cells that have no effect while the global
+    memory is zero are left out: ``conv_gm``, and the rows of ``conv_x`` for the memory's forget gate. With
+    `layer_norm`, this forget gate has an effect, and ``conv_gm`` and the scale of its norm are left out.
 
     Args:
         max_memories: number of the latest memories (cell states) that each cell attends to. None, as in the paper,
@@ -35,18 +34,11 @@ class E3DLSTM(StackedCells):
     export_forms = ()
     depth = 2
     has_pixel_weights = True
+    former_weights = r"unread\.\d+"
 
     def __init__(self, *args: Any, max_memories: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.max_memories = None if max_memories is None else check.positive_int("max_memories", max_memories)
-        shapes = []
-        layers: Any = self.layers
-        for layer, width in zip(layers, self.widths, strict=True):
-            kernel = layer.kernel_size
-            unused: Any = (4 * width, *layer.norm_size) if self.layer_norm else (width, layer.in_channels, *kernel)
-            shapes += [unused, (4 * width, width, *kernel)]
-        like = self.head.weight
-        self.unread = unused_weights(shapes, device=like.device, dtype=like.dtype)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         return self.cell(in_channels, channels, (self.depth, kernel_size, kernel_size), **factory)
@@ -115,13 +107,14 @@ _REMARKS = "a memory that stays zero and an attention that mixes pixels and chan
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("e3dlstm", remarks=_REMARKS))
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
-    """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 51,347,456 parameters.
+    """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 35,680,256 parameters.
 
-    For frames of 64×64, OpenSTL's code has as many parameters; OpenSTL's table states 51.0 million. Of the parameters,
-    15,667,200 are unused because the global memory stays zero: 13,107,200 in kernels that read it and 2,560,000 in its
-    forget gate. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on Moving MNIST
-    after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs: MSE 24.07,
-    MAE 77.49, SSIM .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the paper.
+    For frames of 64×64, OpenSTL's code builds 51,347,456 parameters (published as 51.0 million). 15,667,200 of them are
+    left out here, since they have no effect while the global memory stays zero: 13,107,200 in kernels that read it and
+    2,560,000 in its forget gate. Wang et al. 2019, https://openreview.net/forum?id=B1lKS2AqtX. Published by OpenSTL on
+    Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs:
+    MSE 24.07, MAE 77.49, SSIM .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the
+    paper.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and max_memories (None).

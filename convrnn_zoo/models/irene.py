@@ -41,7 +41,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, 2 ** check.positive_int("num_blocks", num_blocks), num_classes)
-        widths = [in_chans * 4**level for level in range(num_blocks + 1)]
+        widths = [self.in_chans * 4**level for level in range(num_blocks + 1)]
 
         def layers(widths: list[int]) -> nn.ModuleList:
             return nn.ModuleList(Conv2dOneBiasGRU(w, w, kernel_size, device=device, dtype=dtype) for w in widths)

@@ -13,7 +13,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta
-from .base.blocks import feature_size, layer_widths, stage, unused_weights
+from .base.blocks import feature_size, layer_widths, stage
 from .base.forecaster import FRAME_CFG
 
 
@@ -21,9 +21,8 @@ class MAU(AutoregressiveForecaster):
     """Stacked motion-aware units between a convolutional encoder and decoder of frames.
 
     The layer norms of the units have a scale and a shift for each pixel of the maps, for frames of `img_size`. For
-    frames of another size, both are interpolated bilinearly, which OpenSTL's code does not support. ``unread`` contains
-    the weights and biases of two convolutions (``merge`` and ``conv_last_sr``) that OpenSTL's code builds and does not
-    use.
+    frames of another size, both are interpolated bilinearly, which OpenSTL's code does not support. Two convolutions
+    (``merge`` and ``conv_last_sr``), which OpenSTL's code builds and never uses, are left out.
 
     Args:
         hidden_channels: channels of every map.
@@ -40,6 +39,7 @@ class MAU(AutoregressiveForecaster):
     """
 
     export_forms = ()
+    former_weights = r"unread\.\d+"
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,
@@ -47,7 +47,7 @@ class MAU(AutoregressiveForecaster):
         residual: bool = False, recall: bool = False, horizon: int = 10,
         device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        check.positive_int("patch_size", patch_size)
+        patch_size = check.positive_int("patch_size", patch_size)
         halvings = check.positive_int("downsampling", downsampling).bit_length() - 1
         if downsampling != 2**halvings:
             raise ValueError(f"downsampling must be a power of two, got {downsampling}")
@@ -64,8 +64,6 @@ class MAU(AutoregressiveForecaster):
         ups = [stage(nn.ConvTranspose2d, width, width, 3, 2, 1, 1, **factory) for _ in range(halvings)]
         self.ups = nn.ModuleList(up if i < halvings - 1 else up[0] for i, up in enumerate(ups))
         self.head = nn.Conv2d(width, folded, 1, **factory)
-        merge, last = (width, 2 * width, 1, 1), (folded, 2 * folded, 1, 1)
-        self.unread = unused_weights([merge, merge[:1], last, last[:1]], **factory)
 
     def start(self, x: Tensor) -> Maps:
         edge = 2 ** len(self.downs)
@@ -90,7 +88,7 @@ class MAU(AutoregressiveForecaster):
         return self.head(x), tuple(new), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head|^unread"}
+        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head"}
 
 
 _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
@@ -98,12 +96,12 @@ _CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("mau", 1, options=_CONFIGURATION))
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
-    """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,483,588 parameters.
+    """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,475,329 parameters.
 
-    For frames of 64×64, OpenSTL's code has the same number of parameters. In both, 8,259 are unused. Chang et al. 2021,
-    https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html. Published by OpenSTL
-    on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 26.86, MAE 78.22, SSIM .9398; after 2000
-    epochs: MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
+    For frames of 64×64, OpenSTL's code builds 4,483,588 parameters; 8,259 of them are never used and are left out here.
+    Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html.
+    Published by OpenSTL on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 26.86, MAE 78.22, SSIM
+    .9398; after 2000 epochs: MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
 
     Args:
         those of :class:`~convrnn_zoo.models.mau.MAU`.

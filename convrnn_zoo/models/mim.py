@@ -14,7 +14,6 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import Delta, shared_options
-from .base.blocks import unused_weights
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
@@ -26,7 +25,7 @@ class MIM(PredRNN):
     the previous MIM-N. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block
     has a memory s. OpenSTL's code never resets s, so that a forecast depends on earlier batches. Here s is zero at the
     start of every call. With `carry_memory`, a call starts from the detached s of the previous call, as in OpenSTL, and
-    ``forget()`` resets s. ``unread`` contains a kernel of each MIM-N (``conv_last``) that OpenSTL's code does not use.
+    ``forget()`` resets s. A kernel of each MIM-N (``conv_last``), which OpenSTL's code never uses, is left out.
 
     Args:
         carry_memory: whether a call starts from the memories s of the previous call.
@@ -35,6 +34,7 @@ class MIM(PredRNN):
 
     export_forms = ()
     min_layers, has_pixel_weights = 2, True
+    former_weights = r"unread\.\d+"
 
     def __init__(self, *args: Any, carry_memory: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,7 +45,6 @@ class MIM(PredRNN):
         self.differences = nn.ModuleList(
             MIMCell(width, width, mim_s.kernel_size, **shared_options(mim_s), **sizes, **factory) for _ in range(blocks)
         )
-        self.unread = unused_weights([(width, 2 * width, 1, 1)] * blocks, **factory)
         self.carry_memory = check.boolean("carry_memory", carry_memory)
         self.forget()
 
@@ -108,12 +107,12 @@ _REMARKS = "its figures were made with memories that go on from batch to batch; 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("mim", remarks=_REMARKS))
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
-    """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 38,043,648 parameters.
+    """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 37,945,344 parameters.
 
-    For frames of 64×64, OpenSTL's code has the same number of parameters. In both, 98,304 are unused. Wang et al. 2019,
-    https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10 input and 10 forecast
-    frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678. In OpenSTL's
-    evaluation, memories continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
+    For frames of 64×64, OpenSTL's code builds 38,043,648 parameters; 98,304 of them are never used and are left out
+    here. Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10
+    input and 10 forecast frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678.
+    In OpenSTL's evaluation, memories continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and carry_memory (False).

@@ -61,7 +61,8 @@ class PhyDNet(AutoregressiveForecaster):
         kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,
         horizon: int = 10, device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(in_chans, horizon, check.choice("patch_size", patch_size, (2, 4)), patch_size=1, **kwargs)
+        patch_size = check.choice("patch_size", check.positive_int("patch_size", patch_size), (2, 4))
+        super().__init__(in_chans, horizon, patch_size, patch_size=1, **kwargs)
         widths = layer_widths(hidden_channels, num_layers)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2

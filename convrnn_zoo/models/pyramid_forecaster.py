@@ -42,8 +42,8 @@ class PyramidForecaster(EncoderForecaster):
         super().__init__(in_chans, horizon, reduction, **kwargs)
         self.widths = check.widths("hidden_channels", hidden_channels, num_levels)
         self.num_features = num_features or self.widths[0]
-        self.frame_chans = in_chans + self.known_chans
-        self.first_chans = 1 + self.known_chans * reduction**2
+        self.frame_chans = self.in_chans + self.known_chans
+        self.first_chans = 1 + self.known_chans * self.reduction**2
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}

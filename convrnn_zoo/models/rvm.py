@@ -17,6 +17,7 @@ from .base.blocks import constants, conv_norm_relu, framewise, on_device
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded, split_state
+from .base.model import reference_tensor
 from .video import encoder_cfg
 
 
@@ -231,7 +232,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         super().__init__(encoder, **kwargs)
         self.refiner = None
         if check.boolean("refiner", refiner):
-            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(next(self.parameters()))
+            self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(reference_tensor(self))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         super()._keep_maps(count, prune_head)
@@ -276,7 +277,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
         return (foreground + x).clamp(0, 1), alpha.clamp(0, 1), state
 
 
-@register_model(cfg={**encoder_cfg("mobilenetv3_large_100"), "first_conv": ()})
+@register_model(cfg=encoder_cfg("mobilenetv3_large_100"))
 def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
     """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
 
@@ -302,7 +303,7 @@ def _published(variant: str) -> Published:
     )
 
 
-RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4, "first_conv": ()}
+RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4}
 
 
 @register_model(cfg=RVM_CFG, published=_published("mobilenetv3"))

@@ -143,6 +143,8 @@ class RecurrentUNet(ImageSeriesModel):
     the encoder's and the decoder's maps, from the highest resolution to the lowest.
     """
 
+    input_weights = ("stem.0.0.weight",)
+
     def __init__(
         self, in_chans: int = 10, num_classes: int = 20, widths: Sequence[int] = (64, 64, 64, 128),
         up_widths: Sequence[int] = (32, 32, 64, 128), hidden_channels: int = 64, bidirectional: bool = False,
@@ -196,7 +198,7 @@ class RecurrentUNet(ImageSeriesModel):
 
 
 _CFG = {"input_size": (10, 128, 128), "num_classes": 20}
-_UNET_CFG = {**_CFG, "first_conv": "stem.0.0", "classifier": "head.0"}
+_UNET_CFG = {**_CFG, "classifier": "head.0"}
 
 
 @register_model(cfg=_CFG)

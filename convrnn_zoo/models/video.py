@@ -20,7 +20,7 @@ from .base.blocks import on_device
 from .base.classifier import Classifier
 from .base.encoder import PRE_LOGITS, FrameEncoder
 from .base.lengths import check_pool, map_frames, mask_steps, split_state
-from .base.model import ZooModel
+from .base.model import ZooModel, reference_tensor
 
 
 class VideoModel(Classifier):
@@ -96,9 +96,10 @@ class VideoModel(Classifier):
         self.drop_rate, self.global_pool = check.probability("drop_rate", drop_rate), check_pool(global_pool)
         self.head_drop = nn.Dropout(drop_rate)
         self.encoder.to(dtype=dtype)
-        prefixes = "encoder.model.", "encoder.model.model."  # without and with timm's wrapper of feature maps
-        first = (m for prefix in prefixes for m in encoder_cfg(encoder, prefix).get("first_conv", ()))
-        self.input_weights = tuple(f"{module}.weight" for module in first)
+        cfg = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
+        first = (cfg and cfg.first_conv) or ()
+        modules = (first,) if isinstance(first, str) else first
+        self.input_weights = tuple(f"encoder.{self.encoder.trunk()[0]}{module}.weight" for module in modules)
         self.reset_classifier(num_classes)
 
     unsaved_args = frozenset({"encoder_pretrained"})
@@ -133,7 +134,7 @@ class VideoModel(Classifier):
         return super().no_weight_decay() | encoder
 
     def make_head(self, num_classes: int) -> nn.Module:
-        like = next(self.rnns.parameters())
+        like = reference_tensor(self.rnns)
         heads = [nn.Linear(width, num_classes, device=like.device, dtype=like.dtype) for width in self.hidden]
         return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
 
@@ -178,17 +179,11 @@ class VideoModel(Classifier):
         return outputs, self._features(states)
 
 
-def encoder_cfg(encoder: str, prefix: str = "encoder.model.model.") -> dict[str, Any]:
-    """Returns a cfg with the input size, mean, std and crop of timm's cfg of the encoder, and with ``first_conv``.
-
-    The module names in ``first_conv`` get the `prefix` that they have in the video model.
-    """
+def encoder_cfg(encoder: str) -> dict[str, Any]:
+    """Returns a cfg with the input size, mean, std and crop of timm's cfg of the encoder."""
     cfg = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
-    if cfg is None:
-        return {}
     keys = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
-    first = (cfg.first_conv,) if isinstance(cfg.first_conv, str) else cfg.first_conv or ()
-    return {**{key: getattr(cfg, key) for key in keys}, "first_conv": tuple(prefix + name for name in first)}
+    return {} if cfg is None else {key: getattr(cfg, key) for key in keys}
 
 
 def _single_level_cfg(encoder: str, reduction: int = 32) -> dict[str, Any]:
@@ -201,7 +196,7 @@ _FIVE_HEADS = {"pool_size": None, "classifier": tuple(f"head.{i}" for i in range
 
 if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
 
-    @register_model(cfg={**encoder_cfg("vgg16", "encoder.model."), **_FIVE_HEADS})
+    @register_model(cfg={**encoder_cfg("vgg16"), **_FIVE_HEADS})
     def gru_rcn_vgg16(pretrained: bool = False, **kwargs: Any) -> VideoModel:
         """GRU-RCN: ConvGRUs on pool2 to pool5 and fc7 of a VGG-16, with five classifiers that are averaged.
 
@@ -283,7 +278,6 @@ def video_model(encoder: str, rnn: str = "convlstm", **kwargs: Any) -> ZooModel:
         >>> tuple(model(torch.rand(1, 4, 3, 64, 64)).shape)
         (1, 3)
     """
-    prefix = "encoder.model." if "pre_logits" in kwargs.get("levels", ()) else "encoder.model.model."
-    cfg = {**encoder_cfg(encoder, prefix), "pool_size": None}  # which depends on the levels
+    cfg = {**encoder_cfg(encoder), "pool_size": None}  # which depends on the levels
     overlay = {**cfg, **kwargs.pop("pretrained_cfg_overlay", {})} if timm.is_model(encoder) else {}
     return create_model("video_convrnn", encoder=encoder, rnn=rnn, pretrained_cfg_overlay=overlay, **kwargs)

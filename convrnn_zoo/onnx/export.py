@@ -17,6 +17,7 @@ from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
 from ..layers._checks import choice
+from ..pretrained.state_dict import has_weights
 from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec
 from .spec import ExportError, ExportSpec, reject_if
@@ -154,7 +155,7 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
         if t.name.endswith("_in")
     ]
     metadata: dict[str, Any] = {"name": cfg.get("architecture", type(model).__name__)}
-    if weights:
+    if weights and has_weights(model, weights.sha256):
         metadata = {"name": weights.name, "description": weights.description, "licence": weights.license}
         metadata["data"] = weights.trained_on
     metadata["classes"] = list(labels) if len(labels) == classes else classes

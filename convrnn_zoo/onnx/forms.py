@@ -134,7 +134,9 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
     reason = "the requested size" if size else encoder.fixed_size_reason
     largest = max(reductions)
     example = (4 * largest - 1, 3 * largest + 1)  # distinguishes sizes that are rounded up from those rounded down
-    height, width = size or (model.pretrained_cfg["input_size"][-2:] if reason else example)
+    stated = model.pretrained_cfg.get("input_size")
+    reject_if(reason and not (size or stated), f"{reason}; pass size=(height, width)")
+    height, width = size or (stated[-2:] if reason else example)
     with torch.no_grad():
         zeros = next(model.parameters()).new_zeros(1, model.in_chans, height, width)
         shapes = [tuple(m.shape[-2:]) for m in encoder.encode(zeros)]

@@ -1,9 +1,13 @@
 """Building a registered model: resolve the source of its weights, build the network, load the tensors."""
 
 import inspect
+import itertools
 import logging
+import numbers
+import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
@@ -11,12 +15,12 @@ from torch import nn
 
 from .._hints import suggest
 from ..layers import KINDS
-from .config import HEAD_CFG_KEYS, WEIGHTS_CFG_KEYS, Config
+from .config import HEAD_CFG_KEYS, Config
 from .errors import WeightsError
 from .meta import build_on_meta
 from .registry import BASE_CFGS, find_weights
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
-from .state_dict import adapt_state_dict, check_state_dict, float_dtype, load_state_dict
+from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
 from .weights import WEIGHTS
 
 logger = logging.getLogger("convrnn_zoo")
@@ -28,7 +32,8 @@ def build_model(
     constructor: Callable[..., nn.Module], name: str, pretrained: bool | str = False, *, pretrained_cfg: Any = None,
     pretrained_cfg_overlay: Mapping[str, Any] | None = None, cache_dir: Any = None, token: str | bool | None = None,
     source: WeightsSource | None = None, features_only: bool = False, out_indices: Any = None,
-    feature_cls: str | None = None, pretrained_model_args: Any = None, **kwargs: Any,
+    feature_cls: str | None = None, checkpoint_path: str | Path | None = None, pretrained_model_args: Any = None,
+    **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Builds a registered model and loads its weights.
 
@@ -43,6 +48,7 @@ def build_model(
         features_only: whether to wrap the model in timm's feature extractor.
         out_indices: indices of the layers whose outputs the extractor returns; all by default.
         feature_cls: class of the extractor, which is always ``"getter"``.
+        checkpoint_path: safetensors file with exactly the tensors of the model, which is loaded last.
         pretrained_model_args: ignored. timm passes the arguments of a config here; the config is read again instead.
         **kwargs: arguments of the network. They override those of the source's config.
 
@@ -71,28 +77,41 @@ def build_model(
     config = source.config if source else Config()
     if config.architecture not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
-    args = {**(config.args or {}), **kwargs}
+    args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
     for key, value in (("num_classes", cfg["num_classes"]), ("in_chans", cfg["input_size"][0])):
         args.setdefault(key, value)
     placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
 
     # 2. Build the network: on the meta device first, so that a config can neither ask for too much memory nor get
     #    memory for weights that do not fit.
-    state = None
+    state, is_adapted = None, False
     if source is not None:
         target = build_on_meta(constructor, args, f"the model of {source.name}")
         if pretrained:
             sizes = {"in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"] or target.num_classes}
             chans, classes = ((config.args or sizes)[key] for key in sizes)
-            state = adapt_state_dict(read_state_dict(source), target, cfg, chans, classes, source.name)
+            stored = read_state_dict(source)
+            state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
+            is_adapted = state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
             placement.setdefault("dtype", dtype := float_dtype(state))
             check_state_dict(state, target, source.name, dtype)
-    model = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
+    model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
 
     # 3. Load the tensors, all of them or none.
     if state is not None:
         load_state_dict(model, state)
-    set_model_attributes(model, args, config, pretrained)
+    set_model_attributes(model, args, config)
+    if state is None:
+        is_adapted = config.args not in (None, model.model_args)
+    if is_adapted:
+        clear_metadata(model)
+        if (config.args or cfg)["num_classes"] != model.num_classes:
+            for key in HEAD_CFG_KEYS:
+                model.pretrained_cfg.pop(key, None)
+    elif state is not None:
+        model.record = config.record
+    if checkpoint_path:
+        load_weights(model, checkpoint_path)
     return extract_features(model, out_indices, feature_cls) if features_only else model
 
 
@@ -118,12 +137,34 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
     return tag or pretrained_cfg
 
 
-def set_model_attributes(model: Any, args: Mapping[str, Any], config: Config, pretrained: bool) -> None:
-    """Sets the attributes of a model that hold its arguments and the parts of its config that apply to it.
+def plain_value(value: Any) -> Any:
+    """Converts a NumPy number, or those in a list, to the Python number, which a config can store."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain_value, value))
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
-    The parts are the preprocessing, the front end and the weights metadata. If the weights were adapted to other
-    arguments, the metadata is left out, and the cfg of the model loses the tag, description and URL of the weights.
+
+def channel_fields(cfg: Mapping[str, Any], in_chans: int) -> dict[str, Any]:
+    """Returns the fields of a cfg that depend on the number of input channels, for `in_chans` channels.
+
+    Like the weights that read the input, the mean and std are repeated for more channels. One channel gets their means.
+    A mean or std that does not have a number for each channel of the cfg is an error of the caller and not adapted.
     """
+    before, *size = cfg["input_size"]
+    fields: dict[str, Any] = {"input_size": (in_chans, *size)}
+    for key in ("mean", "std"):
+        values = cfg.get(key) or ()
+        if len(values) == before != in_chans:
+            repeated = itertools.islice(itertools.cycle(values), in_chans)
+            fields[key] = (statistics.fmean(values),) if in_chans == 1 else tuple(repeated)
+    return fields
+
+
+def set_model_attributes(model: Any, args: Mapping[str, Any], config: Config) -> None:
+    """Sets the attributes of a model that hold its arguments and the parts of its config that apply to it."""
+    model.pretrained_cfg.update(channel_fields(model.pretrained_cfg, args["in_chans"]))
     unsaved = getattr(model, "unsaved_args", ())
     model.model_args = {k: v for k, v in args.items() if k not in unsaved}
     model._model_args = dict(model.model_args)  # timm's own export reads these
@@ -131,13 +172,6 @@ def set_model_attributes(model: Any, args: Mapping[str, Any], config: Config, pr
         model.preprocessing = config.preprocessing
     front_end = config.front_end
     model.front_end = front_end if front_end and front_end.bands == model.in_chans else None
-    if config.args not in (None, model.model_args):
-        # The weights were adapted, so their tag, description and labels no longer apply.
-        same_classes = config.args.get("num_classes") == model.num_classes
-        for key in (*WEIGHTS_CFG_KEYS, *(() if same_classes else HEAD_CFG_KEYS)):
-            model.pretrained_cfg.pop(key, None)
-    elif pretrained:
-        model.record = config.record
 
 
 def extract_features(model: Any, out_indices: Any = None, feature_cls: str | None = None) -> nn.Module:

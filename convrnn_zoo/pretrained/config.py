@@ -17,7 +17,7 @@ from .weights import Weights
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
 """Keys of timm's cfg that describe the outputs of a classifier."""
-WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url")
+WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url", "license")
 """Keys of timm's cfg that describe a set of weights."""
 
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"

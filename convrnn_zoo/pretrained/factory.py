@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from torch import nn
 
 from .._hints import suggest
-from .builder import extract_features
 from .errors import WeightsError
 from .meta import size_limit
 from .registry import entry_points
 from .source import SOURCES_BY_SCHEME, WeightsSource
-from .state_dict import load_weights
 
 if TYPE_CHECKING:
     from ..models.base.model import ZooModel
@@ -50,11 +48,6 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         >>> tuple(model(torch.randn(2, 10, 1, 40)).shape)
         (2, 5)
     """
-    if checkpoint := kwargs.pop("checkpoint_path", None):
-        features_only = kwargs.pop("features_only", False)
-        features = {key: kwargs.pop(key, None) for key in ("out_indices", "feature_cls") if features_only}
-        model = load_weights(create_model(name, pretrained, **kwargs), checkpoint)
-        return extract_features(model, **features) if features_only else model
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, location = split_address(name) if ":" in name else ("", name)
     if scheme:
@@ -97,8 +90,10 @@ def from_pretrained(
         cache_dir: directory to use in place of the Hub's cache.
         max_bytes: size limit in bytes of the model and its files; 4 GiB by default.
         **kwargs: arguments of the model that replace the stored ones. Another `num_classes` gives a random head and a
-            warning. Another `in_chans` adapts the first layer. `device`, `dtype` and `features_only` may be passed too;
-            the default `dtype` is that of the weights.
+            warning. Another `in_chans` adapts the input weights of models of layers, of video models and of models
+            with an output per pixel (except the recurrent decoders), and the mean and std in their cfg. Forecasters
+            and audio models raise WeightsError, since their channels are variables or bands. `device`, `dtype` and
+            `features_only` may be passed too; the default `dtype` is that of the weights.
 
     Raises:
         HubAccessError: (an OSError) the repository or directory cannot be reached or read.

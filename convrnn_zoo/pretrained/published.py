@@ -1,8 +1,6 @@
-"""Weights that other projects publish for architectures of the zoo, and parameters that published code never uses."""
+"""Weights that other projects publish for architectures of the zoo."""
 
 from dataclasses import dataclass
-
-from torch import nn
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,3 @@ def openstl_release(
         unchecked="the files themselves, which were not seen: their keys, their figures",
         remarks=remarks,
     )
-
-
-def mark_unused(module: nn.Module) -> nn.Module:
-    """Freezes and returns a module that published code builds and never uses.
-
-    The zoo builds the module only to have the same parameter count as the published code.
-    """
-    return module.requires_grad_(False)
-
-
-def count_unused_params(model: nn.Module) -> int:
-    """Returns the number of unused parameters of a new model: those that :func:`mark_unused` has frozen."""
-    return sum(p.numel() for p in model.parameters() if not p.requires_grad)

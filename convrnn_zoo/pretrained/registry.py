@@ -29,8 +29,8 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
     gets `cfg`, and a further cfg for each set of weights of the architecture in :data:`~convrnn_zoo.WEIGHTS`.
 
     Args:
-        cfg: timm's cfg of the architecture without weights. Its ``first_conv`` names the modules that read the input
-            channels. Its ``classifier`` names the module that returns the class scores.
+        cfg: timm's cfg of the architecture without weights. Its ``classifier`` names the module that returns the class
+            scores.
         published: where others publish weights for the architecture.
 
     Raises:

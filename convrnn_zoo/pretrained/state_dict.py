@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,21 +85,16 @@ def adapt_state_dict(
 ) -> dict[str, Tensor]:
     """Adapts weights to a model with other numbers of input channels or classes, and logs the changes.
 
-    `in_chans` and `num_classes` are those of `state`. The first convolution is adapted by timm's rule for images. If
-    the model reads one channel, the weights are summed over the input channels. Otherwise they are repeated and scaled,
-    so that repeated channels give the same output. A convolution with groups is not adapted. If the numbers of classes
-    differ, the head of `model` replaces the head in `state`. `model` may be on the meta device. The fields
-    ``first_conv`` and ``classifier`` of `cfg` name the convolution and the head. ``model.input_weights`` names further
-    parameters that read the input.
+    `in_chans` and `num_classes` are those of `state`. The parameters ``model.input_weights``, which read the input
+    channels, are adapted by timm's rule for images. If the model reads one channel, the weights are summed over the
+    input channels. Otherwise they are repeated and scaled, so that repeated channels give the same output. A
+    convolution with groups is not adapted. If the numbers of classes differ, the head of `model` replaces the head in
+    `state`. The field ``classifier`` of `cfg` names the head. `model` may be on the meta device. Other tensors of the
+    result are those of `state`.
     """
-
-    def modules(key: str) -> tuple[str, ...]:
-        return (cfg[key],) if isinstance(cfg.get(key), str) else tuple(cfg.get(key) or ())
-
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
-        names = *(f"{module}.weight" for module in modules("first_conv")), *model.input_weights
-        for key in (key for key in names if key in target):
+        for key in (key for key in model.input_weights if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
                 continue
@@ -112,7 +108,9 @@ def adapt_state_dict(
             state[key] = adapted.flatten(1, 2).to(old.dtype)
             logger.info("%s: %s adapted from %d to %d input channels", name, key, old.shape[1], new_chs)
     if num_classes != model.num_classes:
-        heads = tuple({f"{module.partition('.')[0]}." for module in modules("classifier")})
+        classifier = cfg.get("classifier") or ()
+        modules = (classifier,) if isinstance(classifier, str) else classifier
+        heads = tuple({f"{module.partition('.')[0]}." for module in modules})
         state = {k: v for k, v in state.items() if not k.startswith(heads)}
         state |= {k: v for k, v in target.items() if k.startswith(heads)}
         if model.num_classes:
@@ -129,9 +127,10 @@ def check_state_dict(
     """Raises WeightsError unless weights are finite and have the keys, shapes and dtypes of a model.
 
     The model may be on the meta device. Floating-point weights may have any dtype that converts to `dtype` without
-    rounding. The default of `dtype` is the dtype of the model's tensors.
+    rounding. The default of `dtype` is the dtype of the model's tensors. Weights that match ``model.former_weights``
+    are not unexpected; loading drops them.
     """
-    target = model.state_dict()
+    target, former = model.state_dict(), str(getattr(model, "former_weights", ""))
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]
 
     def fits(value: Tensor, like: Tensor) -> bool:
@@ -141,7 +140,7 @@ def check_state_dict(
 
     differences = {
         "missing": [k for k in target if k not in state],
-        "unexpected": [k for k in state if k not in target],
+        "unexpected": [k for k in state if k not in target and not (former and re.fullmatch(former, k))],
         "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in pairs if s.shape != v.shape],
         "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in pairs if not fits(s, v)],
     }
@@ -195,9 +194,20 @@ def load_weights(model: Model, path: str | Path) -> Model:
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
     load_state_dict(model, state)
-    record = getattr(model, "record", None)
-    if record is None or file_sha256(path) != record.sha256:  # the metadata, if any, are of other weights
-        model.record = None  # type: ignore[assignment]
-        for key in WEIGHTS_CFG_KEYS:
-            getattr(model, "pretrained_cfg", {}).pop(key, None)
+    record: Any = model.record
+    if record is None or file_sha256(path) != record.sha256:
+        clear_metadata(model)
     return model
+
+
+# ---- metadata ------------------------------------------------------------------------------------------------------
+def clear_metadata(model: Any) -> None:
+    """Removes the metadata of a model's weights, because the model no longer has these weights."""
+    model.record = None
+    for key in WEIGHTS_CFG_KEYS:
+        model.pretrained_cfg.pop(key, None)
+
+
+def has_weights(model: nn.Module, sha256: str) -> bool:
+    """Returns whether a model still has the weights of the safetensors file with this checksum."""
+    return to_safetensors(model.state_dict())[1] == sha256

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -15,6 +17,7 @@ from convrnn_zoo.cli import _group, main
 from tests.command_line import run
 
 CONTEXT = click.Context(_group.cli)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("command", _group.COMMANDS)
@@ -76,13 +79,12 @@ def test_the_package_runs_as_a_module():
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["list"], ["list", "--pretrained"]], ids=" ".join)
-@pytest.mark.parametrize("start", ["script", "module"])
-def test_help_and_lists_do_not_import_torch(words, start, tmp_path):
+def test_help_and_lists_do_not_import_torch(words, tmp_path):
+    module = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["convrnn-zoo"]
     script = tmp_path / "convrnn-zoo"  # as pip writes it
-    script.write_text("import sys\nfrom convrnn_zoo.cli import main\nsys.exit(main())\n")
-    program = [str(script)] if start == "script" else ["-m", "convrnn_zoo"]
+    script.write_text("import sys\nfrom {} import {}\nsys.exit(main())\n".format(*module.split(":")))
     done = subprocess.run(
-        [sys.executable, *program, *words], capture_output=True, text=True, check=True,
+        [sys.executable, str(script), *words], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -93,13 +95,24 @@ def test_help_and_lists_do_not_import_torch(words, start, tmp_path):
 @pytest.mark.slow
 def test_everything_is_there_for_a_command_that_is_not_imported_yet():
     code = (
-        "import sys; sys.argv = ['convrnn-zoo']; import convrnn_zoo; assert 'torch' not in sys.modules\n"
-        "from convrnn_zoo import create_model, hub, layers, push_to_hub\n"
+        "import sys, convrnn_zoo_command, convrnn_zoo; assert 'torch' not in sys.modules\n"
+        "from convrnn_zoo import *\n"
+        "assert hub and create_model and push_to_hub and set(dir(convrnn_zoo)) > {'Conv2dLSTM', 'export', 'data'}\n"
         "import timm; assert timm.is_model('convlstm2d_1layer') and convrnn_zoo.Conv2dLSTM is layers.Conv2dLSTM\n"
         "try: convrnn_zoo.nothing\nexcept AttributeError as e: print(e)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'nothing'" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["convrnn-zoo.py", "convrnn-zoo", "other.py"])
+def test_the_package_registers_in_scripts_of_any_name(name, tmp_path):
+    (tmp_path / name).write_text(
+        "from convrnn_zoo import *\nimport convrnn_zoo, timm\n"
+        "assert timm.is_model('convgru1d_1layer') and 'convgru1d_1layer' in timm.list_models('convgru1d*')\n"
+        "assert Conv2dLSTM and create_model and hub and export and set(convrnn_zoo.__all__) <= set(globals())\n"
+    )
+    subprocess.run([sys.executable, name], cwd=tmp_path, check=True)
 
 
 def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):

@@ -16,7 +16,8 @@ FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py"
 @pytest.mark.slow
 def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
     source, installed, away = tmp_path / "source", tmp_path / "installed", tmp_path / "away"
-    shutil.copytree(ROOT / "convrnn_zoo", source / "convrnn_zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("convrnn_zoo", "convrnn_zoo_command"):
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     for file in FILES:

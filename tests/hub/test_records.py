@@ -89,6 +89,19 @@ def test_warns_of_cards_of_other_weights(hub, directory, caplog):
     assert not any(claim in text for claim in claims)
 
 
+def test_cards_state_the_licence_of_the_weights_while_the_model_has_them(hub):
+    name = "convgru2d_1layer.digit_motion"
+    licence = WEIGHTS[name].license
+    model = create_model(name, pretrained=True, drop_rate=0.1)  # with which no score was measured
+    push_to_hub(model, REPO)
+    card = hub.store.repos[REPO].files()["README.md"].decode()
+    assert f"\nlicense: {licence}\n" in card
+    assert "Not measured" in card
+    model.reset_classifier(2)
+    push_to_hub(model, "alice/other", card={"task": "video classification"})
+    assert "license_name: unstated" in hub.store.repos["alice/other"].files()["README.md"].decode()
+
+
 def test_a_new_card_is_pushed_if_it_is_passed(hub, directory):
     run("push", directory, REPO)
     model = from_pretrained(directory)

@@ -34,6 +34,9 @@ def theirs(model: Any) -> dict[str, Tensor]:
             out |= normed(str(name), module.weight.detach(), module.bias.detach())
         elif name:
             out |= {f"{name}.{k}": v for k, v in module.state_dict().items() if v.is_floating_point()}
+    for i, convolution in enumerate(model.sampler.widen, start=1):  # built by the original code, and never used
+        width = convolution.out_channels
+        out |= normed(f"sampler.g{i}.conv_1x1", torch.ones(width, width, 1, 1), torch.zeros(width))
     return out | {"latent_stack.att_block.gamma": model.latent[4].gamma.detach()}
 
 

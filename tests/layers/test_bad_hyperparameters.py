@@ -5,6 +5,7 @@ import re
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from oracles import CELLS, CLASSES, SEQUENCES, case_id
@@ -18,6 +19,18 @@ from convrnn_zoo.layers.stlstm import STLSTMCell
 
 NAN = float("nan")
 GOOD = {"in_channels": 4, "out_channels": 4, "kernel_size": 3}
+
+
+def test_numpy_numbers_are_valid():
+    sizes = {"in_channels": np.int64(4), "out_channels": np.int32(6), "kernel_size": (np.int64(3), 5)}
+    counts = {"num_layers": np.int64(2), "groups": np.uint8(2), "stride": np.int64(1)}
+    layer = layers.Conv2dGRU(**sizes, **counts, dropout=np.float32(0.5), zoneout=np.float64(0.1))
+    same = layers.Conv2dGRU(4, 6, (3, 5), num_layers=2, groups=2, dropout=0.5, zoneout=0.1)
+    assert repr(layer) == repr(same)
+    assert [p.shape for p in layer.parameters()] == [p.shape for p in same.parameters()]
+    with pytest.raises(TypeError, match="in_channels"):
+        layers.Conv2dGRU(np.float32(4), 6, 3)
+
 
 # argument, values of a wrong type, invalid values
 VALUES: list[tuple[str, list, list]] = [

@@ -142,6 +142,48 @@ def test_fewer_in_chans_adapt_in_both_directions(record):
         torch.testing.assert_close(narrow.state_dict()[key], summed)
 
 
+@pytest.mark.parametrize("in_chans", [1, 3, 5])
+@pytest.mark.parametrize("name", ["convgru2d_1layer.digit_motion", "convlstm1d_bi_1layer.japanese_vowels"])
+def test_in_chans_adapts_the_cfg_like_the_weights(name, in_chans, tmp_path):
+    record = convrnn_zoo.WEIGHTS[name]
+    model = convrnn_zoo.from_pretrained(name, in_chans=in_chans)
+    cfg, repeated = model.pretrained_cfg, [i % record.in_chans for i in range(in_chans)]
+    assert cfg["input_size"][0] == in_chans
+    for key in ("mean", "std"):
+        values = getattr(record, key)
+        expected = [sum(values) / len(values)] if in_chans == 1 else [values[i] for i in repeated]
+        assert list(cfg[key]) == pytest.approx(expected)
+    size = [s if isinstance(s, int) else 8 for s in record.input_shape[2:]]
+    x = torch.rand(4, record.in_chans, *size)
+    [prediction] = model.classify([x.mean(1, keepdim=True) if in_chans == 1 else x[:, repeated]])
+    if record.in_chans == 1:  # repeated channels are one channel
+        [expected] = convrnn_zoo.from_pretrained(name).classify([x])
+        assert prediction.probability == pytest.approx(expected.probability, abs=1e-5)
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    assert torch.equal(torch.stack(convrnn_zoo.from_pretrained(tmp_path).statistics()), torch.stack(model.statistics()))
+
+
+@pytest.mark.parametrize(
+    "name", ["bcdunet_d3", "utae_convgru", "utae_buconvlstm", "resnet18_convgru2d", "video_convrnn"]
+)
+def test_in_chans_adapts_models_of_images(name, tmp_path):
+    sizes = {"widths": [4, 8], "dense_blocks": 1} if name == "bcdunet_d3" else {"hidden_channels": 4}
+    model = convrnn_zoo.create_model(name, in_chans=3, num_classes=2, **sizes).eval()
+    convrnn_zoo.save_pretrained(model, tmp_path)
+    wide = convrnn_zoo.from_pretrained(tmp_path, in_chans=6)
+    x = torch.rand(1, 2, 3, 32, 32)
+    torch.testing.assert_close(wide(x.repeat(1, 1, 2, 1, 1)), model(x), rtol=1e-4, atol=1e-5)
+    if (statistics := model.statistics()) is not None:
+        for values, repeated in zip(statistics, wide.statistics(), strict=True):
+            assert torch.equal(values.repeat(2), repeated)
+
+
+@pytest.mark.parametrize("name", ["convgru_forecaster.rain", "audio_convrnn.fsdd"])
+def test_channels_of_forecasters_and_sounds_are_not_adapted(name):
+    with pytest.raises(convrnn_zoo.WeightsError, match="another shape"):
+        convrnn_zoo.from_pretrained(name, in_chans=3)
+
+
 @CLASSIFIERS
 def test_another_num_classes_replaces_only_the_head_with_a_warning(record, caplog):
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):

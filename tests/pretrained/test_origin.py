@@ -1,5 +1,6 @@
 """Metadata of weights are unchanged while they apply, and no longer."""
 
+import copy
 import dataclasses
 import json
 import logging
@@ -10,6 +11,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.onnx.export import make_metadata
+from convrnn_zoo.onnx.forms import make_spec
 from convrnn_zoo.pretrained.registry import find_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
@@ -22,7 +25,8 @@ def config(directory):
 
 def stated_keys(model):
     """Returns the keys of a model's cfg that describe weights and data."""
-    return {k for k in ("tag", "description", "origin_url", "label_names") if model.pretrained_cfg.get(k)}
+    keys = ("tag", "description", "origin_url", "license", "label_names")
+    return {k for k in keys if model.pretrained_cfg.get(k)}
 
 
 @every_record
@@ -44,7 +48,7 @@ def retrain(model):
 
 CHANGES = {
     "trained on": (RAIN, {}, retrain, {"label_names"}),
-    "horizon": (RAIN, {"horizon": 3}, None, {"label_names"}),
+    "horizon": (RAIN, {}, lambda m: setattr(m, "horizon", 3), {"label_names"}),
     "unit": (RAIN, {}, lambda m: setattr(m, "preprocessing", Preprocessing()), {"label_names"}),
     "classes": (VOWELS, {"num_classes": 3}, None, set()),
     "channels": (VOWELS, {"in_chans": 1}, None, {"label_names"}),
@@ -72,6 +76,64 @@ def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_pa
         again = from_pretrained(directory)
         assert (again.record, stated_keys(again) - unchanged) == (None, set())
         assert ("label_names" in stated_keys(again)) == (bool(record.label_names) and "label_names" in unchanged)
+
+
+FSDD, MOTION = "convgru1d_bi_2layer.fsdd", "convgru2d_1layer.digit_motion"
+SAME_WEIGHTS = [
+    (RAIN, {"horizon": 3}),
+    (RAIN, {"static_chans": 0}),
+    (FSDD, {"drop_rate": 0.1}),
+    (VOWELS, {"global_pool": "avg"}),
+]
+
+
+def exported_metadata(model):
+    form = "step" if isinstance(model, convrnn_zoo.Forecaster) else "sequence"
+    spec = make_spec(copy.deepcopy(model).eval(), form)
+    return make_metadata(model, spec, next(iter(spec.graphs)), form)
+
+
+@pytest.mark.parametrize(("name", "args"), SAME_WEIGHTS)
+def test_arguments_that_change_no_weight_keep_the_metadata(name, args, tmp_path):
+    record = WEIGHTS[name]
+    save_pretrained(create_model(name, pretrained=True), tmp_path)
+    for model in (create_model(name, pretrained=True, **args), from_pretrained(tmp_path, **args)):
+        assert model.record == record
+        assert {"tag", "description", "license"} <= stated_keys(model)
+        metadata = exported_metadata(model)
+        assert (metadata["name"], metadata["licence"], metadata["data"]) == (name, record.license, record.trained_on)
+
+
+OTHER_WEIGHTS = {
+    "another head": (MOTION, {}, lambda m: m.reset_classifier(2)),
+    "a new head of the same size": (MOTION, {}, lambda m: m.reset_classifier(m.num_classes)),
+    "no head": (MOTION, {}, lambda m: m.reset_classifier(0)),
+    "fewer layers": (FSDD, {}, lambda m: m.prune_intermediate_layers([0], prune_head=False)),
+    "classes": (MOTION, {"num_classes": 2}, None),
+    "channels": (MOTION, {"in_chans": 2}, None),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_WEIGHTS)
+def test_changed_weights_have_no_metadata(change, tmp_path):
+    name, args, act = OTHER_WEIGHTS[change]
+    model = create_model(name, pretrained=True, **args)
+    if act is not None:
+        act(model)
+    assert model.record is None
+    assert stated_keys(model) <= {"label_names"}
+    metadata = exported_metadata(model)
+    assert metadata["name"] == name.partition(".")[0]
+    assert not {"licence", "data", "description"} & metadata.keys()
+    if change != "fewer layers":  # which no arguments build
+        assert "license" not in config(save_pretrained(model, tmp_path))["pretrained_cfg"]
+
+
+def test_an_export_after_training_states_no_licence():
+    model = create_model(RAIN, pretrained=True)
+    assert exported_metadata(model)["licence"] == WEIGHTS[RAIN].license
+    retrain(model)
+    assert "licence" not in exported_metadata(model)
 
 
 def test_an_existing_card_is_kept_with_a_warning_if_it_describes_other_weights(tmp_path, caplog):

@@ -56,9 +56,9 @@ class AutoregressiveForecaster(Forecaster):
                 f"out_chans must be in_chans={in_chans} for a model that reads its own forecast, got {self.out_chans}; "
                 "pass variables that are known as future inputs, or take a convlstm_forecaster"
             )
-        edge = self.reduction if patch_size is None else patch_size
+        edge = self.reduction if patch_size is None else check.positive_int("patch_size", patch_size)
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
-        self.folded_in, self.folded_out = (in_chans + self.known_chans) * edge**2, in_chans * edge**2
+        self.folded_in, self.folded_out = (self.in_chans + self.known_chans) * edge**2, self.in_chans * edge**2
 
     def start(self, x: Tensor) -> Maps:
         """Returns the initial state; `x` ``(N, C·p², H/p, W/p)`` contains the patches that the first step reads."""
@@ -300,4 +300,4 @@ class StackedCells(AutoregressiveForecaster):
         return self.head(x), tuple(new), []
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter|unread)"}
+        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

@@ -13,7 +13,6 @@ from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers._run import LayerStates, can_recompute
-from ...pretrained.published import mark_unused
 
 
 def on_device(device: Any) -> AbstractContextManager[Any]:
@@ -32,18 +31,19 @@ def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
 
 
 class FrozenStatistics:
-    """Context in which batch norms do not update their running statistics, for a repeated forward pass.
+    """Context in which norms do not update their running statistics, for a repeated forward pass.
 
     It may be entered several times: a checkpoint is recomputed in each of several backward passes.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        # SyncBatchNorm and several norms of timm are no subclasses of BatchNorm2d.
+        self.norms: list[Any] = [m for m in module.modules() if getattr(m, "num_batches_tracked", None) is not None]
 
     def __enter__(self) -> None:
         self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
         for norm in self.norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+            norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()
 
     def __exit__(self, *error: object) -> None:
         for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
@@ -106,11 +106,6 @@ def layer_widths(hidden_channels: int | Sequence[int], num_layers: int, has_one_
     if has_one_width and len(set(widths)) > 1:
         raise ValueError(f"hidden_channels must be the same in every layer, got {widths}; pass one number")
     return widths
-
-
-def unused_weights(shapes: Sequence[Sequence[int]], **factory: Any) -> nn.Module:
-    """Returns zeros of these shapes as unused parameters; see :func:`~convrnn_zoo.pretrained.published.mark_unused`."""
-    return mark_unused(nn.ParameterList(torch.zeros(*shape, **factory) for shape in shapes))
 
 
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:

@@ -14,7 +14,7 @@ from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
 from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded
-from .model import HeadedModel, evaluating
+from .model import HeadedModel, evaluating, reference_tensor
 
 FAR = 100.0
 """Distance from the mean of the training data, in standard deviations, that suggests values in another unit."""
@@ -86,7 +86,7 @@ class Classifier(HeadedModel):
         self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
     ) -> tuple[list[Any], Any]:
         """Checks the input, and returns the outputs and the state as :meth:`run_layers` does."""
-        owner, like = type(self).__name__, next(self.parameters())
+        owner, like = type(self).__name__, reference_tensor(self)
         lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, like)
         if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
             outputs, state = self.run_layers(x.unsqueeze(1), hx, depth)
@@ -169,7 +169,7 @@ class Classifier(HeadedModel):
         if not self.resolve_pool(frame=False):
             raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
         labels = self._labels()
-        like = next(self.parameters())
+        like = reference_tensor(self)
         names = _check_names(names, len(recordings))
         sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
         self._warn_of_scale(names, sequences)
@@ -306,7 +306,7 @@ class RecurrentClassifier(Classifier):
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 
     def make_head(self, num_classes: int) -> nn.Module:
-        like = next(self.rnn.parameters())
+        like = reference_tensor(self.rnn)
         return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:

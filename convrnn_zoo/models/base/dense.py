@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .blocks import framewise
 from .lengths import Lengths, check_sequences
-from .model import HeadedModel
+from .model import HeadedModel, reference_tensor
 
 
 class DenseModel(HeadedModel):
@@ -38,7 +38,7 @@ class DenseModel(HeadedModel):
         owner = type(self).__name__
         if isinstance(x, PackedSequence):
             raise TypeError(f"{owner} expected a tensor (N, T, C, H, W) or (N, C, H, W), got a PackedSequence; pad it")
-        lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, next(self.parameters()))
+        lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, reference_tensor(self))
         edge, size = self.reduction, tuple(x.shape[-2:])
         if any(n % edge for n in size):
             raise ValueError(f"{owner} expected height and width that are multiples of {edge}, got {size}; pad or crop")
@@ -53,7 +53,7 @@ class DenseModel(HeadedModel):
         if global_pool:
             raise ValueError(f"global_pool must be left out: every pixel has an output, got {global_pool!r}")
         super().reset_classifier(num_classes)
-        self.head.to(next(self.parameters()))
+        self.head.to(reference_tensor(self))
 
     def _keep_maps(self, count: int, prune_head: bool) -> None:
         if prune_head:

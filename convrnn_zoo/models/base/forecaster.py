@@ -14,7 +14,7 @@ from ..._xarray import in_unit, is_data_array, label_like, time_dim, time_first,
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
-from .model import ZooModel, evaluating
+from .model import ZooModel, evaluating, reference_tensor
 
 Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
@@ -69,9 +69,9 @@ class Forecaster(ZooModel):
         super().__init__()
         check_no_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
-        self.out_chans = in_chans if out_chans is None else check.positive_int("out_chans", out_chans)
-        self.static_chans = static_chans and check.positive_int("static_chans", static_chans)
-        self.future_chans = future_chans and check.positive_int("future_chans", future_chans)
+        self.out_chans = self.in_chans if out_chans is None else check.positive_int("out_chans", out_chans)
+        self.static_chans = check.positive_int("static_chans", static_chans) if static_chans else 0
+        self.future_chans = check.positive_int("future_chans", future_chans) if future_chans else 0
         self.known_chans = self.static_chans + self.future_chans
         self.horizon = check.positive_int("horizon", horizon)
         self.reduction = check.positive_int("reduction", reduction)
@@ -160,7 +160,7 @@ class Forecaster(ZooModel):
         if inputs == "all":
             return x
         trained = self.input_frames or (self.preprocessing.inputs if self.preprocessing else None)
-        count = (trained or x.shape[1]) if inputs is None else check.count("inputs", inputs)
+        count = (trained or x.shape[1]) if inputs is None else check.positive_int("inputs", inputs)
         if count > x.shape[1] and inputs is None and not self.input_frames:
             hint = f'pass {count}, or inputs="all" to forecast from {x.shape[1]}'
             warn(f"got {x.shape[1]} frames, and the weights expect {count}; {hint}")
@@ -226,7 +226,7 @@ class Forecaster(ZooModel):
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
-        like, (height, width) = next(self.parameters()), x.shape[-2:]
+        like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
         if static is not None or self.static_chans:
@@ -240,7 +240,7 @@ class Forecaster(ZooModel):
         times = {"minutes": expected} if self.default_step else {}
         outputs, inner = [], int(has_thresholds)
         with evaluating(self):
-            for i in range(0, len(x), check.count("batch_size", batch_size)):
+            for i in range(0, len(x), check.positive_int("batch_size", batch_size)):
                 part = slice(i, i + batch_size)
                 padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
                 others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
@@ -291,7 +291,7 @@ class Forecaster(ZooModel):
     def check_frames(self, name: str, x: object) -> Tensor:
         """Returns `x` if it is a tensor of frames that the model supports; otherwise raises an error about `name`."""
         owner, layout = type(self).__name__, "(N, T, C, H, W)"
-        like, ranks = next(self.parameters()), {5: layout}
+        like, ranks = reference_tensor(self), {5: layout}
         x = check.tensor_input(owner, f"{name} as a tensor {layout}", x, ranks, self.in_chans, -3, like, name)
         count, size, edge = x.shape[1], tuple(x.shape[-2:]), self.reduction
         if not count:
@@ -312,7 +312,7 @@ class Forecaster(ZooModel):
         """Checks and returns the horizon of a call; None means the model's `horizon`."""
         if isinstance(horizon, torch.SymInt):  # while the model is exported
             return horizon
-        return self.horizon if horizon is None else check.count("horizon", horizon)
+        return self.horizon if horizon is None else check.positive_int("horizon", horizon)
 
     def known_inputs(
         self, x: Tensor, horizon: int, static: Tensor | None = None, future: Tensor | None = None
@@ -469,7 +469,7 @@ class EnsembleForecaster(Forecaster):
             ValueError: the frames have a wrong shape, or `members` is below 1.
         """
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        count = check.count("members", members)
+        count = check.positive_int("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
         context, shape = self.read(x), self.noise_shape(x, horizon)
         noises = [self.draw_noise(x[:1], horizon, generator).expand(shape) for _ in range(count)]

@@ -123,8 +123,9 @@ def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     space = tuple(range(3, x.dim()))
     if lengths is None:
         return x.mean(dim=(1, *space))
-    total = mask_steps(x, lengths).mean(dim=space).sum(dim=1)
-    return total / lengths.to(total).unsqueeze(1)
+    exact = torch.promote_types(x.dtype, torch.float32)  # sums over the steps, and lengths, overflow float16
+    total = mask_steps(x, lengths).mean(dim=space, dtype=exact).sum(dim=1)
+    return (total / lengths.to(total).unsqueeze(1)).to(x.dtype)
 
 
 def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:

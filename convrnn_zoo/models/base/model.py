@@ -1,5 +1,6 @@
 """Base classes of all models of the zoo."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ from ...layers import _checks as check
 from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.log_mel import LogMel
 from ...pretrained.preprocessing import Preprocessing
+from ...pretrained.state_dict import clear_metadata
 from ...pretrained.weights import Weights
 from .lengths import check_pool
 
@@ -41,13 +43,15 @@ class ZooModel(nn.Module):
     map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
     """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
-    """Names of parameters that read the input channels, in addition to those that ``first_conv`` in the cfg names."""
+    """Names of the parameters that read the input channels, which are adapted to another number of channels."""
+    former_weights: ClassVar[str] = ""
+    """Regular expression of weights that earlier versions stored and never used. State dicts may still contain them."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
     """Outputs of the classifier; 0 for none."""
     pretrained_cfg: dict[str, Any]
-    """timm's description of the weights and of the data that they were trained on."""
+    """timm's description of the weights and of the data that they were trained on; empty without a registered name."""
     model_args: dict[str, Any]
     """Arguments with which the model was built."""
     preprocessing: Preprocessing | None = None
@@ -55,7 +59,13 @@ class ZooModel(nn.Module):
     front_end: LogMel | None = None
     """Feature extraction from audio samples, for classifiers of audio."""
     record: Weights | None = None
-    """Metadata of the loaded weights; None without weights, or if they were adapted to another head or other sizes."""
+    """Metadata of the loaded weights; None without weights, or if the head was replaced or the weights were adapted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretrained_cfg = {}
+        if self.former_weights:
+            self.register_load_state_dict_pre_hook(_drop_former_weights)
 
     if TYPE_CHECKING:
 
@@ -76,6 +86,22 @@ class ZooModel(nn.Module):
         for module in self.modules():
             if hasattr(module, "grad_checkpointing") and module not in image_model:
                 module.grad_checkpointing = enable  # type: ignore[assignment]
+
+
+def _drop_former_weights(model: Any, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for key in [k for k in state if k.startswith(prefix)]:
+        if re.fullmatch(model.former_weights, key.removeprefix(prefix)):
+            del state[key]
+
+
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Returns a tensor with the device and dtype of a module's parameters.
+
+    It is the first parameter. The replicas of ``nn.DataParallel`` have no parameters; they hold plain tensors instead.
+    """
+    for parameter in module.parameters():
+        return parameter
+    return next(v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor))
 
 
 class HeadedModel(ZooModel):
@@ -101,10 +127,11 @@ class HeadedModel(ZooModel):
             raise ValueError(f"num_classes must be a whole number of at least 0 (no classifier), got {num_classes!r}")
         if global_pool is not None:
             self.global_pool = check_pool(global_pool)
-        self.num_classes = num_classes
-        self.head = (self.make_head(num_classes) if num_classes else nn.Identity()).train(self.training)
+        self.num_classes = int(num_classes)
+        self.head = (self.make_head(self.num_classes) if num_classes else nn.Identity()).train(self.training)
+        clear_metadata(self)
         for key in HEAD_CFG_KEYS:  # they described the outputs of the previous head
-            getattr(self, "pretrained_cfg", {}).pop(key, None)
+            self.pretrained_cfg.pop(key, None)
 
     def forward_intermediates(
         self, x: Any, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
@@ -131,8 +158,10 @@ class HeadedModel(ZooModel):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Removes the layers or levels after the last of `indices`, and the head if `prune_head` is set."""
-        take = chosen_layers(len(self.feature_info), indices)
+        take, names = chosen_layers(len(self.feature_info), indices), self.state_dict().keys()
         self._keep_maps(_depth(take), prune_head)
+        if self.state_dict().keys() != names:
+            clear_metadata(self)
         return take
 
     def statistics(self) -> tuple[Tensor, Tensor] | None:
@@ -141,11 +170,11 @@ class HeadedModel(ZooModel):
         Raises:
             ValueError: the mean and std have another number of channels than the model.
         """
-        cfg = getattr(self, "pretrained_cfg", {})
+        cfg = self.pretrained_cfg
         mean, std = (torch.tensor(cfg.get(k) or (v,), dtype=torch.float64) for k, v in (("mean", 0.0), ("std", 1.0)))
         if not mean.any() and bool((std == 1).all()):
             return None
-        if self.has_frame_encoder and self.in_chans == 1:  # grey frames, whose kernel is summed over the colours
+        if self.has_frame_encoder and self.in_chans == 1:  # a config of an earlier version has the means of the colours
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         if len(mean) != self.in_chans:
             raise ValueError(
@@ -165,7 +194,7 @@ class HeadedModel(ZooModel):
 def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[int]:
     """Returns the numbers of the layers that timm's `indices` select: None selects all, an int n the last n."""
     layers = range(num_layers)
-    selected = layers if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    selected: Any = layers if indices is None else range(-indices, 0) if check.is_int(indices) else indices
     if not {*selected} <= {*range(-num_layers, num_layers)}:
         raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
     return [layers[i] for i in selected]

@@ -18,6 +18,7 @@ from ...pretrained.state_dict import contiguous, read_safetensors, write_safeten
 from .classifier import Classifier
 from .dense import DenseModel
 from .lengths import Lengths, check_lengths, update_pool
+from .model import reference_tensor
 
 StreamState = Any
 """State of a model: a tensor, or nested tuples of tensors, each ``(…, N, C, *S)``."""
@@ -68,11 +69,14 @@ class Stream:
 
     Args:
         model: a sequence model, a forecaster or a layer of the zoo. It must be in evaluation mode. The model is not
-            copied, so that several streams can share its weights.
+            copied, so that several streams can share its weights. A layer may be compiled. ``torch.compile(model)``
+            compiles only ``forward``, which a stream of a model does not call: compile the methods that it calls, as
+            in ``model.forward_sequence = torch.compile(model.forward_sequence)``; for forecasters, these are ``encode``
+            and ``decode``.
 
     Raises:
         ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, has
-            `carry_memory`, or is in training mode.
+            `carry_memory`, is in training mode, or is a compiled model.
 
     Shapes:
         pieces ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``; layers ignore their `batch_first` here.
@@ -92,7 +96,9 @@ class Stream:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        model = getattr(model, "_orig_mod", model)  # of torch.compile
+        self._layer = model  # called only if it is a layer, which may be compiled
+        model = getattr(model, "_orig_mod", model)
+        is_compiled = model is not self._layer or getattr(model, "_compiled_call_impl", None) is not None
         owner, has_sequence = type(model).__name__, hasattr(model, "forward_sequence")
         is_bidirectional = any(getattr(module, "bidirectional", False) for module in model.modules())
         for is_met, obstacle in (
@@ -112,6 +118,12 @@ class Stream:
         self._is_forecaster = hasattr(model, "encode") and hasattr(model, "decode")
         if not (self._is_layer or self._is_forecaster or has_sequence):
             raise ValueError(f"Stream expected a sequence model, an encoding forecaster or a layer, got {owner}")
+        if is_compiled and not self._is_layer:
+            method = "encode" if self._is_forecaster else "forward_sequence"
+            raise ValueError(
+                f"this {owner} is compiled, and a stream does not call its forward; pass the model before torch.compile"
+                f", after model.{method} = torch.compile(model.{method})"
+            )
         self._ndim: int = getattr(model, "ndim", 2)
         self.state: StreamState = None
         """State of the model after the frames so far; None before the first frame."""
@@ -180,7 +192,7 @@ class Stream:
             return model.forward_sequence(x, self.state, lengths)
         if lengths is not None:
             raise ValueError(f"lengths are only for models, not layers such as {type(model).__name__}; leave them out")
-        y, state = model(x if model.batch_first else x.transpose(0, 1), self.state)
+        y, state = self._layer(x if model.batch_first else x.transpose(0, 1), self.state)
         return y if model.batch_first else y.transpose(0, 1), state
 
     def _output(self, levels: list[Tensor], lengths: Tensor | None, frame: bool) -> Any:
@@ -287,7 +299,7 @@ class Stream:
             WeightsError: the file does not exist, is damaged, or is the state of a model with other weights.
         """
         tensors = read_safetensors(Path(path), str(path))
-        like = next(self.model.parameters())
+        like = reference_tensor(self.model)
         if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in tensors}:
             raise WeightsError(f"{path} holds no state of a stream; Stream.save writes such files")
         if not torch.equal(tensors.pop("weights_sha256"), self._weights_sha256()):

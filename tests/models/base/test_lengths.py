@@ -103,3 +103,24 @@ def test_a_program_of_any_batch():
     program = torch.export.export(model, example, dynamic_shapes=({0: batch}, None, {0: batch})).module()
     x, lengths = torch.randn(7, STEPS, 2, 6), torch.tensor([1, 2, 3, 4, 5, 5, 1])
     torch.testing.assert_close(program(x, None, lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
+
+
+def test_the_average_pool_of_half_precision_is_finite_with_lengths():
+    torch.manual_seed(0)
+    x = (40 + torch.randn(2, 2000, 3, 4)).half()
+    half, exact = (POOLS["avg"](y, torch.tensor([2000, 1500]), 1) for y in (x, x.double()))
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half, exact.half(), rtol=2e-3, atol=0)
+    x = torch.full((1, 65_600, 1, 1), 0.5, dtype=torch.float16)
+    assert POOLS["avg"](x, torch.tensor([65_600]), 1).item() == 0.5
+
+
+def test_half_models_pool_long_sequences_as_without_lengths():
+    torch.manual_seed(0)
+    model = convrnn_zoo.create_model("minconvgru1d_1layer", num_classes=2, hidden_channels=4, in_chans=1)
+    with torch.no_grad():
+        next(p for n, p in model.rnn.named_parameters() if n.startswith("bias")).fill_(40)
+    model, x = model.half().eval(), torch.rand(1, 2000, 1, 4).half()
+    y = model(x)
+    assert y.isfinite().all()
+    torch.testing.assert_close(model(x, lengths=[2000]), y, rtol=2e-3, atol=2e-2)

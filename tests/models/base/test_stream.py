@@ -415,14 +415,59 @@ def test_an_error_of_the_head_does_not_change_the_state():
     assert not len(stream.steps)
 
 
-def test_the_wrapper_of_a_compiled_model_is_removed():
-    model, x = build("convgru1d_1layer", num_classes=3), torch.randn(2, 6, 1, 8)
-    wrapped = torch.compile(model, backend="eager")  # which is not called
-    stream = Stream(wrapped)
-    for piece in x.split(3, 1):
+def compile_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compiled", [lambda m: torch.compile(m, backend="eager"), compile_in_place])
+@pytest.mark.parametrize(
+    ("name", "method"), [("convgru1d_1layer", "forward_sequence"), ("convgru_forecaster", "encode")]
+)
+def test_a_compiled_model_is_rejected_since_its_forward_is_not_called(name, method, compiled):
+    with pytest.raises(ValueError, match=rf"compile.*model\.{method} = "):
+        Stream(compiled(build(name)))
+
+
+class CountingBackend:
+    """A backend of torch.compile that counts the calls of the graphs that it compiles."""
+
+    def __init__(self):
+        self.calls = 0
+        torch.compiler.reset()
+
+    def __call__(self, graph, inputs):
+        def run(*args):
+            self.calls += 1
+            return graph.forward(*args)
+
+        return run
+
+
+def test_compiled_methods_of_a_model_run():
+    model, x, backend = build("convgru1d_1layer", num_classes=3), torch.randn(2, 6, 1, 8), CountingBackend()
+    expected = model(x)
+    model.forward_sequence = torch.compile(model.forward_sequence, backend=backend, dynamic=False)
+    stream = Stream(model)
+    for count, piece in enumerate(x.split(3, 1), 1):
         y = stream(piece)
-    torch.testing.assert_close(y, model(x))
-    assert Stream(wrapped)(x[:, 0]).shape == (2, 3)
+        assert backend.calls == count
+    torch.testing.assert_close(y, expected)
+
+    model, x, backend = build("convgru_forecaster"), torch.rand(1, 4, 1, 8, 8), CountingBackend()
+    expected = model(x, 2)
+    for method in ("encode", "decode"):
+        setattr(model, method, torch.compile(getattr(model, method), backend=backend, dynamic=False))
+    torch.testing.assert_close(Stream(model)(x, horizon=2), expected)
+    assert backend.calls == 2
+
+
+def test_a_compiled_layer_runs():
+    layer, x, backend = convrnn_zoo.Conv1dGRU(2, 3, 3).eval(), torch.randn(6, 2, 2, 8), CountingBackend()
+    stream = Stream(torch.compile(layer, backend=backend, dynamic=False))
+    pieces = [stream(piece.transpose(0, 1)) for piece in x.split(3)]
+    assert backend.calls == 2
+    torch.testing.assert_close(torch.cat(pieces, 1).transpose(0, 1), layer(x)[0])
 
 
 def test_a_reused_buffer_does_not_change_the_history_of_e3d_lstm():
