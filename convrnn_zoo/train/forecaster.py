@@ -19,7 +19,7 @@ from ..pretrained.weights import Weights
 from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes
-from .loader import read_ahead
+from .loader import Loader
 from .loop import Row, Trainer, checksum
 from .losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
@@ -44,7 +44,7 @@ def train_forecaster(
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
-    check_writable(into or out, recipe)
+    processes.from_main(partial(check_writable, into or out, recipe))
     model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
@@ -113,10 +113,12 @@ class ForecasterTrainer(Trainer):
         self.network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
         optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
         scheduler = create_schedule(recipe, optimizer)
+        read = partial(read_batch, clips)
+        self.loader = Loader(read, processes, workers=recipe.workers, seed=recipe.seed)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
             fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
-            checkpoint=out / "last.ckpt" if out else None,
+            network=self.network, seed=recipe.seed, checkpoint=out / "last.ckpt" if out else None,
             title=recipe.weights, progress=progress, processes=processes,
             frozen=frozen_parameters(model) if recipe.freeze else (), frozen_steps=recipe.freeze,
         )  # fmt: skip
@@ -125,17 +127,16 @@ class ForecasterTrainer(Trainer):
         """Samples the sequences of an update and their masks, and returns the share of this process."""
         recipe, rank, count = self.recipe, self.processes.rank, self.processes.count
         total = recipe.batch_size * count * recipe.grad_accum_steps
-        sampled = self.clips.sample(total)
-        mask = self.scheduled_sampling.mask(step, total, recipe.inputs, recipe.horizon)
+        sampled = self.clips.sample(total, self.generator)
+        mask = self.scheduled_sampling.mask(step, total, recipe.inputs, recipe.horizon, self.generator)
         return sampled[rank::count], mask[rank::count]
 
-    def batches(self, done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
+    def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, FrameBatch]]]:
         """Yields the batches of a round."""
-        recipe, processes, read = self.recipe, self.processes, partial(read_batch, self.clips)
+        recipe, device = self.recipe, self.processes.device
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        samples, seed = map(self.sample, steps), recipe.seed + done
-        for batch in read_ahead(read, samples, processes, workers=recipe.workers, seed=seed):
-            parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
+        for batch in self.loader.load(map(self.sample, steps), done, skip):
+            parts = (x.to(device, non_blocking=True).split(recipe.batch_size) for x in batch)
             yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
     def compute_loss(self, part: FrameBatch) -> Tensor:

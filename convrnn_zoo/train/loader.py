@@ -1,21 +1,45 @@
 """Batches that worker processes read ahead."""
 
+import pickle
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .launch import Processes
+from .launch import Processes, seeded
 
 
 class _Reader(Dataset[Any]):
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self.read = read
+    """Dataset whose indices are numbered requests."""
 
-    def __getitem__(self, request: Any) -> Any:
-        return self.read(request)
+    def __init__(self, read: Callable[[Any], Any], *seeds: int) -> None:
+        self.read, self.seeds = read, seeds
+
+    def __getitem__(self, numbered: tuple[int, Any]) -> Any:
+        number, request = numbered
+        with seeded(*self.seeds, number):
+            return self.read(request)
+
+    def __reduce__(self) -> Any:
+        # One object of bytes: torch would pass every tensor to a worker as a file descriptor, of which there are few.
+        return _restore_reader, (pickle.dumps(self.read), *self.seeds)
+
+
+def _restore_reader(read: bytes, *seeds: int) -> _Reader:
+    return _Reader(pickle.loads(read), *seeds)
+
+
+class _Requests:
+    """Sampler of a DataLoader whose requests are replaced before each iteration."""
+
+    def __init__(self) -> None:
+        self.current: Iterator[Any] = iter(())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.current
 
 
 def identity(x: Any) -> Any:
@@ -23,28 +47,44 @@ def identity(x: Any) -> Any:
     return x
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ignores Ctrl-C in a worker. The main process handles it: it saves a checkpoint and ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ignore_signals(worker: int) -> None:
+    """Ignores Ctrl-C and SIGTERM in a worker. The main process handles them: it saves a checkpoint, then all end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def read_ahead(
-    read: Callable[[Any], Any], requests: Iterable[Any], processes: Processes, *, workers: int = 0, seed: int = 0
-) -> DataLoader[Any]:
-    """Returns a DataLoader that yields ``read(request)`` for each of `requests`, in their order.
+class Loader:
+    """Reads the batches of all rounds, in the main process or in worker processes that live as long as the loader.
 
-    A request may be the indices of random sequences. The main process iterates over `requests`, so that torch's global
-    generator may sample them. Without workers, a request is taken and read when its batch is needed. With workers,
-    ``2 * workers`` requests are taken ahead, and `read` is pickled unless processes are forked. Random numbers in
-    `read` then depend on `seed`, the number of workers and the earlier batches. They are the same in each run.
+    Args:
+        read: function that reads the batch of a request, such as the indices of random sequences. It is pickled once
+            for each worker, unless processes are forked.
+        processes: the processes that train together.
+        workers: number of worker processes, which read ``2 * workers`` requests ahead. With 0, a request is taken and
+            read when its batch is needed.
+        seed: seed of the generators of torch, NumPy and Python in `read`. They are seeded for each request, so that a
+            batch does not depend on the number of workers or on earlier batches.
     """
-    return DataLoader(
-        _Reader(read),
-        batch_size=None,
-        sampler=requests,
-        num_workers=workers,
-        collate_fn=identity,
-        pin_memory=processes.can_pin,
-        worker_init_fn=ignore_interrupts,
-        generator=torch.Generator().manual_seed(seed),
-    )
+
+    def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
+        self.requests = _Requests()
+        self.loader: DataLoader[Any] = DataLoader(
+            _Reader(read, seed, processes.rank),
+            batch_size=None,
+            sampler=self.requests,
+            num_workers=workers,
+            collate_fn=identity,
+            pin_memory=processes.can_pin,
+            worker_init_fn=ignore_signals,
+            persistent_workers=workers > 0,
+            generator=torch.Generator().manual_seed(seed),  # otherwise the global one
+        )
+
+    def load(self, requests: Iterable[Any], done: int, skip: int = 0) -> Iterator[Any]:
+        """Yields the batch of each of `requests`, in their order. The main process iterates over `requests`.
+
+        `done` is the number of updates before the first request. The batches of the first `skip` requests are neither
+        read nor yielded.
+        """
+        self.requests.current = islice(enumerate(requests, done), skip, None)
+        yield from self.loader
