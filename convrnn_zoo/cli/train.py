@@ -61,8 +61,10 @@ def train(
     """
     settings = Recipe.read(recipe)
     out = output or Path("runs") / settings.weights
-    if not quiet:
-        click.echo(f"threads: {threads or torch.get_num_threads()}, or those of a resumed run; --threads sets them", err=True)
+    is_main = os.environ.get("RANK", "0") == "0"  # of several processes
+    if is_main and not quiet:
+        count = threads or torch.get_num_threads()
+        click.echo(f"threads: {count}, or as many as before if a run is resumed; --threads N sets the number", err=True)
     try:
         with raise_on_sigterm():
             record = train_recipe(
@@ -77,7 +79,7 @@ def train(
                 checkpoint_minutes=checkpoint_minutes,
             )
     except (KeyboardInterrupt, Terminated) as e:
-        if os.environ.get("RANK", "0") == "0":  # one of several processes reports
+        if is_main:
             count = int(os.environ.get("WORLD_SIZE", "1"))
             program = ["convrnn-zoo"] if count == 1 else ["-m", "convrnn_zoo"]
             command = shlex.join([*program, *sys.argv[1:]])

@@ -303,6 +303,8 @@ class ClassifierTrainer(Trainer):
     """Trains a recipe with one seed, in epochs; `name` names a variant of the recipe in title and checkpoint."""
 
     model: ZooModel
+    network: nn.Module
+    loader: Loader
     metrics = ("accuracy",)
 
     def __init__(
@@ -315,12 +317,12 @@ class ClassifierTrainer(Trainer):
         processes = processes or Processes()
         torch.manual_seed(seed)
         model = build(recipe, train)
-        self.network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
+        network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
         self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
         change = partial(self.augment, mean=self.mean, front_end=train.front_end) if self.augment else identity
-        self.loader = Loader(partial(read_shares, train, change), processes, workers=recipe.workers, seed=seed)
+        loader = Loader(partial(read_shares, train, change), processes, workers=recipe.workers, seed=seed)
         optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]
@@ -333,7 +335,7 @@ class ClassifierTrainer(Trainer):
             fingerprint=recipe.fingerprint(seed=seed, name=name, trained_on=trained_on, processes=processes.count),
             checkpoint=checkpoint,
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
-            network=self.network, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
+            network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
             frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze else (),
             frozen_steps=recipe.freeze * batches_per_epoch,
         )  # fmt: skip

@@ -56,7 +56,9 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
     """Returns the sequences of a split. `data` is a path, or a dictionary of Python datasets by split."""
     source = recipe.data
     if not isinstance(data, Mapping):
-        return source.load(data, split, recipe.inputs, recipe.horizon)
+        clips = source.load(data, split, recipe.inputs, recipe.horizon)
+        clips.reopen = partial(source.load, data, split, recipe.inputs, recipe.horizon)  # in worker processes
+        return clips
     if split not in data:
         raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
     clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
@@ -92,6 +94,8 @@ class ForecasterTrainer(Trainer):
     """
 
     model: Forecaster
+    network: nn.Module
+    loader: Loader
 
     def __init__(
         self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
@@ -110,15 +114,15 @@ class ForecasterTrainer(Trainer):
         processes = processes or Processes()
         check_loss(recipe, model.preprocessing, self.shown)
         self.objective, self.scheduled_sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-        self.network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
+        network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
         optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
         scheduler = create_schedule(recipe, optimizer)
         read = partial(read_batch, clips)
-        self.loader = Loader(read, processes, workers=recipe.workers, seed=recipe.seed)
+        loader = Loader(read, processes, workers=recipe.workers, seed=recipe.seed)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
             fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
-            network=self.network, seed=recipe.seed, checkpoint=out / "last.ckpt" if out else None,
+            network=network, loader=loader, seed=recipe.seed, checkpoint=out / "last.ckpt" if out else None,
             title=recipe.weights, progress=progress, processes=processes,
             frozen=frozen_parameters(model) if recipe.freeze else (), frozen_steps=recipe.freeze,
         )  # fmt: skip

@@ -1,12 +1,16 @@
 """Batches that worker processes read ahead."""
 
+import logging
+import os
 import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .launch import Processes, seeded
@@ -29,7 +33,11 @@ class _Reader(Dataset[Any]):
 
 
 def _restore_reader(read: bytes, *seeds: int) -> _Reader:
-    return _Reader(pickle.loads(read), *seeds)
+    logging.disable(logging.WARNING)  # the main process has logged what is to be known of the data
+    try:
+        return _Reader(pickle.loads(read), *seeds)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class _Requests:
@@ -47,14 +55,24 @@ def identity(x: Any) -> Any:
     return x
 
 
-def ignore_signals(worker: int) -> None:
-    """Ignores Ctrl-C and SIGTERM in a worker. The main process handles them: it saves a checkpoint, then all end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def leave_signals(is_training: Tensor, worker: int) -> None:
+    """Leaves Ctrl-C and, during training, SIGTERM to the main process, which saves a checkpoint that needs its workers.
+
+    Workload managers send SIGTERM to all processes. After training, the main process ends its workers with it.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        if not is_training:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, handle)
 
 
 class Loader:
     """Reads the batches of all rounds, in the main process or in worker processes that live as long as the loader.
+
+    As a context, it surrounds a training, in which workers ignore SIGTERM.
 
     Args:
         read: function that reads the batch of a request, such as the indices of random sequences. It is pickled once
@@ -68,6 +86,7 @@ class Loader:
 
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
         self.requests = _Requests()
+        self.is_training = torch.zeros((), dtype=torch.bool).share_memory_()
         self.loader: DataLoader[Any] = DataLoader(
             _Reader(read, seed, processes.rank),
             batch_size=None,
@@ -75,10 +94,17 @@ class Loader:
             num_workers=workers,
             collate_fn=identity,
             pin_memory=processes.can_pin,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=partial(leave_signals, self.is_training),
             persistent_workers=workers > 0,
             generator=torch.Generator().manual_seed(seed),  # otherwise the global one
         )
+
+    def __enter__(self) -> "Loader":
+        self.is_training.fill_(True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.is_training.fill_(False)
 
     def load(self, requests: Iterable[Any], done: int, skip: int = 0) -> Iterator[Any]:
         """Yields the batch of each of `requests`, in their order. The main process iterates over `requests`.

@@ -27,6 +27,7 @@ from ..pretrained.state_dict import not_finite
 from ._values import flat
 from .figures import draw_losses
 from .launch import Processes, progress_bar
+from .loader import Loader
 
 logger = logging.getLogger(__name__)
 CHANGEABLE = ("max_steps", "epochs", "cycles", "patience", "keep_best")
@@ -223,6 +224,7 @@ class Trainer:
         fingerprint: JSON that determines the weights of the run; a checkpoint with another one is rejected, unless only
             keys of :data:`CHANGEABLE` differ. If `max_steps` has changed, the learning rate follows the new schedule.
         network: module to train if it is not the model: its wrapper for several processes.
+        loader: loader of the batches.
         seed: seed of the random numbers of training, such as dropout, in each process. None leaves the generators as
             they are.
         checkpoint: file that is written after every round, every ``processes.checkpoint_minutes``, on Ctrl-C and on
@@ -242,6 +244,7 @@ class Trainer:
     max_steps: int
     fingerprint: str
     network: nn.Module | None = None
+    loader: Loader | None = None
     seed: int | None = None
     checkpoint: Path | None = None
     title: str = ""
@@ -313,7 +316,7 @@ class Trainer:
         """
         with lock_checkpoint(self.checkpoint, self.processes):
             self.restore()
-            with self.bar, catch_signals() as self.received_signal:
+            with self.bar, self.loader or nullcontext(), catch_signals() as self.received_signal:
                 self.bar.update(self.updates)
                 while self.updates < self.max_steps and not self.is_stopped:
                     stop = self.train_round()
