@@ -60,6 +60,11 @@ def test_processes_draw_noise_of_their_own_also_in_a_resumed_run(seen):
         assert 0 < count < len(resumed)
 
 
+def test_gradients_are_reduced_once_for_each_update(seen):
+    for s in seen:
+        assert s["reduced"] == [False, True] * 6  # of the last of two parts
+
+
 def test_processes_stop_early_and_keep_the_same_weights(seen):
     main, other = seen
     assert main["epochs"] == other["epochs"]

@@ -47,9 +47,17 @@ def main(directory):
             return digest(classifier.train_one(recipe, 0, *splits, checkpoint=checkpoint, **options).model)
 
         # Noise of the processes, of an uninterrupted run, and of a run that rank 1 interrupts within a round.
+        reduced, compute_loss = [], forecaster.ForecasterTrainer.compute_loss
+
+        def watch(self, part):
+            reduced.append(self.network.require_backward_grad_sync)
+            return compute_loss(self, part)
+
+        forecaster.ForecasterTrainer.compute_loss = watch
         noise, draw_noise = [], EnsembleForecaster.draw_noise
         EnsembleForecaster.draw_noise = lambda self, *args: noise.append(draw_noise(self, *args)) or noise[-1]
         seen["forecaster"] = forecast("whole")
+        seen["reduced"], forecaster.ForecasterTrainer.compute_loss = list(reduced), compute_loss
         seen["noise"] = [x.double().sum().item() for x in noise]
         noise.clear()
         with interrupting(rank, forecaster.ForecasterTrainer, "compute_loss", 9):
