@@ -22,7 +22,7 @@ from ..pretrained.log_mel import LogMel
 from ..pretrained.weights import Metric, Weights
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
-from .launch import Processes, progress_bar
+from .launch import Processes, progress_bar, seed_generators
 from .loader import Loader, identity
 from .loop import Trainer, checksum
 from .optim import adam
@@ -315,7 +315,7 @@ class ClassifierTrainer(Trainer):
         # Read once: lazy sequences are decoded for their lengths.
         self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
         processes = processes or Processes()
-        torch.manual_seed(seed)
+        seed_generators(seed)
         model = build(recipe, train)
         network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])

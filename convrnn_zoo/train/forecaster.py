@@ -18,7 +18,7 @@ from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
 from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
-from .launch import Processes
+from .launch import Processes, seed_generators
 from .loader import Loader
 from .loop import Row, Trainer, checksum
 from .losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
@@ -199,7 +199,7 @@ def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
     """Builds the forecaster of a recipe, with the weights `init_from` or with random weights from the recipe's seed."""
-    torch.manual_seed(recipe.seed)
+    seed_generators(recipe.seed)
     arguments = count_channels(recipe.data, channels)
     try:
         model = recipe.create_model(**arguments)

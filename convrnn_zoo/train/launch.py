@@ -26,16 +26,27 @@ CHECKPOINT_MINUTES = 10.0
 """Default of the longest time between two checkpoints."""
 
 
+def seed_generators(seed: int) -> None:
+    """Seeds the generators of torch on all devices, of NumPy and of Python."""
+    torch.manual_seed(seed)
+    need("numpy", "train").random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def mix_seeds(*numbers: int) -> int:
+    """Returns a seed that depends on several numbers, such as the seed of a run and the number of an update."""
+    return int(need("numpy", "train").random.SeedSequence(numbers).generate_state(1)[0])
+
+
 @contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
     numpy = need("numpy", "train")
     states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
     try:
-        first, second, third = numpy.random.SeedSequence(numbers).generate_state(3).tolist()
-        torch.default_generator.manual_seed(first)
-        numpy.random.seed(second)
-        random.seed(third)
+        torch.default_generator.manual_seed(seed)  # those of devices are not read
+        numpy.random.seed(seed)
+        random.seed(seed)
         yield
     finally:
         torch.set_rng_state(states[0])
@@ -117,11 +128,7 @@ class Processes:
 
     def seed(self, *numbers: int) -> None:
         """Seeds the generators of torch, NumPy and Python with `numbers`, differently in each process."""
-        numpy = need("numpy", "train")
-        first, second, third = numpy.random.SeedSequence([*numbers, self.rank]).generate_state(3).tolist()
-        torch.manual_seed(first)
-        numpy.random.seed(second)
-        random.seed(third)
+        seed_generators(mix_seeds(*numbers, self.rank))
 
     def random_states(self) -> dict[str, Any]:
         """Returns the states of Python's and NumPy's random generators and of torch's on the CPU and the device."""

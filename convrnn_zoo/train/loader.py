@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .launch import Processes, seeded
+from .launch import Processes, mix_seeds, seeded
 
 
 class _Reader(Dataset[Any]):
@@ -24,7 +24,7 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, numbered: tuple[int, Any]) -> Any:
         number, request = numbered
-        with seeded(*self.seeds, number):
+        with seeded(mix_seeds(*self.seeds, number)):
             return self.read(request)
 
     def __reduce__(self) -> Any:
