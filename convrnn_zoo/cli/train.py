@@ -52,8 +52,9 @@ def train(
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. A run that
     Ctrl-C or SIGTERM interrupted continues from its checkpoints if it is started again with the same -o. To prolong a
-    run, raise max_steps or epochs in its recipe and start it again. Losses and scores are written to training.csv, for a forecaster after every checkpoint_every updates. A classifier has
-    one file per seed, such as training_seed0.csv, written after every epoch. At the end, the losses are plotted.
+    run, raise max_steps or epochs in its recipe and start it again. Losses and scores are written to training.csv in
+    the directory, for a forecaster after every checkpoint_every updates. A classifier has one file per seed, such as
+    training_seed0.csv, written after every epoch. At the end, the losses are plotted.
 
     \b
     convrnn-zoo train radar.toml --data radar -o run

@@ -109,7 +109,8 @@ def sample_batches(
     lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1, generator: torch.Generator | None = None
 ) -> Iterator[list[int]]:
     """Yields the sequence indices of each update, in random order; `bucket_batches` groups similar lengths."""
-    order, size = torch.randperm(len(lengths), generator=generator), recipe.batch_size * recipe.grad_accum_steps * processes
+    order = torch.randperm(len(lengths), generator=generator)
+    size = recipe.batch_size * recipe.grad_accum_steps * processes
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
         return

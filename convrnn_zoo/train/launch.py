@@ -105,7 +105,8 @@ class Processes:
         """
         if self.count == 1:
             return function()
-        error, sent = None, [None, None]
+        error: Exception | None = None
+        sent: list[Any] = [None, None]
         if self.is_main:
             try:
                 sent[0] = function()
@@ -189,11 +190,12 @@ def check_launcher(config: Mapping[str, Any]) -> None:
     `config` are the keys of the recipe.
     """
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    recipe_precision = "bf16" if config.get("bf16") else "no"
-    if precision not in ("no", recipe_precision):
-        fix = "set bf16 = true in the recipe" if precision == "bf16" else "a recipe trains in float32, or with bf16 = true"
-        raise ValueError(f"the launcher has mixed_precision={precision}, and the recipe's bf16 is false: {fix}")
-    steps, recipe_steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), config.get("grad_accum_steps", 1)
+    if precision not in ("no", "bf16" if config.get("bf16") else "no"):
+        raise ValueError(
+            f"the launcher has mixed_precision={precision}, which the recipe does not have: leave it out, or set "
+            "bf16 = true in the recipe"
+        )
+    steps, recipe_steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), config.get("grad_accum_steps")
     if steps not in ("1", str(recipe_steps)):
         raise ValueError(
             f"the launcher has gradient_accumulation_steps={steps}, and the recipe's grad_accum_steps is "

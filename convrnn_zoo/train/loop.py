@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,29 +110,14 @@ def is_changeable(difference: str) -> bool:
     return difference.partition(" ")[0] in CHANGEABLE
 
 
-@contextmanager
-def lock_checkpoint(checkpoint: Path | None, processes: Processes) -> Iterator[None]:
-    """Context in which the main process locks a checkpoint; raises ValueError if another run is writing it."""
-    lock: Any = None
-
-    def acquire() -> None:
-        nonlocal lock
-        assert checkpoint is not None
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        filelock = need("filelock", "train")
-        lock = filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"))
-        try:  # the system releases the lock of a killed run
-            lock.acquire(timeout=0)
-        except filelock.Timeout as e:
-            raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
-
-    if checkpoint is not None:
-        processes.from_main(acquire)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
+def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
+    """Locks a checkpoint; raises ValueError if another run is writing it, in this process or in another."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    filelock = need("filelock", "train")
+    try:  # the system releases the lock of a killed run
+        return filelock.FileLock(checkpoint.with_name(f".{checkpoint.name}.lock"), timeout=0).acquire()
+    except filelock.Timeout as e:
+        raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
 
 
 class Terminated(SystemExit):
@@ -308,13 +293,14 @@ class Trainer:
         All generators are restored after `validate` and `after_round`, so that neither changes training.
 
         Raises:
-            ValueError: the checkpoint belongs to another run or is damaged, another run is writing it, or processes have
-                other data or recipes than the main one.
+            ValueError: the checkpoint belongs to another run or is damaged, another run is writing it, or a process has
+                other data or another recipe than the main one.
             FloatingPointError: the loss, the gradient or the weights are no longer finite. The last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C was pressed. The checkpoint then includes all completed updates.
             Terminated: the same after SIGTERM.
         """
-        with lock_checkpoint(self.checkpoint, self.processes):
+        with ExitStack() as stack:
+            self.processes.from_main(partial(self.lock, stack))
             self.restore()
             with self.bar, self.loader or nullcontext(), catch_signals() as self.received_signal:
                 self.bar.update(self.updates)
@@ -331,8 +317,14 @@ class Trainer:
             self.model.load_state_dict(self.best)
         elif self.average is not None:
             self.model.load_state_dict(self.evaluated.state_dict())
-        self.processes.from_main(partial(self.write_history, figure=True))  # also if a run is resumed after its last round
+        # Also if a run is resumed after its last round.
+        self.processes.from_main(partial(self.write_history, figure=True))
         return self.history
+
+    def lock(self, stack: ExitStack) -> None:
+        """Locks the checkpoint, if there is one, until `stack` is closed."""
+        if self.checkpoint is not None:
+            stack.enter_context(lock_checkpoint(self.checkpoint))
 
     def restore(self) -> None:
         """Restores the checkpoint that the main process reads, or seeds the generators if there is none."""
@@ -370,9 +362,12 @@ class Trainer:
         return read_checkpoint(self.checkpoint, self.fingerprint)
 
     def advance(self, updates: int) -> list[dict[str, Any]]:
-        """Advances the scheduler by `updates`; returns the values of the optimizer's parameter groups, such as rates."""
+        """Advances the scheduler; returns the values of the optimizer's parameter groups, such as learning rates."""
         if updates > self.max_steps:
-            raise ValueError(f"{self.checkpoint} has {updates} updates, and the run ends after {self.max_steps}: raise it")
+            raise ValueError(
+                f"{self.checkpoint} has {updates} updates, and the run would end after {self.max_steps}; raise "
+                "max_steps or epochs, or choose another -o"
+            )
         with warnings.catch_warnings():  # torch expects an update of the optimizer for each step
             warnings.simplefilter("ignore")
             for _ in range(updates):
@@ -429,9 +424,10 @@ class Trainer:
 
         The flags are reduced together with the loss, so that all processes act after the same update.
         """
-        received, main = self.received_signal(), self.processes.is_main and self.checkpoint is not None
-        due = main and time.monotonic() - self.saved_at > 60 * self.processes.checkpoint_minutes
-        return torch.tensor([*(float(received == number) for number in STOPS), float(due)], device=self.processes.device)
+        received, processes = self.received_signal(), self.processes
+        is_old = time.monotonic() - self.saved_at > 60 * processes.checkpoint_minutes
+        due = processes.is_main and self.checkpoint is not None and is_old
+        return torch.tensor([*(float(received == n) for n in STOPS), float(due)], device=processes.device)
 
     def find_stop(self, flags: Sequence[float]) -> type[BaseException] | None:
         """Returns the exception of the signal that a process received, by the reduced :meth:`flags`; None for none."""
