@@ -151,12 +151,12 @@ class ForecasterTrainer(Trainer):
     def validate(self, model: Any) -> dict[str, float]:
         """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
 
-        The noise of an ensemble is the same in every validation.
+        The noise of an ensemble is the same in every validation, and differs between processes.
         """
         recipe, processes, clips = self.recipe, self.processes, self.validation
         if clips is None:
             return {}
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed + processes.rank)
         objective = choose_objective(recipe, model.eval())
         total = torch.zeros(2, device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]

@@ -82,21 +82,20 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
         saved = content["run"]
     except Exception as e:  # torch raises whatever its unpickler met
         raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
-    if saved == run:
-        return content
     try:
         changed = differences(saved, run)
         others = [field for field in changed if not is_changeable(field)]
     except (ValueError, AttributeError, TypeError):  # of a version without fields
-        changed, others = [], ["it is of an earlier version of this package"]
-    if others or not changed:
+        others = ["it is of an earlier version of this package"]
+    if others:
         raise ValueError(
-            f"{path} is a checkpoint of another run, with other values of: {', '.join(others) or 'nothing'}. Restore "
+            f"{path} is a checkpoint of another run, with other values of: {', '.join(others)}. Restore "
             f"them, remove it, or choose another -o. When a run is resumed, these may change: {', '.join(CHANGEABLE)}, "
             "keys that do not change the weights, such as workers, and the number of processes, batch_size and "
             "grad_accum_steps, if their product stays the same"
         )
-    logger.warning("%s: the run goes on with other values of: %s", path, ", ".join(changed))
+    if changed:
+        logger.warning("%s: the run goes on with other values of: %s", path, ", ".join(changed))
     return content
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import signal
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import torch
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.train import Recipe, classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
+from convrnn_zoo.train.optim import SCHEDULES
 from tests.data.own_data import FRAMES
+from tests.registry import slow_unless
 
 from .runs import interrupted, same
 from .test_loop import CLASSIFIER, ramps
@@ -74,7 +77,7 @@ def test_outside_of_a_run_sigterm_raises_at_once_and_the_handler_is_restored():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize(("minutes", "saves"), [(0.0, 6), (10.0, 2)])
+@pytest.mark.parametrize(("minutes", "saves"), slow_unless((0.0, 6).__eq__, [(0.0, 6), (10.0, 2)]))
 def test_checkpoints_are_written_by_time_within_a_round_and_change_no_weights(minutes, saves, tmp_path, monkeypatch):
     recipe = dataclasses.replace(TINY, checkpoint_every=5)
     expected, processes, written = forecast(recipe)[0], Processes(checkpoint_minutes=minutes), []
@@ -120,8 +123,9 @@ def test_thresholds_may_change_unless_they_select_crops(fraction):
     assert (first == second) == (fraction == 0)
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
-@pytest.mark.parametrize("done", [3, 6])
+@pytest.mark.parametrize(
+    ("schedule", "done"), slow_unless([("one_cycle", 6), ("cosine", 3)].__contains__, product(SCHEDULES, (3, 6)))
+)
 def test_a_forecasters_run_is_prolonged_along_the_new_schedule(schedule, done, tmp_path, caplog):
     recipe = dataclasses.replace(PLAIN, schedule=schedule, max_steps=6, checkpoint_every=3)
     if done == 6:
@@ -167,6 +171,16 @@ def test_cycles_change_with_the_length_of_a_run(tmp_path):
     forecast(recipe, tmp_path)
     _, history = forecast(dataclasses.replace(recipe, max_steps=6, cycles=(2, 2, 2)), tmp_path)
     assert history[-1]["updates"] == 6
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
+    recipe = dataclasses.replace(PLAIN, lr=10.0, patience=1, max_steps=12)  # gets worse
+    lengths = []
+    for patience in (1, 2):
+        changed = dataclasses.replace(recipe, patience=patience)
+        _, history = forecaster.train_model(changed, moving(), moving(1), out=tmp_path, progress=False)
+        lengths.append(len(history))
+    assert lengths[0] < lengths[1] < 6
 
 
 def test_a_command_prolongs_a_finished_run_and_its_recipe_is_replaced(radar, tmp_path):

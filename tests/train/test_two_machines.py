@@ -51,9 +51,8 @@ def test_only_the_main_process_writes(seen):
 
 def test_processes_draw_noise_of_their_own_also_in_a_resumed_run(seen):
     main, other = (s["noise"] for s in seen)
-    # validations, in which the noise is the same everywhere, are between the updates
-    updates = [i for i, (a, b) in enumerate(zip(main, other, strict=True)) if a != b]
-    assert len(updates) == 6 * 2 * 2  # updates, parts and members
+    assert len(main) >= 6 * 2 * 2  # updates, parts and members, and the validations
+    assert not set(main) & set(other)
     for s in seen:
         count, resumed = s["updates_before"], s["resumed_noise"]
         assert resumed == s["noise"]
