@@ -23,7 +23,7 @@ from ..pretrained.weights import Metric, Weights
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, progress_bar, seed_generators
-from .loader import Loader, identity
+from .loader import Loader, SharedSequences, identity
 from .loop import Trainer, checksum
 from .optim import adam
 from .recipe import ClassifierRecipe
@@ -323,7 +323,9 @@ class ClassifierTrainer(Trainer):
         self.weights = class_weights(recipe, train)
         self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
         change = partial(self.augment, mean=self.mean, front_end=train.front_end) if self.augment else identity
-        loader = Loader(partial(read_shares, train, change), processes, workers=recipe.workers, seed=seed)
+        is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
+        read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
+        loader = Loader(partial(read_shares, read, change), processes, workers=recipe.workers, seed=seed)
         optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]

@@ -1,6 +1,7 @@
 """Training of frame forecasters: from a recipe to weights with their metadata."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,7 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
     source = recipe.data
     if not isinstance(data, Mapping):
         clips = source.load(data, split, recipe.inputs, recipe.horizon)
-        clips.reopen = partial(source.load, data, split, recipe.inputs, recipe.horizon)  # in worker processes
+        clips.reopen = partial(reopen, source, data, split, recipe.inputs, recipe.horizon)
         return clips
     if split not in data:
         raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
@@ -75,6 +76,15 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
         )
     check_values(clips.fixed(8), f"data[{split!r}]", source.ranges())
     return clips
+
+
+def reopen(source: FrameDataset, *arguments: Any) -> FrameSequences:
+    """Opens sequences again, in a worker process, without the warnings that the main process has logged."""
+    logging.disable(logging.WARNING)
+    try:
+        return source.load(*arguments)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def train_model(

@@ -1,23 +1,25 @@
 """Batches come in the order of their requests, and do not depend on who reads them."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import pickle
 import random
 import signal
 from functools import partial
-from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.train import Recipe, classifier
 from convrnn_zoo.train.forecaster import load_split
 from convrnn_zoo.train.launch import Processes
-from convrnn_zoo.train.loader import Loader
+from convrnn_zoo.train.loader import Loader, SharedSequences
 from tests.data.own_data import FRAMES
+
+from .test_loop import CLASSIFIER, ramps
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -119,13 +121,18 @@ def read_frames(clips, numbers):
     return clips.read(numbers)
 
 
-def test_recordings_in_memory_need_no_file_descriptors():
-    recordings = [torch.rand(3, 2) for _ in range(40)]
-    dataset = Loader(partial(read, recordings), Processes()).loader.dataset
-    stored = bytes(ForkingPickler.dumps(dataset))
-    descriptors = len(os.listdir("/dev/fd"))
-    assert torch.equal(pickle.loads(stored).read.args[0][7], recordings[7])
-    assert len(os.listdir("/dev/fd")) == descriptors
+@pytest.mark.parametrize("workers", [0, 1])
+def test_recordings_in_memory_are_passed_to_workers_as_one_tensor(workers):
+    data, recipe = ramps(0), dataclasses.replace(CLASSIFIER, workers=workers)
+    stored = classifier.ClassifierTrainer(recipe, 0, data, progress=False).loader.loader.dataset.read.args[0]
+    assert isinstance(stored.sequences, SharedSequences if workers else list)
+    assert len(stored.sequences) == 24
+    for i in (0, 7, 23, -1):
+        assert torch.equal(stored.sequences[i], data.sequences[i])
+    assert len(stored.sequences[2:5]) == 3
+    with pytest.raises(IndexError):
+        stored.sequences[24]
+    assert all(map(torch.equal, stored.sequences, data.sequences))
 
 
 @pytest.mark.slow
