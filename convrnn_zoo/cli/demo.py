@@ -14,7 +14,7 @@ from ..train.prediction import forecast_files
 from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
-from ._threads import Threads
+from ._threads import set_threads, threads_option
 from .predict import summarize
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
@@ -53,14 +53,14 @@ def list_samples() -> dict[str, Path]:
 
 @click.command()
 @output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Number of threads on the CPU [default: all].")
+@threads_option
 def demo(output: Path, threads: int | None) -> None:
     """Run pretrained models on the radar images, digits and recordings of the package.
 
     Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
     (.gif). The first forecast is the nowcast of rain. Speech is classified over time.
     """
-    Threads(threads)  # sets the number, if one is passed
+    set_threads(threads)
     need("matplotlib", "draw")  # reported before the first forecast is computed
     for name, sample in list_samples().items():
         click.echo(f"{name}: {WEIGHTS[name].description}")

@@ -20,7 +20,7 @@ from ..train.recipe import find_recipe
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_path, output_file, quiet_option
 from ._outputs import check_not_input
 from ._text import columns
-from ._threads import Threads, threads_option
+from ._threads import set_threads, threads_option
 
 
 @click.command("eval", epilog=WEIGHTS_EPILOG)
@@ -68,7 +68,7 @@ def eval_weights(
         check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], local_path(weights))
     model = from_pretrained(weights).eval().to(device)
-    Threads(threads, device, quiet).watch(model)
+    set_threads(threads)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
     if settings is None:
         raise ValueError(f"{weights} has no training metadata; pass its recipe with --recipe")

@@ -28,7 +28,7 @@ from ._options import (
 )  # fmt: skip
 from ._outputs import check_not_input
 from ._text import columns, printable, warnings_to_stderr
-from ._threads import Threads, threads_option
+from ._threads import set_threads, threads_option
 
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
@@ -107,7 +107,7 @@ def predict(
         check_not_input(output, files, local_path(weights))
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
-        Threads(threads, device, quiet).watch(model)
+        set_threads(threads)
         if isinstance(model, Forecaster):
             _forecast(model, weights, files, as_json, output, quiet, **options)
         else:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import torch
 
 from ..train import RECIPES, Recipe
 from ..train import train as train_recipe
-from ..train.launch import TRACKERS
+from ..train.launch import CHECKPOINT_MINUTES, TRACKERS
+from ..train.loop import CHECKPOINTS, Terminated, raise_on_sigterm
 from ._options import Choice, data_option, output_directory, quiet_option, training_device_option
 from ._text import format_metrics
-from ._threads import Threads, threads_option
+from ._threads import threads_option
 
 
 @click.command()
@@ -27,6 +29,10 @@ from ._threads import Threads, threads_option
 @training_device_option
 @threads_option
 @click.option(
+    "--checkpoint-minutes", type=click.FloatRange(min=0), default=CHECKPOINT_MINUTES, show_default=True,
+    help="Longest time between two checkpoints.",
+)  # fmt: skip
+@click.option(
     "--log-with", multiple=True, type=Choice(TRACKERS),
     help="Tracker that receives losses, learning rates, scores and figures; repeatable.",
 )  # fmt: skip
@@ -38,15 +44,17 @@ def train(
     into: Path | None,
     device: torch.device | None,
     threads: int | None,
+    checkpoint_minutes: float,
     log_with: tuple[str, ...],
     quiet: bool,
 ) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
-    Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. An
-    interrupted run continues from its checkpoints if it is started again with the same -o. Losses and scores are
-    written to training.csv in the directory, for a forecaster after every checkpoint_every updates. A classifier has
-    one file per seed, such as training_seed0.csv, written after every epoch. At the end, the losses are plotted.
+    Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. A run that
+    Ctrl-C or SIGTERM interrupted continues from its checkpoints if it is started again with the same -o. To prolong a
+    run, raise max_steps or epochs in its recipe and start it again. Losses and scores are written to training.csv in
+    the directory, for a forecaster after every checkpoint_every updates. A classifier has one file per seed, such as
+    training_seed0.csv, written after every epoch. At the end, the losses are plotted.
 
     \b
     convrnn-zoo train radar.toml --data radar -o run
@@ -54,29 +62,37 @@ def train(
     """
     settings = Recipe.read(recipe)
     out = output or Path("runs") / settings.weights
+    is_main = os.environ.get("RANK", "0") == "0"  # of several processes
+    if is_main and not quiet:
+        count = threads or torch.get_num_threads()
+        click.echo(f"threads: {count}, or as many as before if a run is resumed; --threads N sets the number", err=True)
     try:
-        record = train_recipe(
-            settings,
-            data=data,
-            out=out,
-            into=into,
-            progress=not quiet,
-            device=device,
-            log_with=log_with,
-            choose_threads=Threads(threads, device, quiet).start_training,
-        )
-    except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # one of several processes reports
+        with raise_on_sigterm():
+            record = train_recipe(
+                settings,
+                data=data,
+                out=out,
+                into=into,
+                progress=not quiet,
+                device=device,
+                log_with=log_with,
+                threads=threads,
+                checkpoint_minutes=checkpoint_minutes,
+            )
+    except (KeyboardInterrupt, Terminated) as e:
+        if is_main:
             count = int(os.environ.get("WORLD_SIZE", "1"))
             program = ["convrnn-zoo"] if count == 1 else ["-m", "convrnn_zoo"]
             command = shlex.join([*program, *sys.argv[1:]])
-            saved = any(out.glob("*.ckpt"))
+            saved = any(out.glob(CHECKPOINTS))
             words = "go on from the last checkpoint" if saved else "nothing was saved yet; start again"
             launcher = f" the launcher for {count} processes, and" if count > 1 else ""
-            click.echo(f"\ninterrupted; {words} with{launcher}:\n{command}", err=True)
+            event = "terminated" if isinstance(e, Terminated) else "interrupted"
+            click.echo(f"\n{event}; {words} with{launcher}:\n{command}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(130)  # after a signal in code that was text, sys.exit would end CPython by the signal instead
+        # After a signal in code that was text, sys.exit would end CPython by the signal instead.
+        os._exit(128 + (signal.SIGTERM if isinstance(e, Terminated) else signal.SIGINT))
     if record is not None:
         click.echo(format_metrics(record.metrics))
 

@@ -22,8 +22,8 @@ from ..pretrained.log_mel import LogMel
 from ..pretrained.weights import Metric, Weights
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
-from .launch import Processes, progress_bar
-from .loader import identity, read_ahead
+from .launch import Processes, progress_bar, seed_generators
+from .loader import Loader, SharedSequences, identity
 from .loop import Trainer, checksum
 from .optim import adam
 from .recipe import ClassifierRecipe
@@ -105,15 +105,18 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
     return front_end
 
 
-def sample_batches(lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1) -> Iterator[list[int]]:
+def sample_batches(
+    lengths: Sequence[int], recipe: ClassifierRecipe, processes: int = 1, generator: torch.Generator | None = None
+) -> Iterator[list[int]]:
     """Yields the sequence indices of each update, in random order; `bucket_batches` groups similar lengths."""
-    order, size = torch.randperm(len(lengths)), recipe.batch_size * recipe.grad_accum_steps * processes
+    order = torch.randperm(len(lengths), generator=generator)
+    size = recipe.batch_size * recipe.grad_accum_steps * processes
     if not recipe.bucket_batches:
         yield from (batch.tolist() for batch in order.split(size))
         return
     for pool in order.split(recipe.bucket_batches * size):
         batches = pool[torch.tensor(lengths)[pool].argsort(stable=True)].split(size)
-        yield from (batches[i].tolist() for i in torch.randperm(len(batches)))
+        yield from (batches[i].tolist() for i in torch.randperm(len(batches), generator=generator))
 
 
 def compute_share(
@@ -301,22 +304,28 @@ class ClassifierTrainer(Trainer):
     """Trains a recipe with one seed, in epochs; `name` names a variant of the recipe in title and checkpoint."""
 
     model: ZooModel
+    network: nn.Module
+    loader: Loader
     metrics = ("accuracy",)
 
     def __init__(
         self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
         name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
     ) -> None:  # fmt: skip
-        self.seed, self.data, self.validation = seed, train, validation
+        self.data, self.validation = train, validation
         # Read once: lazy sequences are decoded for their lengths.
         self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
         processes = processes or Processes()
-        torch.manual_seed(seed)
+        seed_generators(seed)
         model = build(recipe, train)
-        self.network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
+        network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
         self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
+        change = partial(self.augment, mean=self.mean, front_end=train.front_end) if self.augment else identity
+        is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
+        read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
+        loader = Loader(partial(read_shares, read, change), processes, workers=recipe.workers, seed=seed)
         optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]
@@ -329,6 +338,7 @@ class ClassifierTrainer(Trainer):
             fingerprint=recipe.fingerprint(seed=seed, name=name, trained_on=trained_on, processes=processes.count),
             checkpoint=checkpoint,
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
+            network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
             frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze else (),
             frozen_steps=recipe.freeze * batches_per_epoch,
         )  # fmt: skip
@@ -337,25 +347,21 @@ class ClassifierTrainer(Trainer):
         """Samples the batches of an epoch, and yields the shares of this process."""
         recipe, processes, labels = self.recipe, self.processes, self.data.labels
         size = recipe.batch_size * processes.count
-        for indices in sample_batches(self.lengths, recipe, processes.count):
+        for indices in sample_batches(self.lengths, recipe, processes.count, self.generator):
             parts = [indices[i : i + size] for i in range(0, len(indices), size)]
             yield [compute_share(part, indices, labels, self.weights, processes) for part in parts]
 
-    def batches(self, done: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
+    def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
         """Yields the batches of an epoch."""
-        data, seed = self.data, self.seed + done
         freeze_encoder(self.model, done < self.frozen_steps)
-        change = partial(self.augment, mean=self.mean, front_end=data.front_end) if self.augment else identity
-        read = partial(read_shares, data, change)
-        yield from read_ahead(read, self.sample(), self.processes, workers=self.recipe.workers, seed=seed)
+        yield from self.loader.load(self.sample(), done, skip)
 
     def compute_loss(self, part: SequenceBatch) -> Tensor:
         """Returns the cross-entropy and the accuracy of a microbatch."""
         x, lengths, labels = (None if t is None else t.to(self.processes.device, non_blocking=True) for t in part)
         x = self.model.normalize(x)
-        with self.processes.own_randomness():
-            x = x + self.recipe.noise * torch.randn_like(x)
-            logits = self.network(x, lengths=lengths)
+        x = x + self.recipe.noise * torch.randn_like(x)
+        logits = self.network(x, lengths=lengths)
         correct = (logits.detach().argmax(1) == labels).float().mean()
         smoothing = self.recipe.label_smoothing
         entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
@@ -401,7 +407,7 @@ def train_classifier(
     """
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
-    check_writable(into or out, recipe)
+    processes.from_main(partial(check_writable, into or out, recipe))
     options: Any = {"progress": progress, "processes": processes}
     runs = [
         train_one(recipe, seed, train, test, *validation, checkpoint=out / f"seed{seed}.ckpt", **options)

@@ -1,6 +1,7 @@
 """Training of frame forecasters: from a recipe to weights with their metadata."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,8 @@ from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
 from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
-from .launch import Processes
-from .loader import read_ahead
+from .launch import Processes, seed_generators
+from .loader import Loader
 from .loop import Row, Trainer, checksum
 from .losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
 from .metrics import evaluate, make_metrics, split_known
@@ -44,7 +45,7 @@ def train_forecaster(
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
-    check_writable(into or out, recipe)
+    processes.from_main(partial(check_writable, into or out, recipe))
     model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
@@ -56,7 +57,9 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
     """Returns the sequences of a split. `data` is a path, or a dictionary of Python datasets by split."""
     source = recipe.data
     if not isinstance(data, Mapping):
-        return source.load(data, split, recipe.inputs, recipe.horizon)
+        clips = source.load(data, split, recipe.inputs, recipe.horizon)
+        clips.reopen = partial(reopen, source, data, split, recipe.inputs, recipe.horizon)
+        return clips
     if split not in data:
         raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
     clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
@@ -73,6 +76,15 @@ def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequence
         )
     check_values(clips.fixed(8), f"data[{split!r}]", source.ranges())
     return clips
+
+
+def reopen(source: FrameDataset, *arguments: Any) -> FrameSequences:
+    """Opens sequences again, in a worker process, without the warnings that the main process has logged."""
+    logging.disable(logging.WARNING)
+    try:
+        return source.load(*arguments)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def train_model(
@@ -92,6 +104,8 @@ class ForecasterTrainer(Trainer):
     """
 
     model: Forecaster
+    network: nn.Module
+    loader: Loader
 
     def __init__(
         self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
@@ -110,13 +124,15 @@ class ForecasterTrainer(Trainer):
         processes = processes or Processes()
         check_loss(recipe, model.preprocessing, self.shown)
         self.objective, self.scheduled_sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-        self.network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
+        network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
         optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
         scheduler = create_schedule(recipe, optimizer)
+        read = partial(read_batch, clips)
+        loader = Loader(read, processes, workers=recipe.workers, seed=recipe.seed)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
             fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
-            checkpoint=out / "last.ckpt" if out else None,
+            network=network, loader=loader, seed=recipe.seed, checkpoint=out / "last.ckpt" if out else None,
             title=recipe.weights, progress=progress, processes=processes,
             frozen=frozen_parameters(model) if recipe.freeze else (), frozen_steps=recipe.freeze,
         )  # fmt: skip
@@ -125,17 +141,16 @@ class ForecasterTrainer(Trainer):
         """Samples the sequences of an update and their masks, and returns the share of this process."""
         recipe, rank, count = self.recipe, self.processes.rank, self.processes.count
         total = recipe.batch_size * count * recipe.grad_accum_steps
-        sampled = self.clips.sample(total)
-        mask = self.scheduled_sampling.mask(step, total, recipe.inputs, recipe.horizon)
+        sampled = self.clips.sample(total, self.generator)
+        mask = self.scheduled_sampling.mask(step, total, recipe.inputs, recipe.horizon, self.generator)
         return sampled[rank::count], mask[rank::count]
 
-    def batches(self, done: int) -> Iterator[list[tuple[float, FrameBatch]]]:
+    def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, FrameBatch]]]:
         """Yields the batches of a round."""
-        recipe, processes, read = self.recipe, self.processes, partial(read_batch, self.clips)
+        recipe, device = self.recipe, self.processes.device
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        samples, seed = map(self.sample, steps), recipe.seed + done
-        for batch in read_ahead(read, samples, processes, workers=recipe.workers, seed=seed):
-            parts = (x.to(processes.device, non_blocking=True).split(recipe.batch_size) for x in batch)
+        for batch in self.loader.load(map(self.sample, steps), done, skip):
+            parts = (x.to(device, non_blocking=True).split(recipe.batch_size) for x in batch)
             yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 
     def compute_loss(self, part: FrameBatch) -> Tensor:
@@ -146,12 +161,12 @@ class ForecasterTrainer(Trainer):
     def validate(self, model: Any) -> dict[str, float]:
         """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
 
-        The noise of an ensemble is the same in every validation.
+        The noise of an ensemble is the same in every validation, and differs between processes.
         """
         recipe, processes, clips = self.recipe, self.processes, self.validation
         if clips is None:
             return {}
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed + processes.rank)
         objective = choose_objective(recipe, model.eval())
         total = torch.zeros(2, device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
@@ -194,7 +209,7 @@ def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
 
 def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
     """Builds the forecaster of a recipe, with the weights `init_from` or with random weights from the recipe's seed."""
-    torch.manual_seed(recipe.seed)
+    seed_generators(recipe.seed)
     arguments = count_channels(recipe.data, channels)
     try:
         model = recipe.create_model(**arguments)

@@ -2,9 +2,11 @@
 
 import atexit
 import inspect
+import os
+import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,23 +22,53 @@ _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 """Trackers of accelerate, which are also the names of modules and extras."""
-ThreadChooser = Callable[[int | None, Callable[[], None]], None]
-"""Function of the number of threads in the checkpoint of a resumed run, or None, and of a training step to time."""
+CHECKPOINT_MINUTES = 10.0
+"""Default of the longest time between two checkpoints."""
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds the generators of torch on all devices, of NumPy and of Python."""
+    torch.manual_seed(seed)
+    need("numpy", "train").random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def mix_seeds(*numbers: int) -> int:
+    """Returns a seed that depends on several numbers, such as the seed of a run and the number of an update."""
+    return int(need("numpy", "train").random.SeedSequence(numbers).generate_state(1)[0])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
+    numpy = need("numpy", "train")
+    states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
+    try:
+        torch.default_generator.manual_seed(seed)  # those of devices are not read
+        numpy.random.seed(seed)
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        numpy.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 @dataclass(frozen=True)
 class Processes:
     """The current process in a group that trains together; by default a single process on torch's default device.
 
-    `count` is the number of processes, and `rank` the number of the current one, from 0. `choose_threads` sets torch's
-    number of threads before the first update.
+    `count` is the number of processes, and `rank` the number of the current one, from 0. `threads` is torch's number of
+    threads on the CPU if the caller has chosen it; None keeps that of the checkpoint or else torch's. A checkpoint is
+    written at least every `checkpoint_minutes`.
     """
 
     accelerator: Any = None
     device: torch.device = field(default_factory=torch.get_default_device)
-    choose_threads: ThreadChooser | None = None
     count: int = 1
     rank: int = 0
+    threads: int | None = None
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
 
     @property
     def is_main(self) -> bool:
@@ -65,33 +97,56 @@ class Processes:
         """Returns the ``"mean"`` or the ``"sum"`` of the values over all processes."""
         return values if self.count == 1 else self.accelerator.reduce(values, reduction)
 
-    @contextmanager
-    def own_randomness(self) -> Iterator[None]:
-        """Context in which each of several processes has its own random numbers.
+    def from_main(self, function: Callable[[], Any]) -> Any:
+        """Calls a function in the main process only; returns its result, or raises its error, in all processes.
 
-        Afterwards the CPU generator continues from its earlier state, which is the same in all processes.
+        Every decision that depends on a file, a clock or a number that processes compute separately is made so.
+        Otherwise one process could stop while the others wait for it. In the other processes, an error is a ValueError.
         """
         if self.count == 1:
-            yield
-            return
-        seed = int(torch.randint(2**40, ()))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + self.rank)
-            yield
+            return function()
+        error: Exception | None = None
+        sent: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                sent[0] = function()
+            except Exception as e:
+                error, sent[1] = e, str(e) or type(e).__name__
+        need("accelerate.utils", "train").broadcast_object_list(sent)
+        if error is not None:
+            raise error
+        if sent[1] is not None:
+            raise ValueError(f"the main process: {sent[1]}")
+        return sent[0]
 
-    def random_states(self) -> dict[str, Tensor]:
-        """Returns the states of torch's random generators of the CPU and of the device."""
-        states = {"host": torch.get_rng_state()}
+    def gather(self, value: Any) -> list[Any]:
+        """Returns the values of all processes, in the order of their ranks; any object that pickle supports."""
+        return [value] if self.count == 1 else need("accelerate.utils", "train").gather_object([value])
+
+    def without_reduction(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """Context in which the backward pass of a network does not average its gradients over processes."""
+        return nullcontext() if self.count == 1 else self.accelerator.no_sync(network)
+
+    def seed(self, *numbers: int) -> None:
+        """Seeds the generators of torch, NumPy and Python with `numbers`, differently in each process."""
+        seed_generators(mix_seeds(*numbers, self.rank))
+
+    def random_states(self) -> dict[str, Any]:
+        """Returns the states of Python's and NumPy's random generators and of torch's on the CPU and the device."""
+        name, keys, *rest = need("numpy", "train").random.get_state()
+        states = {"host": torch.get_rng_state(), "python": random.getstate(), "numpy": (name, keys.tolist(), *rest)}
         module: Any = getattr(torch, self.device.type, None)
         if hasattr(module, "get_rng_state"):
             states["device"] = module.get_rng_state(*self._arguments(module.get_rng_state))
         return states
 
-    def set_random_states(self, states: Mapping[str, Tensor]) -> None:
-        """Restores the states that :meth:`random_states` returned."""
+    def set_random_states(self, states: Mapping[str, Any]) -> None:
+        """Restores the states that :meth:`random_states` returned, also on a device of another type."""
         torch.set_rng_state(states["host"])
-        if "device" in states:
-            set_rng_state = getattr(torch, self.device.type).set_rng_state
+        random.setstate(states["python"])
+        need("numpy", "train").random.set_state(states["numpy"])
+        set_rng_state = getattr(getattr(torch, self.device.type, None), "set_rng_state", None)
+        if "device" in states and set_rng_state is not None:
             set_rng_state(states["device"], *self._arguments(set_rng_state))
 
     def _arguments(self, function: Callable[..., Any]) -> tuple[torch.device, ...]:
@@ -99,17 +154,28 @@ class Processes:
         takes_device = "device" in inspect.signature(function).parameters
         return (self.device,) if takes_device and self.device.index is not None else ()
 
-    def log(self, values: Mapping[str, float], step: int, image: Any = None) -> None:
-        """Passes values, and optionally an image ``(H, W, 3)`` of bytes, to the trackers."""
+    def log(self, values: Mapping[str, float], step: int, image: Any = None, series: str = "") -> None:
+        """Passes values, and optionally an image ``(H, W, 3)`` of bytes, to the trackers.
+
+        The names of the values begin with ``series/`` if there are several series of steps in a run, such as seeds.
+        """
         if self.accelerator is None or not self.accelerator.trackers:
             return
-        self.accelerator.log(dict(values), step=step)
-        for tracker in self.accelerator.trackers if image is not None else ():
-            if tracker.name == "mlflow":  # accelerate's tracker logs no images
-                need("mlflow", "mlflow").log_image(image, key="forecast", step=step)
-            else:
+        prefix = f"{series}/" if series else ""
+        named, picture = {prefix + name: value for name, value in values.items()}, f"{prefix}forecast"
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "wandb" and series:  # W&B drops values whose step is lower than the last one's
+                tracker.tracker.define_metric(f"{prefix}*", step_metric=f"{prefix}updates")
+                tracker.log({**named, f"{prefix}updates": step})
+                if image is not None:
+                    tracker.log_images({picture: image[None]})
+                continue
+            tracker.log(named, step=step)
+            if image is not None and tracker.name == "mlflow":  # accelerate's tracker logs no images
+                need("mlflow", "mlflow").log_image(image, key=picture, step=step)
+            elif image is not None:
                 options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                tracker.log_images({"forecast": image[None]}, step=step, **options)
+                tracker.log_images({picture: image[None]}, step=step, **options)
 
 
 def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
@@ -118,13 +184,33 @@ def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
     return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
 
 
+def check_launcher(config: Mapping[str, Any]) -> None:
+    """Raises ValueError if the launcher was passed a precision or accumulation other than that of a recipe.
+
+    `config` are the keys of the recipe.
+    """
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if precision not in ("no", "bf16" if config.get("bf16") else "no"):
+        raise ValueError(
+            f"the launcher has mixed_precision={precision}, which the recipe does not have: leave it out, or set "
+            "bf16 = true in the recipe"
+        )
+    steps, recipe_steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), config.get("grad_accum_steps")
+    if steps not in ("1", str(recipe_steps)):
+        raise ValueError(
+            f"the launcher has gradient_accumulation_steps={steps}, and the recipe's grad_accum_steps is "
+            f"{recipe_steps}: set grad_accum_steps in the recipe, and leave the launcher's option out"
+        )
+
+
 @contextmanager
 def launch(
     device: torch.device | str | None = None,
     log_with: Sequence[str] = (),
     directory: Path | None = None,
     config: Mapping[str, Any] | None = None,
-    choose_threads: ThreadChooser | None = None,
+    threads: int | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
 ) -> Iterator[Processes]:
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
@@ -135,10 +221,15 @@ def launch(
     Args:
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.
         log_with: names in :data:`TRACKERS`.
-        directory, config: directory that the trackers write to, and settings of the run that they receive.
-        choose_threads: see :class:`Processes`; it is not called in a run of several processes.
+        directory, config: directory that the trackers write to, and the recipe's keys, which they receive.
+        threads, checkpoint_minutes: see :class:`Processes`. After the block, torch has its earlier number of threads.
+
+    Raises:
+        ValueError: a tracker is unknown, `device` is set for several processes, or the launcher was passed a precision
+            or accumulation other than that of the recipe.
     """
     accelerate = need("accelerate", "train")
+    check_launcher(config or {})
     for name in log_with:
         if name not in TRACKERS:
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
@@ -158,9 +249,12 @@ def launch(
         settings = {k: v if isinstance(v, int | float | str) else str(v) for k, v in flat(dict(config or {})).items()}
         accelerator.init_trackers("training", config=settings)
     device, count = accelerator.device if device is None else torch.device(device), accelerator.num_processes
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads or threads_before)
     try:
-        yield Processes(accelerator, device, choose_threads if count == 1 else None, count, accelerator.process_index)
-    finally:  # a tracker that stays open would receive the next run of this Python process
-        for tracker in accelerator.trackers:
+        yield Processes(accelerator, device, count, accelerator.process_index, threads, checkpoint_minutes)
+    finally:
+        torch.set_num_threads(threads_before)
+        for tracker in accelerator.trackers:  # one that stays open would receive the next run of this Python process
             tracker.finish()
     accelerator.wait_for_everyone()

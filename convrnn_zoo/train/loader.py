@@ -1,21 +1,62 @@
 """Batches that worker processes read ahead."""
 
+import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate, islice
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .launch import Processes
+from .launch import Processes, mix_seeds, seeded
 
 
 class _Reader(Dataset[Any]):
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self.read = read
+    """Dataset whose indices are numbered requests."""
 
-    def __getitem__(self, request: Any) -> Any:
-        return self.read(request)
+    def __init__(self, read: Callable[[Any], Any], *seeds: int) -> None:
+        self.read, self.seeds = read, seeds
+
+    def __getitem__(self, numbered: tuple[int, Any]) -> Any:
+        number, request = numbered
+        with seeded(mix_seeds(*self.seeds, number)):
+            return self.read(request)
+
+
+class SharedSequences(Sequence[Tensor]):
+    """Sequences of tensors ``(T_i, *S)`` in one tensor, so that worker processes share its memory.
+
+    In a list, each tensor would need a file descriptor, of which a process has about a thousand.
+
+    Example:
+        >>> [x.tolist() for x in SharedSequences([torch.zeros(2), torch.ones(1)])]
+        [[0.0, 0.0], [1.0]]
+    """
+
+    def __init__(self, sequences: Sequence[Tensor]) -> None:
+        self.values, self.ends = torch.cat(list(sequences)), list(accumulate(map(len, sequences)))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        end = self.ends[index]
+        return self.values[self.ends[index - 1] if index % len(self) else 0 : end]
+
+
+class _Requests:
+    """Sampler of a DataLoader whose requests are replaced before each iteration."""
+
+    def __init__(self) -> None:
+        self.current: Iterator[Any] = iter(())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.current
 
 
 def identity(x: Any) -> Any:
@@ -23,28 +64,62 @@ def identity(x: Any) -> Any:
     return x
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ignores Ctrl-C in a worker. The main process handles it: it saves a checkpoint and ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def leave_signals(is_training: Tensor, worker: int) -> None:
+    """Leaves Ctrl-C and, during training, SIGTERM to the main process, which saves a checkpoint that needs its workers.
 
-
-def read_ahead(
-    read: Callable[[Any], Any], requests: Iterable[Any], processes: Processes, *, workers: int = 0, seed: int = 0
-) -> DataLoader[Any]:
-    """Returns a DataLoader that yields ``read(request)`` for each of `requests`, in their order.
-
-    A request may be the indices of random sequences. The main process iterates over `requests`, so that torch's global
-    generator may sample them. Without workers, a request is taken and read when its batch is needed. With workers,
-    ``2 * workers`` requests are taken ahead, and `read` is pickled unless processes are forked. Random numbers in
-    `read` then depend on `seed`, the number of workers and the earlier batches. They are the same in each run.
+    Workload managers send SIGTERM to all processes. After training, the main process ends its workers with it.
     """
-    return DataLoader(
-        _Reader(read),
-        batch_size=None,
-        sampler=requests,
-        num_workers=workers,
-        collate_fn=identity,
-        pin_memory=processes.can_pin,
-        worker_init_fn=ignore_interrupts,
-        generator=torch.Generator().manual_seed(seed),
-    )
+
+    def handle(number: int, frame: Any) -> None:
+        if not is_training:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, handle)
+
+
+class Loader:
+    """Reads the batches of all rounds, in the main process or in worker processes that live as long as the loader.
+
+    As a context, it surrounds a training, in which workers ignore SIGTERM.
+
+    Args:
+        read: function that reads the batch of a request, such as the indices of random sequences. It is pickled once
+            for each worker, unless processes are forked.
+        processes: the processes that train together.
+        workers: number of worker processes, which read ``2 * workers`` requests ahead. With 0, a request is taken and
+            read when its batch is needed.
+        seed: seed of the generators of torch, NumPy and Python in `read`. They are seeded for each request, so that a
+            batch does not depend on the number of workers or on earlier batches.
+    """
+
+    def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
+        self.requests = _Requests()
+        self.is_training = torch.zeros((), dtype=torch.bool).share_memory_()
+        self.loader: DataLoader[Any] = DataLoader(
+            _Reader(read, seed, processes.rank),
+            batch_size=None,
+            sampler=self.requests,
+            num_workers=workers,
+            collate_fn=identity,
+            pin_memory=processes.can_pin,
+            worker_init_fn=partial(leave_signals, self.is_training),
+            persistent_workers=workers > 0,
+            generator=torch.Generator().manual_seed(seed),  # otherwise the global one
+        )
+
+    def __enter__(self) -> "Loader":
+        self.is_training.fill_(True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.is_training.fill_(False)
+
+    def load(self, requests: Iterable[Any], done: int, skip: int = 0) -> Iterator[Any]:
+        """Yields the batch of each of `requests`, in their order. The main process iterates over `requests`.
+
+        `done` is the number of updates before the first request. The batches of the first `skip` requests are neither
+        read nor yielded.
+        """
+        self.requests.current = islice(enumerate(requests, done), skip, None)
+        yield from self.loader

@@ -3,13 +3,17 @@
 import hashlib
 import io
 import json
+import logging
 import math
 import signal
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +27,13 @@ from ..pretrained.state_dict import not_finite
 from ._values import flat
 from .figures import draw_losses
 from .launch import Processes, progress_bar
+from .loader import Loader
+
+logger = logging.getLogger(__name__)
+CHANGEABLE = ("max_steps", "epochs", "cycles", "patience", "keep_best")
+"""Keys of a recipe that may change when a run is resumed, although they change its weights: they say when it ends."""
+CHECKPOINTS = "*.ckpt"
+"""Names of checkpoints in the directory of a run."""
 
 
 def checksum(*values: Tensor) -> str:
@@ -61,22 +72,41 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
-    """Reads the checkpoint of the run with a fingerprint; raises ValueError if it is damaged or of another run."""
+    """Reads the checkpoint of the run with a fingerprint, in which keys of :data:`CHANGEABLE` may differ.
+
+    Raises:
+        ValueError: the checkpoint is damaged or of another run.
+    """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
         saved = content["run"]
     except Exception as e:  # torch raises whatever its unpickler met
         raise ValueError(f"{path} is a damaged checkpoint ({e}); remove it to restart the run") from e
-    if saved != run:
-        try:
-            fields = ", ".join(differences(saved, run)) or "nothing"
-        except (ValueError, AttributeError, TypeError):  # of a version without fields
-            fields = "it is of an earlier version of this package"
+    try:
+        changed = differences(saved, run)
+        others = [field for field in changed if not is_changeable(field)]
+    except (ValueError, AttributeError, TypeError):  # of a version without fields
+        others = ["it is of an earlier version of this package"]
+    if others:
         raise ValueError(
-            f"{path} is a checkpoint of another run, with other values of: {fields}. Restore them, remove it, or "
-            "choose another -o"
+            f"{path} is a checkpoint of another run, with other values of: {', '.join(others)}. Restore "
+            f"them, remove it, or choose another -o. When a run is resumed, these may change: {', '.join(CHANGEABLE)}, "
+            "keys that do not change the weights, such as workers, and the number of processes, batch_size and "
+            "grad_accum_steps, if their product stays the same"
         )
+    if changed:
+        logger.warning("%s: the run goes on with other values of: %s", path, ", ".join(changed))
     return content
+
+
+def is_changeable(difference: str) -> bool:
+    """Returns whether an item of :func:`differences` is about a key of :data:`CHANGEABLE`.
+
+    Example:
+        >>> is_changeable("max_steps (4 there, 8 here)"), is_changeable("model.max_steps (4 there, 8 here)")
+        (True, False)
+    """
+    return difference.partition(" ")[0] in CHANGEABLE
 
 
 def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
@@ -89,29 +119,58 @@ def lock_checkpoint(checkpoint: Path) -> AbstractContextManager[Any]:
         raise ValueError(f"another run is writing {checkpoint}; wait for its end, or choose another -o") from e
 
 
-@contextmanager
-def catch_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yields a function that reports whether Ctrl-C was pressed, so that the loop can save and stop between updates.
+class Terminated(SystemExit):
+    """SIGTERM ended a run, as workload managers send it. Uncaught, it ends Python with the status 143 of shells."""
 
-    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread, where Python allows no signal handler,
-    the function always returns False.
-    """
-    pressed = False
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+STOPS: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+"""Signals that stop a run after a checkpoint, and the exceptions that they raise then."""
+
+
+@contextmanager
+def raise_on_sigterm() -> Iterator[None]:
+    """Context in which SIGTERM raises :class:`Terminated` at once, such as before and after :meth:`Trainer.fit`."""
 
     def handle(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
+        raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield
         return
-    previous = signal.signal(signal.SIGINT, handle)
+    previous = signal.signal(signal.SIGTERM, handle)
     try:
-        yield lambda: pressed
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def catch_signals() -> Iterator[Callable[[], int]]:
+    """Yields a function that returns the signal of :data:`STOPS` that was received, or 0.
+
+    So the loop can save and stop between updates. A second signal raises its exception at once. Outside the main
+    thread, where Python allows no signal handler, the function always returns 0.
+    """
+    received = 0
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal received
+        if received:
+            raise STOPS[number]
+        received = number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    previous = {number: signal.signal(number, handle) for number in STOPS}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def diverged(problem: str) -> FloatingPointError:
@@ -121,7 +180,7 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
-HISTORY = ("history", "values", "samplings", "best")
+HISTORY = ("history", "values", "sampling", "best")
 """Attributes of :class:`Trainer` that a checkpoint holds."""
 
 
@@ -146,11 +205,19 @@ class Trainer:
         model: the model, on the device of the processes.
         optimizer, scheduler: their ``step`` is called once per batch.
         max_steps: total number of batches; the lengths of the rounds must add up to it.
-        fingerprint: text that determines the weights of the run; a checkpoint with another text is rejected.
-        checkpoint: file that is written after every round and on Ctrl-C, and read at the start. It has the states of
-            torch's generators, so that a resumed run ends with the same bits as an uninterrupted one.
+        fingerprint: JSON that determines the weights of the run; a checkpoint with another one is rejected, unless only
+            keys of :data:`CHANGEABLE` differ. If `max_steps` has changed, the learning rate follows the new schedule.
+        network: module to train if it is not the model: its wrapper for several processes.
+        loader: loader of the batches.
+        seed: seed of the random numbers of training, such as dropout, in each process. None leaves the generators as
+            they are.
+        checkpoint: file that is written after every round, every ``processes.checkpoint_minutes``, on Ctrl-C and on
+            SIGTERM, and read at the start. It has the states of all generators of all processes and their numbers of
+            threads, so that a resumed run ends with the same bits as an uninterrupted one.
         title, progress: label and visibility of the progress bar. Without a terminal, a line is printed per round.
-        processes: the processes that train together; by default a single one. The main process writes the checkpoint.
+        series: name of the series in trackers, if a run has several.
+        processes: the processes that train together; by default a single one. Only the main process reads and writes
+            the checkpoint; it sends its content, and its decisions, to the others.
         frozen, frozen_steps: parameters that the first `frozen_steps` updates do not change.
     """
 
@@ -160,9 +227,13 @@ class Trainer:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     max_steps: int
     fingerprint: str
+    network: nn.Module | None = None
+    loader: Loader | None = None
+    seed: int | None = None
     checkpoint: Path | None = None
     title: str = ""
     progress: bool = True
+    series: str = ""
     processes: Processes = field(default_factory=Processes)
     frozen: Sequence[nn.Parameter] = ()
     frozen_steps: int = 0
@@ -176,20 +247,25 @@ class Trainer:
         self.modules |= {} if self.average is None else {"average": self.evaluated}
         self.history: list[Row] = []
         self.values: list[list[float]] = []  # the loss and metrics of the updates of the current round
-        self.samplings: list[Tensor] = []  # the generator's state before each batch of the current round
+        # Samples the batches, the same in all processes, and nothing else: the state at the begin of a round, and the
+        # number of updates since, determine the remaining batches of the round.
+        self.generator = torch.Generator()
+        self.generator.set_state(torch.get_rng_state())
+        self.sampling = self.generator.get_state()  # at the begin of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
-        self.is_interrupted: Callable[[], bool] = lambda: False
+        self.received_signal: Callable[[], int] = lambda: 0
+        self.saved_at = time.monotonic()
         self.bar = progress_bar(
             self.title, self.progress and self.processes.is_main, length=self.max_steps,
             item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
         )  # fmt: skip
 
-    def batches(self, done: int) -> Iterable[Iterable[tuple[float, Any]]]:
-        """Returns the batches of the round that begins after `done` updates.
+    def batches(self, done: int, skip: int) -> Iterable[Iterable[tuple[float, Any]]]:
+        """Returns the batches of the round that begins after `done` updates, without its first `skip` batches.
 
-        The iterator may sample with torch's global generator, but only after its first batch was requested. A batch
-        consists of pairs of a factor and a microbatch. The loss of a microbatch is multiplied by its factor, and the
-        gradients of all microbatches are added.
+        Batches are sampled with `generator`, and the first `skip` batches are sampled and not read. A batch consists of
+        pairs of a factor and a microbatch. The loss of a microbatch is multiplied by its factor, and the gradients of
+        all microbatches are added.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement batches")
 
@@ -213,57 +289,103 @@ class Trainer:
     def fit(self) -> list[Row]:
         """Trains the model, and returns a row of losses and scores for each round.
 
-        Torch's generators are restored after `validate` and `after_round`, so that neither changes training.
+        All generators are restored after `validate` and `after_round`, so that neither changes training.
 
         Raises:
-            ValueError: the checkpoint belongs to another run or is damaged, or another run is writing it.
+            ValueError: the checkpoint belongs to another run or is damaged, another run is writing it, or a process has
+                other data or another recipe than the main one.
             FloatingPointError: the loss, the gradient or the weights are no longer finite. The last checkpoint is kept.
             KeyboardInterrupt: Ctrl-C was pressed. The checkpoint then includes all completed updates.
+            Terminated: the same after SIGTERM.
         """
-        is_main = self.processes.is_main
-        with lock_checkpoint(self.checkpoint) if self.checkpoint is not None and is_main else nullcontext():
+        with ExitStack() as stack:
+            self.processes.from_main(partial(self.lock, stack))
             self.restore()
-            with self.bar, catch_interrupt() as self.is_interrupted:
+            with self.bar, self.loader or nullcontext(), catch_signals() as self.received_signal:
                 self.bar.update(self.updates)
                 while self.updates < self.max_steps and not self.is_stopped:
-                    interrupted = self.train_round()
+                    stop = self.train_round()
                     self.finish_round()
-                    if interrupted:
-                        raise KeyboardInterrupt
-                    if is_main:
-                        self.report()
-                if self.is_interrupted():  # during the last validation or report
-                    raise KeyboardInterrupt
+                    if stop:
+                        raise stop
+                    self.processes.from_main(self.report)
+                flags = self.processes.reduce(self.flags()).tolist()  # a signal during the last validation or report
+                if stop := self.find_stop(flags):
+                    raise stop
         if self.best and self.recipe.keep_best:
             self.model.load_state_dict(self.best)
         elif self.average is not None:
             self.model.load_state_dict(self.evaluated.state_dict())
-        self.write_history(figure=True)  # also if a run is resumed after its last round
+        # Also if a run is resumed after its last round.
+        self.processes.from_main(partial(self.write_history, figure=True))
         return self.history
 
+    def lock(self, stack: ExitStack) -> None:
+        """Locks the checkpoint, if there is one, until `stack` is closed."""
+        if self.checkpoint is not None:
+            stack.enter_context(lock_checkpoint(self.checkpoint))
+
     def restore(self) -> None:
-        """Restores the checkpoint if there is one, and chooses the number of threads."""
-        threads = None
-        if self.checkpoint is not None and self.checkpoint.is_file():
-            content = read_checkpoint(self.checkpoint, self.fingerprint)
-            for name, module in self.modules.items():
+        """Restores the checkpoint that the main process reads, or seeds the generators if there is none."""
+        runs = self.processes.gather(self.fingerprint)
+        if changed := [(rank, run) for rank, run in enumerate(runs) if run != runs[0]]:
+            rank, run = changed[0]
+            fields = ", ".join(differences(runs[0], run))
+            raise ValueError(f"process {rank} has another recipe or other data than process 0: {fields}; copy them")
+        content = self.processes.from_main(self.read)
+        if content is None:
+            if self.seed is not None:
+                self.processes.seed(self.seed)
+            return
+        schedule = () if content["max_steps"] == self.max_steps else self.advance(content["scheduler"]["last_epoch"])
+        for name, module in self.modules.items():
+            if not (schedule and name == "scheduler"):
                 module.load_state_dict(content[name])
-            self.processes.set_random_states(content["random"])
-            for key in HISTORY:
-                setattr(self, key, content[key])
-            threads = content["threads"]
-        if self.processes.choose_threads is not None:
-            self.processes.choose_threads(threads, self.try_step)
+        for group, values in zip(self.optimizer.param_groups, schedule):  # noqa: B905 (none without a new schedule)
+            group.update(values)
+        for key in HISTORY:
+            setattr(self, key, content[key])
+        self.generator.set_state(self.sampling)
+        rank, states = self.processes.rank, content["processes"]
+        if rank >= len(states):  # of a run of fewer processes
+            self.processes.seed(self.seed or 0, self.updates)
+            return
+        self.processes.set_random_states(states[rank]["random"])
+        if self.processes.threads is None:  # else the number was chosen for this run
+            torch.set_num_threads(states[rank]["threads"])
+
+    def read(self) -> dict[str, Any] | None:
+        """Reads the checkpoint; returns None if there is none."""
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return None
+        return read_checkpoint(self.checkpoint, self.fingerprint)
+
+    def advance(self, updates: int) -> list[dict[str, Any]]:
+        """Advances the scheduler; returns the values of the optimizer's parameter groups, such as learning rates."""
+        if updates > self.max_steps:
+            raise ValueError(
+                f"{self.checkpoint} has {updates} updates, and the run would end after {self.max_steps}; raise "
+                "max_steps or epochs, or choose another -o"
+            )
+        with warnings.catch_warnings():  # torch expects an update of the optimizer for each step
+            warnings.simplefilter("ignore")
+            for _ in range(updates):
+                self.scheduler.step()
+        return [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
 
     def save(self) -> None:
         """Checks that the weights are finite; the main process then writes the checkpoint if there is one."""
-        if broken := not_finite(self.modules["model"].state_dict()):
+        if broken := self.processes.from_main(lambda: not_finite(self.modules["model"].state_dict())):
             raise diverged(f"the weights are no longer finite ({broken[0]})")
-        if self.checkpoint is None or not self.processes.is_main:
+        if self.checkpoint is None:
             return
-        content: dict[str, Any] = {"run": self.fingerprint, **{key: getattr(self, key) for key in HISTORY}}
-        content |= {"random": self.processes.random_states(), "threads": torch.get_num_threads()}
-        save_checkpoint(content | {name: module.state_dict() for name, module in self.modules.items()}, self.checkpoint)
+        content: dict[str, Any] = {"run": self.fingerprint, "max_steps": self.max_steps}
+        content |= {key: getattr(self, key) for key in HISTORY}
+        state = {"random": self.processes.random_states(), "threads": torch.get_num_threads()}
+        content["processes"] = self.processes.gather(state)
+        content |= {name: module.state_dict() for name, module in self.modules.items()}
+        self.processes.from_main(partial(save_checkpoint, content, self.checkpoint))
+        self.saved_at = time.monotonic()
 
     @property
     def validation_losses(self) -> list[float]:
@@ -276,47 +398,44 @@ class Trainer:
         losses, patience = self.validation_losses, self.recipe.patience
         return bool(patience and losses and len(losses) > losses.index(min(losses)) + patience)
 
-    def try_step(self) -> None:
-        """Computes the gradients of the first batch and discards them; the state of training does not change."""
-        with keep_random_states(self.processes):
-            buffers = [buffer.clone() for buffer in self.model.buffers()]
-            self.model.train()
-            self.compute_gradients(next(iter(self.batches(0))))
-            for buffer, value in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(value)
-        self.optimizer.zero_grad()
+    def train_round(self) -> type[BaseException] | None:
+        """Makes the remaining updates of a round; returns the exception of a signal during the last update of the run.
 
-    def train_round(self) -> bool:
-        """Makes the remaining updates of a round; returns whether Ctrl-C was pressed before the last update of the run.
-
-        After Ctrl-C before another update, the checkpoint is saved and KeyboardInterrupt is raised.
+        After a signal during another update, the checkpoint is saved and the exception is raised.
         """
-        interrupted = 0.0
         self.model.train()
-        remaining = iter(self.batches(self.updates - len(self.values)))
-        now = torch.get_rng_state()
-        for sampling in self.samplings:  # replays the sampling of the batches of an interrupted round
-            torch.set_rng_state(sampling)
-            next(remaining)
-        torch.set_rng_state(now)
-        while True:
-            sampling = torch.get_rng_state()
-            if (batch := next(remaining, None)) is None:
-                return bool(interrupted)
-            *values, interrupted = self.update(batch)
+        stop = None
+        for batch in self.batches(self.updates - len(self.values), len(self.values)):
+            values, flags = self.update(batch)
             self.values.append(values)
-            self.samplings.append(sampling)
             self.bar.update(1, sum(v[0] for v in self.values) / len(self.values))
-            if interrupted and self.updates < self.max_steps:
+            stop = self.find_stop(flags)
+            if self.updates == self.max_steps:
+                continue
+            if stop or flags[-1]:
                 self.save()
-                raise KeyboardInterrupt
+            if stop:
+                raise stop
+        return stop
 
-    def update(self, batch: Iterable[tuple[float, Any]]) -> list[float]:
-        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
+    def flags(self) -> Tensor:
+        """Returns whether this process received each signal of :data:`STOPS`, and whether a checkpoint is due.
+
+        The flags are reduced together with the loss, so that all processes act after the same update.
+        """
+        received, processes = self.received_signal(), self.processes
+        is_old = time.monotonic() - self.saved_at > 60 * processes.checkpoint_minutes
+        due = processes.is_main and self.checkpoint is not None and is_old
+        return torch.tensor([*(float(received == n) for n in STOPS), float(due)], device=processes.device)
+
+    def find_stop(self, flags: Sequence[float]) -> type[BaseException] | None:
+        """Returns the exception of the signal that a process received, by the reduced :meth:`flags`; None for none."""
+        return next((stop for stop, flag in zip(STOPS.values(), flags, strict=False) if flag), None)
+
+    def update(self, batch: Iterable[tuple[float, Any]]) -> tuple[list[float], list[float]]:
+        """Makes one update; returns its loss and metrics, and the :meth:`flags`, reduced over all processes."""
         total = self.compute_gradients(batch)
-        flag = torch.tensor([float(self.is_interrupted())], device=total.device)
-        # Reduced together, so that all processes stop after the same update.
-        means = self.processes.reduce(torch.cat([total, flag])).tolist()
+        means = self.processes.reduce(torch.cat([total, self.flags()])).tolist()
         if not math.isfinite(means[0]):
             raise diverged(f"the loss is {means[0]}")
         for parameter in self.frozen if self.updates < self.frozen_steps else ():
@@ -328,17 +447,20 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update(self.model, step=self.updates)
-        return means
+        return means[: len(total)], means[len(total) :]
 
     def compute_gradients(self, batch: Iterable[tuple[float, Any]]) -> Tensor:
         """Computes the gradients of a batch, and returns its loss and metrics."""
         device = self.processes.device
         self.optimizer.zero_grad()
         total = torch.zeros(1 + len(self.metrics), device=device)
-        for factor, part in batch:
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
-                values = factor * self.compute_loss(part).reshape(-1)
-            values[0].backward()
+        parts = list(batch)
+        for i, (factor, part) in enumerate(parts, 1):
+            accumulate = i < len(parts)  # the gradients of all parts are averaged over processes with those of the last
+            with self.processes.without_reduction(self.network or self.model) if accumulate else nullcontext():
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
+                    values = factor * self.compute_loss(part).reshape(-1)
+                values[0].backward()
             total += values.detach().float()
         return total
 
@@ -348,21 +470,22 @@ class Trainer:
         row: Row = {"updates": self.updates, "learning_rate": float(max(self.scheduler.get_last_lr()))}
         row |= dict(zip(("loss", *self.metrics), means, strict=True))
         with keep_random_states(self.processes):
-            row |= {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
+            scores = {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
+        row |= self.processes.from_main(lambda: scores)  # so that all stop, and keep their best weights, alike
         loss = row.get("validation_loss", 0.0)
         if not math.isfinite(loss):
             raise diverged(f"the validation loss is {loss}")
         if "validation_loss" in row and loss < min(self.validation_losses, default=math.inf):
             self.best = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
         self.history.append(row)
-        self.values, self.samplings = [], []
+        self.values, self.sampling = [], self.generator.get_state()
         self.save()
-        self.write_history()
+        self.processes.from_main(self.write_history)
 
     def write_history(self, figure: bool = False) -> None:
         """Writes the rows of all rounds next to the checkpoint, and optionally a figure of the losses."""
         history, checkpoint = self.history, self.checkpoint
-        if checkpoint is None or not self.processes.is_main or not history:
+        if checkpoint is None or not history:
             return
         file = checkpoint.with_name("training" if checkpoint.stem == "last" else f"training_{checkpoint.stem}")
         rows = [",".join(history[0]), *(",".join(f"{v:.9g}" for v in row.values()) for row in history)]
@@ -379,4 +502,4 @@ class Trainer:
             print(f"{self.title}: {done}, {', '.join(scores)}", file=sys.stderr)
         with keep_random_states(self.processes):
             image = self.after_round(self.evaluated)
-        self.processes.log({k: v for k, v in row.items() if k != "updates"}, self.updates, image)
+        self.processes.log({k: v for k, v in row.items() if k != "updates"}, self.updates, image, self.series)

@@ -29,15 +29,15 @@ def is_kernel(parameter: Tensor) -> bool:
 def adam(
     model: nn.Module, lr: float, layer_decay: float = 1.0, weight_decay: float | None = None
 ) -> torch.optim.Optimizer:
-    """Returns Adam, or AdamW if there is a `weight_decay`, for all parameters.
+    """Returns Adam, or AdamW if there is a `weight_decay`.
 
-    For each layer towards the input, the learning rate is multiplied by `layer_decay`. The model's ``group_matcher``
-    defines the layers.
+    Biases, other parameters of one axis (such as those of norms) and those in the model's ``no_weight_decay`` (such as
+    peepholes and learned initial states) do not decay. For each layer towards the input, the learning rate is
+    multiplied by `layer_decay`. The model's ``group_matcher`` defines the layers.
     """
     name, decay = ("adam", 0.0) if weight_decay is None else ("adamw", weight_decay)
-    if layer_decay == 1:
-        return create_optimizer_v2(model.parameters(), name, lr=lr, weight_decay=decay)
-    optimizer = create_optimizer_v2(model, name, lr=lr, weight_decay=decay, layer_decay=layer_decay)
+    layers = None if layer_decay == 1 else layer_decay
+    optimizer = create_optimizer_v2(model, name, lr=lr, weight_decay=decay, layer_decay=layers)
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer

@@ -42,8 +42,8 @@ RECIPES: dict[str, Path] = {
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
-NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences")
-"""Keys of a recipe and of its data that do not change the weights: texts, and the size of the final evaluation."""
+NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "workers")
+"""Keys of a recipe and of its data that do not change the weights: texts, evaluation and reading of the data."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
@@ -215,10 +215,16 @@ class Recipe:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
         return Recipe.of(table)
 
-    def fingerprint(self, **others: Any) -> str:
-        """Returns JSON with everything that determines the weights of a run: fields of the recipe, and `others`."""
+    def fingerprint(self, processes: int = 1, **others: Any) -> str:
+        """Returns JSON with everything that determines the weights of a run: fields of the recipe, and `others`.
+
+        Of `batch_size`, `grad_accum_steps` and the number of `processes`, it has the product.
+        """
         table = self.to_table()
         fields, data = ({k: v for k, v in part.items() if k not in NOT_TRAINED} for part in (table, table["data"]))
+        if not data.get("min_wet_fraction"):  # else the lowest threshold selects the crops
+            data.pop("thresholds", None)
+        fields["sequences_per_update"] = fields.pop("batch_size") * fields.pop("grad_accum_steps") * processes
         return json.dumps({**fields, "data": data, **others}, sort_keys=True)
 
     def to_table(self) -> dict[str, Any]:

@@ -19,14 +19,17 @@ class FreeRunning:
     def __post_init__(self) -> None:
         check_fields(self, "sampling.")
 
-    def mask(self, update: int, n: int, inputs: int, horizon: int) -> Tensor:
+    def mask(
+        self, update: int, n: int, inputs: int, horizon: int, generator: torch.Generator | None = None
+    ) -> Tensor:  # fmt: skip
         """Returns random booleans ``(n, inputs + horizon - 2)``, true where the true frame is read.
 
         The columns are frames 1 to inputs + horizon - 2: frame 0 is always true, and the last frame is never read.
+        They are sampled by torch's global generator, or by `generator`.
         """
         inputs_chance, ahead = self.chances(update)
         chance = torch.cat([torch.full((inputs - 1,), inputs_chance), torch.full((horizon - 1,), ahead)])
-        return torch.rand(n, len(chance)) < chance
+        return torch.rand(n, len(chance), generator=generator) < chance
 
     def chances(self, update: int) -> tuple[float, float]:
         """Returns the probabilities of reading the true frame, first for input frames, then for frames to forecast."""

@@ -10,7 +10,7 @@ import torch
 from ..pretrained.weights import Weights
 from .classifier import train_classifier
 from .forecaster import train_forecaster
-from .launch import ThreadChooser, launch
+from .launch import CHECKPOINT_MINUTES, launch
 from .recipe import ClassifierRecipe, Recipe
 
 
@@ -39,7 +39,8 @@ def train(
     progress: bool = True,
     device: torch.device | str | None = None,
     log_with: Sequence[str] = (),
-    choose_threads: ThreadChooser | None = None,
+    threads: int | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
 ) -> Weights | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
@@ -61,18 +62,22 @@ def train(
             launcher chooses their devices.
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
-        choose_threads: function that may set torch's number of threads. It is called before the first update. Its first
-            argument is the number of threads in the checkpoint, or None if there is no checkpoint. Its second argument
-            is a function that runs a training step for timing and does not change the model.
+        threads: torch's number of threads on the CPU in each process. By default a resumed run keeps its number, and a
+            new one has torch's. Weights depend on it by rounding errors.
+        checkpoint_minutes: longest time between two checkpoints. They are also written after every epoch of a
+            classifier, and after `checkpoint_every` updates of a forecaster.
 
     Returns:
         The metadata. If several processes train, it is None in all but the main one.
 
     Raises:
         TypeError: `recipe` is not a :class:`Recipe`.
-        ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run.
+        ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run. The message lists
+            the keys that may change when a run is resumed.
         FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.
+        KeyboardInterrupt: Ctrl-C was pressed; all completed updates are in the checkpoint.
+        SystemExit: the same after SIGTERM, with the exit status 143.
 
     Example:
         >>> directory = getfixture("tmp_path")
@@ -93,7 +98,7 @@ def train(
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     splits, out, into = list_splits(recipe, data), Path(out), into and Path(into)
-    with launch(device, log_with, out, recipe.to_table(), choose_threads) as processes:
+    with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
         options: Any = {"data": data, "splits": splits, "out": out, "into": into, "progress": progress}
         if isinstance(recipe, ClassifierRecipe):
             return train_classifier(recipe, processes, **options)

@@ -1,5 +1,6 @@
 """Writing of trained weights with their metadata: as two files for the package, or as a repository of the Hub."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ..models import ZooModel
 from ..pretrained.config import WEIGHTS_FILE
 from ..pretrained.state_dict import write_safetensors
 from ..pretrained.weights import Metric, Weights
+from .loop import CHECKPOINTS, differences, is_changeable
 from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"
@@ -20,8 +22,8 @@ RECORD, RECIPE = "record.json", "recipe.toml"
 def check_writable(directory: Path, recipe: Recipe) -> None:
     """Creates a directory before training, and checks that the weights of a recipe can be written to it.
 
-    A ``recipe.toml`` in the directory must be equal to the recipe; the file is never changed. Without a
-    ``recipe.toml``, the directory must not contain other weights.
+    A ``recipe.toml`` in the directory must be equal to the recipe, or differ in keys that may change when its run is
+    resumed; then there must be a checkpoint. Without a ``recipe.toml``, the directory must not contain other weights.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -29,16 +31,24 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
         raise OSError(f"{directory} cannot be made ({e.strerror}); choose another -o") from e
     if not os.access(directory, os.W_OK | os.X_OK):
         raise OSError(f"{directory} may not be written to; choose another -o, or change its rights")
-    file = directory / RECIPE
+    file, is_resumed = directory / RECIPE, any(directory.glob(CHECKPOINTS))
     if file.exists():
         try:
-            same = Recipe.read(file) == recipe
+            saved = Recipe.read(file)
         except ValueError:
-            same = False
-        if not same:
+            saved = None
+        if saved != recipe and not (is_resumed and saved is not None and is_same_run(saved, recipe)):
             raise ValueError(f"{file} is another recipe and would be overwritten; remove it, or choose another -o")
-    elif (directory / WEIGHTS_FILE).exists() and not any(directory.glob("*.ckpt")):
+    elif (directory / WEIGHTS_FILE).exists() and not is_resumed:
         raise ValueError(f"{directory} has the weights of another model, which would be overwritten; choose another -o")
+
+
+def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
+    """Returns whether a run of the recipe `saved` may be resumed with `recipe`, on as many processes as necessary."""
+    runs = [json.loads(r.fingerprint()) for r in (saved, recipe)]
+    for run in runs:
+        run.pop("sequences_per_update")  # the checkpoint has that of all processes
+    return all(map(is_changeable, differences(*map(json.dumps, runs))))
 
 
 def write_weights(
@@ -87,6 +97,6 @@ def write_weights(
     model.record = record
     save_pretrained(model, out)
     write_text(out / RECORD, record.to_json())
-    if not (out / RECIPE).exists():  # else it is this recipe, maybe with the user's comments: see check_writable
+    if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
         write_text(out / RECIPE, text)
     return record

@@ -152,9 +152,9 @@ class NowcastTrainer(Trainer):
     crops: Crops
     from_mrms: float
 
-    def batches(self, done: int) -> Iterator[list[tuple[float, Batch]]]:
-        """Yields the batches of a round."""
-        steps = range(done, min(done + self.recipe.checkpoint_every, self.recipe.max_steps))
+    def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, Batch]]]:
+        """Yields the batches of a round, which torch's global generator samples."""
+        steps = range(done + skip, min(done + self.recipe.checkpoint_every, self.recipe.max_steps))
         return ([(1.0, self.crops.draw(self.recipe.batch_size, self.from_mrms))] for _ in steps)
 
     def compute_loss(self, part: Batch) -> Tensor:

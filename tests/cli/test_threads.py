@@ -1,21 +1,19 @@
-"""The number of threads of a command: an option, or selected by timing the first steps."""
+"""The number of threads of a command is an option; nothing else changes it, however busy the machine is."""
 
-import dataclasses
+import importlib
 import time
-from pathlib import Path
 
 import click
 import pytest
 import torch
 
-import convrnn_zoo
 from convrnn_zoo.cli import _options
-from convrnn_zoo.cli._threads import Threads
-from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import forecaster
-from convrnn_zoo.train.launch import Processes
-from tests.train.runs import interrupted, same
-from tests.train.tiny_recipes import PLAIN
+from tests.command_line import run
+from tests.data.own_data import FRAMES
+from tests.train.conftest import radar
+
+__all__ = ["radar"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,72 +24,56 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-class Slow(torch.nn.Module):
-    """Takes longer with one number of threads."""
+@pytest.fixture
+def trained(radar, tmp_path, monkeypatch):
+    """Arguments of a training, and the numbers of threads of its updates."""
+    numbers, compute_loss = [], forecaster.ForecasterTrainer.compute_loss
 
-    def __init__(self, slow):
-        super().__init__()
-        self.slow, self.threads = slow, []
+    def watch(self, part):
+        numbers.append(torch.get_num_threads())
+        return compute_loss(self, part)
 
-    def forward(self, x):
-        self.threads.append(torch.get_num_threads())
-        time.sleep(0.03 if torch.get_num_threads() == self.slow else 0.0)
-        return x
-
-
-@pytest.mark.parametrize(("slow", "expected"), [(2, 1), (1, 2)])
-def test_the_faster_number_of_threads_is_used_and_reported(slow, expected, capsys):
-    model = Slow(slow)
-    Threads(None).start_training(None, lambda: model(None))
-    assert torch.get_num_threads() == expected
-    assert f"threads: {expected}" in capsys.readouterr().err
-    torch.set_num_threads(2)
-    called = Slow(slow)
-    Threads(None, torch.device("cpu"), quiet=True).watch(called)
-    for _ in range(5):
-        called(torch.ones(2))
-    assert called.threads == [2, 1, 2, expected, expected]
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(forecaster.ForecasterTrainer, "compute_loss", watch)
+    (tmp_path / "r.toml").write_text(FRAMES)
+    return ["train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run"], numbers
 
 
-def test_the_number_of_an_option_or_a_resumed_run_does_not_change():
-    def fail():
-        raise AssertionError
+@pytest.mark.parametrize("slow", [1, 2])
+def test_a_busy_machine_does_not_change_the_number(slow, trained, monkeypatch):
+    arguments, numbers = trained
+    update = forecaster.ForecasterTrainer.update
 
-    Threads(None).start_training(1, fail)
-    assert torch.get_num_threads() == 1
-    Threads(2).start_training(1, fail)
-    assert torch.get_num_threads() == 2
+    def wait(self, batch):
+        time.sleep(0.05 if torch.get_num_threads() == slow else 0)
+        return update(self, batch)
 
-
-def test_a_trial_of_steps_does_not_change_training_and_a_resumed_run_makes_none(tmp_path):
-    clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
-    calls = []
-
-    def choose(saved, step):
-        calls.append(saved)
-        if saved is None:
-            step()
-            step()
-
-    recipe = dataclasses.replace(PLAIN, ema=0.9)
-    expected, _ = forecaster.train_model(recipe, clips, progress=False)
-
-    def run(**kwargs):
-        return forecaster.train_model(
-            recipe, clips, progress=False, processes=Processes(choose_threads=choose), **kwargs
-        )[0]
-
-    assert same(run(), expected)
-    interrupted(lambda: run(out=tmp_path), saves=1)
-    assert same(run(out=tmp_path), expected)
-    assert calls == [None, None, 2]
+    monkeypatch.setattr(forecaster.ForecasterTrainer, "update", wait)
+    assert "threads: 2" in run(*arguments)
+    assert set(numbers) == {2}
 
 
-def test_only_the_command_line_sets_the_number():
-    package = Path(convrnn_zoo.__file__).parent
-    files = [f for f in package.rglob("*.py") if "set_num_threads" in f.read_text(encoding="utf-8")]
-    assert [str(f.relative_to(package)) for f in files] == ["cli/_threads.py"]
+def test_the_option_sets_the_number_of_training_and_evaluation(trained, tmp_path, radar):
+    arguments, numbers = trained
+    assert "threads: 1" in run(*arguments, "--threads", 1)
+    assert set(numbers) == {1}
+    assert torch.get_num_threads() == 2  # after training
+    for command in (["eval", tmp_path / "run", "--data", radar],
+                    ["predict", tmp_path / "run", radar / "0.npy", "-o", tmp_path / "a.npy"]):  # fmt: skip
+        torch.set_num_threads(2)
+        run(*command, "--threads", 1)
+        assert torch.get_num_threads() == 1
+
+
+def test_demo_runs_on_as_many_threads_as_the_option_says(monkeypatch, tmp_path):
+    numbers = []
+
+    def watch(*args, **kwargs):
+        numbers.append(torch.get_num_threads())
+        raise ValueError("enough")
+
+    monkeypatch.setattr(importlib.import_module("convrnn_zoo.cli.demo"), "forecast_files", watch)
+    run("demo", "-o", tmp_path, "--threads", 1, code=1)
+    assert numbers == [1]
 
 
 def test_the_default_device_is_an_accelerator_that_is_reported(monkeypatch, capsys):

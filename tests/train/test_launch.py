@@ -2,10 +2,12 @@
 
 import dataclasses
 import importlib.util
+import random
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from convrnn_zoo.train.launch import Processes, launch
 from tests.data.own_data import RADAR, blobs, ramps, write_zarr
 
 from .runs import LAUNCHERS, free_port, sha256
+from .test_loop import CLASSIFIER as TINY_CLASSIFIER
+from .test_loop import ramps as labelled
 from .tiny_recipes import PLAIN, train_command
 
 TRAIN_ALL = """
@@ -123,7 +127,7 @@ def test_no_module_of_training_names_a_device():
 def test_models_and_batches_go_to_the_device_of_the_processes():
     meta = Processes(device=torch.device("meta"))
     assert next(meta.prepare(torch.nn.Linear(1, 1)).parameters()).is_meta
-    assert set(meta.random_states()) == {"host"}
+    assert set(meta.random_states()) == {"host", "numpy", "python"}
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps:0"])
@@ -141,17 +145,39 @@ def test_states_of_the_devices_generator_are_saved_and_restored(name, monkeypatc
     monkeypatch.setattr(torch, device.type, module)
     there = Processes(device=device)
     states = there.random_states()
-    expected = torch.rand(2)
+    expected = torch.rand(2), np.random.rand(), random.random()
     module.state = torch.tensor([5])
     there.set_random_states(states)
-    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(torch.rand(2), expected[0])
+    assert (np.random.rand(), random.random()) == expected[1:]
     assert torch.equal(module.state, torch.tensor([1]))
+    Processes().set_random_states(states)  # a run that goes on without the device
+    assert torch.equal(torch.rand(2), expected[0])
 
 
 def test_a_device_is_for_a_single_process(monkeypatch):
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
     with pytest.raises(ValueError, match="device meta"), launch("meta"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [("MIXED_PRECISION", "bf16", "bf16 = true"), ("MIXED_PRECISION", "fp16", "bf16"),
+     ("GRADIENT_ACCUMULATION_STEPS", "4", "grad_accum_steps")],
+)  # fmt: skip
+def test_settings_of_the_launcher_that_the_recipe_does_not_have_are_rejected(
+    variable, value, key, monkeypatch, tmp_path
+):
+    monkeypatch.setenv(f"ACCELERATE_{variable}", value)
+    clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
+    recipe = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"}, max_steps=1)
+    data = {"train": clips, "test": clips}
+    with pytest.raises(ValueError, match=rf"{value}.*{key}"):
+        training.train(recipe, data=data, out=tmp_path, progress=False)
+    recipe = dataclasses.replace(recipe, bf16=True, grad_accum_steps=4)
+    if value != "fp16":
+        training.train(recipe, data=data, out=tmp_path, progress=False)
 
 
 # ---- trackers --------------------------------------------------------------------------------------------------
@@ -173,6 +199,43 @@ def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
     assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
     assert [e.step for e in events.Scalars("loss")] == [2, 4, 6]
     assert len(events.Images("forecast")) == 3
+
+
+CLASSIFIED = dataclasses.replace(TINY_CLASSIFIER, seeds=(3, 5), epochs=2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_seed_has_a_series_of_its_own(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    training.train(
+        CLASSIFIED, data={"train": labelled(0), "test": labelled(1)}, out=tmp_path / "run", progress=False,
+        log_with=["tensorboard"],
+    )  # fmt: skip
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "training"))
+    events.Reload()
+    for seed in CLASSIFIED.seeds:
+        assert [e.step for e in events.Scalars(f"seed{seed}/loss")] == [6, 12]
+    assert "loss" not in events.Tags()["scalars"]
+
+
+def test_steps_of_several_seeds_in_wandb_are_values_since_its_own_steps_must_rise():
+    logged, metrics = [], []
+
+    class WandB:
+        name = "wandb"
+        tracker = SimpleNamespace(define_metric=lambda name, step_metric: metrics.append((name, step_metric)))
+
+        def log(self, values, step=None):
+            logged.append((values, step))
+
+    processes = Processes(SimpleNamespace(trackers=[WandB()]))
+    for seed in (0, 1):
+        for step in (2, 4):
+            processes.log({"loss": 1.0}, step, series=f"seed{seed}")
+    assert metrics[-1] == ("seed1/*", "seed1/updates")
+    assert logged[2:] == [({"seed1/loss": 1.0, "seed1/updates": step}, None) for step in (2, 4)]
+    processes.log({"loss": 1.0}, 2)
+    assert logged[-1] == ({"loss": 1.0}, 2)
 
 
 @pytest.mark.filterwarnings("ignore")

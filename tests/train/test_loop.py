@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import shlex
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def fitted(losses, checkpoint, lr=0.1):
         recipe=TINY, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=len(losses), fingerprint="{}",
         checkpoint=checkpoint, progress=False,
     )  # fmt: skip
-    trainer.batches, trainer.compute_loss = lambda done: [[(1.0, None)]], lambda part: left.pop(0)(model.w)
+    trainer.batches, trainer.compute_loss = lambda done, skip: [[(1.0, None)]], lambda part: left.pop(0)(model.w)
     trainer.fit()
     return model
 
@@ -171,20 +172,25 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
 
 
 @pytest.mark.slow
-def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(radar, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(number, radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"
     file.write_text(
-        FRAMES.replace("checkpoint_every = 3", "checkpoint_every = 100000").replace("= 3\nb", "= 100000\nb")
+        "workers = 2\n"
+        + FRAMES.replace("checkpoint_every = 3", "checkpoint_every = 100000").replace("= 3\nb", "= 100000\nb")
     )
     arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "convrnn_zoo", *arguments], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "convrnn_zoo", *arguments], stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     while not (out / ".last.ckpt.lock").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    time.sleep(2)
+    os.killpg(process.pid, number)  # workload managers signal the workers as well
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert (out / "last.ckpt").exists()
     first, command = errors.strip().splitlines()
     assert "last checkpoint" in first
@@ -195,20 +201,21 @@ def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unf
         assert str(out) in message
 
 
-def test_ctrl_c_before_training_began_does_not_promise_a_checkpoint(radar, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, loop.Terminated])
+def test_a_signal_before_training_began_does_not_promise_a_checkpoint(error, radar, tmp_path, monkeypatch):
     import importlib
 
     module = importlib.import_module("convrnn_zoo.cli.train")
 
     def press(*args, **kwargs):
-        raise KeyboardInterrupt
+        raise error
 
     codes = []
     monkeypatch.setattr(module, "train_recipe", press)
     monkeypatch.setattr(module.os, "_exit", codes.append)
     (tmp_path / "r.toml").write_text(FRAMES)
     messages = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", code=1)
-    assert codes == [130]
+    assert codes == [143 if error is loop.Terminated else 130]
     assert "last checkpoint" not in messages
 
 

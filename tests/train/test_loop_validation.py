@@ -38,7 +38,7 @@ def steps_down(steps, validate=lambda model: {}, see=lambda model: None, **field
         recipe=dataclasses.replace(PLAIN, clip_grad_norm=1e9, **fields), model=model, optimizer=optimizer,
         scheduler=scheduler, max_steps=steps, fingerprint="{}", progress=False,
     )  # fmt: skip
-    trainer.batches, trainer.compute_loss = lambda done: [[(1.0, None)]], lambda part: model.w
+    trainer.batches, trainer.compute_loss = lambda done, skip: [[(1.0, None)]], lambda part: model.w
     trainer.validate, trainer.after_round = validate, see
     history = trainer.fit()
     return model.w.item(), history

@@ -230,3 +230,35 @@ def test_cycles_follow_each_other_half_as_high():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_ends_low(name):
     assert rates(dataclasses.replace(PLAIN, max_steps=200, schedule=name))[-1] < 0.01
+
+
+# ---- weight decay ----------------------------------------------------------------------------------------------
+DECAYING = {
+    "resnet18_convgru2d": {"hidden_channels": 4, "num_classes": 2},
+    "convlstm2d_1layer": {"hidden_channels": 4, "num_classes": 2, "norm": "layer"},
+    "convpeepholelstm1d_1layer": {"hidden_channels": 4, "num_classes": 2, "peephole": "channel"},
+    "convgru1d_1layer": {"hidden_channels": 4, "num_classes": 2, "learn_initial_state": True},
+    "predrnn": {"hidden_channels": 4, "num_layers": 2, "layer_norm": True, "img_size": 16},
+}
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.7])
+@pytest.mark.parametrize("name", DECAYING)
+def test_kernels_decay_and_biases_norms_peepholes_and_learned_states_do_not(name, layer_decay):
+    model = convrnn_zoo.create_model(name, **DECAYING[name])
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    optimizer = adam(model, lr=0.5, layer_decay=layer_decay, weight_decay=0.1)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)  # so that decay alone changes a parameter
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 1
+    optimizer.step()
+    decayed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n] + 1)}
+    vectors = {n for n, p in before.items() if p.dim() <= 1}
+    peepholes = {n for n in before if "weight_p" in n and DECAYING[name].get("peephole")}
+    assert len(peepholes) == 3 * (name == "convpeepholelstm1d_1layer")
+    assert peepholes <= model.no_weight_decay()
+    assert vectors | model.no_weight_decay()
+    assert decayed == before.keys() - vectors - model.no_weight_decay()
+    assert all(p.requires_grad for p in model.parameters())

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -40,6 +40,11 @@ class FrameSequences(Dataset[FrameSequence]):
     """Number of frames of a sequence: input frames and frames to forecast."""
     is_generated: ClassVar[bool] = False
     """Whether sequences are generated, so that no files limit their number."""
+    reopen: "Callable[[], FrameSequences] | None" = None
+    """Function that opens the same sequences again. If it is set, they are pickled as this function, without values."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return super().__reduce_ex__(protocol) if self.reopen is None else (self.reopen, ())
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must implement __len__")

@@ -72,9 +72,14 @@ class ZooModel(nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the names of parameters without weight decay: learned initial states and norms."""
+        """Returns the names of parameters without weight decay: learned initial states, norms, channel peepholes."""
         exempt = ("initial_", "weight_norm", "bias_norm")
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2].startswith(exempt)}
+        return {
+            name
+            for name, p in self.named_parameters()
+            if (own := name.rpartition(".")[2]).startswith(exempt)
+            or (own.startswith("weight_p") and p.dim() > 1 and p[0].numel() == 1)
+        }
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Returns timm's matcher, which groups parameters by depth for layer-wise learning rate decay."""

@@ -1,0 +1,89 @@
+"""Two processes without a shared disk: the main one decides, and the other one follows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .runs import free_port
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What each of two processes saw."""
+    root = tmp_path_factory.mktemp("machines")
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    environment |= {"OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": "1", "PYTHONWARNINGS": "ignore"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    processes, directories = [], [root / str(rank) for rank in range(2)]
+    for rank, directory in enumerate(directories):
+        directory.mkdir()
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.train.two_machines", str(directory)],
+                env={**os.environ, **environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    try:
+        errors = [process.communicate(timeout=180)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return [json.loads((directory / "seen.json").read_text()) for directory in directories]
+
+
+@pytest.mark.parametrize("kind", ["forecaster", "classifier"])
+def test_a_run_resumes_to_the_same_weights_though_one_process_has_no_checkpoint(kind, seen):
+    main, other = seen
+    assert main[f"resumed_{kind}"] == main[kind] == other[kind] == other[f"resumed_{kind}"]
+
+
+def test_only_the_main_process_writes(seen):
+    main, other = ({f for f in s["files"] if not f.startswith("resumed/")} for s in seen)
+    assert {"whole/last.ckpt", "whole/seed0.ckpt", "whole/training.csv"} <= main
+    assert not other
+
+
+def test_processes_draw_noise_of_their_own_also_in_a_resumed_run(seen):
+    main, other = (s["noise"] for s in seen)
+    assert len(main) >= 6 * 2 * 2  # updates, parts and members, and the validations
+    assert not set(main) & set(other)
+    for s in seen:
+        count, resumed = s["updates_before"], s["resumed_noise"]
+        assert resumed == s["noise"]
+        assert 0 < count < len(resumed)
+
+
+def test_gradients_are_reduced_once_for_each_update(seen):
+    for s in seen:
+        assert s["reduced"] == [False, True] * 6  # of the last of two parts
+
+
+def test_processes_stop_early_and_keep_the_same_weights(seen):
+    main, other = seen
+    assert main["epochs"] == other["epochs"]
+    assert main["best"] == other["best"]
+
+
+def test_an_error_of_the_main_process_ends_all(seen):
+    for s in seen:
+        assert "damaged" in s["damaged_error"]
+        assert "last.ckpt" in s["damaged_error"]
+
+
+def test_processes_with_other_data_are_named_with_what_differs(seen):
+    for s in seen:
+        assert "process 1" in s["data_error"]
+        assert "checksum" in s["data_error"]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(seen):
+    main, other = seen
+    assert main["losses"] == other["losses"]
+    assert len(main["losses"]) == 3
+    assert main["prolonged"] == other["prolonged"]
