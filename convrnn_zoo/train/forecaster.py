@@ -40,7 +40,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
-    train, test, *validation = parts = [load_split(recipe, data, split) for split in splits]
+    train, test, *validation = parts = load_splits(recipe, data, splits)
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
@@ -52,11 +52,16 @@ def train_forecaster(
     return write_weights(recipe, model, recipe.data, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
 
 
-def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
-    """Returns the sequences of a split. `data` is a path, or a dictionary of Python datasets by split."""
+def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
+    """Returns the sequences of each split. `data` is a path, or a dictionary of Python datasets by split."""
+    if isinstance(data, Mapping):
+        return [_check_split(recipe, data, split) for split in splits]
+    return recipe.data.load_splits(data, splits, recipe.inputs, recipe.horizon)
+
+
+def _check_split(recipe: ForecasterRecipe, data: Mapping[str, Any], split: str) -> FrameSequences:
+    """Returns the user's sequences of a split; raises ValueError if they do not suit the recipe."""
     source = recipe.data
-    if not isinstance(data, Mapping):
-        return source.load(data, split, recipe.inputs, recipe.horizon)
     if split not in data:
         raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
     clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")
