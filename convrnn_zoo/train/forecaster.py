@@ -26,7 +26,7 @@ from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS, create_schedule
 from .recipe import ForecasterRecipe
 from .sampling import read_sampling
-from .writing import check_writable, write_weights
+from .writing import add_metrics, check_writable, write_weights
 
 FrameBatch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
@@ -40,6 +40,7 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
+    need("torchmetrics.functional.image", "train")  # for the evaluation: an error now, not after training
     train, test, *validation = parts = load_splits(recipe, data, splits)
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
@@ -48,8 +49,10 @@ def train_forecaster(
     model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
-    metrics = make_metrics(evaluate(model, recipe, test, progress=progress).scores, recipe.data, model.preprocessing)
-    return write_weights(recipe, model, recipe.data, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    # Before the evaluation, which could fail.
+    weights = write_weights(recipe, model, recipe.data, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    scores = evaluate(model, recipe, test, progress=progress).scores
+    return add_metrics(weights, model, make_metrics(scores, recipe.data, model.preprocessing), out, into)
 
 
 def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:

@@ -175,7 +175,7 @@ class Trainer:
         self.modules: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         self.modules |= {} if self.average is None else {"average": self.evaluated}
         self.history: list[Row] = []
-        self.values: list[list[float]] = []  # the loss and metrics of the updates of the current round
+        self.values: list[list[float]] = []  # the sums and weights of `compute_gradients` for each update of this round
         self.samplings: list[Tensor] = []  # the generator's state before each batch of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
         self.is_interrupted: Callable[[], bool] = lambda: False
@@ -196,6 +196,18 @@ class Trainer:
     def compute_loss(self, part: Any) -> Tensor:
         """Returns the loss of a microbatch, or a tensor of the loss and the `metrics`."""
         raise NotImplementedError(f"{type(self).__name__} must implement compute_loss")
+
+    def weigh(self, part: Any) -> Tensor:
+        """Returns the weights of the loss and of the `metrics` of a microbatch in the means of a round.
+
+        They are the numbers of samples of which these are means. By default, all microbatches have one size.
+        """
+        return torch.ones(1 + len(self.metrics))
+
+    def means(self) -> list[float]:
+        """Returns the loss and the metrics of the current round: means over the samples of all processes."""
+        sums, weights = torch.tensor(self.values, dtype=torch.float64).sum(0).chunk(2)
+        return (sums / weights).tolist()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Returns the validation scores after a round, one of which is ``"loss"``; empty without validation."""
@@ -306,13 +318,13 @@ class Trainer:
             *values, interrupted = self.update(batch)
             self.values.append(values)
             self.samplings.append(sampling)
-            self.bar.update(1, sum(v[0] for v in self.values) / len(self.values))
+            self.bar.update(1, self.means()[0])
             if interrupted and self.updates < self.max_steps:
                 self.save()
                 raise KeyboardInterrupt
 
     def update(self, batch: Iterable[tuple[float, Any]]) -> list[float]:
-        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
+        """Makes one update; returns the sums and weights of its loss and metrics, and whether to stop."""
         total = self.compute_gradients(batch)
         flag = torch.tensor([float(self.is_interrupted())], device=total.device)
         # Reduced together, so that all processes stop after the same update.
@@ -331,22 +343,24 @@ class Trainer:
         return means
 
     def compute_gradients(self, batch: Iterable[tuple[float, Any]]) -> Tensor:
-        """Computes the gradients of a batch, and returns its loss and metrics."""
+        """Computes the gradients of a batch; returns the weighted sums of its loss and metrics, and the weights."""
         device = self.processes.device
         self.optimizer.zero_grad()
-        total = torch.zeros(1 + len(self.metrics), device=device)
+        total = torch.zeros(2, 1 + len(self.metrics), device=device)
         for factor, part in batch:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
-                values = factor * self.compute_loss(part).reshape(-1)
-            values[0].backward()
-            total += values.detach().float()
-        return total
+                values = self.compute_loss(part).reshape(-1)
+                loss = factor * values[0]
+            loss.backward()
+            if factor:  # else a sequence that stands in for none
+                weights = self.weigh(part).to(device)
+                total += torch.stack([weights * values.detach().float(), weights])
+        return total.flatten()
 
     def finish_round(self) -> None:
         """Validates the model, adds a row to the history, and writes the checkpoint."""
-        means = [sum(column) / len(column) for column in zip(*self.values, strict=True)]
         row: Row = {"updates": self.updates, "learning_rate": float(max(self.scheduler.get_last_lr()))}
-        row |= dict(zip(("loss", *self.metrics), means, strict=True))
+        row |= dict(zip(("loss", *self.metrics), self.means(), strict=True))
         with keep_random_states(self.processes):
             row |= {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
         loss = row.get("validation_loss", 0.0)
