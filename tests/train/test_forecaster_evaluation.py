@@ -17,7 +17,7 @@ NOISE = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"), max_steps=2)
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_weights_are_written_before_their_evaluation(error, tmp_path, monkeypatch):
-    common = {"data": dict.fromkeys(("train", "test"), list(torch.rand(4, 6, 1, 8, 8))), "out": tmp_path}
+    common = {"data": {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}, "out": tmp_path}
     with monkeypatch.context() as patched:
         patched.setattr(forecaster, "evaluate", lambda *args, **kwargs: (_ for _ in ()).throw(error))
         with pytest.raises(error):
@@ -37,7 +37,7 @@ def test_a_missing_package_of_the_evaluation_is_found_before_training(tmp_path, 
     for name in [n for n in sys.modules if n.partition(".")[0] == "torchmetrics"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    clips = dict.fromkeys(("train", "test"), list(torch.rand(4, 6, 1, 8, 8)))
+    clips = {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}
     with pytest.raises(ImportError, match=r"torchmetrics.*pip install 'convrnn-zoo\[train\]'"):
         train(NOISE, data=clips, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -24,7 +24,7 @@ from .checks import WET, ValidRange, check_files, check_steps
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
-from .windows import MAX_WINDOWS, read_windows
+from .windows import MAX_WINDOWS, read_windows, window_keys
 
 logger = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
@@ -333,7 +333,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         if len(files) > 1 or files[0].path.suffix.lower() != STORE:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
-        places = read_windows(path)
+        places = read_windows(path, window_keys(self, window.length))
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
