@@ -277,6 +277,14 @@ def write(path, text):
     return path
 
 
+@pytest.mark.parametrize("key", ["warmup", "cycles"])
+def test_keys_of_one_cycle_are_only_valid_for_it(key):
+    value = {"warmup": 0.1, "cycles": (3, 3)}[key]
+    with pytest.raises(ValueError, match=rf"{key}.*one_cycle.*cosine"):
+        dataclasses.replace(PLAIN, schedule="cosine", **{key: value})
+    assert getattr(dataclasses.replace(PLAIN, **{key: value}), key) == value
+
+
 def test_quantile_is_only_valid_for_its_loss():
     with pytest.raises(ValueError, match=r"quantile.*loss"):
         dataclasses.replace(PLAIN, quantile=0.9)
