@@ -110,6 +110,29 @@ def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
         ensemble_scores(around, truth[:2])
 
 
+def test_occurrences_and_reliability_are_those_of_pysteps():
+    """The nowcast is verified with pysteps, so that both count the same."""
+    probscores = pytest.importorskip("pysteps.verification.probscores", reason="the extra nowcast")
+    detcatscores = pytest.importorskip("pysteps.verification.detcatscores", reason="the extra nowcast")
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(3, 1, 1, 20, 20, generator=generator) * 4
+    members = (truth + torch.randn(7, *truth.shape, generator=generator)).clamp_min(0)
+    counter, scores = Occurrences(2.0, 1), ProbabilityScores((2.0,), 1)
+    counter.add(members[0], truth)
+    scores.add(members, truth)
+    theirs = detcatscores.det_cat_fct(members[0].numpy(), truth.numpy(), 2.0, scores=["CSI", "POD", "FAR"])
+    for name, value in theirs.items():
+        assert counter.scores()[name] == pytest.approx([value]), name
+    probability, occurred = (members >= 2).double().mean(0).flatten().numpy(), truth.flatten().numpy()
+    diagram = probscores.reldiag_init(2.0, n_bins=10, min_count=1)
+    probscores.reldiag_accum(diagram, probability, occurred)  # sevenths: none is the edge of a bin
+    with np.errstate(invalid="ignore"):  # of empty bins
+        forecast, observed = probscores.reldiag_compute(diagram)
+    ours = scores.reliability("")["2"]
+    assert ours["forecast"] == pytest.approx(list(forecast), abs=1e-6, nan_ok=True)
+    assert ours["observed"] == pytest.approx(list(observed), nan_ok=True)
+
+
 def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
     members, truth = torch.ones(2, 1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2)
     counter, occurring, missed = Occurrences(1.0, 1), ProbabilityScores((1.0,), 1), ProbabilityScores((1.0,), 1)
