@@ -281,8 +281,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
     ) -> Sequence[FrameSequences]:
         """Returns the sequences of several splits, which share the frames of the files.
 
-        The frames are read into memory, unless all files together need more than 1 GiB as float32. Frames of larger
-        data and of Zarr stores are read from the files whenever they are used.
+        The frames are read into memory, unless all files together need more than 1 GiB. Frames of larger data and of
+        Zarr stores are read from the files whenever they are used.
         """
         path = resolve_path(path, self.name)
         opened = self.open(path)

@@ -132,8 +132,8 @@ class Frames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the frames need as float32."""
-        return 4 * len(self) * math.prod(self.array.shape[1:])
+        """Bytes of memory that the frames need after :meth:`load`."""
+        return (1 if self.array.dtype == "uint8" else 4) * len(self) * math.prod(self.array.shape[1:])
 
     @property
     def datetimes(self) -> list[datetime] | None:
