@@ -121,7 +121,7 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
-HISTORY = ("history", "values", "samplings", "best")
+HISTORY = ("history", "done", "sums", "samplings", "best")
 """Attributes of :class:`Trainer` that a checkpoint holds."""
 
 
@@ -175,7 +175,8 @@ class Trainer:
         self.modules: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         self.modules |= {} if self.average is None else {"average": self.evaluated}
         self.history: list[Row] = []
-        self.values: list[list[float]] = []  # the sums and weights of `compute_gradients` for each update of this round
+        self.done = 0  # number of updates of the current round
+        self.sums = torch.zeros(2, 1 + len(self.metrics), dtype=torch.float64)  # of loss and metrics, and their weights
         self.samplings: list[Tensor] = []  # the generator's state before each batch of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
         self.is_interrupted: Callable[[], bool] = lambda: False
@@ -206,8 +207,7 @@ class Trainer:
 
     def means(self) -> list[float]:
         """Returns the loss and the metrics of the current round: means over the samples of all processes."""
-        sums, weights = torch.tensor(self.values, dtype=torch.float64).sum(0).chunk(2)
-        return (sums / weights).tolist()
+        return (self.sums[0] / self.sums[1]).tolist()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Returns the validation scores after a round, one of which is ``"loss"``; empty without validation."""
@@ -305,7 +305,7 @@ class Trainer:
         """
         interrupted = 0.0
         self.model.train()
-        remaining = iter(self.batches(self.updates - len(self.values)))
+        remaining = iter(self.batches(self.updates - self.done))
         now = torch.get_rng_state()
         for sampling in self.samplings:  # replays the sampling of the batches of an interrupted round
             torch.set_rng_state(sampling)
@@ -316,7 +316,8 @@ class Trainer:
             if (batch := next(remaining, None)) is None:
                 return bool(interrupted)
             *values, interrupted = self.update(batch)
-            self.values.append(values)
+            self.sums += torch.tensor(values, dtype=torch.float64).view_as(self.sums)
+            self.done += 1
             self.samplings.append(sampling)
             self.bar.update(1, self.means()[0])
             if interrupted and self.updates < self.max_steps:
@@ -324,7 +325,7 @@ class Trainer:
                 raise KeyboardInterrupt
 
     def update(self, batch: Iterable[tuple[float, Any]]) -> list[float]:
-        """Makes one update; returns the sums and weights of its loss and metrics, and whether to stop."""
+        """Makes one update; returns its loss and metrics, and whether a process was interrupted."""
         total = self.compute_gradients(batch)
         flag = torch.tensor([float(self.is_interrupted())], device=total.device)
         # Reduced together, so that all processes stop after the same update.
@@ -343,7 +344,7 @@ class Trainer:
         return means
 
     def compute_gradients(self, batch: Iterable[tuple[float, Any]]) -> Tensor:
-        """Computes the gradients of a batch; returns the weighted sums of its loss and metrics, and the weights."""
+        """Computes the gradients of a batch; returns the weighted sums of its loss and metrics, then the weights."""
         device = self.processes.device
         self.optimizer.zero_grad()
         total = torch.zeros(2, 1 + len(self.metrics), device=device)
@@ -369,7 +370,7 @@ class Trainer:
         if "validation_loss" in row and loss < min(self.validation_losses, default=math.inf):
             self.best = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
         self.history.append(row)
-        self.values, self.samplings = [], []
+        self.done, self.sums, self.samplings = 0, torch.zeros_like(self.sums), []
         self.save()
         self.write_history()
 
