@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._extras import need
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
@@ -308,6 +309,9 @@ class ClassifierTrainer(Trainer):
         self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
         name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
     ) -> None:  # fmt: skip
+        if checkpoint is not None:  # for the figure of the losses: an error now, not after training
+            need("matplotlib.figure", "draw")
+            need("matplotlib.backends.backend_agg", "draw")
         self.seed, self.data, self.validation = seed, train, validation
         # Read once: lazy sequences are decoded for their lengths.
         self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)

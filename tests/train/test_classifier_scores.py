@@ -138,3 +138,12 @@ def test_a_card_of_the_user_is_kept(tmp_path):
     train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
     assert (tmp_path / "README.md").read_text() == "# My model\n"
     assert convrnn_zoo.from_pretrained(tmp_path).record.metrics
+
+
+def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"matplotlib.*pip install"):
+        train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
+    assert not list(tmp_path.glob("*.ckpt"))
