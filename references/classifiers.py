@@ -79,13 +79,14 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
         ]
 
     with_lengths, without = train_all(parts, "", ""), train_all(padded, "padding read", "-padding-read")
-    split = f"{dataset.split_words} ({len(parts[1].labels)})"
+    count = len(parts[1].labels)
+    split = f"{dataset.split_words} ({count})"
     return [
         accuracy_metric(f"accuracy, {name}", values, dataset.title, split, note=note)
         for name, values, note in (
-            ("lengths withheld", [accuracy(m, padded[1]) for m in with_lengths],
+            ("lengths withheld", [accuracy(m, padded[1], count) for m in with_lengths],
              "the same models, with the padding read as data"),
-            ("trained without lengths", [accuracy(m, padded[1]) for m in without],
+            ("trained without lengths", [accuracy(m, padded[1], count) for m in without],
              "other models, trained on padding as data; one batch padded to the longest recording"),
             ("trained without lengths, one at a time", [accuracy(m, parts[1], batch_size=1) for m in without],
              "those models on one recording at a time: their predictions depend on the batch"),

@@ -13,7 +13,7 @@ from ..train import ClassifierRecipe, ForecasterRecipe
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
 from ..train.figures import FIGURES, draw_scores
-from ..train.forecaster import load_split
+from ..train.forecaster import load_splits
 from ..train.metrics import Scores, average, better, evaluate, with_units
 from ..train.prediction import resolve_preprocessing
 from ..train.recipe import find_recipe
@@ -110,7 +110,8 @@ def _evaluate_forecaster(
     for output in outputs:
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
-    evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
+    [test] = load_splits(recipe, data, ["test"])
+    evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in FIGURES:
             draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}", recipe.data.step)

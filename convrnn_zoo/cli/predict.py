@@ -92,7 +92,8 @@ def predict(
     and the model reads the frames before the observed frames.
 
     --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or a model that reads noise. A .png
-    then shows the mean, the spread and the probability that --threshold is reached. --compare prints the CRPS.
+    then shows the mean, the standard deviation and the probability that --threshold is reached. --compare prints the
+    CRPS.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy

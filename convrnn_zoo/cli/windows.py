@@ -6,7 +6,7 @@ import click
 
 from .._units import plural
 from ..data.datasets.frame_files import ArrayFrames
-from ..data.datasets.windows import IMPORTANCE, list_windows, write_windows
+from ..data.datasets.windows import IMPORTANCE, list_windows, window_keys, write_windows
 from ..data.readers.gridded import STORE
 from ..train import ForecasterRecipe, Recipe
 from ._options import output_file
@@ -45,7 +45,8 @@ def windows(
     sampling = kind.sampling._replace(base=min_probability, scale=scale, saturation=saturation)
     files = kind.open(data)
     sizes = kind.window(data, files, settings.inputs + settings.horizon)  # type: ignore[attr-defined]
-    count = write_windows(list_windows(files[0], sizes, sampling, kind.step, seed), output)
+    listed = list_windows(files[0], sizes, sampling, kind.step, seed)
+    count = write_windows(listed, output, window_keys(kind, sizes.length))
     click.echo(
         f"{output}: {plural(count, 'window')} of {plural(sizes.length, 'frame')} of {sizes.height}×{sizes.width} pixels"
     )

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,14 +56,34 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | None:
-    """Returns the lowest and the highest value for SSIM, PSNR and figures.
+    """Returns the lowest and the highest value for SSIM, PSNR and figures; see :func:`find_value_ranges`."""
+    return find_value_ranges([values], [[frames]])[0]
 
-    A bound that the encoding does not declare is the minimum or maximum of `frames`. Returns None for equal bounds.
+
+def find_value_ranges(
+    targets: Sequence[Encoding], parts: Iterable[Sequence[Tensor]]
+) -> list[tuple[float, float] | None]:
+    """Returns the lowest and the highest value of each target for SSIM, PSNR and figures, or None for equal bounds.
+
+    A bound that the encoding does not declare is the minimum or maximum of the target's frames in all `parts`. These
+    have a tensor for each target, and are not read if all bounds are declared.
     """
-    if values.encoding == "log":
-        return 0.0, float(values.top)  # type: ignore[arg-type]
-    low, high = (0.0, values.highest or 100.0) if values.encoding == "dbz" else (values.lowest, values.highest)
-    known = frames[torch.isfinite(frames)]
-    observed = (known.min().item(), known.max().item()) if len(known) else (0.0, 0.0)
-    low, high = (observed[0] if low is None else low, observed[1] if high is None else high)
-    return (low, high) if low < high else None
+    declared = [
+        (0.0, target.top) if target.encoding == "log"
+        else (0.0, target.highest or 100.0) if target.encoding == "dbz"
+        else (target.lowest, target.highest)
+        for target in targets
+    ]  # fmt: skip
+    observed = [(math.inf, -math.inf)] * len(targets)
+    for part in parts if any(None in bounds for bounds in declared) else ():
+        for i, frames in enumerate(part):
+            known, (lowest, highest) = torch.isfinite(frames), observed[i]
+            lowest = min(lowest, torch.where(known, frames, math.inf).min().item())
+            highest = max(highest, torch.where(known, frames, -math.inf).max().item())
+            observed[i] = lowest, highest
+    ranges: list[tuple[float, float] | None] = []
+    for (low, high), (lowest, highest) in zip(declared, observed, strict=True):
+        lowest, highest = (lowest, highest) if lowest <= highest else (0.0, 0.0)  # no value is known
+        bounds = lowest if low is None else low, highest if high is None else high
+        ranges.append(bounds if bounds[0] < bounds[1] else None)
+    return ranges

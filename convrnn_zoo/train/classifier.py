@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._extras import need
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
@@ -27,13 +28,13 @@ from .loader import Loader, SharedSequences, identity
 from .loop import Trainer, checksum
 from .optim import adam
 from .recipe import ClassifierRecipe
-from .writing import check_writable, write_weights
+from .writing import add_metrics, check_writable, write_weights
 
 logger = logging.getLogger(__name__)
 OVERFITTING = 0.2
 """Difference between the accuracies on training data and on unseen data above which a warning is logged."""
-READ_AT_ONCE = 8
-"""Batch size of an evaluation whose sequences are read from files when they are indexed."""
+EVALUATED_AT_ONCE = 8
+"""Default batch size of an evaluation."""
 SequenceBatch = tuple[Tensor, Tensor, Tensor]
 """Sequences ``(N, T, C, *S)`` padded with zeros, their lengths and their labels."""
 
@@ -194,14 +195,12 @@ def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, An
 
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
-def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> Tensor:
-    """Returns the logits ``(N, K)`` of all sequences on the CPU; `progress` shows a progress bar.
-
-    By default a batch has all sequences, or :data:`READ_AT_ONCE` sequences if they are read lazily from files.
-    """
+def compute_logits(
+    model: nn.Module, data: Labelled, batch_size: int = EVALUATED_AT_ONCE, progress: bool = False
+) -> Tensor:
+    """Returns the logits ``(N, K)`` of all sequences on the CPU; `progress` shows a progress bar."""
     model.eval()
     logits = []
-    batch_size = batch_size or (len(data.labels) if isinstance(data.sequences, list) else READ_AT_ONCE)
     parts = torch.arange(len(data.labels)).split(batch_size)
     with progress_bar("evaluation", progress, iterable=parts) as shown:
         for indices in shown:
@@ -211,7 +210,7 @@ def compute_logits(model: nn.Module, data: Labelled, batch_size: int | None = No
     return torch.cat(logits)
 
 
-def accuracy(model: nn.Module, data: Labelled, batch_size: int | None = None, progress: bool = False) -> float:
+def accuracy(model: nn.Module, data: Labelled, batch_size: int = EVALUATED_AT_ONCE, progress: bool = False) -> float:
     """Returns the fraction of sequences that are classified correctly; see :func:`compute_logits`."""
     return (compute_logits(model, data, batch_size, progress).argmax(1) == data.labels).float().mean().item()
 
@@ -254,7 +253,7 @@ def evaluate_classifier(
             f"the classes of the data are {', '.join(test.label_names)}, and the model has {model.num_classes}: "
             f"{', '.join(names)}; pass the data that it was trained for"
         )
-    logits = compute_logits(model, test, progress=progress)
+    logits = compute_logits(model, test, recipe.batch_size, progress)
     confusion = count_confusions(logits, test.labels, test.label_names)
     accuracies = {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}
     return accuracies, confusion
@@ -269,23 +268,26 @@ class SeedResult(NamedTuple):
 
 
 def train_one(
-    recipe: ClassifierRecipe, seed: int, train: Labelled, test: Labelled, validation: Labelled | None = None,
-    **options: Any,
+    recipe: ClassifierRecipe, seed: int, train: Labelled, test: Labelled, validation: Labelled | None = None, *,
+    on_trained: Callable[[ZooModel], object] | None = None, **options: Any,
 ) -> SeedResult:  # fmt: skip
     """Trains a recipe with one seed; `options` are those of :class:`ClassifierTrainer`.
 
+    `on_trained` is called with the trained model before its accuracy is measured, so that it can save the weights.
     Only the main process measures the accuracy; it is NaN in the other processes.
     """
     trainer = ClassifierTrainer(recipe, seed, train, validation, **options)
-    model, history = trainer.model, trainer.fit()
-    freeze_encoder(model, False)
+    trainer.fit()
+    freeze_encoder(trainer.model, False)
+    if on_trained is not None:
+        on_trained(trainer.model)
     if not trainer.processes.is_main:
-        return SeedResult(model, math.nan)
-    result = accuracy(model, test, progress=trainer.progress)
+        return SeedResult(trainer.model, math.nan)
+    result = accuracy(trainer.model, test, recipe.batch_size, trainer.progress)
     keeps_best = recipe.keep_best and validation is not None
-    saved = min(history, key=lambda row: row["validation_loss"]) if keeps_best else history[-1]
+    saved = min(trainer.history, key=lambda row: row["validation_loss"]) if keeps_best else trainer.history[-1]
     warn_of_overfitting(saved, result)
-    return SeedResult(model, result)
+    return SeedResult(trainer.model, result)
 
 
 def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
@@ -312,6 +314,9 @@ class ClassifierTrainer(Trainer):
         self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
         name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
     ) -> None:  # fmt: skip
+        if checkpoint is not None:  # for the figure of the losses: an error now, not after training
+            need("matplotlib.figure", "draw")
+            need("matplotlib.backends.backend_agg", "draw")
         self.data, self.validation = train, validation
         # Read once: lazy sequences are decoded for their lengths.
         self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
@@ -367,11 +372,16 @@ class ClassifierTrainer(Trainer):
         entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
         return torch.stack([entropy, correct])
 
+    def weigh(self, part: SequenceBatch) -> Tensor:
+        """Returns the sum of the class weights, and the number of sequences."""
+        count = float(len(part[2]))
+        return torch.tensor([count if self.weights is None else float(self.weights[part[2]].sum()), count])
+
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Returns the cross-entropy and the accuracy on the validation split."""
         if self.validation is None:
             return {}
-        logits, labels = compute_logits(model, self.validation), self.validation.labels
+        logits, labels = compute_logits(model, self.validation, self.recipe.batch_size), self.validation.labels
         correct = (logits.argmax(1) == labels).float().mean().item()
         return {"loss": F.cross_entropy(logits, labels, self.weights).item(), "accuracy": correct}
 
@@ -409,27 +419,39 @@ def train_classifier(
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
     processes.from_main(partial(check_writable, into or out, recipe))
     options: Any = {"progress": progress, "processes": processes}
+    split = f"{dataset.split_words} ({len(test.labels)})"
+    written: list[Weights] = []
+
+    def write(model: ZooModel) -> None:
+        """Writes the weights of the first seed before any evaluation, which could fail."""
+        if written or not processes.is_main:
+            return
+        cfg = model.pretrained_cfg
+        written.append(
+            write_weights(
+                recipe, model, dataset, out, into,
+                input_shape=("T", *train.sequences[0].shape[1:]),
+                label_names=train.label_names,
+                mean=tuple(cfg["mean"]),
+                std=tuple(cfg["std"]),
+                split=split,
+            )
+        )  # fmt: skip
+
     runs = [
-        train_one(recipe, seed, train, test, *validation, checkpoint=out / f"seed{seed}.ckpt", **options)
+        train_one(
+            recipe, seed, train, test, *validation, on_trained=write, checkpoint=out / f"seed{seed}.ckpt", **options
+        )
         for seed in recipe.seeds
     ]
     if not processes.is_main:
         return None
-    split = f"{dataset.split_words} ({len(test.labels)})"
-    baselines = {"commonest class": majority_accuracy(train, test)}
     metric = accuracy_metric(
-        "accuracy", [run.accuracy for run in runs], dataset.title, split, baselines=baselines,
+        "accuracy", [run.accuracy for run in runs], dataset.title, split,
+        baselines={"commonest class": majority_accuracy(train, test)},
         interval=accuracy_interval(runs[0].accuracy, len(test.labels)),
     )  # fmt: skip
-    cfg = runs[0].model.pretrained_cfg
-    return write_weights(
-        recipe, runs[0].model, dataset, (metric,), out, into,
-        input_shape=("T", *train.sequences[0].shape[1:]),
-        label_names=train.label_names,
-        mean=tuple(cfg["mean"]),
-        std=tuple(cfg["std"]),
-        split=split,
-    )  # fmt: skip
+    return add_metrics(written[0], runs[0].model, (metric,), out, into)
 
 
 def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:

@@ -310,10 +310,10 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
-    """Returns the rows ``(T, H, W)`` of an ensemble's figure by title: truth, mean, spread and probability."""
+    """Returns the rows ``(T, H, W)`` of an ensemble's figure by title; `std` is the standard deviation."""
     reached = (members >= threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
-    spread = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
-    rows = {"mean": members.mean(0), "spread": spread, f"P(≥ {threshold:g} {unit})".replace(" )", ")"): reached}
+    std = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
+    rows = {"mean": members.mean(0), "std": std, f"P(≥ {threshold:g} {unit})".replace(" )", ")"): reached}
     return rows if truth is None else {"truth": truth, **rows}
 
 
@@ -327,7 +327,7 @@ def ensemble_strip(
     heading: str = "",
     most: int = 6,
 ) -> Any:
-    """Plots an ensemble over time as one image: mean, spread and the probability that a threshold is reached.
+    """Plots an ensemble over time as one image: mean, standard deviation and probability to reach a threshold.
 
     Each target has its own rows.
 

@@ -27,7 +27,7 @@ from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS, create_schedule
 from .recipe import ForecasterRecipe
 from .sampling import read_sampling
-from .writing import check_writable, write_weights
+from .writing import add_metrics, check_writable, write_weights
 
 FrameBatch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
@@ -41,7 +41,8 @@ def train_forecaster(
 
     See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
     """
-    train, test, *validation = parts = [load_split(recipe, data, split) for split in splits]
+    need("torchmetrics.functional.image", "train")  # for the evaluation: an error now, not after training
+    train, test, *validation = parts = load_splits(recipe, data, splits)
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
@@ -49,17 +50,25 @@ def train_forecaster(
     model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
     if not processes.is_main:
         return None
-    metrics = make_metrics(evaluate(model, recipe, test, progress=progress).scores, recipe.data, model.preprocessing)
-    return write_weights(recipe, model, recipe.data, metrics, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    # Before the evaluation, which could fail.
+    weights = write_weights(recipe, model, recipe.data, out, into, input_shape=("T", model.in_chans, "H", "W"))
+    scores = evaluate(model, recipe, test, progress=progress).scores
+    return add_metrics(weights, model, make_metrics(scores, recipe.data, model.preprocessing), out, into)
 
 
-def load_split(recipe: ForecasterRecipe, data: Any, split: str) -> FrameSequences:
-    """Returns the sequences of a split. `data` is a path, or a dictionary of Python datasets by split."""
+def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
+    """Returns the sequences of each split. `data` is a path, or a dictionary of Python datasets by split."""
+    if isinstance(data, Mapping):
+        return [_check_split(recipe, data, split) for split in splits]
+    sequences = recipe.data.load_splits(data, splits, recipe.inputs, recipe.horizon)
+    for split, clips in zip(splits, sequences, strict=True):
+        clips.reopen = partial(reopen, recipe.data, data, split, recipe.inputs, recipe.horizon)
+    return sequences
+
+
+def _check_split(recipe: ForecasterRecipe, data: Mapping[str, Any], split: str) -> FrameSequences:
+    """Returns the user's sequences of a split; raises ValueError if they do not suit the recipe."""
     source = recipe.data
-    if not isinstance(data, Mapping):
-        clips = source.load(data, split, recipe.inputs, recipe.horizon)
-        clips.reopen = partial(reopen, source, data, split, recipe.inputs, recipe.horizon)
-        return clips
     if split not in data:
         raise ValueError(f"data must have the split {split!r}, got {', '.join(map(repr, data)) or 'none'}")
     clips = data[split] if isinstance(data[split], FrameSequences) else CustomSequences(data[split], f"data[{split!r}]")

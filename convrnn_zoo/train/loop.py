@@ -180,7 +180,7 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
-HISTORY = ("history", "values", "sampling", "best")
+HISTORY = ("history", "done", "sums", "sampling", "best")
 """Attributes of :class:`Trainer` that a checkpoint holds."""
 
 
@@ -246,7 +246,8 @@ class Trainer:
         self.modules: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         self.modules |= {} if self.average is None else {"average": self.evaluated}
         self.history: list[Row] = []
-        self.values: list[list[float]] = []  # the loss and metrics of the updates of the current round
+        self.done = 0  # number of updates of the current round
+        self.sums = torch.zeros(2, 1 + len(self.metrics), dtype=torch.float64)  # of loss and metrics, and their weights
         # Samples the batches, the same in all processes, and nothing else: the state at the begin of a round, and the
         # number of updates since, determine the remaining batches of the round.
         self.generator = torch.Generator()
@@ -272,6 +273,17 @@ class Trainer:
     def compute_loss(self, part: Any) -> Tensor:
         """Returns the loss of a microbatch, or a tensor of the loss and the `metrics`."""
         raise NotImplementedError(f"{type(self).__name__} must implement compute_loss")
+
+    def weigh(self, part: Any) -> Tensor:
+        """Returns the weights of the loss and of the `metrics` of a microbatch in the means of a round.
+
+        They are the numbers of samples of which these are means. By default, all microbatches have one size.
+        """
+        return torch.ones(1 + len(self.metrics))
+
+    def means(self) -> list[float]:
+        """Returns the loss and the metrics of the current round: means over the samples of all processes."""
+        return (self.sums[0] / self.sums[1]).tolist()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Returns the validation scores after a round, one of which is ``"loss"``; empty without validation."""
@@ -405,10 +417,11 @@ class Trainer:
         """
         self.model.train()
         stop = None
-        for batch in self.batches(self.updates - len(self.values), len(self.values)):
+        for batch in self.batches(self.updates - self.done, self.done):
             values, flags = self.update(batch)
-            self.values.append(values)
-            self.bar.update(1, sum(v[0] for v in self.values) / len(self.values))
+            self.sums += torch.tensor(values, dtype=torch.float64).view_as(self.sums)
+            self.done += 1
+            self.bar.update(1, self.means()[0])
             stop = self.find_stop(flags)
             if self.updates == self.max_steps:
                 continue
@@ -433,7 +446,7 @@ class Trainer:
         return next((stop for stop, flag in zip(STOPS.values(), flags, strict=False) if flag), None)
 
     def update(self, batch: Iterable[tuple[float, Any]]) -> tuple[list[float], list[float]]:
-        """Makes one update; returns its loss and metrics, and the :meth:`flags`, reduced over all processes."""
+        """Makes one update; returns the sums and weights of :meth:`compute_gradients`, and :meth:`flags`, reduced."""
         total = self.compute_gradients(batch)
         means = self.processes.reduce(torch.cat([total, self.flags()])).tolist()
         if not math.isfinite(means[0]):
@@ -450,25 +463,27 @@ class Trainer:
         return means[: len(total)], means[len(total) :]
 
     def compute_gradients(self, batch: Iterable[tuple[float, Any]]) -> Tensor:
-        """Computes the gradients of a batch, and returns its loss and metrics."""
+        """Computes the gradients of a batch; returns the weighted sums of its loss and metrics, then the weights."""
         device = self.processes.device
         self.optimizer.zero_grad()
-        total = torch.zeros(1 + len(self.metrics), device=device)
+        total = torch.zeros(2, 1 + len(self.metrics), device=device)
         parts = list(batch)
         for i, (factor, part) in enumerate(parts, 1):
             accumulate = i < len(parts)  # the gradients of all parts are averaged over processes with those of the last
             with self.processes.without_reduction(self.network or self.model) if accumulate else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
-                    values = factor * self.compute_loss(part).reshape(-1)
-                values[0].backward()
-            total += values.detach().float()
-        return total
+                    values = self.compute_loss(part).reshape(-1)
+                    loss = factor * values[0]
+                loss.backward()
+            if factor:  # else a sequence that stands in for none
+                weights = self.weigh(part).to(device)
+                total += torch.stack([weights * values.detach().float(), weights])
+        return total.flatten()
 
     def finish_round(self) -> None:
         """Validates the model, adds a row to the history, and writes the checkpoint."""
-        means = [sum(column) / len(column) for column in zip(*self.values, strict=True)]
         row: Row = {"updates": self.updates, "learning_rate": float(max(self.scheduler.get_last_lr()))}
-        row |= dict(zip(("loss", *self.metrics), means, strict=True))
+        row |= dict(zip(("loss", *self.metrics), self.means(), strict=True))
         with keep_random_states(self.processes):
             scores = {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
         row |= self.processes.from_main(lambda: scores)  # so that all stop, and keep their best weights, alike
@@ -478,7 +493,7 @@ class Trainer:
         if "validation_loss" in row and loss < min(self.validation_losses, default=math.inf):
             self.best = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
         self.history.append(row)
-        self.values, self.sampling = [], self.generator.get_state()
+        self.done, self.sums, self.sampling = 0, torch.zeros_like(self.sums), self.generator.get_state()
         self.save()
         self.processes.from_main(self.write_history)
 

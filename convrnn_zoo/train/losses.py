@@ -70,25 +70,49 @@ def balanced(output: Tensor, truth: Tensor, amount: Tensor, weights: Sequence[tu
 
 
 def crps(output: Tensor, truth: Tensor, amount: Tensor) -> Tensor:
-    """Returns the fair continuous ranked probability score of members ``(M, *S)`` against a truth ``(*S)``.
-
-    The score is the mean distance of a member from the truth, minus half the mean distance of two members. Its
-    expectation does not depend on the number of members. The score of a single forecast ``(*S)`` is its mean absolute
-    error.
-
-    References:
-        Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. https://doi.org/10.1002/qj.2270
+    """Returns the mean of :func:`fair_crps` for members ``(M, *S)`` or for a single forecast ``(*S)``.
 
     Example:
         >>> truth = torch.zeros(2)
         >>> float(crps(torch.tensor([[-1.0, 2.0], [1.0, 4.0]]), truth, truth))  # (1 - 2/2 + 3 - 2/2) / 2
         1.0
     """
-    error = (output - truth).abs().mean()
-    count = len(output)
-    if output.dim() == truth.dim() or count == 1:
-        return error
-    return error - half_distance(output, count * (count - 1)).mean()
+    return fair_crps(output.unsqueeze(0) if output.dim() == truth.dim() else output, truth).mean()
+
+
+def fair_crps(members: Tensor, truth: Tensor) -> Tensor:
+    """Returns the fair continuous ranked probability score of random members ``(M, *S)`` at each value of ``(*S)``.
+
+    The score has the unit of the data, and lower is better. It is the mean distance of a member from the truth, minus
+    half the mean distance of two members. Its expectation does not depend on the number of members. The score of a
+    single member is its absolute error.
+
+    References:
+        Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. https://doi.org/10.1002/qj.2270
+
+    Example:
+        >>> fair_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([3.0])).tolist()  # (3 + 1) / 2 - 2 / 2
+        [1.0]
+    """
+    pairs = len(members) * (len(members) - 1)
+    return (members - truth).abs().mean(0) - half_distance(members, max(pairs, 1))
+
+
+def quantile_crps(quantiles: Tensor, truth: Tensor) -> Tensor:
+    """Returns the continuous ranked probability score of quantiles ``(M, *S)`` at each value of ``(*S)``.
+
+    The quantiles are those of the M probabilities ``(i + 0.5) / M``, as the members of a nowcast by probabilities. The
+    score is twice their mean pinball loss. For random members it would depend on M; see :func:`fair_crps`.
+
+    References:
+        Laio, F. and Tamea, S. (2007). Verification tools for probabilistic forecasts of continuous hydrological
+        variables. https://doi.org/10.5194/hess-11-1267-2007
+
+    Example:
+        >>> quantile_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([3.0])).tolist()  # 2 · (0.25 · 3 + 0.75 · 1) / 2
+        [1.5]
+    """
+    return (quantiles - truth).abs().mean(0) - half_distance(quantiles, len(quantiles) ** 2)
 
 
 def half_distance(members: Tensor, pairs: int) -> Tensor:

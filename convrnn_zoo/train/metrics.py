@@ -4,8 +4,8 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,12 @@ from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
 from ..models import EnsembleForecaster, Forecaster
-from ..pretrained.preprocessing import Preprocessing, Variable
+from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ..pretrained.weights import Metric
-from ._values import find_value_range, finite
+from ._values import find_value_ranges, finite
 from .baselines import choose_baselines
 from .launch import progress_bar
-from .losses import SSIM_WINDOW, half_distance
+from .losses import SSIM_WINDOW, fair_crps, quantile_crps
 from .recipe import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
@@ -127,42 +127,36 @@ class Occurrences:
 
 
 # ---- scores of ensembles -----------------------------------------------------------------------------------------
-def pixel_crps(members: Tensor, truth: Tensor) -> Tensor:
-    """Returns the continuous ranked probability score of members ``(M, …)`` at every pixel of a truth ``(…)``.
-
-    The score has the unit of the data, and lower is better. With one member it is the absolute error.
-
-    References:
-        Hersbach, H. (2000). Decomposition of the continuous ranked probability score for ensemble prediction systems.
-        https://doi.org/10.1175/1520-0434(2000)015<0559:DOTCRP>2.0.CO;2
-
-    Example:
-        >>> pixel_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([1.0])).tolist()
-        [0.5]
-    """
-    return (members - truth).abs().mean(0) - half_distance(members, len(members) ** 2)
-
-
-def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
+def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False) -> dict[str, list[float]]:
     """Returns three scores of an ensemble by lead time: the CRPS, the RMSE of the ensemble mean, and the spread.
 
-    The RMSE is the root mean square error. The spread is the root mean variance of the members. In a calibrated
-    ensemble it equals the RMSE of the ensemble mean.
+    The RMSE is the root mean square error. In a calibrated ensemble, the spread equals the RMSE of the ensemble mean.
+    For M random members, the spread is the root of ``(M + 1) / M`` times their mean variance, since the mean of the
+    members is random, too. For quantiles, it is the root of their mean variance. The CRPS is that of
+    :func:`~convrnn_zoo.train.losses.fair_crps` or :func:`~convrnn_zoo.train.losses.quantile_crps`.
 
     Args:
         members: ``(M, T, H, W)`` in the unit of the data, such as ``model.forecast(frames, members=20, seed=0)``.
         truth: ``(T, H, W)``. Pixels that are NaN in the truth or in a member are left out.
+        are_quantiles: whether the members are quantiles at each pixel, as those of ``convgru_advection``, and not
+            random.
 
     Raises:
         ValueError: the shape of a member is not that of the truth.
+
+    References:
+        Fortin, V. et al. (2014). Why should ensemble spread match the RMSE of the ensemble mean?
+        https://doi.org/10.1175/JHM-D-14-0008.1
     """
     if members.dim() < 2 or members.shape[1:] != truth.shape or not len(members):
         raise ValueError(
             f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
         )
-    members, truth = members.double(), truth.double()
-    crps, error = pixel_crps(members, truth), (members.mean(0) - truth).square()
-    variance = members.var(0) if len(members) > 1 else torch.zeros_like(truth)
+    members, truth, count = members.double(), truth.double(), len(members)
+    crps, error = choose_crps(are_quantiles)(members, truth), (members.mean(0) - truth).square()
+    variance = members.var(0, correction=0)
+    if not are_quantiles and count > 1:
+        variance = variance * (count + 1) / (count - 1)
     variance = variance.masked_fill(error.isnan(), torch.nan)
     return {
         "CRPS": crps.flatten(1).nanmean(1).tolist(),
@@ -171,17 +165,25 @@ def ensemble_scores(members: Tensor, truth: Tensor) -> dict[str, list[float]]:
     }
 
 
+def choose_crps(are_quantiles: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Returns the function that computes the CRPS of members that are quantiles at each pixel, or random."""
+    return quantile_crps if are_quantiles else fair_crps
+
+
 class ProbabilityScores:
     """CRPS and Brier scores of ensembles by lead time, and their reliability diagrams over all lead times.
+
+    The members are random, or `are_quantiles` at each pixel; see :func:`ensemble_scores`.
 
     Example:
         >>> scores = ProbabilityScores((1.0,), horizon=1)
         >>> scores.add(torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1) * 3)
         >>> scores.scores(""), scores.reliability("")["1"]["observed"][5]
-        ({'CRPS': [1.5], 'Brier 1': [0.25]}, 1.0)
+        ({'CRPS': [1.0], 'Brier 1': [0.25]}, 1.0)
     """
 
-    def __init__(self, thresholds: Iterable[float], horizon: int) -> None:
+    def __init__(self, thresholds: Iterable[float], horizon: int, are_quantiles: bool = False) -> None:
+        self.pixel_crps = choose_crps(are_quantiles)
         self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum and number of frames
         self.known = torch.zeros(horizon, dtype=torch.float64)  # number of pixels
         self.brier = {t: torch.zeros(horizon, dtype=torch.float64) for t in thresholds}
@@ -191,7 +193,7 @@ class ProbabilityScores:
         """Adds members ``(M, N, T, C, H, W)`` and true frames ``(N, T, C, H, W)``; pixels with NaN are left out."""
         known = truth.isfinite() & members.isfinite().all(0)
         pixels = (0, 2, 3, 4)
-        score = pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
+        score = self.pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
         by_frame = torch.where(known, score, 0).double().sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
         self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
         self.known += known.double().sum(pixels)
@@ -249,7 +251,8 @@ def evaluate(
 ) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
-    Targets with names have separate scores in their own units, such as ``"MSE of t2m"``.
+    Targets with names have separate scores in their own units, such as ``"MSE of t2m"``. Only one batch of sequences is
+    in memory. If the range of the values is not declared, all sequences are read twice.
 
     Args:
         model, recipe, clips: the forecaster, its recipe and the test split.
@@ -264,27 +267,38 @@ def evaluate(
             the model.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
-    can = hasattr(model, "members")
+    can, inputs = hasattr(model, "members"), recipe.inputs
     if ensemble_size and not can:
         raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
+    are_random = isinstance(model, EnsembleForecaster)
     if ensemble_size is None:
-        ensemble_size = recipe.ensemble_size if isinstance(model, EnsembleForecaster) else MEMBERS * can
+        ensemble_size = recipe.ensemble_size if are_random else MEMBERS * can
     check_variables(values, data)
-    frames = clips.fixed(sequences or recipe.test_sequences)
-    targets = values.select_targets(split_channels(frames, values).frames)
-    baselines = choose_baselines(values.target_variables, targets[:1, : recipe.inputs])
+    batches = clips.fixed_samples(sequences or recipe.test_sequences).split(batch_size)
+
+    def read_targets(samples: Tensor) -> Tensor:
+        return values.select_targets(split_channels(clips.read(samples), values).frames)
+
+    targets = values.target_variables
+    baselines = choose_baselines(targets, read_targets(batches[0][:1])[:, :inputs])
+    channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
+    truths = (read_targets(samples)[:, inputs:] for samples in batches)
+    ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
     collected = {
         method: [
-            TargetScores(i, values, data.thresholds, targets[:, recipe.inputs :], bool(ensemble_size))
-            for i in range(len(values.target_variables))
+            TargetScores(
+                target, channel, value_range, data.thresholds, recipe.horizon,
+                None if not ensemble_size else "random" if are_random else "quantiles",
+            )
+            for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
         for method in ("forecast", *baselines)
-    }
-    with progress_bar("evaluation", progress, iterable=frames.split(batch_size)) as parts:
-        for part in parts:
-            every, known = split_known(part, values)
-            x, observed = every[:, : recipe.inputs], values.select_targets(every)
-            last, truth = observed[:, : recipe.inputs], observed[:, recipe.inputs :]
+    }  # fmt: skip
+    with progress_bar("evaluation", progress, iterable=batches) as parts:
+        for samples in parts:
+            every, known = split_known(clips.read(samples), values)
+            x, observed = every[:, :inputs], values.select_targets(every)
+            last, truth = observed[:, :inputs], observed[:, inputs:]
             truth = truth.masked_fill(last[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
             for name, by_target in collected.items():
                 if name == "forecast":
@@ -296,11 +310,13 @@ def evaluate(
                 if ensemble_size and name == "forecast":
                     ensemble: Any = {"members": ensemble_size, "seed": seed, "batch_size": batch_size}
                     members = model.forecast(x, recipe.horizon, **ensemble)
-                for target in by_target:
-                    target.add(forecast, truth, members)
-    scores = {name: {k: v for target in each for k, v in target.scores().items()} for name, each in collected.items()}
+                for scores in by_target:
+                    scores.add(forecast, truth, members)
     probable = collected["forecast"][0].probable
-    return Evaluation(scores, probable.reliability(values.target_variables[0].unit) if probable else {})
+    return Evaluation(
+        {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},
+        probable.reliability(targets[0].unit) if probable else {},
+    )
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
@@ -339,22 +355,21 @@ def _list_names(source: Any) -> dict[str, list[str]]:
 class TargetScores:
     """Scores of one method for one target, or for all channels together if the channels have no names.
 
-    `number` is the index of the target. A named target in mm/h has the usual thresholds of rain if `thresholds` is
-    empty. The value range of SSIM and PSNR is determined from `truth`, the frames ``(N, T, C, H, W)`` of all sequences.
+    A named target in mm/h has the usual thresholds of rain if `thresholds` is empty. `value_range` is that of SSIM and
+    PSNR. `members` describes the ensemble, if there is one: its members are random, or quantiles at each pixel.
     """
 
     def __init__(
-        self, number: int, values: Preprocessing, thresholds: Sequence[float], truth: Tensor, is_ensemble: bool
-    ) -> None:
-        target, horizon = values.target_variables[number], truth.shape[1]
+        self, target: Encoding, channels: slice, value_range: tuple[float, float] | None, thresholds: Sequence[float],
+        horizon: int, members: Literal["random", "quantiles"] | None,
+    ) -> None:  # fmt: skip
         self.name, self.unit = target.name if isinstance(target, Variable) else "", target.unit
         if self.name and is_rain(self.unit):
             thresholds = thresholds or RAIN_THRESHOLDS
-        self.channels = slice(number, number + 1) if self.name else slice(None)
-        self.value_range = find_value_range(target, truth[:, :, self.channels])
+        self.channels, self.value_range = channels, value_range
         self.by_frame: list[dict[str, Tensor]] = []
         self.occurrences = {t: Occurrences(t, horizon) for t in thresholds}
-        self.probable = ProbabilityScores(thresholds, horizon) if is_ensemble else None
+        self.probable = ProbabilityScores(thresholds, horizon, members == "quantiles") if members else None
 
     def add(self, forecast: Tensor, truth: Tensor, members: Tensor) -> None:
         """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, both with the channels of all targets."""

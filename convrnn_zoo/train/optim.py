@@ -131,7 +131,7 @@ def one_cycle(
 def cosine(
     optimizer: torch.optim.Optimizer, max_steps: int, warmup: float = 0.0, cycles: tuple[int, ...] = ()
 ) -> LRScheduler:
-    """Returns torch's scheduler whose rate falls along half a cosine; `warmup` and `cycles` are ignored."""
+    """Returns torch's scheduler whose rate falls along half a cosine. Recipes reject `warmup` and `cycles` for it."""
     return CosineAnnealingLR(optimizer, max_steps)
 
 

@@ -64,6 +64,8 @@ class Forecast(NamedTuple):
     members: int
     """Number of ensemble members; 0 for a single forecast."""
     thresholds: tuple[float, ...]
+    are_quantiles: bool = False
+    """Whether the members are quantiles at each pixel, and not random."""
 
     @property
     def horizon(self) -> int:
@@ -131,7 +133,13 @@ class Forecast(NamedTuple):
             methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
             if is_rain(target.unit) and len(inputs) > 1 and has_pysteps:
                 methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
-            yield target, {method: ensemble_scores(frames, truth)["CRPS"] for method, frames in methods.items()}
+            yield (
+                target,
+                {
+                    method: ensemble_scores(frames, truth, self.are_quantiles)["CRPS"]
+                    for method, frames in methods.items()
+                },
+            )
 
     def describe(self) -> dict[str, Any]:
         """Returns a description for JSON, without the forecast values; errors of several targets are given by name."""
@@ -391,7 +399,7 @@ def forecast_files(
     return Forecast(
         model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
-        0 if thresholds else options.get("members", 0), tuple(thresholds),
+        0 if thresholds else options.get("members", 0), tuple(thresholds), not isinstance(model, EnsembleForecaster),
     )  # fmt: skip
 
 

@@ -387,6 +387,11 @@ class ForecasterRecipe(Recipe):
             raise ValueError(
                 f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"
             )
+        if self.schedule == "cosine" and (self.warmup, self.cycles) != (0.3, ()):
+            key = "cycles" if self.cycles else "warmup"
+            raise ValueError(
+                f"the recipe's {key} is of the schedule one_cycle, and schedule is cosine: leave {key} out"
+            )
         sampling = read_sampling(self.sampling)
         if self.sampling:
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}

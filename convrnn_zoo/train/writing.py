@@ -1,5 +1,6 @@
 """Writing of trained weights with their metadata: as two files for the package, or as a repository of the Hub."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 
 from .._atomic import write_text
 from ..hub import save_pretrained
-from ..hub.save import model_config
+from ..hub.cards import card_text
+from ..hub.save import config_text, model_config
 from ..models import ZooModel
-from ..pretrained.config import WEIGHTS_FILE
+from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from ..pretrained.state_dict import write_safetensors
-from ..pretrained.weights import Metric, Weights
+from ..pretrained.weights import WEIGHTS, Metric, Weights
 from .loop import CHECKPOINTS, differences, is_changeable
 from .recipe import RECIPES, Recipe
 
@@ -51,10 +53,10 @@ def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
     return all(map(is_changeable, differences(*map(json.dumps, runs))))
 
 
-def write_weights(
-    recipe: Recipe, model: ZooModel, data: Any, metrics: tuple[Metric, ...], out: Path, into: Path | None, **fields: Any
-) -> Weights:
+def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: Path | None, **fields: Any) -> Weights:
     """Writes weights and metadata: two files in the directory `into` if it is set, else a repository in `out`.
+
+    The metadata have no metrics; :func:`add_metrics` adds those of the final evaluation.
 
     Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
     files of different runs cannot be mixed.
@@ -77,7 +79,7 @@ def write_weights(
         dataset=data.title,
         dataset_license=data.license,
         dataset_url=data.url,
-        metrics=metrics,
+        metrics=(),
         recipe=name,
         license=recipe.license,
         description=recipe.description,
@@ -100,3 +102,23 @@ def write_weights(
     if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
         write_text(out / RECIPE, text)
     return record
+
+
+def add_metrics(
+    weights: Weights, model: ZooModel, metrics: tuple[Metric, ...], out: Path, into: Path | None
+) -> Weights:
+    """Adds metrics to the metadata that :func:`write_weights` wrote and returned, and to the card that it wrote.
+
+    A card that is not the one of :func:`write_weights`, such as a card of the user, is kept.
+    """
+    scored = dataclasses.replace(weights, metrics=metrics)
+    if into:
+        scored.save(into)
+        return scored
+    card, name = out / CARD, None if weights.name in WEIGHTS else str(out)
+    model.record = scored
+    write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
+    if card.is_file() and card.read_text(encoding="utf-8", errors="replace") == card_text(weights, name):
+        write_text(card, card_text(scored, name))
+    write_text(out / RECORD, scored.to_json())
+    return scored

@@ -18,7 +18,7 @@ from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import Trainer
 from convrnn_zoo.train.optim import OPTIMIZERS, create_schedule
-from convrnn_zoo.train.writing import check_writable, write_weights
+from convrnn_zoo.train.writing import add_metrics, check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
 from .mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
@@ -141,8 +141,8 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
     crops = Crops(load_archives(data, "train", recipe.inputs), SIZE, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress=progress)
-    metrics = make_metrics(score_nowcast(model.eval(), rain))
-    return write_weights(recipe, model, ARCHIVES, metrics, out, into, input_shape=("T", 1, "H", "W"))
+    weights = write_weights(recipe, model.eval(), ARCHIVES, out, into, input_shape=("T", 1, "H", "W"))
+    return add_metrics(weights, model, make_metrics(score_nowcast(model, rain)), out, into)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -213,7 +213,9 @@ def verify_ensembles(
     """Scores ensembles of equally likely rates.
 
     A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The
-    arguments are those of :func:`verify`.
+    arguments are those of :func:`verify`. The CRPS is pysteps': it is that of the members as they are, which are
+    quantiles at each pixel for a nowcast by probabilities (:func:`~convrnn_zoo.train.losses.quantile_crps`) and random
+    for STEPS. It is not the fair score, which only suits random members, so compare ensembles of one size.
 
     Returns:
         Scores of each method by name, as in :func:`verify`. ``"CRPS by frame"`` and ``"CRPS by window"`` are in mm/h.

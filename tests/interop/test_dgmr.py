@@ -1,6 +1,7 @@
 """DGMR: recorded outputs of its parts, both spellings of spectral norms, and files with more than the generator."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -121,3 +122,18 @@ def test_running_statistics_count_a_step_once_when_it_is_recomputed() -> None:
         statistics.append({k: v for k, v in model.state_dict().items() if "running" in k or "tracked" in k})
     for key, value in statistics[0].items():
         torch.testing.assert_close(statistics[1][key], value)
+
+
+PARTS = {"context": r"conditioning_stack\.conv[1-4]\.bias", "sampler": r"sampler\.convGRU[1-4]\.cell\.\w+\.bias"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_tells_the_size_of_the_context(part: str) -> None:
+    """An error names the entries that are missing, and none that only has the size of another model."""
+    state = dgmr_states.state()
+    missing = [k for k in state if re.fullmatch(PARTS[part], k)]
+    assert len(missing) >= 4
+    with pytest.raises(WeightsError) as error:
+        interop.load("dgmr", {k: v for k, v in state.items() if k not in missing})
+    assert missing[0] in str(error.value)
+    assert "shape" not in str(error.value)

@@ -323,3 +323,33 @@ def test_levels_ascend(levels):
 def test_groups_and_grey_frames():
     model = light(in_chans=1, groups=2, hidden_channels=4)
     assert model(model.normalize(clips(1, 2, channels=1))).shape == (1, 3)
+
+
+@pytest.mark.parametrize("prune_head", [False, True])
+def test_levels_are_pruned_with_or_without_their_heads(prune_head):
+    model = light(levels=(1, 2, 3), hidden_channels=[4, 6, 5])
+    expected = model.forward_intermediates(clips(), intermediates_only=True)
+    heads = list(model.head)
+    assert model.prune_intermediate_layers([0, 1], prune_head=prune_head) == [0, 1]
+    assert model.widths == [4, 6]
+    maps = model.forward_intermediates(clips(), intermediates_only=True)
+    for observed, y in zip(maps, expected[:2], strict=True):
+        torch.testing.assert_close(observed, y)
+    if prune_head:
+        assert model.num_classes == 0
+        assert isinstance(model.head, torch.nn.Identity)
+        return
+    assert [*model.head] == heads[:2]
+    assert model(clips()).shape == (3, 3)
+    model.prune_intermediate_layers([0], prune_head=False)
+    assert model.head is heads[0]
+    pooled = model.forward_head(model.forward_features(clips()), pre_logits=True)
+    torch.testing.assert_close(model(clips()), heads[0](pooled))
+
+
+def test_the_head_of_a_single_level_is_kept():
+    model = light(levels=(3,), hidden_channels=[4])
+    expected, head = model(clips()), model.head
+    model.prune_intermediate_layers([0], prune_head=False)
+    assert model.head is head
+    torch.testing.assert_close(model(clips()), expected)

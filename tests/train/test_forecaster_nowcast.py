@@ -66,7 +66,7 @@ def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
 
 def test_an_interrupted_run_resumes_to_the_same_weights(radar, tmp_path):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=4, checkpoint_every=2, lead_times=2)
-    clips = forecaster.load_split(recipe, radar, "train")
+    [clips] = forecaster.load_splits(recipe, radar, ["train"])
     expected, history = forecaster.train_model(recipe, clips, progress=False)
     interrupted(lambda: forecaster.train_model(recipe, clips, out=tmp_path, progress=False), saves=1)
     torch.manual_seed(3)
@@ -77,7 +77,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(radar, tmp_path):
 
 def test_training_improves_the_probabilities(radar):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)
-    clips = forecaster.load_split(recipe, radar, "train")
+    [clips] = forecaster.load_splits(recipe, radar, ["train"])
     _, history = forecaster.train_model(recipe, clips, progress=False)
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
 

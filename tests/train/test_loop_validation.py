@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import FRAME_DATASETS, Labelled, Sampling, Window, open_frames
+from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, Labelled, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.data.datasets.windows import list_windows, write_windows
+from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
 from convrnn_zoo.train import Recipe, classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from tests.data.own_data import RADAR, blobs, write_zarr
@@ -195,7 +195,8 @@ def write_steps(kind, path):
         pytest.importorskip("zarr", reason="the extra zarr")
         write_zarr(path / "a.zarr", frames)
     if kind == "windows":
-        write_windows(list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), Sampling()), path / "w.csv")
+        keys = window_keys(ArrayFrames(name="a", step=5.0), 5)
+        write_windows(list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), Sampling()), path / "w.csv", keys)
     return {"name": "a", "step": 5.0, **({"windows": "w.csv"} if kind == "windows" else {})}
 
 
@@ -274,6 +275,14 @@ def test_a_recipe_with_validation_trains_from_files(tmp_path):
 def write(path, text):
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("key", ["warmup", "cycles"])
+def test_keys_of_one_cycle_are_only_valid_for_it(key):
+    value = {"warmup": 0.1, "cycles": (3, 3)}[key]
+    with pytest.raises(ValueError, match=rf"{key}.*one_cycle.*cosine"):
+        dataclasses.replace(PLAIN, schedule="cosine", **{key: value})
+    assert getattr(dataclasses.replace(PLAIN, **{key: value}), key) == value
 
 
 def test_quantile_is_only_valid_for_its_loss():

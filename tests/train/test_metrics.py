@@ -1,19 +1,24 @@
 """Baselines and their scores in the metadata."""
 
+import dataclasses
 import importlib.util
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.data import FRAME_DATASETS
+from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.baselines import choose_baselines, extrapolation, last_frame, zero
-from convrnn_zoo.train.metrics import better, frame_scores, make_metrics
+from convrnn_zoo.train.forecaster import build
+from convrnn_zoo.train.metrics import better, evaluate, frame_scores, make_metrics
+
+from .tiny_recipes import PLAIN
 
 RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
@@ -217,3 +222,62 @@ def test_ssim_leaves_windows_with_unknown_pixels_out():
         forecast[0], wider[0], gaussian_kernel=False, kernel_size=7, data_range=1.0, return_full_image=True
     )
     torch.testing.assert_close(scores["SSIM"][0, [0, 2]], image[[0, 2], 0, :, :6].mean((1, 2)))
+
+
+class Counted(CustomSequences):
+    """Sequences that count how many are read at once."""
+
+    most = 0
+
+    def read(self, sampled):
+        self.most = max(self.most, len(sampled))
+        return super().read(sampled)
+
+
+def test_an_evaluation_reads_one_batch_at_a_time():
+    recipe = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise", unit="K"), test_sequences=20)
+    generator = torch.Generator().manual_seed(0)
+    clips = Counted(280 + torch.rand(20, 6, 1, 8, 8, generator=generator))
+    model = build(recipe, 1).eval()
+    expected = evaluate(model, recipe, clips, batch_size=20).scores
+    assert clips.most == 20
+    clips.most = 0
+    scores = evaluate(model, recipe, clips, batch_size=3).scores
+    assert clips.most == 3
+    for method, by_metric in expected.items():
+        assert set(by_metric) == {"MSE", "MAE", "SSIM", "PSNR"}
+        for metric, values in by_metric.items():
+            assert scores[method][metric] == pytest.approx(values, rel=1e-4, abs=1e-6), (method, metric)
+
+
+PEAK = """
+import dataclasses, sys, torch
+from pathlib import Path
+from convrnn_zoo.data import ArrayFrames, CustomSequences
+from convrnn_zoo.train.forecaster import build
+from convrnn_zoo.train.metrics import evaluate
+from tests.train.tiny_recipes import PLAIN
+
+class Noise(torch.utils.data.Dataset):
+    def __len__(self):
+        return 160
+    def __getitem__(self, i):
+        return torch.rand(6, 1, 96, 96, generator=torch.Generator().manual_seed(i))
+
+def peak():
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
+
+recipe = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"))
+model, clips = build(recipe, 1).eval(), CustomSequences(Noise())
+evaluate(model, recipe, clips, 8, batch_size=4)
+before = peak()
+evaluate(model, recipe, clips, 160, batch_size=4)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from Linux's /proc")
+def test_an_evaluation_needs_no_memory_for_all_sequences():
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 160 * 6 * 96 * 96 * 4 / 2**20 / 2  # MiB: half of the sequences

@@ -1,6 +1,7 @@
 """Ensembles: their loss compared with pysteps' score, scores by lead time, figures and training."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
-from convrnn_zoo.train.losses import crps
+from convrnn_zoo.train.losses import crps, quantile, quantile_crps
 from convrnn_zoo.train.metrics import Occurrences, ProbabilityScores, ensemble_scores
 
 from .runs import interrupted, same
@@ -34,16 +35,47 @@ def pairs(members, truth):
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_the_loss_is_the_fair_score_of_every_pair_and_pysteps_score_but_for_its_fairness(count):
+def test_loss_and_scores_are_the_fair_score_of_every_pair(count):
     members, truth = torch.randn(count, 4, 5, dtype=torch.double), torch.randn(4, 5, dtype=torch.double)
     fair = crps(members, truth, truth)
     torch.testing.assert_close(fair, pairs(members, truth))
-    pytest.importorskip("pysteps", reason="the extra nowcast")
-    apart = (members - truth).abs().mean() - fair
-    theirs = ensemble_scores(members[:, None], truth[None])["CRPS"]
-    assert theirs == pytest.approx([float(fair + apart / count)], rel=1e-6)
+    assert ensemble_scores(members[:, None], truth[None])["CRPS"] == pytest.approx([float(fair)])
+    scores = ProbabilityScores((), 1)
+    scores.add(members[:, None, None, None], truth[None, None, None])
+    assert scores.scores("")["CRPS"] == pytest.approx([float(fair)], rel=1e-5)
     members.requires_grad_()
     assert torch.autograd.gradcheck(lambda m: crps(m, truth, truth), members)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_score_of_quantiles_is_their_pinball_loss_and_that_of_pysteps(count):
+    members, truth = torch.randn(count, 4, 5, dtype=torch.double), torch.randn(4, 5, dtype=torch.double)
+    score = quantile_crps(members, truth)
+    levels = [(i + 0.5) / count for i in range(count)]
+    pinball = [quantile(q, truth, truth, p) for q, p in zip(members.sort(0).values, levels, strict=True)]
+    torch.testing.assert_close(score.mean(), 2 * torch.stack(pinball).mean())
+    scores = ProbabilityScores((), 1, are_quantiles=True)
+    scores.add(members[:, None, None, None], truth[None, None, None])
+    assert scores.scores("")["CRPS"] == pytest.approx([float(score.mean())], rel=1e-5)
+    probscores = pytest.importorskip("pysteps.verification.probscores", reason="the extra nowcast")
+    theirs = probscores.CRPS(members.flatten(1).numpy(), truth.flatten().numpy())
+    assert theirs == pytest.approx(float(score.mean()))
+
+
+@pytest.mark.parametrize("count", [3, 20])
+@pytest.mark.parametrize("are_quantiles", [False, True])
+def test_scores_of_a_calibrated_ensemble_do_not_depend_on_its_size(are_quantiles, count):
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(1, 200, 200, generator=generator)
+    if are_quantiles:
+        levels = (torch.arange(count) + 0.5) / count
+        members = torch.distributions.Normal(0, 1).icdf(levels)[:, None, None, None].expand(-1, *truth.shape)
+    else:
+        members = torch.randn(count, *truth.shape, generator=generator)
+    scores = ensemble_scores(members, truth, are_quantiles)
+    assert scores["CRPS"] == pytest.approx([math.pi**-0.5], rel=0.02 if count == 20 or not are_quantiles else 0.1)
+    if count == 20 or not are_quantiles:  # a few quantiles have no tails
+        assert scores["spread"] == pytest.approx(scores["RMSE of the mean"], rel=0.04)
 
 
 def test_of_one_forecast_the_score_is_the_mean_absolute_error():
@@ -67,7 +99,7 @@ def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
     around = moved + 0.1 * torch.randn(6, *moved.shape)
     scores = {name: ensemble_scores(m, truth) for name, m in (("pysteps", moved[None]), ("last frame", still[None]))}
     assert all(a < b for a, b in zip(*(scores[n]["CRPS"] for n in ("pysteps", "last frame")), strict=True))
-    assert ensemble_scores(around, truth)["spread"] == pytest.approx([0.1] * 4, rel=0.1)
+    assert ensemble_scores(around, truth)["spread"] == pytest.approx([0.1 * (7 / 6) ** 0.5] * 4, rel=0.03)
     unknown = truth.clone()
     unknown[:, :4] = float("nan")
     cut = ensemble_scores(around[:, :, 4:], truth[:, 4:])
@@ -76,6 +108,29 @@ def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
         assert masked[name] == pytest.approx(values, rel=1e-6), name
     with pytest.raises(ValueError, match=r"members \(M, T, H, W\).*truth \(T, H, W\)"):
         ensemble_scores(around, truth[:2])
+
+
+def test_occurrences_and_reliability_are_those_of_pysteps():
+    """The nowcast is verified with pysteps, so that both count the same."""
+    probscores = pytest.importorskip("pysteps.verification.probscores", reason="the extra nowcast")
+    detcatscores = pytest.importorskip("pysteps.verification.detcatscores", reason="the extra nowcast")
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(3, 1, 1, 20, 20, generator=generator) * 4
+    members = (truth + torch.randn(7, *truth.shape, generator=generator)).clamp_min(0)
+    counter, scores = Occurrences(2.0, 1), ProbabilityScores((2.0,), 1)
+    counter.add(members[0], truth)
+    scores.add(members, truth)
+    theirs = detcatscores.det_cat_fct(members[0].numpy(), truth.numpy(), 2.0, scores=["CSI", "POD", "FAR"])
+    for name, value in theirs.items():
+        assert counter.scores()[name] == pytest.approx([value]), name
+    probability, occurred = (members >= 2).double().mean(0).flatten().numpy(), truth.flatten().numpy()
+    diagram = probscores.reldiag_init(2.0, n_bins=10, min_count=1)
+    probscores.reldiag_accum(diagram, probability, occurred)  # sevenths: none is the edge of a bin
+    with np.errstate(invalid="ignore"):  # of empty bins
+        forecast, observed = probscores.reldiag_compute(diagram)
+    ours = scores.reliability("")["2"]
+    assert ours["forecast"] == pytest.approx(list(forecast), abs=1e-6, nan_ok=True)
+    assert ours["observed"] == pytest.approx(list(observed), nan_ok=True)
 
 
 def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
@@ -92,7 +147,7 @@ def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
 def test_rows_of_a_figure():
     members = torch.tensor([[0.0, 3.0, float("nan")], [2.0, 5.0, float("nan")]]).reshape(2, 1, 1, 3)
     rows = ensemble_rows(members, 1.0, members[0], "mm/h")
-    assert list(rows) == ["truth", "mean", "spread", "P(≥ 1 mm/h)"]
+    assert list(rows) == ["truth", "mean", "std", "P(≥ 1 mm/h)"]
     assert rows["P(≥ 1 mm/h)"].flatten()[:2].tolist() == [0.5, 1.0]
     assert rows["mean"].flatten()[:2].tolist() == [1.0, 4.0]
     assert all(frames.flatten()[2].isnan() for frames in rows.values())

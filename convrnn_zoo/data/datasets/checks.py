@@ -60,6 +60,21 @@ def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
         check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
 
 
+def check_steps(files: Sequence[Frames], step: float | None) -> None:
+    """Raises FileError if files state different steps of time and there is no `step` of the recipe to compare with.
+
+    The most frequent steps may differ by 15 %, since months have 28 to 31 days.
+    """
+    stated = [f for f in files if f.step] if step is None else []
+    for frames in stated[1:]:
+        first, other = (f.step or 0.0 for f in (stated[0], frames))
+        if not first / 1.15 < other < first * 1.15:
+            raise FileError(
+                f"{stated[0].path} has a frame every {first:g} minutes, and {frames.path} every {other:g}; set "
+                "data.step in the recipe, and leave out the files with another step"
+            )
+
+
 def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     """Raises FileError if values are infinite, out of the valid range, or look like markers of missing values."""
     unit, valid_min, valid_max, _ = valid
@@ -73,8 +88,9 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     for value in (low, high):
         others = values[values != value]
         largest = others.abs().max().item() if len(others) else 0.0
-        # NetCDF marks missing values by 9.97e36.
-        if abs(value) >= 1e15 or (round(value, 1) in SENTINELS and abs(value) > 3 * largest):
+        # No reflectivity is as low or as high as a marker; of other units, only a value far from the others is one.
+        is_marker = round(value, 1) in SENTINELS and (unit.casefold() == "dbz" or abs(value) > 3 * largest)
+        if is_marker or abs(value) >= 1e15:  # NetCDF marks missing values by 9.97e36
             raise FileError(
                 f"{summary}; write data.fill_value = {value:.9g}, or the number that the file stores for it, if it "
                 "marks missing values, or correct them"

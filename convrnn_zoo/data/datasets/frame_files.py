@@ -17,13 +17,14 @@ from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.base import split_at_gaps
+from ..readers.files import LARGE
 from ..readers.gridded import STORE
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
-from .checks import WET, ValidRange, check_files
+from .checks import WET, ValidRange, check_files, check_steps
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
-from .windows import MAX_WINDOWS, read_windows
+from .windows import MAX_WINDOWS, read_windows, window_keys
 
 logger = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
@@ -70,6 +71,12 @@ class FrameDataset(RecipeDataset):
             ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement load")
+
+    def load_splits(
+        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
+    ) -> Sequence[FrameSequences]:
+        """Returns the sequences of several splits; see :meth:`load`. Datasets in files read each file once for all."""
+        return [self.load(path, split, inputs, horizon) for split in splits]
 
     def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
         """Returns one valid range for all channels, or one for each variable; `units` are the units in the files."""
@@ -237,9 +244,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
 
     def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
-        """Reads the files of a split into memory, or all files if they are split in time.
+        """Returns the files of a split, or all files if they are split in time, without reading their frames.
 
-        Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
         If every file contains one frame, the selected files are joined to one sequence (one per group), as in
         `predict`.
         """
@@ -253,7 +259,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
             groups = groups if self.split == "group" else [path.name] * len(files)
             parts = {group: [f for f, g in zip(files, groups, strict=True) if g == group] for group in groups}
             files = [join(part) for part in parts.values()]
-        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in files]
+        return list(files)
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
@@ -268,38 +274,66 @@ class FrameFiles(GroupedFiles, FrameDataset):
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the sequences of one split; see :meth:`FrameDataset.load`."""
+        return self.load_splits(path, [split], inputs, horizon)[0]
+
+    def load_splits(
+        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
+    ) -> Sequence[FrameSequences]:
+        """Returns the sequences of several splits, which share the frames of the files.
+
+        The frames are read into memory, unless all files together need more than 1 GiB. Frames of larger data and of
+        Zarr stores are read from the files whenever they are used.
+        """
         path = resolve_path(path, self.name)
         opened = self.open(path)
+        check_steps(opened, self.step)
         window = self.window(path, opened, inputs + horizon)
-        options = {"flip": self.flip and split == "train", "step": self.step}
         if windows := getattr(self, "windows", ""):
             check_files(opened, self.ranges(opened[0].units))
-            return self.load_windows(opened, opened[0].path.parent / windows, window, split, inputs, options)
-        try:
-            files = self.select(opened, path, split)
-            check_files(files, self.ranges(files[0].units))
-            if self.split == "time":
-                files = [split_in_time(f, split, inputs, self.validation) for f in files]
-            series = []
-            for frames in files:
-                series += (parts := split_at_gaps(frames, self.step))
-                if len(parts) > 1:
-                    logger.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
-            max_windows = math.inf if all(f.is_loaded for f in files) else MAX_WINDOWS
-            return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **options)
-        except FileError:
-            raise
-        except ValueError as e:
-            raise ValueError(f"{path}: the {split} part: {e}") from e
+            table = opened[0].path.parent / windows
+            return [self.load_windows(opened, table, window, split, inputs) for split in splits]
+        is_lazy = sum(f.nbytes for f in opened) > LARGE
+        shared: dict[str, list[Frames]] = {}
+        sequences = []
+        for split in splits:
+            try:
+                key = "" if self.split == "time" else split  # in a split by time, all parts have the same files
+                if key not in shared:
+                    selected = self.select(opened, path, split)
+                    shared[key] = [f if is_lazy or f.path.suffix.lower() == STORE else f.load() for f in selected]
+                    check_files(shared[key], self.ranges(shared[key][0].units))
+                sequences.append(self.cut(shared[key], window, split, inputs))
+            except FileError:
+                raise
+            except ValueError as e:
+                raise ValueError(f"{path}: the {split} part: {e}") from e
+        return sequences
+
+    def cut(self, files: Sequence[Frames], window: Window, split: str, inputs: int) -> CroppedSequences:
+        """Finds the sequences of a split in its files, or in all files if they are split in time."""
+        is_archive = any(f.nbytes > LARGE or f.path.suffix.lower() == STORE for f in files)
+        if self.split == "time":
+            files = [split_in_time(f, split, inputs, self.validation) for f in files]
+        series = []
+        for frames in files:
+            series += (parts := split_at_gaps(frames, self.step))
+            if len(parts) > 1:
+                logger.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
+        max_windows = MAX_WINDOWS if is_archive else math.inf
+        return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **self.options(split))
+
+    def options(self, split: str) -> dict[str, Any]:
+        """Returns arguments of the sequences of a split."""
+        return {"flip": self.flip and split == "train", "step": self.step}
 
     def load_windows(
-        self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
+        self, files: list[Frames], path: Path, window: Window, split: str, inputs: int
     ) -> CroppedSequences:
         """Returns the sequences at the windows in the CSV file of ``convrnn-zoo windows`` for one Zarr store."""
         if len(files) > 1 or files[0].path.suffix.lower() != STORE:
             raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
         (frames,) = files
-        places = read_windows(path)
+        places = read_windows(path, window_keys(self, window.length))
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
@@ -311,7 +345,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         if not len(places):
             where = f"the {split} part, frames {part.start} to {end - 1}"
             raise ValueError(f"{path}: no window of {window.length} frames is in {where}; list more windows")
-        return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
+        rows = torch.cat([torch.zeros(len(places), 1).long(), places], 1)
+        return CroppedSequences(files, window, rows, **self.options(split))
 
 
 def _plain_dates(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Radar composites of KNMI and FMI: the training data of the shipped rain model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -43,11 +44,22 @@ class RainComposites(FrameDataset):
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
         """Returns the 128×128 km crops of one split. The test split is the last third of each rain event."""
+        return self.load_splits(path, [split], inputs, horizon)[0]
+
+    def load_splits(
+        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
+    ) -> Sequence[CroppedSequences]:
+        """Returns the sequences of several splits, which share the frames of the two events."""
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN, DAYS)
         if not events:
             files = f"no file {' or '.join(RADAR_FORMATS)} of {' or '.join(map(str, DAYS))}"
             raise FileNotFoundError(f"{files} below {path}; {self.hint}")
-        parts = [split_in_time(e, split, inputs, self.validation) for e in events]
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
-        return CroppedSequences.search(parts, window, sampling, flip=split == "train")
+        return [
+            CroppedSequences.search(
+                [split_in_time(e, split, inputs, self.validation) for e in events],
+                window, sampling, flip=split == "train",
+            )
+            for split in splits
+        ]  # fmt: skip

@@ -1,8 +1,10 @@
 """Samples windows of a Zarr store by importance, and stores them in a CSV file that every training reads."""
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +13,15 @@ from ..._atomic import atomic_write
 from ..._extras import need
 from ..readers import Frames
 from ..readers.base import split_at_gaps
-from ..readers.files import reading
+from ..readers.files import FileError, reading
 from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
-"""Columns in the order that other programs, such as mlcast, expect."""
+"""Columns in the order that other programs, such as mlcast, expect; pandas skips the line before with `comment`."""
+KEYS = (
+    "variable", "unit", "sel", "dims", "fill_value", "step", "crop", "stride", "min_valid_fraction", "min_wet_fraction",
+)  # fmt: skip
+"""Keys of ``[data]`` that determine the windows of a store."""
 HINT = "write it again with `convrnn-zoo windows`"
 MAX_WINDOWS = 2_000_000
 """Maximum number of windows of a store that training accepts without a CSV file of windows."""
@@ -31,10 +37,22 @@ def list_windows(
         yield from find_windows(part, window, sampling, generator)
 
 
-def write_windows(windows: Iterator[Tensor], path: Path) -> int:
-    """Writes windows to a CSV file, atomically, and returns the number of windows."""
+def window_keys(data: Any, length: int) -> dict[str, Any]:
+    """Returns what determines the windows of `length` frames in a store: the values of keys of ``[data]``."""
+    keys = {key: getattr(data, key) for key in KEYS} | {"frames": length}
+    if data.min_wet_fraction:
+        keys["wet"] = data.sampling.threshold
+    return json.loads(json.dumps(keys))
+
+
+def write_windows(windows: Iterator[Tensor], path: Path, keys: Mapping[str, Any]) -> int:
+    """Writes windows to a CSV file, atomically, and returns the number of windows.
+
+    The first line is ``#`` and the `keys` of :func:`window_keys` as JSON. The second line names the columns.
+    """
     count = 0
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# {json.dumps(keys, ensure_ascii=False, sort_keys=True)}\n")
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for part in windows:
@@ -43,17 +61,29 @@ def write_windows(windows: Iterator[Tensor], path: Path) -> int:
     return count
 
 
-def read_windows(path: Path) -> Tensor:
-    """Reads the columns t, y and x of a CSV file, in any order, as windows ``(M, 3)`` in the order t, y, x."""
+def read_windows(path: Path, keys: Mapping[str, Any]) -> Tensor:
+    """Reads the columns t, y and x of a CSV file, in any order, as windows ``(M, 3)`` in the order t, y, x.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        FileError: it is no file of :func:`write_windows`, or its windows are those of other `keys`.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `convrnn-zoo windows RECIPE --data STORE` writes it")
     numpy = need("numpy", "cli")
     with reading(path, "file of `convrnn-zoo windows`"), path.open(encoding="utf-8") as file:
+        first = file.readline()
+        if not first.startswith("# {"):
+            raise ValueError(f"the first line must have the recipe's keys, got {first[:60].strip()!r}; {HINT}")
+        listed = json.loads(first[1:])
         columns = file.readline().strip().split(",")
         if sorted(columns) != sorted(COLUMNS):
-            raise ValueError(f"expected a first line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}; {HINT}")
+            raise ValueError(f"expected a second line {','.join(COLUMNS)}, got {','.join(columns)[:60]!r}; {HINT}")
         lines = [line for line in file if line.strip()]
         rows = numpy.loadtxt(lines, dtype="int64", delimiter=",", ndmin=2) if lines else numpy.empty((0, 3), "int64")
         if rows.shape[1] != len(COLUMNS):
             raise ValueError(f"expected three whole numbers in a line, got {rows.shape[1]}; {HINT}")
+    if other := [key for key in {**listed, **keys} if listed.get(key) != keys.get(key)]:
+        values = ", ".join(f"{key} = {listed.get(key)} and not {keys.get(key)}" for key in other)
+        raise FileError(f"{path}: the windows were listed for {values}; {HINT}, or restore the recipe")
     return torch.from_numpy(rows[:, [columns.index(name) for name in ("t", "y", "x")]])

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..._extras import need
 from ..._hints import suggest
 from ..._units import conversion
-from .files import LARGE, FileError, reading
+from .files import FileError, reading
 from .times import decode_times
 
 DECODED: dict[str, Any] = {"fill_value": None, "is_bytes": False, "factor": 1.0, "shift": 0.0, "start": 0, "stop": None}
@@ -131,9 +131,9 @@ class Frames:
         return type(self.array) is need("numpy", "cli").ndarray
 
     @property
-    def is_large(self) -> bool:
-        """True if the frames need more than 1 GiB of memory as float32."""
-        return 4 * len(self) * math.prod(self.array.shape[1:]) > LARGE
+    def nbytes(self) -> int:
+        """Bytes of memory that the frames need after :meth:`load`."""
+        return (1 if self.array.dtype == "uint8" else 4) * len(self) * math.prod(self.array.shape[1:])
 
     @property
     def datetimes(self) -> list[datetime] | None:

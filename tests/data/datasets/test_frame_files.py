@@ -358,3 +358,63 @@ def test_the_number_that_an_error_names_as_missing_is_missing(tmp_path):
         ArrayFrames(name="a").load(tmp_path, "train", 1, 1)
     fill = float(re.search(r"fill_value = ([^,]+)", str(error.value))[1])
     assert len(ArrayFrames(name="a", fill_value=fill).load(tmp_path, "train", 1, 1)) == 5
+
+
+@pytest.mark.parametrize("value", [-99.0, -99.9, -999.0, 999.9])
+def test_usual_markers_are_no_reflectivity(value, tmp_path):
+    frames = np.random.default_rng(0).uniform(0, 55, (9, 4, 4)).astype("float32")
+    frames[:, 0] = value
+    np.save(tmp_path / "a.npy", frames)
+    kind = ArrayFrames(name="a", unit="dBZ")
+    if value > 0:  # not in the list of markers
+        assert len(kind.load(tmp_path, "train", 1, 1)) == 5
+        return
+    with pytest.raises(FileError, match=rf"a\.npy.*fill_value = {value:g}"):
+        kind.load(tmp_path, "train", 1, 1)
+    assert len(dataclasses.replace(kind, fill_value=value).load(tmp_path, "train", 1, 1)) == 5
+
+
+def test_splits_share_the_frames_of_each_file(tmp_path):
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", blobs(seed=i))
+    kind = dataclasses.replace(FRAMES, validation=0.2)
+    parts = kind.load_splits(tmp_path, ("train", "validation", "test"), 2, 1)
+    for part in parts:
+        for file, first in zip(part.files, parts[0].files, strict=True):
+            assert file.is_loaded
+            assert np.shares_memory(file.array, first.array)
+    for part, split in zip(parts, ("train", "validation", "test"), strict=True):
+        expected = kind.load(tmp_path, split, 2, 1)
+        torch.testing.assert_close(part.fixed(99), expected.fixed(99), equal_nan=True)
+        assert torch.equal(part.places, expected.places)
+
+
+def test_files_that_are_large_together_are_read_lazily(tmp_path, monkeypatch):
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", blobs(seed=i))
+    expected = FRAMES.load(tmp_path, "train", 3, 4)
+    assert all(f.is_loaded for f in expected.files)
+    monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.LARGE", blobs().nbytes * 2)
+    clips = FRAMES.load(tmp_path, "train", 3, 4)
+    assert not any(f.is_loaded for f in clips.files)
+    torch.testing.assert_close(clips.fixed(99), expected.fixed(99), equal_nan=True)
+
+
+@pytest.mark.parametrize("split", ["time", "file"])
+def test_files_with_other_steps_need_a_stated_one(split, tmp_path):
+    for name, step in (("a", 5), ("b", 5), ("c", 15)):
+        np.savez(tmp_path / f"{name}.npz", x=blobs(), time=np.arange(18) * step)
+    kind = ArrayFrames(name="a", unit="mm/h", split=split)
+    with pytest.raises(FileError, match=r"a\.npz.* 5 .*c\.npz.* 15;.*data\.step"):
+        kind.load(tmp_path, "train", 1, 1)
+    with pytest.raises(FileError, match=r"c\.npz.* 15 .*data\.step"):
+        dataclasses.replace(kind, step=5).load(tmp_path, "train" if split == "time" else "test", 1, 1)
+    (tmp_path / "c.npz").unlink()
+    assert len(kind.load(tmp_path, "train", 1, 1))
+
+
+def test_months_of_different_lengths_are_one_step(tmp_path):
+    for name, dates in (("a", ("2021-01", "2021-03")), ("b", ("2021-02", "2021-04"))):
+        months = np.arange(*dates, dtype="datetime64[M]").astype("datetime64[D]")
+        np.savez(tmp_path / f"{name}.npz", x=np.random.default_rng(0).random((2, 4, 4), "float32"), time=months)
+    assert len(ArrayFrames(name="a", split="file").load(tmp_path, "train", 1, 1)) == 1

@@ -112,3 +112,10 @@ def test_weights_are_scored_on_the_published_test_file(tmp_path):
     scores = json.loads(run(*args))
     assert len(scores["forecast"]["MSE"]) == 10
     assert min(scores["forecast"]["MSE"]) > 0
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_every_part_has_sequences_of_inputs_and_horizon(split, digits):
+    clips = MovingMNIST(validation=0.25).load(digits, split, 5, 2)
+    assert clips.length == 7
+    assert clips.fixed(2).shape == clips.draw(2).shape == (2, 7, 1, 64, 64)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
-from convrnn_zoo.data.datasets.windows import list_windows, read_windows, write_windows
+from convrnn_zoo.data.datasets.windows import list_windows, read_windows, window_keys, write_windows
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train import forecaster as training
 from tests.command_line import run
@@ -59,13 +59,14 @@ def test_training_reads_the_windows_of_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"w\.csv.*`convrnn-zoo windows"):
         dataclasses.replace(KIND, windows="w.csv").load(tmp_path / "a.zarr", "train", 3, 4)
     output = run(*common, "--min-probability", 0.5)
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    keys, *lines = table.read_text().splitlines()
+    rows = list(csv.DictReader(lines))
     assert f"{len(rows)} windows of 7 frames of 16×16 pixels" in output
     assert rows[0].keys() == {"t", "x", "y"}
     assert 20 < len(rows) < 24 * 15
     kind = dataclasses.replace(KIND, windows="w.csv")
     train, test = (kind.load(tmp_path / "a.zarr", split, 3, 4) for split in ("train", "test"))
-    places = read_windows(table)
+    places = read_windows(table, window_keys(kind, 7))
     assert torch.equal(train.places[:, 1:], places[places[:, 0] + 7 <= 20])
     assert torch.equal(test.places[:, 1:], places[places[:, 0] + 3 >= 20])
     _, t, y, x = train.places[3].tolist()
@@ -77,11 +78,11 @@ def test_training_reads_the_windows_of_the_command(tmp_path):
     assert clip.time - train[0].time == 5 * (t - int(train.places[0, 1]))
     assert not train.files[0].is_loaded
     assert "moving_mnist" in run("windows", "moving_mnist", "--data", tmp_path / "a.zarr", code=1)
-    table.write_text("t,y,x\n0,99,0\n")
+    table.write_text(f"{keys}\nt,y,x\n0,99,0\n")
     with pytest.raises(ValueError, match=r"w\.csv.* 7 frames of 16×16.*\(30, 24, 32\)"):
         kind.load(tmp_path / "a.zarr", "train", 3, 4)
     for broken, words in (("a,b,c\n", r"w\.csv.*t,x,y.*'a,b,c'"), ("t,y,x\n1,2\n3,4,5\n", r"w\.csv")):
-        table.write_text(broken)
+        table.write_text(f"{keys}\n{broken}")
         with pytest.raises(ValueError, match=words):
             kind.load(tmp_path / "a.zarr", "train", 3, 4)
 
@@ -96,7 +97,7 @@ def test_stores_with_too_many_windows_need_a_list(tmp_path, monkeypatch):
 def test_a_memory_map_has_the_limits_of_a_store(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", blobs())
     assert KIND.load(tmp_path / "a.npy", "train", 3, 4).files[0].is_loaded
-    monkeypatch.setattr("convrnn_zoo.data.readers.base.LARGE", 1000)
+    monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.LARGE", 1000)
     clips = KIND.load(tmp_path / "a.npy", "train", 3, 4)
     assert not clips.files[0].is_loaded
     monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.MAX_WINDOWS", 20)
@@ -111,11 +112,12 @@ group = zarr.open_group(path, mode="w")
 array = group.create_array("rate", shape=(steps, 1024, 1024), chunks=(1, 1024, 1024), dtype="float32", fill_value=0)
 array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtype="float32")  # the others are sparse
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
-from convrnn_zoo.data.datasets.windows import list_windows, write_windows
+from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
 from pathlib import Path
 result = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(base=0.02, scale=0.1))
-count = write_windows(result, Path(path).with_name("w.csv"))
-clips = ArrayFrames(name="a", crop=256, windows="w.csv").load(Path(path), "train", 4, 12)
+kind = ArrayFrames(name="a", crop=256, windows="w.csv")
+count = write_windows(result, Path(path).with_name("w.csv"), window_keys(kind, 16))
+clips = kind.load(Path(path), "train", 4, 12)
 for _ in range(20):
     assert clips.draw(4).shape == (4, 16, 1, 256, 256)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -163,5 +165,51 @@ def test_the_list_of_windows_is_next_to_the_store(tmp_path):
     write_zarr(tmp_path / "a.zarr", blobs(30))
     kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, crop=16, windows="w.csv")
     opened = dataclasses.replace(kind, windows="").open(tmp_path / "a.zarr")
-    write_windows(list_windows(opened[0], Window(7, 16, 16, 2), Sampling()), tmp_path / "w.csv")
+    listed = list_windows(opened[0], Window(7, 16, 16, 2), Sampling())
+    write_windows(listed, tmp_path / "w.csv", window_keys(kind, 7))
     assert len(kind.load(tmp_path, "train", 3, 4)) == len(kind.load(tmp_path / "a.zarr", "train", 3, 4))
+
+
+CHANGES = {
+    "sel": {"time": ["2020-01-01T01:00", "2020-01-01T02:00"]},
+    "crop": 8,
+    "stride": 2,
+    "variable": "rate",
+    "unit": "mm/min",
+    "step": 10.0,
+    "fill_value": -1.0,
+    "min_valid_fraction": 0.9,
+    "min_wet_fraction": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", [*CHANGES, "frames"])
+def test_windows_of_another_recipe_are_rejected(key, tmp_path):
+    group, frames = zarr.open_group(str(tmp_path / "a.zarr"), mode="w"), blobs(30)
+    named = {"dimension_names": ("time", "y", "x")}
+    group.create_array("rate", shape=frames.shape, chunks=(1, 24, 28), dtype="float32", **named)[:] = frames
+    group.create_array("time", shape=(30,), dtype="int64", dimension_names=("time",))[:] = np.arange(30) * 5
+    group["time"].attrs["units"] = "minutes since 2020-01-01"
+    recipe, table = tmp_path / "r.toml", tmp_path / "w.csv"
+    recipe.write_text(RADAR + 'stride = 4\nwindows = "w.csv"\n')
+    run("windows", recipe, "--data", tmp_path / "a.zarr", "--min-probability", 1)
+    data = Recipe.read(recipe).data
+    expected = data.load(tmp_path / "a.zarr", "train", 3, 4)
+    other = dataclasses.replace(data, thresholds=(4.0,), validation=0.1, flip=True, encoding="none")
+    assert len(other.load(tmp_path / "a.zarr", "test", 2, 5))  # keys that do not determine the windows
+    changed = data if key == "frames" else dataclasses.replace(data, **{key: CHANGES[key]})
+    horizon = 3 if key == "frames" else 4
+    with pytest.raises(ValueError, match=rf"w\.csv.*\b{key} = .*convrnn-zoo windows"):
+        changed.load(tmp_path / "a.zarr", "train", 3, horizon)
+    table.write_text("\n".join(table.read_text().splitlines()[1:]))
+    with pytest.raises(ValueError, match=r"w\.csv.*convrnn-zoo windows"):  # of an earlier version
+        data.load(tmp_path / "a.zarr", "train", 3, 4)
+    assert len(expected)
+
+
+def test_other_programs_read_the_columns(tmp_path):
+    pandas = pytest.importorskip("pandas", reason="of xarray and aeon")
+    windows = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    write_windows(iter([windows]), tmp_path / "w.csv", window_keys(KIND, 7))
+    table = pandas.read_csv(tmp_path / "w.csv", comment="#")
+    assert table[["t", "y", "x"]].values.tolist() == windows.tolist()

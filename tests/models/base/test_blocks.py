@@ -1,13 +1,17 @@
-"""Gradient checkpointing: a forward pass that is repeated updates the statistics of norms once."""
+"""Cells that run over sequences as a layer, and norms that a repeated forward pass of checkpointing updates once."""
+
+from typing import Any
 
 import pytest
 import torch
 from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from timm.layers import convert_sync_batchnorm as convert_for_timm
-from torch import nn
+from torch import Tensor, nn
 
 import convrnn_zoo
-from convrnn_zoo.models.base.blocks import recompute
+from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell
+from convrnn_zoo.layers._run import scan
+from convrnn_zoo.models.base.blocks import Unroll, recompute
 
 CONVERSIONS = {"torch": nn.SyncBatchNorm.convert_sync_batchnorm, "timm": convert_for_timm, "none": lambda model: model}
 
@@ -53,3 +57,22 @@ def test_every_norm_is_as_after_one_pass(norm):
         torch.testing.assert_close(checkpointed.get_buffer(name), buffer)
     assert checkpointed.momentum == momentum
     assert checkpointed.num_batches_tracked is count
+
+
+def stacked_scan(step: Any, xs: tuple[Tensor, ...], state: Any, *, reverse: bool = False) -> Any:
+    ys, state = scan(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), state, reverse=reverse)
+    return torch.stack(ys), state
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+@pytest.mark.parametrize("cls", [Conv2dGRUCell, Conv2dLSTMCell])
+def test_a_scan_gives_the_outputs_and_states_of_the_loop(cls: type, has_state: bool) -> None:
+    torch.manual_seed(0)
+    layer, xs = Unroll(cls(3, 4, 3)), torch.randn(5, 2, 3, 6, 7)  # sizes differ on every axis
+    hx = layer(torch.randn(2, 2, 3, 6, 7))[1] if has_state else None
+    expected, last = layer(xs, hx)
+    assert expected.shape == (5, 2, 4, 6, 7)
+    layer.cell.scan = stacked_scan
+    observed, end = layer(xs, hx)
+    torch.testing.assert_close(observed, expected)
+    torch.testing.assert_close(end, last)

@@ -157,3 +157,14 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
 def test_rejects_frames_without_a_batch():
     with pytest.raises(ValueError, match=r"frames.*\(3, 32, 32\)"):
         estimate_motion(torch.zeros(3, 32, 32))
+
+
+def test_no_motion_is_invented_along_a_front():
+    """Of a straight front, only the motion across it can be seen."""
+    frames = torch.stack([15 * (-((X + Y - 120 - 2 * t) ** 2) / 200).exp() for t in range(4)])  # one pixel in x and y
+    motion = estimate_motion(frames[None])[0]
+    wet = (frames > 1).all(0)[16:-16, 16:-16]
+    x, y = (axis[16:-16, 16:-16][wet] for axis in motion)
+    across, along = (x + y) / 2, (x - y) / 2
+    assert (across - 1).abs().max() < 0.02
+    assert along.abs().mean() < 0.2

@@ -1,0 +1,149 @@
+"""Scores during and after the training of classifiers: means over samples, in small batches, after the weights."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import convrnn_zoo
+from convrnn_zoo.data import Labelled
+from convrnn_zoo.models.base.classifier import Classifier
+from convrnn_zoo.train import ClassifierRecipe, classifier, train
+
+from .runs import free_port
+
+RECIPE = ClassifierRecipe(
+    weights="convgru1d_1layer.still",
+    data={"kind": "sequences", "name": "noise"},
+    description="Tells noise from noise.",
+    license="mit",
+    epochs=2,
+    batch_size=4,
+    lr=1e-12,  # the weights do not change
+    model={"hidden_channels": 4},
+)
+
+
+def noise(count=17, seed=0):
+    """Sequences of two classes, one of which is three times as frequent."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(2, 6, (count,), generator=generator).tolist()
+    sequences = [torch.randn(n, 2, 1, generator=generator) for n in lengths]
+    return Labelled(sequences, (torch.arange(count) % 4 == 0).long(), ("often", "rarely"))
+
+
+def check_rows(file, model, data, weights=None):
+    """Checks that the losses and accuracies of all epochs are those of `model` on all of `data`."""
+    logits = classifier.compute_logits(model, data)
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert len(rows) == 2
+    for row in rows:
+        assert float(row["accuracy"]) == pytest.approx((logits.argmax(1) == data.labels).double().mean().item())
+        assert float(row["loss"]) == pytest.approx(F.cross_entropy(logits, data.labels, weights).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 9.0)])
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_loss_and_accuracy_are_means_over_samples(weights, accumulated, tmp_path):
+    recipe = dataclasses.replace(RECIPE, class_weights=weights, grad_accum_steps=accumulated)
+    train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)  # 17 = 4 · 4 + 1
+    model = convrnn_zoo.from_pretrained(tmp_path)
+    check_rows(tmp_path / "training_seed0.csv", model, noise(), torch.tensor(weights) if weights else None)
+
+
+SCRIPT = """
+import dataclasses, sys
+from pathlib import Path
+from convrnn_zoo.train import train
+from tests.train.test_classifier_scores import RECIPE, noise
+recipe = dataclasses.replace(RECIPE, class_weights=(1.0, 9.0), grad_accum_steps=2, batch_size=3)
+train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=Path(sys.argv[1]), progress=False)
+"""
+
+
+def test_two_processes_average_over_the_samples_of_both(tmp_path):
+    """Of the last batch of five sequences, one process has three and the other two."""
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path)], stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    check_rows(
+        tmp_path / "training_seed0.csv", convrnn_zoo.from_pretrained(tmp_path), noise(), torch.tensor([1.0, 9.0])
+    )
+
+
+@pytest.mark.parametrize("with_validation", [False, True])
+def test_evaluations_have_batches_of_the_recipe(with_validation, tmp_path, monkeypatch):
+    sizes, forward = [], Classifier.forward
+
+    def measured(self, x, *args, **kwargs):
+        if not self.training:
+            sizes.append(len(x))
+        return forward(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(Classifier, "forward", measured)
+    data = {"train": noise(), "test": noise(seed=1), **({"validation": noise(seed=2)} if with_validation else {})}
+    train(RECIPE, data=data, out=tmp_path, progress=False)
+    assert sum(sizes) == 17 * (1 + 2 * with_validation)
+    assert max(sizes) == RECIPE.batch_size
+    sizes.clear()
+    classifier.evaluate_classifier(convrnn_zoo.from_pretrained(tmp_path), RECIPE, data)
+    assert sizes == [4, 4, 4, 4, 1]
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("into", [False, True])
+def test_weights_are_written_before_their_evaluation(into, error, tmp_path, monkeypatch):
+    run, files = tmp_path / "run", tmp_path / "files"
+    recipe = dataclasses.replace(RECIPE, seeds=(3, 0), lr=0.01)
+    common = {"data": {"train": noise(), "test": noise(seed=1)}, "out": run, "progress": False}
+    common |= {"into": files} if into else {}
+    with monkeypatch.context() as patched:
+        patched.setattr(classifier, "accuracy", lambda *args: (_ for _ in ()).throw(error))
+        with pytest.raises(error):
+            train(recipe, **common)
+    names = {"convgru1d_1layer.still.json", "convgru1d_1layer.still.safetensors"}
+    source = files / "convgru1d_1layer.still.json" if into else run
+    if into:
+        assert {f.name for f in files.iterdir()} == names
+    model = convrnn_zoo.from_pretrained(source)
+    assert (model.record.name, model.record.metrics) == (recipe.weights, ())
+    assert len(model.classify([torch.rand(3, 2)])) == 1
+    weights = train(recipe, **common)  # resumes
+    again = convrnn_zoo.from_pretrained(source)
+    assert again.record == weights
+    assert again.record.sha256 == model.record.sha256
+    assert [m.name for m in weights.metrics] == ["accuracy"]
+    assert weights.metrics[0].runs == 2
+    if not into:
+        assert json.loads((run / "record.json").read_text())["metrics"][0]["value"] == weights.metrics[0].value
+        assert f"{weights.metrics[0].value:g} %" in (run / "README.md").read_text()
+
+
+def test_a_card_of_the_user_is_kept(tmp_path):
+    (tmp_path / "README.md").write_text("# My model\n")
+    train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
+    assert (tmp_path / "README.md").read_text() == "# My model\n"
+    assert convrnn_zoo.from_pretrained(tmp_path).record.metrics
+
+
+def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"matplotlib.*pip install"):
+        train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
+    assert not list(tmp_path.glob("*.ckpt"))

@@ -1,0 +1,43 @@
+"""The final evaluation of forecasters: its packages are there before training, and it follows the weights."""
+
+import dataclasses
+import sys
+
+import pytest
+import torch
+
+import convrnn_zoo
+from convrnn_zoo.data import ArrayFrames
+from convrnn_zoo.train import forecaster, train
+
+from .tiny_recipes import PLAIN
+
+NOISE = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"), max_steps=2)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_weights_are_written_before_their_evaluation(error, tmp_path, monkeypatch):
+    common = {"data": {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}, "out": tmp_path}
+    with monkeypatch.context() as patched:
+        patched.setattr(forecaster, "evaluate", lambda *args, **kwargs: (_ for _ in ()).throw(error))
+        with pytest.raises(error):
+            train(NOISE, **common, progress=False)
+    model = convrnn_zoo.from_pretrained(tmp_path)
+    assert (model.record.name, model.record.metrics) == (NOISE.weights, ())
+    assert model.forecast(torch.rand(3, 8, 8)).shape == (3, 8, 8)
+    weights = train(NOISE, **common, progress=False)  # resumes
+    again = convrnn_zoo.from_pretrained(tmp_path).record
+    assert again == weights
+    assert again.sha256 == model.record.sha256
+    assert {"MSE", "MAE"} <= {m.name for m in again.metrics}
+    assert "MAE" in (tmp_path / "README.md").read_text()
+
+
+def test_a_missing_package_of_the_evaluation_is_found_before_training(tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torchmetrics"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    clips = {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}
+    with pytest.raises(ImportError, match=r"torchmetrics.*pip install 'convrnn-zoo\[train\]'"):
+        train(NOISE, data=clips, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
