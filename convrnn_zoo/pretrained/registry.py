@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import timm
-from timm.models import generate_default_cfgs
+from timm.models import generate_default_cfgs, register_model_deprecations
 from timm.models import model_entrypoint as timm_entrypoint
 from timm.models import register_model as register_with_timm
 from torch import nn
 
+from .._deprecation import Deprecation
 from .published import PUBLISHED, Published
 from .weights import WEIGHTS, Weights
 
@@ -19,6 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
 """timm's cfgs of the architectures without weights."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
+_RENAMED: dict[str, Deprecation] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
@@ -58,6 +60,31 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         return function
 
     return decorator
+
+
+def rename_model(old: str, new: str, removed_in: str) -> None:
+    """Makes `old` a deprecated name of the registered architecture or weights `new`, for the zoo and for timm.
+
+    Raises:
+        ValueError: `old` is registered, or `new` is not.
+    """
+    architecture = new.partition(".")[0]
+    if old in _FUNCTIONS or architecture not in _FUNCTIONS:
+        raise ValueError(f"expected a free name and a registered one, got {old!r} and {new!r}")
+    if "." not in old:
+        register_model_deprecations(_FUNCTIONS[architecture].__module__, {old: new})
+    _RENAMED[old] = Deprecation(f"the name {old}", new, removed_in)
+
+
+def current_name(name: str, *, is_stored: bool = False) -> str:
+    """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file."""
+    architecture, dot, tag = name.partition(".")
+    for old, rest in ((name, ""), (architecture, dot + tag)):
+        if old in _RENAMED:
+            if not is_stored:
+                _RENAMED[old].warn()
+            return _RENAMED[old].new + rest
+    return name
 
 
 def entry_points() -> dict[str, Callable[..., nn.Module]]:
