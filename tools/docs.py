@@ -40,6 +40,8 @@ from references.nowcast.intervals import ALL, Comparison, compare
 
 from . import docstrings as reference
 from . import exports as exports_tool
+from . import notebooks
+from .address import addresses
 from .cards import shipped_card
 from .published import elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
@@ -372,6 +374,15 @@ def citation(page: str) -> str:
     return f"{words}\n\n```bibtex\n{note}@software{{convrnn_zoo,\n{lines}\n}}\n```"
 
 
+def badge(page: str) -> str:
+    """Links to the notebook of a tutorial."""
+    source, _ = addresses(ROOT)
+    file = notebooks.path(Path(page)).as_posix()
+    colab = f"https://colab.research.google.com/github/{source.removeprefix('https://github.com/')}/blob/main/{file}"
+    image = _link("docs/badges/notebook.svg", page)
+    return f"[![Open in Colab]({image})]({colab}) · [the notebook]({source}/blob/main/{file})"
+
+
 # ---- tables of measurements ------------------------------------------------------------------------------------
 def speed(page: str) -> str:
     """Formats all tables of the published benchmark run."""
@@ -588,7 +599,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
-        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed,
+        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, badge, speed,
         speed_summary, speed_line, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere,
         published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses,
         samplings, schedules,
@@ -630,6 +641,11 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
         new = fill(shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else text or "", page)
         if new != text:
             updates[path] = new
+        if path.parent.name == "tutorials":
+            file = root / notebooks.path(path)
+            content = notebooks.notebook(new)
+            if not file.exists() or file.read_text(encoding="utf-8") != content:
+                updates[file] = content
     table = root / NAMES.relative_to(ROOT)
     if not table.exists() or table.read_text(encoding="utf-8") != names():
         updates[table] = names()
