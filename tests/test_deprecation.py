@@ -42,8 +42,8 @@ def module():
 
 def test_a_renamed_name_is_the_new_one(module):
     with pytest.warns(FutureWarning, match=r"some_module\.Old .*9\.1.*New") as caught:
-        from some_module import Old
-    assert Old is module.New
+        old = module.Old
+    assert old is module.New
     assert {w.filename for w in caught} == {__file__}
     with pytest.raises(AttributeError, match=r"some_module.*'Other'"):
         module.Other  # noqa: B018
