@@ -75,6 +75,7 @@ site: $(VENV)/.installed-dev
 # The pages as one version of the site, on the branch gh-pages, which is not pushed: VERSION=0.1 ALIAS=latest, or dev.
 VERSION ?= dev
 ALIAS ?=
+site-version: export PATH := $(abspath $(BIN)):$(PATH)
 site-version: $(VENV)/.installed-dev
 	$(BIN)/mike deploy --update-aliases $(VERSION) $(ALIAS)
 	$(if $(ALIAS),$(BIN)/mike set-default $(ALIAS))

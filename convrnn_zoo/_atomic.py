@@ -4,9 +4,13 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+IN_USE = (5, 32)
+"""Error numbers of Windows for a file that another program has open: access denied, sharing violation."""
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         if target.is_file() and temporary.is_file():
             shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except OSError as e:
         names_temporary = e.filename is None or os.fspath(e.filename).startswith(os.fspath(temporary))
         if e.errno is None or not names_temporary:
@@ -36,12 +40,26 @@ def atomic_write(path: Path) -> Iterator[Path]:
         unchanged = "; the previous file is unchanged" if path.is_file() else ""
         is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "; free disk space and try again" if is_full else ""
+        if getattr(e, "winerror", None) in IN_USE:
+            fix = "; another program has the file open: close it and try again"
         raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         elif os.path.lexists(temporary):
             temporary.unlink()
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Moves a file or directory; repeats this for a second while Windows says that another program uses the target."""
+    for delay in (0.05, 0.1, 0.2, 0.3, 0.4, None):
+        try:
+            os.replace(source, target)
+            break
+        except PermissionError as e:
+            if delay is None or getattr(e, "winerror", None) not in IN_USE:
+                raise
+            time.sleep(delay)  # virus scanners and indexers open new files for a moment
 
 
 def write_bytes(path: Path, content: bytes) -> None:

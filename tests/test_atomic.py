@@ -43,6 +43,7 @@ def test_a_directory_cannot_be_replaced_by_a_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.needs("symlinks")
 def test_a_failed_save_is_an_error_of_the_system_and_not_of_the_hub(tmp_path):
     model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
     (tmp_path / "file").write_text("")
@@ -75,6 +76,7 @@ def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
         assert ".part" not in str(caught.value)
 
 
+@pytest.mark.needs("symlinks")
 def test_links_and_permissions_are_kept(tmp_path):
     real, link, long = tmp_path / "real.txt", tmp_path / "link.txt", tmp_path / ("a" * 240 + ".txt")
     real.write_text("old")

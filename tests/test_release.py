@@ -177,6 +177,7 @@ def test_the_package_is_typed() -> None:
     assert (ROOT / "convrnn_zoo" / "py.typed").is_file()
 
 
+@pytest.mark.needs("make")
 def test_the_files_of_the_version_tests_exist() -> None:
     show = ["make", "--no-print-directory", "--eval=show: ; @echo $(BOTH_ENDS) $(SELECTION)", "show"]
     files = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()

@@ -41,7 +41,7 @@ def run(command: list[str], directory: Path, path: Path | None = None) -> str:
     return done.stdout
 
 
-def rehearse(wheel: Path, version: str, *, system_site_packages: bool = False) -> None:
+def rehearse(wheel: Path, version: str) -> None:
     """Installs a wheel with its extras into a new environment, runs the demo, and runs the examples of README.
 
     Raises:
@@ -50,14 +50,12 @@ def rehearse(wheel: Path, version: str, *, system_site_packages: bool = False) -
     with TemporaryDirectory() as directory:
         away = Path(directory) / "away"
         copy_examples(away)
-        options = ["--system-site-packages"] if system_site_packages else []
-        run([sys.executable, "-m", "venv", *options, str(Path(directory) / "venv")], away)
+        run([sys.executable, "-m", "venv", str(Path(directory) / "venv")], away)
         scripts = Path(directory) / "venv" / ("Scripts" if os.name == "nt" else "bin")
         python = str(scripts / "python")
         pip = [python, "-m", "pip", "--quiet", "install"]
         tests = ["pytest>=9", "pytest-timeout"]
         run([*pip, f"{wheel.resolve()}[cli,draw,sound]", *tests], away)
-        run([*pip, "--force-reinstall", "--no-deps", str(wheel.resolve())], away)
         code = "import convrnn_zoo; print(convrnn_zoo.__version__, convrnn_zoo.__file__)"
         installed, _, file = run([python, "-c", code], away).strip().partition(" ")
         if installed != version or Path(directory).resolve() not in Path(file).resolve().parents:
@@ -73,9 +71,6 @@ def main() -> None:
     parser.add_argument("wheel", nargs="?", type=Path, help="[default: that of this version in dist/]")
     parser.add_argument("--index", help="index with the release, such as https://test.pypi.org/simple/")
     parser.add_argument("--version", default=version, help=f"version of the release [default: {version}]")
-    parser.add_argument(
-        "--system-site-packages", action="store_true", help="use installed dependencies, where they are large or local"
-    )
     args = parser.parse_args()
     with TemporaryDirectory() as directory:
         wheel = args.wheel
@@ -85,7 +80,7 @@ def main() -> None:
             run([*pip, "--index-url", args.index, "--dest", directory, release], ROOT)
             (wheel,) = Path(directory).glob("*.whl")
         wheel = wheel or next((ROOT / "dist").glob(f"convrnn_zoo-{args.version}-*.whl"))
-        rehearse(wheel, args.version, system_site_packages=args.system_site_packages)
+        rehearse(wheel, args.version)
         print(f"{wheel.name}: installed, and passes")
 
 

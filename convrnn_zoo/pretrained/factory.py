@@ -1,6 +1,7 @@
 """Models by name or address: ``create_model`` and ``from_pretrained``."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -142,7 +143,11 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     scheme, colon, location = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES_BY_SCHEME:
         return scheme, location
-    is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
-    if is_path or (text and Path(text).is_dir()):
+    if isinstance(name, os.PathLike) or is_path(text) or text.endswith(".json") or (text and Path(text).is_dir()):
         return "local-dir", text
     return "hf-hub" if "/" in text else "", text
+
+
+def is_path(text: str) -> bool:
+    """Returns whether a text is written as a path of Unix or Windows, such as ``./run``, ``~/run`` or ``C:/run``."""
+    return text.startswith((".", "/", "~")) or "\\" in text or re.match(r"[A-Za-z]:/", text) is not None

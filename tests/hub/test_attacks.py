@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import resource
 import time
 
 import pytest
@@ -173,10 +172,13 @@ SIZES = {
 }
 
 
+@pytest.mark.needs("linux")
 @every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_rejects_oversized_models_before_allocating(sizes, pretrained, loader, hub, saved):
+    import resource
+
     evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
     hub.store.create("bob/evil", evil)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()

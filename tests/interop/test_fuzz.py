@@ -6,7 +6,6 @@ More mutants than the slow test tries: ``python -m tests.interop.test_fuzz COUNT
 import collections
 import os
 import random
-import resource
 import shutil
 import struct
 import sys
@@ -218,6 +217,8 @@ def run(count: int, seed: int, directory: Path, failures: Path | None = None) ->
 
 def run_limited(count: int, seed: int, directory: Path) -> None:
     """Runs in a child process, which a limit of memory or of time ends without ending the tests."""
+    import resource
+
     child = os.fork()
     if not child:
         code = 1
@@ -234,8 +235,8 @@ def run_limited(count: int, seed: int, directory: Path) -> None:
     assert status == 0, f"ended with {status} at {(directory / 'last').read_text(encoding='utf-8')}"
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize(("count", "seed"), [(60, 0), pytest.param(1000, 1, marks=pytest.mark.slow)])
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs in a forked process")
 def test_mutated_files_end_in_a_model_or_an_error(count: int, seed: int, tmp_path: Path) -> None:
     run_limited(count, seed, tmp_path)
 
@@ -243,4 +244,3 @@ def test_mutated_files_end_in_a_model_or_an_error(count: int, seed: int, tmp_pat
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as d:
         print(run(int(sys.argv[1]), int(sys.argv[2]), Path(d), Path(tempfile.mkdtemp())))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")

@@ -170,6 +170,7 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     assert resumed == history
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.slow
 def test_ctrl_c_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(radar, tmp_path):
     file, out = tmp_path / "r.toml", tmp_path / "run"

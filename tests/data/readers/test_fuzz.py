@@ -1,7 +1,6 @@
 """Damaged files end in frames or in one error of one line that names the file, and need little memory."""
 
 import random
-import resource
 import shutil
 from datetime import datetime, timedelta
 
@@ -134,6 +133,7 @@ def read(path):
     return None
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
 def test_damaged_files_are_reported_in_one_line(name, count, tmp_path):
@@ -144,6 +144,8 @@ def test_damaged_files_are_reported_in_one_line(name, count, tmp_path):
     good, bad = tmp_path / f"good{name}", tmp_path / f"bad{name}"
     FORMATS[name](good, blobs(8))
     assert read(good) is None
+    import resource
+
     before, messages = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for seed in range(count):
         shutil.copytree(good, bad) if good.is_dir() else shutil.copy(good, bad)
