@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 import convrnn_zoo
 from convrnn_zoo import _atomic
-from convrnn_zoo._atomic import atomic_write, write_text
+from convrnn_zoo._atomic import write_text
 from convrnn_zoo.hub.cards import check_card
 from convrnn_zoo.pretrained.factory import split_address
 from convrnn_zoo.train import Recipe
@@ -58,12 +58,6 @@ def test_a_saved_model_with_line_ends_of_windows_loads(tmp_path):
     check_card(ModelCard((tmp_path / "README.md").read_bytes().decode()))
 
 
-def test_files_are_written_with_the_same_line_ends_everywhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "linesep", "\r\n")
-    write_text(tmp_path / "a.txt", "a\nb\n")
-    assert (tmp_path / "a.txt").read_bytes() == b"a\nb\n"
-
-
 # ---- open files -----------------------------------------------------------------------------------------------------
 def in_use(error, times):
     """Returns an ``os.replace`` that fails like that of Windows while another program has the file open."""
@@ -99,11 +93,8 @@ def test_a_file_that_is_open_for_a_moment_is_replaced(error, tmp_path, monkeypat
 def test_a_file_that_stays_open_is_an_error_that_says_so(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("old")
     monkeypatch.setattr(_atomic.os, "replace", in_use(32, times=99)[0])
-    with (
-        pytest.raises(PermissionError, match=r"unchanged.*another program.*close"),
-        atomic_write(tmp_path / "a.txt") as t,
-    ):
-        t.write_text("new")
+    with pytest.raises(PermissionError, match=r"unchanged.*another program.*close"):
+        write_text(tmp_path / "a.txt", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
