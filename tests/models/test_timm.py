@@ -92,8 +92,10 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_forecasters_reject_features_and_classes(name):
     model = META[name]
-    with pytest.raises(ValueError, match="forward_intermediates"):
-        model.forward_intermediates(torch.rand(1, 3, 1, 8, 8))
+    for method in ("forward_intermediates", "forward_features", "forward_head"):
+        with pytest.raises(ValueError, match=f"{method} .*{type(model).__name__}"):
+            getattr(model, method)(torch.rand(1, 3, 1, 8, 8))
+    assert model.head_hidden_size == model.num_features
     with pytest.raises(ValueError, match=r"num_classes.* 3"):
         model.reset_classifier(3)
     with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
