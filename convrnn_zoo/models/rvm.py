@@ -114,7 +114,7 @@ class RecurrentDecoderModel(DenseModel):
             )
             self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
             self.last = conv_norm_relu(sizes[-1], sizes[-1], bias=False)
-        self.num_features = sizes[-1]
+        self.num_features, self.level_widths = sizes[-1], sizes[::-1]
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
@@ -132,22 +132,31 @@ class RecurrentDecoderModel(DenseModel):
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Returns ``(features, state)``; pass the state as `hx` with the next chunk to continue the sequence."""
+        levels, state = self._decode(x, hx, lengths)
+        return levels[0], state
+
+    def forward_levels(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> list[Tensor]:
+        return self._decode(x, hx, lengths)[0]
+
+    def _decode(self, x: Tensor, hx: Any, lengths: Lengths | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the maps of the decoder, from the highest resolution to the lowest, and the state."""
         lengths = self.check_images(x, lengths)
         if x.dim() == 4:
-            features, state = self.forward_sequence(x.unsqueeze(1), hx)
-            return features.squeeze(1), state
+            levels, states = self._decode(x.unsqueeze(1), hx, None)
+            return [level.squeeze(1) for level in levels], states
         x = mask_steps(x, lengths)  # the encoder also reads the padding
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
         for _ in skips:
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
         scales = [*zip(reversed(skips), reversed(frames[1:]), strict=True), (x,)]
-        y, states = framewise(self.aspp, top), []
+        y, states, levels = framewise(self.aspp, top), [], []
         for gru, join, before, maps in zip(self.grus, self.joins, split_state(hx, 4), scales, strict=True):
             y, state = gru(y, before, lengths)
             states.append(state)
+            levels.insert(0, y)
             y = framewise(partial(upsample_join, join), y, *maps)
-        return mask_steps(framewise(self.last, y), lengths), states
+        return [mask_steps(level, lengths) for level in (framewise(self.last, y), *levels)], states
 
 
 class MattingEncoder(FrameEncoder):

@@ -1,5 +1,6 @@
 """Base class of models with an output for every pixel."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -14,12 +15,15 @@ class DenseModel(HeadedModel):
     """Base class of models that read images or series of images and return an output for every pixel.
 
     A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
-    ``(…, num_features, H, W)`` for an input of height H and width W.
+    ``(…, num_features, H, W)`` for an input of height H and width W. A U-Net also sets `level_widths` and overrides
+    :meth:`forward_levels`.
     """
 
     ndim = 2
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     num_features: int
+    level_widths: Sequence[int] = ()
+    """Channels of the decoder's maps of a U-Net, from the highest resolution to the lowest."""
     reduction: int = 1
     """Height and width of the input must be multiples of this number."""
 
@@ -30,8 +34,9 @@ class DenseModel(HeadedModel):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the features, for timm."""
-        return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
+        """Channels and reduction of each map, for timm."""
+        widths = self.level_widths or (self.num_features,)
+        return [{"num_chs": n, "reduction": 2**i, "module": "head", "index": i} for i, n in enumerate(widths)]
 
     def check_images(self, x: Any, lengths: Lengths | None = None) -> Tensor | None:
         """Checks images ``(N, C, H, W)`` or series ``(N, T, C, H, W)``, and returns the checked lengths of series."""
@@ -60,8 +65,12 @@ class DenseModel(HeadedModel):
             self.reset_classifier(0)
 
     def _forward_maps(self, x: Tensor, depth: int | None, **inputs: Any) -> tuple[Tensor, list[Tensor]]:
-        features = self.forward_features(x, **inputs)
-        return features, [features]
+        maps = self.forward_levels(x, **inputs)
+        return maps[0], maps
+
+    def forward_levels(self, x: Tensor, *args: Any, **inputs: Any) -> list[Tensor]:
+        """Returns the features, and the maps of lower resolution of a U-Net, each half as high and wide."""
+        return [self.forward_features(x, *args, **inputs)]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
         """Returns the outputs for features ``(…, F, H, W)``, one map of outputs per frame; ignores `lengths`."""
