@@ -18,6 +18,7 @@ schema_version: 1
 
 context:
   version: "{version}"
+  python_min: "{python}"
 
 package:
   name: {name}
@@ -76,6 +77,7 @@ def recipe(sdist: Path, project: dict[str, Any], build: list[str]) -> str:
     command = project["optional-dependencies"]["cli"]
     return TEMPLATE.format(
         name=project["name"], initial=project["name"][0], module=module, version=version,
+        python=project["requires-python"].removeprefix(">="),
         sha256=hashlib.sha256(sdist.read_bytes()).hexdigest(),
         entry_points="\n".join(f"      - {name} = {target}" for name, target in project["scripts"].items()),
         build="\n".join(map(_requirement, build)),

@@ -68,6 +68,19 @@ def test_files_named_in_contributing_exist() -> None:
         assert "NAME" in path or (ROOT / path).exists(), path
 
 
+def test_readme_answers_what_readers_ask_first() -> None:
+    section = TEXTS["README.md"].partition("## In short\n")[2].partition("\n## ")[0]
+    answers = dict(re.findall(r"\*\*([A-Z][\w ]+?)\.?\*\*((?:(?!\*\*).)+)", section, flags=re.DOTALL))
+    links = {
+        "For whom": "", "Speed": "docs/project/speed.md", "Platforms": "docs/project/limits.md",
+        "Licence": "licenses/README.md", "Weights": "docs/models/weights.md", "Cite": "docs/project/cite.md",
+        "Contribute": "CONTRIBUTING.md", "Ask": "SUPPORT.md",
+    }  # fmt: skip
+    assert answers.keys() == links.keys()
+    assert all(link in answers[question] for question, link in links.items())
+    assert re.search(r"\d\.\d\d times", answers["Speed"])
+
+
 def test_every_source_of_checkpoints_is_listed() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` .* \| (yes|no) \|$", TEXTS["docs/how-to/interop.md"], flags=re.MULTILINE))
     assert rows == {source: "yes" if known.export else "no" for source, known in interop.SOURCES.items()}
