@@ -107,9 +107,12 @@ class BCDUNet(DenseModel):
         for block in self.dense:
             outputs.append(self.drop(block(torch.cat(outputs, 1) if outputs else x)))
         levels = outputs[-1:]
-        for skip, up in zip(reversed(maps), reversed(self.ups), strict=True):
-            levels.insert(0, up(skip, levels[0]))
-        return levels
+        for skip, up in zip(reversed(maps), reversed(self.ups), strict=False):
+            levels.append(up(skip, levels[-1]))
+        return levels[::-1]
+
+    def remove_levels(self, count: int) -> None:
+        self.ups = self.ups[count:]
 
 
 @register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1, "first_conv": "downs.0.0"})

@@ -85,7 +85,7 @@ class RecurrentDecoderModel(DenseModel):
     export_inputs = ("state", "lengths")
     has_frame_encoder = True
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
-    recurrent_levels = (3, 2, 1, 0)
+    recurrent_levels: tuple[int, ...] = (3, 2, 1, 0)
     """Level of the encoder that each recurrent layer reads."""
 
     def __init__(
@@ -151,12 +151,20 @@ class RecurrentDecoderModel(DenseModel):
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
         scales = [*zip(reversed(skips), reversed(frames[1:]), strict=True), (x,)]
         y, states, levels = framewise(self.aspp, top), [], []
-        for gru, join, before, maps in zip(self.grus, self.joins, split_state(hx, 4), scales, strict=True):
+        for i, (gru, before) in enumerate(zip(self.grus, split_state(hx, len(self.grus)), strict=True)):
             y, state = gru(y, before, lengths)
             states.append(state)
-            levels.insert(0, y)
-            y = framewise(partial(upsample_join, join), y, *maps)
-        return [mask_steps(level, lengths) for level in (framewise(self.last, y), *levels)], states
+            levels.append(y)
+            if i < len(self.joins):
+                y = framewise(partial(upsample_join, self.joins[i]), y, *scales[i])
+        if len(self.joins) == len(self.grus):
+            levels.append(framewise(self.last, y))
+        return [mask_steps(level, lengths) for level in reversed(levels)], states
+
+    def remove_levels(self, count: int) -> None:
+        remaining = len(self.level_widths) - count
+        self.grus, self.joins, self.last = self.grus[:remaining], self.joins[: remaining - 1], nn.Sequential()
+        self.recurrent_levels = self.recurrent_levels[:remaining]
 
 
 class MattingEncoder(FrameEncoder):
@@ -242,10 +250,13 @@ class RobustVideoMatting(RecurrentDecoderModel):
         if check.boolean("refiner", refiner):
             self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(next(self.parameters()))
 
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        super()._keep_maps(count, prune_head)
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        take = super().prune_intermediate_layers(indices, prune_norm, prune_head)
         if prune_head:
             self.refiner = None
+        return take
 
     def matte(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None, downsample_ratio: float = 1.0

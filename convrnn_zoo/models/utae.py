@@ -193,9 +193,14 @@ class RecurrentUNet(ImageSeriesModel):
             maps.append(map_frames(down, maps[-1]))
         levels = [self.out(last_memory(self.rnn, maps.pop(), mask))]
         for i in reversed(range(len(self.ups))):
-            skip = self.skips[i](mean_of_dates(maps[i], mask))
-            levels.insert(0, self.joins[i](torch.cat([self.ups[i](levels[0]), skip], dim=1)))
-        return [self.neck(levels[0]), *levels[1:]]
+            skip = self.skips[i](mean_of_dates(maps.pop(), mask))
+            levels.append(self.joins[i](torch.cat([self.ups[i](levels[-1]), skip], dim=1)))
+        levels[-1] = self.neck(levels[-1])
+        return levels[::-1]
+
+    def remove_levels(self, count: int) -> None:
+        self.ups, self.skips, self.joins = self.ups[count:], self.skips[count:], self.joins[count:]
+        self.neck = nn.Sequential()
 
 
 _CFG = {"input_size": (10, 128, 128), "num_classes": 20}
