@@ -136,25 +136,42 @@ def test_the_check_of_open_files_finds_one(tmp_path):
 
 
 # ---- which tests run on other systems --------------------------------------------------------------------------------
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
 UNIX = re.compile(r"\bresource\.\w|/proc/|os\.fork|signal\.SIGKILL|send_signal|symlink_to|\.chmod\(|\"/sys/")
 """What Windows or macOS do not have."""
 
 
-@pytest.mark.parametrize("file", TESTS, ids=lambda f: f.relative_to(ROOT).as_posix())
-def test_tests_of_unix_say_what_they_need(file):
+MODULES = {"fcntl", "grp", "pwd", "resource", "termios"}
+
+
+def unmarked(file):
+    """Yields what of a test file would fail on another system: imports for all tests, and tests without a marker."""
     source = file.read_text(encoding="utf-8")
     tree, lines = ast.parse(source), source.splitlines()
-    modules = {"fcntl", "grp", "pwd", "resource", "termios"}
-    top = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
-    assert not top & modules, "import it in the functions that need it"
+    imported = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+    yield from imported & MODULES
     if "pytestmark = pytest.mark.needs(" in source or file == Path(__file__):
         return
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             decorators = " ".join(map(ast.unparse, node.decorator_list))
             text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-            assert not UNIX.search(text) or re.search(r"mark\.(needs|skipif)", decorators), node.name
+            if UNIX.search(text) and not re.search(r"mark\.(needs|skipif)", decorators):
+                yield node.name
+
+
+def test_tests_of_unix_say_what_they_need():
+    found = {f.relative_to(ROOT).as_posix(): [*unmarked(f)] for f in sorted((ROOT / "tests").rglob("*.py"))}
+    assert len(found) > 100
+    assert {file: names for file, names in found.items() if names} == {}, "mark with needs(), or import in functions"
+
+
+def test_an_unmarked_test_is_found(tmp_path):
+    file = tmp_path / "test_a.py"
+    body = "def test_a(path):\n    path.chmod(0)\n"
+    file.write_text(f"import resource\n\n{body}")
+    assert [*unmarked(file)] == ["resource", "test_a"]
+    file.write_text(f'@pytest.mark.needs("symlinks")\n{body}')
+    assert [*unmarked(file)] == []
 
 
 def test_the_package_imports_no_module_of_unix():
@@ -162,4 +179,4 @@ def test_the_package_imports_no_module_of_unix():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [n.name for n in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            assert not {"fcntl", "grp", "pwd", "resource", "termios"} & set(names), file
+            assert not MODULES & set(names), file
