@@ -19,8 +19,8 @@ SELECTION := tests/test_hubconf.py \
 	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
-.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-timm lint docs \
-	site pictures bench dist release-check audit sbom fuzz clean
+.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
+	site site-version pictures bench coverage dist release-check rehearse secrets audit sbom fuzz clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -30,6 +30,11 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+
+# The default tests, with the lines that they run: a summary, and pages in build/coverage.
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto --cov=convrnn_zoo --cov-report=term:skip-covered --cov-report=html:build/coverage \
+		--cov-report=xml:build/coverage.xml
 
 test-versions: test-oldest test-newest
 
@@ -41,6 +46,16 @@ test-newest: install-newest
 
 test-newest-selection: install-newest
 	$(VENV)-newest/bin/python -m pytest -n auto $(SELECTION)
+
+# The same with the versions that are being developed. Needs the network and, for git, the addresses of the projects.
+NIGHTLY ?= https://download.pytorch.org/whl/nightly/cpu
+test-nightly:
+	$(NEWEST) -m venv --clear $(VENV)-nightly
+	$(VENV)-nightly/bin/python -m pip install --quiet --pre torch torchvision --index-url $(NIGHTLY)
+	$(VENV)-nightly/bin/python -m pip install --quiet --pre --editable '.[test]' \
+		'timm @ git+https://github.com/huggingface/pytorch-image-models' \
+		'huggingface-hub @ git+https://github.com/huggingface/huggingface_hub'
+	$(VENV)-nightly/bin/python -m pytest -n auto $(BOTH_ENDS)
 
 test-timm: $(VENV)/.installed-dev
 	$(BIN)/python tests/timm_contract/run.py
@@ -57,6 +72,14 @@ docs: $(VENV)/.installed-dev
 site: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
+# The pages as one version of the site, on the branch gh-pages, which is not pushed: VERSION=0.1 ALIAS=latest, or dev.
+VERSION ?= dev
+ALIAS ?=
+site-version: export PATH := $(abspath $(BIN)):$(PATH)
+site-version: $(VENV)/.installed-dev
+	$(BIN)/mike deploy --update-aliases $(VERSION) $(ALIAS)
+	$(if $(ALIAS),$(BIN)/mike set-default $(ALIAS))
+
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python -m tools.pictures
 
@@ -71,14 +94,25 @@ dist: $(RELEASE)/.installed
 	rm -rf dist build/lib
 	$(RELEASE)/bin/python -m build --no-isolation --outdir dist .
 
-# Checks of the metadata, the distributions and the workflows. After the tools are installed it needs no network.
-release-check: dist
+# Checks of the metadata, the distributions, the workflows and of secrets. After the tools are installed it needs no
+# network.
+release-check: dist secrets
+	$(RELEASE)/bin/check-manifest --no-build-isolation
 	$(RELEASE)/bin/validate-pyproject pyproject.toml
 	$(RELEASE)/bin/twine check --strict dist/*
 	$(RELEASE)/bin/cffconvert --validate --infile CITATION.cff
 	$(RELEASE)/bin/pre-commit validate-config
 	$(RELEASE)/bin/zizmor --offline --persona pedantic .github
 	if command -v actionlint; then actionlint; else echo "actionlint is not installed, and was left out"; fi
+
+# Files that git tracks with what looks like a password, token or key. Checksums and commits are none.
+secrets: $(RELEASE)/.installed
+	git ls-files -z | xargs -0 $(RELEASE)/bin/detect-secrets-hook --no-verify \
+		--exclude-lines '"(sha256|hub_commit)": |^secrets:' --exclude-files tests/train/test_tasks_same_weights.py
+
+# Installs the built wheel into a new environment, and tests it away from the checkout.
+rehearse: dist
+	$(PYTHON) -m tools.rehearse
 
 # Known vulnerabilities of all that the extras bring, by the database OSV. Needs the network, and fails without it.
 audit: $(RELEASE)/.installed $(VENV)/.installed-dev
@@ -97,7 +131,7 @@ fuzz: $(VENV)/.installed-dev
 		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(RELEASE) $(SBOM) build dist runs/bench site *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-nightly $(RELEASE) $(SBOM) build dist runs/bench site *.egg-info
 
 $(VENV)/.installed-demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shutil
+import sys
 from importlib import metadata
 
 # The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
@@ -11,6 +13,23 @@ import pytest
 import torch
 
 collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
+
+
+NEEDS = {
+    "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),
+    "make": (shutil.which("make") is not None and os.name == "posix", "the Makefile is for Unix"),
+    "signals": (os.name == "posix", "the signals of Unix end a process"),
+    "symlinks": (os.name == "posix", "links and permissions are those of Unix"),
+}
+"""Features that not every system has: whether this one does, and the reason for skipping tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            for exists, reason in map(NEEDS.__getitem__, mark.args):
+                if not exists:
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_collection() -> None:

@@ -4,9 +4,13 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+IN_USE = (5, 32)
+"""Error numbers of Windows for a file that another program has open: access denied, sharing violation."""
 
 
 @contextmanager
@@ -34,7 +38,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         else:
             if target.is_file() and temporary.is_file():
                 shutil.copymode(target, temporary)
-            os.replace(temporary, target)
+            _replace(temporary, target)
     except OSError as e:
         names_temporary = e.filename is None or os.fspath(e.filename).startswith(os.fspath(temporary))
         if e.errno is None or not names_temporary:
@@ -43,6 +47,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         unchanged = f"; the previous {kind} is unchanged" if kind else ""
         is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "; free disk space and try again" if is_full else ""
+        if getattr(e, "winerror", None) in IN_USE:
+            fix = "; another program has the file open: close it and try again"
         raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e
     finally:
         if temporary.is_dir():
@@ -54,13 +60,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _replace_directory(temporary: Path, target: Path) -> None:
     shutil.copymode(target, temporary)
     previous = temporary.with_name(f"{temporary.name}.old")
-    os.replace(target, previous)
+    _replace(target, previous)
     try:
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except BaseException:
-        os.replace(previous, target)
+        _replace(previous, target)
         raise
     shutil.rmtree(previous)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Moves a file or directory; repeats this for a second while Windows says that another program uses the target."""
+    for delay in (0.05, 0.1, 0.2, 0.3, 0.4, None):
+        try:
+            os.replace(source, target)
+            break
+        except PermissionError as e:
+            if delay is None or getattr(e, "winerror", None) not in IN_USE:
+                raise
+            time.sleep(delay)  # virus scanners and indexers open new files for a moment
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -32,9 +32,9 @@ def similar(name: object, options: Iterable[str]) -> str:
     return f"; {hint}" if hint.startswith("did") else ""
 
 
-def warn(text: str) -> None:
-    """Issues a UserWarning for the innermost line outside of :data:`PACKAGES`."""
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Issues a warning for the innermost line outside of :data:`PACKAGES`."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)

@@ -53,6 +53,7 @@ def contents(path):
     return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
 
 
+@pytest.mark.needs("symlinks")
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_directory_replaces_a_directory(is_link, tmp_path):
     path = target = tmp_path / "out"
@@ -104,6 +105,7 @@ def test_a_file_is_not_replaced_by_a_directory(tmp_path):
     assert contents(tmp_path) == {"out": "x"}
 
 
+@pytest.mark.needs("symlinks")
 def test_a_failed_save_is_an_error_of_the_system_and_not_of_the_hub(tmp_path):
     model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
     (tmp_path / "file").write_text("")
@@ -136,6 +138,7 @@ def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
         assert ".part" not in str(caught.value)
 
 
+@pytest.mark.needs("symlinks")
 def test_links_and_permissions_are_kept(tmp_path):
     real, link, long = tmp_path / "real.txt", tmp_path / "link.txt", tmp_path / ("a" * 240 + ".txt")
     real.write_text("old")

@@ -27,7 +27,8 @@ BY_CONFIGURATION = {
     "pytest-timeout": "\ntimeout = ",
     "pytest-xdist": "-m pytest -n auto",
     "setuptools": 'build-backend = "setuptools.',
-    **{command: f"$(BIN)/{command} " for command in ("mkdocs", "ruff")},
+    "pytest-cov": "--cov=",
+    **{command: f"$(BIN)/{command} " for command in ("mike", "mkdocs", "ruff")},
     "mypy": "$(BIN)/mypy\n",
 }
 """Packages that are used without an import, and the text of the configuration that uses them."""

@@ -40,6 +40,8 @@ from references.nowcast.intervals import ALL, Comparison, compare
 
 from . import docstrings as reference
 from . import exports as exports_tool
+from . import notebooks
+from .address import addresses
 from .cards import shipped_card
 from .published import elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
@@ -358,14 +360,27 @@ def _entries(names: Iterable[str]) -> str:
 def citation(page: str) -> str:
     """Formats CITATION.cff as text and as BibTeX."""
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    authors, title, version = cff["authors"][0]["name"], cff["title"], cff["version"]
-    fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}", "version": version}
-    fields["year"] = str(cff["date-released"])[:4]
+    title, version = cff["title"], cff["version"]
+    people = [(a.get("name"), a.get("family-names"), a.get("given-names")) for a in cff["authors"]]
+    authors = ", ".join(name or f"{given} {family}" for name, family, given in people)
+    bibtex = " and ".join(f"{{{name}}}" if name else f"{family}, {given}" for name, family, given in people)
+    fields = {"author": bibtex, "title": f"{{{title}}}", "version": version}
+    if "date-released" in cff:
+        fields["year"] = str(cff["date-released"])[:4]
     fields |= {key: str(cff[name]) for key, name in (("url", "repository-code"), ("doi", "doi")) if name in cff}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
     words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
     note = "" if "doi" in cff else "% There is no DOI yet: it comes with the first archived release.\n"
     return f"{words}\n\n```bibtex\n{note}@software{{convrnn_zoo,\n{lines}\n}}\n```"
+
+
+def badge(page: str) -> str:
+    """Links to the notebook of a tutorial."""
+    source, _ = addresses(ROOT)
+    file = notebooks.path(Path(page)).as_posix()
+    colab = f"https://colab.research.google.com/github/{source.removeprefix('https://github.com/')}/blob/main/{file}"
+    image = _link("docs/badges/notebook.svg", page)
+    return f"[![Open in Colab]({image})]({colab}) · [the notebook]({source}/blob/main/{file})"
 
 
 # ---- tables of measurements ------------------------------------------------------------------------------------
@@ -387,6 +402,23 @@ def speed_summary(page: str) -> str:
         rows.append(tuple(row))
     titles = ("ms", *peers.values())
     return markdown(("shape", *(f"{task}, {t}" for task in ("inference", "training") for t in titles)), rows)
+
+
+def speed_line(page: str) -> str:
+    """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
+    cases = _recorded(MEASURED)["cases"]
+    fastest, compiled = _PEERS
+    peers = {task: [report.fastest_peers(case[task]) for case in cases] for task in ("inference", "training")}
+    times = {task: [p[fastest] for p in found] for task, found in peers.items()}
+    stated = " and ".join(f"{median(t):.2f} times as long in {task}" for task, t in times.items())
+    every = [t for task in times.values() for t in task]
+    others = [p[compiled] for found in peers.values() for p in found if compiled in p]
+    return (
+        f"* **Speed.** On a CPU, the fastest other implementation takes {stated} (medians of {len(cases)} shapes, from "
+        f"{min(every):.2f} to {max(every):.2f}). With `torch.compile`, it takes {min(others):.2f} to {max(others):.2f} "
+        f"times as long as our layer without. {_link_to('All shapes', 'docs/project/speed.md', page)}; GPUs were not "
+        "measured yet."
+    )
 
 
 def machine(page: str) -> str:
@@ -514,6 +546,10 @@ def _card(record: Weights, page: str) -> str:
     return _link(f"{cards}/{record.name}.md", page)
 
 
+def _link_to(text: str, target: str, page: str) -> str:
+    return f"[{text}]({_link(target, page)})"
+
+
 def _link(target: str, page: str) -> str:
     """Returns the path of a file relative to a page; both are given relative to the repository."""
     return os.path.relpath(target, os.path.dirname(page))
@@ -563,8 +599,8 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
-        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, speed,
-        speed_summary, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere,
+        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, badge, speed,
+        speed_summary, speed_line, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere,
         published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses,
         samplings, schedules,
     )
@@ -605,6 +641,11 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
         new = fill(shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else text or "", page)
         if new != text:
             updates[path] = new
+        if path.parent.name == "tutorials":
+            file = root / notebooks.path(path)
+            content = notebooks.notebook(new)
+            if not file.exists() or file.read_text(encoding="utf-8") != content:
+                updates[file] = content
     table = root / NAMES.relative_to(ROOT)
     if not table.exists() or table.read_text(encoding="utf-8") != names():
         updates[table] = names()

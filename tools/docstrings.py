@@ -59,7 +59,13 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = markdown(obj.docstring.value)
 
     def on_class_members(self, *, node: Any, cls: griffe.Class, **kwargs: Any) -> None:
-        """Uses the complete signature where a constructor passes on ``*args`` and ``**kwargs``."""
+        """Uses the complete signature where a constructor passes on ``*args`` and ``**kwargs``.
+
+        Classes that only set the dimension keep the first paragraph of their docstring: the rest is that of their base.
+        """
+        base = inspect.cleandoc(node.obj.__mro__[1].__doc__ or "")
+        if cls.docstring and base and inspect.cleandoc(node.obj.__doc__ or "").endswith(f"\n\n{base}"):
+            cls.docstring.value = cls.docstring.value.partition("\n\n")[0]
         signature = vars(node.obj).get("__signature__")
         if signature is not None:
             parameters = griffe.Parameters(*map(_parameter, signature.parameters.values()))

@@ -1,4 +1,8 @@
-"""Pushes the weights of the package to the Hub: ``python -m tools.publish --namespace OWNER``."""
+"""Pushes the weights of the package to the Hub: ``python -m tools.publish --namespace OWNER``.
+
+``--dry-run DIR`` needs neither network nor account: it writes each repository to a directory, loads it, and compares
+its output.
+"""
 
 import dataclasses
 import re
@@ -10,10 +14,11 @@ from typing import Any
 import click
 import safetensors.torch
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 from torch import Tensor, nn
 
-from convrnn_zoo import WEIGHTS, Weights, WeightsError, create_model
+from convrnn_zoo import WEIGHTS, Weights, WeightsError, create_model, from_pretrained
+from convrnn_zoo.hub.cards import check_card
 from convrnn_zoo.hub.push import hub_api, upload
 from convrnn_zoo.hub.save import config_text, model_config
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
@@ -52,17 +57,41 @@ def publish(
         WeightsError: the package does not contain these weights.
         HubAccessError: the Hub, the network or missing permissions prevent the push.
     """
+    api = hub_api(token)
+    for record in _chosen(namespace, only):
+        yield _publish(api, record, cards)
+
+
+def write(namespace: str, directory: Path, only: str | None = None, *, cards: Path | None = None) -> Iterator[Path]:
+    """Writes the files that :func:`publish` pushes to ``directory/<name>``, and checks each of these directories.
+
+    Raises:
+        WeightsError: a card is invalid, or the written model differs from that of the package.
+    """
+    for record in _chosen(namespace, only):
+        model, files = _files(record, cards)
+        check_card(ModelCard(files[CARD].decode("utf-8")))
+        files[GOLDEN] = _golden_file(record, model)
+        repository = directory / record.name
+        repository.mkdir(parents=True, exist_ok=True)
+        for file_name, content in files.items():
+            (repository / file_name).write_bytes(content)
+        pair = golden(record, model)
+        if not torch.equal(run(from_pretrained(repository), pair["input"]), pair["output"]):
+            raise WeightsError(f"{repository}: the written model has other outputs than {record.name}")
+        yield repository
+
+
+def _chosen(namespace: str, only: str | None) -> list[Weights]:
+    """Returns the metadata of the weights to push, with the repositories that they get."""
     shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
     if only is not None and only not in shipped:
         raise WeightsError(f"the package contains no weights {only!r}; expected one of: {', '.join(shipped) or 'none'}")
-    api = hub_api(token)
-    for name, record in shipped.items():
-        if only in (None, name):
-            yield _publish(api, dataclasses.replace(record, hub_id=f"{namespace}/{name}"), cards)
+    return [dataclasses.replace(w, hub_id=f"{namespace}/{n}") for n, w in shipped.items() if only in (None, n)]
 
 
-def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
-    hub_id = str(record.hub_id)
+def _files(record: Weights, cards: Path | None) -> tuple[nn.Module, dict[str, bytes]]:
+    """Returns the model and the files of its repository, without the golden pair."""
     if file_sha256(record.file) != record.sha256:
         raise WeightsError(
             f"{record.file}: the file does not match its metadata (sha256 {record.sha256}); restore the file"
@@ -76,11 +105,17 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
         files[Path(link).name] = (cards / link).read_bytes()  # an image next to the card
         card = card.replace(f"]({link})", f"]({Path(link).name})")
     files[CARD] = card.encode()
+    return model, files
+
+
+def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
+    hub_id = str(record.hub_id)
+    model, files = _files(record, cards)
     with hub_errors(HubFile(hub_id)):
         before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
         is_golden_valid = before is not None and _golden_holds(api, hub_id, before, model)
     if not is_golden_valid:
-        files[GOLDEN] = safetensors.torch.save(golden(record, model), metadata={"format": "pt"})
+        files[GOLDEN] = _golden_file(record, model)
     with TemporaryDirectory() as directory:
         for file_name, content in files.items():
             (Path(directory) / file_name).write_bytes(content)
@@ -89,11 +124,20 @@ def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
 
 
 @torch.no_grad()
+def run(model: nn.Module, x: Tensor) -> Tensor:
+    """Returns the output of a model."""
+    return model(x).contiguous()
+
+
 def golden(record: Weights, model: nn.Module) -> dict[str, Tensor]:
     """Returns a fixed random input and the output of the model, with which users can check the loaded weights."""
     shape = [8 if isinstance(size, str) else size for size in record.input_shape]
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    return {"input": x, "output": model(x).contiguous()}
+    return {"input": x, "output": run(model, x)}
+
+
+def _golden_file(record: Weights, model: nn.Module) -> bytes:
+    return safetensors.torch.save(golden(record, model), metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -114,14 +158,30 @@ def _golden_holds(api: HfApi, hub_id: str, commit: str, model: Any) -> bool:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory with one card NAME.md per set of weights.",
 )
-def main(namespace: str, only: str | None, cards: Path | None) -> None:
+@click.option("--pin", is_flag=True, help="Write hub_id and hub_commit to the metadata in the package.")
+@click.option(
+    "--dry-run",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the repositories to DIR and check them, without network or account.",
+)
+def main(namespace: str, only: str | None, cards: Path | None, pin: bool, dry_run: Path | None) -> None:
     """Push all weights of the package and print the values to pin in their metadata.
 
     Unchanged repositories get no commit.
     """
+    if dry_run:
+        for repository in write(namespace, dry_run, only, cards=cards):
+            size = sum(file.stat().st_size for file in repository.iterdir())
+            click.echo(f"{namespace}/{repository.name}: {len(list(repository.iterdir()))} files, {size:,} bytes")
+        return
     for done in publish(namespace, only, cards=cards):
         state = "pushed" if done.changed else "unchanged"
         click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')
+        if pin:
+            record = WEIGHTS[done.name]
+            pinned = dataclasses.replace(record, hub_id=done.hub_id, hub_commit=done.hub_commit)
+            pinned.save(record.file.parent)
 
 
 if __name__ == "__main__":

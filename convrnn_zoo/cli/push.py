@@ -9,7 +9,7 @@ import click
 from .._atomic import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..pretrained.config import CARD
-from ..pretrained.factory import split_address
+from ..pretrained.factory import is_path, split_address
 from ._options import WEIGHTS_EPILOG
 
 
@@ -33,8 +33,7 @@ def push(
     convrnn-zoo push convgru_forecaster.rain ./rain
     """
     directory = repo_id.removeprefix("local-dir:")
-    is_directory = directory != repo_id or directory.startswith((".", "/", "~")) or directory.endswith("/")
-    is_directory = is_directory or "\\" in directory  # a path of Windows
+    is_directory = directory != repo_id or is_path(directory) or directory.endswith("/")
     unused = {"--private/--public": private is not None, "--revision": revision, "--create-pr": create_pr}
     if is_directory and any(unused.values()):
         names = ", ".join(name for name, value in unused.items() if value)

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -311,14 +311,15 @@ class Equations(nn.Module):
 
 
 def _complete_docstring(cls: Any) -> None:
-    """Joins the docstrings of a class and its bases, or writes one from `summary` if the class only sets `ndim`."""
+    """Joins the docstrings of a class and its bases; for one that only sets `ndim`, `summary` and that of its base."""
     is_ours = cls.__module__.startswith(f"{__package__}.")
     if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
     elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
         state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
         name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
-        cls.__doc__ = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
+        summary = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
+        cls.__doc__ = f"{summary}\n\n{inspect.cleandoc(base.__doc__ or '')}".rstrip()
 
 
 def _full_signature(cls: type[Equations]) -> inspect.Signature:
@@ -332,7 +333,9 @@ def _full_signature(cls: type[Equations]) -> inspect.Signature:
         if hasattr(base, "__signature__"):
             named |= {name: p for name, p in base.__signature__.parameters.items() if name not in named}
         for name, allowed in cls.options.items():
-            named.setdefault(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=allowed[0]))
+            annotation = bool if set(allowed) <= {True, False} else Literal[allowed]
+            option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=allowed[0], annotation=annotation)
+            named.setdefault(name, option)
     if cls.is_linear:
         named.pop("hidden_kernel_size", None)
     return inspect.Signature(sorted(named.values(), key=lambda p: p.kind))

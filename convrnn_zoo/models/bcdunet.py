@@ -11,7 +11,7 @@ from ..layers import Conv2dLSTM
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu, framewise, on_device
+from .base.blocks import conv_norm_relu, on_device
 from .base.dense import DenseModel
 
 
@@ -81,7 +81,7 @@ class BCDUNet(DenseModel):
             self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
             self.ups = nn.ModuleList(RecurrentSkip(low, width, width // 2) for width, low in pairwise(sizes))
         self.drop, self.pool = nn.Dropout(drop_rate), nn.MaxPool2d(2)
-        self.num_features = sizes[0]
+        self.num_features, self.level_widths = sizes[0], sizes
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
@@ -94,9 +94,12 @@ class BCDUNet(DenseModel):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_levels(x)[0]
+
+    def forward_levels(self, x: Tensor) -> list[Tensor]:
         self.check_images(x)
         if x.dim() == 5:
-            return framewise(self.forward_features, x)
+            return [level.unflatten(0, x.shape[:2]) for level in self.forward_levels(x.flatten(0, 1))]
         maps: list[Tensor] = []
         for down in self.downs:
             maps.append(down(self.pool(maps[-1]) if maps else x))
@@ -105,10 +108,13 @@ class BCDUNet(DenseModel):
         outputs: list[Tensor] = []
         for block in self.dense:
             outputs.append(self.drop(block(torch.cat(outputs, 1) if outputs else x)))
-        x = outputs[-1]
-        for skip, up in zip(reversed(maps), reversed(self.ups), strict=True):
-            x = up(skip, x)
-        return x
+        levels = outputs[-1:]
+        for skip, up in zip(reversed(maps), reversed(self.ups), strict=False):
+            levels.append(up(skip, levels[-1]))
+        return levels[::-1]
+
+    def remove_levels(self, count: int) -> None:
+        self.ups = self.ups[count:]
 
 
 @register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1})

@@ -86,7 +86,7 @@ class RecurrentDecoderModel(DenseModel):
     export_inputs = ("state", "lengths")
     has_frame_encoder = True
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
-    recurrent_levels = (3, 2, 1, 0)
+    recurrent_levels: tuple[int, ...] = (3, 2, 1, 0)
     """Level of the encoder that each recurrent layer reads."""
 
     def __init__(
@@ -115,7 +115,7 @@ class RecurrentDecoderModel(DenseModel):
             )
             self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
             self.last = conv_norm_relu(sizes[-1], sizes[-1], bias=False)
-        self.num_features = sizes[-1]
+        self.num_features, self.level_widths = sizes[-1], sizes[::-1]
         self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
@@ -133,22 +133,39 @@ class RecurrentDecoderModel(DenseModel):
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Returns ``(features, state)``; pass the state as `hx` with the next chunk to continue the sequence."""
+        levels, state = self._decode(x, hx, lengths)
+        return levels[0], state
+
+    def forward_levels(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> list[Tensor]:
+        return self._decode(x, hx, lengths)[0]
+
+    def _decode(self, x: Tensor, hx: Any, lengths: Lengths | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the maps of the decoder, from the highest resolution to the lowest, and the state."""
         lengths = self.check_images(x, lengths)
         if x.dim() == 4:
-            features, state = self.forward_sequence(x.unsqueeze(1), hx)
-            return features.squeeze(1), state
+            levels, states = self._decode(x.unsqueeze(1), hx, None)
+            return [level.squeeze(1) for level in levels], states
         x = mask_steps(x, lengths)  # the encoder also reads the padding
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
         for _ in skips:
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
         scales = [*zip(reversed(skips), reversed(frames[1:]), strict=True), (x,)]
-        y, states = framewise(self.aspp, top), []
-        for gru, join, before, maps in zip(self.grus, self.joins, split_state(hx, 4), scales, strict=True):
+        y, states, levels = framewise(self.aspp, top), [], []
+        for i, (gru, before) in enumerate(zip(self.grus, split_state(hx, len(self.grus)), strict=True)):
             y, state = gru(y, before, lengths)
             states.append(state)
-            y = framewise(partial(upsample_join, join), y, *maps)
-        return mask_steps(framewise(self.last, y), lengths), states
+            levels.append(y)
+            if i < len(self.joins):
+                y = framewise(partial(upsample_join, self.joins[i]), y, *scales[i])
+        if len(self.joins) == len(self.grus):
+            levels.append(framewise(self.last, y))
+        return [mask_steps(level, lengths) for level in reversed(levels)], states
+
+    def remove_levels(self, count: int) -> None:
+        remaining = len(self.level_widths) - count
+        self.grus, self.joins, self.last = self.grus[:remaining], self.joins[: remaining - 1], nn.Sequential()
+        self.recurrent_levels = self.recurrent_levels[:remaining]
 
 
 class MattingEncoder(FrameEncoder):
@@ -234,10 +251,13 @@ class RobustVideoMatting(RecurrentDecoderModel):
         if check.boolean("refiner", refiner):
             self.refiner = GuidedFilter(self.in_chans + 1, self.num_features).to(reference_tensor(self))
 
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        super()._keep_maps(count, prune_head)
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        take = super().prune_intermediate_layers(indices, prune_norm, prune_head)
         if prune_head:
             self.refiner = None
+        return take
 
     def matte(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None, downsample_ratio: float = 1.0

@@ -64,6 +64,9 @@ class ImageSeriesModel(DenseModel):
 
     def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns features ``(N, F, H, W)`` from the dates that are not missing."""
+        return self.forward_levels(x, lengths, mask)[0]
+
+    def forward_levels(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> list[Tensor]:
         lengths = self.check_images(x, lengths)
         x = x.unsqueeze(1) if x.dim() == 4 else x
         if mask is not None and lengths is not None:
@@ -73,7 +76,10 @@ class ImageSeriesModel(DenseModel):
             expected = f"booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least"
             raise ValueError(f"mask must be {expected}, got {check.describe(mask)}")
         if x.shape[0] == 0:
-            return x.new_zeros(0, self.num_features, *x.shape[-2:])
+            sizes = [
+                (level["num_chs"], *(n // level["reduction"] for n in x.shape[-2:])) for level in self.feature_info
+            ]
+            return [x.new_zeros(0, *size) for size in sizes]
         if mask is None and lengths is None:
             return self.forward_dates(x, None)
         if in_graph():
@@ -84,8 +90,8 @@ class ImageSeriesModel(DenseModel):
         dates = pack_sequence([s[m] for s, m in zip(x, mask, strict=True)], enforce_sorted=False)
         return self.forward_dates(dates, None)
 
-    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        """Returns features ``(N, F, H, W)`` of the series.
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> list[Tensor]:
+        """Returns the maps of the series, those of :meth:`forward_levels`.
 
         `mask` ``(N, T)`` is false for missing dates while torch compiles or exports, and None if there are none.
         """
@@ -114,8 +120,8 @@ class SeriesRNN(ImageSeriesModel):
     def make_head(self, num_classes: int) -> nn.Module:
         return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
 
-    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
-        return last_memory(self.rnn, dates, mask)
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> list[Tensor]:
+        return [last_memory(self.rnn, dates, mask)]
 
 
 UNET_GROUPS = 4
@@ -154,7 +160,7 @@ class RecurrentUNet(ImageSeriesModel):
         down = check.widths("widths", list(widths), len(widths))
         up = check.widths("up_widths", list(up_widths), len(down))
         self.in_chans = check.positive_int("in_chans", in_chans)
-        self.num_features, self.reduction = up[0], 2 ** (len(down) - 1)
+        self.num_features, self.level_widths, self.reduction = up[0], up, 2 ** (len(down) - 1)
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
         with on_device(device):
             self.stem = nn.Sequential(
@@ -186,15 +192,20 @@ class RecurrentUNet(ImageSeriesModel):
     def make_head(self, num_classes: int) -> nn.Module:
         return conv_norm_relu(self.num_features, num_classes)
 
-    def forward_dates(self, dates: Dates, mask: Tensor | None) -> Tensor:
+    def forward_dates(self, dates: Dates, mask: Tensor | None) -> list[Tensor]:
         maps = [map_frames(self.stem, dates)]
         for down in self.downs:
             maps.append(map_frames(down, maps[-1]))
-        y = self.out(last_memory(self.rnn, maps.pop(), mask))
+        levels = [self.out(last_memory(self.rnn, maps.pop(), mask))]
         for i in reversed(range(len(self.ups))):
-            skip = self.skips[i](mean_of_dates(maps[i], mask))
-            y = self.joins[i](torch.cat([self.ups[i](y), skip], dim=1))
-        return self.neck(y)
+            skip = self.skips[i](mean_of_dates(maps.pop(), mask))
+            levels.append(self.joins[i](torch.cat([self.ups[i](levels[-1]), skip], dim=1)))
+        levels[-1] = self.neck(levels[-1])
+        return levels[::-1]
+
+    def remove_levels(self, count: int) -> None:
+        self.ups, self.skips, self.joins = self.ups[count:], self.skips[count:], self.joins[count:]
+        self.neck = nn.Sequential()
 
 
 _CFG = {"input_size": (10, 128, 128), "num_classes": 20}

@@ -15,6 +15,7 @@ from ..layers._conv import same_padding
 from ..layers._run import LayerStates
 from ..models import Forecaster, ZooModel
 from ..models.base.blocks import Unroll, recurrent_layers
+from ..models.base.dense import DenseModel
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import POOLS, split_state
 from .graph import advance, check_version, equations, prepare_model, scan, state_suffixes, unroll
@@ -235,7 +236,7 @@ class _Network(nn.Module):
         model, classes = self.model, self.model.num_classes
         if self.pool:
             axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
-        elif all(level["reduction"] == 1 for level in getattr(model, "feature_info", ())):
+        elif isinstance(model, DenseModel) or all(n["reduction"] == 1 for n in getattr(model, "feature_info", ())):
             last = self.layers[-1]
             features = getattr(model, "num_features", last.widths[-1] * last.num_directions)
             axes = [[*leading, classes or features, *self.frame]]

@@ -1,6 +1,7 @@
 """Models by name or address: ``create_model`` and ``from_pretrained``."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -9,7 +10,7 @@ from torch import nn
 from .._hints import suggest
 from .errors import WeightsError
 from .meta import size_limit
-from .registry import entry_points
+from .registry import current_name, entry_points
 from .source import SOURCES_BY_SCHEME, WeightsSource
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     if scheme:
         source = SOURCES_BY_SCHEME[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
+    name = current_name(name)
     architecture, _, tag = name.partition(".")
     functions = entry_points()
     if architecture not in functions:
@@ -115,7 +117,7 @@ def from_pretrained(
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
-    architecture, functions = source.config.architecture, entry_points()
+    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points()
     if architecture not in functions:
         raise WeightsError(
             f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "
@@ -136,7 +138,11 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     scheme, colon, location = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES_BY_SCHEME:
         return scheme, location
-    is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.endswith(".json")
-    if is_path or (text and Path(text).is_dir()):
+    if isinstance(name, os.PathLike) or is_path(text) or text.endswith(".json") or (text and Path(text).is_dir()):
         return "local-dir", text
     return "hf-hub" if "/" in text else "", text
+
+
+def is_path(text: str) -> bool:
+    """Returns whether a text is written as a path of Unix or Windows, such as ``./run``, ``~/run`` or ``C:/run``."""
+    return text.startswith((".", "/", "~")) or "\\" in text or re.match(r"[A-Za-z]:/", text) is not None

@@ -3,15 +3,17 @@
 import fnmatch
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import timm
-from timm.models import generate_default_cfgs
+from timm.models import generate_default_cfgs, register_model_deprecations
 from timm.models import model_entrypoint as timm_entrypoint
 from timm.models import register_model as register_with_timm
 from torch import nn
 
+from .._deprecation import Deprecation
+from .._hints import suggest
 from .published import PUBLISHED, Published
 from .weights import WEIGHTS, Weights
 
@@ -19,6 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
 """timm's cfgs of the architectures without weights."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
+_RENAMED: dict[str, Deprecation] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
@@ -60,24 +63,81 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
     return decorator
 
 
+def rename_model(old: str, new: str, removed_in: str) -> None:
+    """Makes `old` a deprecated name of the registered architecture or weights `new`, for the zoo and for timm.
+
+    Raises:
+        ValueError: `old` is registered, or `new` is not.
+    """
+    architecture = new.partition(".")[0]
+    if old in _FUNCTIONS or architecture not in _FUNCTIONS:
+        raise ValueError(f"expected a free name and a registered one, got {old!r} and {new!r}")
+    if "." not in old:
+        register_model_deprecations(_FUNCTIONS[architecture].__module__, {old: new})
+    _RENAMED[old] = Deprecation(f"the name {old}", new, removed_in)
+
+
+def current_name(name: str, *, is_stored: bool = False) -> str:
+    """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file."""
+    architecture, dot, tag = name.partition(".")
+    for old, rest in ((name, ""), (architecture, dot + tag)):
+        if old in _RENAMED:
+            if not is_stored:
+                _RENAMED[old].warn()
+            return _RENAMED[old].new + rest
+    return name
+
+
 def entry_points() -> dict[str, Callable[..., nn.Module]]:
     """Returns every registered name with the function that builds it."""
     return dict(_FUNCTIONS)
 
 
-def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
-    """Lists the architectures of the zoo, or its sets of weights, whose names match a shell pattern.
+def list_models(
+    filter: str | Iterable[str] = "",
+    module: str | Iterable[str] = "",
+    pretrained: bool = False,
+    exclude_filters: str | Iterable[str] = "",
+) -> list[str]:
+    """Lists the architectures of the zoo, or its sets of weights. The arguments are those of :func:`timm.list_models`.
 
     Args:
-        filter: a pattern such as ``"convgru2d_*"``; all names by default.
+        filter: a shell pattern or several, such as ``"convgru2d_*"``; names that match one of them are listed. All
+            names by default. With `pretrained`, the pattern of an architecture matches all of its weights.
+        module: name of a file of ``convrnn_zoo.models`` or several, such as ``"predrnn"``; all files by default.
         pretrained: whether to list weights, ``"architecture.tag"``, instead of architectures.
+        exclude_filters: a pattern or several; names that match one of them are left out.
+
+    Raises:
+        ValueError: no architecture is defined in a file with the name `module`.
 
     Example:
-        >>> list_models("convgru2d_*")[:2]
-        ['convgru2d_1layer', 'convgru2d_2layer']
+        >>> list_models("convgru2d_*", exclude_filters="*_bi_*")
+        ['convgru2d_1layer', 'convgru2d_2layer', 'convgru2d_3layer']
+        >>> list_models(["convgru_*", "convlstm_*"], module="encoder_forecaster", pretrained=True)[:1]
+        ['convgru_forecaster.moving_fashion_mnist']
     """
-    names = sorted(WEIGHTS) if pretrained else sorted(_FUNCTIONS)
-    return [n for n in names if fnmatch.fnmatch(n, filter or "*")]
+    modules, homes = _patterns(module), {n: f.__module__.rpartition(".")[2] for n, f in _FUNCTIONS.items()}
+    for name in modules:
+        if name not in homes.values():
+            raise ValueError(f"no module {name!r} in convrnn_zoo.models; {suggest(name, sorted(set(homes.values())))}")
+    names = [n for n in sorted(WEIGHTS if pretrained else _FUNCTIONS) if n.partition(".")[0] in homes]
+    names = [n for n in names if not modules or homes[n.partition(".")[0]] in modules]
+    included, excluded = (
+        {match for pattern in _patterns(patterns) for match in _matches(names, pattern)}
+        for patterns in (filter, exclude_filters)
+    )
+    return [n for n in names if (n in included or not _patterns(filter)) and n not in excluded]
+
+
+def _patterns(value: str | Iterable[str]) -> list[str]:
+    """Returns patterns or names as a list, which is empty for the empty text."""
+    return ([value] if value else []) if isinstance(value, str) else list(value)
+
+
+def _matches(names: list[str], pattern: str) -> list[str]:
+    """Returns the names that match a pattern; one without a tag also matches the names with any tag."""
+    return fnmatch.filter(names, pattern) + (fnmatch.filter(names, f"{pattern}.*") if "." not in pattern else [])
 
 
 def find_weights(name: str) -> list[Weights]:

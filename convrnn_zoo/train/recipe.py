@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import pretrained
+from .._deprecation import Deprecation, rename_keys
 from .._hints import similar
 from ..data import (
     FRAME_DATASETS,
@@ -44,6 +45,8 @@ RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "c
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
 NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "workers")
 """Keys of a recipe and of its data that do not change the weights: texts, evaluation and reading of the data."""
+RENAMED_KEYS: dict[str, Deprecation] = {}
+"""Deprecated keys of recipes, such as ``"data.old": Deprecation("data.old", "data.new", removed_in="0.3")``."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
@@ -189,7 +192,7 @@ class Recipe:
         Raises:
             ValueError: a key is missing, unknown or invalid.
         """
-        fields = dict(table)
+        fields = rename_keys(table, RENAMED_KEYS)
         kind = fields.pop("kind", None)
         if not isinstance(kind, str) or kind not in RECIPE_KINDS:
             raise ValueError(

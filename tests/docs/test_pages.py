@@ -10,12 +10,15 @@ import yaml
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained.registry import entry_points
-from tools import docs
+from tools import docs, notebooks
 from tools.published import OPENSTL
 
 from .pages import CARDS, PAGES, ROOT, name
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
+OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md", "UPGRADING.md",
+          "licenses/README.md")  # fmt: skip
+"""Pages without examples that run."""
 
 
 def test_generated_parts_are_current() -> None:
@@ -30,7 +33,10 @@ def test_a_stale_part_is_detected(tmp_path: Path) -> None:
         text = page.read_text(encoding="utf-8")
         copy.write_text(re.sub(r"(<!-- generated: .*-->\n|## Evaluation\n)", r"\1old\n", text), encoding="utf-8")
     names = docs.NAMES.relative_to(ROOT)
-    assert set(docs.stale(tmp_path)) == {tmp_path / p for p in (names, *(p.relative_to(ROOT) for p in docs.pages()))}
+    written = [p.relative_to(ROOT) for p in docs.pages()]
+    books = [notebooks.path(p) for p in written if p.parent.name == "tutorials"]
+    assert books
+    assert set(docs.stale(tmp_path)) == {tmp_path / p for p in (names, *written, *books)}
 
 
 def test_every_generated_part_is_used() -> None:
@@ -42,22 +48,37 @@ def test_every_set_of_weights_has_a_card() -> None:
     assert {card.stem for card in CARDS} == set(convrnn_zoo.WEIGHTS)
 
 
-@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [*TEXTS, *OTHERS])
 def test_linked_files_exist(page: str) -> None:
     for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
         assert ((ROOT / page).parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", TEXTS)
+@pytest.mark.parametrize("page", [*TEXTS, *OTHERS])
 def test_make_targets_on_pages_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`make ([\w-]+)`", TEXTS[page]):
+    for target in re.findall(r"`make ([\w-]+)`", (ROOT / page).read_text(encoding="utf-8")):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
 def test_files_named_in_contributing_exist() -> None:
-    for path in re.findall(r"`((?:convrnn_zoo|tests|tools|docs|model_cards)/[\w./-]*)`", TEXTS["CONTRIBUTING.md"]):
+    for path in re.findall(
+        r"`((?:convrnn_zoo|tests|tools|docs|model_cards|notebooks)/[\w./-]*)`", TEXTS["CONTRIBUTING.md"]
+    ):
         assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_readme_answers_what_readers_ask_first() -> None:
+    section = TEXTS["README.md"].partition("## In short\n")[2].partition("\n## ")[0]
+    answers = dict(re.findall(r"\*\*([A-Z][\w ]+?)\.?\*\*((?:(?!\*\*).)+)", section, flags=re.DOTALL))
+    links = {
+        "For whom": "", "Speed": "docs/project/speed.md", "Platforms": "docs/project/limits.md",
+        "Licence": "licenses/README.md", "Weights": "docs/models/weights.md", "Cite": "docs/project/cite.md",
+        "Contribute": "CONTRIBUTING.md", "Ask": "SUPPORT.md",
+    }  # fmt: skip
+    assert answers.keys() == links.keys()
+    assert all(link in answers[question] for question, link in links.items())
+    assert re.search(r"\d\.\d\d times", answers["Speed"])
 
 
 def test_every_source_of_checkpoints_is_listed() -> None:

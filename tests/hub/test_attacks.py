@@ -173,10 +173,12 @@ SIZES = {
 }
 
 
+@pytest.mark.needs("linux")
 @every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_rejects_oversized_models_before_allocating(sizes, pretrained, loader, hub, saved):
+
     evil = changed(saved, model_args=sizes, **({"num_classes": 60_000} if "num_classes" in sizes else {}))
     hub.store.create("bob/evil", evil)
     start = time.monotonic()

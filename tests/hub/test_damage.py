@@ -88,6 +88,7 @@ def without_checksum(saved: dict[str, bytes]) -> bytes:
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------
+@pytest.mark.needs("linux")
 def test_a_full_disk(hub, repo, python, cache):
     """A limit on the size of files has the same effect as a full disk."""
     code = """
@@ -106,6 +107,7 @@ except convrnn_zoo.HubAccessError as e:
     assert_same(make(**BIG), from_pretrained(REPO))
 
 
+@pytest.mark.needs("symlinks")
 @pytest.mark.parametrize("loader", ["from_pretrained", "create_model"])
 def test_a_cache_that_cannot_be_written(loader, hub, repo):
     """No one may make directories under /sys, not even the superuser."""
@@ -116,6 +118,7 @@ def test_a_cache_that_cannot_be_written(loader, hub, repo):
     assert_rejected(call, OSError, "/sys/cache", "HF_HOME", "cache_dir=")
 
 
+@pytest.mark.needs("symlinks")
 def test_a_directory_that_cannot_be_written_or_is_not_there(tmp_path):
     with pytest.raises(PermissionError, match="/sys/model"):
         convrnn_zoo.save_pretrained(make(), "/sys/model")

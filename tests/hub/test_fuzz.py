@@ -66,6 +66,7 @@ print(sum(outcomes.values()), len(outcomes), grown)
 """
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(11))
 def test_mutated_weights_are_rejected_or_load_exactly(seed, tmp_path, python):

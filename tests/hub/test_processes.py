@@ -54,6 +54,7 @@ def test_two_processes_pull_at_once(hub, repo, start):
     assert_same(make(**BIG), from_pretrained("alice/model"))
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.slow
 def test_killed_in_mid_download(hub, repo, start, cache):
     hub.fail(Slow(20.0), "GET", "/[0-9a-f]{64}", times=1)
@@ -79,6 +80,7 @@ while True:
 """
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.parametrize("times", [pytest.param(times, marks=pytest.mark.slow) for times in (4, 40)])
 def test_killed_in_mid_save(times, start, tmp_path):
     """Two models are saved to one directory in turn until the process is killed; one of them loads, or none."""

@@ -5,14 +5,16 @@ import dataclasses
 import pytest
 import timm
 import torch
+from click.testing import CliRunner
 from huggingface_hub import ModelCard
 from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
 from tests.registry import slow_unless
+from tools import publish as publish_tool
 from tools.cards import NOT_GENERATED
-from tools.publish import GOLDEN, publish
+from tools.publish import GOLDEN, publish, write
 
 from .examples import assert_same
 from .faults import Corrupt, Status
@@ -152,6 +154,30 @@ def test_a_publish_that_fails_leaves_the_repository_empty(hub, carried):
     with pytest.raises(HubAccessError, match=NAME):
         list(publish("alice", NAME))
     assert set(hub.store.repos[f"alice/{NAME}"].files()) <= {".gitattributes"}
+
+
+def test_a_dry_run_writes_the_repositories_that_a_push_creates(hub, carried, tmp_path):
+    (repository,) = write("alice", tmp_path / "dry", NAME)
+    assert not hub.store.repos
+    publish_one = next(publish("alice", NAME))
+    pushed = hub.store.repos[publish_one.hub_id].files()
+    assert {f.name: f.read_bytes() for f in repository.iterdir()} == {k: pushed[k] for k in pushed if k[0] != "."}
+
+
+def test_a_dry_run_rejects_a_model_with_other_outputs(carried, tmp_path, monkeypatch):
+    loaded = create_model(NAME, pretrained=True).eval()
+    with torch.no_grad():
+        next(loaded.parameters()).add_(1)
+    monkeypatch.setattr(publish_tool, "from_pretrained", lambda directory: loaded)
+    with pytest.raises(WeightsError, match=f"{NAME}.*outputs"):
+        list(write("alice", tmp_path, NAME))
+
+
+def test_the_command_pins_what_it_pushed(hub, carried):
+    assert CliRunner().invoke(publish_tool.main, ["--namespace", "alice", "--only", NAME, "--pin"]).exit_code == 0
+    pinned = convrnn_zoo.Weights.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
+    commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
+    assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="the package contains no weights")

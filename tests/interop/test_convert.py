@@ -116,6 +116,7 @@ def test_every_option_of_a_layer_is_one_of_its_model() -> None:
     assert "stride" not in model.model_args
 
 
+@pytest.mark.needs("symlinks")
 def test_a_link_to_an_empty_directory_receives_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -6,7 +6,6 @@ More mutants than the slow test tries: ``python -m tests.interop.test_fuzz COUNT
 import collections
 import os
 import random
-import resource
 import shutil
 import struct
 import sys
@@ -219,6 +218,8 @@ def run(count: int, seed: int, directory: Path, failures: Path | None = None) ->
 
 def run_limited(count: int, seed: int, directory: Path, memory: int = MEMORY) -> None:
     """Runs in a child process, which a limit of memory or of time ends without ending the tests."""
+    import resource
+
     child = os.fork()
     if not child:
         code = 1
@@ -234,15 +235,15 @@ def run_limited(count: int, seed: int, directory: Path, memory: int = MEMORY) ->
     assert status == 0, f"ended with {status} at {(directory / 'last').read_text(encoding='utf-8')}"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs in a forked process")
+@pytest.mark.needs("linux")
 def test_memory_of_the_process_before_does_not_count(tmp_path: Path) -> None:
     grown = b"x" * 2**30
     run_limited(0, 0, tmp_path, len(grown) // 2)
     del grown
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize(("count", "seed"), [(60, 0), pytest.param(1000, 1, marks=pytest.mark.slow)])
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs in a forked process")
 def test_mutated_files_end_in_a_model_or_an_error(count: int, seed: int, tmp_path: Path) -> None:
     run_limited(count, seed, tmp_path)
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,15 +25,15 @@ from .recorded import ASKED, KERAS, recorded
 ARRAYS = recorded("keras_convlstm2d").state
 
 
-def memory_limit() -> Any:
-    resource = pytest.importorskip("resource", reason="memory limits of POSIX")
-    return resource, resource.getrlimit(resource.RLIMIT_AS)
-
-
 @pytest.fixture(autouse=True)
 def _two_gigabytes_more() -> Any:
-    """Limits the memory of the process to 2 GB more than it uses."""
-    resource, limits = memory_limit()
+    """Limits the memory of the process to 2 GB more than it uses, on Linux."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, limits[1]))
     yield

@@ -65,6 +65,7 @@ def test_peak_with_checkpointing_over_200_steps() -> None:
     assert ours <= 0.15 * plain
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.slow
 def test_streaming_is_flat() -> None:
     rnn, frame, state = Conv2dLSTM(4, 8, 3), torch.randn(1, 1, 4, 16, 16), None

@@ -1,11 +1,13 @@
 """Contract of every nn.Module: pickling, copying, printing, dtypes, the meta device, checkpoints."""
 
 import copy
+import inspect
 import io
 import pickle
+import pydoc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import safetensors.torch
@@ -41,6 +43,17 @@ def test_class_names_match_dimension_and_base(cls: type) -> None:
     assert issubclass(cls, kind)
     assert cls.__doc__
     assert all(part in kind.__doc__ for part in ("References:", "Args:", "Shapes"))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+def test_help_shows_the_whole_reference(cls: type) -> None:
+    text = pydoc.plain(pydoc.render_doc(cls))
+    assert all(part in text for part in ("References:", "Args:", "Shapes"))
+    parameters = inspect.signature(cls).parameters
+    assert not [name for name, p in parameters.items() if p.annotation is p.empty]
+    for name, allowed in cls.options.items():
+        annotation = parameters[name].annotation
+        assert annotation in (bool, str) or get_args(annotation) == allowed
 
 
 @EVERY

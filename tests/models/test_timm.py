@@ -89,11 +89,33 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
         model.forward_intermediates(x, output_fmt="NHWC")
 
 
+@pytest.mark.parametrize(
+    ("name", "reductions"),
+    [("bcdunet_d3", [1, 2, 4, 8]), ("utae_uconvlstm", [1, 2, 4, 8]), ("utae_buconvlstm", [1, 2, 4, 8]),
+     ("mobilenetv3_large_100_recurrent_decoder", [1, 2, 4, 8, 16]), ("utae_convgru", [1])],
+)  # fmt: skip
+def test_features_only_gives_all_levels_of_a_unet(name, reductions):
+    model = timm.create_model(name, features_only=True).eval()
+    assert model.feature_info.reduction() == reductions
+    x = torch.rand(2, 3, model.model.in_chans, 32, 48)
+    with torch.no_grad():
+        maps = model(x)
+        assert [(y.shape[-3], 32 // y.shape[-2], 48 // y.shape[-1]) for y in maps] == list(
+            zip(model.feature_info.channels(), reductions, reductions, strict=True)
+        )
+        torch.testing.assert_close(maps[0], model.model.forward_features(x))
+        lowest = model.model.prune_intermediate_layers([len(reductions) - 1])
+        torch.testing.assert_close(model.model.forward_features(x), maps[-1])
+        assert lowest == [0]
+
+
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_forecasters_reject_features_and_classes(name):
     model = META[name]
-    with pytest.raises(ValueError, match="forward_intermediates"):
-        model.forward_intermediates(torch.rand(1, 3, 1, 8, 8))
+    for method in ("forward_intermediates", "forward_features", "forward_head"):
+        with pytest.raises(ValueError, match=f"{method} .*{type(model).__name__}"):
+            getattr(model, method)(torch.rand(1, 3, 1, 8, 8))
+    assert model.head_hidden_size == model.num_features
     with pytest.raises(ValueError, match=r"num_classes.* 3"):
         model.reset_classifier(3)
     with pytest.raises(ValueError, match=r"global_pool.*'avg'"):

@@ -84,6 +84,7 @@ def loaded(saved, tmp_path_factory):
     return dict(zip(paths, load_in_a_process(paths.values()).items(), strict=True))
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("name", VALUES)
 def test_values_that_ask_for_memory_are_rejected_in_one_line(name, loaded):
     path, (message, grown) = loaded[name]
@@ -91,6 +92,7 @@ def test_values_that_ask_for_memory_are_rejected_in_one_line(name, loaded):
     assert grown < 300 * 1024, path
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("name", ["vast config", "vast weights"])
 def test_an_oversized_config_is_not_read(name, loaded):
     _, (message, grown) = loaded[name]

@@ -105,6 +105,29 @@ def test_list_models_lists_only_the_zoo():
     assert convrnn_zoo.list_models(pretrained=True) == sorted(convrnn_zoo.WEIGHTS)
 
 
+CALLS = [
+    {"filter": ["convgru2d_*", "*lstm1d_1layer"]}, {"filter": "convgru2d_*", "exclude_filters": "*_bi_*"},
+    {"exclude_filters": ["*1d*", "*2d*", "*3d*"]}, {"module": "predrnn"}, {"module": ["predrnn", "mim"]},
+    {"filter": "convgru_forecaster", "pretrained": True}, {"filter": "convgru_forecaster.r*", "pretrained": True},
+    {"filter": "*fsdd", "pretrained": True}, {"filter": "conv*1d*", "pretrained": True, "exclude_filters": "*.vowels"},
+    {"filter": "convgru*", "pretrained": True, "exclude_filters": "convgru_forecaster"}, {"filter": ("nothing",)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_list_models_lists_what_timm_lists(call):
+    listed = convrnn_zoo.list_models(**call)
+    ours = set(convrnn_zoo.WEIGHTS if call.get("pretrained") else NAMES)
+    assert listed == sorted(ours.intersection(timm.list_models(**call)))
+    assert bool(listed) == (call != {"filter": ("nothing",)})
+
+
+def test_list_models_takes_the_module_second_as_timm_does():
+    assert convrnn_zoo.list_models("*", "predrnn") == convrnn_zoo.list_models(module="predrnn")
+    with pytest.raises(ValueError, match=r"'predrn'.*predrnn"):
+        convrnn_zoo.list_models(module="predrn")
+
+
 def test_a_name_that_is_not_there_suggests_one_that_is():
     for name in ("convlstm2d_2layers", "ConvLSTM2d_2layer", "convlstm2d_2layers.rain"):
         with pytest.raises(ValueError, match=r"mean convlstm2d_2layer\b"):

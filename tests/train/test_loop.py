@@ -171,6 +171,7 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     assert resumed == history
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_first_checkpoint_saves_and_the_run_is_reported_as_unfinished(number, radar, tmp_path):

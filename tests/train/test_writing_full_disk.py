@@ -16,7 +16,8 @@ from convrnn_zoo.train.metrics import Evaluation
 from .runs import interrupted, sha256
 from .tiny_recipes import FILE, train_command
 
-resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
+pytestmark = pytest.mark.needs("linux")
+resource = pytest.importorskip("resource", reason="limits of a process are those of Unix")
 image = pytest.importorskip("PIL.Image", reason="the extra train")
 
 ROOM = 4096

@@ -1,5 +1,6 @@
 """Base class of models with an output for every pixel."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -7,19 +8,24 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .blocks import framewise
 from .lengths import Lengths, check_sequences
-from .model import HeadedModel, reference_tensor
+from .model import HeadedModel, chosen_layers, reference_tensor
 
 
 class DenseModel(HeadedModel):
     """Base class of models that read images or series of images and return an output for every pixel.
 
     A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
-    ``(…, num_features, H, W)`` for an input of height H and width W.
+    ``(…, num_features, H, W)`` for an input of height H and width W. A U-Net also sets `level_widths`, and defines
+    ``forward_levels`` and ``remove_levels``.
     """
 
     ndim = 2
     export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     num_features: int
+    level_widths: Sequence[int] = ()
+    """Channels of the decoder's maps of a U-Net, from the resolution of the input to the lowest."""
+    removed_levels = 0
+    """Number of maps of a U-Net that :meth:`prune_intermediate_layers` removed, from the highest resolution on."""
     reduction: int = 1
     """Height and width of the input must be multiples of this number."""
 
@@ -30,8 +36,11 @@ class DenseModel(HeadedModel):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels and reduction of the features, for timm."""
-        return [{"num_chs": self.num_features, "reduction": 1, "module": "head", "index": 0}]
+        """Channels and reduction of each map, for timm."""
+        widths = enumerate(self.level_widths or (self.num_features,))
+        return [
+            {"num_chs": n, "reduction": 2 ** (self.removed_levels + i), "module": "head", "index": i} for i, n in widths
+        ]
 
     def check_images(self, x: Any, lengths: Lengths | None = None) -> Tensor | None:
         """Checks images ``(N, C, H, W)`` or series ``(N, T, C, H, W)``, and returns the checked lengths of series."""
@@ -55,13 +64,34 @@ class DenseModel(HeadedModel):
         super().reset_classifier(num_classes)
         self.head.to(reference_tensor(self))
 
-    def _keep_maps(self, count: int, prune_head: bool) -> None:
-        if prune_head:
-            self.reset_classifier(0)
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Removes the head, and the levels of a U-Net with a higher resolution than those of `indices`.
+
+        Nothing is removed unless `prune_head` is set. Returns the indices of the same levels in what remains.
+        """
+        take = chosen_layers(len(self.feature_info), indices)
+        if not prune_head:
+            return take
+        if removed := min(take):
+            self.remove_levels(removed)
+            self.removed_levels, self.level_widths = self.removed_levels + removed, self.level_widths[removed:]
+            self.num_features = self.level_widths[0]
+        self.reset_classifier(0)
+        return [index - removed for index in take]
+
+    def remove_levels(self, count: int) -> None:
+        """Removes the modules of the first `count` levels, those of the highest resolution."""
+        raise NotImplementedError(f"{type(self).__name__} must define remove_levels")
 
     def _forward_maps(self, x: Tensor, depth: int | None, **inputs: Any) -> tuple[Tensor, list[Tensor]]:
-        features = self.forward_features(x, **inputs)
-        return features, [features]
+        maps = self.forward_levels(x, **inputs)
+        return maps[0], maps
+
+    def forward_levels(self, x: Tensor, *args: Any, **inputs: Any) -> list[Tensor]:
+        """Returns the features, and the further maps of the decoder of a U-Net, each half as high and wide."""
+        return [self.forward_features(x, *args, **inputs)]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
         """Returns the outputs for features ``(…, F, H, W)``, one map of outputs per frame; ignores `lengths`."""

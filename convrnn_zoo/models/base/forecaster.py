@@ -85,6 +85,13 @@ class Forecaster(ZooModel):
         )
 
     prune_intermediate_layers = partialmethod(forward_intermediates, option="features_only")
+    forward_features = partialmethod(forward_intermediates, option="forward_features")
+    forward_head = partialmethod(forward_intermediates, option="forward_head")
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Input channels of the last convolution, which is the head of a forecaster."""
+        return self.num_features
 
     def get_classifier(self) -> nn.Module:
         """Returns an identity: a forecaster has no classifier."""

@@ -338,8 +338,10 @@ def test_files_of_one_frame_are_split_by_their_names(split, tmp_path):
     assert train.max() < validation.min() < validation.max() < 2023 <= test.min()
 
 
+@pytest.mark.needs("linux")
 def test_very_many_arrays_are_not_all_open(tmp_path):
-    resource = pytest.importorskip("resource", reason="of Unix")
+    import resource
+
     for i in range(120):
         np.save(tmp_path / f"{i}.npy", np.ones((4, 4), "float32"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -134,6 +134,7 @@ def read(path):
     return None
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
 def test_damaged_files_are_reported_in_one_line(name, count, tmp_path):

@@ -1,0 +1,56 @@
+"""The notebooks of the tutorials are valid, and run from the first cell to the last."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import convrnn_zoo
+from tools import notebooks, pictures
+
+from .pages import ROOT
+
+nbformat = pytest.importorskip("nbformat", reason="the extra dev")
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+
+
+@every_tutorial
+def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    book = nbformat.read(ROOT / notebooks.path(page), as_version=4)
+    nbformat.validate(book)
+    title, install, *cells = book.cells
+    assert title.source.startswith(text.partition("\n")[0])
+    assert "convrnn-zoo[" in install.source
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    runs = [match for match in notebooks._BLOCK.finditer(text) if not match["head"]]
+    assert len(code) == len(runs) > 3
+    assert all(match["code"].rstrip() in source for match, source in zip(runs, code, strict=True))
+    assert not [cell.source for cell in book.cells if cell.cell_type == "markdown" and "](../" in cell.source]
+
+
+def test_every_notebook_is_of_a_page() -> None:
+    assert {p.relative_to(ROOT) for p in ROOT.glob("notebooks/*")} == {notebooks.path(page) for page in TUTORIALS}
+
+
+def test_the_extras_of_a_page_are_installed() -> None:
+    text = "You need the\nextras `cli` and `draw` ([Install](../install.md)). It takes `much` time."
+    assert "convrnn-zoo[cli,draw] @ git+https://" in "".join(notebooks.install(text, "https://x.org")["source"])
+
+
+@pytest.mark.slow
+@every_tutorial
+def test_a_notebook_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="the extra dev")
+    pytest.importorskip("ipykernel", reason="the extra dev")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(convrnn_zoo.__file__).parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    book = nbformat.read(ROOT / notebooks.path(page), as_version=4)
+    (tmp_path / "run").mkdir()
+    client = nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path / "run")}})
+    client.execute()
+    assert pictures.shown(page)
+    assert not [file for file in pictures.shown(page) if not (tmp_path / "run" / file).is_file()]

@@ -1,0 +1,53 @@
+"""The address of the repository is stated in one place, and its repetitions follow it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.address import ROOT, addresses, leftovers, move
+
+FILES = ("pyproject.toml", "CITATION.cff", "HOW_TO_RELEASE.md", "docs/project/cite.md", "docs/tutorials/forecaster.md")
+NAME = "convrnn_zoo"
+OLD = f"old/{NAME}"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    return tmp_path
+
+
+def test_no_file_names_another_address() -> None:
+    assert leftovers() == {}
+
+
+def test_the_address_is_replaced_everywhere(copy: Path) -> None:
+    old_source, old_site = addresses(copy)
+    changed = move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy)
+    assert addresses(copy) == ("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo")
+    assert {str(path.relative_to(copy)) for path in changed} == set(FILES)
+    for path in changed:
+        text = path.read_text(encoding="utf-8")
+        assert old_site not in text
+        assert old_source.removeprefix("https://github.com/") not in text
+    assert move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy) == []
+
+
+@pytest.mark.parametrize(
+    "text", [f"see https://github.com/{OLD}/issues", f"https://old.github.io/{NAME}/install.html",
+             f"https://colab.research.google.com/github/{OLD}/blob/main/notebooks/clips.ipynb"],
+    ids=["repository", "site", "notebook"],
+)  # fmt: skip
+def test_a_leftover_is_found(text: str, copy: Path) -> None:
+    (copy / "page.md").write_text(text, encoding="utf-8")
+    (copy / "image.png").write_bytes(b"\0" + text.encode())
+    assert set(leftovers(copy)) == {copy / "page.md"}
+
+
+@pytest.mark.parametrize("source", ["github.com/a/b", "https://gitlab.com/a/b", "https://github.com/a", "a/b"])
+def test_only_addresses_of_repositories_are_accepted(source: str, copy: Path) -> None:
+    with pytest.raises(ValueError, match=r"OWNER/NAME"):
+        move(source, "https://a.github.io/b", copy)
