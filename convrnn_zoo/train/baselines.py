@@ -1,31 +1,20 @@
 """Baselines: forecasts without a trained model, for comparison."""
 
-import contextlib
 import importlib
-import io
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._extras import need
+from .._extras import need, quiet
 from .._units import is_rain
 from ..pretrained.preprocessing import Encoding
 
 logger = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]
 """Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Context manager that suppresses output and warnings; pysteps prints its settings when it is imported."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def quiet_pysteps(module: str = "") -> Any:

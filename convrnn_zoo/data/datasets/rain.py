@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...pretrained.typed import field
 from ..readers.base import ReadOptions
-from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
+from ..readers.radar import COARSEN, FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 from .splits import resolve_path
@@ -46,7 +46,7 @@ class RainComposites(FrameDataset):
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN, DAYS)
         if not events:
-            files = f"no file {' or '.join(RADAR_FORMATS)} of {' or '.join(map(str, DAYS))}"
+            files = f"no file {' or '.join(f.pattern for f in FORMATS[:2])} of {' or '.join(map(str, DAYS))}"
             raise FileNotFoundError(f"{files} below {path}; {self.hint}")
         parts = [split_in_time(e, split, inputs, self.validation) for e in events]
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)

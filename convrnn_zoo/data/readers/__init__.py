@@ -14,7 +14,7 @@ from .files import FileError, list_files, natural_key
 from .gridded import GRIDDED, is_recognised, list_variables, open_gridded
 from .images import VIDEO_READERS, find_clips, find_reader, open_clip
 from .numpy import open_npy, open_npz
-from .radar import COARSEN, find_composites, is_radar, open_composites
+from .radar import COARSEN, find_composites, find_format, open_composites
 
 ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
     ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_gridded),
@@ -63,7 +63,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         composites = find_composites(first)
         paths = list_files(first, tuple(ARRAY_READERS))
         if composites:
-            if others := [*chain(*composites[1:]), *(path for path in paths if not is_radar(path))]:
+            if others := [*chain(*composites[1:]), *(path for path in paths if not find_format(path))]:
                 found = f"{composites[0][0]} and {others[0]}"
                 raise FileError(f"{first} holds files of several formats, {found}; pass the files of one")
             paths = composites[0]
@@ -71,14 +71,14 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(FRAME_SUFFIXES)}")
-    if all(map(is_radar, paths)):
+    if all(map(find_format, paths)):
         keys = ("sel", "dims") if options.variable_optional else ("variable", "sel", "dims")
         if ignored := [key for key in keys if getattr(options, key)]:
             raise FileError(f"{first}: radar composites have no names, which data.{ignored[0]} needs; leave it out")
         return open_composites(paths, options)
     if len(paths) == 1:
         return open_frames(paths[0], options)
-    if mixed := [path for path in paths if is_radar(path) or path.suffix.lower() not in ARRAY_READERS]:
+    if mixed := [path for path in paths if find_format(path) or path.suffix.lower() not in ARRAY_READERS]:
         raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(ARRAY_READERS)}, or radar files only")
     options = dataclasses.replace(options, maps=True)
     return join([open_frames(path, options) for path in sorted(paths, key=natural_key)])
