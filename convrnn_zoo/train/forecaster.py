@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
+from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
@@ -211,7 +212,10 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
             f"{recipe.architecture} reads its own forecast of all variables: leave the recipe's data.targets out"
         )
     if recipe.init_from:
-        load_initial_weights(model, recipe.architecture, recipe.init_from)
+        roles = {role: [v.name for v in getattr(recipe.data, role)] for role in ROLES}
+        load_initial_weights(
+            model, recipe.architecture, recipe.init_from, variables={**roles, "targets": list(recipe.data.targets)}
+        )
     model.horizon = recipe.horizon
     model.preprocessing = recipe.preprocessing(train)
     return model
