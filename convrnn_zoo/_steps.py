@@ -1,7 +1,6 @@
 """Steps between frames: minutes, or the calendar units month and year."""
 
 import calendar
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -10,6 +9,8 @@ Step = float | Literal["month", "year"]
 """Minutes between frames, or ``"month"`` or ``"year"``, whose lengths differ."""
 MONTHS = {"month": 1, "year": 12}
 """Number of months in a calendar step."""
+SHORTEST_MONTH = 27.5 * 1440
+"""Minutes that are fewer than those of any month."""
 _DAYS = 365.2425 / 12
 
 
@@ -66,9 +67,8 @@ def find_calendar_step(dates: Sequence[Any]) -> Literal["month", "year"] | None:
     if len(days) < 2 or (max(days) - min(days) > 2 and not all(d.day == _last_day(d) for d in dates)):
         return None
     pairs = list(pairwise(dates))
-    counts = Counter(step for step in ("month", "year") for a, b in pairs if is_next(a, b, step))  # type: ignore[arg-type]
-    common = counts.most_common(1)
-    return common[0][0] if common and 2 * common[0][1] > len(pairs) else None  # type: ignore[return-value]
+    steps: tuple[Literal["month", "year"], ...] = ("month", "year")
+    return next((s for s in steps if 2 * sum(is_next(a, b, s) for a, b in pairs) > len(pairs)), None)
 
 
 def next_dates(dates: Sequence[Any], count: int, step: Step) -> list[Any]:

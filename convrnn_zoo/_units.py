@@ -2,6 +2,8 @@
 
 import re
 
+from ._steps import Step
+
 _HOURS = {
     "s": 1 / 3600, "sec": 1 / 3600, "second": 1 / 3600, "min": 1 / 60, "minute": 1 / 60, "h": 1.0, "hr": 1.0,
     "hour": 1.0, "d": 24.0, "day": 24.0,
@@ -60,8 +62,13 @@ def conversion(source: str, target: str) -> tuple[float, float] | None:
     return None
 
 
-def time_unit(step: float) -> tuple[str, float]:
-    """Returns the unit in which multiples of `step` minutes are shown (s, min, h or d), and its length in minutes."""
+def time_unit(step: Step) -> tuple[str, float]:
+    """Returns the unit in which multiples of a step are shown (s, min, h, d, month or year), and its length in steps.
+
+    The length is in minutes, unless the step is a calendar unit.
+    """
+    if isinstance(step, str):
+        return step, 1.0
     if step < 1:
         return "s", 1 / 60
     return next(
@@ -69,10 +76,11 @@ def time_unit(step: float) -> tuple[str, float]:
     )
 
 
-def format_lead_time(number: int, step: float | None) -> str:
+def format_lead_time(number: int, step: Step | None) -> str:
     """Formats the lead time of a frame in the unit of :func:`time_unit`; frame number 0 is the last input frame."""
     name, size = ("", 1.0) if step is None else time_unit(step)
-    value = round(number * (step or 1.0) / size, 3)
+    value = round(number * (1.0 if isinstance(step, str) else step or 1.0) / size, 3)
+    name += "s" * (isinstance(step, str) and abs(value) != 1)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()
 
 

@@ -1,5 +1,6 @@
 """Calendar steps in any calendar."""
 
+import itertools
 from datetime import datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ def test_months_of_any_length_are_steps_of_a_month(calendar, place):
     make = datetime if calendar == "datetime" else lambda *d: cftime.datetime(*d, calendar=calendar)
     starts = [make(y, m, 1) for y, m in MONTHS]
     if place == "middle":
-        dates = [a + (b - a) / 2 for a, b in zip(starts, starts[1:], strict=False)]
+        dates = [a + (b - a) / 2 for a, b in itertools.pairwise(starts)]
     else:
         dates = starts if place == "start" else [d - timedelta(days=1) for d in starts[1:]]
     assert find_calendar_step(dates) == "month"
@@ -26,7 +27,7 @@ def test_months_of_any_length_are_steps_of_a_month(calendar, place):
         assert (found.year, found.month) == (expected.year, expected.month)
         assert abs(found - expected) <= timedelta(days=0 if place != "middle" else 2)
     assert find_calendar_step(dates[::12]) == "year"
-    assert all(is_next(a, b, "month") for a, b in zip(dates, dates[1:], strict=False))
+    assert all(is_next(a, b, "month") for a, b in itertools.pairwise(dates))
 
 
 @pytest.mark.parametrize("days", [1, 5, 10, 30])

@@ -8,8 +8,10 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
+from ..data import CroppedSequences
 from ..models import Forecaster, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe
+from ..train.baselines import find_climatology
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
 from ..train.figures import FIGURES, draw_scores
@@ -128,7 +130,10 @@ def _evaluate_forecaster(
     for output in outputs:
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
-    evaluation = evaluate(model, recipe, load_split(recipe, data, "test"), **options)
+    test = load_split(recipe, data, "test")
+    if isinstance(test, CroppedSequences) and all(f.datetimes is not None for f in test.files):
+        options["climatology"] = find_climatology(load_split(recipe, data, "train"), test)
+    evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in FIGURES:
             draw_scores(evaluation, output, f"{recipe.weights} on {recipe.data.title}", recipe.data.step)

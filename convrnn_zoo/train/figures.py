@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
+from .._steps import Step
 from .._units import format_lead_time, is_rain, time_unit
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ._values import find_value_range
@@ -31,14 +32,14 @@ class Panels(NamedTuple):
     """Frames of one sequence to plot: input, forecast and optional truth, ``(T, C, H, W)`` in the units of the targets.
 
     `labels` are the titles of the input frames, then of the forecast frames. A frame without a label is titled by its
-    lead time, with `step` minutes between frames.
+    lead time, with `step` minutes, ``"month"`` or ``"year"`` between frames.
     """
 
     inputs: Tensor
     forecast: Tensor
     truth: Tensor | None = None
     labels: Sequence[str] = ()
-    step: float | None = None
+    step: Step | None = None
 
     def label(self, i: int) -> str:
         """Returns the title of frame `i`, counted from the first input frame."""
@@ -289,13 +290,13 @@ def save_images(pictures: Sequence[Any], path: Path, milliseconds: int = 300) ->
             first.save(temporary, "PNG")
 
 
-def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | None = None) -> None:
+def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: Step | None = None) -> None:
     """Writes a figure of every metric by lead time and of the reliability diagrams, atomically.
 
-    Each method has a line. Frames are `step` minutes apart. If `step` is None, lead times are numbers of frames.
+    Each method has a line. Frames are a `step` apart, in minutes or in a calendar unit; None shows numbers of frames.
     """
     unit, size = ("frames", 1.0) if step is None else time_unit(step)
-    spacing = 1.0 if step is None else step / size
+    spacing = 1.0 if step is None or isinstance(step, str) else step / size
     scores, reliability = evaluation.scores, evaluation.reliability
     names = list(scores["forecast"])
     count = len(names) + len(reliability)

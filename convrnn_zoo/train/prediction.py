@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
+from .._steps import Step, describe_step, is_next, next_dates
 from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
@@ -61,7 +63,7 @@ class Forecast(NamedTuple):
     inputs: Tensor
     forecast: Tensor
     observed: Tensor | None
-    step: float | None
+    step: Step | None
     members: int
     """Number of ensemble members; 0 for a single forecast."""
     thresholds: tuple[float, ...]
@@ -84,6 +86,8 @@ class Forecast(NamedTuple):
         times, step = self.frames.datetimes or [], self.step
         if not times or not step:
             return []
+        if isinstance(step, str):
+            return times + next_dates(times, self.horizon, step)
         return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
 
     @property
@@ -294,18 +298,25 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
-def check_step(frames: Frames, expected: float | None, file: Path) -> None:
-    """Raises ValueError if the time step of the frames is not constant, or not the expected number of minutes."""
+def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
+    dates, step = frames.datetimes or (), expected or frames.step
+    if isinstance(step, str):
+        if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
+            raise ValueError(
+                f"{file}: the frame of {wrong[0]:%Y-%m-%d} is not a {step} after the one before; pass others"
+            )
+        return
     steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
     if not steps:
         return
     if steps[-1] - steps[0] > 0.04 * steps[0]:
         listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if expected is not None and any(abs(step - expected) > 0.02 * expected for step in steps):
+    if expected is not None and any(abs(s - expected) > 0.02 * expected for s in steps):  # type: ignore[operator]
         raise ValueError(
-            f"{file} has a frame every {frames.step:g} minutes, and one every {expected:g} is expected; pass frames at "
-            "the step of the training, or --minutes if the model supports any"
+            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(step)} is expected; pass "
+            "frames at the step of the training, or --minutes if the model supports any"
         )
 
 

@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..._hints import suggest
+from ..._steps import Step
 from ..._units import is_rain
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
@@ -35,8 +36,8 @@ class FrameDataset(RecipeDataset):
     """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored."""
 
     unit: str = ""
-    step: float | None = None
-    """Minutes between frames."""
+    step: Step | None = None
+    """Minutes between frames, ``"month"`` or ``"year"``."""
     encoding: str = "none"
     floor: float = FLOOR
     top: float = TOP
@@ -135,7 +136,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         url: address of the data.
         task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
         unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
-        step: minutes between frames.
+        step: minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years apart.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor: lowest value at which the encoding ``"log"`` is logarithmic.
         top: value that the encoding ``"log"`` maps to 1.
@@ -166,7 +167,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
     url: str = field("")
     task: str = field("")
     unit: str = field("")
-    step: float | None = field(None, gt=0)
+    step: float | Literal["month", "year"] | None = field(None, gt=0)
     encoding: str = field("none", choices=("none", "log", "standardize"))
     floor: float = field(FLOOR, gt=0)
     top: float = field(TOP, gt=0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..._extras import need
+from ..._steps import Step, mean_minutes
 from ..._tensors import to_tensor
 from ..readers import Frames
 from .splits import train_count
@@ -236,11 +237,11 @@ class CroppedSequences(FrameSequences):
         window: size of the sequences.
         places: ``(M, 4)``, a row for each sequence: index of the file, first frame, top row and left column.
         flip: whether :meth:`draw` mirrors and transposes sequences at random.
-        step: minutes between frames, for files without times.
+        step: minutes between frames, ``"month"`` or ``"year"``, for files without times.
     """
 
     def __init__(
-        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: float | None = None
+        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: Step | None = None
     ) -> None:
         self.files, self.window, self.places = list(files), window, places
         self.length, self.flip, self.step = window.length, flip, step
@@ -285,7 +286,8 @@ class CroppedSequences(FrameSequences):
     def __getitem__(self, index: int) -> FrameSequence:
         place: list[int] = self.places[index].tolist()
         file = self.files[place[0]]
-        time = place[1] * (self.step or 1.0) if file.times is None else float(file.times[place[1] - file.start])
+        minutes = mean_minutes(self.step or 1.0)
+        time = place[1] * minutes if file.times is None else float(file.times[place[1] - file.start])
         frames = self.cut(place)
         return FrameSequence(frames, time, torch.isfinite(frames))
 

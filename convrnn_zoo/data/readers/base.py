@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._hints import suggest
+from ..._steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
 from ..._units import conversion
 from .files import LARGE, FileError, reading
 from .times import decode_times
@@ -143,11 +144,12 @@ class Frames:
         return [datetime(1970, 1, 1) + timedelta(microseconds=100 * round(t * 6e5)) for t in self.times.tolist()]
 
     @property
-    def step(self) -> float | None:
-        """Most frequent interval in minutes between successive frames; None without times."""
+    def step(self) -> Step | None:
+        """Most frequent interval between successive frames in minutes, or a calendar step; None without times."""
         if self.times is None or len(self.times) < 2:
             return None
-        return most_frequent_step(torch.as_tensor(self.times).diff())
+        minutes = most_frequent_step(torch.as_tensor(self.times).diff())
+        return (find_calendar_step(self.datetimes or ()) if minutes > SHORTEST_MONTH else None) or minutes
 
     def between(self, start: int, stop: int | None = None) -> "Frames":
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
@@ -201,8 +203,10 @@ def most_frequent_step(steps: Tensor) -> float:
     return float((steps * 6e5).round().mode().values) / 6e5
 
 
-def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
-    """Splits frames where successive times do not differ by `step` minutes, by default the most frequent step.
+def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
+    """Splits frames where successive times do not differ by `step`, by default the most frequent step.
+
+    A step is a number of minutes, ``"month"`` or ``"year"``.
 
     Example:
         >>> import numpy as np
@@ -212,12 +216,18 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     """
     if frames.times is None or len(frames) < 2:
         return [frames]
-    steps = torch.as_tensor(frames.times).diff()
-    step = step or most_frequent_step(steps)
-    ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
+    steps, step = torch.as_tensor(frames.times).diff(), step or frames.step or 0.0
+    if isinstance(step, str):
+        if (dates := frames.datetimes) is None:
+            raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
+        is_gap = torch.tensor([not is_next(a, b, step) for a, b in itertools.pairwise(dates)])
+    else:
+        is_gap = (steps - step).abs() > 0.02 * step
+    ends = [0, *(is_gap.nonzero().flatten() + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
         listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
-        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {step:g}; correct one")
+        expected = describe_step(step)
+        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {expected}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 
