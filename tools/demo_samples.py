@@ -45,7 +45,7 @@ def rain_sample(
     frames = split_in_time(read_events(directory, COARSEN)[event], "test", inputs).between(0, length)
     top, left = corner
     x = frames.read(rows=slice(top, top + size), columns=slice(left, left + size))[:, 0].numpy().astype(np.float16)
-    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.datetimes or []])}
+    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.dates or []])}
 
 
 def moving_sample(clips: FrameSequences) -> dict[str, Any]:

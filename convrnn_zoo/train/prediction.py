@@ -17,12 +17,12 @@ from torch import Tensor
 from .._atomic import check_suffix, write_text
 from .._hints import warn
 from .._units import format_lead_time, is_rain, plural
+from .._xarray import NAMES, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
 from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
-from ..data.readers.gridded import TIME_DIMS
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.preprocessing import Preprocessing
@@ -77,18 +77,23 @@ class Forecast(NamedTuple):
         return units.pop() if len(units) == 1 else ""
 
     @property
-    def times(self) -> list[datetime]:
+    def times(self) -> list[Any]:
         """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
-        times, step = self.frames.datetimes or [], self.step
+        times, step = self.frames.dates, self.step
         if not times or not step:
             return []
         return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
 
     @property
+    def values(self) -> Any:
+        """The forecast as a NumPy array, with rows and columns in the directions of the file."""
+        return restore_direction(self.forecast.numpy(), self.frames.dataset)
+
+    @property
     def labels(self) -> list[str]:
         """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
         count = len(self.inputs)
-        labels = [f"{t:%H:%M}" for t in self.frames.datetimes or ()] or list(self.frames.labels)
+        labels = [f"{t:%H:%M}" for t in self.frames.dates] or list(self.frames.labels)
         if not self.step:
             return labels
         lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
@@ -150,7 +155,7 @@ class Forecast(NamedTuple):
 
     def to_json(self) -> str:
         """Returns the description and the values of the forecast as JSON; unknown values are null."""
-        return json.dumps({**self.describe(), "forecast": finite(self.forecast.tolist())}, ensure_ascii=False)
+        return json.dumps({**self.describe(), "forecast": finite(self.values.tolist())}, ensure_ascii=False)
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
@@ -172,7 +177,7 @@ class Forecast(NamedTuple):
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
-            arrays = {"forecast": self.forecast.numpy(), "unit": self.unit, "step": self.step or math.nan}
+            arrays = {"forecast": self.values, "unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
             save_images(self._plot(output.suffix, threshold), output)
@@ -230,7 +235,12 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
 
 
 def choose_read_options(
-    model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
+    model: Forecaster,
+    name: str,
+    recipe: Recipe | None,
+    key: str | None,
+    pixel_km: float | None = None,
+    minutes: float | None = None,
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
@@ -251,12 +261,14 @@ def choose_read_options(
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
     coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
-    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
+    return dataclasses.replace(
+        options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
+    )
 
 
 def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
-    is_time = dim.lower() in TIME_DIMS or dim == options.dims.get("time")
+    is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
     return is_date or (is_time and isinstance(value, list | tuple))
@@ -279,20 +291,20 @@ def check_step(frames: Frames, expected: float | None, file: Path) -> None:
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
-    total, times = len(reader), reader.datetimes
+    total, times = len(reader), reader.dates
     if re.fullmatch(r"-?\d+", start):
         number = int(start) + (total if int(start) < 0 else 0)
         if 0 <= number < total:
             return number
         raise ValueError(f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}")
-    if times is None:
+    if not times:
         raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
     matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
     if not matches:
         with contextlib.suppress(ValueError):
             time = datetime.fromisoformat(start)
             time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-            matches = [i for i, t in enumerate(times) if t == time]
+            matches = [i for i, t in enumerate(times) if t.isoformat() == time.isoformat()]
     if len(matches) != 1:
         count = "no frame" if not matches else plural(len(matches), "frame")
         raise ValueError(
@@ -365,7 +377,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes))
     total = len(reader)
     first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
     count = end - first

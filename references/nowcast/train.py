@@ -65,7 +65,7 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
         "europe": [
             CodedEvent(encode_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
             for event in read_events(directory, COARSEN)
-            if not {f"{time:%Y-%m-%d}" for time in event.datetimes or []} & {day.isoformat() for day in TEST_DAYS}
+            if not {f"{time:%Y-%m-%d}" for time in event.dates or []} & {day.isoformat() for day in TEST_DAYS}
         ],
     }
     if not any(archives.values()):

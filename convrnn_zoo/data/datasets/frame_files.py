@@ -15,9 +15,9 @@ from ..._hints import suggest
 from ..._units import is_rain
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
+from ..formats.gridded import STORE
+from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
-from ..readers.base import split_at_gaps
-from ..readers.gridded import STORE
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
@@ -303,7 +303,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
-            shape = tuple(frames.array.shape)
+            shape = (len(frames), *frames.size)
             raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
         part = split_in_time(frames, split, inputs, self.validation)
         end = part.start + len(part)

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from ...pretrained.typed import field
-from ..readers.base import ReadOptions
+from ..frames import ReadOptions
 from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time

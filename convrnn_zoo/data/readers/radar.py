@@ -13,9 +13,17 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from .base import Frames, LazyArray, ReadOptions, split_at_gaps
-from .files import FileError, is_hidden, natural_key, read_unpacked, reading
-from .times import scalar, to_minutes, to_number
+from ..._units import is_rain
+from ..files import FileError, is_hidden, natural_key, read_unpacked, reading
+from ..frames import Frames, LazyArray, ReadOptions, split_at_gaps
+
+
+def scalar(value: Any) -> Any:
+    """Returns the first value of an attribute, decoded; None if it is empty."""
+    values = need("numpy", "cli").ravel([] if value is None or getattr(value, "shape", ()) is None else value).tolist()
+    first = next(iter(values), None)
+    return first.decode(errors="replace") if isinstance(first, bytes) else first
+
 
 STEP = timedelta(minutes=5)
 COARSEN = 2
@@ -37,10 +45,10 @@ def read_knmi(path: Path) -> Tensor:
             raise FileError(f"{path} holds {parameter}, expected the rain of five minutes in mm")
         calibration = file["image1/calibration"].attrs
         formula = str(scalar(calibration["calibration_formulas"]))
-        outside = to_number(calibration["calibration_out_of_image"])
+        outside = scalar(calibration["calibration_out_of_image"])
         if outside is None:
             raise FileError(f"{path}: expected the calibration to state the count out of the image")
-        missing = to_number(calibration.get("calibration_missing_data")) or outside  # 0 is no rain
+        missing = scalar(calibration.get("calibration_missing_data")) or outside  # 0 is no rain
         terms = re.fullmatch(r"GEO\s*=\s*([\d.eE+-]+?)\s*\*\s*PV\s*\+\s*([\d.eE+-]+)", formula.strip())
         if terms is None:
             raise FileError(f"{path}: expected a calibration GEO=a*PV+b, got {formula!r}")
@@ -114,13 +122,15 @@ def _read_composites(paths: Sequence[Path], coarsen: int, size: tuple[int, ...],
 def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
     """Opens the radar composites in several files as frames in order of time."""
     paths = sorted(paths, key=read_time)
-    times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
+    epoch, minute = datetime(1970, 1, 1), timedelta(minutes=1)
+    times = need("numpy", "cli").array([(read_time(path) - epoch) / minute for path in paths])
     if len(set(times)) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
     size = tuple(read_composite(paths[-1], options.coarsen).shape)
     array = LazyArray(partial(_read_composites, paths, options.coarsen, size), (len(paths), *size))
-    frames = Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=paths[0].name)
-    return frames.to_unit(options.unit)
+    if not is_rain(options.unit or "mm/h"):
+        raise FileError(f"{paths[0]} holds mm/h, which cannot be converted to {options.unit}; correct data.unit")
+    return Frames(path=paths[0], array=array, times=times, is_dated=True, unit="mm/h", name=paths[0].name)
 
 
 def find_composites(directory: Path) -> list[list[Path]]:
@@ -137,4 +147,4 @@ def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) 
     options = ReadOptions(coarsen=coarsen)
     archives = [open_composites(files, options) for files in find_composites(directory)]
     events = [event for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
-    return [e.load() for e in events if not days or any(t.date() in days for t in e.datetimes or ())]
+    return [e.load() for e in events if not days or any(t.date() in days for t in e.dates)]

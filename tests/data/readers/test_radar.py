@@ -43,15 +43,15 @@ def test_gaps_in_time_separate_events(tmp_path):
         write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
     events = read_events(tmp_path)
     assert [len(e.times) for e in events] == [2, 3]
-    assert events[1].datetimes[0] == NOON + timedelta(minutes=15)
+    assert events[1].dates[0] == NOON + timedelta(minutes=15)
 
 
 def test_the_test_split_forecasts_only_the_last_third(rain):
     for event in read_events(rain, 4):
         train, test = split_in_time(event, "train"), split_in_time(event, "test", inputs=4)
         assert len(train.times) == 20
-        assert test.datetimes[4] == train.datetimes[-1] + timedelta(minutes=5)
-        assert test.datetimes[-1] == event.datetimes[-1]
+        assert test.dates[4] == train.dates[-1] + timedelta(minutes=5)
+        assert test.dates[-1] == event.dates[-1]
 
 
 def test_crops_have_rain_and_no_missing_values(rain):
