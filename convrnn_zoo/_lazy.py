@@ -11,7 +11,7 @@ indexing: Any = need("xarray.core.indexing", "netcdf")
 BackendArray: Any = need("xarray.backends", "netcdf").BackendArray
 
 
-class LazyArray(BackendArray):  # type: ignore[misc]
+class LazyArray(BackendArray):
     """Array that calls ``read(index)`` when it is sliced; `index` is a tuple of integers and slices."""
 
     def __init__(self, read: Callable[[Any], Any], shape: Sequence[int], dtype: Any) -> None:
