@@ -24,6 +24,13 @@ def mean_minutes(step: Step) -> float:
     return MONTHS[step] * _DAYS * 1440 if isinstance(step, str) else step
 
 
+def is_same(step: Step, expected: Step) -> bool:
+    """Returns whether two steps are equal, up to 2 % of their minutes."""
+    if isinstance(step, str) or isinstance(expected, str):
+        return step == expected
+    return abs(step - expected) <= 0.02 * expected
+
+
 def describe_step(step: Step) -> str:
     """Returns a step for messages, such as ``"5 minutes"`` or ``"month"``."""
     return step if isinstance(step, str) else f"{step:g} minutes"

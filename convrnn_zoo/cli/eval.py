@@ -131,7 +131,7 @@ def _evaluate_forecaster(
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
     test = load_split(recipe, data, "test")
-    if isinstance(test, CroppedSequences) and all(f.datetimes is not None for f in test.files):
+    if isinstance(test, CroppedSequences) and all(f.is_dated for f in test.files):
         options["climatology"] = find_climatology(load_split(recipe, data, "train"), test)
     evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._units import is_rain
-from .._xarray import THRESHOLD, is_data_array
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
@@ -457,9 +456,8 @@ class ConvGRUAdvection(Forecaster):
         def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
             return interpolate_probabilities(self.exceedance(x, horizon, minutes).logits, rates)
 
-        options: Any = {"minutes": minutes, "has_thresholds": True}
-        result = self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), **options)
-        return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
+        options: Any = {"minutes": minutes, "thresholds": rates}
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), **options)
 
     def _at_pixels(self, run: ForecastFunction, pixel_km: float) -> ForecastFunction:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with 2-km pixels."""

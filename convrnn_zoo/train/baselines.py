@@ -89,7 +89,7 @@ class Climatology:
         self.means = {key: (sums[key] / counts[key]).float() for key in sums}
 
     def _keys(self, frames: Frames) -> list[str]:
-        return [date.strftime(self.format) for date in frames.datetimes or ()]
+        return [date.strftime(self.format) for date in frames.dates]
 
     def covers_test(self) -> bool:
         """Returns whether the training frames include all months, days or times of the test frames."""
@@ -115,7 +115,7 @@ def find_climatology(train: Any, test: Any) -> Climatology | None:
         return None
     files = [*train.files, *test.files]
     step = next((f.step for f in files if f.step), None)
-    in_memory = all(f.is_loaded and f.datetimes is not None for f in files)
+    in_memory = all(f.is_loaded and f.is_dated for f in files)
     if step is None or not in_memory or len({f.size for f in files}) > 1:
         return None
     climatology = Climatology(train, test, step)

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
-from .._steps import Step, describe_step, is_next, next_dates
+from .._steps import Step, describe_step, is_next, is_same, next_dates
 from .._units import format_lead_time, is_rain, plural
+from .._xarray import NAMES, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
 from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
-from ..data.readers.gridded import TIME_DIMS
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.preprocessing import Preprocessing
@@ -81,9 +81,9 @@ class Forecast(NamedTuple):
         return units.pop() if len(units) == 1 else ""
 
     @property
-    def times(self) -> list[datetime]:
+    def times(self) -> list[Any]:
         """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
-        times, step = self.frames.datetimes or [], self.step
+        times, step = self.frames.dates, self.step
         if not times or not step:
             return []
         if isinstance(step, str):
@@ -94,7 +94,7 @@ class Forecast(NamedTuple):
     def labels(self) -> list[str]:
         """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
         count = len(self.inputs)
-        labels = title_times(self.frames.datetimes or ()) or list(self.frames.labels)
+        labels = title_times(self.frames.dates) or list(self.frames.labels)
         if not self.step:
             return labels
         lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
@@ -159,10 +159,10 @@ class Forecast(NamedTuple):
         arrays = {k: finite(x.tolist()) for k, x in self._arrays().items()}
         return json.dumps({**self.describe(), **arrays}, ensure_ascii=False)
 
-    def _arrays(self) -> dict[str, Tensor]:
-        """Returns the forecast, and the probabilities if they are written next to members."""
+    def _arrays(self) -> dict[str, Any]:
+        """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
         arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
-        return {k: x for k, x in arrays.items() if x is not None}
+        return {k: restore_direction(x.numpy(), self.frames.dataset) for k, x in arrays.items() if x is not None}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
@@ -189,8 +189,7 @@ class Forecast(NamedTuple):
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
-            arrays: dict[str, Any] = {k: x.numpy() for k, x in self._arrays().items()}
-            arrays |= {"unit": self.unit, "step": self.step or math.nan}
+            arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
             save_images(self._plot(output.suffix, threshold), output)
@@ -266,7 +265,12 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
 
 
 def choose_read_options(
-    model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
+    model: Forecaster,
+    name: str,
+    recipe: Recipe | None,
+    key: str | None,
+    pixel_km: float | None = None,
+    minutes: float | None = None,
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
@@ -287,12 +291,14 @@ def choose_read_options(
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
     coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
-    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
+    return dataclasses.replace(
+        options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
+    )
 
 
 def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
-    is_time = dim.lower() in TIME_DIMS or dim == options.dims.get("time")
+    is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
     return is_date or (is_time and isinstance(value, list | tuple))
@@ -300,7 +306,7 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
 
 def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
     """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
-    dates, step = frames.datetimes or (), expected or frames.step
+    dates, step = frames.dates, expected or frames.step
     if isinstance(step, str):
         if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
             raise ValueError(
@@ -313,29 +319,29 @@ def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
     if steps[-1] - steps[0] > 0.04 * steps[0]:
         listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if expected is not None and any(abs(s - expected) > 0.02 * expected for s in steps):  # type: ignore[operator]
+    if expected is not None and not all(is_same(s, expected) for s in steps):
         raise ValueError(
-            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(step)} is expected; pass "
-            "frames at the step of the training, or --minutes if the model supports any"
+            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(expected)} is expected; "
+            "pass frames at the step of the training, or --minutes if the model supports any"
         )
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
-    total, times = len(reader), reader.datetimes
+    total, times = len(reader), reader.dates
     if re.fullmatch(r"-?\d+", start):
         number = int(start) + (total if int(start) < 0 else 0)
         if 0 <= number < total:
             return number
         raise ValueError(f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}")
-    if times is None:
+    if not times:
         raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
     matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
     if not matches:
         with contextlib.suppress(ValueError):
             time = datetime.fromisoformat(start)
             time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-            matches = [i for i, t in enumerate(times) if t == time]
+            matches = [i for i, t in enumerate(times) if t.isoformat() == time.isoformat()]
     if len(matches) != 1:
         count = "no frame" if not matches else plural(len(matches), "frame")
         raise ValueError(
@@ -408,7 +414,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes))
     total = len(reader)
     first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
     count = end - first

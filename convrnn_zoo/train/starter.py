@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._units import conversion, is_rain, rain_rate
-from ..data import ReadOptions, open_frames, read_dataset
+from .._units import is_rain, rain_rate
+from .._xarray import choose_variable
+from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
-from ..data.readers import GRIDDED, VariableOptions, join, list_variables
+from ..data.readers import GRIDDED, VariableOptions, join
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..pretrained.log_mel import LogMel
@@ -182,20 +183,21 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
     """
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
-    names, maps = list_variables(path)
+    data = labelled_frames(path)
+    names = [str(n) for n, v in data.data_vars.items() if v.dims == ("time", "y", "x")]
+    maps = [str(n) for n, v in data.data_vars.items() if v.dims == ("y", "x")]
     if len(names) < 2:
         return options
-    several = tuple(map(VariableOptions, names))
     if preprocessing is None:
+        several = tuple(map(VariableOptions, names))
         return dataclasses.replace(options, variables=several, static=tuple(map(VariableOptions, maps)))
-    units = open_frames(path, ReadOptions(variables=several)).units
-    alike = [n for n, unit in zip(names, units, strict=True) if unit and conversion(unit, preprocessing.unit)]
-    if len(alike) != 1:
+    try:
+        return dataclasses.replace(options, variable=choose_variable(data, preprocessing.unit))
+    except ValueError as e:
         raise ValueError(
             f"{path} has the variables {', '.join(names)}, and the model reads one in "
             f"{preprocessing.unit or 'no unit'}; name it as data.variable in a recipe that is written without --data"
-        )
-    return dataclasses.replace(options, variable=alike[0])
+        ) from e
 
 
 def _is_rain_rate(unit: str) -> bool:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_composite, read_time
+from convrnn_zoo.data.datasets.rain import STEP
+from convrnn_zoo.data.formats.radar import COARSEN, read_composite, read_time
 from convrnn_zoo.train.baselines import quiet_pysteps
 
 

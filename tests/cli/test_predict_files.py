@@ -168,7 +168,11 @@ def test_files_of_one_time_step_each_are_joined(suffix, model, tmp_path):
     if suffix == ".nc":
         assert "12:25" in run("predict", model, folder, "--start", "12:25", "-o", tmp_path / "out.npy")
         data[3].to_netcdf(folder / "again.nc", engine="h5netcdf")
-        assert "overlap" in run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
+        assert "frames 8 to 11 of 12" in run("predict", model, folder, "-o", tmp_path / "out.npy")
+        (data[3] + 1).to_netcdf(folder / "again.nc", engine="h5netcdf")
+        text = run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
+        assert "again.nc" in text
+        assert str(data.time.values[3])[:19] in text
     else:
         np.save(folder / "frame12.npy", np.zeros((6, 9), "float32"))
         assert "frame12.npy" in run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)

@@ -168,7 +168,9 @@ def test_a_model_of_rain_reads_the_rain_of_an_archive(tmp_path):
     for arguments in (("convgru_advection", tmp_path / "era.nc"), ("", tmp_path / "era.nc", "convgru_forecaster.rain")):
         data = Recipe.parse(starting_recipe(*arguments)).data
         assert (data.variable, data.unit, data.variables) == ("tp", "mm/h", ())
-    write_archive(tmp_path / "none.nc", rain_units="dBZ")
+    write_archive(tmp_path / "dbz.nc", rain_units="dBZ")
+    assert Recipe.parse(starting_recipe("convgru_advection", tmp_path / "dbz.nc")).data.variable == "tp"
+    write_archive(tmp_path / "none.nc", rain_units="Pa")
     with pytest.raises(ValueError, match=r"none.nc.* t2m, tp.*mm/h.*data\.variable"):
         starting_recipe("convgru_advection", tmp_path / "none.nc")
 

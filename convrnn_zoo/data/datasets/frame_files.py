@@ -17,9 +17,9 @@ from ..._steps import Step
 from ..._units import is_rain
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
+from ..formats.gridded import STORE
+from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
-from ..readers.base import split_at_gaps
-from ..readers.gridded import STORE
 from ..readers.images import IMAGES, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
@@ -309,7 +309,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
-            shape = tuple(frames.array.shape)
+            shape = (len(frames), *frames.size)
             raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
         part = split_in_time(frames, split, inputs, self.validation)
         end = part.start + len(part)
@@ -322,7 +322,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
     """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
-    dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.datetimes is not None]
+    dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
     for time in sorted({float(f.times[0]) for f, _ in dated}):
         at_time = [(f, part, f.times.tolist().index(time)) for f, part in dated if time in f.times]
         known: dict[bytes, tuple[Frames, str]] = {}
@@ -333,7 +333,7 @@ def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
                 if part != other_part:
                     raise FileError(
                         f"{f.path} ({part} part) and {other.path} ({other_part} part) have the same frame at "
-                        f'{f.datetimes[i]:%Y-%m-%d %H:%M}; use data.split = "time"'  # type: ignore[index]
+                        f'{f.dates[i]:%Y-%m-%d %H:%M}; use data.split = "time"'
                     )
 
 
@@ -344,7 +344,7 @@ def join_runs(
 
     The order of the files is that of their dates. If they have none, and `by_name` is true, it is the order given.
     """
-    is_dated = all(f.datetimes is not None for f in files)
+    is_dated = all(f.is_dated for f in files)
     keys = [float(f.times[0]) if is_dated else float(i) for i, f in enumerate(files)]
     others = sorted(key for key, use in zip(keys, is_selected, strict=True) if not use and (is_dated or by_name))
     runs: list[list[Frames]] = []

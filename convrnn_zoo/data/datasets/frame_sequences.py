@@ -136,14 +136,14 @@ def shared_time_bounds(files: Sequence[Frames], validation: float = 0.0) -> list
 
     The dates are those of the bounds of all their frames in order of time, each time counted once.
     """
-    dated = [f.times for f in files if f.datetimes is not None]
+    dated = [f.times for f in files if f.is_dated]
     if len(dated) < 2:
         return [time_bounds(len(f), validation) for f in files]
     numpy = need("numpy", "cli")
     times = numpy.unique(numpy.concatenate(dated))
     dates = [times[min(i, len(times) - 1)] for i in time_bounds(len(times), validation)]
     return [
-        time_bounds(len(f), validation) if f.datetimes is None else tuple(numpy.searchsorted(f.times, dates).tolist())
+        time_bounds(len(f), validation) if not f.is_dated else tuple(numpy.searchsorted(f.times, dates).tolist())
         for f in files
     ]
 

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._tensors import to_tensor
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field, read
+from ..files import FileError, list_dir, reading
 from ..readers.audio import AUDIO, read_sound, sample_rate
-from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, RECORDING_READERS, Recording, as_sequence
 from .splits import (
     GroupedFiles,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...pretrained.typed import check_fields
-from ..readers.files import natural_key, reading
+from ..files import natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:

@@ -10,9 +10,9 @@ from torch import Tensor
 from ..._atomic import atomic_write
 from ..._extras import need
 from ..._steps import Step
+from ..files import reading
+from ..frames import split_at_gaps
 from ..readers import Frames
-from ..readers.base import split_at_gaps
-from ..readers.files import reading
 from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")

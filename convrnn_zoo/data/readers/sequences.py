@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._tensors import to_tensor
+from ..files import FileError, reading
 from .audio import AUDIO, read_sound
-from .files import FileError, reading
 from .numpy import load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")

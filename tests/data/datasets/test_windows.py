@@ -96,7 +96,7 @@ def test_stores_with_too_many_windows_need_a_list(tmp_path, monkeypatch):
 def test_a_memory_map_has_the_limits_of_a_store(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", blobs())
     assert KIND.load(tmp_path / "a.npy", "train", 3, 4).files[0].is_loaded
-    monkeypatch.setattr("convrnn_zoo.data.readers.base.LARGE", 1000)
+    monkeypatch.setattr("convrnn_zoo.data.frames.LARGE", 1000)
     clips = KIND.load(tmp_path / "a.npy", "train", 3, 4)
     assert not clips.files[0].is_loaded
     monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.MAX_WINDOWS", 20)

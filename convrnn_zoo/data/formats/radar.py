@@ -5,8 +5,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,8 @@ from torch import Tensor
 
 from ..._extras import need, quiet
 from ..._hdf5 import CheckedFile
-from .base import Frames, LazyArray, ReadOptions, split_at_gaps
-from .files import FileError, check_claimed_size, is_hidden, natural_key, read_unpacked, reading
-from .times import to_minutes
+from ..files import FileError, check_claimed_size, is_hidden, natural_key, read_unpacked, reading
 
-STEP = timedelta(minutes=5)
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
 HDF5_NAMES = ("*.h5", "*.hdf", "*.hdf5", "*hd5")
@@ -261,30 +258,34 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
 
 def _read_composites(paths: Sequence[Path], coarsen: int, empty: Any, index: Any) -> Any:
     """Reads composites that have the quantity and the grid of `empty`, an ``xarray.DataArray``."""
-    time, rows, columns = index
+    numpy, (time, *place) = need("numpy", "cli"), index
+    numbers = range(len(paths))[time]
     frames = []
-    for path in paths[time]:
-        (values,) = read_composite(path, coarsen).data_vars.values()
+    for i in numbers if isinstance(time, slice) else (numbers,):
+        (values,) = read_composite(paths[i], coarsen).data_vars.values()
         if values.name != empty.name or not all(values[axis].equals(empty[axis]) for axis in ("y", "x")):
             expected, got = (f"{v.name} of {v.sizes['y']}×{v.sizes['x']} pixels" for v in (empty, values))
-            raise FileError(f"{path}: expected the quantity and the region of {paths[0]}, {expected}; got {got}")
-        frames.append(values.values[0, rows, columns])
-    return need("numpy", "cli").stack(frames)
+            raise FileError(f"{paths[i]}: expected the quantity and the region of {paths[0]}, {expected}; got {got}")
+        frames.append(values.values[0][tuple(place)])
+    return numpy.stack(frames) if isinstance(time, slice) else frames[0]
 
 
-def open_composites(paths: Sequence[Path], options: ReadOptions) -> Frames:
-    """Opens the radar composites in several files as frames in order of time."""
-    paths = sorted(paths, key=read_time)
-    times = need("numpy", "cli").array([to_minutes(read_time(path)) for path in paths])
-    if len(set(times)) < len(times):
+def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
+    """Opens the radar composites in several files as one Dataset in order of time; they are read when they are used."""
+    from ..._lazy import lazy_variable
+
+    numpy, paths = need("numpy", "cli"), sorted(paths, key=read_time)
+    times = numpy.array([read_time(path) for path in paths], "datetime64[ns]")
+    if len(set(times.tolist())) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
-    (first,) = read_composite(paths[0], options.coarsen).data_vars.values()
-    read = partial(_read_composites, paths, options.coarsen, first.isel(time=[]))
-    array = LazyArray(read, (len(paths), *first.shape[1:]))
-    coordinates = {n: (c.dims, c.values, c.attrs) for n, c in first.coords.items() if n != "time"}
-    names = {"path": paths[0], "name": paths[0].name, "variable": first.name, "unit": first.units}
-    frames = Frames(array=array, times=times, is_dated=True, coordinates=coordinates, **names)
-    return frames.to_unit(options.unit)
+    dataset = read_composite(paths[0], coarsen)
+    if len(paths) == 1:
+        return dataset
+    ((name, first),) = dataset.data_vars.items()
+    read = partial(_read_composites, paths, coarsen, first.isel(time=[]))
+    stacked = lazy_variable(first.dims, read, (len(paths), *first.shape[1:]), "float32", first.attrs)
+    dated = dataset.drop_vars([name, "time"]).assign_coords(time=("time", times, dataset["time"].attrs))
+    return dated.assign({name: stacked})
 
 
 def find_composites(directory: Path) -> list[list[Path]]:
@@ -294,14 +295,3 @@ def find_composites(directory: Path) -> list[list[Path]]:
         if not is_hidden(path) and path.is_file() and (form := find_format(path)) is not None:
             files.setdefault(form, []).append(path)
     return list(files.values())
-
-
-def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) -> list[Frames]:
-    """Reads the composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event.
-
-    If `days` are passed, only events with a composite of one of these days are read.
-    """
-    options = ReadOptions(coarsen=coarsen)
-    archives = [open_composites(files, options) for files in find_composites(directory)]
-    events = [event for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
-    return [e.load() for e in events if not days or any(t.date() in days for t in e.datetimes or ())]

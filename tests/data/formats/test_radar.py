@@ -12,8 +12,9 @@ import torch
 
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.data import FRAME_DATASETS, readers, split_in_time
+from convrnn_zoo.data.datasets.rain import read_events
+from convrnn_zoo.data.formats.radar import find_composites, read_composite, read_time
 from convrnn_zoo.data.readers import FileError
-from convrnn_zoo.data.readers.radar import find_composites, read_composite, read_events, read_time
 from tests.made_data import write_fmi, write_knmi, write_odim
 
 pytest.importorskip("pysteps", reason="the extra radar")
@@ -52,15 +53,15 @@ def test_gaps_in_time_separate_events(tmp_path):
         write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
     events = read_events(tmp_path)
     assert [len(e.times) for e in events] == [2, 3]
-    assert events[1].datetimes[0] == NOON + timedelta(minutes=15)
+    assert events[1].dates[0] == NOON + timedelta(minutes=15)
 
 
 def test_the_test_split_forecasts_only_the_last_third(rain):
     for event in read_events(rain, 4):
         train, test = split_in_time(event, "train"), split_in_time(event, "test", inputs=4)
         assert len(train.times) == 20
-        assert test.datetimes[4] == train.datetimes[-1] + timedelta(minutes=5)
-        assert test.datetimes[-1] == event.datetimes[-1]
+        assert test.dates[4] == train.dates[-1] + timedelta(minutes=5)
+        assert test.dates[-1] == event.dates[-1]
 
 
 def test_crops_have_rain_and_no_missing_values(rain):
@@ -283,7 +284,7 @@ def test_composites_are_read_after_grib(tmp_path):
     path = write_fmi(tmp_path, NOON, np.zeros((4, 4)))
     code = f"""
 import eccodes, pathlib
-from convrnn_zoo.data.readers.radar import read_composite
+from convrnn_zoo.data.formats.radar import read_composite
 print(read_composite(pathlib.Path({str(path)!r})).crs.attrs["grid_mapping_name"])
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
