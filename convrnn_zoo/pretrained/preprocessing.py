@@ -13,6 +13,8 @@ from ..layers import _checks as check
 from .typed import JsonObject
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
+MAX_FRAMES = 10_000
+"""Largest number of input frames and of forecast frames."""
 _HEADROOM = 1.2
 """Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
@@ -215,8 +217,8 @@ class Preprocessing(Encoding):
         super().__post_init__()
         check.choice("activation", self.activation, tuple(ACTIVATIONS))
         for name in ("inputs", "horizon"):
-            if getattr(self, name) is not None:
-                check.positive_int(name, getattr(self, name))
+            if getattr(self, name) is not None and check.positive_int(name, getattr(self, name)) > MAX_FRAMES:
+                raise ValueError(f"{name} must be at most {MAX_FRAMES:,} frames, got {getattr(self, name)}")
         if self.step is not None:
             check.number("step", self.step, positive=True)
         if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):

@@ -16,6 +16,7 @@ from ..._hdf5 import CheckedFile
 from ..._units import is_rain
 from ..files import FileError, is_hidden, natural_key, read_unpacked, reading
 from ..frames import Frames, LazyArray, ReadOptions, split_at_gaps
+from ..untrusted import check_hdf5
 
 
 def scalar(value: Any) -> Any:
@@ -36,6 +37,7 @@ def read_knmi(path: Path) -> Tensor:
     The file stores accumulations over five minutes as counts. It also stores the formula that converts counts to mm.
     """
     h5py = need("h5py", "radar")
+    check_hdf5(path, "KNMI composite")
     with reading(path, "KNMI composite"), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         counts = torch.from_numpy(file["image1/image_data"][:].astype("int32"))
         if counts.dim() != 2:

@@ -134,6 +134,15 @@ def test_damaged_files_are_named(name, tmp_path):
     assert name in str(error.value)
 
 
+def test_a_composite_that_is_stored_in_another_file_is_not_read(tmp_path):
+    write_knmi(tmp_path, datetime(2010, 8, 26), np.ones((50, 50)))
+    other = (tmp_path / "RAD_NL25_RAP_5min_201008260000.h5").rename(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "RAD_NL25_201008260000.h5", "w") as file:
+        file["image1"] = h5py.ExternalLink(str(other), "image1")
+    with pytest.raises(ValueError, match=r"RAD_NL25_201008260000.*another file"):
+        read_composite(tmp_path / "RAD_NL25_201008260000.h5")
+
+
 def test_names_without_time_missing_radar_files_and_too_long_sequences_are_errors(tmp_path, rain):
     with pytest.raises(ValueError, match="YYYYMMDDhhmm"):
         read_time(tmp_path / "a.h5")
