@@ -92,7 +92,7 @@ sbom: $(SBOM)/.installed $(VENV)/.installed-dev
 SECONDS ?= 150
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet 'atheris>=3'
-	for target in config safetensors keras recipe; do \
+	for target in config safetensors keras recipe zarr hdf5 units; do \
 		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 clean:

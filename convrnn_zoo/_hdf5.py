@@ -9,12 +9,17 @@ class CheckedFile(io.RawIOBase):
     """Binary file for ``h5py.File`` that raises OSError for damage that would keep libhdf5 in an endless loop.
 
     A global heap stores variable-length strings. libhdf5 2.0 and earlier read it in a loop over its objects. The loop
-    never ends if an object has size 0. Close the ``h5py.File`` before this file: use both in a ``with`` statement.
+    never ends if an object has size 0. Each heap is checked once, and heaps must not overlap, so that the checks take
+    linear time. Close the ``h5py.File`` before this file: use both in a ``with`` statement.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
         self.file = file
+        self.checked: set[int] = set()
+        self.objects = file.seek(0, io.SEEK_END) // 16
+        """Largest number of objects in heaps that are not checked yet; each has at least 16 bytes."""
+        file.seek(0)
 
     def readable(self) -> bool:
         return True
@@ -39,6 +44,9 @@ class CheckedFile(io.RawIOBase):
 
     def _check_heap(self, at: int) -> None:
         """Raises OSError if the global heap that begins at byte `at` has an object of invalid size."""
+        if at in self.checked:
+            return
+        self.checked.add(at)
         self.file.seek(at + 8)
         end = at + int.from_bytes(self.file.read(8), "little")
         at += 16
@@ -47,6 +55,7 @@ class CheckedFile(io.RawIOBase):
             head = self.file.read(16)
             index, size = int.from_bytes(head[:2], "little"), int.from_bytes(head[8:], "little")
             size = size if index == 0 else 16 + (size + 7) // 8 * 8  # index 0 is the free space, with its header
-            if size < 16 or at + size > end:
+            self.objects -= 1
+            if size < 16 or at + size > end or self.objects < 0:
                 raise OSError(f"its global heap has an object of invalid size at byte {at}")
             at += size

@@ -19,6 +19,8 @@ ALIASES = {
     "unitless": "1", "fraction": "1", "m of water equivalent": "m", "mm of water equivalent": "mm", "inches": "inch",
 }  # fmt: skip
 """Names of units that pint lacks or reads as another unit, in lower case."""
+MAX_UNIT = 100
+"""Longest text that is read as a unit. Attributes of untrusted files may have any length."""
 MAX_RAIN = 5000.0
 """Highest rain rate in mm/h that a conversion from m/s accepts; the highest one that was measured is 2,300 mm/h."""
 _FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
@@ -62,9 +64,11 @@ def _dbz_to_rain(values: Any, a: float, b: float, factor: float) -> Any:
 
 def _plain(unit: str) -> str:
     """Returns a unit in one spelling for comparisons, such as ``mm h-1`` for ``mm/hr``."""
-    text = re.sub(r"[\s_*·.]+(?!\d)", " ", unit[:100].strip().lower().replace("**", "").replace("^", ""))
+    if len(unit) > MAX_UNIT:
+        return unit
+    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(unit.split()).lower().replace("**", "").replace("^", ""))
     text = re.sub(r"(?:/|\bper)\s*(?:h|hr|hour)s?$", " h-1", text.replace("⁻¹", "-1").replace("⁻²", "-2"))
-    return re.sub(r"\s+", " ", re.sub(r"\b(?:hr|hour)s?-1$", "h-1", text)).strip()
+    return re.sub(r"\s+", " ", re.sub(r"\b(?:h|hr|hour)s?\s*-1$", "h-1", text)).strip()
 
 
 def is_rain(unit: str) -> bool:
@@ -85,10 +89,12 @@ def is_reflectivity(unit: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def parse_unit(unit: str) -> Any:
     """Returns a unit as a quantity of pint, such as 0.2 mm/min for ``"mm/5min"``; None for an unknown unit."""
+    if len(unit) > MAX_UNIT:
+        return None
     log = logging.getLogger("pint.util")
     level, log.level = log.level, logging.ERROR  # it warns that cf_xarray redefines units
     need("pint", "netcdf")  # which cf_xarray imports
-    registry, text = need("cf_xarray.units", "netcdf").units, unit.strip()
+    registry, text = need("cf_xarray.units", "netcdf").units, re.sub(r"(?<=[a-z]) (?=-\d)", "", " ".join(unit.split()))
     log.level = level
     text = ALIASES.get(text.lower().replace("°", "deg"), text) or "1"
     text = re.sub(r"\(\s*([\d.]+\s*[a-z]+)\s*\)\s*\^?-1", r"/(\1)", text)  # mm (5 min)-1

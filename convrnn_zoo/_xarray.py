@@ -17,7 +17,7 @@ from typing import Any
 from ._extras import need
 from ._hints import suggest
 from ._steps import SHORTEST_MONTH, Step, find_calendar_step, is_next, next_dates
-from ._units import MARSHALL_PALMER, conversion
+from ._units import MARSHALL_PALMER, MAX_UNIT, conversion
 
 LEAD_TIME, MEMBER, THRESHOLD, CHANNEL = "lead_time", "realization", "threshold", "channel"
 """Names of the dimensions of lead times, ensemble members, thresholds of probabilities, and channels."""
@@ -75,30 +75,35 @@ def decode_time(variable: Any, name: str = "time") -> Any:
     if kind in "iuf":
         if not numpy.isfinite(values).all():
             raise ValueError(f"{name}: expected a time for every frame, got NaN")
-        attrs = {"units": str(variable.attrs.get("units") or "minutes").strip()}
+        attrs = {"units": " ".join(str(variable.attrs.get("units") or "minutes").split())}
+        if len(attrs["units"]) > MAX_UNIT:
+            raise ValueError(
+                f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {attrs['units']!r:.80}"
+            )
         if match := _SINCE.fullmatch(attrs["units"]):
             word = _TIME_UNITS.get(match[1].lower(), match[1].lower())
             attrs["units"] = f"{word} since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
         if calendar := variable.attrs.get("calendar"):
             attrs["calendar"] = str(calendar).lower()
-        need("cftime", "netcdf")  # with which xarray decodes other calendars, and years that NumPy cannot represent
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xarray warns of dates that only cftime can represent
             try:
+                need("cftime", "netcdf")  # which decodes other calendars, and years that NumPy cannot represent
                 stored = xarray.Dataset({"time_": (variable.dims, values, attrs)})
                 values = xarray.decode_cf(stored, decode_timedelta=True)["time_"].values
             except ValueError:
                 values = numpy.empty(0)
         if values.dtype.kind in "iuf":
-            unit = variable.attrs.get("units")
-            raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {unit!r}")
+            raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {unit!r:.80}")
     elif isinstance(first, str | bytes) or getattr(first, "tzinfo", None) is not None:
         values = numpy.array([to_utc(t) for t in values.ravel()], "datetime64[us]").reshape(values.shape)
     if values.dtype.kind in "mM":
         if numpy.isnat(values).any():
             raise ValueError(f"{name} has missing values; pass frames that all have a time")
         rounded = (values.astype(f"{values.dtype.kind}8[us]").astype("int64") + 50) // 100 * 100
-        values = rounded.astype(f"{values.dtype.kind}8[us]").astype(f"{values.dtype.kind}8[ns]")
+        values = rounded.astype(f"{values.dtype.kind}8[us]")
+        if not values.size or abs(rounded).max() < 2**63 / 1000:
+            values = values.astype(f"{values.dtype.kind}8[ns]")
     return xarray.Variable(variable.dims, values, variable.attrs)
 
 
@@ -110,7 +115,11 @@ def to_utc(time: Any) -> datetime:
         datetime.datetime(2020, 1, 1, 0, 0)
     """
     if isinstance(time, str | bytes):
-        time = datetime.fromisoformat((time.decode() if isinstance(time, bytes) else str(time)).strip())
+        text = time.decode(errors="replace") if isinstance(time, bytes) else str(time)
+        try:
+            time = datetime.fromisoformat(text.strip() if len(text) <= MAX_UNIT else "")
+        except ValueError as e:
+            raise ValueError(f"expected a time such as '2020-01-01 00:00:00', got {text!r:.80}") from e
     return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 

@@ -1,5 +1,7 @@
 """Tests of the file object that protects libhdf5 from damaged files."""
 
+import io
+
 import h5py
 import numpy as np
 import pytest
@@ -39,3 +41,36 @@ def test_objects_of_invalid_size_end_in_an_error(size, path):
     path.write_bytes(content)
     with pytest.raises(OSError, match="global heap"):
         read(path)
+
+
+def heap(*objects):
+    """Returns a global heap of objects with these sizes."""
+    content = b"".join(b"\1\0\1\0\0\0\0\0" + size.to_bytes(8, "little") + bytes(size) for size in objects)
+    return b"GCOL\1\0\0\0" + (16 + len(content)).to_bytes(8, "little") + content
+
+
+class CountedFile(io.BytesIO):
+    reads = 0
+
+    def read(self, *args):
+        self.reads += 1
+        return super().read(*args)
+
+
+def test_a_heap_is_checked_once():
+    raw = CountedFile(heap(*[0] * 1000))
+    file = CheckedFile(raw)
+    for _ in range(50):
+        file.seek(0)
+        file.readinto(bytearray(64))
+    assert raw.reads < 1200
+
+
+def test_more_objects_than_fit_into_the_file_are_an_error():
+    content = b"".join(heap(*[0] * 10) for _ in range(10))
+    file = CheckedFile(io.BytesIO(content))
+    file.readinto(bytearray(len(content)))
+    file.checked.clear()
+    file.seek(0)
+    with pytest.raises(OSError, match="global heap"):
+        file.readinto(bytearray(len(content)))

@@ -22,6 +22,9 @@ from convrnn_zoo._units import conversion, format_lead_time, rain_rate, time_uni
         ("mm/1.2.3h", None),
         ("kg/m2/s", 3600),
         ("inches/hour", 25.4),
+        ("mm" + " " * 40 + "h" + " " * 40 + "-1", 1),
+        ("mm" + " " * 50_000 + "h" + " " * 50_000 + "!", None),
+        ("mm" * 50_000, None),
     ],
 )
 def test_rain_rate(unit, rate):

@@ -37,9 +37,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise FileError(f"{path} is not a valid {kind} ({reason}); replace or remove the file") from e
 
 
-def check_claimed_size(path: Path, claimed: int, stored: int) -> None:
+def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = MAX_RATIO) -> None:
     """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
-    if claimed > LARGE and claimed > MAX_RATIO * max(stored, 1):
+    if claimed > LARGE and claimed > max_ratio * max(stored, 1):
         raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; replace or remove the file")
 
 

@@ -130,7 +130,9 @@ def labelled_frames(
                 f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
             )
         data = open_gridded(path, next(iter(variables or ()), ""))
-        names = None if variables is None else [n if n in data.data_vars else n.rpartition("/")[2] for n in variables]
+        leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
+        leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
+        names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
         with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
             try:
                 parts.append(normal_form(data, names, **options))

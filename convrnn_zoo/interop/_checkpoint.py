@@ -40,6 +40,8 @@ MAX_INFLATION = 8
 """Maximum size of a file's tensors, as a multiple of the file size. Tied weights are stored once."""
 MAX_CONFIG = 2**24
 """Maximum size in bytes of Keras's configuration of a model, which has some kilobytes per layer."""
+MAX_NAME = 256
+"""Maximum length of the name of a tensor, since names are matched with the patterns of all sources."""
 MAX_DEPTH = 32
 """Maximum depth of nested groups in an HDF5 file. Files of Keras have about eight levels."""
 READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
@@ -106,6 +108,10 @@ def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> d
     if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
         raise WeightsError(
             f"{name}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
+        )
+    if long := next((key for key in tensors if len(key) > MAX_NAME), None):
+        raise WeightsError(
+            f"{name}: names of tensors have at most {MAX_NAME} characters, got {long[:40]!r}…; shorten it"
         )
     if max_bytes is not None and sum(v.nbytes for v in tensors.values()) > max_bytes:
         raise WeightsError(f"{name}: its tensors are over {MAX_INFLATION} times as large as the file; it is damaged")

@@ -139,7 +139,7 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
     for key in state:
         if m := PATH.fullmatch(key):
             cells.setdefault((m["layer"], m["cell"] or ""), {})[m["role"]] = key
-        elif not re.fullmatch(r"(.*/)?seed_generator[^/]*/.*", key):
+        elif not any(part.startswith("seed_generator") for part in key.split("/")[:-1]):
             others.append(key)
     layers: dict[str, dict[str, DirectionKeys]] = {}
     for (path, cell), keys in cells.items():

@@ -10,7 +10,7 @@ from timm.models import PretrainedCfg
 
 from .errors import WeightsError
 from .log_mel import LogMel
-from .meta import check_arguments
+from .meta import MAX_INPUT, check_arguments
 from .preprocessing import Preprocessing
 from .typed import CONTROL, one_line
 from .weights import Weights
@@ -23,8 +23,6 @@ WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url")
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 MAX_TEXT = 2**20
 """Size limit of a text file of a repository in bytes."""
-MAX_INPUT = 2**26
-"""Largest product C·H·W of the input size in a config, such as one channel of 8,192 by 8,192 pixels."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
 
 
@@ -99,6 +97,14 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
         numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values)
         is_valid = numbers and all(minimum < v < math.inf for v in values)
         require(is_valid, f"{key} must be a list of {expected}, got {str(values)[:80]}")
+    lengths = [len(cfg.get(key) or ()) for key in ("mean", "std")]
+    require(lengths[0] == lengths[1], f"mean and std must be of the same channels, got {lengths[0]} and {lengths[1]}")
+    for key in ("first_conv", "classifier"):
+        modules = cfg.get(key) or ()
+        are_names = isinstance(modules, str) or (
+            isinstance(modules, list | tuple) and all(isinstance(module, str) for module in modules)
+        )
+        require(are_names, f"{key} must be the name of a module or a list of names, got {str(modules)[:80]}")
     args = check_arguments(raw.get("model_args", {}), name)
     size = cfg.get("input_size", _DEFAULTS["input_size"])
     numbers = isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and n > 0 for n in size)

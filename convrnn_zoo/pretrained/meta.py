@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from .errors import WeightsError
 
+MAX_INPUT = 2**26
+"""Largest product C·H·W of the input size of a model, such as one channel of 8,192 by 8,192 pixels."""
 _LIMIT: ContextVar[int] = ContextVar("limit", default=4 * 2**30)
 _FACTORIES = {
     torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange,

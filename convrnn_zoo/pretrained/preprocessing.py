@@ -14,6 +14,8 @@ from ..layers import _checks as check
 from .typed import JsonObject
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
+MAX_FRAMES = 10_000
+"""Largest number of input frames and of forecast frames."""
 _HEADROOM = 1.2
 """Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
@@ -216,8 +218,8 @@ class Preprocessing(Encoding):
         super().__post_init__()
         check.choice("activation", self.activation, tuple(ACTIVATIONS))
         for name in ("inputs", "horizon"):
-            if getattr(self, name) is not None:
-                check.positive_int(name, getattr(self, name))
+            if getattr(self, name) is not None and check.positive_int(name, getattr(self, name)) > MAX_FRAMES:
+                raise ValueError(f"{name} must be at most {MAX_FRAMES:,} frames, got {getattr(self, name)}")
         if isinstance(self.step, str):
             check.choice("step", self.step, tuple(MONTHS))
         elif self.step is not None:

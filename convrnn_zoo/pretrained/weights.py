@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from .._atomic import write_text
 from .log_mel import LogMel
-from .meta import check_arguments
+from .meta import MAX_INPUT, check_arguments
 from .preprocessing import Preprocessing
 from .typed import read
 
@@ -100,6 +101,11 @@ class Weights:
             raise ValueError(f"name must be architecture.tag, of letters, digits, _, - and ., got {self.name!r}")
         if len(self.input_shape) < 2:
             raise ValueError(f"input_shape must be (T, C, ...), got {self.input_shape}")
+        sizes = [size for size in self.input_shape[1:] if isinstance(size, int)]
+        if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_INPUT:
+            raise ValueError(
+                f"input_shape must have positive sizes, at most {MAX_INPUT:,} values, got {self.input_shape}"
+            )
         if not len(self.mean) == len(self.std) == self.in_chans:
             counts = f"{len(self.mean)} and {len(self.std)}"
             raise ValueError(f"mean and std must have a number for each of {self.in_chans} channels, got {counts}")

@@ -27,7 +27,7 @@ from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
-from ..pretrained.preprocessing import Preprocessing
+from ..pretrained.preprocessing import MAX_FRAMES, Preprocessing
 from ..pretrained.typed import check_fields, field, read
 from ._values import toml, toml_key
 from .augment import Augment
@@ -120,7 +120,7 @@ class Recipe:
     grad_accum_steps: int = field(1, ge=1)
     ema: float = field(0.0, ge=0, lt=1)
     bf16: bool = field(False)
-    workers: int = field(0, ge=0)
+    workers: int = field(0, ge=0, le=1024)
     patience: int = field(0, ge=0)
     keep_best: bool = field(True)
     model: Mapping[str, Any] = field(factory=dict)
@@ -195,7 +195,10 @@ class Recipe:
             raise ValueError(
                 f"kind must be one of {', '.join(RECIPE_KINDS)}, got {kind!r}{similar(kind, RECIPE_KINDS)}"
             )
-        return read(RECIPE_KINDS[kind], fields)
+        try:
+            return read(RECIPE_KINDS[kind], fields)
+        except RecursionError:
+            raise ValueError("the recipe has tables in tables that are nested too deeply; leave them out") from None
 
     @staticmethod
     def parse(text: str) -> "Recipe":
@@ -207,9 +210,10 @@ class Recipe:
         if text in RECIPES:
             return Recipe.read(text)
         try:
-            return Recipe.of(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as e:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as e:
             raise ValueError(f"no recipe of the package, and not valid TOML ({e}): {text[:60]!r}") from e
+        return Recipe.of(table)
 
     def fingerprint(self, **others: Any) -> str:
         """Returns JSON with everything that determines the weights of a run: fields of the recipe, and `others`."""
@@ -248,18 +252,26 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
     """Reads a TOML file, and merges its keys into those of the file that it extends."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ValueError(f"{path} is not valid TOML: {e}") from e
     base = table.pop("extends", None)
     if base is None:
         return table
-    if not isinstance(base, str) or not (file := path.parent / base).is_file() or depth > 4:
+    is_name = isinstance(base, str) and Path(base).name == base
+    file = path.parent / base if is_name else path
+    if depth > 4 or not file.is_file() or file == path or not _is_beside(file, path):
         raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
     merged = _read_toml(file, depth + 1)
     for key, value in table.items():
         is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if is_table else value
     return merged
+
+
+def _is_beside(file: Path, path: Path) -> bool:
+    """Returns whether a .toml file is in the directory of `path`, also if symbolic links are followed."""
+    folders = {path.parent.resolve(), path.resolve().parent}
+    return file.suffix == ".toml" and file.resolve().parent in folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,8 +352,8 @@ class ForecasterRecipe(Recipe):
 
     datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
     data: FrameDataset
-    inputs: int = field(ge=1, le=10_000)
-    horizon: int = field(ge=1, le=10_000)
+    inputs: int = field(ge=1, le=MAX_FRAMES)
+    horizon: int = field(ge=1, le=MAX_FRAMES)
     max_steps: int = field(ge=1)
     loss: str = field()
     seed: int = field(0, ge=0)

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from benchmarks.memory import peak_memory, rise
 from convrnn_zoo import interop
 from convrnn_zoo.interop._checkpoint import read_checkpoint
 
@@ -216,7 +217,7 @@ def run(count: int, seed: int, directory: Path, failures: Path | None = None) ->
     return results
 
 
-def run_limited(count: int, seed: int, directory: Path) -> None:
+def run_limited(count: int, seed: int, directory: Path, memory: int = MEMORY) -> None:
     """Runs in a child process, which a limit of memory or of time ends without ending the tests."""
     child = os.fork()
     if not child:
@@ -224,14 +225,20 @@ def run_limited(count: int, seed: int, directory: Path) -> None:
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + count, SECONDS + count))
             torch.set_num_threads(1)
-            run(count, seed, directory)
-            code = 3 if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MEMORY else 0
+            code = 3 if rise(lambda: run(count, seed, directory)) > memory else 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
     assert status == 0, f"ended with {status} at {(directory / 'last').read_text(encoding='utf-8')}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs in a forked process")
+def test_memory_of_the_process_before_does_not_count(tmp_path: Path) -> None:
+    grown = b"x" * 2**30
+    run_limited(0, 0, tmp_path, len(grown) // 2)
+    del grown
 
 
 @pytest.mark.parametrize(("count", "seed"), [(60, 0), pytest.param(1000, 1, marks=pytest.mark.slow)])
@@ -243,4 +250,4 @@ def test_mutated_files_end_in_a_model_or_an_error(count: int, seed: int, tmp_pat
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as d:
         print(run(int(sys.argv[1]), int(sys.argv[2]), Path(d), Path(tempfile.mkdtemp())))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")
+    print(peak_memory() // 2**20, "MiB")

@@ -1,12 +1,23 @@
 """A config.json of untrusted origin: values that would take memory are rejected before anything is allocated."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from convrnn_zoo import LogMel, create_model, save_pretrained
+from convrnn_zoo import (
+    WEIGHTS,
+    LogMel,
+    Preprocessing,
+    WeightsError,
+    create_model,
+    from_pretrained,
+    save_pretrained,
+)
+from convrnn_zoo.pretrained.config import parse_config
+from convrnn_zoo.pretrained.weights import Weights
 
 CHILD = """
 import resource, sys
@@ -85,3 +96,45 @@ def test_an_oversized_config_is_not_read(name, loaded):
     _, (message, grown) = loaded[name]
     assert message.startswith("WeightsError")
     assert grown < 300 * 1024
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classifier", [3]),
+        ("classifier", 3),
+        ("classifier", {"head": 1}),
+        ("first_conv", [["stem"]]),
+        ("first_conv", 1.5),
+        ("mean", [0.0, 1.0]),
+        ("std", [1.0] * 41),
+    ],
+)
+def test_fields_of_the_cfg_are_checked(key, value, saved):
+    raw = json.loads((saved / "config.json").read_text())
+    parse_config(raw, "a")
+    raw["pretrained_cfg"][key] = value
+    with pytest.raises(WeightsError, match=f"^a: .*{key}"):
+        parse_config(raw, "a")
+
+
+def test_a_classifier_of_no_name_is_rejected_before_the_head_is_replaced(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "a")
+    raw = json.loads((saved / "config.json").read_text())
+    raw["pretrained_cfg"]["classifier"] = [3]
+    (tmp_path / "a/config.json").write_text(json.dumps(raw))
+    with pytest.raises(WeightsError, match="classifier"):
+        from_pretrained(tmp_path / "a", num_classes=5)
+
+
+@pytest.mark.parametrize("change", [{"inputs": 10**6}, {"horizon": 10**6}])
+def test_numbers_of_frames_are_bounded(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}.*10,000.*1000000"):
+        Preprocessing(**change)
+
+
+@pytest.mark.parametrize("shape", [["T", 1, 2**14, 2**14], ["T", 1, -1, 8]])
+def test_input_shapes_of_metadata_are_bounded(shape):
+    raw = {**json.loads(next(iter(WEIGHTS.values())).to_json()), "input_shape": shape}
+    with pytest.raises(ValueError, match="input_shape"):
+        Weights.from_plain(raw)

@@ -111,7 +111,18 @@ def test_a_recipe_extends_another(tmp_path):
     (tmp_path / "r.toml").write_text('extends = "base.toml"\nlr = 0.5\n[data]\ncrop = 8\n')
     recipe, base = Recipe.read(tmp_path / "r.toml"), Recipe.read(tmp_path / "base.toml")
     assert (recipe.lr, recipe.data.crop, recipe.data.name) == (0.5, 8, base.data.name)
-    for text in ('extends = "r.toml"', "extends = 3", 'extends = "missing.toml"'):
+    (tmp_path / "inner").mkdir()
+    for link, target in (("link.toml", "inner/base.toml"), ("inner/base.toml", "../base.toml")):
+        (tmp_path / link).symlink_to(target)
+    (tmp_path / "base.txt").write_text(RECIPE)
+    for base in ("r.toml", "missing.toml", "inner/base.toml", "inner/../base.toml", f"../{tmp_path.name}/base.toml",
+                 str(tmp_path / "base.toml"), "base.txt", ".", ""):  # fmt: skip
+        (tmp_path / "r.toml").write_text(f'extends = "{base}"')
+        with pytest.raises(ValueError, match="extends"):
+            Recipe.read(tmp_path / "r.toml")
+    (tmp_path / "inner/base.toml").unlink()
+    (tmp_path / "inner/base.toml").write_text(RECIPE)
+    for text in ('extends = "link.toml"', "extends = 3"):
         (tmp_path / "r.toml").write_text(text)
         with pytest.raises(ValueError, match="extends"):
             Recipe.read(tmp_path / "r.toml")

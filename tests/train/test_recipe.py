@@ -30,6 +30,7 @@ FORECASTER, CLASSIFIER = (
         ("classifier", {"epochs": 1, "data": {"kind": "sequences", "name": "a"}}),
     )
 )  # fmt: skip
+DEEP = ["a = " + "[" * 5000, "a = " + "{a = " * 5000, "kind = 'forecaster'\nmodel" + ".a" * 5000 + " = 1"]
 BAD = {
     "max_steps": ("many", "max_steps.* 'many'"),
     "batch_size": (0, "batch_size.* 0"),
@@ -309,3 +310,27 @@ def test_a_recipe_of_python_values_is_restored_from_its_text():
         data={"kind": "frames", "name": "a", "sel": {"pressure level": 850, "höhe": 1, "a.b": 2}},
     )  # fmt: skip
     assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize("text", DEEP)
+def test_recipes_that_are_nested_deeply_are_invalid(text, tmp_path):
+    (tmp_path / "r.toml").write_text(text)
+    for read in (Recipe.parse, lambda _: Recipe.read(tmp_path / "r.toml")):
+        with pytest.raises(ValueError, match=r"recipe|TOML"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("video", "size", [60_000, 60_000]), ("video", "crop", 10**9), ("frames", "crop", 10**9),
+        ("frames", "stride", 10**9), ("clips", "size", 60_000), ("clips", "frame_stride", 10**18),
+        ("clips", "max_frames", 10**18),
+    ],
+)  # fmt: skip
+def test_sizes_of_recipes_are_bounded(kind, key, value):
+    recipe = CLASSIFIER if kind == "clips" else FORECASTER
+    with pytest.raises(ValueError, match=rf"data\.{key}.* at most"):
+        Recipe.of({**recipe, "data": {"kind": kind, "name": "a", key: value}})
+    with pytest.raises(ValueError, match=r"workers.* at most"):
+        Recipe.of({**recipe, "workers": 10**6})

@@ -20,7 +20,7 @@ from ...pretrained.typed import field
 from ..formats.gridded import STORE
 from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
-from ..readers.images import IMAGES, VIDEO_READERS, find_clips
+from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
@@ -173,8 +173,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
     top: float = field(TOP, gt=0)
     valid_min: float | None = field(None)
     valid_max: float | None = field(None)
-    crop: int | None = field(None, ge=1)
-    stride: int | None = field(None, ge=1)
+    crop: int | None = field(None, ge=1, le=2**16)
+    stride: int | None = field(None, ge=1, le=2**16)
     min_valid_fraction: float = field(0.5, ge=0, le=1)
     min_wet_fraction: float = field(0.0, ge=0, le=1)
     flip: bool = field(False)
@@ -464,7 +464,7 @@ class VideoFrames(FrameFiles):
     valid_min: float | None = field(0.0)
     valid_max: float | None = field(1.0)
     channels: int = field(1, ge=1, le=3)
-    size: tuple[int, ...] = field((), ge=1)
+    size: tuple[int, ...] = field((), ge=1, le=MAX_EDGE)
 
     def __post_init__(self) -> None:
         super().__post_init__()

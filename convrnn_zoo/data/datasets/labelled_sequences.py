@@ -139,7 +139,7 @@ def label_key(label: str) -> tuple[bool, float, str]:
         >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
         ['01', '1', '9', '10', 'b', 'nan']
     """
-    number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
+    number = re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
     return not number, float(label) if number else 0.0, label
 
 

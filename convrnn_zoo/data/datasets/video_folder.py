@@ -12,7 +12,7 @@ from torch import Tensor
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
 from ..files import FileError, list_dir
-from ..readers.images import IMAGES, VIDEO_READERS, find_clips, read_images, resize_and_crop
+from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
 from ..readers.numpy import load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences
@@ -61,9 +61,9 @@ class VideoFolder(LabelledSequences):
 
     excluded: ClassVar = ("front_end", "layout")
     task: str = field("video classification", nonempty=True)
-    size: int | None = field(None, ge=1)
-    frame_stride: int = field(1, ge=1)
-    max_frames: int | None = field(None, ge=1)
+    size: int | None = field(None, ge=1, le=MAX_EDGE)
+    frame_stride: int = field(1, ge=1, le=10**6)
+    max_frames: int | None = field(None, ge=1, le=10**6)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,7 +93,9 @@ class VideoFolder(LabelledSequences):
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")
         frames = read(path, 3, self.frames)
-        frames = frames if self.size is None else resize_and_crop(frames, self.size)
+        if self.size is not None:
+            check_resized(path, frames, (self.size, self.size))
+            frames = resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from ..files import LARGE, FileError, check_claimed_size, reading
+from ..files import FileError, reading
+from ..untrusted import check_grib, check_hdf5, check_zarr_store
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -56,11 +57,14 @@ def open_gridded(path: Path, variable: str = "") -> Any:
     with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
         h5py = need("h5py", "netcdf")
         if path.suffix.lower() == STORE:
+            check_zarr_store(path, variable[: variable.rfind("/") + 1])
             return _open_zarr(path, variable)
         if path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
+            check_hdf5(path)
             return _open_hdf5(path, variable)
         if path.suffix.lower() in GRIB:
-            need("cfgrib", "grib")  # no index file is written next to the file
+            need("cfgrib", "grib")  # without index files, which are pickles
+            check_grib(path)
             return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
         if not is_recognised(path):
             need("scipy", "netcdf")  # the engine of NetCDF-3
@@ -108,18 +112,12 @@ def _open_hdf5(path: Path, variable: str) -> Any:
         for name, item in items.items():
             if not isinstance(item, h5py.Dataset):
                 continue
-            if len(item.shape or ()) > 2:
-                check_claimed_size(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
-            if item.external or item.is_virtual:
-                raise FileError(f"{path}: {name} is stored in another file; save it in this one")
             attrs = {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs}
             arrays[name] = Array(partial(_read_hdf5, path, name), item.shape or (), item.dtype, attrs)
         if not any("DIMENSION_LIST" in item.attrs for item in items.values()) and any(
             len(a.shape) > 1 for a in arrays.values()
         ):
             return _name_axes(path, arrays, variable)
-        for item in (file, *items.values()):  # xarray reads all of them again, without the checks of the file object
-            dict(item.attrs)
     need("h5netcdf", "netcdf")
     groups = {name[: name.rfind("/") + 1] for name, a in arrays.items() if len(a.shape) > 2}
     if not variable and len(groups) > 1 and "" not in groups:
@@ -135,9 +133,6 @@ def _open_zarr(path: Path, variable: str) -> Any:
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     if group:
         arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
-    for name, array in arrays.items():
-        if math.prod(array.chunks) * array.dtype.itemsize > LARGE:
-            raise FileError(f"{path}: chunks of {array.chunks} need over a gibibyte each; store {name} in smaller ones")
     inside = [array for name, array in arrays.items() if name.startswith(group)]
     names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
              for a in inside]  # fmt: skip
@@ -166,7 +161,8 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
 def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
     """Returns arrays ``(H, W)``, ``(T, H, W)`` or ``(T, C, H, W)`` as a Dataset with the dimensions of frames.
 
-    Arrays that do not fit the sizes of `variable`, or else of the first array of frames, are left out. Times are in an
+    Arrays that do not fit the sizes of `variable`, or else of the first array of frames, are left out. The name of an
+    array with the name of a dimension, such as ``x``, has the suffix ``_frames``. Times are in an
     array ``time`` or ``times`` in the group of the frames or in the file.
     """
     from ..._lazy import lazy_variable
@@ -186,7 +182,9 @@ def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
             continue
         sizes |= dict(zip(dims, array.shape, strict=True))
         attrs = {k: v for k, value in array.attrs.items() if (v := _plain(k, value, array.dtype)) is not None}
-        data[name or "frames"] = lazy_variable(dims, array.read, array.shape, array.dtype, attrs)
+        data[f"{name}_frames" if name in sizes else name or "frames"] = lazy_variable(
+            dims, array.read, array.shape, array.dtype, attrs
+        )
     if time is not None and "time" in sizes:
         count = arrays[time].shape[0]
         if count != sizes["time"]:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..._extras import need, quiet
 from ..._hdf5 import CheckedFile
-from ..files import FileError, check_claimed_size, is_hidden, natural_key, read_unpacked, reading
+from ..files import FileError, is_hidden, natural_key, read_unpacked, reading
+from ..untrusted import check_hdf5
 
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
@@ -51,18 +52,11 @@ def _import(importer: str, source: Any, **options: Any) -> tuple[Any, dict[str, 
 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Opens an HDF5 file for h5py and for pysteps; raises FileError if it refers to other files or claims gigabytes."""
-    h5py, content = need("h5py", "radar"), path.read_bytes()
-    links: dict[str, Any] = {}
-    with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
-        file.visititems_links(lambda name, link: links.update({name: link}))
-        for name, link in links.items():
-            item: Any = file[name] if isinstance(link, h5py.HardLink) else None
-            is_array = isinstance(item, h5py.Dataset)
-            if isinstance(link, h5py.ExternalLink) or (is_array and (item.external or item.is_virtual)):
-                raise FileError(f"{path}: {name} is stored in another file; save it in this one")
-            if is_array:
-                check_claimed_size(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
+    """Opens a checked HDF5 file for h5py and for pysteps."""
+    h5py, kind = need("h5py", "radar"), "radar composite in HDF5"
+    check_hdf5(path, kind)
+    content = path.read_bytes()
+    with reading(path, kind), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
         yield file, CheckedFile(io.BytesIO(content))
 
 

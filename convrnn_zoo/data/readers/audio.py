@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from ..files import FileError, reading
+from ..files import FileError, check_claimed_size, reading
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28
@@ -35,6 +35,7 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
     with _open(path) as file:
         while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
             blocks.append(block.mean(1))
+            check_claimed_size(path, 4 * BLOCK_SAMPLES * len(blocks), path.stat().st_size)
         source_rate = int(file.samplerate)
     if not blocks:
         raise FileError(f"{path} contains no sound; remove it")

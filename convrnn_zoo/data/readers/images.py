@@ -1,5 +1,6 @@
 """Reads frames of videos, GIFs, TIFF files and folders of images as brightness from 0 to 1."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -11,12 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need
-from ..files import FileError, is_run, list_dir, reading
+from ..files import FileError, check_claimed_size, is_run, list_dir, reading
 from ..frames import Frames, ReadOptions
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 TIFF = (".tif", ".tiff")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF")
+"""Formats that Pillow may read, whatever the name of a file says. It has others that start programs, such as EPS."""
+CONTAINERS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "protocol_whitelist": "file",
+}  # fmt: skip
+"""Options of FFmpeg that allow the formats of :data:`VIDEOS`. It has others that open files and addresses by name."""
+MAX_EDGE = 4096
+"""Largest height or width to which frames are resized."""
+MAX_VIDEO_RATIO = 10_000
+"""Largest ratio of a video of more than 1 GiB in memory to its file; a surveillance camera has about 1,000."""
 ALL = slice(None)
 """Slice of all frames. Readers take a slice of frames, and decode no frame after its end."""
 
@@ -55,7 +66,7 @@ def _open_pages(files: list[Path]) -> Iterator[tuple[Path, Any]]:
     """Yields the path and the open image of each page of image files, before its pixels are decoded."""
     image = need("PIL.Image", "draw")
     for path in files:
-        with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path) as file:
+        with reading(path, f"{path.suffix[1:].upper()} file"), image.open(path, formats=FORMATS) as file:
             for page in range(1 if file.format == "MPO" else getattr(file, "n_frames", 1)):
                 file.seek(page)
                 yield path, file
@@ -66,10 +77,13 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
     Returns ``(T, channels, H, W)`` of bytes (uint8), or of floats from 0 to 1.
     """
-    frames = []
+    frames, claimed, stored = [], 0, {}
     pages = _open_pages(list_images(path) if path.is_dir() else [path])
     for image_path, file in islice(pages, part.start, part.stop, part.step):
         with reading(image_path, f"{image_path.suffix[1:].upper()} file"):
+            claimed += math.prod(file.size) * channels
+            stored[image_path] = image_path.stat().st_size
+            check_claimed_size(path, claimed, sum(stored.values()))
             frames.append(_pixels(file, channels, image_path))
     return _stack_pages(frames, path)
 
@@ -77,11 +91,15 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """Reads the frames of a video as bytes ``(T, channels, H, W)``, rotated as the file specifies."""
     av, numpy = need("av", "video"), need("numpy", "cli")
-    frames = []
-    with reading(path, "video"), av.open(str(path)) as file:
+    frames: list[Any] = []
+    with reading(path, "video"), av.open(str(path.absolute()), options=CONTAINERS) as file:
         if not file.streams.video:
             raise FileError(f"{path} holds no video; remove it")
+        size = file.streams.video[0].width * file.streams.video[0].height * channels
+        check_claimed_size(path, size, path.stat().st_size, MAX_VIDEO_RATIO)
         for frame in islice(file.decode(video=0), part.start, part.stop, part.step):
+            claimed = (len(frames) + 1) * frame.width * frame.height * channels
+            check_claimed_size(path, claimed, path.stat().st_size, MAX_VIDEO_RATIO)
             pixels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
             frames.append(numpy.rot90(pixels, round(getattr(frame, "rotation", 0) / 90)))
         return _stack_pages(frames, path)
@@ -117,11 +135,18 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
     read: Any = find_reader(path)
     frames = read(path, options.channels)
     if options.size:
+        check_resized(path, frames, options.size)
         frames = resize(frames, options.size)
     is_bytes = frames.dtype == torch.uint8
     if options.unit:
         raise FileError(f"{path} holds brightness, which cannot be converted to {options.unit}; correct data.unit")
     return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name)
+
+
+def check_resized(path: Path, frames: Tensor, size: tuple[int, ...]) -> None:
+    """Raises FileError if frames ``(T, C, H, W)`` of a file are small, and need over 1 GiB when resized to `size`."""
+    stored = sum(p.stat().st_size for p in list_images(path)) if path.is_dir() else path.stat().st_size
+    check_claimed_size(path, math.prod(frames.shape[:2]) * math.prod(size), stored, MAX_VIDEO_RATIO)
 
 
 def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -130,7 +155,7 @@ def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
         return frames
     return torch.cat([
         resized.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else resized
-        for part in frames.split(64)
+        for part in frames.split(max(1, min(64, 2**24 // math.prod(size))))
         for resized in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
     ])  # fmt: skip
 
