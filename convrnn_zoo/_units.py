@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ._extras import need
+from ._steps import Step
 
 MARSHALL_PALMER = (200.0, 1.6)
 """Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""
@@ -182,8 +183,13 @@ def conversion(
     )  # fmt: skip
 
 
-def time_unit(step: float) -> tuple[str, float]:
-    """Returns the unit in which multiples of `step` minutes are shown (s, min, h or d), and its length in minutes."""
+def time_unit(step: Step) -> tuple[str, float]:
+    """Returns the unit in which multiples of a step are shown (s, min, h, d, month or year), and its length in steps.
+
+    The length is in minutes, unless the step is a calendar unit.
+    """
+    if isinstance(step, str):
+        return step, 1.0
     if step < 1:
         return "s", 1 / 60
     return next(
@@ -191,10 +197,11 @@ def time_unit(step: float) -> tuple[str, float]:
     )
 
 
-def format_lead_time(number: int, step: float | None) -> str:
+def format_lead_time(number: int, step: Step | None) -> str:
     """Formats the lead time of a frame in the unit of :func:`time_unit`; frame number 0 is the last input frame."""
     name, size = ("", 1.0) if step is None else time_unit(step)
-    value = round(number * (step or 1.0) / size, 3)
+    value = round(number * (1.0 if isinstance(step, str) else step or 1.0) / size, 3)
+    name += "s" * (isinstance(step, str) and abs(value) != 1)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()
 
 

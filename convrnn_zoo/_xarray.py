@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from ._extras import need
 from ._hints import suggest
+from ._steps import SHORTEST_MONTH, Step, find_calendar_step, is_next, next_dates
 from ._units import MARSHALL_PALMER, MAX_UNIT, conversion
 
 LEAD_TIME, MEMBER, THRESHOLD, CHANNEL = "lead_time", "realization", "threshold", "channel"
@@ -73,11 +75,8 @@ def decode_time(variable: Any, name: str = "time") -> Any:
     if kind in "iuf":
         if not numpy.isfinite(values).all():
             raise ValueError(f"{name}: expected a time for every frame, got NaN")
-        attrs = {"units": " ".join(str(variable.attrs.get("units") or "minutes").split())}
-        if len(attrs["units"]) > MAX_UNIT:
-            raise ValueError(
-                f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {attrs['units']!r:.80}"
-            )
+        unit = str(variable.attrs.get("units") or "minutes")
+        attrs = {"units": " ".join(unit.split()) if len(unit) <= MAX_UNIT else ""}
         if match := _SINCE.fullmatch(attrs["units"]):
             word = _TIME_UNITS.get(match[1].lower(), match[1].lower())
             attrs["units"] = f"{word} since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
@@ -140,24 +139,43 @@ def to_minutes(data: Any) -> Any:
     return times.astype(f"{times.dtype.kind}8[us]").astype("int64") / 6e7
 
 
-def time_step(data: Any) -> float | None:
-    """Returns the minutes between frames; None for one frame or no times. Raises ValueError if the steps differ."""
-    minutes = to_minutes(data)
+def list_dates(data: Any) -> list[Any]:
+    """Returns the dates of frames, of datetime or cftime; empty without dates."""
+    times = data["time"].values if is_dated(data) else need("numpy", "cli").empty(0)
+    return list(times) if times.dtype.kind == "O" else times.astype("datetime64[us]").tolist() if len(times) else []
+
+
+def time_step(data: Any, expected: Step | None = None) -> Step | None:
+    """Returns the step between frames; None for one frame or no times. Raises ValueError if the steps differ.
+
+    It is a calendar step if this is `expected`, or if the minutes between frames differ otherwise.
+    """
+    minutes, dates = to_minutes(data), list_dates(data)
     if minutes is None or len(minutes) < 2:
         return None
     steps = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
+    step = expected
+    if dates and not isinstance(expected, str):
+        step = find_calendar_step(dates) if len(steps) > 1 and steps[0] > SHORTEST_MONTH else None
+    if dates and isinstance(step, str):
+        if wrong := [b for a, b in pairwise(dates) if not is_next(a, b, step)]:
+            raise ValueError(
+                f"the frame of {wrong[0]:%Y-%m-%d} is not a {step} after that before; pass successive ones"
+            )
+        return step
     if len(steps) > 1 or steps[0] <= 0:
         raise ValueError(f"time has frames {', '.join(f'{s:g}' for s in steps[:4])} minutes apart; pass equal steps")
     return float(steps[0])
 
 
 def most_frequent_step(data: Any) -> float | None:
-    """Returns the most frequent number of minutes between frames; None for one frame or no times."""
+    """Returns the most frequent number of minutes between frames; None for one frame, no times or a calendar step."""
     minutes = to_minutes(data)
     if minutes is None or len(minutes) < 2:
         return None
     steps, counts = need("numpy", "cli").unique((minutes[1:] - minutes[:-1]).round(4), return_counts=True)
-    return float(steps[counts.argmax()])
+    step = float(steps[counts.argmax()])
+    return None if step > SHORTEST_MONTH and find_calendar_step(list_dates(data)) else step
 
 
 # ---- axes --------------------------------------------------------------------------------------------------------
@@ -542,9 +560,11 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
     return part.drop_vars(list(part.coords))
 
 
-def extend_times(frames: Any, step: float, count: int) -> Any:
-    """Returns the times of frames in normal form, and of the next `count` frames, `step` minutes apart."""
+def extend_times(frames: Any, step: Step, count: int) -> Any:
+    """Returns the times of frames in normal form, and of the next `count` frames after a `step` each."""
     numpy, times = need("numpy", "cli"), frames["time"].values
+    if isinstance(step, str):
+        return numpy.concatenate([times, numpy.array(next_dates(list_dates(frames), count, step), times.dtype)])
     steps = (numpy.arange(1, count + 1) * step * 6e7).round().astype("int64").astype("timedelta64[us]")
     steps = steps.astype(object) if times.dtype.kind == "O" else steps.astype("timedelta64[ns]")
     return numpy.concatenate([times, times[-1] + steps])
@@ -647,7 +667,7 @@ def restore_direction(values: Any, data: Any) -> Any:
 
 # ---- forecasts ---------------------------------------------------------------------------------------------------
 def label_forecast(
-    values: Any, frames: Any, targets: Mapping[str, str | None], *, step: float | None = None,
+    values: Any, frames: Any, targets: Mapping[str, str | None], *, step: Step | None = None,
     thresholds: Sequence[float] = (), has_members: bool = False, has_channels: bool = True, note: str = "",
 ) -> Any:  # fmt: skip
     """Returns a forecast as a Dataset by the CF conventions, with the dimensions and coordinates of its frames.
@@ -657,7 +677,7 @@ def label_forecast(
         frames: the input frames in normal form. The time of the last one is that of the forecast.
         targets: units by names of the forecast variables: one for each channel, or one for all channels of frames
             with a dimension of channels. The unit None is not written.
-        step: minutes between frames; if it is None, lead times count frames.
+        step: minutes between frames, or a calendar step; if it is None, lead times count frames.
         thresholds: values of which `values` are the probabilities that they are reached.
         has_members, has_channels: whether `values` have these axes.
         note: assumptions that were made of the input, as attribute ``comment``.
@@ -670,11 +690,16 @@ def label_forecast(
     count = values.shape[dims.index(LEAD_TIME)]
     lead = numpy.arange(1, count + 1)
     coords: dict[str, Any] = {LEAD_TIME: (LEAD_TIME, lead, {"standard_name": "forecast_period"})}
-    if step is not None:
-        steps = (lead * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
+    dated = step is not None and is_dated(frames)
+    if step is not None and (dated or not isinstance(step, str)):
+        times = extend_times(frames, step, count)[-count:] if dated else None
+        if isinstance(step, str):
+            steps = (times - frames["time"].values[-1]).astype("timedelta64[us]").astype("timedelta64[ns]")
+        else:
+            steps = (lead * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
         coords[LEAD_TIME] = (LEAD_TIME, steps, {"standard_name": "forecast_period"})
-        if is_dated(frames):
-            coords["time"] = (LEAD_TIME, extend_times(frames, step, count)[-count:], {"standard_name": "time"})
+        if dated:
+            coords["time"] = (LEAD_TIME, times, {"standard_name": "time"})
             coords["forecast_reference_time"] = (
                 (),
                 frames["time"].values[-1],

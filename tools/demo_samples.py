@@ -11,8 +11,9 @@ import numpy as np
 
 from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
-from convrnn_zoo.data.readers.radar import COARSEN, read_events
+from convrnn_zoo.data.formats.radar import COARSEN
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 

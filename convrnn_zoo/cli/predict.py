@@ -49,7 +49,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--probability", "thresholds", type=NumberList(), metavar="VALUE,...",
-              help="Forecast the probabilities that these values are reached.")  # fmt: skip
+              help="Forecast the probabilities that these values are reached, with --members as shares.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
@@ -164,15 +164,17 @@ def _forecast(
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:
-        check_suffix(output, NUMBERS if thresholds else (*NUMBERS, ".png") if members else SUFFIXES)
+        check_suffix(output, (*NUMBERS, ".png") if thresholds or members else SUFFIXES)
+        if members and thresholds and output.suffix == ".npy":
+            raise ValueError(f"{output} holds one array: pass -o FILE.npz for members and probabilities, or one option")
     if members and not hasattr(model, "members"):
         raise ValueError(f"--members: {name} makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"--threshold must be a finite number, got {threshold:g}")
-    if threshold is not None and (output is None or output.suffix != ".png"):
-        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png as well")
+    if threshold is not None and (output is None or output.suffix != ".png" or thresholds):
+        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png, and no --probability")
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
         if options[key] and key not in inspect.signature(model.forecast).parameters:
             raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write
 from .._extras import need
+from .._steps import Step
 from .._version import __version__
 from .._xarray import CHANNEL, describe_conversions, label_forecast
 from ..pretrained.preprocessing import Preprocessing
@@ -28,13 +29,13 @@ def write_numpy(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def to_dataset(
-    forecast: Tensor, frames: Frames, values: Preprocessing, *, step: float | None, thresholds: Sequence[float] = (),
+    forecast: Tensor, frames: Frames, values: Preprocessing, *, step: Step | None, thresholds: Sequence[float] = (),
     members: int = 0, model: str = "",
 ) -> Any:  # fmt: skip
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
     `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
-    model, `step` minutes apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
+    model, a `step` apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
     values are the probabilities of reaching them.
     """
     labels, targets = frames.dataset, values.target_variables

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .._steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
 from .._units import MARSHALL_PALMER
 from .._xarray import (
     CHANNEL,
@@ -30,6 +31,7 @@ from .._xarray import (
 )
 from .files import LARGE, FileError, reading
 from .formats.gridded import KINDS, open_gridded
+from .formats.radar import find_format, open_composites
 from .join import join_datasets
 
 
@@ -66,7 +68,7 @@ class ReadOptions:
     variable_optional: bool = False
     fill_value: float | None = None
     unit: str | None = None
-    step: float | None = None
+    step: Step | None = None
     rain_relation: tuple[float, ...] = MARSHALL_PALMER
     channels: int = 1
     size: tuple[int, ...] = ()
@@ -81,7 +83,7 @@ class ReadOptions:
 # ---- labels ------------------------------------------------------------------------------------------------------
 def labelled_frames(
     source: Any, *, variables: Sequence[str] | None = None, sel: Mapping[str, Any] | None = None,
-    dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None,
+    dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None, coarsen: int = 1,
 ) -> Any:  # fmt: skip
     """Returns frames of any source as an ``xarray.Dataset`` in one form.
 
@@ -91,12 +93,13 @@ def labelled_frames(
     the map projection are those of the source.
 
     Args:
-        source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file; or a list of paths,
-            which are joined in the order of their dates.
+        source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file or of a radar
+            composite; or a list of paths, which are joined in the order of their dates.
         variables: names of variables, in the order of the channels; by default all on the grid of the first one.
         sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
         dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them.
         fill_values: stored number that marks missing values, for each variable.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites.
 
     Raises:
         ValueError: a variable is missing or on another grid, two dimensions are times, or a selection is invalid.
@@ -112,6 +115,13 @@ def labelled_frames(
     if is_labelled(source):
         return normal_form(source, variables, **options)
     paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
+    if all(map(find_format, paths)):
+        try:
+            return normal_form(open_composites(paths, coarsen), variables, **options)
+        except FileError:
+            raise
+        except ValueError as e:
+            raise FileError(f"{paths[0]}: {e}") from e
     parts = []
     for path in paths:
         groups = {v.rpartition("/")[0] for v in variables or ()}
@@ -136,7 +146,7 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
     listed = options.all_variables
     names: list[str] | None = [v.name for v in listed] or ([options.variable] if options.variable else None)
     fills = {v.name: v.fill_value for v in listed} or {options.variable.rpartition("/")[2]: options.fill_value}
-    kwargs: Any = {"sel": options.sel, "dims": options.dims}
+    kwargs: Any = {"sel": options.sel, "dims": options.dims, "coarsen": options.coarsen}
     try:
         data = labelled_frames(paths, variables=names, fill_values=fills, **kwargs)
     except FileError:
@@ -154,7 +164,8 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
                 data = labelled_frames(paths, variables=[name], fill_values={name: options.fill_value}, **kwargs)
             units = {name: options.unit}
         relation: Any = tuple(options.rain_relation)
-        data = to_units(data, units, most_frequent_step(data) or options.step, relation)
+        minutes = None if isinstance(options.step, str) else options.step
+        data = to_units(data, units, most_frequent_step(data) or minutes, relation)
     except ValueError as e:
         raise FileError(f"{path}: {e}") from e
     if data.sizes.get(MEMBER) == 1:
@@ -294,11 +305,12 @@ class Frames:
         return [datetime(1970, 1, 1) + timedelta(microseconds=100 * round(t * 6e5)) for t in self.times.tolist()]
 
     @property
-    def step(self) -> float | None:
-        """Most frequent interval in minutes between successive frames; None without times."""
+    def step(self) -> Step | None:
+        """Most frequent interval between successive frames in minutes, or a calendar step; None without times."""
         if self.times is None or len(self.times) < 2:
             return None
-        return most_frequent_interval(torch.as_tensor(self.times).diff())
+        minutes = most_frequent_interval(torch.as_tensor(self.times).diff())
+        return (find_calendar_step(self.dates) if minutes > SHORTEST_MONTH else None) or minutes
 
     def between(self, start: int, stop: int | None = None) -> "Frames":
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
@@ -346,8 +358,10 @@ def most_frequent_interval(steps: Tensor) -> float:
     return float((steps * 6e5).round().mode().values) / 6e5
 
 
-def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
-    """Splits frames where successive times do not differ by `step` minutes, by default the most frequent step.
+def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
+    """Splits frames where successive times do not differ by `step`, by default the most frequent step.
+
+    A step is a number of minutes, ``"month"`` or ``"year"``.
 
     Example:
         >>> import numpy as np
@@ -357,12 +371,18 @@ def split_at_gaps(frames: Frames, step: float | None = None) -> list[Frames]:
     """
     if frames.times is None or len(frames) < 2:
         return [frames]
-    steps = torch.as_tensor(frames.times).diff()
-    step = step or most_frequent_interval(steps)
-    ends = [0, *(((steps - step).abs() > 0.02 * step).nonzero().flatten() + 1).tolist(), len(frames)]
+    steps, step = torch.as_tensor(frames.times).diff(), step or frames.step or 0.0
+    if isinstance(step, str):
+        if not (dates := frames.dates):
+            raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
+        is_gap = torch.tensor([not is_next(a, b, step) for a, b in itertools.pairwise(dates)])
+    else:
+        is_gap = (steps - step).abs() > 0.02 * step
+    ends = [0, *(is_gap.nonzero().flatten() + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
         listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
-        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {step:g}; correct one")
+        expected = describe_step(step)
+        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {expected}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 

@@ -20,7 +20,7 @@ from ..models import EnsembleForecaster, Forecaster
 from ..pretrained.preprocessing import Preprocessing, Variable
 from ..pretrained.weights import Metric
 from ._values import find_value_range, finite
-from .baselines import choose_baselines
+from .baselines import Baseline, choose_baselines
 from .launch import progress_bar
 from .losses import SSIM_WINDOW, half_distance
 from .recipe import ForecasterRecipe
@@ -246,6 +246,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 16,
     progress: bool = False,
+    climatology: Baseline | None = None,
 ) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
@@ -258,6 +259,7 @@ def evaluate(
             is 20 for a model that forecasts probabilities, and the recipe's number for a model that reads noise.
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
+        climatology: further baseline, which receives the numbers of the sequences and the horizon.
 
     Raises:
         ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
@@ -270,9 +272,12 @@ def evaluate(
     if ensemble_size is None:
         ensemble_size = recipe.ensemble_size if isinstance(model, EnsembleForecaster) else MEMBERS * can
     check_variables(values, data)
-    frames = clips.fixed(sequences or recipe.test_sequences)
+    samples = clips.fixed_samples(sequences or recipe.test_sequences)
+    frames = clips.read(samples)
     targets = values.select_targets(split_channels(frames, values).frames)
     baselines = choose_baselines(values.target_variables, targets[:1, : recipe.inputs])
+    if climatology is not None:
+        baselines["climatology"] = climatology
     collected = {
         method: [
             TargetScores(i, values, data.thresholds, targets[:, recipe.inputs :], bool(ensemble_size))
@@ -280,8 +285,9 @@ def evaluate(
         ]
         for method in ("forecast", *baselines)
     }
-    with progress_bar("evaluation", progress, iterable=frames.split(batch_size)) as parts:
-        for part in parts:
+    batches = list(zip(frames.split(batch_size), samples.split(batch_size), strict=True))
+    with progress_bar("evaluation", progress, iterable=batches) as parts:
+        for part, numbers in parts:
             every, known = split_known(part, values)
             x, observed = every[:, : recipe.inputs], values.select_targets(every)
             last, truth = observed[:, : recipe.inputs], observed[:, recipe.inputs :]
@@ -289,6 +295,9 @@ def evaluate(
             for name, by_target in collected.items():
                 if name == "forecast":
                     forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
+                elif name == "climatology":
+                    every = split_known(baselines[name](numbers, recipe.horizon), values)[0]
+                    forecast = values.select_targets(every).to(truth)
                 else:
                     forecast = baselines[name](last, recipe.horizon)
                 forecast = torch.where(truth.isnan(), 0, forecast)

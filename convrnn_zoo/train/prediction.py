@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
+from .._steps import Step, describe_step, is_next, is_same, next_dates
 from .._units import format_lead_time, is_rain, plural
 from .._xarray import NAMES, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
@@ -29,7 +31,7 @@ from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
 from ._values import finite
 from .baselines import extrapolation
-from .figures import Panels, animate, ensemble_strip, save_images, strip
+from .figures import Panels, animate, ensemble_strip, probability_strip, save_images, strip
 from .losses import find_loss
 from .metrics import ensemble_scores, split_known
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
@@ -46,6 +48,7 @@ class Forecast(NamedTuple):
     """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
 
     The forecast of an ensemble has a first axis of members. Probabilities have an axis of thresholds before H and W.
+    They are the `forecast` if it has no members, and otherwise `probabilities`.
     """
 
     model: str
@@ -60,10 +63,11 @@ class Forecast(NamedTuple):
     inputs: Tensor
     forecast: Tensor
     observed: Tensor | None
-    step: float | None
+    step: Step | None
     members: int
     """Number of ensemble members; 0 for a single forecast."""
     thresholds: tuple[float, ...]
+    probabilities: Tensor | None = None
 
     @property
     def horizon(self) -> int:
@@ -82,18 +86,15 @@ class Forecast(NamedTuple):
         times, step = self.frames.dates, self.step
         if not times or not step:
             return []
+        if isinstance(step, str):
+            return times + next_dates(times, self.horizon, step)
         return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
-
-    @property
-    def values(self) -> Any:
-        """The forecast as a NumPy array, with rows and columns in the directions of the file."""
-        return restore_direction(self.forecast.numpy(), self.frames.dataset)
 
     @property
     def labels(self) -> list[str]:
         """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
         count = len(self.inputs)
-        labels = [f"{t:%H:%M}" for t in self.frames.dates] or list(self.frames.labels)
+        labels = title_times(self.frames.dates) or list(self.frames.labels)
         if not self.step:
             return labels
         lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
@@ -155,12 +156,18 @@ class Forecast(NamedTuple):
 
     def to_json(self) -> str:
         """Returns the description and the values of the forecast as JSON; unknown values are null."""
-        return json.dumps({**self.describe(), "forecast": finite(self.values.tolist())}, ensure_ascii=False)
+        arrays = {k: finite(x.tolist()) for k, x in self._arrays().items()}
+        return json.dumps({**self.describe(), **arrays}, ensure_ascii=False)
+
+    def _arrays(self) -> dict[str, Any]:
+        """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
+        arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
+        return {k: restore_direction(x.numpy(), self.frames.dataset) for k, x in arrays.items() if x is not None}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
-        An image of an ensemble shows the probability that `threshold` is reached.
+        An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
 
         Raises:
             ValueError: the suffix of the file is not supported.
@@ -170,14 +177,19 @@ class Forecast(NamedTuple):
         if output.suffix == ".json":
             write_text(output, self.to_json() + "\n")
         elif output.suffix in COORDINATE_SUFFIXES:
+            options: Any = {"step": self.step, "model": self.model}
+            thresholds = () if self.members else self.thresholds
             dataset = to_dataset(
-                self.forecast, self.frames, values, step=self.step, thresholds=self.thresholds, members=self.members,
-                model=self.model,
-            )  # fmt: skip
+                self.forecast, self.frames, values, thresholds=thresholds, members=self.members, **options
+            )
+            if self.probabilities is not None:
+                dataset.update(
+                    to_dataset(self.probabilities, self.frames, values, thresholds=self.thresholds, **options)
+                )
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
-            arrays = {"forecast": self.values, "unit": self.unit, "step": self.step or math.nan}
+            arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
             save_images(self._plot(output.suffix, threshold), output)
@@ -187,9 +199,12 @@ class Forecast(NamedTuple):
         values, count, heading = self.preprocessing, len(self.inputs), f"{self.model}: {self.file}"
         if self.members:
             truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
-            options: Any = {"threshold": threshold, "truth": truth, "labels": self.labels[count:]}
+            options: Any = {"truth": truth, "labels": self.labels[count:]}
             heading = f"{heading}, {plural(self.members, 'member')}"
-            return [ensemble_strip(self.forecast, values, heading=heading, **options)]
+            thresholds = self.thresholds or (threshold,)
+            return [ensemble_strip(self.forecast, values, heading=heading, threshold=thresholds, **options)]
+        if self.thresholds:
+            return [probability_strip(self.forecast, values, self.thresholds, self.labels[count:], heading)]
         frames: Any = (self.inputs, self.forecast, self.observed)
         inputs, forecast, truth = (x[:, None] if x is not None and x.dim() == 3 else x for x in frames)
         panels = Panels(inputs, forecast, truth, self.labels)
@@ -198,6 +213,21 @@ class Forecast(NamedTuple):
         images = animate(panels, values, heading)
         # A GIF starts again at its end, and its first frame is what readers see before it plays.
         return images[count:] + images[:count] if suffix == ".gif" else images
+
+
+def title_times(times: Sequence[Any]) -> list[str]:
+    """Returns titles of frames: their dates if they differ by days, else their times, and the date where it changes.
+
+    Example:
+        >>> title_times([datetime(2020, 5, 1, 23, 50), datetime(2020, 5, 1, 23, 55), datetime(2020, 5, 2)])
+        ['2020-05-01 23:50', '23:55', '2020-05-02 00:00']
+        >>> title_times([datetime(2020, 5, 1), datetime(2020, 5, 2)])
+        ['2020-05-01', '2020-05-02']
+    """
+    days, hours = [f"{t:%Y-%m-%d}" for t in times], [f"{t:%H:%M}" for t in times]
+    if len(set(days)) == len(days) > 1 == len(set(hours)):
+        return days
+    return [hour if i and days[i - 1] == days[i] else f"{days[i]} {hour}" for i, hour in enumerate(hours)]
 
 
 # ---- frames ------------------------------------------------------------------------------------------------------
@@ -274,18 +304,25 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
-def check_step(frames: Frames, expected: float | None, file: Path) -> None:
-    """Raises ValueError if the time step of the frames is not constant, or not the expected number of minutes."""
+def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
+    dates, step = frames.dates, expected or frames.step
+    if isinstance(step, str):
+        if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
+            raise ValueError(
+                f"{file}: the frame of {wrong[0]:%Y-%m-%d} is not a {step} after the one before; pass others"
+            )
+        return
     steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
     if not steps:
         return
     if steps[-1] - steps[0] > 0.04 * steps[0]:
         listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if expected is not None and any(abs(step - expected) > 0.02 * expected for step in steps):
+    if expected is not None and not all(is_same(s, expected) for s in steps):
         raise ValueError(
-            f"{file} has a frame every {frames.step:g} minutes, and one every {expected:g} is expected; pass frames at "
-            "the step of the training, or --minutes if the model supports any"
+            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(expected)} is expected; "
+            "pass frames at the step of the training, or --minutes if the model supports any"
         )
 
 
@@ -392,18 +429,19 @@ def forecast_files(
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
     radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}
     options = {"inputs": "all", **known, **radar, **options}
-    if thresholds and hasattr(model, "probabilities") and not options.get("members"):
-        forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
+    probabilities, members = None, options.get("members", 0)
+    if thresholds and not members:
+        forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
     else:
         forecast = model.forecast(frames[:count], horizon, **options)
         if thresholds:
             exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-            forecast = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+            probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
         model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
-        0 if thresholds else options.get("members", 0), tuple(thresholds),
+        members, tuple(thresholds), probabilities,
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from convrnn_zoo import Weights
 from convrnn_zoo.data import split_in_time
-from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_events
+from convrnn_zoo.data.datasets.rain import STEP, read_events
+from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss

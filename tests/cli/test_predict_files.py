@@ -148,7 +148,7 @@ def test_probabilities_must_be_numbers(value, nowcast, tmp_path):
     np.save(tmp_path / "a.npy", rain().values)
     args = ("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.nc")
     assert "separated by commas" in run(*args, "--probability", value, code=2)
-    assert "b.png" in run("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.png", "--probability", 1, code=1)
+    assert "b.gif" in run("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.gif", "--probability", 1, code=1)
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".npy"])

@@ -107,7 +107,7 @@ def test_radar_files_are_plotted_with_their_times(trained, tmp_path):
     else:
         assert "holds mm/h" in run(*args, code=1)
     write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
-    with pytest.raises(ValueError, match=r"RAD_NL25.*\(6, 6\).*\(24, 22\)"):
+    with pytest.raises(ValueError, match=r"RAD_NL25.*24×22.*6×6"):
         open_files([*paths, *tmp_path.glob("*.gz")]).read()
 
 

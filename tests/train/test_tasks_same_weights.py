@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
-from convrnn_zoo.data.readers.radar import COARSEN, read_events
+from convrnn_zoo.data.datasets.rain import read_events
+from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.train import Recipe, train
 
 from .runs import sha256

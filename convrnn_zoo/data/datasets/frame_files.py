@@ -1,17 +1,19 @@
 """Datasets of frames in files, arrays or videos, which the table ``[data]`` of a recipe describes."""
 
+import bisect
 import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..._hints import suggest
+from ..._steps import Step
 from ..._units import is_rain
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
@@ -20,7 +22,7 @@ from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files
-from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
+from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows
@@ -34,8 +36,8 @@ class FrameDataset(RecipeDataset):
     """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored."""
 
     unit: str = ""
-    step: float | None = None
-    """Minutes between frames."""
+    step: Step | None = None
+    """Minutes between frames, ``"month"`` or ``"year"``."""
     encoding: str = "none"
     floor: float = FLOOR
     top: float = TOP
@@ -134,7 +136,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         url: address of the data.
         task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
         unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
-        step: minutes between frames.
+        step: minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years apart.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor: lowest value at which the encoding ``"log"`` is logarithmic.
         top: value that the encoding ``"log"`` maps to 1.
@@ -146,13 +148,14 @@ class FrameFiles(GroupedFiles, FrameDataset):
         min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1
             for rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or more.
         flip: whether training crops are mirrored and transposed at random.
-        split: rule for the test split. ``"time"``: the last third of each file. ``"file"``: the last third of the files
-            in the order of their names. ``"group"``: the last third of the groups. A list: patterns of test file names.
+        split: rule for the test split. ``"time"``: the last third in time, from one date for all files that have dates;
+            otherwise the last third of each file. ``"file"``: the last third of the files in the order of their names.
+            ``"group"``: the last third of the groups. A list: patterns of test file names.
         group_pattern: regular expression to search in the path of each file relative to the data directory. The file's
             group, such as a station, is the match of the first capturing group, or else the complete match.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
-        validation: fraction of the training split that is set aside for validation: the last frames of each file, or
+        validation: fraction of the training split that is set aside for validation: the last frames in time, or
             the last files or groups, depending on `split`.
         thresholds: values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.
     """
@@ -164,7 +167,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
     url: str = field("")
     task: str = field("")
     unit: str = field("")
-    step: float | None = field(None, gt=0)
+    step: float | Literal["month", "year"] | None = field(None, gt=0)
     encoding: str = field("none", choices=("none", "log", "standardize"))
     floor: float = field(FLOOR, gt=0)
     top: float = field(TOP, gt=0)
@@ -197,7 +200,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
     def split_words(self) -> str:  # type: ignore[override]
         """Description of the test split."""
         words = {
-            "time": "the last third of every file in time",
+            "time": "the last third in time",
             "file": "the last third of the files in order of their names",
             "group": "the last third of the groups of files",
         }
@@ -241,19 +244,20 @@ class FrameFiles(GroupedFiles, FrameDataset):
 
         Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
         If every file contains one frame, the selected files are joined to one sequence (one per group), as in
-        `predict`.
+        `predict`, and the sequence is cut where a frame of another part lies between two of its frames.
         """
-        names = [f.name for f in files]
+        names, parts = [f.name for f in files], ("train", "validation", "test")
         groups = self.find_groups(names, path) if self.split == "group" else names
+        chosen = [split] * len(files)
         if self.split != "time":
-            selected = split_names(groups, self.split, split, validation=self.validation)
-            files = [f for f, group in zip(files, groups, strict=True) if group in selected]
-            groups = [group for group in groups if group in selected]
+            members = {p: set(split_names(groups, self.split, p, validation=self.validation)) for p in parts}
+            chosen = [next(p for p in parts if group in members[p]) for group in groups]
+            check_shared_frames(files, chosen)
+        selected = [f for f, part in zip(files, chosen, strict=True) if part == split]
         if len(files) > 1 and all(len(f) == 1 for f in files):
-            groups = groups if self.split == "group" else [path.name] * len(files)
-            parts = {group: [f for f, g in zip(files, groups, strict=True) if g == group] for group in groups}
-            files = [join(part) for part in parts.values()]
-        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in files]
+            series = groups if self.split == "group" else [path.name] * len(files)
+            selected = join_runs(files, series, [part == split for part in chosen], by_name=self.split != "group")
+        return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in selected]
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
@@ -279,7 +283,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
             files = self.select(opened, path, split)
             check_files(files, self.ranges(files[0].units))
             if self.split == "time":
-                files = [split_in_time(f, split, inputs, self.validation) for f in files]
+                bounds = shared_time_bounds(files, self.validation)
+                files = [split_in_time(f, split, inputs, bounds=b) for f, b in zip(files, bounds, strict=True)]
             series = []
             for frames in files:
                 series += (parts := split_at_gaps(frames, self.step))
@@ -290,7 +295,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         except FileError:
             raise
         except ValueError as e:
-            raise ValueError(f"{path}: the {split} part: {e}") from e
+            hint = f"; or set aside more with data.validation = {self.validation:g}" if split == "validation" else ""
+            raise ValueError(f"{path}: the {split} part: {e}{hint}") from e
 
     def load_windows(
         self, files: list[Frames], path: Path, window: Window, split: str, inputs: int, options: dict[str, Any]
@@ -312,6 +318,45 @@ class FrameFiles(GroupedFiles, FrameDataset):
             where = f"the {split} part, frames {part.start} to {end - 1}"
             raise ValueError(f"{path}: no window of {window.length} frames is in {where}; list more windows")
         return CroppedSequences(files, window, torch.cat([torch.zeros(len(places), 1).long(), places], 1), **options)
+
+
+def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
+    """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
+    dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
+    for time in sorted({float(f.times[0]) for f, _ in dated}):
+        at_time = [(f, part, f.times.tolist().index(time)) for f, part in dated if time in f.times]
+        known: dict[bytes, tuple[Frames, str]] = {}
+        for f, part, i in at_time if len({part for _, part, _ in at_time}) > 1 else ():
+            frame = f.read(i, i + 1)
+            if len(frame[torch.isfinite(frame)].unique()) > 1:
+                other, other_part = known.setdefault(frame.numpy().tobytes(), (f, part))
+                if part != other_part:
+                    raise FileError(
+                        f"{f.path} ({part} part) and {other.path} ({other_part} part) have the same frame at "
+                        f'{f.dates[i]:%Y-%m-%d %H:%M}; use data.split = "time"'
+                    )
+
+
+def join_runs(
+    files: Sequence[Frames], series: Sequence[str], is_selected: Sequence[bool], by_name: bool
+) -> list[Frames]:
+    """Joins the selected files of one frame to a sequence for each of `series`, without a file of another part between.
+
+    The order of the files is that of their dates. If they have none, and `by_name` is true, it is the order given.
+    """
+    is_dated = all(f.is_dated for f in files)
+    keys = [float(f.times[0]) if is_dated else float(i) for i, f in enumerate(files)]
+    others = sorted(key for key, use in zip(keys, is_selected, strict=True) if not use and (is_dated or by_name))
+    runs: list[list[Frames]] = []
+    for name in dict.fromkeys(series):
+        inside = [(k, f) for k, s, use, f in zip(keys, series, is_selected, files, strict=True) if use and s == name]
+        previous = -math.inf
+        for key, file in sorted(inside, key=lambda pair: pair[0]):
+            if previous == -math.inf or bisect.bisect_left(others, key) > bisect.bisect_right(others, previous):
+                runs.append([])
+            runs[-1].append(file)
+            previous = key
+    return [join(run) for run in runs]
 
 
 def _plain_dates(value: Any) -> Any:

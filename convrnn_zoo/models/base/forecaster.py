@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._hints import suggest, warn
+from ..._steps import Step, describe_step, is_same
 from ..._tensors import to_tensor
 from ..._xarray import (
     CHANNEL,
@@ -227,17 +228,21 @@ class Forecaster(ZooModel):
         x, axes = self._sequences(frames if labels is None else stack(labels, labels.data_vars))
         steps = x.shape[1]
         x = self.select_inputs(x, inputs)
-        step, expected = None, values.step
+        expected: Step | None = values.step
+        step: Step | None = None
         if labels is not None:
             labels = labels.isel(time=slice(-x.shape[1], None))
-            step = time_step(labels)
+            step = time_step(labels, expected)
         if minutes is not None:
             expected = check.number("minutes", minutes, positive=True)
         elif self.default_step:
             expected = step or expected or self.default_step
-        if step and expected and abs(step - expected) > 0.02 * expected:
+        if self.default_step and isinstance(expected, str):
+            raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
+        if step and expected and not is_same(step, expected):
             hint = "pass frames at the step of the training, or `minutes` to a model of any step"
-            raise ValueError(f"frames are {step:g} minutes apart, and {expected:g} are expected; {hint}")
+            found, wanted = describe_step(step), describe_step(expected)
+            raise ValueError(f"frames are {found} apart, and {wanted} is expected; {hint}")
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
@@ -292,7 +297,7 @@ class Forecaster(ZooModel):
             raise ValueError(f"frames have units={stated!r}, and the variables have {expected}; pass a Dataset")
         return to_units(data, {name: units.pop() if len(units) == 1 else None}, most_frequent_step(data))
 
-    def _label(self, source: Any, frames: Any, y: Tensor, step: float | None, thresholds: Sequence[float]) -> Any:
+    def _label(self, source: Any, frames: Any, y: Tensor, step: Step | None, thresholds: Sequence[float]) -> Any:
         """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
         values: Any = self._values()
         inner, variables = bool(thresholds), bool(values.variables)

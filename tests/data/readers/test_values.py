@@ -1,5 +1,7 @@
 """Values of frames are the same in training and in `predict`, for any dtype, scale and attributes of the file."""
 
+from datetime import datetime
+
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from convrnn_zoo.data import ArrayFrames, ReadOptions, VideoFrames, open_frames
 from convrnn_zoo.data.readers import FileError, open_files
 from tests.command_line import run
 from tests.data.own_data import write_hdf5
+from tests.made_data import write_knmi
 
 
 @pytest.fixture(scope="module")
@@ -283,11 +286,10 @@ def test_an_archive_of_rain_and_times_is_forecast(identity, tmp_path):
 def test_knmi_attributes_may_be_text(tmp_path):
     (tmp_path / "knmi").mkdir()
     for i in range(4):
-        with h5py.File(tmp_path / "knmi" / f"RAD_NL25_RAP_5min_2010082604{5 * i:02}.h5", "w") as file:
-            file["image1/image_data"] = np.full((64, 64), 7, "uint16")
-            attrs = file.create_group("image1/calibration").attrs
-            attrs["calibration_formulas"] = "GEO=0.01*PV+0.0"
-            attrs["calibration_out_of_image"] = 65535
+        path = write_knmi(tmp_path / "knmi", datetime(2010, 8, 26, 4, 5 * i), np.full((64, 64), 7))
+        with h5py.File(path, "r+") as file:
+            file["image1/calibration"].attrs["calibration_formulas"] = "GEO=0.01*PV+0.0"
+            file["image1/calibration"].attrs["calibration_out_of_image"] = 65535
     run("predict", "convgru_forecaster.rain", tmp_path / "knmi", "-o", tmp_path / "out.npy")
 
 
@@ -337,5 +339,3 @@ def test_files_of_two_radars_in_one_folder_are_an_error(tmp_path):
         with pytest.raises(FileError, match=name):
             open_files([tmp_path])
         (tmp_path / name).unlink()
-    with pytest.raises(FileError, match=r"data\.sel"):
-        open_files([tmp_path], ReadOptions(sel={"level": 3}))
