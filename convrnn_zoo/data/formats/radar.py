@@ -52,11 +52,10 @@ def _import(importer: str, source: Any, **options: Any) -> tuple[Any, dict[str, 
 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Opens a checked HDF5 file for h5py and for pysteps."""
-    h5py, kind = need("h5py", "radar"), "radar composite in HDF5"
-    check_hdf5(path, kind)
-    content = path.read_bytes()
-    with reading(path, kind), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
+    """Opens an HDF5 file for h5py and for pysteps, after a check."""
+    h5py, content = need("h5py", "radar"), path.read_bytes()
+    check_hdf5(path, "radar composite in HDF5")
+    with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
         yield file, CheckedFile(io.BytesIO(content))
 
 

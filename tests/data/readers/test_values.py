@@ -339,5 +339,3 @@ def test_files_of_two_radars_in_one_folder_are_an_error(tmp_path):
         with pytest.raises(FileError, match=name):
             open_files([tmp_path])
         (tmp_path / name).unlink()
-    with pytest.raises(FileError, match=r"data\.sel"):
-        open_files([tmp_path], ReadOptions(sel={"level": 3}))
