@@ -408,7 +408,8 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
         )
     if found.apply is not None:
         array = _replace(array, map_lazily(array.variable, found.apply))
-    return array.assign_attrs(units=unit, **({"comment": found.note} if found.note else {}))
+    notes = "; ".join(filter(None, [array.attrs.get("comment"), found.note]))
+    return array.assign_attrs(units=unit, **({"comment": notes} if notes else {}))
 
 
 def _replace(array: Any, variable: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from .._units import format_lead_time, plural
+from .._xarray import describe_conversions
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
@@ -54,6 +55,8 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
+@click.option("--coarsen", type=click.IntRange(min=1),
+              help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
@@ -207,6 +210,8 @@ def summarize(result: Forecast, output: Path) -> str:
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
     members = f" of {plural(result.members, 'member')}" if result.members else ""
     line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
+    if result.frames.dataset is not None and (note := describe_conversions(result.frames.dataset)):
+        line = f"{line}; {note}"
     if result.observed is None:
         return line
     forecast, last_frame = result.errors().values()

@@ -117,7 +117,10 @@ def labelled_frames(
     paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
     if all(map(find_format, paths)):
         try:
-            return normal_form(open_composites(paths, coarsen), variables, **options)
+            data = open_composites(paths, coarsen)
+            notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
+            data = normal_form(data, variables, **options)
+            return data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
         except FileError:
             raise
         except ValueError as e:

@@ -271,11 +271,12 @@ def choose_read_options(
     key: str | None,
     pixel_km: float | None = None,
     minutes: float | None = None,
+    coarsen: int | None = None,
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites have pixels of 1 km. They are averaged to pixels of 2 km, unless `pixel_km` is passed or the model
-    reads noise.
+    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
+    have 2×2 pixels, unless `pixel_km` is passed or the model reads noise.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -290,7 +291,10 @@ def choose_read_options(
         raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
-    coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
+    if coarsen is None and isinstance(recipe, ForecasterRecipe):
+        coarsen = 1 if pixel_km else options.coarsen
+    elif coarsen is None:
+        coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
     return dataclasses.replace(
         options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
     )
@@ -394,6 +398,7 @@ def forecast_files(
     key: str | None = None,
     minutes: float | None = None,
     pixel_km: float | None = None,
+    coarsen: int | None = None,
     thresholds: Sequence[float] = (),
     **options: Any,
 ) -> Forecast:
@@ -402,7 +407,7 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen: options of that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
         **options: passed to the model's ``forecast``, such as `members`.
 
@@ -414,7 +419,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen))
     total = len(reader)
     first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
     count = end - first

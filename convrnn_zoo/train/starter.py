@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from .._units import is_rain, rain_rate
 from .._xarray import choose_variable
-from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
+from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
+from ..data.formats.radar import COARSEN, find_composites
 from ..data.readers import GRIDDED, VariableOptions, join
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
@@ -126,19 +127,25 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    for kind in ("frames", "video"):
+    archives = find_composites(path)
+    for kind in ("frames",) if archives else ("frames", "video"):
         table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
         dataset: Any = read_dataset(table)
-        if files := [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]:
+        files = [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]
+        if files or archives:
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
     options = ReadOptions(unit=None if kind == "frames" else "", maps=len(files) > 1)
-    if files[0].suffix.lower() in GRIDDED:
-        options = _choose_variables(files[0], options, preprocessing)
-    frames = open_frames(files[0], options)
-    if len(frames) == 1 and len(files) > 1:
-        frames = join([frames, *(open_frames(file, options) for file in files[1:])])
+    if archives:
+        table["coarsen"] = COARSEN if preprocessing is not None else 1
+        frames = Frames.from_files(archives[0], dataclasses.replace(options, coarsen=table["coarsen"]))
+    else:
+        if files[0].suffix.lower() in GRIDDED:
+            options = _choose_variables(files[0], options, preprocessing)
+        frames = open_frames(files[0], options)
+        if len(frames) == 1 and len(files) > 1:
+            frames = join([frames, *(open_frames(file, options) for file in files[1:])])
     if options.variables:
         units = iter(frames.units)
         trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}

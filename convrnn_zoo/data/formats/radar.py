@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..._extras import need, quiet
 from ..._hdf5 import CheckedFile
-from ..files import FileError, is_hidden, natural_key, read_unpacked, reading
+from ..files import FileError, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
+from .gridded import STORE
 
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
@@ -238,8 +239,9 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
         name, attrs["standard_name"] = "reflectivity", "equivalent_reflectivity_factor"
     else:
         name, attrs["standard_name"] = "rain_rate", "rainfall_rate"
-    if "comment" in metadata:
-        attrs["comment"] = metadata["comment"]
+    notes = [*filter(None, [metadata.get("comment")])]
+    notes += [f"means over {coarsen}×{coarsen} pixels of the radar composites"] if coarsen > 1 else []
+    attrs |= {"comment": "; ".join(notes)} if notes else {}
     dataset = xarray.Dataset({name: (("y", "x"), values.numpy(), attrs)}, coords=_grid(metadata, *values.shape))
     if coarsen > 1:
         dataset = dataset.coarsen(y=coarsen, x=coarsen, boundary="trim").mean(keep_attrs=True)
@@ -284,7 +286,11 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
 def find_composites(directory: Path) -> list[list[Path]]:
     """Returns the radar files at or below a directory: one list for each format that occurs."""
     files: dict[RadarFormat, list[Path]] = {}
-    for path in sorted(directory.rglob("*"), key=natural_key):
-        if not is_hidden(path) and path.is_file() and (form := find_format(path)) is not None:
+    pending = [directory]
+    while pending:
+        path = pending.pop()
+        if path.is_dir() and path.suffix.lower() != STORE:
+            pending += reversed(list_dir(path))
+        elif (form := find_format(path)) is not None:
             files.setdefault(form, []).append(path)
     return list(files.values())
