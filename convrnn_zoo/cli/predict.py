@@ -190,7 +190,7 @@ def _forecast(
         )
     if members:
         options |= {"members": members, "seed": seed or 0}
-    result = forecast_files(model, name, files, thresholds=thresholds or (), **options)
+    result = forecast_files(model, name, files, thresholds=thresholds or (), output=output, **options)
     if output is not None:
         result.write(output, 1.0 if threshold is None else threshold)
     if as_json:

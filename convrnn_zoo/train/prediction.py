@@ -22,7 +22,7 @@ from .._units import format_lead_time, is_rain, plural
 from .._xarray import NAMES, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
-from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
+from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy
 from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
@@ -400,6 +400,7 @@ def forecast_files(
     pixel_km: float | None = None,
     coarsen: int | None = None,
     thresholds: Sequence[float] = (),
+    output: Path | None = None,
     **options: Any,
 ) -> Forecast:
     """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
@@ -409,6 +410,7 @@ def forecast_files(
         files: one file or folder of frames, or several files that are joined in time.
         recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen: options of that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
+        output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
@@ -427,6 +429,11 @@ def forecast_files(
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
     reader = reader.between(first, last)
     check_step(reader, minutes or values.step, file)
+    if output is not None and output.suffix == ".nc" and reader.dataset is not None:
+        dataset, dropped = drop_unstorable_attrs(reader.dataset)
+        reader = dataclasses.replace(reader, dataset=dataset)
+        if dropped:
+            warn(f"{output}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
