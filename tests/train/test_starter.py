@@ -281,3 +281,30 @@ def test_radar_composites_are_described_trained_on_and_predicted(write, tmp_path
         np.testing.assert_allclose(coarse.x[0], fine.x[:2].mean())
         assert coarse.crs.attrs["grid_mapping_name"] == "polar_stereographic"
         assert coarse.time.values[0] == np.datetime64("2010-08-26T05:00")
+
+
+def test_maps_and_series_of_a_file_are_proposed(tmp_path):
+    values = np.random.default_rng(0).random((30, 8, 8)).astype("float32")
+    data = xarray.Dataset(
+        {
+            "t2m": (("time", "y", "x"), values, {"units": "K"}),
+            "orog": (("y", "x"), values[0]),
+            "rf": ("time", values[:, 0, 0]),
+        },
+        coords={"time": np.datetime64("2020-01-01", "ns") + np.arange(30) * np.timedelta64(1, "D")},
+    )
+    data.to_netcdf(tmp_path / "one.nc", engine="h5netcdf")
+    text = starting_recipe("convgru_forecaster", tmp_path / "one.nc")
+    proposed = ['# variables = ["t2m"]', '# future = ["rf"]', '# static = ["orog"]']
+    assert all(line in text.splitlines() for line in proposed)
+    assert Recipe.parse(text).data.unit == "K"
+    for line in proposed:
+        text = text.replace(line, line[2:])
+    accepted = text.replace('\nunit = "K"', "").replace('\nencoding = "standardize"', "")
+    dataset = Recipe.parse(accepted).data
+    assert dataset.load(tmp_path / "one.nc", "train", 3, 2)[0].frames.shape == (5, 3, 8, 8)
+    data.assign(rain=data.t2m.assign_attrs(units="mm/h")).to_netcdf(tmp_path / "two.nc", engine="h5netcdf")
+    several = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "two.nc")).data
+    assert [[v.name for v in role] for role in (several.variables, several.future, several.static)] == [
+        ["t2m", "rain"], ["rf"], ["orog"],
+    ]  # fmt: skip
