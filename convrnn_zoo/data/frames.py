@@ -31,7 +31,7 @@ from .._xarray import (
 )
 from .files import LARGE, FileError, reading
 from .formats.gridded import KINDS, open_gridded
-from .formats.radar import find_format, open_composites
+from .formats.radar import complete_gridded, find_format, open_composites
 from .join import join_datasets
 
 
@@ -132,7 +132,7 @@ def labelled_frames(
             raise FileError(
                 f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
             )
-        data = open_gridded(path, next(iter(variables or ()), ""))
+        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path)
         leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
         leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
         names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]

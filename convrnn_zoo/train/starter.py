@@ -189,8 +189,8 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
     """Returns the options that select the variables of a file.
 
     They select the variables of `preprocessing`, which belongs to trained weights. If it has no variables, they select
-    the only variable with a matching unit. Without `preprocessing`, they select all variables, if there are several, and
-    the static maps and series.
+    the only variable with a matching unit. Without `preprocessing`, they select all of several variables, and the
+    static maps and series.
     """
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
