@@ -132,7 +132,7 @@ def labelled_frames(
             raise FileError(
                 f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
             )
-        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path)
+        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
         leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
         leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
         names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]

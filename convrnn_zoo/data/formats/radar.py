@@ -283,11 +283,11 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
     return dated.assign({name: stacked})
 
 
-def complete_gridded(data: Any, path: Path) -> Any:
+def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = None) -> Any:
     """Adds to a Dataset of SAF or MRMS, which xarray opens, what these files do not state by the CF conventions.
 
-    Files of SAF state the projection and the time as attributes. Those of MRMS do not name the rain rate in mm/h, which
-    is negative where it is unknown.
+    Files of SAF state the projection and the time as attributes, and their rain rate is selected without `variables`.
+    Files of MRMS do not name the rain rate in mm/h, which is negative where it is unknown.
     """
     numpy = need("numpy", "cli")
     if path.match("PrecipRate_*.grib2") and list(data.data_vars) == ["unknown"]:
@@ -295,14 +295,15 @@ def complete_gridded(data: Any, path: Path) -> Any:
 
         rate = map_lazily(data["unknown"].variable, lambda x: numpy.where(x < 0, numpy.float32("nan"), x))
         rate.attrs = {"units": "mm/h", "standard_name": "rainfall_rate"}
-        return data.drop_vars("unknown").assign(rain_rate=(rate))
+        return data.drop_vars("unknown").assign(rain_rate=rate)
     if not {"gdal_projection", "nominal_product_time"} <= data.attrs.keys():
         return data
     with quiet():
         crs = _import_pyproj().CRS(data.attrs["gdal_projection"]).to_cf()
     time = str(data.attrs["nominal_product_time"]).removesuffix("Z")
     data = data.assign_coords(crs=((), 0, crs), time=((), numpy.datetime64(time, "ns"), {"standard_name": "time"}))
-    return data.assign({n: v.assign_attrs(grid_mapping="crs") for n, v in data.data_vars.items() if v.ndim == 2})
+    data = data.assign({n: v.assign_attrs(grid_mapping="crs") for n, v in data.data_vars.items() if v.ndim == 2})
+    return data[["crr_intensity"]] if variables is None and "crr_intensity" in data else data
 
 
 def find_composites(directory: Path) -> list[list[Path]]:
