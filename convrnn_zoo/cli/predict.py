@@ -207,6 +207,7 @@ def summarize(result: Forecast, output: Path) -> str:
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
     members = f" of {plural(result.members, 'member')}" if result.members else ""
     line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
+    line = "; ".join((line, *result.notes))
     if result.observed is None:
         return line
     forecast, last_frame = result.errors().values()

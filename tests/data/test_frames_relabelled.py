@@ -4,6 +4,7 @@ Files, a DataArray, a Dataset and the forecast that was written and read again e
 (T, H, W), north and west first; or they are rejected for the reason that was drawn.
 """
 
+import itertools
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -28,7 +29,13 @@ pytest.importorskip("zarr", reason="the extra zarr")
 
 STEPS, HEIGHT, WIDTH, HORIZON = 6, 5, 7, 2
 UNITS = ("mm/h", "mm h-1", "mm/5min", "kg m-2 s-1", "inches/hour", "dBZ", "kg m-2")
-NAMES = (("time", "y", "x"), ("TIME", "LAT", "LON"), ("Time", "south_north", "west_east"), ("t", "latitude", "longitude"))
+NAMES = (
+    ("time", "y", "x"), ("TIME", "LAT", "LON"), ("Time", "south_north", "west_east"), ("t", "latitude", "longitude"),
+)  # fmt: skip
+PLACES = (
+    {"standard_name": "latitude", "units": "degrees_north"},
+    {"standard_name": "longitude", "units": "degrees_east"},
+)
 DEFECTS = {
     "other unit": "Pa", "other region": "on another grid", "other values": "different values",
     "two times": "two dimensions of time", "no forcing": "expected forcing",
@@ -102,6 +109,9 @@ def model(known):
     roles = {"static": (Variable(name="ground"),), "future": (Variable(name="forcing"),)}
     description = {"variables": (Variable(name="rain", **rain),), **roles} if known else rain
     net.preprocessing = Preprocessing(step=5.0, inputs=STEPS, **description)
+    with torch.no_grad():
+        for parameter in net.parameters():  # so that the forecast depends on every number
+            parameter.mul_(3)
     return net.eval()
 
 
@@ -122,11 +132,11 @@ def label(how):
         **({"t2m": ((time, y, x), np.full(tuple(sizes.values()), 280.0), {"units": "K"})} if how.other else {}),
     })  # fmt: skip
     is_place = how.has_attributes or y.lower().startswith("lat")
-    units = [{"standard_name": "latitude", "units": "degrees_north"}, {"standard_name": "longitude", "units": "degrees_east"}]
+    lines = (52.0 - np.arange(HEIGHT) / 4, 4 + np.arange(WIDTH) / 2)
     if is_place:
         data = data.assign_coords({
             d: (d, line, attrs if how.has_attributes else {})
-            for d, line, attrs in zip((y, x), (52.0 - np.arange(HEIGHT) / 4, 4 + np.arange(WIDTH) / 2), units, strict=True)
+            for d, line, attrs in zip((y, x), lines, PLACES, strict=True)
         })  # fmt: skip
         data = data.isel({d: slice(None, None, -1) for d, flip in zip((y, x), how.turned, strict=True) if flip})
     minutes = {"s": 1 / 60, "seconds": 1 / 60, "ms": 1 / 6e4, "us": 1 / 6e7, "minutes": 1, "hours": 60, "days": 1440}
@@ -167,7 +177,7 @@ def store(data, how, folder):
         data = data.assign(rain=variable.fillna(-5000.0).assign_attrs(variable.attrs, valid_min=np.float32(-4000)))
         encoding["rain"] = {"_FillValue": None}
     paths = []
-    for i, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (start, stop) in enumerate(itertools.pairwise(bounds)):
         begin = max(0, start - 1) if how.overlap else start
         part = data.isel({time: slice(begin, stop)})
         if i and how.defect == "other values":
@@ -178,7 +188,10 @@ def store(data, how, folder):
         path = folder / f"part{number}{how.suffix}"
         if how.suffix == ".zarr":
             sizes = dict(zip(how.names, how.chunks, strict=True))
-            chunks = {n: {"chunks": tuple(min(sizes.get(d, 9), v.sizes[d]) for d in v.dims)} for n, v in part.data_vars.items()}
+            chunks = {
+                n: {"chunks": tuple(min(sizes.get(d, 9), size) for d, size in v.sizes.items())}
+                for n, v in part.data_vars.items()
+            }
             part.to_zarr(
                 path, consolidated=False, zarr_format=how.zarr_format,
                 encoding={n: {**encoding.get(n, {}), **chunk} for n, chunk in chunks.items()},
@@ -205,7 +218,8 @@ def check(how):
     def forecast_array(source):
         if how.known:
             observed = source.isel({how.names[0]: slice(STEPS)})
-            static = source.ground.isel({d: slice(None, None, -1) for d in source.ground.dims}) if is_place else source.ground
+            static = source.ground
+            static = static.isel(dict.fromkeys(static.dims, slice(None, None, -1))) if is_place else static
             return net.forecast(observed[["rain"]].assign_coords(observed.coords), static=static, future=source.forcing)
         return net.forecast(source)
 
