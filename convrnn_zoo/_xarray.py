@@ -6,6 +6,7 @@ is the northernmost and the first column the westernmost, if the coordinates sta
 the source; `time` has dates of NumPy or cftime (UTC), or times since an unknown date.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 PLACES = {"y": ("latitude", "projection_y_coordinate", "grid_latitude"),
           "x": ("longitude", "projection_x_coordinate", "grid_longitude")}  # fmt: skip
 """Standard names of coordinates that state positions on the earth: these rise to the north and to the east."""
+KM_PER_DEGREE = 111.195
+"""Length of a degree of latitude."""
 _REFERENCE = ("forecast_reference_time", "forecast_period")
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
 _TIME_UNITS = {"us": "microseconds", "usec": "microseconds", "µs": "microseconds", "μs": "microseconds",
@@ -316,6 +319,32 @@ def axis_coordinate(data: Any, axis: str, names: Mapping[str, str] | None = None
     return data[known[0]] if known else None
 
 
+def find_pixel_km(data: Any) -> float | None:
+    """Returns the edge of a pixel in km of data in normal form, from its coordinates; None if they do not state it.
+
+    Coordinates are lengths, or degrees, which are converted at the mean latitude. The edge of pixels that are not
+    square is the geometric mean of height and width.
+    """
+    edges = []
+    for axis, name in (("y", "latitude"), ("x", "longitude")):
+        place = axis_coordinate(data, axis)
+        if place is None or place.size < 2 or place.dtype.kind not in "iuf":
+            return None
+        edge = float(abs(place.values[-1] - place.values[0])) / (place.size - 1)
+        unit, is_angle = str(place.attrs.get("units", "")), name in (place.attrs.get("standard_name"), place.name)
+        if unit.startswith("degree") or str(place.name).lower() in (name, name[:3]) or is_angle:
+            latitude = axis_coordinate(data, "y")
+            is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
+            edge *= KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
+        else:
+            to_km = conversion(unit, "km") if unit else None
+            if to_km is None:
+                return None
+            edge = float(to_km(edge))
+        edges.append(edge)
+    return math.sqrt(edges[0] * edges[1]) if all(e > 0 for e in edges) else None
+
+
 def _is_reversed(place: Any, axis: str) -> bool:
     """Returns whether a coordinate states positions that run from south to north, or from east to west."""
     name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
@@ -493,12 +522,13 @@ def normal_form(
     if missing := [n for n in names if n not in data.data_vars]:
         raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], map(str, data.data_vars))}")
     has_time = is_static or "time" in axes.values()
-    parts: dict[str, Any] = {}
+    parts, rejected = dict[str, Any](), list[str]()
     for name in names:
         values = decode_values(data[name].variable, (fill_values or {}).get(name))
         try:
             parts[name] = canonical(_replace(data[name], values), axes, has_time)
-        except ValueError:
+        except ValueError as e:
+            rejected.append(str(e))
             if variables is not None or len(names) == 1:
                 raise
     frames = [n for n, p in parts.items() if {"time", "y"} <= set(p.dims)]
@@ -518,6 +548,7 @@ def normal_form(
                 raise
     if first is not None:
         result.encoding = {k: first.encoding[k] for k in ("dims", "turned")}
+        result.encoding["rejected"] = rejected
         result.encoding["minutes"] = {n: part.encoding["minutes"] for n, part in parts.items()}
         for array in result.data_vars.values():
             array.encoding = {}
@@ -552,7 +583,7 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
         ours, theirs = axis_coordinate(part, axis), axis_coordinate(first, axis)
         if ours is None or theirs is None:
             continue
-        if (i := _first_difference(ours, theirs)) is not None:
+        if (i := first_difference(ours, theirs)) is not None:
             got, expected = (str(c.values[i]) for c in (ours, theirs))
             raise ValueError(
                 f"{name} is on another grid: {label}[{i}] is {got}, and {expected} in the frames; interpolate it, or "
@@ -581,7 +612,7 @@ def at_times(data: Any, times: Any, name: str) -> Any:
     return data.isel(time=[places[t] for t in wanted])
 
 
-def _first_difference(a: Any, b: Any) -> int | None:
+def first_difference(a: Any, b: Any) -> int | None:
     """Returns the first index at which two coordinates differ, in the unit of the second; None if they are equal."""
     numpy = need("numpy", "cli")
     x, y = a.values, b.values
@@ -606,15 +637,19 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
         ValueError: there is none, or there are several.
     """
     names = [str(n) for n, v in data.data_vars.items() if {"time", "y", "x"} <= set(v.dims)]
-    if len(names) > 1 and unit:
+    if unit and (len(names) > 1 or data.encoding.get("rejected")):
         labels = {n: data[n].attrs.get("standard_name") or data[n].attrs.get("long_name") or "" for n in names}
         stated = {n: str(data[n].attrs["units"]) for n in names if "units" in data[n].attrs}
         alike = [n for n, u in stated.items() if conversion(u, unit, name=str(labels[n]), minutes=60.0) is not None]
         names = alike if len(alike) == 1 else names
+        if not alike and data.encoding.get("rejected"):
+            raise ValueError(data.encoding["rejected"][0])
     if len(names) != 1:
-        listed = ", ".join(f"{n} {tuple(v.shape)}" for n, v in data.data_vars.items()) or "none"
+        units = {n: f" in {v.attrs['units']}" if "units" in v.attrs else "" for n, v in data.data_vars.items()}
+        listed = ", ".join(f"{n} {tuple(v.shape)}{units[n]}" for n, v in data.data_vars.items()) or "none"
+        expected = f"one variable of frames (time, y, x){f' in {unit}' if unit and len(names) > 1 else ''}"
         hint = "; name it: data.variable in the recipe, or --key of predict" if len(names) > 1 else ""
-        raise ValueError(f"expected one variable of frames (time, y, x), got {listed}{hint}")
+        raise ValueError(f"expected {expected}, got {listed}{hint}")
     return names[0]
 
 

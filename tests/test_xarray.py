@@ -73,7 +73,7 @@ def test_steps_are_those_of_the_times_or_else_of_the_training():
     with pytest.raises(ValueError, match=r"time .*5, 10 minutes"):
         net.forecast(uneven, inputs="all")
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
-    slow = nowcast.forecast(frames(minutes=15))
+    slow = nowcast.forecast(frames(minutes=15), pixel_km=2.0)
     assert (slow.lead_time.values / MINUTE).tolist() == [15, 30]
     np.testing.assert_array_equal(slow, nowcast.forecast(frames().values, minutes=15))
     with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):

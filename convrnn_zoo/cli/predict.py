@@ -12,7 +12,6 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from .._units import format_lead_time, plural
-from .._xarray import describe_conversions
 from ..models import Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
@@ -210,8 +209,7 @@ def summarize(result: Forecast, output: Path) -> str:
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
     members = f" of {plural(result.members, 'member')}" if result.members else ""
     line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
-    if result.frames.dataset is not None and (note := describe_conversions(result.frames.dataset)):
-        line = f"{line}; {note}"
+    line = "; ".join((line, *result.notes))
     if result.observed is None:
         return line
     forecast, last_frame = result.errors().values()

@@ -21,6 +21,7 @@ from .._xarray import (
     CHANNEL,
     MEMBER,
     choose_variable,
+    find_pixel_km,
     is_dated,
     is_labelled,
     most_frequent_step,
@@ -287,6 +288,11 @@ class Frames:
     def size(self) -> tuple[int, int]:
         """Height and width of a frame in pixels."""
         return tuple(self.array.shape[-2:])
+
+    @property
+    def pixel_km(self) -> float | None:
+        """Edge of a pixel in km; None if the file states no coordinates."""
+        return None if self.dataset is None else find_pixel_km(self.dataset)
 
     @property
     def is_loaded(self) -> bool:

@@ -176,6 +176,7 @@ class Preprocessing(Encoding):
         encoding: name of an encoding in the table.
         unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
         step: minutes between frames, ``"month"`` or ``"year"``; None if the frames have no time scale.
+        pixel_km: edge of a pixel in km; None if it is unknown or does not matter.
         inputs: number of input frames in training.
         horizon: number of forecast frames in training.
         activation: ``"sigmoid"`` if the outputs of the model are logits.
@@ -206,6 +207,7 @@ class Preprocessing(Encoding):
 
     json_name: ClassVar = "preprocessing"
     step: Step | None = None
+    pixel_km: float | None = None
     inputs: int | None = None
     horizon: int | None = None
     activation: Literal["none", "sigmoid"] = "none"
@@ -224,6 +226,8 @@ class Preprocessing(Encoding):
             check.choice("step", self.step, tuple(MONTHS))
         elif self.step is not None:
             check.number("step", self.step, positive=True)
+        if self.pixel_km is not None:
+            check.number("pixel_km", self.pixel_km, positive=True)
         if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):
             raise ValueError(f"{', '.join(own)}: each of the variables has its own; set them there")
         names = [v.name for v in (*self.variables, *self.static, *self.future)]

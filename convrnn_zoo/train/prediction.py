@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import importlib.util
+import inspect
 import itertools
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,7 @@ from .._atomic import check_suffix, write_text
 from .._hints import warn
 from .._steps import Step, describe_step, is_next, is_same, next_dates
 from .._units import format_lead_time, is_rain, plural
-from .._xarray import NAMES, restore_direction
+from .._xarray import NAMES, describe_conversions, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy
@@ -68,6 +70,8 @@ class Forecast(NamedTuple):
     """Number of ensemble members; 0 for a single forecast."""
     thresholds: tuple[float, ...]
     probabilities: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    """What was assumed or left out when the file was read."""
 
     @property
     def horizon(self) -> int:
@@ -150,6 +154,7 @@ class Forecast(NamedTuple):
             "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
             **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "observed": 0 if self.observed is None else len(self.observed),
             **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
         }  # fmt: skip
@@ -355,18 +360,35 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
     return matches[0]
 
 
+def count_observed(reader: Frames) -> int:
+    """Returns the number of frames up to the last one that has a value; all if none has one."""
+    total = len(reader)
+    values = (reader.read(t, t + 1)[:, : reader.observed] for t in range(total - 1, -1, -1))
+    return next((total - i for i, frame in enumerate(values) if frame.isfinite().any()), total)
+
+
 def choose_window(
-    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
+    reader: Frames,
+    file: Path,
+    inputs: int | None,
+    horizon: int,
+    start: str | None,
+    compare: bool,
+    has_future: bool,
+    observed: int | None = None,
 ) -> tuple[int, int, int]:
     """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
-    otherwise ``last == end``. Without `start`, the model reads the latest frames. If the file must contain frames to
-    forecast, the input ends `horizon` frames before the end of the file where possible.
+    otherwise ``last == end``. Without `start`, the model reads the latest of the first `observed` frames. If the file
+    must contain frames to forecast, the input ends `horizon` frames before the end of the file where possible.
     """
     total, ahead = len(reader), compare or has_future
+    observed = total if observed is None else observed
+    total = total if has_future and not compare else observed
     first = 0 if start is None else find_start(start, reader, file)
     end = max(total - horizon, min(first + (inputs or 1), total)) if ahead else total
+    end = min(end, observed)
     if inputs and start is None:
         first = max(end - inputs, 0)
     elif inputs:
@@ -383,6 +405,14 @@ def choose_window(
             f"the model reads; omit --compare, or pass {'an earlier --start' if start else 'more frames'}"
         )
     return first, end, last
+
+
+def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
+    """Warns of input frames without a value, by their times or numbers."""
+    missing = [t for t, frame in enumerate(frames) if not frame.isfinite().any()]
+    if missing and len(missing) < len(frames):
+        labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
+        warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
 
 
 def forecast_files(
@@ -423,10 +453,19 @@ def forecast_files(
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
     reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen))
     total = len(reader)
-    first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
+    observed = total if start else count_observed(reader)
+    observed = total if compare and observed <= (inputs or trained or 1) else observed
+    first, end, last = choose_window(
+        reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans), observed
+    )
     count = end - first
     if inputs and count < inputs:
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
+    pixel = pixel_km or reader.pixel_km
+    has_pixels = "pixel_km" in inspect.signature(model.forecast).parameters
+    notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
+    notes += [f"pixels of {pixel:.3g} km"] if pixel and has_pixels else []
+    notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     check_step(reader, minutes or values.step, file)
     if output is not None and output.suffix == ".nc" and reader.dataset is not None:
@@ -439,21 +478,26 @@ def forecast_files(
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
-    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}
+    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel if has_pixels else None)) if value}
+    if pixel and not has_pixels and values.pixel_km and not 0.9 < pixel / values.pixel_km < 1.1:
+        warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
+    warn_of_missing(frames[:count], reader, file)
     options = {"inputs": "all", **known, **radar, **options}
     probabilities, members = None, options.get("members", 0)
-    if thresholds and not members:
-        forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
-    else:
-        forecast = model.forecast(frames[:count], horizon, **options)
-        if thresholds:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "frames without a value")  # of which warn_of_missing names the times
+        if thresholds and not members:
+            forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
+        else:
+            forecast = model.forecast(frames[:count], horizon, **options)
+        if thresholds and members:
             exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
             probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
         model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
-        members, tuple(thresholds), probabilities,
+        members, tuple(thresholds), probabilities, tuple(filter(None, notes)),
     )  # fmt: skip
 
 

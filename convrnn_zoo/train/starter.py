@@ -173,6 +173,8 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     if preprocessing is None and not options.variables and frames.dataset is not None and not archives:
         roles = _find_roles(labelled_frames(files[0]))
         table["proposed"] = roles if roles["static"] or roles["future"] else {}
+    if kind == "frames" and frames.pixel_km:
+        table["pixel_km"] = round(frames.pixel_km, 3)
     if max(frames.size) > 128:
         table["crop"] = min(64, *frames.size)
     bound = time_bounds(len(frames))[1]

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo import Preprocessing
-from convrnn_zoo.data import ReadOptions, labelled_frames, open_frames
+from convrnn_zoo import Preprocessing, create_model
+from convrnn_zoo._xarray import find_pixel_km
+from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.forecasts import to_dataset, write_dataset
 from convrnn_zoo.data.readers import open_files
+from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.train.prediction import forecast_files
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 6, 4, 5
@@ -203,3 +206,139 @@ def test_a_forecast_has_the_order_and_direction_of_its_file(tmp_path):
     assert result.rain.dims == ("lead_time", "lat", "lon")
     np.testing.assert_array_equal(result.rain, source[:2])
     np.testing.assert_array_equal(result.lat, source.lat)
+
+
+# ---- training and predict ----------------------------------------------------------------------------------------
+def test_hourly_files_are_one_series_in_training(tmp_path):
+    for i in range(12):
+        start = START + i * np.timedelta64(1, "h")
+        frames = np.full((2, HEIGHT, WIDTH), 2.0 * i, "float32") + np.arange(2, dtype="float32")[:, None, None]
+        times = start + np.arange(2) * np.timedelta64(30, "m")
+        data = xarray.DataArray(frames, {"time": times, "lat": rain().lat}, ("time", "lat", "lon"), "rain")
+        write(tmp_path / f"{'lkjihgfedcba'[i]}.nc", data.to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=30, valid_max=99)
+    train, test = (kind.load(tmp_path, part, 4, 4) for part in ("train", "test"))
+    assert [c.frames[0, 0, 0, 0].item() for c in train] == list(range(9))
+    assert test[0].frames[4:, 0, 0, 0].tolist() == [16, 17, 18, 19]
+    assert kind.preprocessing(train, 4, 4).pixel_km is None
+
+
+def radar(km=1.0, steps=8, size=(40, 48)):
+    """A moving shower at pixels of `km`."""
+    y, x = (np.arange(n) for n in size)
+    t = np.arange(steps)[:, None, None]
+    values = 8 * np.exp(-((y[:, None] - 15 - t) ** 2 + (x - 20 - 2 * t) ** 2) / 60)
+    coords = {
+        "time": START + np.arange(steps) * np.timedelta64(5, "m"),
+        "y": ("y", -y * km, {"units": "km"}), "x": ("x", x * km * 1000, {"units": "m"}),
+    }  # fmt: skip
+    return xarray.DataArray(values.astype("float32"), coords, ("time", "y", "x"), "rain", {"units": "mm/h"})
+
+
+@pytest.fixture(scope="module")
+def nowcast():
+    torch.manual_seed(0)
+    model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
+    return model
+
+
+def test_pixel_sizes_are_read_from_coordinates():
+    assert find_pixel_km(labelled_frames(radar(0.5))) == pytest.approx(0.5)
+    degrees = find_pixel_km(labelled_frames(rain()))  # 1° by 0.5° at 51.5°
+    assert degrees == pytest.approx(111.195 * np.sqrt(0.5 * np.cos(np.radians(51.5))), rel=1e-3)
+    assert find_pixel_km(labelled_frames(radar().drop_vars("x"))) is None
+    assert find_pixel_km(labelled_frames(radar().assign_coords(y=np.arange(40)))) is None
+
+
+def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowcast, tmp_path):
+    data = radar(1.0)
+    expected = nowcast.forecast(data.values, pixel_km=1.0)
+    assert abs(expected - nowcast.forecast(data.values)).max() > 0.1
+    np.testing.assert_array_equal(nowcast.forecast(data), expected)
+    np.testing.assert_array_equal(nowcast.forecast(radar(2.01)), nowcast.forecast(data.values))
+    result = forecast_files(nowcast, "m", [write(tmp_path / "a.nc", data.to_dataset())])
+    np.testing.assert_array_equal(result.forecast, expected)
+    assert "pixels of 1 km" in result.describe()["notes"]
+    other = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2).eval()
+    other.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4, pixel_km=2.0)
+    for forecast in (lambda: other.forecast(data), lambda: forecast_files(other, "m", [tmp_path / "a.nc"])):
+        with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
+            forecast()
+
+
+def test_training_stores_the_pixel_size_that_files_or_the_recipe_state(tmp_path):
+    write(tmp_path / "a.nc", radar(0.5, steps=18).to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=5)
+    assert kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1).pixel_km == 0.5
+    assert ArrayFrames(name="a", pixel_km=3.0).preprocessing(None, 2, 1).pixel_km == 3.0
+
+
+def test_frames_without_a_value_at_the_end_are_left_out(nowcast, tmp_path):
+    data = radar()
+    late = data.where(data.time < data.time[6])
+    expected = nowcast.forecast(data[:6])
+    result = nowcast.forecast(late)
+    xarray.testing.assert_equal(result, expected)
+    found = forecast_files(nowcast, "m", [write(tmp_path / "a.nc", late.to_dataset())])
+    np.testing.assert_array_equal(found.forecast, expected)
+    assert found.times[-2] == data.time.values[6].astype("datetime64[us]").item()
+    assert "left out 2 later frames" in " ".join(found.describe()["notes"])
+
+
+def test_a_frame_without_a_value_among_the_inputs_is_a_warning_with_its_time(nowcast, tmp_path):
+    data = radar()
+    hole = data.where(data.time != data.time[4])
+    path = write(tmp_path / "a.nc", hole.to_dataset())
+    with pytest.warns(UserWarning, match="2020-02-27T00:20:00"):
+        result = nowcast.forecast(hole)
+    np.testing.assert_array_equal(result, nowcast.forecast(data[5:], inputs="all"))  # the first of four
+    with pytest.warns(UserWarning, match=r"a\.nc.*2020-02-27 00:20"):
+        found = forecast_files(nowcast, "m", [path])
+    np.testing.assert_array_equal(found.forecast, result)
+    with pytest.warns(UserWarning, match="are read: 2"):
+        nowcast.forecast(data.where(data.time != data.time[6]).values)
+
+
+def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_observed_frame(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1).eval()
+    variables = {"variables": (Variable(name="rain", unit="mm/h"),), "future": (Variable(name="forcing"),)}
+    model.preprocessing = Preprocessing(step=5.0, inputs=3, **variables)
+    data = radar(steps=10).to_dataset().assign(forcing=("time", np.arange(10.0)))
+    data["rain"] = data.rain.where(data.time < data.time[6]).assign_attrs(units="mm/h")
+    expected = model.forecast(data.rain[3:6].values, future=np.arange(3.0, 8)[:, None, None, None])
+    found = forecast_files(model, "m", [write(tmp_path / "a.nc", data)])
+    np.testing.assert_allclose(found.forecast, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.forecast(data[["rain"]], future=data.forcing).rain, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"forcing.*|future has no value at 2020-02-27T00:35"):
+        model.forecast(data[["rain"]].isel(time=slice(6)), future=data.forcing[:7])
+
+
+def test_known_inputs_are_aligned_with_labelled_frames():
+    torch.manual_seed(0)
+    model = create_model(
+        "convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1, future_chans=1
+    )
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    data, rng = radar(steps=5), np.random.default_rng(0)
+    ground = xarray.DataArray(rng.random((40, 48)).astype("f4"), {"y": data.y, "x": data.x}, ("y", "x"))
+    forcing = xarray.DataArray(rng.random(5).astype("f4"), {"time": data.time}, ("time",))
+    expected = model.forecast(data[:3], static=ground.values[None], future=forcing.values[:, None, None, None])
+    options = {"static": ground.isel(y=slice(None, None, -1)).transpose("x", "y"), "future": forcing}
+    xarray.testing.assert_equal(model.forecast(data[:3], **options), expected)
+    xarray.testing.assert_equal(model.forecast(data[:3], **{**options, "future": forcing[::-1]}), expected)
+    with pytest.raises(ValueError, match=r"static.*another grid: y\[0\] is 1\.0"):
+        model.forecast(data[:3], static=ground.assign_coords(y=("y", data.y.values + 1, data.y.attrs)), future=forcing)
+    with pytest.raises(ValueError, match="future has no value at 2020-02-27T00:20"):
+        model.forecast(data[:3], static=ground, future=forcing[:4])
+
+
+def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
+    data = radar(steps=18) + 0.1
+    stored = (10 * np.log10(300 * data**1.4)).assign_attrs(units="dBZ")
+    write(tmp_path / "a.nc", stored.to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=5, rain_relation=(300.0, 1.4))
+    np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"data\.rain_relation"):
+        ArrayFrames(name="a", rain_relation=(300.0,))

@@ -267,7 +267,7 @@ def test_radar_composites_are_described_trained_on_and_predicted(write, tmp_path
         write(tmp_path / "radar", datetime(2010, 8, 26, 4) + i * timedelta(minutes=5), image.round())
     text = starting_recipe("", tmp_path / "radar", init_from="convgru_forecaster.rain")
     data = tomllib.loads(text)["data"]
-    assert (data["unit"], data["coarsen"]) == ("mm/h", 2)
+    assert (data["unit"], data["coarsen"], data["pixel_km"]) == ("mm/h", 2, pytest.approx(2, abs=0.01))
     assert Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "radar")).data.coarsen == 1
     small = {**tomllib.loads(text), "max_steps": 1, "batch_size": 1, "inputs": 2, "horizon": 1, "test_sequences": 1}
     train(Recipe.of(small), data=tmp_path / "radar", out=tmp_path / "run", progress=False)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..._hints import suggest
 from ..._steps import Step
-from ..._units import is_rain
+from ..._units import MARSHALL_PALMER, is_rain
+from ..._xarray import axis_coordinate, first_difference
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..formats.gridded import STORE
@@ -39,6 +40,8 @@ class FrameDataset(RecipeDataset):
     unit: str = ""
     step: Step | None = None
     """Minutes between frames, ``"month"`` or ``"year"``."""
+    pixel_km: float | None = None
+    """Edge of a pixel in km; None if it is stated by the files, or does not matter."""
     encoding: str = "none"
     floor: float = FLOOR
     top: float = TOP
@@ -93,12 +96,15 @@ class FrameDataset(RecipeDataset):
             ValueError: an encoding is ``"standardize"``, and `train` is None or a channel is constant.
         """
         variables, mean, std = self.all_variables, [], []
+        stated = (f.pixel_km for f in getattr(train, "files", []))
+        pixel_km = self.pixel_km or next((round(p, 4) for p in stated if p), None)
         if any(source.encoding == "standardize" for source in variables or (self,)):
             if train is None:
                 raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
             mean, std = (x.tolist() for x in mean_and_std(train))
         shared: dict[str, Any] = {
-            "step": self.step, "inputs": inputs, "horizon": horizon, "activation": activation, "targets": self.targets,
+            "step": self.step, "pixel_km": pixel_km, "inputs": inputs, "horizon": horizon, "activation": activation,
+            "targets": self.targets,
         }  # fmt: skip
         if not variables:
             return Preprocessing(unit=self.unit, **encoding_fields(self, self.title, mean, std), **shared)
@@ -138,6 +144,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
         task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
         unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
         step: minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years apart.
+        pixel_km: edge of a pixel in km; by default that of the coordinates in the files.
+        rain_relation: constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default
+            200 and 1.6, those of Marshall and Palmer.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor: lowest value at which the encoding ``"log"`` is logarithmic.
         top: value that the encoding ``"log"`` maps to 1.
@@ -169,6 +178,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
     task: str = field("")
     unit: str = field("")
     step: float | Literal["month", "year"] | None = field(None, gt=0)
+    pixel_km: float | None = field(None, gt=0)
+    rain_relation: tuple[float, ...] = field((), gt=0)
     encoding: str = field("none", choices=("none", "log", "standardize"))
     floor: float = field(FLOOR, gt=0)
     top: float = field(TOP, gt=0)
@@ -189,6 +200,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
+        if len(self.rain_relation) not in (0, 2):
+            raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -244,8 +257,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         """Reads the files of a split into memory, or all files if they are split in time.
 
         Zarr stores, and files whose frames need more than 1 GiB of memory as float32, are read lazily instead.
-        If every file contains one frame, the selected files are joined to one sequence (one per group), as in
-        `predict`, and the sequence is cut where a frame of another part lies between two of its frames.
+        The selected files are joined to one sequence (one per group), as in `predict`, if all contain one frame, or if
+        all have dates and labels. It is cut where a frame of another part lies between two of its frames.
         """
         names, parts = [f.name for f in files], ("train", "validation", "test")
         groups = self.find_groups(names, path) if self.split == "group" else names
@@ -255,7 +268,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
             chosen = [next(p for p in parts if group in members[p]) for group in groups]
             check_shared_frames(files, chosen)
         selected = [f for f, part in zip(files, chosen, strict=True) if part == split]
-        if len(files) > 1 and all(len(f) == 1 for f in files):
+        is_series = all(len(f) == 1 for f in files) or all(f.is_dated and f.dataset is not None for f in files)
+        if len(files) > 1 and is_series:
             series = groups if self.split == "group" else [path.name] * len(files)
             selected = join_runs(files, series, [part == split for part in chosen], by_name=self.split != "group")
         return [f if f.is_large or f.path.suffix.lower() == STORE else f.load() for f in selected]
@@ -341,9 +355,10 @@ def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
 def join_runs(
     files: Sequence[Frames], series: Sequence[str], is_selected: Sequence[bool], by_name: bool
 ) -> list[Frames]:
-    """Joins the selected files of one frame to a sequence for each of `series`, without a file of another part between.
+    """Joins the selected files to a sequence for each of `series`, without a file of another part between.
 
     The order of the files is that of their dates. If they have none, and `by_name` is true, it is the order given.
+    Files of several frames on different grids, and those that overlap and state no grid, are not joined.
     """
     is_dated = all(f.is_dated for f in files)
     keys = [float(f.times[0]) if is_dated else float(i) for i, f in enumerate(files)]
@@ -353,11 +368,22 @@ def join_runs(
         inside = [(k, f) for k, s, use, f in zip(keys, series, is_selected, files, strict=True) if use and s == name]
         previous = -math.inf
         for key, file in sorted(inside, key=lambda pair: pair[0]):
-            if previous == -math.inf or bisect.bisect_left(others, key) > bisect.bisect_right(others, previous):
+            is_cut = previous == -math.inf or bisect.bisect_left(others, key) > bisect.bisect_right(others, previous)
+            if is_cut or (len(file) > 1 and not _continues(runs[-1][-1], file)):
                 runs.append([])
             runs[-1].append(file)
             previous = key
     return [join(run) for run in runs]
+
+
+def _continues(before: Frames, after: Frames) -> bool:
+    """Returns whether a file of several frames is on the grid of the file before, and states it if both overlap."""
+    grids = [[axis_coordinate(f.dataset, axis) for axis in ("y", "x")] for f in (before, after)]
+    if before.size != after.size or any((a is None) != (b is None) for a, b in zip(*grids, strict=True)):
+        return False
+    stated = [(a, b) for a, b in zip(*grids, strict=True) if a is not None]
+    same = all(first_difference(b, a) is None for a, b in stated)
+    return same and (bool(stated) or float(after.times[0]) > float(before.times[-1]))
 
 
 def _plain_dates(value: Any) -> Any:
@@ -440,7 +466,8 @@ class ArrayFrames(FrameFiles):
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: dimensions, selection, variables and unit."""
-        options = ReadOptions(dims=self.dims, sel=self.sel, coarsen=self.coarsen)
+        step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
+        options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
         if self.variables:
             return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)

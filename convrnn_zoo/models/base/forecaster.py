@@ -20,6 +20,7 @@ from ..._xarray import (
     choose_variable,
     describe_conversions,
     extend_times,
+    find_pixel_km,
     is_data_array,
     is_labelled,
     label_forecast,
@@ -213,21 +214,26 @@ class Forecaster(ZooModel):
 
     def _in_unit(
         self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
-        static: Any = None, future: Any = None, minutes: float | None = None, thresholds: Sequence[float] = (),
+        static: Any = None, future: Any = None, minutes: float | None = None, pixel_km: float | None = None,
+        thresholds: Sequence[float] = (),
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
         ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. With `thresholds`, the result has an
         axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
-        training. With a `default_step`, the time step of labelled frames is the default, and `run` receives `minutes`.
+        training. With a `default_step`, the time step and the pixel size of labelled frames are the default, and `run`
+        receives `minutes` and `pixel_km`. Labelled frames without a value at the end are left out.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
         labels = self._read_labels(frames) if is_labelled(frames) else None
         x, axes = self._sequences(frames if labels is None else stack(labels, labels.data_vars))
-        steps = x.shape[1]
-        x = self.select_inputs(x, inputs)
+        end = steps = x.shape[1]
+        if labels is not None:
+            end = max([t + 1 for t in range(steps) if x[:, t].isfinite().any()], default=steps)
+            x, labels = x[:, :end], labels.isel(time=slice(end))
+        x = self._leave_out_missing(self.select_inputs(x, inputs), labels)
         expected: Step | None = values.step
         step: Step | None = None
         if labels is not None:
@@ -249,17 +255,23 @@ class Forecaster(ZooModel):
         like, (height, width) = next(self.parameters()), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
+        times: dict[str, Any] = {}
         if static is not None or self.static_chans:
             known["static"] = values.encode_static(self._known("static", static, (), x, labels))
         if future is not None or self.future_chans:
             dated = labels is not None and "time" in labels.coords and (step or expected)
-            times = extend_times(labels, dated, horizon) if dated else None
-            every = self._known("future", future, (steps + horizon,), x, labels, times)
+            dates = extend_times(labels, dated, horizon) if dated else None
+            every = self._known("future", future, (steps + horizon,), x, labels, dates)
+            every = every if dates is not None and every.shape[1] < steps + horizon else every[:, : end + horizon]
             known["future"] = values.encode_future(every[:, -x.shape[1] - horizon :])
         for name, v in known.items():
             pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
             known[name] = F.pad(v, pads).to(like)
-        times = {"minutes": expected} if self.default_step else {}
+        edge = None if labels is None else find_pixel_km(labels)
+        if self.default_step:
+            times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
+        elif edge and values.pixel_km and not 0.9 < edge / values.pixel_km < 1.1:
+            warn(f"frames have pixels of {edge:.3g} km, and {values.pixel_km:.3g} km are expected; resample them")
         outputs, inner = [], int(bool(thresholds))
         with evaluating(self):
             for i in range(0, len(x), check.count("batch_size", batch_size)):
@@ -276,6 +288,17 @@ class Forecaster(ZooModel):
             y = y.squeeze(-5 - inner)
         y = y if axes > 3 or self.out_chans > 1 else y.squeeze(-3 - inner)
         return y if isinstance(frames, Tensor) else y.numpy()
+
+    def _leave_out_missing(self, x: Tensor, labels: Any) -> Tensor:
+        """Warns of frames of `x` ``(N, T, …)`` without a value; nowcasts leave out first frames without one."""
+        missing = [t for t in range(x.shape[1]) if not x[:, t].isfinite().any()]
+        if missing and len(missing) < x.shape[1]:
+            dates = None if labels is None or "time" not in labels.coords else labels["time"].values[-x.shape[1] :]
+            listed = ", ".join(str(t) if dates is None else str(dates[t])[:19] for t in missing)
+            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; pass complete ones")
+            first = next(t for t in range(x.shape[1]) if t not in missing)
+            return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
+        return x
 
     def _read_labels(self, frames: Any) -> Any:
         """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
