@@ -1,6 +1,10 @@
 """Optional dependencies."""
 
+import contextlib
 import importlib
+import io
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -12,3 +16,11 @@ def need(module: str, extra: str) -> Any:
         if e.name is None or not module.startswith(e.name.partition(".")[0]):
             raise
         raise ImportError(f"{module} is not installed; run: pip install 'convrnn-zoo[{extra}]'") from e
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Context manager that suppresses output and warnings; pysteps prints its settings when it is imported."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,73 +1,195 @@
-"""Conversion of rain rates and temperatures between units, and formatting of lead times and counts."""
+"""Conversion of values between units, and formatting of lead times and counts."""
 
+import functools
+import logging
+import math
 import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-_HOURS = {
-    "s": 1 / 3600, "sec": 1 / 3600, "second": 1 / 3600, "min": 1 / 60, "minute": 1 / 60, "h": 1.0, "hr": 1.0,
-    "hour": 1.0, "d": 24.0, "day": 24.0,
+from ._extras import need
+from ._steps import Step
+
+MARSHALL_PALMER = (200.0, 1.6)
+"""Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""
+ALIASES = {
+    "c": "degC", "k": "kelvin", "degc": "degC", "degrees_c": "degC", "degree_c": "degC", "deg_c": "degC",
+    "degree celsius": "degC", "degrees celsius": "degC", "f": "degF", "degf": "degF", "degrees_f": "degF",
+    "degree_f": "degF", "degree fahrenheit": "degF", "degrees fahrenheit": "degF", "none": "1", "-": "1",
+    "unitless": "1", "fraction": "1", "m of water equivalent": "m", "mm of water equivalent": "mm", "inches": "inch",
 }  # fmt: skip
-_MILLIMETRES = {
-    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "in": 25.4,
-    "kg m-2": 1.0, "kg/m2": 1.0, "kg m2": 1.0,
-}  # fmt: skip
-_RATE = re.compile(
-    rf"(?P<length>{'|'.join(sorted(_MILLIMETRES, key=len, reverse=True))})(?:e?s)?"
-    r"(?:\s*(?:/|per|in|over)\s*\(?\s*(?P<n>\d*(?:\.\d+)?)\s*(?P<time>[a-z]+)\s*\)?"
-    r"|(?:\s*\(\s*|\s+|(?=[a-z]))(?P<m>\d*(?:\.\d+)?)\s*(?P<inverse>[a-z]+)\s*\)?\s*-1)"
-)
-_MAX_LENGTH = 100
+"""Names of units that pint lacks or reads as another unit, in lower case."""
+MAX_UNIT = 100
 """Longest text that is read as a unit. Attributes of untrusted files may have any length."""
-_KELVIN = {
-    "k": (1.0, 0.0), "kelvin": (1.0, 0.0), "c": (1.0, 273.15), "degc": (1.0, 273.15), "celsius": (1.0, 273.15),
-    "degree celsius": (1.0, 273.15), "degree c": (1.0, 273.15), "deg c": (1.0, 273.15),
-    "degf": (5 / 9, 459.67 * 5 / 9), "fahrenheit": (5 / 9, 459.67 * 5 / 9),
-}  # fmt: skip
-_NO_UNIT = ("", "1", "-", "none", "dimensionless", "unitless")
+MAX_RAIN = 5000.0
+"""Highest rain rate in mm/h that a conversion from m/s accepts; the highest one that was measured is 2,300 mm/h."""
+_FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
+_RAIN_NAMES = re.compile("rain|precip|snow|hail|water", re.IGNORECASE)
+_VALID = re.compile(r"[\w\s/*^.·()%°µμ⁻⁰¹²³+-]{0,60}")
+_POWER = r"(?:\*\*|\^)"
+_EXPENSIVE = re.compile(
+    rf"\d{{6}}|\(0*\.?0*\s|\.\d*\.|\)\s*{_POWER}|{_POWER}\s*[-+]?\d(?:\d|\s*{_POWER})"
+)  # pint evaluates powers of numbers, which may take forever
 
 
-def _plain_unit(unit: str) -> str:
-    if len(unit) > _MAX_LENGTH:
+class Conversion(NamedTuple):
+    """Conversion of values to another unit. `note` describes an assumption that outputs state; empty if there is none.
+
+    Calling it converts an array or a tensor. Values in the same unit are returned unchanged.
+    """
+
+    apply: Callable[[Any], Any] | None = None
+    note: str = ""
+
+    def __call__(self, values: Any) -> Any:
+        """Returns the converted values."""
+        return values if self.apply is None else self.apply(values)
+
+
+def _affine(values: Any, factor: float, offset: float) -> Any:
+    return values * factor + offset if offset else values * factor
+
+
+def _speed_to_rain(values: Any, factor: float) -> Any:
+    known = values[values == values]
+    highest = float(known.max()) * factor if len(known) else 0.0
+    if highest > MAX_RAIN:
+        raise ValueError(f"values up to {highest:,.0f} mm/h after conversion from a speed; rain is below {MAX_RAIN:g}")
+    return values * factor
+
+
+def _dbz_to_rain(values: Any, a: float, b: float, factor: float) -> Any:
+    return (10 ** (values / 10) / a) ** (1 / b) * factor
+
+
+def _plain(unit: str) -> str:
+    """Returns a unit in one spelling for comparisons, such as ``mm h-1`` for ``mm/hr``."""
+    if len(unit) > MAX_UNIT:
         return unit
-    text = unit.strip().lower().replace("**", "").replace("^", "").replace("⁻¹", "-1").replace("⁻²", "-2")
-    text = re.sub(r"[\s_*·.](?!\d)", " ", text).replace("°", "deg").replace("degs", "deg")
-    return " ".join(text.split())
-
-
-def rain_rate(unit: str) -> float | None:
-    """Returns the rain rate of one `unit` in mm/h, such as 12.0 for ``"mm/5min"``; None for other quantities."""
-    match = _RATE.fullmatch(_plain_unit(unit)) if len(unit) <= _MAX_LENGTH else None
-    if match is None:
-        return None
-    time = match["time"] or match["inverse"]
-    hours = _HOURS.get(time) or _HOURS.get(time.removesuffix("s"))
-    if hours is None:
-        return None
-    count = float(match["n"] or match["m"] or 1)
-    return round(_MILLIMETRES[match["length"]] / (hours * count), 9) if count else None
+    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(unit.split()).lower().replace("**", "").replace("^", ""))
+    text = re.sub(r"(?:/|\bper)\s*(?:h|hr|hour)s?$", " h-1", text.replace("⁻¹", "-1").replace("⁻²", "-2"))
+    return re.sub(r"\s+", " ", re.sub(r"\b(?:h|hr|hour)s?\s*-1$", "h-1", text)).strip()
 
 
 def is_rain(unit: str) -> bool:
-    """Returns whether a unit equals mm/h, the unit of the default thresholds and of the extrapolation of rain."""
-    return rain_rate(unit) == 1.0
+    """Returns whether a unit is that of rain rates in mm/h, in any spelling.
+
+    Example:
+        >>> is_rain("mm/h"), is_rain("kg m-2 h-1"), is_rain("mm/5min")
+        (True, True, False)
+    """
+    return _plain(unit) in ("mm h-1", "millimeters h-1", "millimetres h-1", "kg m-2 h-1", "kg/m2 h-1")
 
 
-def conversion(source: str, target: str) -> tuple[float, float] | None:
-    """Returns (a, b) with ``target = a * source + b``; None for different or unknown quantities."""
-    a, b = _plain_unit(source), _plain_unit(target)
-    if a == b or (a in _NO_UNIT and b in _NO_UNIT):
-        return 1.0, 0.0
-    rates = rain_rate(source), rain_rate(target)
-    if None not in rates:
-        return rates[0] / rates[1], 0.0  # type: ignore[operator]
-    kelvin = [_KELVIN.get(unit) or _KELVIN.get(unit.replace("degrees", "degree")) for unit in (a, b)]
-    if None not in kelvin:
-        (factor, offset), (to_factor, to_offset) = kelvin  # type: ignore[misc]
-        return factor / to_factor, (offset - to_offset) / to_factor
+def is_reflectivity(unit: str) -> bool:
+    """Returns whether a unit is decibel of reflectivity."""
+    return _plain(unit) in ("dbz", "dbz h", "decibel z", "dbze", "db z")
+
+
+@functools.lru_cache(maxsize=256)
+def parse_unit(unit: str) -> Any:
+    """Returns a unit as a quantity of pint, such as 0.2 mm/min for ``"mm/5min"``; None for an unknown unit."""
+    if len(unit) > MAX_UNIT:
+        return None
+    log = logging.getLogger("pint.util")
+    level, log.level = log.level, logging.ERROR  # it warns that cf_xarray redefines units
+    need("pint", "netcdf")  # which cf_xarray imports
+    registry, text = need("cf_xarray.units", "netcdf").units, re.sub(r"(?<=[a-z]) (?=-\d)", "", " ".join(unit.split()))
+    log.level = level
+    text = ALIASES.get(text.lower().replace("°", "deg"), text) or "1"
+    text = re.sub(r"\(\s*([\d.]+\s*[a-z]+)\s*\)\s*\^?-1", r"/(\1)", text)  # mm (5 min)-1
+    text = re.sub(r"(?:/|\bper\b|\bin\b|\bover\b)\s*\(?([\d.]+)\s*([a-z]+)\)?$", r"/(\1 \2)", text)  # mm/5min
+    if not _VALID.fullmatch(text) or _EXPENSIVE.search(text):
+        return None
+    try:
+        with registry.context():
+            quantity = registry.parse_expression(text) if re.search(r"/\(", text) else 1 * registry.parse_units(text)
+            quantity = quantity if hasattr(quantity, "units") else registry.Quantity(quantity)
+    except Exception:  # pint raises exceptions of any type for text that is no unit
+        return None
+    return quantity if math.isfinite(quantity.magnitude) and quantity.magnitude > 0 else None
+
+
+def rain_rate(unit: str) -> float | None:
+    """Returns the rain rate of one `unit` in mm/h, such as 12.0 for ``"mm/5min"``; None for other quantities.
+
+    One kg/m² of water is a depth of 1 mm.
+    """
+    return 1.0 if is_rain(unit) else _depth(unit, "mm/hour", "kg/m**2/hour")
+
+
+def rain_depth(unit: str) -> float | None:
+    """Returns the depth of one `unit` in mm, such as 25.4 for ``"inch"``; None for other quantities."""
+    return _depth(unit, "mm", "kg/m**2")
+
+
+def _depth(unit: str, *targets: str) -> float | None:
+    quantity = parse_unit(unit)
+    if quantity is None:
+        return None
+    for target in targets:
+        if quantity.is_compatible_with(target):
+            value = float(quantity.to(target).magnitude)
+            return round(value, 9) if math.isfinite(value) and value > 0 else None
     return None
 
 
-def time_unit(step: float) -> tuple[str, float]:
-    """Returns the unit in which multiples of `step` minutes are shown (s, min, h or d), and its length in minutes."""
+def conversion(
+    source: str, target: str, *, name: str = "", minutes: float | None = None,
+    relation: tuple[float, float] = MARSHALL_PALMER,
+) -> Conversion | None:  # fmt: skip
+    """Returns the conversion of values from one unit to another; None for different or unknown quantities.
+
+    Args:
+        source, target: the units.
+        name: standard name of the quantity, if it is known: a speed is converted to a rain rate only if this is one.
+        minutes: duration of the sums, if `source` is a depth of rain and `target` is a rain rate.
+        relation: constants a and b of ``Z = a R^b``, for the conversion of reflectivity to rain rates.
+
+    Example:
+        >>> conversion("degrees_C", "K")(20.0), conversion("mm", "mm/h", minutes=10)(1.0), conversion("m", "K")
+        (293.15, 6.0, None)
+    """
+    if _plain(source) == _plain(target) or (is_rain(source) and is_rain(target)):
+        return Conversion()
+    if is_reflectivity(source):
+        rate = rain_rate(target)
+        if rate is None:
+            return Conversion() if is_reflectivity(target) else None
+        a, b = relation
+        apply = functools.partial(_dbz_to_rain, a=a, b=b, factor=1 / rate)
+        return Conversion(apply, f"rain rates R from reflectivity by Z = {a:g} R^{b:g}")
+    rates = rain_rate(source), rain_rate(target)
+    if rates[1] is not None:
+        if rates[0] is not None:
+            factor = rates[0] / rates[1]
+            if rates[0] < _FASTEST_RAIN or rates[1] >= _FASTEST_RAIN:
+                return Conversion(functools.partial(_affine, factor=factor, offset=0.0))
+            if name and not _RAIN_NAMES.search(name):
+                return None
+            return Conversion(functools.partial(_speed_to_rain, factor=factor))
+        depth = rain_depth(source)
+        if depth is not None and minutes:
+            apply = functools.partial(_affine, factor=depth * 60 / minutes / rates[1], offset=0.0)
+            return Conversion(apply, f"rain rates from sums over {minutes:g} minutes")
+    a, b = parse_unit(source), parse_unit(target)
+    if a is None or b is None or not a.is_compatible_with(b):
+        return None
+    zero, one = (float((a.__class__(v, a.units)).to(b.units).magnitude) for v in (0.0, a.magnitude))
+    scale, offset = float((one - zero) / b.magnitude), float(zero / b.magnitude)
+    scale = round(scale, 12) if abs(scale) > 1e-3 else scale
+    return Conversion() if (scale, offset) == (1.0, 0.0) else Conversion(
+        functools.partial(_affine, factor=scale, offset=round(offset, 9))
+    )  # fmt: skip
+
+
+def time_unit(step: Step) -> tuple[str, float]:
+    """Returns the unit in which multiples of a step are shown (s, min, h, d, month or year), and its length in steps.
+
+    The length is in minutes, unless the step is a calendar unit.
+    """
+    if isinstance(step, str):
+        return step, 1.0
     if step < 1:
         return "s", 1 / 60
     return next(
@@ -75,10 +197,11 @@ def time_unit(step: float) -> tuple[str, float]:
     )
 
 
-def format_lead_time(number: int, step: float | None) -> str:
+def format_lead_time(number: int, step: Step | None) -> str:
     """Formats the lead time of a frame in the unit of :func:`time_unit`; frame number 0 is the last input frame."""
     name, size = ("", 1.0) if step is None else time_unit(step)
-    value = round(number * (step or 1.0) / size, 3)
+    value = round(number * (1.0 if isinstance(step, str) else step or 1.0) / size, 3)
+    name += "s" * (isinstance(step, str) and abs(value) != 1)
     return f"{value:+g} {name}".rstrip() if value else f"0 {name}".rstrip()
 
 

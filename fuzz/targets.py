@@ -12,15 +12,16 @@ import h5py
 import numcodecs
 import numpy as np
 import torch
+import xarray
 import zarr
 import zarr.codecs
 
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo._units import conversion
+from convrnn_zoo._xarray import decode_time
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
-from convrnn_zoo.data.readers.times import decode_times
 from convrnn_zoo.train import RECIPES, Recipe
 
 ARCHITECTURE = "convlstm1d_1layer"
@@ -209,7 +210,7 @@ def read_units(data: bytes, directory: Path) -> object:
     found = conversion(text, "mm/h") or conversion(text, "K") or conversion("K", text)
     for values, attrs in (([0.0, 1.0], {"units": text}), ([0.0, 1.0], {"units": f"days since {text}"}), ([text], {})):
         with contextlib.suppress(ValueError):
-            found = decode_times(values, attrs)
+            found = decode_time(xarray.Variable("time", values, attrs))
     if found is None:
         raise ValueError("not a unit")
     return found

@@ -73,7 +73,7 @@ def test_steps_are_those_of_the_times_or_else_of_the_training():
     with pytest.raises(ValueError, match=r"time .*5, 10 minutes"):
         net.forecast(uneven, inputs="all")
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
-    slow = nowcast.forecast(frames(minutes=15))
+    slow = nowcast.forecast(frames(minutes=15), pixel_km=2.0)
     assert (slow.lead_time.values / MINUTE).tolist() == [15, 30]
     np.testing.assert_array_equal(slow, nowcast.forecast(frames().values, minutes=15))
     with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
@@ -95,8 +95,8 @@ def test_the_stated_unit_is_converted_or_rejected():
         result = net.forecast((data / factor).assign_attrs(units=unit))
         np.testing.assert_allclose(result, expected, rtol=1e-5)
         assert result.attrs["units"] == "mm/h"
-    with pytest.raises(ValueError, match=r"frames.*units='dBZ'.*mm/h"):
-        net.forecast(data.assign_attrs(units="dBZ"))
+    with pytest.raises(ValueError, match=r"rain.*units='K'.*mm/h"):
+        net.forecast(data.assign_attrs(units="K"))
 
 
 def test_a_forecast_of_several_units_states_none():
@@ -127,9 +127,12 @@ def test_a_forecast_is_written_to_netcdf_and_read_back(tmp_path):
         xarray.testing.assert_equal(again.rain.load(), result)
 
 
-def test_other_objects_of_xarray_are_errors():
-    with pytest.raises(TypeError, match=r"frames.*Dataset"):
-        model().forecast(frames().to_dataset())
+def test_a_dataset_is_forecast_as_its_variable_of_the_unit_that_the_model_reads():
+    data, net = frames().assign_attrs(units="mm/h"), model()
+    both = data.to_dataset().assign(t2m=(data + 280).assign_attrs(units="K"))
+    xarray.testing.assert_equal(net.forecast(both).rain, net.forecast(data))
+    with pytest.raises(ValueError, match=r"rain .*t2m "):
+        net.forecast(both.assign(rain=both.rain.assign_attrs(units="K")))
 
 
 @pytest.mark.parametrize("kind", ["a time zone", "the start of a forecast"])

@@ -11,8 +11,9 @@ import numpy as np
 
 from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
-from convrnn_zoo.data.readers.radar import COARSEN, read_events
+from convrnn_zoo.data.formats.radar import COARSEN
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
@@ -45,7 +46,7 @@ def rain_sample(
     frames = split_in_time(read_events(directory, COARSEN)[event], "test", inputs).between(0, length)
     top, left = corner
     x = frames.read(rows=slice(top, top + size), columns=slice(left, left + size))[:, 0].numpy().astype(np.float16)
-    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.datetimes or []])}
+    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.dates or []])}
 
 
 def moving_sample(clips: FrameSequences) -> dict[str, Any]:

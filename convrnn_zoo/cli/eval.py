@@ -8,12 +8,15 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
+from ..data import CroppedSequences
 from ..models import Forecaster, from_pretrained
 from ..train import ClassifierRecipe, ForecasterRecipe
+from ..train.baselines import find_climatology
 from ..train.classifier import evaluate_classifier
 from ..train.confusion import write_confusion
 from ..train.figures import FIGURES, draw_scores
 from ..train.forecaster import load_splits
+from ..train.groups import group_names, load_parts, measure_groups
 from ..train.metrics import Scores, average, better, evaluate, with_units
 from ..train.prediction import resolve_preprocessing
 from ..train.recipe import find_recipe
@@ -37,6 +40,9 @@ from ._threads import set_threads, threads_option
               help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
               "20 for a nowcast by probabilities].")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
+@click.option("--groups", type=click.Path(path_type=Path, file_okay=False),
+              help="Directory of runs: for each group of a classifier's data, such as a speaker, train its recipe "
+              "without the group, and print the accuracy on the group.")  # fmt: skip
 @json_option
 @device_option
 @threads_option
@@ -50,6 +56,7 @@ def eval_weights(
     device: torch.device,
     threads: int | None,
     quiet: bool,
+    groups: Path | None,
     **options: Any,
 ) -> None:
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
@@ -63,6 +70,7 @@ def eval_weights(
     convrnn-zoo eval run --data radar
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist -o scores.json -o mse.png
     convrnn-zoo eval run --data clips -o confusion.png
+    convrnn-zoo eval run --data voices --groups runs
     """
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
@@ -77,7 +85,9 @@ def eval_weights(
     if isinstance(settings, ClassifierRecipe):
         if any(value is not None for value in options.values()):
             raise ValueError(f"--sequences, --members, --seed: only valid for forecasters; {weights} is a classifier")
-        scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
+        scores, text = _evaluate_classifier(model, settings, data, outputs, groups, not quiet)
+    elif groups is not None:
+        raise ValueError(f"--groups: only valid for classifiers; {weights} is a forecaster")
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
         resolve_preprocessing(model, weights, recipe, settings)
         options["seed"] = options["seed"] or 0
@@ -91,15 +101,25 @@ def eval_weights(
 
 
 def _evaluate_classifier(
-    model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...], progress: bool
+    model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...], groups: Path | None, progress: bool
 ) -> tuple[str, str]:
-    """Returns the scores of a classifier as JSON and as a table; writes the confusion matrix."""
+    """Returns the scores of a classifier as JSON and as tables; writes the confusion matrix.
+
+    With a directory `groups`, the scores include the accuracies on groups that training excludes.
+    """
+    if groups is not None:
+        group_names(load_parts(recipe, data))  # raises before the evaluation
     accuracies, matrix = evaluate_classifier(model, recipe, data, progress)
     for output in outputs:
         if output.suffix != ".json":
             write_confusion(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
     scores = {**{k: {"accuracy": [v]} for k, v in accuracies.items()}, **matrix.to_json()}
     table = columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies))
+    if groups is not None:
+        unseen = {m.name: m.value for m in measure_groups(recipe, data, groups, progress=progress)}
+        scores["groups"] = unseen
+        rows = [(name, f"{value:.2f} %") for name, value in unseen.items()]
+        table = f"{table}\n\n{columns(rows, header=('trained without the group', ''))}"
     return json.dumps(scores, indent=2, ensure_ascii=False) + "\n", table
 
 
@@ -111,6 +131,9 @@ def _evaluate_forecaster(
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
     [test] = load_splits(recipe, data, ["test"])
+    if isinstance(test, CroppedSequences) and all(f.is_dated for f in test.files):
+        [train] = load_splits(recipe, data, ["train"])
+        options["climatology"] = find_climatology(train, test)
     evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in FIGURES:

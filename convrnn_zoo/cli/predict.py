@@ -49,11 +49,13 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--members", type=click.IntRange(min=1), help="Number of ensemble members to forecast.")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--probability", "thresholds", type=NumberList(), metavar="VALUE,...",
-              help="Forecast the probabilities that these values are reached.")  # fmt: skip
+              help="Forecast the probabilities that these values are reached, with --members as shares.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
+@click.option("--coarsen", type=click.IntRange(min=1),
+              help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
@@ -165,15 +167,17 @@ def _forecast(
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:
-        check_suffix(output, NUMBERS if thresholds else (*NUMBERS, ".png") if members else SUFFIXES)
+        check_suffix(output, (*NUMBERS, ".png") if thresholds or members else SUFFIXES)
+        if members and thresholds and output.suffix == ".npy":
+            raise ValueError(f"{output} holds one array: pass -o FILE.npz for members and probabilities, or one option")
     if members and not hasattr(model, "members"):
         raise ValueError(f"--members: {name} makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"--threshold must be a finite number, got {threshold:g}")
-    if threshold is not None and (output is None or output.suffix != ".png"):
-        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png as well")
+    if threshold is not None and (output is None or output.suffix != ".png" or thresholds):
+        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png, and no --probability")
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
         if options[key] and key not in inspect.signature(model.forecast).parameters:
             raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")
@@ -186,7 +190,7 @@ def _forecast(
         )
     if members:
         options |= {"members": members, "seed": seed or 0}
-    result = forecast_files(model, name, files, thresholds=thresholds or (), **options)
+    result = forecast_files(model, name, files, thresholds=thresholds or (), output=output, **options)
     if output is not None:
         result.write(output, 1.0 if threshold is None else threshold)
     if as_json:
@@ -206,6 +210,7 @@ def summarize(result: Forecast, output: Path) -> str:
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
     members = f" of {plural(result.members, 'member')}" if result.members else ""
     line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
+    line = "; ".join((line, *result.notes))
     if result.observed is None:
         return line
     forecast, last_frame = result.errors().values()

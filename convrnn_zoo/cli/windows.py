@@ -7,7 +7,7 @@ import click
 from .._units import plural
 from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, window_keys, write_windows
-from ..data.readers.gridded import STORE
+from ..data.formats.gridded import STORE
 from ..train import ForecasterRecipe, Recipe
 from ._options import output_file
 

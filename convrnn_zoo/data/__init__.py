@@ -27,9 +27,9 @@ from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
 from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
+from .frames import labelled_frames, split_at_gaps
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
-from .readers.base import split_at_gaps
 
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
@@ -79,5 +79,6 @@ __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames", "Window",
-    "open_frames", "read_dataset", "read_sound", "split_at_gaps", "split_channels", "split_in_time", "to_table",
+    "labelled_frames", "open_frames", "read_dataset", "read_sound", "split_at_gaps", "split_channels", "split_in_time",
+    "to_table",
 ]  # fmt: skip

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from .._atomic import atomic_write
 from .._extras import need
+from .._steps import Step
 from .._version import __version__
-from .._xarray import LEAD_TIME, MEMBER, THRESHOLD, label_forecast
+from .._xarray import CHANNEL, describe_conversions, label_forecast
 from ..pretrained.preprocessing import Preprocessing
 from .readers import Frames
 
@@ -28,47 +29,69 @@ def write_numpy(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def to_dataset(
-    forecast: Tensor, frames: Frames, values: Preprocessing, *, step: float | None, thresholds: Sequence[float] = (),
+    forecast: Tensor, frames: Frames, values: Preprocessing, *, step: Step | None, thresholds: Sequence[float] = (),
     members: int = 0, model: str = "",
 ) -> Any:  # fmt: skip
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
     `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
-    model, `step` minutes apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
+    model, a `step` apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
     values are the probabilities of reaching them.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
-    dims = [*[MEMBER] * bool(members), LEAD_TIME, *[THRESHOLD] * bool(thresholds), *frames.map_dims]
-    targets: Any = values.target_variables
-    names = [v.name for v in targets] if values.variables else [frames.variable or "forecast"]
-    last = None if frames.datetimes is None else numpy.datetime64(frames.datetimes[-1])
-    numbers = forecast.numpy()
-    channel = 1 + bool(members)
-    if numbers.ndim == len(dims):
-        numbers = numpy.expand_dims(numbers, channel)
-    elif len(names) != numbers.shape[channel]:
-        names = [f"{names[0]}_{i}" for i in range(numbers.shape[channel])]
-        targets = targets * len(names)
-    coords: dict[str, Any] = {k: v for k, v in frames.coordinates.items() if not {k, *v[0]} & set(dims[:-2])}
-    if thresholds:
-        coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": targets[0].unit})
-    labels: dict[str, Any] = {"step": step, "last": last, "coords": coords}
-    reserved, variables = {*dims, *coords, "time", "forecast_reference_time"}, {}
-    for i, (name, target) in enumerate(zip(names, targets, strict=True)):
-        label = f"probability that {name} reaches the threshold" if thresholds else f"forecast of {name}"
-        unit = "1" if thresholds else target.unit
-        variable = label_forecast(numbers.take(i, axis=channel), dims, unit=unit, **labels)
-        variable.attrs["long_name"] = label
-        if frames.grid_mapping:
-            variable.attrs["grid_mapping"] = frames.grid_mapping
-        prefix = "probability_of_" if thresholds else "forecast_of_" if name in reserved else ""
-        variables[prefix + name] = variable
-    attrs = {"Conventions": "CF-1.10", "source": f"convrnn_zoo {__version__}, {model}".rstrip(", ")}
-    return xarray.Dataset(variables, attrs=attrs)
+    labels, targets = frames.dataset, values.target_variables
+    if labels is None:
+        xarray, dates = need("xarray", "netcdf"), need("numpy", "cli").array(frames.dates, "datetime64[ns]")
+        labels = xarray.Dataset(coords={"time": ("time", dates)} if len(dates) else {})
+    names = [v.name for v in targets] if values.variables else list(map(str, labels.data_vars)) or ["forecast"]  # type: ignore[attr-defined]
+    has_channels = forecast.dim() > 3 + bool(members) + bool(thresholds)
+    count = forecast.shape[1 + bool(members)] if has_channels else 1
+    if len(names) != count and CHANNEL not in labels.dims:
+        names, targets = [f"{names[0]}_{i}" for i in range(count)], targets * count
+    units = {name: target.unit for name, target in zip(names, targets, strict=False)}
+    result = label_forecast(
+        forecast.numpy(), labels, units, step=step, thresholds=thresholds, has_members=bool(members),
+        has_channels=has_channels, note=describe_conversions(labels),
+    )  # fmt: skip
+    for name, variable in result.data_vars.items():
+        variable.attrs["long_name"] = (
+            f"probability that {name} reaches the threshold" if thresholds else f"forecast of {name}"
+        )
+    prefix = "probability_of_" if thresholds else ""
+    result = result.rename({name: f"{prefix}{name}" for name in units} if prefix else {})
+    return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))
+
+
+def is_storable(value: Any) -> bool:
+    """Returns whether NetCDF can hold the value of an attribute: text, a number, or a list of one of the two.
+
+    Example:
+        >>> [is_storable(v) for v in ("m", 1.5, [1, 2], ["a"], True, None, {}, [1, "a"], 2**70)]
+        [True, True, True, True, False, False, False, False, False]
+    """
+    numpy = need("numpy", "cli")
+    if isinstance(value, str | bytes) or (isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)):
+        return True
+    try:
+        return not isinstance(value, numpy.bool) and numpy.asarray(value).dtype.kind in "iuf"
+    except ValueError:  # nested lists of different lengths
+        return False
+
+
+def drop_unstorable_attrs(dataset: Any) -> tuple[Any, list[str]]:
+    """Returns a Dataset without the attributes that NetCDF cannot hold, and the names of these attributes."""
+    dataset, dropped = dataset.copy(), []
+    for name, owner in {"": dataset, **dataset.variables}.items():
+        wrong = [key for key, value in owner.attrs.items() if not is_storable(value)]
+        owner.attrs = {key: value for key, value in owner.attrs.items() if key not in wrong}
+        dropped += [f"{name}.{key}".lstrip(".") for key in wrong]
+    return dataset, dropped
 
 
 def write_dataset(dataset: Any, path: Path) -> None:
     """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically."""
+    dataset = dataset.copy()
+    for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
+        variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
     if path.suffix == ".zarr":
         need("zarr", "zarr")
         if path.exists():
@@ -77,6 +100,7 @@ def write_dataset(dataset: Any, path: Path) -> None:
             dataset.to_zarr(temporary, consolidated=False)
         return
     need("h5netcdf", "netcdf")
-    encoding = {name: {"zlib": True, "complevel": 1} for name in dataset.data_vars}
+    for variable in dataset.data_vars.values():
+        variable.encoding |= {"zlib": True, "complevel": 1}
     with atomic_write(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        dataset.to_netcdf(temporary, engine="h5netcdf")

@@ -10,6 +10,7 @@ import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
+from .._steps import describe_step
 from ..pretrained.errors import WeightsError
 from ..pretrained.weights import Metric, Weights
 
@@ -224,7 +225,7 @@ def _example(weights: Weights, shape: str) -> list[str]:
     variables = ", ".join(f"{v.name} ({v.unit})" if v.unit else v.name for v in values.variables)
     unit = variables or values.unit or "brightness from 0 to 1"
     horizon = weights.model_args.get("horizon", values.horizon)
-    interval = f" every {values.step:g} minutes" if values.step else ""
+    interval = f" every {describe_step(values.step)}" if values.step else ""
     inputs = ", ".join(["x", *(f"{name}={name}" for name in ("static", "future") if getattr(values, name))])
     return [f"y = model.forecast({inputs})  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._units import is_rain
-from .._xarray import THRESHOLD, is_data_array
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
@@ -376,14 +375,15 @@ class ConvGRUAdvection(Forecaster):
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
-        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float = PIXEL_KM,
+        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float | None = None,
         members: int | None = None, seed: int | None = None, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
             minutes: time from one frame to the next; by default that of a DataArray, else that of training, else 5.
-            pixel_km: edge of a pixel in km. Maps whose pixels are not 2 km are resampled for the network and back.
+            pixel_km: edge of a pixel in km; by default that of the coordinates of labelled frames, else that of
+                training, else 2. Maps with other pixels than in training are resampled for the network and back.
             members: number of members, the size of the result's first axis; None for one forecast.
             seed: as for :meth:`members`; only valid with `members`.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
@@ -408,7 +408,8 @@ class ConvGRUAdvection(Forecaster):
             run = partial(self.members, members=members, seed=seed)
         elif seed is not None:
             raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), minutes=minutes)
+        scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **scales)
 
     def members(
         self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None,
@@ -435,7 +436,7 @@ class ConvGRUAdvection(Forecaster):
     @torch.no_grad()
     def probabilities(
         self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
-        pixel_km: float = PIXEL_KM, inputs: Inputs = None, batch_size: int = 1,
+        pixel_km: float | None = None, inputs: Inputs = None, batch_size: int = 1,
     ) -> Any:  # fmt: skip
         """Forecasts the probability that rain reaches each of the `thresholds` in mm/h.
 
@@ -457,23 +458,27 @@ class ConvGRUAdvection(Forecaster):
         def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
             return interpolate_probabilities(self.exceedance(x, horizon, minutes).logits, rates)
 
-        options: Any = {"minutes": minutes, "has_thresholds": True}
-        result = self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, pixel_km), **options)
-        return result.assign_coords({THRESHOLD: rates}) if is_data_array(result) else result
+        options: Any = {"minutes": minutes, "pixel_km": pixel_km, "thresholds": rates}
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **options)
 
-    def _at_pixels(self, run: ForecastFunction, pixel_km: float) -> ForecastFunction:
-        """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with 2-km pixels."""
-        ratio = check.number("pixel_km", pixel_km, positive=True) / PIXEL_KM
+    def _at_pixels(self, run: ForecastFunction) -> ForecastFunction:
+        """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
 
-        def resampled(x: Tensor, horizon: int, minutes: float) -> Tensor:
+        Pixels that differ from those of training by less than 2 % are taken as equal.
+        """
+        trained = self._values().pixel_km or PIXEL_KM
+
+        def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> Tensor:
+            ratio = (trained if pixel_km is None else check.number("pixel_km", pixel_km, positive=True)) / trained
+            ratio = 1.0 if abs(ratio - 1) < 0.02 else ratio
             size = x.shape[-2:]
             height, width = (max(1, round(edge * ratio)) for edge in size)
             if (height, width) == size:
                 return run(x, horizon, minutes=minutes)
             if max(height, width) > MAX_EDGE:
                 raise ValueError(
-                    f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of 2 km, and {MAX_EDGE:,} is the largest "
-                    "edge; pass the edge of a pixel in km"
+                    f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of {trained:g} km, and {MAX_EDGE:,} is "
+                    "the largest edge; pass the edge of a pixel in km"
                 )
             edges = (0, -width % self.reduction, 0, -height % self.reduction)
             y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, minutes=minutes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._hints import suggest, warn
+from .._steps import MONTHS, Step
 from ..layers import _checks as check
 from .typed import JsonObject
 
@@ -174,7 +175,8 @@ class Preprocessing(Encoding):
     Args:
         encoding: name of an encoding in the table.
         unit: unit of the data, such as ``"mm/h"``; ``""`` for brightness.
-        step: minutes between frames; None if the frames have no time scale.
+        step: minutes between frames, ``"month"`` or ``"year"``; None if the frames have no time scale.
+        pixel_km: edge of a pixel in km; None if it is unknown or does not matter.
         inputs: number of input frames in training.
         horizon: number of forecast frames in training.
         activation: ``"sigmoid"`` if the outputs of the model are logits.
@@ -204,7 +206,8 @@ class Preprocessing(Encoding):
     """
 
     json_name: ClassVar = "preprocessing"
-    step: float | None = None
+    step: Step | None = None
+    pixel_km: float | None = None
     inputs: int | None = None
     horizon: int | None = None
     activation: Literal["none", "sigmoid"] = "none"
@@ -219,8 +222,12 @@ class Preprocessing(Encoding):
         for name in ("inputs", "horizon"):
             if getattr(self, name) is not None and check.positive_int(name, getattr(self, name)) > MAX_FRAMES:
                 raise ValueError(f"{name} must be at most {MAX_FRAMES:,} frames, got {getattr(self, name)}")
-        if self.step is not None:
+        if isinstance(self.step, str):
+            check.choice("step", self.step, tuple(MONTHS))
+        elif self.step is not None:
             check.number("step", self.step, positive=True)
+        if self.pixel_km is not None:
+            check.number("pixel_km", self.pixel_km, positive=True)
         if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):
             raise ValueError(f"{', '.join(own)}: each of the variables has its own; set them there")
         names = [v.name for v in (*self.variables, *self.static, *self.future)]

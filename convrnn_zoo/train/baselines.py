@@ -1,31 +1,22 @@
 """Baselines: forecasts without a trained model, for comparison."""
 
-import contextlib
 import importlib
-import io
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._extras import need
+from .._extras import need, quiet
+from .._steps import Step, mean_minutes
 from .._units import is_rain
+from ..data import CroppedSequences, Frames
 from ..pretrained.preprocessing import Encoding
 
 logger = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]
 """Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Context manager that suppresses output and warnings; pysteps prints its settings when it is imported."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def quiet_pysteps(module: str = "") -> Any:
@@ -76,6 +67,59 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
         forecast = torch.stack([torch.from_numpy(extrapolate(x[-1], find_motion(x), horizon)) for x in frames])
     forecast = forecast.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
     return torch.where(forecast.isnan(), last_frame(inputs, horizon), forecast)
+
+
+class Climatology:
+    """Forecasts the mean of the training frames of the same month, day of the year or time of the day, at each pixel.
+
+    Frames at least 27 days apart are averaged by month, those at least a day apart by day, and others by time of day.
+    """
+
+    def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:
+        minutes, self.test = mean_minutes(step), test
+        self.format = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, Tensor] = {}
+        for frames in train.files:
+            for i, key in enumerate(self._keys(frames)):
+                frame = frames.read(i, i + 1)[0].double()
+                known = torch.isfinite(frame)
+                sums[key] = sums.get(key, 0) + frame.where(known, 0)
+                counts[key] = counts.get(key, 0) + known
+        self.means = {key: (sums[key] / counts[key]).float() for key in sums}
+
+    def _keys(self, frames: Frames) -> list[str]:
+        return [date.strftime(self.format) for date in frames.dates]
+
+    def covers_test(self) -> bool:
+        """Returns whether the training frames include all months, days or times of the test frames."""
+        return all(key in self.means for frames in self.test.files for key in self._keys(frames))
+
+    def __call__(self, sampled: Tensor, horizon: int) -> Tensor:
+        """Returns the forecasts ``(N, horizon, C, H, W)`` of sequences that are sampled by their numbers."""
+        forecasts, window = [], self.test.window
+        for file, start, top, left in self.test.places[sampled].tolist():
+            frames = self.test.files[file]
+            first = start - frames.start + self.test.length - horizon
+            maps = torch.stack([self.means[key] for key in self._keys(frames.between(first, first + horizon))])
+            forecasts.append(maps[..., top : top + window.height, left : left + window.width])
+        return torch.stack(forecasts)
+
+
+def find_climatology(train: Any, test: Any) -> Climatology | None:
+    """Returns the climatology of the training split, or None if it is not defined for the test split.
+
+    It needs dated frames of one size in memory, and training frames of all months, days or times of the test split.
+    """
+    if not (isinstance(train, CroppedSequences) and isinstance(test, CroppedSequences)):
+        return None
+    files = [*train.files, *test.files]
+    step = next((f.step for f in files if f.step), None)
+    in_memory = all(f.is_loaded and f.is_dated for f in files)
+    if step is None or not in_memory or len({f.size for f in files}) > 1:
+        return None
+    climatology = Climatology(train, test, step)
+    return climatology if climatology.covers_test() else None
 
 
 def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, Baseline]:

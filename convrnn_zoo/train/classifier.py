@@ -46,7 +46,8 @@ def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMe
     `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split. `front_end` computes the features
     of audio files; by default it is the front end of the dataset.
     """
-    names: tuple[str, ...] = getattr(recipe.data, "label_names", ())
+    names: Any = getattr(recipe.data, "label_names", ())
+    names = tuple(names.values()) if isinstance(names, Mapping) else names
     if isinstance(data, Mapping):
         if missing := [s for s in ("train", "test", split) if s not in data]:
             raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
@@ -298,7 +299,7 @@ def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
     )
     model.front_end = train.front_end
     if recipe.init_from:
-        load_initial_weights(model, recipe.architecture, recipe.init_from)
+        load_initial_weights(model, recipe.architecture, recipe.init_from, label_names=train.label_names)
     return model
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
+from .._steps import Step
 from .._units import format_lead_time, is_rain, time_unit
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ._values import find_value_range
@@ -31,14 +32,14 @@ class Panels(NamedTuple):
     """Frames of one sequence to plot: input, forecast and optional truth, ``(T, C, H, W)`` in the units of the targets.
 
     `labels` are the titles of the input frames, then of the forecast frames. A frame without a label is titled by its
-    lead time, with `step` minutes between frames.
+    lead time, with `step` minutes, ``"month"`` or ``"year"`` between frames.
     """
 
     inputs: Tensor
     forecast: Tensor
     truth: Tensor | None = None
     labels: Sequence[str] = ()
-    step: float | None = None
+    step: Step | None = None
 
     def label(self, i: int) -> str:
         """Returns the title of frame `i`, counted from the first input frame."""
@@ -65,6 +66,15 @@ class Panels(NamedTuple):
         """Returns the lowest and the highest value of the color scale of one target."""
         known = (self.inputs, self.forecast if self.truth is None else self.truth)
         return find_value_range(scale, torch.cat([x.flatten() for x in known]))
+
+    def max_difference(self) -> float | None:
+        """Returns the largest difference of forecast and truth in one target; None if no truth is known."""
+        return None if self.truth is None else largest(self.forecast[: len(self.truth)] - self.truth)
+
+
+def largest(values: Tensor) -> float | None:
+    """Returns the largest absolute value of the finite numbers in a tensor; None if it is 0, or if there are none."""
+    return values.nan_to_num(0, 0, 0).abs().max().item() or None if values.numel() else None
 
 
 def shown_channel(frames: Tensor, number: int, target: Encoding) -> Tensor:
@@ -100,10 +110,13 @@ class Paint(NamedTuple):
     extend: str = "neither"
 
 
-def choose_paints(scale: Encoding, value_range: tuple[float, float] | None) -> dict[str, Paint]:
+def choose_paints(
+    scale: Encoding, value_range: tuple[float, float] | None, max_difference: float | None = None
+) -> dict[str, Paint]:
     """Returns the color scales of values, differences and probabilities.
 
-    Rain in mm/h has discrete colors. Other values are grey over `value_range`.
+    Rain in mm/h has discrete colors. Other values have continuous colors over `value_range`, which are grey for
+    brightness, and their differences have colors up to `max_difference`.
     """
     colors = need("matplotlib.colors", "draw")
     maps = need("matplotlib", "draw").colormaps
@@ -118,8 +131,10 @@ def choose_paints(scale: Encoding, value_range: tuple[float, float] | None) -> d
         difference = Paint({"cmap": signed, "norm": symmetric}, apart, (-10, -1, 0, 1, 10))
     else:
         low, high = value_range or (0.0, 1.0)
-        values = Paint({"cmap": "gray", "vmin": low, "vmax": high}, unit or "brightness")
-        difference = Paint({"cmap": signed, "vmin": low - high, "vmax": high - low}, apart)
+        colours = maps["plasma" if scale.unit else "gray"].with_extremes(bad=UNKNOWN if scale.unit else DRY)
+        values = Paint({"cmap": colours, "vmin": low, "vmax": high}, unit or "brightness")
+        end = max_difference or high - low
+        difference = Paint({"cmap": signed, "vmin": -end, "vmax": end}, apart)
     probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "probability")
     return {"values": values, "difference": difference, "probability": probability}
 
@@ -132,6 +147,7 @@ def draw_frames(
     heading: str,
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
+    max_difference: float | None = None,
 ) -> Any:
     """Returns a figure with one row of frames for each title in `rows`, and color bars at the bottom.
 
@@ -142,7 +158,7 @@ def draw_frames(
     first = next(iter(next(iter(rows.values())).values()))
     edge = width / max(count, 4)
     figure = new_figure(edge * count + 0.9, len(rows) * (edge * first.shape[0] / first.shape[1] + 0.3) + 1.1, heading)
-    paints = choose_paints(scale, value_range)
+    paints = choose_paints(scale, value_range, max_difference)
     shown: dict[str, list[Any]] = {name: [] for name in paints}
     axes = figure.subplots(len(rows), count, squeeze=False)
     for (row, frames), times, line in zip(rows.items(), columns, axes, strict=True):
@@ -203,7 +219,8 @@ def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 
     for part, scale, title in panels.split(values, heading):
         rows = part.rows()
         columns = [spread_evenly(sorted(frames), most) for frames in rows.values()]
-        images.append(render(draw_frames(rows, columns, part.label, scale, title, value_range=part.value_range(scale))))
+        ranges: Any = {"value_range": part.value_range(scale), "max_difference": part.max_difference()}
+        images.append(render(draw_frames(rows, columns, part.label, scale, title, **ranges)))
     return stack_images(images)
 
 
@@ -224,7 +241,7 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
             parts = [(name, rows[name].get(t, unknown)) for name in names]
         title = f"{heading}  {panels.label(t)}".strip()
         if figure is None:
-            figure = side_by_side(parts, scale, title, panels.value_range(scale))
+            figure = side_by_side(parts, scale, title, panels.value_range(scale), panels.max_difference())
         else:  # the layout stays, since computing it takes most of the time
             figure.suptitle(title, fontsize=HEADING)
             for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
@@ -236,12 +253,15 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
 
 
 def side_by_side(
-    parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, value_range: tuple[float, float] | None = None
-) -> Any:
+    parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, value_range: tuple[float, float] | None = None,
+    max_difference: float | None = None,
+) -> Any:  # fmt: skip
     """Returns a figure of one row from pairs of title and frame."""
     names, frames = zip(*parts, strict=True)
     rows = {"": dict(enumerate(frames))}
-    return draw_frames(rows, [range(len(parts))], names.__getitem__, scale, heading, MOTION_WIDTH, value_range)
+    return draw_frames(
+        rows, [range(len(parts))], names.__getitem__, scale, heading, MOTION_WIDTH, value_range, max_difference
+    )
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
@@ -270,13 +290,13 @@ def save_images(pictures: Sequence[Any], path: Path, milliseconds: int = 300) ->
             first.save(temporary, "PNG")
 
 
-def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: float | None = None) -> None:
+def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: Step | None = None) -> None:
     """Writes a figure of every metric by lead time and of the reliability diagrams, atomically.
 
-    Each method has a line. Frames are `step` minutes apart. If `step` is None, lead times are numbers of frames.
+    Each method has a line. Frames are a `step` apart, in minutes or in a calendar unit; None shows numbers of frames.
     """
     unit, size = ("frames", 1.0) if step is None else time_unit(step)
-    spacing = 1.0 if step is None else step / size
+    spacing = 1.0 if step is None or isinstance(step, str) else step / size
     scores, reliability = evaluation.scores, evaluation.reliability
     names = list(scores["forecast"])
     count = len(names) + len(reliability)
@@ -309,11 +329,39 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def ensemble_rows(members: Tensor, threshold: float, truth: Tensor | None, unit: str) -> dict[str, Tensor]:
+def probability_title(threshold: float, unit: str) -> str:
+    """Returns the title of a row of probabilities that a threshold is reached."""
+    return f"P(≥ {threshold:g} {unit})".replace(" )", ")")
+
+
+def probability_strip(
+    probabilities: Tensor, values: Preprocessing, thresholds: Sequence[float], labels: Sequence[str] = (),
+    heading: str = "", most: int = 6,
+) -> Any:  # fmt: skip
+    """Plots the probabilities that thresholds are reached as one image, with a row for each threshold and target.
+
+    `probabilities` are ``(T, thresholds, H, W)``, or ``(T, C, thresholds, H, W)`` for several targets. The other
+    arguments are those of :func:`ensemble_strip`.
+    """
+    if probabilities.dim() == 4:
+        probabilities = probabilities.unsqueeze(1)
+    labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(len(probabilities))], []
+    for i, (scale, title) in enumerate(name_targets(values, heading)):
+        part = shown_channel(probabilities.transpose(1, 2), i, scale)
+        rows = {probability_title(p, scale.unit): dict(enumerate(part[:, k])) for k, p in enumerate(thresholds)}
+        columns = [spread_evenly(range(len(labels)), most)] * len(rows)
+        images.append(render(draw_frames(rows, columns, labels.__getitem__, scale, title)))
+    return stack_images(images)
+
+
+def ensemble_rows(members: Tensor, thresholds: Sequence[float], truth: Tensor | None, unit: str) -> dict[str, Tensor]:
     """Returns the rows ``(T, H, W)`` of an ensemble's figure by title; `std` is the standard deviation."""
-    reached = (members >= threshold).float().masked_fill(members.isnan(), torch.nan).mean(0)
+    unknown = members.isnan()
+    reached = {
+        probability_title(t, unit): (members >= t).float().masked_fill(unknown, torch.nan).mean(0) for t in thresholds
+    }
     std = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
-    rows = {"mean": members.mean(0), "std": std, f"P(≥ {threshold:g} {unit})".replace(" )", ")"): reached}
+    rows = {"mean": members.mean(0), "std": std, **reached}
     return rows if truth is None else {"truth": truth, **rows}
 
 
@@ -321,31 +369,32 @@ def ensemble_strip(
     members: Tensor,
     values: Preprocessing,
     *,
-    threshold: float,
+    threshold: float | Sequence[float],
     truth: Tensor | None = None,
     labels: Sequence[str] = (),
     heading: str = "",
     most: int = 6,
 ) -> Any:
-    """Plots an ensemble over time as one image: mean, standard deviation and probability to reach a threshold.
+    """Plots an ensemble over time as one image: mean, standard deviation and the probabilities of thresholds.
 
     Each target has its own rows.
 
     Args:
         members: ``(M, T, H, W)``, or ``(M, T, C, H, W)`` for several targets, in the unit of the data.
         values: the model's `preprocessing`, for targets and units.
-        threshold: in the unit of the data, such as 1 mm/h.
+        threshold: one or several, in the unit of the data, such as 1 mm/h.
         truth: ``(T, H, W)`` or ``(T, C, H, W)``, if it is known.
         labels: titles of the T frames; by default their lead times.
         heading: title of the figure.
         most: number of lead times to show, evenly spaced.
     """
+    thresholds = (threshold,) if isinstance(threshold, int | float) else threshold
     if members.dim() == 4:
         members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
     labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(members.shape[1])], []
     for i, (scale, title) in enumerate(name_targets(values, heading)):
         part, observed = shown_channel(members, i, scale), None if truth is None else shown_channel(truth, i, scale)
-        rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, threshold, observed, scale.unit).items()}
+        rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()}
         columns = [spread_evenly(range(len(labels)), most)] * len(rows)
         value_range = find_value_range(scale, part if observed is None else observed)
         images.append(render(draw_frames(rows, columns, labels.__getitem__, scale, title, value_range=value_range)))

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
+from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
+from .baselines import find_climatology
 from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
@@ -52,8 +54,8 @@ def train_forecaster(
         return None
     # Before the evaluation, which could fail.
     weights = write_weights(recipe, model, recipe.data, out, into, input_shape=("T", model.in_chans, "H", "W"))
-    scores = evaluate(model, recipe, test, progress=progress).scores
-    return add_metrics(weights, model, make_metrics(scores, recipe.data, model.preprocessing), out, into)
+    evaluation = evaluate(model, recipe, test, progress=progress, climatology=find_climatology(train, test))
+    return add_metrics(weights, model, make_metrics(evaluation.scores, recipe.data, model.preprocessing), out, into)
 
 
 def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
@@ -235,7 +237,10 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
             f"{recipe.architecture} reads its own forecast of all variables: leave the recipe's data.targets out"
         )
     if recipe.init_from:
-        load_initial_weights(model, recipe.architecture, recipe.init_from)
+        roles = {role: [v.name for v in getattr(recipe.data, role)] for role in ROLES}
+        load_initial_weights(
+            model, recipe.architecture, recipe.init_from, variables={**roles, "targets": list(recipe.data.targets)}
+        )
     model.horizon = recipe.horizon
     model.preprocessing = recipe.preprocessing(train)
     return model
@@ -277,7 +282,7 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
         return Objective(model, partial(_autoregressive_loss, recipe, model) if is_autoregressive else direct, direct)
     if not hasattr(model, "exceedance"):
         raise ValueError(f"{name} forecasts no probabilities for the loss {recipe.loss}; choose convgru_advection")
-    if values is None or values.step is None:
+    if values is None or values.step is None or isinstance(values.step, str):
         raise ValueError(f"the loss {recipe.loss} reads the time between frames: set data.step, in minutes")
     every_lead_time = dataclasses.replace(recipe, lead_times=0)
     return Objective(

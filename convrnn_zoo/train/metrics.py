@@ -20,7 +20,7 @@ from ..models import EnsembleForecaster, Forecaster
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ..pretrained.weights import Metric
 from ._values import find_value_ranges, finite
-from .baselines import choose_baselines
+from .baselines import Baseline, choose_baselines
 from .launch import progress_bar
 from .losses import SSIM_WINDOW, fair_crps, quantile_crps
 from .recipe import ForecasterRecipe
@@ -248,6 +248,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 16,
     progress: bool = False,
+    climatology: Baseline | None = None,
 ) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
@@ -261,6 +262,7 @@ def evaluate(
             is 20 for a model that forecasts probabilities, and the recipe's number for a model that reads noise.
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
+        climatology: further baseline, which receives the numbers of the sequences and the horizon.
 
     Raises:
         ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
@@ -281,6 +283,8 @@ def evaluate(
 
     targets = values.target_variables
     baselines = choose_baselines(targets, read_targets(batches[0][:1])[:, :inputs])
+    if climatology is not None:
+        baselines["climatology"] = climatology
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
     truths = (read_targets(samples)[:, inputs:] for samples in batches)
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
@@ -303,6 +307,9 @@ def evaluate(
             for name, by_target in collected.items():
                 if name == "forecast":
                     forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
+                elif name == "climatology":
+                    mean = split_known(baselines[name](samples, recipe.horizon), values)[0]
+                    forecast = values.select_targets(mean).to(truth)
                 else:
                     forecast = baselines[name](last, recipe.horizon)
                 forecast = torch.where(truth.isnan(), 0, forecast)

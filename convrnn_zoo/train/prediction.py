@@ -3,9 +3,12 @@
 import contextlib
 import dataclasses
 import importlib.util
+import inspect
+import itertools
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,20 +19,21 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
+from .._steps import Step, describe_step, is_next, is_same, next_dates
 from .._units import format_lead_time, is_rain, plural
+from .._xarray import NAMES, describe_conversions, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
-from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
+from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy
 from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
-from ..data.readers.gridded import TIME_DIMS
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
 from ._values import finite
 from .baselines import extrapolation
-from .figures import Panels, animate, ensemble_strip, save_images, strip
+from .figures import Panels, animate, ensemble_strip, probability_strip, save_images, strip
 from .losses import find_loss
 from .metrics import ensemble_scores, split_known
 from .recipe import ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
@@ -46,6 +50,7 @@ class Forecast(NamedTuple):
     """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
 
     The forecast of an ensemble has a first axis of members. Probabilities have an axis of thresholds before H and W.
+    They are the `forecast` if it has no members, and otherwise `probabilities`.
     """
 
     model: str
@@ -60,12 +65,15 @@ class Forecast(NamedTuple):
     inputs: Tensor
     forecast: Tensor
     observed: Tensor | None
-    step: float | None
+    step: Step | None
     members: int
     """Number of ensemble members; 0 for a single forecast."""
     thresholds: tuple[float, ...]
     are_quantiles: bool = False
     """Whether the members are quantiles at each pixel, and not random."""
+    probabilities: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    """What was assumed or left out when the file was read."""
 
     @property
     def horizon(self) -> int:
@@ -79,18 +87,20 @@ class Forecast(NamedTuple):
         return units.pop() if len(units) == 1 else ""
 
     @property
-    def times(self) -> list[datetime]:
+    def times(self) -> list[Any]:
         """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
-        times, step = self.frames.datetimes or [], self.step
+        times, step = self.frames.dates, self.step
         if not times or not step:
             return []
+        if isinstance(step, str):
+            return times + next_dates(times, self.horizon, step)
         return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
 
     @property
     def labels(self) -> list[str]:
         """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
         count = len(self.inputs)
-        labels = [f"{t:%H:%M}" for t in self.frames.datetimes or ()] or list(self.frames.labels)
+        labels = title_times(self.frames.dates) or list(self.frames.labels)
         if not self.step:
             return labels
         lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
@@ -152,18 +162,25 @@ class Forecast(NamedTuple):
             "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
             **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "observed": 0 if self.observed is None else len(self.observed),
             **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
         }  # fmt: skip
 
     def to_json(self) -> str:
         """Returns the description and the values of the forecast as JSON; unknown values are null."""
-        return json.dumps({**self.describe(), "forecast": finite(self.forecast.tolist())}, ensure_ascii=False)
+        arrays = {k: finite(x.tolist()) for k, x in self._arrays().items()}
+        return json.dumps({**self.describe(), **arrays}, ensure_ascii=False)
+
+    def _arrays(self) -> dict[str, Any]:
+        """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
+        arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
+        return {k: restore_direction(x.numpy(), self.frames.dataset) for k, x in arrays.items() if x is not None}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
-        An image of an ensemble shows the probability that `threshold` is reached.
+        An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
 
         Raises:
             ValueError: the suffix of the file is not supported.
@@ -173,14 +190,19 @@ class Forecast(NamedTuple):
         if output.suffix == ".json":
             write_text(output, self.to_json() + "\n")
         elif output.suffix in COORDINATE_SUFFIXES:
+            options: Any = {"step": self.step, "model": self.model}
+            thresholds = () if self.members else self.thresholds
             dataset = to_dataset(
-                self.forecast, self.frames, values, step=self.step, thresholds=self.thresholds, members=self.members,
-                model=self.model,
-            )  # fmt: skip
+                self.forecast, self.frames, values, thresholds=thresholds, members=self.members, **options
+            )
+            if self.probabilities is not None:
+                dataset.update(
+                    to_dataset(self.probabilities, self.frames, values, thresholds=self.thresholds, **options)
+                )
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
-            arrays = {"forecast": self.forecast.numpy(), "unit": self.unit, "step": self.step or math.nan}
+            arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
             save_images(self._plot(output.suffix, threshold), output)
@@ -190,9 +212,12 @@ class Forecast(NamedTuple):
         values, count, heading = self.preprocessing, len(self.inputs), f"{self.model}: {self.file}"
         if self.members:
             truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
-            options: Any = {"threshold": threshold, "truth": truth, "labels": self.labels[count:]}
+            options: Any = {"truth": truth, "labels": self.labels[count:]}
             heading = f"{heading}, {plural(self.members, 'member')}"
-            return [ensemble_strip(self.forecast, values, heading=heading, **options)]
+            thresholds = self.thresholds or (threshold,)
+            return [ensemble_strip(self.forecast, values, heading=heading, threshold=thresholds, **options)]
+        if self.thresholds:
+            return [probability_strip(self.forecast, values, self.thresholds, self.labels[count:], heading)]
         frames: Any = (self.inputs, self.forecast, self.observed)
         inputs, forecast, truth = (x[:, None] if x is not None and x.dim() == 3 else x for x in frames)
         panels = Panels(inputs, forecast, truth, self.labels)
@@ -201,6 +226,21 @@ class Forecast(NamedTuple):
         images = animate(panels, values, heading)
         # A GIF starts again at its end, and its first frame is what readers see before it plays.
         return images[count:] + images[:count] if suffix == ".gif" else images
+
+
+def title_times(times: Sequence[Any]) -> list[str]:
+    """Returns titles of frames: their dates if they differ by days, else their times, and the date where it changes.
+
+    Example:
+        >>> title_times([datetime(2020, 5, 1, 23, 50), datetime(2020, 5, 1, 23, 55), datetime(2020, 5, 2)])
+        ['2020-05-01 23:50', '23:55', '2020-05-02 00:00']
+        >>> title_times([datetime(2020, 5, 1), datetime(2020, 5, 2)])
+        ['2020-05-01', '2020-05-02']
+    """
+    days, hours = [f"{t:%Y-%m-%d}" for t in times], [f"{t:%H:%M}" for t in times]
+    if len(set(days)) == len(days) > 1 == len(set(hours)):
+        return days
+    return [hour if i and days[i - 1] == days[i] else f"{days[i]} {hour}" for i, hour in enumerate(hours)]
 
 
 # ---- frames ------------------------------------------------------------------------------------------------------
@@ -238,12 +278,18 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
 
 
 def choose_read_options(
-    model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None
+    model: Forecaster,
+    name: str,
+    recipe: Recipe | None,
+    key: str | None,
+    pixel_km: float | None = None,
+    minutes: float | None = None,
+    coarsen: int | None = None,
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites have pixels of 1 km. They are averaged to pixels of 2 km, unless `pixel_km` is passed or the model
-    reads noise.
+    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
+    have 2×2 pixels, unless `pixel_km` is passed or the model reads noise.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -258,49 +304,61 @@ def choose_read_options(
         raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
-    coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
-    return dataclasses.replace(options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen)
+    if coarsen is None and isinstance(recipe, ForecasterRecipe):
+        coarsen = 1 if pixel_km else options.coarsen
+    elif coarsen is None:
+        coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
+    return dataclasses.replace(
+        options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
+    )
 
 
 def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
-    is_time = dim.lower() in TIME_DIMS or dim == options.dims.get("time")
+    is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
-def check_step(frames: Frames, expected: float | None, file: Path) -> None:
-    """Raises ValueError if the time step of the frames is not constant, or not the expected number of minutes."""
+def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
+    dates, step = frames.dates, expected or frames.step
+    if isinstance(step, str):
+        if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
+            raise ValueError(
+                f"{file}: the frame of {wrong[0]:%Y-%m-%d} is not a {step} after the one before; pass others"
+            )
+        return
     steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
     if not steps:
         return
     if steps[-1] - steps[0] > 0.04 * steps[0]:
         listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
         raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if expected is not None and any(abs(step - expected) > 0.02 * expected for step in steps):
+    if expected is not None and not all(is_same(s, expected) for s in steps):
         raise ValueError(
-            f"{file} has a frame every {frames.step:g} minutes, and one every {expected:g} is expected; pass frames at "
-            "the step of the training, or --minutes if the model supports any"
+            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(expected)} is expected; "
+            "pass frames at the step of the training, or --minutes if the model supports any"
         )
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
     """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
-    total, times = len(reader), reader.datetimes
+    total, times = len(reader), reader.dates
     if re.fullmatch(r"-?\d+", start):
         number = int(start) + (total if int(start) < 0 else 0)
         if 0 <= number < total:
             return number
         raise ValueError(f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}")
-    if times is None:
+    if not times:
         raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
     matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
     if not matches:
         with contextlib.suppress(ValueError):
             time = datetime.fromisoformat(start)
             time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-            matches = [i for i, t in enumerate(times) if t == time]
+            matches = [i for i, t in enumerate(times) if t.isoformat() == time.isoformat()]
     if len(matches) != 1:
         count = "no frame" if not matches else plural(len(matches), "frame")
         raise ValueError(
@@ -310,18 +368,35 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
     return matches[0]
 
 
+def count_observed(reader: Frames) -> int:
+    """Returns the number of frames up to the last one that has a value; all if none has one."""
+    total = len(reader)
+    values = (reader.read(t, t + 1)[:, : reader.observed] for t in range(total - 1, -1, -1))
+    return next((total - i for i, frame in enumerate(values) if frame.isfinite().any()), total)
+
+
 def choose_window(
-    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
+    reader: Frames,
+    file: Path,
+    inputs: int | None,
+    horizon: int,
+    start: str | None,
+    compare: bool,
+    has_future: bool,
+    observed: int | None = None,
 ) -> tuple[int, int, int]:
     """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
-    otherwise ``last == end``. Without `start`, the model reads the latest frames. If the file must contain frames to
-    forecast, the input ends `horizon` frames before the end of the file where possible.
+    otherwise ``last == end``. Without `start`, the model reads the latest of the first `observed` frames. If the file
+    must contain frames to forecast, the input ends `horizon` frames before the end of the file where possible.
     """
     total, ahead = len(reader), compare or has_future
+    observed = total if observed is None else observed
+    total = total if has_future and not compare else observed
     first = 0 if start is None else find_start(start, reader, file)
     end = max(total - horizon, min(first + (inputs or 1), total)) if ahead else total
+    end = min(end, observed)
     if inputs and start is None:
         first = max(end - inputs, 0)
     elif inputs:
@@ -340,6 +415,14 @@ def choose_window(
     return first, end, last
 
 
+def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
+    """Warns of input frames without a value, by their times or numbers."""
+    missing = [t for t, frame in enumerate(frames) if not frame.isfinite().any()]
+    if missing and len(missing) < len(frames):
+        labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
+        warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
+
+
 def forecast_files(
     model: Forecaster,
     name: str,
@@ -353,7 +436,9 @@ def forecast_files(
     key: str | None = None,
     minutes: float | None = None,
     pixel_km: float | None = None,
+    coarsen: int | None = None,
     thresholds: Sequence[float] = (),
+    output: Path | None = None,
     **options: Any,
 ) -> Forecast:
     """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
@@ -361,8 +446,9 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen: options of that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
+        output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
@@ -373,33 +459,54 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen))
     total = len(reader)
-    first, end, last = choose_window(reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans))
+    observed = total if start else count_observed(reader)
+    observed = total if compare and observed <= (inputs or trained or 1) else observed
+    first, end, last = choose_window(
+        reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans), observed
+    )
     count = end - first
     if inputs and count < inputs:
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
+    pixel = pixel_km or reader.pixel_km
+    has_pixels = "pixel_km" in inspect.signature(model.forecast).parameters
+    notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
+    notes += [f"pixels of {pixel:.3g} km"] if pixel and has_pixels else []
+    notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     check_step(reader, minutes or values.step, file)
+    if output is not None and output.suffix == ".nc" and reader.dataset is not None:
+        dataset, dropped = drop_unstorable_attrs(reader.dataset)
+        reader = dataclasses.replace(reader, dataset=dataset)
+        if dropped:
+            warn(f"{output}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
-    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel_km)) if value}
+    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel if has_pixels else None)) if value}
+    if pixel and not has_pixels and values.pixel_km and not 0.9 < pixel / values.pixel_km < 1.1:
+        warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
+    warn_of_missing(frames[:count], reader, file)
     options = {"inputs": "all", **known, **radar, **options}
-    if thresholds and hasattr(model, "probabilities") and not options.get("members"):
-        forecast = model.probabilities(frames[:count], thresholds, horizon, **options)
-    else:
-        forecast = model.forecast(frames[:count], horizon, **options)
-        if thresholds:
+    probabilities, members = None, options.get("members", 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "frames without a value")  # of which warn_of_missing names the times
+        if thresholds and not members:
+            forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
+        else:
+            forecast = model.forecast(frames[:count], horizon, **options)
+        if thresholds and members:
             exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-            forecast = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+            probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
         model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
-        0 if thresholds else options.get("members", 0), tuple(thresholds), not isinstance(model, EnsembleForecaster),
+        members, tuple(thresholds), not isinstance(model, EnsembleForecaster),
+        probabilities, tuple(filter(None, notes)),
     )  # fmt: skip
 
 

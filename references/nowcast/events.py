@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_fmi, read_time
+from convrnn_zoo.data.datasets.rain import STEP
+from convrnn_zoo.data.formats.radar import COARSEN, read_composite, read_time
 from convrnn_zoo.train.baselines import quiet_pysteps
 
 
@@ -30,12 +31,17 @@ def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:
     return torch.as_tensor(precip, dtype=torch.float32) * (60 / metadata["accutime"])
 
 
+def read_rates(path: Path) -> Tensor:
+    """Reads rain rates in mm/h ``(H, W)`` of FMI and MeteoSwiss, NaN where unknown."""
+    return torch.from_numpy(read_composite(path)["rain_rate"].values[0])
+
+
 def read_time_in_name(path: Path, pattern: str, time_format: str, expected: str) -> datetime:
     """Returns the time that the group of `pattern` matches in a file name; raises ValueError without a match.
 
     Example:
-        >>> MCH.read_time(Path("AQC151351545F_00005.801.gif")), BOM.read_time(Path("2_20180616_100600.prcp-cscn.nc"))
-        (datetime.datetime(2015, 5, 15, 15, 45), datetime.datetime(2018, 6, 16, 10, 6))
+        >>> BOM.read_time(Path("2_20180616_100600.prcp-cscn.nc"))
+        datetime.datetime(2018, 6, 16, 10, 6)
     """
     stamp = re.search(pattern, path.name)
     if stamp is None:
@@ -53,15 +59,7 @@ class Source(NamedTuple):
     """Number of pixels along the edge of a block of 2 km; the blocks are averaged."""
 
 
-FMI = Source(read_fmi, read_time)
-MCH = Source(
-    partial(read_accumulation, importer="import_mch_gif", product="AQC", unit="mm", accutime=5.0),
-    partial(
-        read_time_in_name, pattern=r"^AQC(\d{9})", time_format="%y%j%H%M",
-        expected="AQCyydddhhmm, such as AQC151351545F_00005.801.gif",
-    ),
-)  # fmt: skip
-"""Composites of MeteoSwiss, whose names have the year, the day of the year, the hour and the minute."""
+FMI = MCH = Source(read_rates, read_time)
 BOM = Source(
     partial(read_accumulation, importer="import_bom_rf3"),
     partial(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import Metric
-from convrnn_zoo.train.baselines import extrapolation, quiet, quiet_pysteps
+from convrnn_zoo._extras import quiet
+from convrnn_zoo.train.baselines import extrapolation, quiet_pysteps
 
 from .events import Rain
 from .intervals import ALL, compare

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from convrnn_zoo import Weights
 from convrnn_zoo.data import split_in_time
-from convrnn_zoo.data.readers.radar import COARSEN, STEP, read_events
+from convrnn_zoo.data.datasets.rain import STEP, read_events
+from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
@@ -65,7 +66,7 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
         "europe": [
             CodedEvent(encode_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
             for event in read_events(directory, COARSEN)
-            if not {f"{time:%Y-%m-%d}" for time in event.datetimes or []} & {day.isoformat() for day in TEST_DAYS}
+            if not {f"{time:%Y-%m-%d}" for time in event.dates or []} & {day.isoformat() for day in TEST_DAYS}
         ],
     }
     if not any(archives.values()):

@@ -1,10 +1,12 @@
 """Tests of ensembles from the command line: members, figures, scores."""
 
+import json
 import re
 
 import h5py
 import numpy as np
 import pytest
+import xarray
 from PIL import Image
 
 from convrnn_zoo import Preprocessing, Variable, create_model, interop, save_pretrained
@@ -99,16 +101,48 @@ def test_every_target_of_an_ensemble_is_scored_and_plotted(tmp_path):
         assert image.height > image.width  # of one target it is half as high
 
 
-def test_probabilities_of_a_nowcast_are_counted_among_members_if_they_are_given(irene):
+def test_members_and_probabilities_are_both_written_and_named(irene):
     network = create_model("convgru_advection", hidden_channels=(2, 3))
     save_pretrained(network, irene / "nowcast")
-    args = ("--probability", "0.5,2", "--horizon", 2)
-    for name, members in (("every.npy", ()), ("few.npy", ("--members", 4))):
-        run("predict", irene / "nowcast", irene / "frames.npy", "-o", irene / name, *args, *members)
-    every, few = (np.load(irene / name) for name in ("every.npy", "few.npy"))
-    assert every.shape == few.shape == (2, 2, 40, 44)
-    assert set(np.unique(few)) <= {0, 0.25, 0.5, 0.75, 1}
-    assert np.abs(few - every).max() <= 0.25
+
+    def write(name, *args, code=0):
+        return run(
+            "predict", irene / "nowcast", irene / "frames.npy", "-o", irene / name, "--horizon", 2, *args, code=code
+        )
+
+    probable, several = ("--probability", "0.5,2"), ("--members", 4)
+    write("every.npy", *probable)
+    write("members.npy", *several)
+    every, members = (np.load(irene / name) for name in ("every.npy", "members.npy"))
+    shares = np.stack([(members >= t).mean(0) for t in (0.5, 2)], axis=1)
+    assert every.shape == shares.shape == (2, 2, 40, 44)
+    assert np.abs(shares - every).max() <= 0.25
+    write("both.npz", *probable, *several)
+    write("both.json", *probable, *several)
+    text = json.loads((irene / "both.json").read_text())
+    for arrays in (
+        np.load(irene / "both.npz"),
+        {k: np.array(text[k], "float32") for k in ("forecast", "probabilities")},
+    ):
+        np.testing.assert_allclose(arrays["forecast"], members, atol=1e-5)
+        np.testing.assert_allclose(arrays["probabilities"], shares)
+    write("both.nc", *probable, *several)
+    with xarray.open_dataset(irene / "both.nc") as data:
+        np.testing.assert_allclose(data["probability_of_forecast"], shares)
+        np.testing.assert_allclose(data["forecast"], members, atol=1e-5)
+    assert "both.npy" in write("both.npy", *probable, *several, code=1)
+
+
+def test_probabilities_have_a_figure(irene):
+    network = create_model("convgru_advection", hidden_channels=(2, 3))
+    save_pretrained(network, irene / "nowcast")
+    heights = []
+    for name, values in (("one.png", "0.5"), ("two.png", "0.5,2")):
+        args = ("--probability", values, "--horizon", 2)
+        run("predict", irene / "nowcast", irene / "frames.npy", "-o", irene / name, *args)
+        with Image.open(irene / name) as image:
+            heights.append(image.height)
+    assert 200 < heights[0] < heights[1]
 
 
 @pytest.mark.parametrize(("threshold", "output"), [(5, "e.npy"), ("nan", "e.png")])

@@ -109,7 +109,7 @@ def test_temperatures_are_converted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "expected"), [("dBZ", "mm/h"), ("K", "mm/h"), ("mm", "mm/h"), ("mm/h", ""), ("mm/h", "K")]
+    ("unit", "expected"), [("Pa", "mm/h"), ("K", "mm/h"), ("mm", "K"), ("mm/h", ""), ("mm/h", "K")]
 )
 def test_units_of_other_quantities_are_an_error(unit, expected, tmp_path):
     write_hdf5(tmp_path / "a.nc", blobs(), units=unit)
@@ -234,7 +234,7 @@ def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
     with pytest.raises(ValueError, match=r"a\.nc.*\(4, 5, 9\)"):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
     (tmp_path / "a.nc").write_bytes(b"CDF\x01" + bytes(100))
-    with pytest.raises(ValueError, match=r"a\.nc.*array of frames"):
+    with pytest.raises(ValueError, match=r"a\.nc.*variable of frames"):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
 
 

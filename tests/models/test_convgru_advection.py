@@ -146,9 +146,10 @@ def test_only_pixels_missing_in_the_last_frame_are_nan(model, frames):
 def test_rejects_a_missing_last_frame_but_not_an_earlier_one(model, frames):
     gap = frames.clone()
     gap[1] = math.nan
-    assert model.forecast(gap, 2).isfinite().all()
+    with pytest.warns(UserWarning, match="without a value.*: 1;"):
+        assert model.forecast(gap, 2).isfinite().all()
     gap[-1] = math.nan
-    with pytest.raises(ValueError, match="last frame"):
+    with pytest.raises(ValueError, match="last frame"), pytest.warns(UserWarning, match=": 1, 3;"):
         model.forecast(gap, 2)
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from convrnn_zoo import Weights
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
-from references.classifiers import WithoutLengths, main, measure_groups, measure_padding
+from references.classifiers import WithoutLengths, main, measure_padding
 from tests.data.own_data import RAMPS, ramps, write_ramps
 from tools.crossval import changed, compare, group_folds
 
@@ -23,24 +23,6 @@ def data(tmp_path):
     arrays, labels = ramps(24)
     np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob"] * 6)
     return tmp_path / "a.npz"
-
-
-def test_models_without_one_group_are_tested_on_it(data, tmp_path):
-    total, *each = measure_groups(RECIPE, data, tmp_path, progress=False)
-    assert [m.split for m in each] == ["all 12 recordings of ann", "all 12 recordings of bob"]
-    assert total.value == total.mean == pytest.approx(sum(m.value for m in each) / 2, abs=0.01)
-    assert total.runs == 2
-    assert measure_groups(RECIPE, data, tmp_path, progress=False) == [total, *each]  # from their checkpoints
-
-
-def test_groups_of_the_selection_are_measured_and_not_in_the_mean(data, tmp_path):
-    total, ann, bob = measure_groups(RECIPE, data, tmp_path, ["ann"], progress=False)
-    assert (total.value, total.runs) == (bob.value, 1)
-    assert ann.name == "accuracy, ann unseen"
-    assert total.note.endswith("without one of the groups bob")
-    for wrong in (["ann", "bob"], ["eve"]):
-        with pytest.raises(ValueError, match=r"--selected-on.*ann, bob"):
-            measure_groups(RECIPE, data, tmp_path, wrong, progress=False)
 
 
 def test_settings_are_compared_on_a_group_that_training_excludes(data):
@@ -93,15 +75,6 @@ def test_metrics_are_added_to_the_metadata(data, tmp_path):
     metadata = Weights.from_json(file.read_text())
     assert [m.name for m in metadata.metrics][:2] == ["accuracy", "accuracy, lengths withheld"]
     assert metadata.metrics[-1].name == "accuracy, bob unseen"
-
-
-@pytest.mark.parametrize("options", [{"validation": 0.25}, {"split": "group"}])
-def test_all_recordings_of_every_group_are_measured(options, tmp_path):
-    arrays, labels = ramps(24)
-    np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob", "eve", "eve"] * 4)
-    recipe = dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, **options), epochs=1)
-    _, *each = measure_groups(recipe, tmp_path / "a.npz", tmp_path, progress=False)
-    assert [m.split for m in each] == [f"all 8 recordings of {name}" for name in ("ann", "bob", "eve")]
 
 
 def test_cross_validation_changes_keys_of_the_data_and_takes_no_patience():

@@ -5,7 +5,16 @@ import torch
 
 from convrnn_zoo import Preprocessing, Variable
 from convrnn_zoo.train import figures
-from convrnn_zoo.train.figures import DIFFERENCE, Panels, animate, draw_scores, ensemble_strip, side_by_side, strip
+from convrnn_zoo.train.figures import (
+    DIFFERENCE,
+    Panels,
+    animate,
+    draw_scores,
+    ensemble_strip,
+    probability_strip,
+    side_by_side,
+    strip,
+)
 from convrnn_zoo.train.metrics import Evaluation
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
@@ -66,3 +75,30 @@ def test_channels_without_names_are_shown_together():
     frames[:, 1, 2:5] = 1
     ((panels, _, _),) = Panels(frames, frames).split(Preprocessing(lowest=0.0, highest=1.0), "")
     assert panels.inputs.max() > 0
+
+
+def test_differences_are_scaled_by_the_differences_and_quantities_have_colours(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
+    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+    truth = torch.linspace(250, 300, 128).reshape(2, 1, 8, 8)
+    forecast = truth + 2 * torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8)
+    for draw in (strip, animate):
+        shown.clear()
+        draw(Panels(truth, forecast, truth), Preprocessing(unit="K"))
+        images = {image.get_cmap().name: image.get_clim() for axis in shown[0].axes for image in axis.images}
+        assert images["RdBu"] == pytest.approx((-2, 2))
+        assert "gray" not in images
+
+
+def test_probabilities_have_a_row_for_each_threshold(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
+    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+    probabilities = torch.rand(3, 2, 8, 8)
+    probability_strip(probabilities, RAIN, (0.5, 5.0), ("a", "b", "c"))
+    axes = [axis for axis in shown[0].axes if axis.images]
+    assert [axis.get_ylabel() for axis in axes if axis.get_ylabel()] == ["P(≥ 0.5 mm/h)", "P(≥ 5 mm/h)"]
+    assert [axis.get_title() for axis in axes] == ["a", "b", "c"] * 2
+    assert axes[4].images[0].get_array().tolist() == pytest.approx(probabilities[1, 1].numpy())
+    assert {axis.images[0].get_clim() for axis in axes} == {(0, 1)}

@@ -3,13 +3,14 @@
 import dataclasses
 import logging
 import re
+import tomllib
 
 import numpy as np
 import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.data import Labelled
+from convrnn_zoo.data import CustomSequences, Labelled
 from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
@@ -115,6 +116,38 @@ def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_pat
     moved = {k for k, v in now.items() if not torch.equal(v, old.state_dict()[k])}
     assert moved == {k for k in now if k.startswith("head.")}
     assert f'init_from = "{tmp_path / "run"}"' in record.recipe
+
+
+@pytest.mark.parametrize(("classes", "state"), [(("run", "walk"), "kept"), (("run", "walk", "sit"), "random")])
+def test_a_head_of_other_classes_is_a_warning(run, classes, state, caplog):
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run))
+    same_classes = split(3, 2)._replace(
+        label_names=tuple(convrnn_zoo.from_pretrained(run).pretrained_cfg["label_names"])
+    )
+    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
+        classifier.build(recipe, same_classes)
+        assert not caplog.text
+        classifier.build(recipe, split(3, len(classes))._replace(label_names=classes))
+    assert "run, walk" in caplog.text
+    assert state in caplog.text
+
+
+def test_weights_whose_variables_are_in_another_order_are_rejected(tmp_path):
+    data = {"kind": "frames", "name": "a", "variables": ["rain", "wind"], "static": ["height"]}
+    table = {**tomllib.loads(FRAMES), "data": data}
+    recipe = Recipe.of(table)
+    clips = [torch.rand(recipe.inputs + recipe.horizon, 3, 16, 16) for _ in range(4)]
+    train(recipe, data={"train": clips, "test": clips[:1]}, out=tmp_path / "run", progress=False)
+
+    def build(**roles):
+        changed = Recipe.of({**table, "init_from": str(tmp_path / "run"), "data": {**data, **roles}})
+        return training.build(changed, 3, CustomSequences(clips))
+
+    build()
+    build(variables=["rain", "gusts"])  # a new variable in the place of another one
+    for roles in ({"variables": ["wind", "rain"]}, {"variables": ["wind", "gusts"]}):
+        with pytest.raises(ValueError, match=r"variables.*rain, wind"):
+            build(**roles)
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models("*_*_1layer") + convrnn_zoo.list_models("*[!r]"))

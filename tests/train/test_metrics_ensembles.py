@@ -141,12 +141,12 @@ def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
     missed.add(members - 1, truth)
     assert counter.scores()["CSI"] == [1.0]
     assert occurring.scores("")["Brier 1"] == missed.scores("")["Brier 1"] == [1.0]
-    assert ensemble_rows(members[:, 0, :, 0], 1.0, None, "mm/h")["P(≥ 1 mm/h)"].unique().tolist() == [1.0]
+    assert ensemble_rows(members[:, 0, :, 0], (1.0,), None, "mm/h")["P(≥ 1 mm/h)"].unique().tolist() == [1.0]
 
 
 def test_rows_of_a_figure():
     members = torch.tensor([[0.0, 3.0, float("nan")], [2.0, 5.0, float("nan")]]).reshape(2, 1, 1, 3)
-    rows = ensemble_rows(members, 1.0, members[0], "mm/h")
+    rows = ensemble_rows(members, (1.0,), members[0], "mm/h")
     assert list(rows) == ["truth", "mean", "std", "P(≥ 1 mm/h)"]
     assert rows["P(≥ 1 mm/h)"].flatten()[:2].tolist() == [0.5, 1.0]
     assert rows["mean"].flatten()[:2].tolist() == [1.0, 4.0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..._steps import Step, describe_step, mean_minutes
 from ..._units import is_rain
 from ..readers import FileError, Frames
 
@@ -60,18 +61,20 @@ def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
         check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
 
 
-def check_steps(files: Sequence[Frames], step: float | None) -> None:
+def check_steps(files: Sequence[Frames], step: Step | None) -> None:
     """Raises FileError if files state different steps of time and there is no `step` of the recipe to compare with.
 
-    The most frequent steps may differ by 15 %, since months have 28 to 31 days.
+    The minutes of the most frequent steps may differ by 15 %, since months have 28 to 31 days.
     """
     stated = [f for f in files if f.step] if step is None else []
     for frames in stated[1:]:
-        first, other = (f.step or 0.0 for f in (stated[0], frames))
+        steps = [f.step or 0.0 for f in (stated[0], frames)]
+        first, other = map(mean_minutes, steps)
         if not first / 1.15 < other < first * 1.15:
+            words = list(map(describe_step, steps))
             raise FileError(
-                f"{stated[0].path} has a frame every {first:g} minutes, and {frames.path} every {other:g}; set "
-                "data.step in the recipe, and leave out the files with another step"
+                f"{stated[0].path} has a step of {words[0]}, and {frames.path} of {words[1]}; set data.step in the "
+                "recipe, and leave out the files with another step"
             )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
-from ..readers.files import FileError
+from ..files import FileError
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences
 from .moving_mnist import FILES, MNIST, find_idx, read_idx
 from .splits import resolve_path

@@ -1,27 +1,31 @@
 """Datasets of frames in files, arrays or videos, which the table ``[data]`` of a recipe describes."""
 
+import bisect
 import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..._hints import suggest
-from ..._units import is_rain
+from ..._steps import Step
+from ..._units import MARSHALL_PALMER, is_rain
+from ..._xarray import axis_coordinate, first_difference
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
+from ..files import LARGE
+from ..formats.gridded import STORE
+from ..formats.radar import find_composites, find_format
+from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
-from ..readers.base import split_at_gaps
-from ..readers.files import LARGE
-from ..readers.gridded import STORE
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files, check_steps
-from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, split_in_time
+from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows, window_keys
@@ -35,8 +39,10 @@ class FrameDataset(RecipeDataset):
     """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored."""
 
     unit: str = ""
-    step: float | None = None
-    """Minutes between frames."""
+    step: Step | None = None
+    """Minutes between frames, ``"month"`` or ``"year"``."""
+    pixel_km: float | None = None
+    """Edge of a pixel in km; None if it is stated by the files, or does not matter."""
     encoding: str = "none"
     floor: float = FLOOR
     top: float = TOP
@@ -97,12 +103,15 @@ class FrameDataset(RecipeDataset):
             ValueError: an encoding is ``"standardize"``, and `train` is None or a channel is constant.
         """
         variables, mean, std = self.all_variables, [], []
+        stated = (f.pixel_km for f in getattr(train, "files", []))
+        pixel_km = self.pixel_km or next((round(p, 4) for p in stated if p), None)
         if any(source.encoding == "standardize" for source in variables or (self,)):
             if train is None:
                 raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
             mean, std = (x.tolist() for x in mean_and_std(train))
         shared: dict[str, Any] = {
-            "step": self.step, "inputs": inputs, "horizon": horizon, "activation": activation, "targets": self.targets,
+            "step": self.step, "pixel_km": pixel_km, "inputs": inputs, "horizon": horizon, "activation": activation,
+            "targets": self.targets,
         }  # fmt: skip
         if not variables:
             return Preprocessing(unit=self.unit, **encoding_fields(self, self.title, mean, std), **shared)
@@ -141,7 +150,10 @@ class FrameFiles(GroupedFiles, FrameDataset):
         url: address of the data.
         task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
         unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
-        step: minutes between frames.
+        step: minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years apart.
+        pixel_km: edge of a pixel in km; by default that of the coordinates in the files.
+        rain_relation: constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default
+            200 and 1.6, those of Marshall and Palmer.
         encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
         floor: lowest value at which the encoding ``"log"`` is logarithmic.
         top: value that the encoding ``"log"`` maps to 1.
@@ -153,13 +165,14 @@ class FrameFiles(GroupedFiles, FrameDataset):
         min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1
             for rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or more.
         flip: whether training crops are mirrored and transposed at random.
-        split: rule for the test split. ``"time"``: the last third of each file. ``"file"``: the last third of the files
-            in the order of their names. ``"group"``: the last third of the groups. A list: patterns of test file names.
+        split: rule for the test split. ``"time"``: the last third in time, from one date for all files that have dates;
+            otherwise the last third of each file. ``"file"``: the last third of the files in the order of their names.
+            ``"group"``: the last third of the groups. A list: patterns of test file names.
         group_pattern: regular expression to search in the path of each file relative to the data directory. The file's
             group, such as a station, is the match of the first capturing group, or else the complete match.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
-        validation: fraction of the training split that is set aside for validation: the last frames of each file, or
+        validation: fraction of the training split that is set aside for validation: the last frames in time, or
             the last files or groups, depending on `split`.
         thresholds: values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.
     """
@@ -171,7 +184,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
     url: str = field("")
     task: str = field("")
     unit: str = field("")
-    step: float | None = field(None, gt=0)
+    step: float | Literal["month", "year"] | None = field(None, gt=0)
+    pixel_km: float | None = field(None, gt=0)
+    rain_relation: tuple[float, ...] = field((), gt=0)
     encoding: str = field("none", choices=("none", "log", "standardize"))
     floor: float = field(FLOOR, gt=0)
     top: float = field(TOP, gt=0)
@@ -192,6 +207,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
+        if len(self.rain_relation) not in (0, 2):
+            raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -204,7 +221,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
     def split_words(self) -> str:  # type: ignore[override]
         """Description of the test split."""
         words = {
-            "time": "the last third of every file in time",
+            "time": "the last third in time",
             "file": "the last third of the files in order of their names",
             "group": "the last third of the groups of files",
         }
@@ -246,20 +263,22 @@ class FrameFiles(GroupedFiles, FrameDataset):
     def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
         """Returns the files of a split, or all files if they are split in time, without reading their frames.
 
-        If every file contains one frame, the selected files are joined to one sequence (one per group), as in
-        `predict`.
+        The selected files are joined to one sequence (one per group), as in `predict`, if all contain one frame, or if
+        all have dates and labels. It is cut where a frame of another part lies between two of its frames.
         """
-        names = [f.name for f in files]
+        names, parts = [f.name for f in files], ("train", "validation", "test")
         groups = self.find_groups(names, path) if self.split == "group" else names
+        chosen = [split] * len(files)
         if self.split != "time":
-            selected = split_names(groups, self.split, split, validation=self.validation)
-            files = [f for f, group in zip(files, groups, strict=True) if group in selected]
-            groups = [group for group in groups if group in selected]
-        if len(files) > 1 and all(len(f) == 1 for f in files):
-            groups = groups if self.split == "group" else [path.name] * len(files)
-            parts = {group: [f for f, g in zip(files, groups, strict=True) if g == group] for group in groups}
-            files = [join(part) for part in parts.values()]
-        return list(files)
+            members = {p: set(split_names(groups, self.split, p, validation=self.validation)) for p in parts}
+            chosen = [next(p for p in parts if group in members[p]) for group in groups]
+            check_shared_frames(files, chosen)
+        selected = [f for f, part in zip(files, chosen, strict=True) if part == split]
+        is_series = all(len(f) == 1 for f in files) or all(f.is_dated and f.dataset is not None for f in files)
+        if len(files) > 1 and is_series:
+            series = groups if self.split == "group" else [path.name] * len(files)
+            selected = join_runs(files, series, [part == split for part in chosen], by_name=self.split != "group")
+        return selected
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
         """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
@@ -306,14 +325,17 @@ class FrameFiles(GroupedFiles, FrameDataset):
             except FileError:
                 raise
             except ValueError as e:
-                raise ValueError(f"{path}: the {split} part: {e}") from e
+                more = f"; or set aside more with data.validation = {self.validation:g}"
+                hint = more if split == "validation" else ""
+                raise ValueError(f"{path}: the {split} part: {e}{hint}") from e
         return sequences
 
     def cut(self, files: Sequence[Frames], window: Window, split: str, inputs: int) -> CroppedSequences:
         """Finds the sequences of a split in its files, or in all files if they are split in time."""
         is_archive = any(f.nbytes > LARGE or f.path.suffix.lower() == STORE for f in files)
         if self.split == "time":
-            files = [split_in_time(f, split, inputs, self.validation) for f in files]
+            bounds = shared_time_bounds(files, self.validation)
+            files = [split_in_time(f, split, inputs, bounds=b) for f, b in zip(files, bounds, strict=True)]
         series = []
         for frames in files:
             series += (parts := split_at_gaps(frames, self.step))
@@ -337,7 +359,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
         if len(places) and not bool(((places >= 0) & (places <= top)).all()):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
-            shape = tuple(frames.array.shape)
+            shape = (len(frames), *frames.size)
             raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
         part = split_in_time(frames, split, inputs, self.validation)
         end = part.start + len(part)
@@ -347,6 +369,57 @@ class FrameFiles(GroupedFiles, FrameDataset):
             raise ValueError(f"{path}: no window of {window.length} frames is in {where}; list more windows")
         rows = torch.cat([torch.zeros(len(places), 1).long(), places], 1)
         return CroppedSequences(files, window, rows, **self.options(split))
+
+
+def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
+    """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
+    dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
+    for time in sorted({float(f.times[0]) for f, _ in dated}):
+        at_time = [(f, part, f.times.tolist().index(time)) for f, part in dated if time in f.times]
+        known: dict[bytes, tuple[Frames, str]] = {}
+        for f, part, i in at_time if len({part for _, part, _ in at_time}) > 1 else ():
+            frame = f.read(i, i + 1)
+            if len(frame[torch.isfinite(frame)].unique()) > 1:
+                other, other_part = known.setdefault(frame.numpy().tobytes(), (f, part))
+                if part != other_part:
+                    raise FileError(
+                        f"{f.path} ({part} part) and {other.path} ({other_part} part) have the same frame at "
+                        f'{f.dates[i]:%Y-%m-%d %H:%M}; use data.split = "time"'
+                    )
+
+
+def join_runs(
+    files: Sequence[Frames], series: Sequence[str], is_selected: Sequence[bool], by_name: bool
+) -> list[Frames]:
+    """Joins the selected files to a sequence for each of `series`, without a file of another part between.
+
+    The order of the files is that of their dates. If they have none, and `by_name` is true, it is the order given.
+    Files of several frames on different grids, and those that overlap and state no grid, are not joined.
+    """
+    is_dated = all(f.is_dated for f in files)
+    keys = [float(f.times[0]) if is_dated else float(i) for i, f in enumerate(files)]
+    others = sorted(key for key, use in zip(keys, is_selected, strict=True) if not use and (is_dated or by_name))
+    runs: list[list[Frames]] = []
+    for name in dict.fromkeys(series):
+        inside = [(k, f) for k, s, use, f in zip(keys, series, is_selected, files, strict=True) if use and s == name]
+        previous = -math.inf
+        for key, file in sorted(inside, key=lambda pair: pair[0]):
+            is_cut = previous == -math.inf or bisect.bisect_left(others, key) > bisect.bisect_right(others, previous)
+            if is_cut or (len(file) > 1 and not _continues(runs[-1][-1], file)):
+                runs.append([])
+            runs[-1].append(file)
+            previous = key
+    return [join(run) for run in runs]
+
+
+def _continues(before: Frames, after: Frames) -> bool:
+    """Returns whether a file of several frames is on the grid of the file before, and states it if both overlap."""
+    grids = [[axis_coordinate(f.dataset, axis) for axis in ("y", "x")] for f in (before, after)]
+    if before.size != after.size or any((a is None) != (b is None) for a, b in zip(*grids, strict=True)):
+        return False
+    stated = [(a, b) for a, b in zip(*grids, strict=True) if a is not None]
+    same = all(first_difference(b, a) is None for a, b in stated)
+    return same and (bool(stated) or float(after.times[0]) > float(before.times[-1]))
 
 
 def _plain_dates(value: Any) -> Any:
@@ -373,6 +446,8 @@ class ArrayFrames(FrameFiles):
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km from
+            pixels of 1 km. The composites below a directory are one series for each of their formats.
         windows: name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file lists the
             crops, so that training does not search the store for them.
         **kwargs: keys of :class:`FrameFiles`.
@@ -391,6 +466,7 @@ class ArrayFrames(FrameFiles):
     sel: Mapping[str, Any] = field(factory=dict)
     dims: Mapping[str, str] = field(factory=dict)
     fill_value: float | None = field(None)
+    coarsen: int = field(1, ge=1)
     windows: str = field("")
 
     def __post_init__(self) -> None:
@@ -426,7 +502,8 @@ class ArrayFrames(FrameFiles):
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: dimensions, selection, variables and unit."""
-        options = ReadOptions(dims=self.dims, sel=self.sel)
+        step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
+        options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
         if self.variables:
             return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
@@ -434,6 +511,16 @@ class ArrayFrames(FrameFiles):
     def find_files(self, path: Path) -> list[Path]:
         """Returns the array files and Zarr stores at or below a path."""
         return list_files(path, self.suffixes) if path.is_dir() else [path]
+
+    def open(self, path: Path) -> list[Frames]:
+        """Opens the files at a path, without reading their frames; radar composites of one format are one series."""
+        archives = find_composites(path)
+        if not archives:
+            return super().open(path)
+        if others := [f for f in self.find_files(path) if not find_format(f)]:
+            raise FileError(f"{path} has radar composites and {others[0]}; move one of them to another directory")
+        series = [Frames.from_files(files, self.read_options()) for files in archives]
+        return [dataclasses.replace(s, name=relative_name(s.path, path)) for s in series]
 
 
 @dataclass(frozen=True, kw_only=True)

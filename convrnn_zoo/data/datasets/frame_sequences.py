@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..._extras import need
+from ..._steps import Step, mean_minutes
 from ..._tensors import to_tensor
 from ..readers import Frames
 from .splits import train_count
@@ -134,14 +136,33 @@ def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
     return train_count(cut, validation), cut
 
 
-def split_in_time(frames: Frames, split: str, inputs: int = 0, validation: float = 0.0) -> Frames:
+def shared_time_bounds(files: Sequence[Frames], validation: float = 0.0) -> list[tuple[int, int]]:
+    """Returns the :func:`time_bounds` of each file; all files with dates are cut at the same two dates.
+
+    The dates are those of the bounds of all their frames in order of time, each time counted once.
+    """
+    dated = [f.times for f in files if f.is_dated]
+    if len(dated) < 2:
+        return [time_bounds(len(f), validation) for f in files]
+    numpy = need("numpy", "cli")
+    times = numpy.unique(numpy.concatenate(dated))
+    dates = [times[min(i, len(times) - 1)] for i in time_bounds(len(times), validation)]
+    return [
+        time_bounds(len(f), validation) if not f.is_dated else tuple(numpy.searchsorted(f.times, dates).tolist())
+        for f in files
+    ]
+
+
+def split_in_time(
+    frames: Frames, split: str, inputs: int = 0, validation: float = 0.0, bounds: tuple[int, int] | None = None
+) -> Frames:
     """Returns the frames of one split: ``"train"``, ``"validation"`` or ``"test"``.
 
     The test split is the last third in time. The validation split is the end of the other two thirds: a fraction
     `validation` of their frames. The validation and test splits also include the `inputs` frames before them, as the
-    inputs of their first forecast.
+    inputs of their first forecast. `bounds` replace the :func:`time_bounds` of the frames.
     """
-    begin, cut = time_bounds(len(frames), validation)
+    begin, cut = bounds or time_bounds(len(frames), validation)
     parts = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}
     first, end = parts[split]
     return frames.between(max(0, first), end)
@@ -221,11 +242,11 @@ class CroppedSequences(FrameSequences):
         window: size of the sequences.
         places: ``(M, 4)``, a row for each sequence: index of the file, first frame, top row and left column.
         flip: whether :meth:`draw` mirrors and transposes sequences at random.
-        step: minutes between frames, for files without times.
+        step: minutes between frames, ``"month"`` or ``"year"``, for files without times.
     """
 
     def __init__(
-        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: float | None = None
+        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: Step | None = None
     ) -> None:
         self.files, self.window, self.places = list(files), window, places
         self.length, self.flip, self.step = window.length, flip, step
@@ -270,7 +291,8 @@ class CroppedSequences(FrameSequences):
     def __getitem__(self, index: int) -> FrameSequence:
         place: list[int] = self.places[index].tolist()
         file = self.files[place[0]]
-        time = place[1] * (self.step or 1.0) if file.times is None else float(file.times[place[1] - file.start])
+        minutes = mean_minutes(self.step or 1.0)
+        time = place[1] * minutes if file.times is None else float(file.times[place[1] - file.start])
         frames = self.cut(place)
         return FrameSequence(frames, time, torch.isfinite(frames))
 

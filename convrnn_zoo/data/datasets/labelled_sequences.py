@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._tensors import to_tensor
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field, read
+from ..files import FileError, list_dir, reading
 from ..readers.audio import AUDIO, read_sound, sample_rate
-from ..readers.files import FileError, list_dir, reading
 from ..readers.sequences import FEW, RECORDING_READERS, Recording, as_sequence
 from .splits import (
     GroupedFiles,
@@ -143,6 +143,35 @@ def label_key(label: str) -> tuple[bool, float, str]:
     return not number, float(label) if number else 0.0, label
 
 
+def name_classes(classes: Sequence[str], names: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the name of each class: its own without `names`, else those of a list in this order or of a table.
+
+    Raises:
+        ValueError: the numbers of names and classes differ, or the name of a class stands for another one.
+
+    Example:
+        >>> name_classes(["0", "1"], ["low", "high"]), name_classes(["a", "b"], {"b": "Bee", "a": "Ant"})
+        (('low', 'high'), ('Ant', 'Bee'))
+    """
+    listed = f"{len(classes)}: {', '.join(classes[:FEW])}"
+    if isinstance(names, Mapping):
+        if names.keys() ^ set(classes):
+            got = ", ".join(list(names)[:FEW])
+            raise ValueError(
+                f"expected data.label_names to be a table with the classes of the data, {listed}; got {got}"
+            )
+        return tuple(names[c] for c in classes)
+    if len(classes) < 2 or len(names) not in (0, len(classes)):
+        raise ValueError(f"expected {len(names) or 'two or more'} classes, got {listed}")
+    places = {c.casefold(): i for i, c in enumerate(classes)}
+    if moved := [n for i, n in enumerate(names) if places.get(n.strip().casefold(), i) != i]:
+        raise ValueError(
+            f"data.label_names has {moved[0]!r} for another class; write the names in the order of the classes, "
+            f"{', '.join(classes[:FEW])}, or a table of them: label_names = {{{classes[0]} = …}}"
+        )
+    return tuple(names) or tuple(classes)
+
+
 class LabelledDataset(RecipeDataset):
     """Base class of datasets of labelled sequences.
 
@@ -150,7 +179,7 @@ class LabelledDataset(RecipeDataset):
         validation: fraction of the training examples of each class that is set aside for validation.
     """
 
-    label_names: tuple[str, ...]
+    label_names: tuple[str, ...] | Mapping[str, str]
 
     def validation_count(self, count: int) -> int:
         """Returns the number of validation examples among the `count` training examples of a class."""
@@ -195,7 +224,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             last third of the files in the order of their names. If there is only one file, or if every file has only
             one class: the last third of each class. ``"group"``: the last third of the groups. A list: patterns
             of test file names. If there is only one file, they are patterns of the names of its recordings.
-        label_names: names of the classes, in the order of their labels.
+        label_names: names of the classes, as a list in the order of their labels (numbers by value, then text), or as
+            a table by label, such as ``{walk = "Walking", run = "Running"}``.
         front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
             is the lowest sample rate of the files; other files are resampled to it.
         layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. By default, ``"NTC"`` is assumed, and an
@@ -217,7 +247,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
     url: str = field("")
     task: str = field("sequence classification", nonempty=True)
     split: str | tuple[str, ...] = field("random", choices=("random", "file", "group"))
-    label_names: tuple[str, ...] = field(())
+    label_names: tuple[str, ...] | Mapping[str, str] = field(())
     front_end: Mapping[str, Any] = field(factory=dict)
     layout: str = field("", choices=("", "NTC", "NCT"))
     group_pattern: str = field("")
@@ -228,7 +258,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         super().__post_init__()
         if self.front_end:
             read(LogMel, self.front_end, where="data.front_end.")
-        if duplicates := sorted({n for n in self.label_names if self.label_names.count(n) > 1}):
+        names = list(self.label_names.values() if isinstance(self.label_names, Mapping) else self.label_names)
+        if duplicates := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"the recipe's data.label_names must differ, got {', '.join(duplicates)} more than once")
 
     @property
@@ -286,10 +317,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             groups = self.find_groups(files, path)
             recordings = [r._replace(group=group) for r, group in zip(recordings, groups, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
-        if len(classes) < 2 or len(self.label_names) not in (0, len(classes)):
-            got = f"{len(classes)}: {', '.join(classes[:FEW])}"
-            raise ValueError(f"{path}: expected {len(self.label_names) or 'two or more'} classes, got {got}")
         try:
+            names = name_classes(classes, self.label_names)
             indices = self.select([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
@@ -304,7 +333,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
                 raise ValueError(f"{message}; change data.split")
             logger.warning(message)
         groups = [r.group for r in selected] if any(r.group for r in recordings) else []
-        names = self.label_names or tuple(classes)
         return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...pretrained.typed import field
-from ..readers.files import FileError, read_unpacked
+from ..files import FileError, read_unpacked
 from ..readers.numpy import load_npy
 from .frame_files import FrameDataset
 from .frame_sequences import CustomSequences, FrameSequence, FrameSequences

@@ -1,19 +1,31 @@
 """Radar composites of KNMI and FMI: the training data of the shipped rain model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from ...pretrained.typed import field
-from ..readers.base import ReadOptions
-from ..readers.radar import COARSEN, RADAR_FORMATS, read_events
+from ..formats.radar import COARSEN, FORMATS, find_composites
+from ..frames import Frames, ReadOptions, split_at_gaps
 from .frame_files import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 from .splits import resolve_path
 
+STEP = timedelta(minutes=5)
 DAYS = (date(2010, 8, 26), date(2016, 9, 28))
 """Days of the two events. pysteps' example data also have other days, on which nowcasts are tested."""
+
+
+def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) -> list[Frames]:
+    """Reads the composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event.
+
+    If `days` are passed, only events with a composite of one of these days are read.
+    """
+    options = ReadOptions(unit="mm/h", coarsen=coarsen)
+    archives = [Frames.from_files(files, options) for files in find_composites(directory)]
+    events = [event for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
+    return [e.load() for e in events if not days or any(t.date() in days for t in e.dates)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +65,7 @@ class RainComposites(FrameDataset):
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN, DAYS)
         if not events:
-            files = f"no file {' or '.join(RADAR_FORMATS)} of {' or '.join(map(str, DAYS))}"
+            files = f"no file {' or '.join(f.pattern for f in FORMATS[:2])} of {' or '.join(map(str, DAYS))}"
             raise FileNotFoundError(f"{files} below {path}; {self.hint}")
         window, sampling = Window(inputs + horizon, 64, 64, stride=8), Sampling(min_valid=1.0, min_wet=0.05)
         return [

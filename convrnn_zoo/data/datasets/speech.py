@@ -9,7 +9,7 @@ import torch
 from ..._extras import need
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
-from ..readers.files import list_dir
+from ..files import list_dir
 from ..readers.sequences import read_ts
 from .labelled_sequences import Labelled, LabelledDataset, encode_sound
 from .splits import resolve_path

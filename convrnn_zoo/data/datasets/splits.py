@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...pretrained.typed import check_fields
-from ..readers.files import natural_key, reading
+from ..files import natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
@@ -120,7 +120,7 @@ class GroupedFiles(RecipeDataset):
         if not self.group_file:
             pattern = re.compile(self.group_pattern)
             matches = map(pattern.search, names)
-            matched = [match[min(pattern.groups, 1)] or "" if match else "" for match in matches]
+            matched = [(match[min(pattern.groups, 1)] or "").strip() if match else "" for match in matches]
             if "" in matched:
                 name = names[matched.index("")]
                 raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {name}")
@@ -129,10 +129,13 @@ class GroupedFiles(RecipeDataset):
         if not file.is_file():
             raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")
         with reading(file, "CSV file"), file.open(newline="", encoding="utf-8-sig") as lines:
-            groups = {row.get("file"): row.get("group") for row in csv.DictReader(lines)}
+            rows = [[(row.get(key) or "").strip() for key in ("file", "group")] for row in csv.DictReader(lines)]
+        groups = {row[0]: row[1] for row in rows}
+        if conflicts := [name for name, group in rows if groups[name] != group]:
+            raise ValueError(f"{file}: {conflicts[0]} is in two groups; leave one of its lines")
         if missing := [name for name in names if not groups.get(name)]:
             raise ValueError(f"{file}: expected columns file,group and a line {missing[0]},GROUP; add it")
-        return [groups[name] or "" for name in names]
+        return [groups[name] for name in names]
 
 
 def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...pretrained.log_mel import LogMel
 from ...pretrained.typed import field
-from ..readers.files import FileError, list_dir
+from ..files import FileError, list_dir
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
 from ..readers.numpy import load_npy
 from ..readers.sequences import Recording

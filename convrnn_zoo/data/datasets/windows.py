@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..._atomic import atomic_write
 from ..._extras import need
+from ..._steps import Step
+from ..files import FileError, reading
+from ..frames import split_at_gaps
 from ..readers import Frames
-from ..readers.base import split_at_gaps
-from ..readers.files import FileError, reading
 from .frame_sequences import Sampling, Window, find_windows
 
 COLUMNS = ("t", "x", "y")
@@ -29,7 +30,7 @@ IMPORTANCE = Sampling(base=2e-4, scale=0.1)
 
 
 def list_windows(
-    frames: Frames, window: Window, sampling: Sampling, step: float | None = None, seed: int = 0
+    frames: Frames, window: Window, sampling: Sampling, step: Step | None = None, seed: int = 0
 ) -> Iterator[Tensor]:
     """Samples windows and yields them as rows ``(t, y, x)`` of tensors ``(M, 3)``; none spans a gap in time."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,15 +9,21 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from .base import Frames, ReadOptions, VariableOptions, join
-from .files import FileError, list_files, natural_key
-from .gridded import GRIDDED, is_recognised, list_variables, open_gridded
+from ..files import FileError, list_files, natural_key
+from ..formats.gridded import GRIDDED, is_recognised
+from ..formats.radar import COARSEN, find_composites, find_format
+from ..frames import Frames, ReadOptions, VariableOptions, join
 from .images import VIDEO_READERS, find_clips, find_reader, open_clip
 from .numpy import open_npy, open_npz
-from .radar import COARSEN, find_composites, is_radar, open_composites
+
+
+def open_labelled(path: Path, options: ReadOptions) -> Frames:
+    """Opens the frames of a file that describes them; see :func:`~convrnn_zoo.data.labelled_frames`."""
+    return Frames.from_files([path], options)
+
 
 ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
-    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_gridded),
+    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_labelled),
 }  # fmt: skip
 """Readers of arrays of frames by the suffix of the file."""
 FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
@@ -34,12 +40,14 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    reader = ARRAY_READERS.get(path.suffix.lower()) or (open_clip if find_reader(path) else None)
+    reader = open_labelled if find_format(path) else ARRAY_READERS.get(path.suffix.lower())
+    if reader is None and find_reader(path):
+        reader = open_clip
     if reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
-        reader = open_gridded
+        reader = open_labelled
     if reader is None:
         raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
-    if reader is not open_gridded and (options.sel or options.dims):
+    if reader is not open_labelled and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
         raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
     return reader(path, options)
@@ -63,7 +71,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         composites = find_composites(first)
         paths = list_files(first, tuple(ARRAY_READERS))
         if composites:
-            if others := [*chain(*composites[1:]), *(path for path in paths if not is_radar(path))]:
+            if others := [*chain(*composites[1:]), *(path for path in paths if not find_format(path))]:
                 found = f"{composites[0][0]} and {others[0]}"
                 raise FileError(f"{first} holds files of several formats, {found}; pass the files of one")
             paths = composites[0]
@@ -71,14 +79,11 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
         if not paths:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(FRAME_SUFFIXES)}")
-    if all(map(is_radar, paths)):
-        keys = ("sel", "dims") if options.variable_optional else ("variable", "sel", "dims")
-        if ignored := [key for key in keys if getattr(options, key)]:
-            raise FileError(f"{first}: radar composites have no names, which data.{ignored[0]} needs; leave it out")
-        return open_composites(paths, options)
+    if all(map(find_format, paths)):
+        return Frames.from_files(paths, options)
     if len(paths) == 1:
         return open_frames(paths[0], options)
-    if mixed := [path for path in paths if is_radar(path) or path.suffix.lower() not in ARRAY_READERS]:
+    if mixed := [path for path in paths if find_format(path) or path.suffix.lower() not in ARRAY_READERS]:
         raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(ARRAY_READERS)}, or radar files only")
     options = dataclasses.replace(options, maps=True)
     return join([open_frames(path, options) for path in sorted(paths, key=natural_key)])
@@ -86,5 +91,5 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 __all__ = [
     "ARRAY_READERS", "COARSEN", "GRIDDED", "FileError", "Frames", "ReadOptions", "VariableOptions", "join",
-    "list_files", "list_variables", "open_files", "open_frames",
+    "list_files", "open_files", "open_frames",
 ]  # fmt: skip

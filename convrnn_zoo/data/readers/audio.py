@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from .files import FileError, check_claimed_size, reading
+from ..files import FileError, check_claimed_size, reading
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need
-from .base import Frames, ReadOptions
-from .files import FileError, check_claimed_size, is_run, list_dir, reading
+from ..files import FileError, check_claimed_size, is_run, list_dir, reading
+from ..frames import Frames, ReadOptions
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 TIFF = (".tif", ".tiff")
@@ -138,7 +138,9 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
         check_resized(path, frames, options.size)
         frames = resize(frames, options.size)
     is_bytes = frames.dtype == torch.uint8
-    return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name).to_unit(options.unit)
+    if options.unit:
+        raise FileError(f"{path} holds brightness, which cannot be converted to {options.unit}; correct data.unit")
+    return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name)
 
 
 def check_resized(path: Path, frames: Tensor, size: tuple[int, ...]) -> None:

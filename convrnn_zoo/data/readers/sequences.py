@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..._extras import need
 from ..._tensors import to_tensor
+from ..files import FileError, reading
 from .audio import AUDIO, read_sound
-from .files import FileError, reading
 from .numpy import load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
@@ -135,17 +135,20 @@ def as_name(value: object) -> str:
 def read_csv(path: Path, **options: Any) -> list[Recording]:
     """Reads a ``.csv`` file as one recording, with one line for each step and one column for each channel.
 
-    Columns are separated by commas, semicolons or tabs. A first line without numbers is skipped.
+    Columns are separated by commas, semicolons or tabs. A first line without numbers is skipped, and so is the index
+    that pandas writes: a first column without a name.
     """
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         separator = next((c for c in ("\t", ";", ",") if lines and c in lines[0]), ",")
-        if lines and not any(_is_number(field) for field in lines[0].split(separator)):
-            lines = lines[1:]
-        if not lines:
+        rows = [line.split(separator) for line in lines]
+        if rows and not any(map(_is_number, rows[0])):
+            has_index = len(rows[0]) > 1 and rows[0][0].strip(' "') in ("", "Unnamed: 0")
+            rows = [row[has_index:] for row in rows[1:]]
+        if not rows:
             raise FileError(f"{path} contains no steps; remove it")
-        table = numpy.array([[float(field) for field in line.split(separator)] for line in lines], "float32")
+        table = numpy.array([[float(field) for field in row] for row in rows], "float32")
     return [Recording(str(path), "", as_sequence(table, str(path)))]
 
 

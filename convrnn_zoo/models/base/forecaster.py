@@ -1,6 +1,6 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, ensembles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, partialmethod
 from typing import Any, ClassVar, Literal, overload
 
@@ -8,9 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..._hints import warn
+from ..._hints import suggest, warn
+from ..._steps import Step, describe_step, is_same
 from ..._tensors import to_tensor
-from ..._xarray import in_unit, is_data_array, label_like, time_dim, time_first, time_step
+from ..._xarray import (
+    CHANNEL,
+    MEMBER,
+    align,
+    at_times,
+    axis_coordinate,
+    choose_variable,
+    describe_conversions,
+    extend_times,
+    find_pixel_km,
+    is_data_array,
+    is_labelled,
+    label_forecast,
+    most_frequent_step,
+    normal_form,
+    stack,
+    time_step,
+    to_units,
+)
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle
@@ -202,70 +221,135 @@ class Forecaster(ZooModel):
 
     def _in_unit(
         self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
-        static: Any = None, future: Any = None, minutes: float | None = None, has_thresholds: bool = False,
+        static: Any = None, future: Any = None, minutes: float | None = None, pixel_km: float | None = None,
+        thresholds: Sequence[float] = (),
     ) -> Any:  # fmt: skip
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
-        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. If `has_thresholds`, the result has an
+        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. With `thresholds`, the result has an
         axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
-        training. With a `default_step`, a DataArray's time step is the default, and `run` receives `minutes`.
+        training. With a `default_step`, the time step and the pixel size of labelled frames are the default, and `run`
+        receives `minutes` and `pixel_km`. Labelled frames without a value at the end are left out.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
-        labelled = None
-        if is_data_array(frames):
-            labelled = time_first(frames)
-            frames = in_unit(labelled, "frames", [v.unit for v in values.variables or (values,)]).values
-        x, axes = self._sequences(frames)
-        steps = x.shape[1]
-        x = self.select_inputs(x, inputs)
-        step, expected = None, values.step
-        if labelled is not None:
-            step = time_step(labelled[{time_dim(labelled): slice(-x.shape[1], None)}])
+        labels = self._read_labels(frames) if is_labelled(frames) else None
+        x, axes = self._sequences(frames if labels is None else stack(labels, labels.data_vars))
+        end = steps = x.shape[1]
+        if labels is not None:
+            end = max([t + 1 for t in range(steps) if x[:, t].isfinite().any()], default=steps)
+            x, labels = x[:, :end], labels.isel(time=slice(end))
+        x = self._leave_out_missing(self.select_inputs(x, inputs), labels)
+        expected: Step | None = values.step
+        step: Step | None = None
+        if labels is not None:
+            labels = labels.isel(time=slice(-x.shape[1], None))
+            step = time_step(labels, expected)
         if minutes is not None:
             expected = check.number("minutes", minutes, positive=True)
         elif self.default_step:
             expected = step or expected or self.default_step
-        if step and expected and abs(step - expected) > 0.02 * expected:
+        if self.default_step and isinstance(expected, str):
+            raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
+        if step and expected and not is_same(step, expected):
             hint = "pass frames at the step of the training, or `minutes` to a model of any step"
-            raise ValueError(f"frames are {step:g} minutes apart, and {expected:g} are expected; {hint}")
+            found, wanted = describe_step(step), describe_step(expected)
+            raise ValueError(f"frames are {found} apart, and {wanted} is expected; {hint}")
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)
         like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
+        times: dict[str, Any] = {}
         if static is not None or self.static_chans:
-            known["static"] = values.encode_static(self._known("static", static, (), x))
+            known["static"] = values.encode_static(self._known("static", static, (), x, labels))
         if future is not None or self.future_chans:
-            every = self._known("future", future, (steps + horizon,), x)
-            known["future"] = values.encode_future(every[:, steps - x.shape[1] :])
+            dated = labels is not None and "time" in labels.coords and (step or expected)
+            dates = extend_times(labels, dated, horizon) if dated else None
+            every = self._known("future", future, (steps + horizon,), x, labels, dates)
+            every = every if dates is not None and every.shape[1] < steps + horizon else every[:, : end + horizon]
+            known["future"] = values.encode_future(every[:, -x.shape[1] - horizon :])
         for name, v in known.items():
             pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
             known[name] = F.pad(v, pads).to(like)
-        times = {"minutes": expected} if self.default_step else {}
-        outputs, inner = [], int(has_thresholds)
+        edge = None if labels is None else find_pixel_km(labels)
+        if self.default_step:
+            times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
+        elif edge and values.pixel_km and not 0.9 < edge / values.pixel_km < 1.1:
+            warn(f"frames have pixels of {edge:.3g} km, and {values.pixel_km:.3g} km are expected; resample them")
+        outputs, inner = [], int(bool(thresholds))
         with evaluating(self):
             for i in range(0, len(x), check.positive_int("batch_size", batch_size)):
                 part = slice(i, i + batch_size)
                 padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
                 others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
                 y = run(padded, horizon, **others, **times).float()[..., :height, :width].to(x.device)
-                outputs.append(y if has_thresholds else values.decode(y))
+                outputs.append(y if thresholds else values.decode(y))
         y = torch.cat(outputs, dim=-5 - inner)
         y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
+        if labels is not None:
+            return self._label(frames, labels, y, step or expected, thresholds)
         if axes < 5:
             y = y.squeeze(-5 - inner)
-        has_channels = axes > 3 or self.out_chans > 1
+        y = y if axes > 3 or self.out_chans > 1 else y.squeeze(-3 - inner)
+        return y if isinstance(frames, Tensor) else y.numpy()
+
+    def _leave_out_missing(self, x: Tensor, labels: Any) -> Tensor:
+        """Warns of frames of `x` ``(N, T, …)`` without a value; nowcasts leave out first frames without one."""
+        missing = [t for t in range(x.shape[1]) if not x[:, t].isfinite().any()]
+        if missing and len(missing) < x.shape[1]:
+            dates = None if labels is None or "time" not in labels.coords else labels["time"].values[-x.shape[1] :]
+            listed = ", ".join(str(t) if dates is None else str(dates[t])[:19] for t in missing)
+            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; pass complete ones")
+            first = next(t for t in range(x.shape[1]) if t not in missing)
+            return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
+        return x
+
+    def _read_labels(self, frames: Any) -> Any:
+        """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
+        values: Any = self._values()
+        names, units = [v.name for v in values.variables], {v.unit for v in values.variables or (values,)}
+        if names and not is_data_array(frames):
+            data = normal_form(frames, names)
+            return to_units(data, {v.name: v.unit for v in values.variables}, most_frequent_step(data))
+        data = normal_form(frames)
+        name = choose_variable(data, values.unit)
+        if names and CHANNEL in data.dims and (labels := axis_coordinate(data, CHANNEL)) is not None:
+            listed = [str(label) for label in labels.values.tolist()]
+            if set(names) & set(listed):
+                if missing := [n for n in names if n not in listed]:
+                    raise ValueError(f"frames have no channel {missing[0]}; {suggest(missing[0], listed)}")
+                data = data.isel({CHANNEL: [listed.index(n) for n in names]})
+        if len(units) > 1 and data[name].attrs.get("units") is not None:
+            stated, expected = data[name].attrs["units"], ", ".join(sorted(units))
+            raise ValueError(f"frames have units={stated!r}, and the variables have {expected}; pass a Dataset")
+        return to_units(data, {name: units.pop() if len(units) == 1 else None}, most_frequent_step(data))
+
+    def _label(self, source: Any, frames: Any, y: Tensor, step: Step | None, thresholds: Sequence[float]) -> Any:
+        """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
+        values: Any = self._values()
+        inner, variables = bool(thresholds), bool(values.variables)
+        targets = {getattr(v, "name", str(next(iter(frames)))): v.unit for v in values.target_variables}
+        has_batch, has_channels = MEMBER in frames.dims, CHANNEL in frames.dims or len(frames) > 1 or self.out_chans > 1
+        y = y if has_batch else y.squeeze(-5 - inner)
         y = y if has_channels else y.squeeze(-3 - inner)
-        if labelled is None:
-            return y if isinstance(frames, Tensor) else y.numpy()
-        targets = values.target_variables if values.variables else ()
-        names, units = [v.name for v in targets], {v.unit for v in values.target_variables}  # type: ignore[attr-defined]
-        unit = "1" if has_thresholds else units.pop() if len(units) == 1 else None
-        options: Any = {"has_channels": has_channels, "has_thresholds": has_thresholds}
-        return label_like(labelled, y.numpy(), step=step or expected, unit=unit, names=names, **options)
+        is_array, names = is_data_array(source), list(targets)
+        if is_array and has_channels:
+            units = set(targets.values())
+            targets = {str(next(iter(frames))): units.pop() if len(units) == 1 else None}
+        result = label_forecast(
+            y.numpy(), frames, targets, step=step, thresholds=thresholds, has_channels=has_channels,
+            has_members=y.dim() > 3 + has_batch + has_channels + inner,
+            note=describe_conversions(frames),
+        )  # fmt: skip
+        if not is_array:
+            return result
+        result = result[next(iter(targets))].rename(source.name)
+        if has_channels and variables:
+            result = result.assign_coords({frames.encoding["dims"].get(CHANNEL, CHANNEL): names})
+        return result
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
         """Returns the frames as ``(N, T, C, H, W)``, and the number of axes that they had before."""
@@ -280,10 +364,26 @@ class Forecaster(ZooModel):
             raise ValueError(f"frames must be {expected}, got {check.describe(x)}; permute or reshape them")
         return x, axes
 
-    def _known(self, name: str, values: Any, steps: tuple[int, ...], x: Tensor) -> Tensor:
-        """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``."""
-        if is_data_array(values):
-            values = in_unit(values, name, [v.unit for v in getattr(self._values(), name)]).values
+    def _known(
+        self, name: str, values: Any, steps: tuple[int, ...], x: Tensor, frames: Any = None, times: Any = None
+    ) -> Tensor:
+        """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
+
+        Labelled inputs are aligned with the labelled `frames`, if there are any. Future inputs with times are those at
+        `times`, of the frames that are read and of the frames to forecast.
+        """
+        if is_labelled(values):
+            described = {v.name: v.unit for v in getattr(self._values(), name)}
+            names = None if is_data_array(values) or not described else list(described)
+            data = normal_form(values, names, is_static=name == "static")
+            units = set(described.values())
+            listed = described if names else dict.fromkeys(data.data_vars, units.pop() if len(units) == 1 else None)
+            data = to_units(data, listed, most_frequent_step(data))
+            if times is not None and steps and "time" in data.coords:
+                data, steps = at_times(data, times, name), (len(times),)
+            if frames is not None:
+                align(data, frames, name, ("y", "x"))
+            values = stack(data, data.data_vars)[0 if name == "static" else slice(None)]
         if values is not None:
             values, axes = to_tensor(name, values).float(), 4 + len(steps)
             if values.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:

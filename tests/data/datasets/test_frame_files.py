@@ -2,11 +2,13 @@
 
 import base64
 import dataclasses
+import itertools
 import logging
 import os
 import re
 import struct
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,6 @@ from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
-from convrnn_zoo.data.readers.times import decode_times
 from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
@@ -38,8 +39,8 @@ def test_every_format_gives_the_same_sequences(suffix, tmp_path):
     assert torch.equal(clip.mask, ~clip.frames.isnan())
     assert not clip.mask[:, :, :3, :3].any()
     assert clip.time == clips[0].time + 10
-    begin = decode_times(np.array(["2020-01-01"], dtype="datetime64[D]"), {})[0][0]
-    assert clips[0].time == (0 if suffix in (".npy", ".npz") else begin)
+    minutes = np.datetime64("2020-01-01", "m").astype(int)
+    assert clips[0].time == (0 if suffix in (".npy", ".npz") else minutes)
     test = dataclasses.replace(FRAMES, variable=key).load(tmp_path / f"a{suffix}", "test", 3, 4)
     torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
 
@@ -420,3 +421,80 @@ def test_months_of_different_lengths_are_one_step(tmp_path):
         months = np.arange(*dates, dtype="datetime64[M]").astype("datetime64[D]")
         np.savez(tmp_path / f"{name}.npz", x=np.random.default_rng(0).random((2, 4, 4), "float32"), time=months)
     assert len(ArrayFrames(name="a", split="file").load(tmp_path, "train", 1, 1)) == 1
+
+
+def write_period(path, first, stop):
+    """Frames `first` to `stop` of one series, with their dates; the pixels of a frame are its number."""
+    frames = np.arange(first, stop, dtype="float32")[:, None, None] + np.linspace(0, 0.5, 36).reshape(6, 6)
+    write_hdf5(path, frames.astype("float32"))
+    with h5py.File(path, "r+") as file:
+        file["time"][:] = np.arange(first, stop) * 5
+
+
+def forecast_numbers(data, path, split, inputs=2, horizon=2):
+    """Numbers of the frames that are forecast in a split, and the numbers of the frames of each sequence."""
+    clips = data.load(path, split, inputs, horizon)
+    sequences = [clip.frames[:, 0, 0, 0].round().int().tolist() for clip in clips]
+    return {n for sequence in sequences for n in sequence[inputs:]}, sequences
+
+
+DATED = dataclasses.replace(FRAMES, variable="rate", unit="", validation=0.2)
+
+
+@pytest.mark.parametrize("second", [30, 20, 12])  # after the first file, overlapping, and nearly the same period
+def test_files_are_cut_at_one_date_so_that_no_frame_is_forecast_in_two_parts(second, tmp_path):
+    write_period(tmp_path / "a.h5", 0, 30)
+    write_period(tmp_path / "b.h5", second, second + 30)
+    parts = {split: forecast_numbers(DATED, tmp_path, split)[0] for split in ("train", "validation", "test")}
+    assert max(parts["train"]) < min(parts["validation"])
+    assert max(parts["validation"]) < min(parts["test"])
+    assert min(parts["test"]) == round((second + 30) * 2 / 3)
+
+
+def test_files_without_dates_are_cut_each(tmp_path):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.arange(18, dtype="float32")[:, None, None] + np.zeros((6, 6), "float32"))
+    numbers, sequences = forecast_numbers(dataclasses.replace(FRAMES, unit=""), tmp_path, "test")
+    assert numbers == set(range(12, 18))
+    assert len(sequences) == 2 * 5
+
+
+def test_overlapping_files_in_two_parts_are_an_error(tmp_path):
+    write_period(tmp_path / "a.h5", 0, 30)
+    write_period(tmp_path / "b.h5", 20, 50)
+    data = dataclasses.replace(DATED, split=("b*",), validation=0.0)
+    with pytest.raises(FileError, match=r"(?s)b\.h5.*a\.h5.*2020-01-01 01:40.*time"):
+        data.load(tmp_path, "train", 2, 2)
+    with h5py.File(tmp_path / "b.h5", "r+") as file:  # another station at the same times
+        file["rate"][:] = file["rate"][:] + 100
+    assert len(data.load(tmp_path, "train", 2, 2)) == 27
+
+
+@pytest.mark.parametrize("is_dated", [True, False])
+@pytest.mark.parametrize("split", [("*5.*", "*6.*"), "group"])
+def test_files_of_one_frame_are_not_joined_over_frames_of_another_part(split, is_dated, tmp_path):
+    for i in range(10, 40):
+        if is_dated:
+            write_period(tmp_path / f"{i}.h5", i, i + 1)
+        else:
+            np.save(tmp_path / f"{i}.npy", np.full((6, 6), i, "float32"))
+    pattern = {"group_pattern": r"\d\d"} if split == "group" else {}
+    data = ArrayFrames(name="a", variable="rate" if is_dated else "", split=split, **pattern)
+    if split == "group" and is_dated:
+        with pytest.raises(ValueError, match="longest has 1"):
+            data.load(tmp_path, "train", 2, 1)
+        return
+    if split == "group":
+        pattern = {"group_pattern": r"\d"}
+        data = ArrayFrames(name="a", split=split, **pattern)
+        assert forecast_numbers(data, tmp_path, "test", 2, 1)[0] == set(range(32, 40))
+        return
+    _, sequences = forecast_numbers(data, tmp_path, "train", 2, 1)
+    assert len(sequences) == 3 + 6 + 6 + 1  # 10 to 14, 17 to 24, 27 to 34, 37 to 39
+    assert all(b - a == 1 for s in sequences for a, b in itertools.pairwise(s))
+
+
+def test_the_error_of_a_short_validation_part_names_it(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((30, 6, 6), "float32"))
+    with pytest.raises(ValueError, match=r"validation part.*data\.validation = 0\.1"):
+        dataclasses.replace(FRAMES, validation=0.1).load(tmp_path, "validation", 4, 4)

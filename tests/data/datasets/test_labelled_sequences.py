@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import Labelled, read_dataset
+from convrnn_zoo.data import Labelled, LabelledSequences, read_dataset
 from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
+from convrnn_zoo.data.readers.sequences import read_csv
 from tests.data.own_data import ramps, write_ramps
 
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
@@ -491,3 +492,50 @@ def test_windows_that_overlap_are_reported_unless_they_are_in_one_part(tmp_path,
 def test_groups_may_be_an_array():
     data = Labelled([torch.zeros(3, 1)] * 2, torch.tensor([0, 1]), ("a", "b"), groups=np.array(["ann", "bob"]))
     assert check_labelled(data, "train").groups == ("ann", "bob")
+
+
+def write_two_classes(directory):
+    for name, value in (("run", 0), ("walk", 1)):
+        (directory / name).mkdir()
+        for i in range(3):
+            np.save(directory / name / f"{i}.npy", np.full((5, 2), value + 10 * i, "float32"))
+
+
+def test_names_of_classes_are_in_the_order_of_the_folders_or_a_table(tmp_path):
+    write_two_classes(tmp_path)
+
+    def names(label_names):
+        part = LabelledSequences(name="a", label_names=label_names).load(tmp_path, "train")
+        return part.label_names, [float(x[0, 0]) % 10 for x in part.sequences], part.labels.tolist()
+
+    assert names(("run", "walk")) == names(())
+    assert names(("Run", "Walk"))[0] == ("Run", "Walk")
+    assert names({"walk": "Walking", "run": "Running"})[0] == ("Running", "Walking")
+    for wrong in (("walk", "run"), ("Walk", "Run"), ("walk", "sit"), {"walk": "a", "sit": "b"}, {"walk": "a"}):
+        with pytest.raises(ValueError, match=r"label_names.*run, walk"):
+            names(wrong)
+    with pytest.raises(ValueError, match="label_names must differ"):
+        LabelledSequences(name="a", label_names={"walk": "a", "run": "a"})
+
+
+def test_groups_are_stripped_and_a_file_in_two_groups_is_an_error(tmp_path):
+    write_two_classes(tmp_path)
+    lines = [f"{c}/{i}.npy, s{i} " for c in ("run", "walk") for i in range(3)]
+    (tmp_path / "groups.csv").write_text("\n".join(["file,group", *lines, "run/0.npy,s0"]))
+    data = LabelledSequences(name="a", split="group", group_file="groups.csv")
+    assert set(data.load(tmp_path, "test").groups) == {"s2"}
+    assert set(LabelledSequences(name="a", split="group", group_pattern=r" ?\d").load(tmp_path, "test").groups) == {"2"}
+    (tmp_path / "groups.csv").write_text("\n".join(["file,group", *lines, "run/0.npy,s1"]))
+    with pytest.raises(ValueError, match=r"run/0\.npy.*two groups"):
+        data.load(tmp_path, "test")
+
+
+def test_the_index_of_a_pandas_csv_is_no_channel(tmp_path):
+    def channels(text):
+        (tmp_path / "a.csv").write_text(text)
+        return read_csv(tmp_path / "a.csv")[0].values.tolist()
+
+    assert channels(",x,y\n0,5.0,6.0\n1,7.0,8.0\n") == [[5, 6], [7, 8]]
+    assert channels("x,y\n0,5\n1,7\n") == [[0, 5], [1, 7]]  # a channel that counts
+    assert channels(",x\n2020-01-01,5\n2020-01-02,7\n") == [[5], [7]]
+    assert channels("0\n1\n") == [[0], [1]]

@@ -145,9 +145,9 @@ FILES = {
     "a level too many": (lambda d: d.assign(t2m=d.t2m.expand_dims(level=3)), "t2m.*select a part with data.sel"),
     "a future variable with levels": (
         lambda d: d.assign(forcing=d.forcing.expand_dims(level=3)),
-        r"forcing \(T, H, W\), \(H, W\) or \(T,\), with",
+        r"forcing \(T, H, W\) or \(H, W\) or \(T,\), got .*channel",
     ),
-    "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="dBZ")), r"\brain\b.*dBZ.*mm/h"),
+    "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="K")), r"\brain\b.*'K'.*mm/h"),
     "a constant": (lambda d: d.assign(elevation=0 * d.elevation), "elevation.*encoding"),
     "a sentinel": (lambda d: d.assign(forcing=d.forcing.where(d.forcing > 0.5, -9999.0)), "forcing.* -9999 "),
     "negative rain": (lambda d: d.assign(rain=-d.rain.assign_attrs(units="mm/h")), r"rain: values.*data\.unit"),

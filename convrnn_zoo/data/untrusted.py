@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..._extras import need
-from ..._hdf5 import CheckedFile
+from .._extras import need
+from .._hdf5 import CheckedFile
 from .files import LARGE, MAX_RATIO, FileError, check_claimed_size, reading
 
 CHUNK_OVERHEAD = 2**10

@@ -18,7 +18,7 @@ from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.audio import read_sound
 from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
-from convrnn_zoo.data.readers.untrusted import check_hdf5, check_zarr_store, checked_codecs
+from convrnn_zoo.data.untrusted import check_hdf5, check_zarr_store, checked_codecs
 from tests.data.own_data import write_video
 
 FRAMES = np.arange(12 * 8 * 8, dtype="<f4").reshape(12, 8, 8)
@@ -276,7 +276,7 @@ def test_a_chunk_claims_memory_in_proportion(name, version, tmp_path):
 def test_zstd_that_states_no_size_is_read(tmp_path):
     pytest.importorskip("zarr", reason="the extra zarr")
     chunk = zstd_frame(2, stated=None)
-    assert need("convrnn_zoo.data.readers.zarr_codecs", "zarr").zstd_size(chunk) == 2**18
+    assert need("convrnn_zoo.data.zarr_codecs", "zarr").zstd_size(chunk) == 2**18
     array = array_3(ZSTD, shape=(4, 128, 128))
     path = write_store(tmp_path / "a.zarr", {"rate": array}, {"rate/c/0/0/0": chunk})
     assert read(path).shape == (4, 1, 128, 128)
@@ -505,7 +505,7 @@ def test_the_name_of_a_video_is_not_an_address(tmp_path, monkeypatch):
 @pytest.fixture
 def small_limit(monkeypatch):
     """Files may claim 64 KiB without storing anything, instead of one gibibyte."""
-    monkeypatch.setattr("convrnn_zoo.data.readers.files.LARGE", 2**16)
+    monkeypatch.setattr("convrnn_zoo.data.files.LARGE", 2**16)
 
 
 def test_a_video_of_one_frame_repeated_is_rejected(tmp_path, small_limit):

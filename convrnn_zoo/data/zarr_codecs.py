@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ..._extras import need
+from .._extras import need
 from .files import LARGE, MAX_RATIO
 
 numcodecs: Any = need("numcodecs", "zarr")

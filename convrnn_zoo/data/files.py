@@ -23,7 +23,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         >>> with reading(Path("a.npy"), ".npy file"):
         ...     int("x")
         Traceback (most recent call last):
-        convrnn_zoo.data.readers.files.FileError: a.npy is not a valid .npy file (invalid literal for int() with base
+        convrnn_zoo.data.files.FileError: a.npy is not a valid .npy file (invalid literal for int() with base
         10: 'x'); replace or remove the file
     """
     try:

@@ -1,0 +1,95 @@
+"""Steps between frames: minutes, or the calendar units month and year."""
+
+import calendar
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+Step = float | Literal["month", "year"]
+"""Minutes between frames, or ``"month"`` or ``"year"``, whose lengths differ."""
+MONTHS = {"month": 1, "year": 12}
+"""Number of months in a calendar step."""
+SHORTEST_MONTH = 27.5 * 1440
+"""Minutes that are fewer than those of any month."""
+_DAYS = 365.2425 / 12
+
+
+def mean_minutes(step: Step) -> float:
+    """Returns the minutes of a step; for months and years, their mean in the Gregorian calendar.
+
+    Example:
+        >>> mean_minutes(5.0), mean_minutes("year")
+        (5.0, 525949.2)
+    """
+    return MONTHS[step] * _DAYS * 1440 if isinstance(step, str) else step
+
+
+def is_same(step: Step, expected: Step) -> bool:
+    """Returns whether two steps are equal, up to 2 % of their minutes."""
+    if isinstance(step, str) or isinstance(expected, str):
+        return step == expected
+    return abs(step - expected) <= 0.02 * expected
+
+
+def describe_step(step: Step) -> str:
+    """Returns a step for messages, such as ``"5 minutes"`` or ``"month"``."""
+    return step if isinstance(step, str) else f"{step:g} minutes"
+
+
+def _number(date: Any) -> int:
+    return 12 * date.year + date.month - 1
+
+
+def _last_day(date: Any) -> int:
+    days = getattr(date, "daysinmonth", None)  # of cftime
+    return calendar.monthrange(date.year, date.month)[1] if days is None else days
+
+
+def is_next(before: Any, after: Any, step: Step) -> bool:
+    """Returns whether a date of datetime or cftime follows another one after a calendar step.
+
+    Its month is the next one (or the same of the next year), and its day is about the same: months have 28 to 31 days,
+    and their middle is the 15th or 16th.
+
+    Example:
+        >>> from datetime import datetime
+        >>> is_next(datetime(2021, 1, 31), datetime(2021, 2, 28), "month")
+        True
+        >>> is_next(datetime(2021, 1, 1), datetime(2021, 2, 9), "month")
+        False
+    """
+    ends = before.day == _last_day(before) and after.day == _last_day(after)
+    return _number(after) - _number(before) == MONTHS[str(step)] and (ends or abs(after.day - before.day) <= 2)
+
+
+def find_calendar_step(dates: Sequence[Any]) -> Literal["month", "year"] | None:
+    """Returns ``"month"`` or ``"year"`` if most dates follow each other after this step, on about the same day.
+
+    Example:
+        >>> from datetime import datetime
+        >>> find_calendar_step([datetime(2021, m, 1) for m in (1, 2, 3, 7, 8)]), find_calendar_step([])
+        ('month', None)
+    """
+    days = [d.day for d in dates]
+    if len(days) < 2 or (max(days) - min(days) > 2 and not all(d.day == _last_day(d) for d in dates)):
+        return None
+    pairs = list(pairwise(dates))
+    steps: tuple[Literal["month", "year"], ...] = ("month", "year")
+    return next((s for s in steps if 2 * sum(is_next(a, b, s) for a, b in pairs) > len(pairs)), None)
+
+
+def next_dates(dates: Sequence[Any], count: int, step: Step) -> list[Any]:
+    """Returns `count` dates after the last of `dates` at a calendar step; ends of months are followed by such ends.
+
+    Example:
+        >>> from datetime import datetime
+        >>> [f"{d:%Y-%m-%d}" for d in next_dates([datetime(2021, 1, 31), datetime(2021, 2, 28)], 2, "month")]
+        ['2021-03-31', '2021-04-30']
+    """
+    last = dates[-1]
+    day, result = 31 if all(d.day == _last_day(d) for d in dates) else last.day, []
+    for i in range(1, count + 1):
+        year, month = divmod(_number(last) + i * MONTHS[str(step)], 12)
+        first = last.replace(year=year, month=month + 1, day=1)
+        result.append(first.replace(day=min(day, _last_day(first))))
+    return result

@@ -1,0 +1,223 @@
+"""Opens NetCDF, Zarr, HDF5 and GRIB files with xarray, after a check of files that xarray would trust."""
+
+import base64
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..._extras import need
+from ..._hdf5 import CheckedFile
+from ..files import FileError, reading
+from ..untrusted import check_grib, check_hdf5, check_zarr_store, checked_codecs
+
+logger = logging.getLogger(__name__)
+HDF5, STORE = (".h5", ".hdf5"), ".zarr"
+GRIB = (".grib", ".grib2", ".grb", ".grb2")
+GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, *GRIB)
+"""Suffixes of supported files. Other files are read if an installed engine of xarray recognises them."""
+KINDS = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file"), **dict.fromkeys(GRIB, "GRIB file")}
+ATTRIBUTES = (
+    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
+    "units", "calendar", "standard_name", "long_name",
+)  # fmt: skip
+"""Attributes of arrays without named dimensions that are read. Others may have types that h5py cannot read."""
+TIMES = ("time", "times")
+"""Names of the times of arrays without named dimensions."""
+AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
+"""Names that the dimensions of an array of frames receive if the file does not name them."""
+
+
+class Array(NamedTuple):
+    """Array without named dimensions; ``read(index)`` returns stored numbers."""
+
+    read: Callable[[Any], Any]
+    shape: tuple[int, ...]
+    dtype: Any
+    attrs: Mapping[str, Any]
+
+
+def is_recognised(path: Path) -> bool:
+    """Returns whether an installed engine of xarray recognises a file."""
+    return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
+
+
+def open_gridded(path: Path, variable: str = "") -> Any:
+    """Opens a file or store as a Dataset with packed and missing values decoded; they are read when they are used.
+
+    `variable` is the name of a variable, ``group/name`` if it is in a group. Dates are not decoded.
+
+    Raises:
+        FileError: the file is damaged, claims more than it stores, or has another format.
+        ImportError: the package that reads the format is not installed.
+    """
+    with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
+        h5py = need("h5py", "netcdf")
+        if path.suffix.lower() == STORE:
+            check_zarr_store(path, variable[: variable.rfind("/") + 1])
+            with checked_codecs():
+                return _open_zarr(path, variable)
+        if path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
+            check_hdf5(path)
+            return _open_hdf5(path, variable)
+        if path.suffix.lower() in GRIB:
+            need("cfgrib", "grib")  # without index files, which are pickles
+            check_grib(path)
+            return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
+        if not is_recognised(path):
+            need("scipy", "netcdf")  # the engine of NetCDF-3
+            raise FileError(f"{path}: no installed engine of xarray reads it; replace it, or install its engine")
+        return _open(path)
+
+
+def _open(path: Path, group: str = "", **kwargs: Any) -> Any:
+    """Opens a file with xarray. Variables in a group have the coordinates of the file, too."""
+    xarray = need("xarray", "netcdf")
+    options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xarray.SerializationWarning)  # of several fill values, all of which count
+        data = (
+            xarray.open_dataset(path, group=group or None, **options) if group else xarray.open_dataset(path, **options)
+        )
+        if not group:
+            return data
+        root = xarray.open_dataset(path, **options)
+    for name, c in root.variables.items():  # h5netcdf does not name dimensions of the groups above
+        sizes = {size: d for d, size in data.sizes.items() if str(d).startswith("phony_dim")}
+        if c.ndim == 1 and c.dims == (name,) and c.size in sizes and name not in data.variables:
+            data = data.rename({sizes[c.size]: name}).assign_coords({name: c})
+        elif c.ndim < 2 and set(c.dims) <= set(data.dims) and name not in data.variables:
+            data = data.assign_coords({name: c})
+    return data
+
+
+# ---- arrays without named dimensions -----------------------------------------------------------------------------
+def _read_hdf5(path: Path, name: str, index: Any) -> Any:
+    with need("h5py", "netcdf").File(path) as file:
+        return file[name][index]
+
+
+def _read_zarr(path: Path, name: str, index: Any) -> Any:
+    store = need("zarr", "zarr").open(str(path), mode="r")
+    return (store[name] if name else store)[index]
+
+
+def _open_hdf5(path: Path, variable: str) -> Any:
+    h5py, arrays = need("h5py", "netcdf"), dict[str, Array]()
+    with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+        items: dict[str, Any] = {}
+        file.visititems(lambda name, item: items.update({name: item}))
+        for name, item in items.items():
+            if not isinstance(item, h5py.Dataset):
+                continue
+            attrs = {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs}
+            arrays[name] = Array(partial(_read_hdf5, path, name), item.shape or (), item.dtype, attrs)
+        if not any("DIMENSION_LIST" in item.attrs for item in items.values()) and any(
+            len(a.shape) > 1 for a in arrays.values()
+        ):
+            return _name_axes(path, arrays, variable)
+    need("h5netcdf", "netcdf")
+    groups = {name[: name.rfind("/") + 1] for name, a in arrays.items() if len(a.shape) > 2}
+    if not variable and len(groups) > 1 and "" not in groups:
+        names = ", ".join(n for n, a in arrays.items() if len(a.shape) > 2)
+        raise FileError(f"{path} has frames in several groups, {names}; name a variable: data.variable, or --key")
+    group = groups.pop() if not variable and len(groups) == 1 else variable[: variable.rfind("/") + 1]
+    return _open(path, group, engine="h5netcdf", phony_dims="sort")
+
+
+def _open_zarr(path: Path, variable: str) -> Any:
+    group = variable[: variable.rfind("/") + 1]
+    store = need("zarr", "zarr").open(str(path), mode="r")
+    arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
+    if group:
+        arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
+    inside = [array for name, array in arrays.items() if name.startswith(group)]
+    names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
+             for a in inside]  # fmt: skip
+    if "" not in arrays and not any(a.ndim and None in (d or (None,)) for a, d in zip(inside, names, strict=True)):
+        return _open(
+            path, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
+        )
+    unnamed = {
+        name: Array(partial(_read_zarr, path, name), a.shape, a.dtype, _zarr_attributes(a, path))
+        for name, a in arrays.items()
+    }
+    return _name_axes(path, unnamed, variable)
+
+
+def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
+    """Returns the attributes of an array. In Zarr 2, a fill value marks missing values unless it is 0, the default."""
+    attrs = dict(array.attrs)
+    if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
+        if array.fill_value != 0:
+            attrs["_FillValue"] = array.fill_value
+        elif array.ndim > 2 and "scale_factor" in attrs:
+            logger.warning("%s: its fill value 0 is read as a number; data.fill_value = 0 makes it missing", path)
+    return attrs
+
+
+def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
+    """Returns arrays ``(H, W)``, ``(T, H, W)`` or ``(T, C, H, W)`` as a Dataset with the dimensions of frames.
+
+    Arrays that do not fit the sizes of `variable`, or else of the first array of frames, are left out. The name of an
+    array with the name of a dimension, such as ``x``, has the suffix ``_frames``. Times are in an
+    array ``time`` or ``times`` in the group of the frames or in the file.
+    """
+    from ..._lazy import lazy_variable
+
+    xarray, group = need("xarray", "netcdf"), variable[: variable.rfind("/") + 1]
+    time = next(
+        (n for n in (*(f"{group}{t}" for t in TIMES), *TIMES) if n in arrays and len(arrays[n].shape) == 1), None
+    )
+    order = sorted(
+        (n for n in arrays if len(arrays[n].shape) in AXES), key=lambda n: (n != variable, len(arrays[n].shape) < 3)
+    )
+    data, sizes = xarray.Dataset(), dict[str, int]()
+    for name in order:
+        array = arrays[name]
+        dims = AXES[len(array.shape)]
+        if any(sizes.get(d, n) != n for d, n in zip(dims, array.shape, strict=True)):
+            continue
+        sizes |= dict(zip(dims, array.shape, strict=True))
+        attrs = {k: v for k, value in array.attrs.items() if (v := _plain(k, value, array.dtype)) is not None}
+        data[f"{name}_frames" if name in sizes else name or "frames"] = lazy_variable(
+            dims, array.read, array.shape, array.dtype, attrs
+        )
+    if time is not None and "time" in sizes:
+        count = arrays[time].shape[0]
+        if count != sizes["time"]:
+            shape = next(tuple(v.shape) for v in data.values() if "time" in v.dims)
+            hint = "put time first: transpose the array" if count in shape else "correct the file"
+            raise FileError(f"{path}: {shape[0]} frames and {count} times, in {shape}; {hint}")
+        attrs = {k: _plain(k, v, arrays[time].dtype) for k, v in arrays[time].attrs.items()}
+        data = data.assign_coords(time=("time", arrays[time].read(...), attrs))
+    return xarray.decode_cf(data, decode_times=False)
+
+
+def _plain(key: str, value: Any, dtype: Any) -> Any:
+    """Returns an attribute as text, a number or an array; None if it is empty or a fill value that cannot be stored."""
+    numpy = need("numpy", "cli")
+    if hasattr(value, "shape"):  # h5py.Empty has the shape None
+        value = None if (not value.shape and value.shape != ()) or value.size == 0 else value
+        value = value if value is None or value.size > 1 else value.reshape(-1)[0]
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if value is None or (isinstance(value, str) and not value):
+        return None
+    if key in ("scale_factor", "add_offset", "_FillValue", "missing_value") and isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:  # Zarr stores floats as base64
+            value = float(numpy.frombuffer(base64.standard_b64decode(value), "<f8")[0])
+    if key in ("_FillValue", "missing_value"):
+        fits = [v for v in numpy.ravel(value).tolist() if dtype.kind == "f" or _fits(v, dtype)]
+        value = numpy.asarray(fits).astype(dtype) if fits else None
+        value = value[0] if len(fits) == 1 else value
+    return value
+
+
+def _fits(value: float, dtype: Any) -> bool:
+    """Returns whether an integer dtype can store a number, as signed or unsigned (attribute ``_Unsigned``)."""
+    return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)

@@ -1,0 +1,470 @@
+"""Frames of one source: :func:`labelled_frames` returns them with their labels, :class:`Frames` as tensors."""
+
+import dataclasses
+import itertools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._extras import need
+from .._steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
+from .._units import MARSHALL_PALMER
+from .._xarray import (
+    CHANNEL,
+    MEMBER,
+    choose_variable,
+    find_pixel_km,
+    is_dated,
+    is_labelled,
+    most_frequent_step,
+    normal_form,
+    stack,
+    to_minutes,
+    to_units,
+)
+from .files import FileError, reading
+from .formats.gridded import KINDS, open_gridded
+from .formats.radar import complete_gridded, find_format, open_composites
+from .join import join_datasets
+
+
+class VariableOptions(NamedTuple):
+    """Name of a variable, the unit to convert it to (None for no conversion) and the number for missing values."""
+
+    name: str
+    unit: str | None = None
+    fill_value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Options for reading files. A recipe states them; training and `predict` use the same options.
+
+    Args:
+        variable, variables, future, static, dims, sel, fill_value: as in :class:`~convrnn_zoo.data.ArrayFrames`.
+        channels, size: as in :class:`~convrnn_zoo.data.VideoFrames`.
+        maps: whether an array ``(H, W)`` is accepted as one frame, as in files of one time step.
+        variable_optional: whether to read the only array of frames in a file that has no array `variable`.
+        unit: unit to convert values to; None keeps the unit of the file. ``""`` is brightness from 0 to 1.
+        step: minutes over which sums of rain last if the file does not state it.
+        rain_relation: constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites.
+    """
+
+    variable: str = ""
+    variables: tuple[VariableOptions, ...] = ()
+    future: tuple[VariableOptions, ...] = ()
+    static: tuple[VariableOptions, ...] = ()
+    dims: Mapping[str, str] = field(default_factory=dict)
+    sel: Mapping[str, Any] = field(default_factory=dict)
+    maps: bool = False
+    variable_optional: bool = False
+    fill_value: float | None = None
+    unit: str | None = None
+    step: Step | None = None
+    rain_relation: tuple[float, ...] = MARSHALL_PALMER
+    channels: int = 1
+    size: tuple[int, ...] = ()
+    coarsen: int = 1
+
+    @property
+    def all_variables(self) -> tuple[VariableOptions, ...]:
+        """The variables in the order of the channels; empty if `variables`, `future` and `static` are not set."""
+        return (*self.variables, *self.future, *self.static)
+
+
+# ---- labels ------------------------------------------------------------------------------------------------------
+def labelled_frames(
+    source: Any, *, variables: Sequence[str] | None = None, sel: Mapping[str, Any] | None = None,
+    dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None, coarsen: int = 1,
+) -> Any:  # fmt: skip
+    """Returns frames of any source as an ``xarray.Dataset`` in one form.
+
+    The dimensions of frames are ``time, y, x``, with `realization` first if there are members, and `channel` before y
+    if a variable has several channels. Values are float32 with NaN where they are missing, and are read when they are
+    used. The first row is the northernmost, and `time` has dates of NumPy or cftime. Other coordinates, the units and
+    the map projection are those of the source.
+
+    Args:
+        source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file or of a radar
+            composite; or a list of paths, which are joined in the order of their dates.
+        variables: names of variables, in the order of the channels; by default all on the grid of the first one.
+        sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
+        dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them.
+        fill_values: stored number that marks missing values, for each variable.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites.
+
+    Raises:
+        ValueError: a variable is missing or on another grid, two dimensions are times, or a selection is invalid.
+            The error of a file is a :class:`FileError`, which names it.
+
+    Example:
+        >>> import numpy as np, xarray
+        >>> rain = xarray.DataArray(np.zeros((4, 6, 3)), dims=("lon", "lat", "time"), name="rain")
+        >>> dict(labelled_frames(rain).sizes)
+        {'time': 3, 'y': 6, 'x': 4}
+    """
+    options: Any = {"sel": sel, "dims": dims, "fill_values": fill_values}
+    if is_labelled(source):
+        return normal_form(source, variables, **options)
+    paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
+    if all(map(find_format, paths)):
+        try:
+            data = open_composites(paths, coarsen)
+            notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
+            data = normal_form(data, variables, **options)
+            return data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
+        except FileError:
+            raise
+        except ValueError as e:
+            raise FileError(f"{paths[0]}: {e}") from e
+    parts = []
+    for path in paths:
+        groups = {v.rpartition("/")[0] for v in variables or ()}
+        if len(groups) > 1:
+            raise FileError(
+                f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
+            )
+        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
+        leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
+        leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
+        names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
+        with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
+            try:
+                parts.append(normal_form(data, names, **options))
+            except ValueError as e:
+                raise FileError(f"{path}: {e}") from e
+    return join_datasets(parts, paths)
+
+
+def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
+    """Returns the variables in `options` of files as a Dataset in normal form, in their units."""
+    listed = options.all_variables
+    names: list[str] | None = [v.name for v in listed] or ([options.variable] if options.variable else None)
+    fills = {v.name: v.fill_value for v in listed} or {options.variable.rpartition("/")[2]: options.fill_value}
+    kwargs: Any = {"sel": options.sel, "dims": options.dims, "coarsen": options.coarsen}
+    try:
+        data = labelled_frames(paths, variables=names, fill_values=fills, **kwargs)
+    except FileError:
+        if listed or not options.variable_optional:
+            raise
+        data, names = labelled_frames(paths, **kwargs), None
+    path = paths[0]
+    try:
+        if listed:
+            _check_dimensions(data, options)
+            units = {v.name: v.unit for v in listed}
+        else:
+            name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
+            if names is None and options.fill_value is not None:
+                data = labelled_frames(paths, variables=[name], fill_values={name: options.fill_value}, **kwargs)
+            units = {name: options.unit}
+        relation: Any = tuple(options.rain_relation)
+        minutes = None if isinstance(options.step, str) else options.step
+        data = to_units(data, units, most_frequent_step(data) or minutes, relation)
+    except ValueError as e:
+        raise FileError(f"{path}: {e}") from e
+    if data.sizes.get(MEMBER) == 1:
+        data = data.isel({MEMBER: 0})
+    if MEMBER in data.dims:
+        raise FileError(f"{path}: it has {data.sizes[MEMBER]} members; select one with data.sel")
+    if missing := [n for n, v in data.data_vars.items() if 0 in v.shape]:
+        raise FileError(f"{path}: {missing[0]} is empty, {dict(data[missing[0]].sizes)}")
+    return data
+
+
+def _check_dimensions(data: Any, options: ReadOptions) -> None:
+    """Raises ValueError if a variable of the options has not the dimensions of its role."""
+    frames, place = ("time", "y", "x"), ("y", "x")
+    roles = {"variables": (frames,), "future": (frames, place, ("time",)), "static": (place,)}
+    for role, allowed in roles.items():
+        for v in getattr(options, role):
+            if data[v.name].dims not in allowed:
+                axes = {frames: "(T, H, W)", place: "(H, W)", ("time",): "(T,)"}
+                expected = " or ".join(axes[a] for a in allowed)
+                got = f"{', '.join(data[v.name].dims)} {tuple(data[v.name].shape)}"
+                raise ValueError(
+                    f"expected {v.name} {expected}, got {got}; select a part with data.sel, or correct data.{role}"
+                )
+
+
+class LabelledArray:
+    """Array ``(T, C, H, W)`` of float32 that reads the variables of a Dataset in normal form when it is sliced.
+
+    Each process opens the files again, since handles of HDF5 do not survive a fork.
+    """
+
+    dtype = "float32"
+
+    def __init__(self, open_dataset: Callable[[], Any], data: Any) -> None:
+        self.open_dataset, self._opened = open_dataset, (os.getpid(), data)
+        channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
+        self.shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
+
+    def __getitem__(self, index: Any) -> Any:
+        process, data = self._opened
+        if process != os.getpid():
+            data = self.open_dataset()
+            self._opened = os.getpid(), data
+        time, _, *place = index
+        return stack(data, data.data_vars, (time, *place))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": (0, None)}
+
+
+# ---- frames ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """Frames ``(T, H, W)`` or ``(T, C, H, W)`` in order of time. :meth:`read` returns them as a tensor.
+
+    Args:
+        path: path of the file, for error messages.
+        array: numbers, as a NumPy array or as an object that reads the file when it is sliced.
+        times: float64 array ``(T,)`` of the times of frames in minutes; None if the file does not state times.
+        is_dated: whether `times` count from 1970 (UTC) in a calendar, rather than from an arbitrary time.
+        unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
+        units: unit of each channel, if the channels are different variables.
+        observed: number of leading channels that are observed; the others are static or future inputs. None means all.
+        labels: text for each frame, such as the time of day. There may be more or fewer labels than frames, or none.
+        fill_value: number that marks missing values.
+        is_bytes: whether the numbers are brightness from 0 to 255.
+        name: short name of the file for messages.
+        dataset: the frames with their labels, in the form of :func:`labelled_frames`; None for files without labels.
+        start, stop: range of the frames in `array`. If `stop` is None, the range ends with the array.
+    """
+
+    path: Path
+    array: Any
+    times: Any = None
+    is_dated: bool = False
+    unit: str | None = None
+    units: tuple[str | None, ...] = ()
+    observed: int | None = None
+    labels: tuple[str, ...] = ()
+    fill_value: float | None = None
+    is_bytes: bool = False
+    name: str = ""
+    dataset: Any = None
+    start: int = 0
+    stop: int | None = None
+
+    @classmethod
+    def from_files(cls, paths: Sequence[Path], options: ReadOptions) -> "Frames":
+        """Opens labelled frames in files; see :func:`read_variables`."""
+        observed = len(options.variables) or None
+        return cls.from_dataset(partial(read_variables, paths, options), paths[0], observed)
+
+    @classmethod
+    def from_dataset(cls, open_dataset: Callable[[], Any], path: Path, observed: int | None = None) -> "Frames":
+        """Returns the frames of a Dataset in normal form that `open_dataset` opens, in each process that reads it."""
+        data = open_dataset()
+        if "time" not in data.dims or "y" not in data.dims:
+            raise FileError(f"{path}: expected frames (T, H, W), got {dict(data.sizes)}")
+        units = tuple(v.attrs.get("units") for v in data.data_vars.values())
+        return cls(
+            path=path, array=LabelledArray(open_dataset, data), times=to_minutes(data), is_dated=is_dated(data),
+            unit=units[0] if observed is None else None, units=units if observed else (), observed=observed,
+            name=path.name, dataset=data,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return (self.array.shape[0] if self.stop is None else self.stop) - self.start
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of a frame."""
+        return 1 if len(self.array.shape) == 3 else self.array.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return tuple(self.array.shape[-2:])
+
+    @property
+    def pixel_km(self) -> float | None:
+        """Edge of a pixel in km; None if the file states no coordinates."""
+        return None if self.dataset is None else find_pixel_km(self.dataset)
+
+    @property
+    def is_loaded(self) -> bool:
+        """True if the frames are a NumPy array in memory; False for a memory map."""
+        return type(self.array) is need("numpy", "cli").ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the frames need after :meth:`load`."""
+        return (1 if self.array.dtype == "uint8" else 4) * len(self) * math.prod(self.array.shape[1:])
+
+    @property
+    def dates(self) -> list[Any]:
+        """Dates of the frames in UTC, of datetime or cftime; empty if the file states none."""
+        if self.times is None or not self.is_dated:
+            return []
+        if self.dataset is not None and self.dataset["time"].dtype.kind == "O":
+            return list(self.dataset["time"].values)
+        return [datetime(1970, 1, 1) + timedelta(microseconds=100 * round(t * 6e5)) for t in self.times.tolist()]
+
+    @property
+    def step(self) -> Step | None:
+        """Most frequent interval between successive frames in minutes, or a calendar step; None without times."""
+        if self.times is None or len(self.times) < 2:
+            return None
+        minutes = most_frequent_interval(torch.as_tensor(self.times).diff())
+        return (find_calendar_step(self.dates) if minutes > SHORTEST_MONTH else None) or minutes
+
+    def between(self, start: int, stop: int | None = None) -> "Frames":
+        """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        times = None if self.times is None else self.times[start:stop]
+        data = None if self.dataset is None else self.dataset.isel(time=slice(start, stop))
+        return dataclasses.replace(
+            self,
+            times=times,
+            labels=self.labels[start:],
+            start=self.start + start,
+            stop=self.start + stop,
+            dataset=data,
+        )
+
+    def read(
+        self, start: int = 0, stop: int | None = None, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Tensor:
+        """Reads frames as a new float32 tensor ``(T, C, H, W)`` in `unit`, NaN where values are missing."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        time = slice(self.start + start, self.start + stop)
+        middle = (slice(None),) if len(self.array.shape) == 4 else ()
+        with reading(self.path, "file of frames"):
+            frames = torch.from_numpy(as_floats(self.array[(time, *middle, rows, columns)], self.fill_value))
+        frames = frames / 255 if self.is_bytes else frames
+        return frames if middle else frames[:, None]
+
+    def load(self) -> "Frames":
+        """Reads all frames into memory: bytes (uint8) as they are stored, other numbers decoded."""
+        if self.array.dtype != "uint8":
+            decoded: Any = {"fill_value": None, "is_bytes": False, "start": 0, "stop": None}
+            return dataclasses.replace(self, array=self.read().numpy(), **decoded)
+        if self.is_loaded:
+            return self
+        with reading(self.path, "file of frames"):
+            array = need("numpy", "cli").array(self.array[self.start : self.start + len(self)])
+        return dataclasses.replace(self, array=array, start=0, stop=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "dataset": None}  # worker processes read the array only
+
+
+def most_frequent_interval(steps: Tensor) -> float:
+    """Returns the most frequent of intervals in minutes, each rounded to a tenth of a millisecond."""
+    return float((steps * 6e5).round().mode().values) / 6e5
+
+
+def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
+    """Splits frames where successive times do not differ by `step`, by default the most frequent step.
+
+    A step is a number of minutes, ``"month"`` or ``"year"``.
+
+    Example:
+        >>> import numpy as np
+        >>> frames = Frames(path=Path("a"), array=np.zeros((4, 1, 1)), times=np.array([0.0, 5, 20, 25]))
+        >>> [part.times.tolist() for part in split_at_gaps(frames)]
+        [[0.0, 5.0], [20.0, 25.0]]
+    """
+    if frames.times is None or len(frames) < 2:
+        return [frames]
+    steps, step = torch.as_tensor(frames.times).diff(), step or frames.step or 0.0
+    if isinstance(step, str):
+        if not (dates := frames.dates):
+            raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
+        is_gap = torch.tensor([not is_next(a, b, step) for a, b in itertools.pairwise(dates)])
+    else:
+        is_gap = (steps - step).abs() > 0.02 * step
+    ends = [0, *(is_gap.nonzero().flatten() + 1).tolist(), len(frames)]
+    if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
+        listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
+        expected = describe_step(step)
+        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {expected}; correct one")
+    return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
+
+
+def check_numbers(array: Any, name: object) -> None:
+    """Raises FileError if the dtype of an array is not a real number or boolean."""
+    if array.dtype.kind not in "fiub":
+        raise FileError(f"{name}: expected real numbers, got {array.dtype}")
+
+
+def as_floats(raw: Any, fill: float | None = None) -> Any:
+    """Returns a new float32 array, with NaN for numbers that equal `fill`."""
+    numpy = need("numpy", "cli")
+    raw = numpy.asarray(raw)
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        values = raw.astype("float32", order="C")
+        if fill is not None:
+            values[values == numpy.float32(fill) if raw.dtype.kind == "f" else raw == fill] = numpy.nan
+    return values
+
+
+# ---- several sources ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class LazyArray:
+    """Array that calls ``read(index)`` when it is sliced."""
+
+    read: Callable[[Any], Any]
+    shape: tuple[int, ...]
+    dtype: Any = "float32"
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(index)
+
+
+def _open_joined(parts: Sequence[Frames]) -> Any:
+    return join_datasets([p.array.open_dataset() for p in parts], [p.path for p in parts])
+
+
+def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
+    """Reads frames from several parts that follow each other in time."""
+    time, _, rows, columns = index
+    start, stop, _ = time.indices(sum(map(len, parts)))
+    frames, begin = [torch.empty(0, parts[0].channels, *parts[0].size)[..., rows, columns]], 0
+    for part in parts:
+        if begin < stop and begin + len(part) > start:
+            frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
+        begin += len(part)
+    return torch.cat(frames).numpy()
+
+
+def join(parts: Sequence[Frames]) -> Frames:
+    """Joins the frames of files to one series, in the order of their dates if all files state dates.
+
+    Raises:
+        FileError: the files differ in grid, unit or variables, or have different values at one time.
+    """
+    first, numpy = parts[0], need("numpy", "cli")
+    if len(parts) == 1:
+        return first
+    if all(isinstance(p.array, LabelledArray) for p in parts):
+        return Frames.from_dataset(partial(_open_joined, parts), first.path, first.observed)
+    for part in parts:
+        if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):
+            expected, got = (f"{p.channels} × {p.size} in {p.units or p.unit or 'no unit'}" for p in (first, part))
+            raise FileError(f"{part.path}: expected frames as in {first.path}, {expected}; got {got}")
+    times = None
+    if all(p.times is not None and p.is_dated for p in parts):
+        parts = sorted(parts, key=lambda p: float(p.times[0]))
+        for before, part in itertools.pairwise(parts):
+            if part.times[0] <= before.times[-1]:
+                raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
+        times = numpy.concatenate([p.times for p in parts])
+    shape = (sum(map(len, parts)), first.channels, *first.size)
+    return Frames(
+        path=parts[0].path, array=LazyArray(partial(_read_joined, parts), shape), times=times, name=parts[0].name,
+        is_dated=times is not None, unit=first.unit, units=first.units, observed=first.observed,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Accuracy on groups that training excludes, such as new speakers: one model per group, trained without the group."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+
+from ..data import Labelled
+from ..pretrained.weights import Metric
+from .classifier import accuracy_metric, initial_front_end, load_splits, percent, train_one
+from .recipe import ClassifierRecipe
+from .tasks import list_splits
+
+
+def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
+    """Returns the training split, the test split and, if the recipe has one, the validation split."""
+    return load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
+
+
+def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> list[str]:
+    """Returns the names of the groups in all splits of the data, and checks that `selected_on` are some of them.
+
+    Raises:
+        ValueError: there are fewer than two groups, a sequence has no group, or `selected_on` includes an unknown
+            group or all groups.
+    """
+    names = sorted({group for part in parts for group in part.groups})
+    if len(names) < 2 or "" in names:
+        raise ValueError(
+            "--groups needs data in two or more groups, such as speakers: set data.group_pattern in the recipe, or add "
+            "an array groups to the .npz files"
+        )
+    if not set(selected_on) < set(names):
+        raise ValueError(
+            f"--selected-on must be some of the groups {', '.join(names)}, and not all of them; got "
+            f"{', '.join(selected_on)}"
+        )
+    return names
+
+
+def measure_groups(
+    recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
+) -> list[Metric]:
+    """Trains one model per group without the group, and returns its accuracy on all recordings of the group.
+
+    The first metric is the mean over the groups that are not in `selected_on`.
+
+    Raises:
+        ValueError: as in :func:`group_names`.
+    """
+    dataset = recipe.data
+    parts = load_parts(recipe, data)
+    values, metrics = [], []
+    names = group_names(parts, selected_on)
+    for name in names:
+        own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in parts]
+        train_part, _, *validation = (
+            part.subset([i for i, g in enumerate(part.groups) if g != name]) for part in parts
+        )
+        unseen = own[0]._replace(
+            sequences=[x for part in own for x in part.sequences], labels=torch.cat([part.labels for part in own])
+        )
+        run = train_one(
+            recipe, recipe.seeds[0], train_part, unseen, *(part for part in validation if len(part.labels)),
+            name=f"without {name}",
+            checkpoint=out / f"without-{quote(name, safe='')}.ckpt", progress=progress,
+        )  # fmt: skip
+        values += [run.accuracy] if name not in selected_on else []
+        split = f"all {len(unseen.labels)} recordings of {name}"
+        metrics.append(Metric(f"accuracy, {name} unseen", percent(run.accuracy), dataset.title, split))
+    mean, split = statistics.fmean(values), "all recordings of the group that was held out"
+    note = "mean of other models, each trained without one of the groups"
+    if selected_on:
+        note += f" {', '.join(n for n in names if n not in selected_on)}"
+    total = accuracy_metric("accuracy, unseen groups", values, dataset.title, split, note=note)
+    return [dataclasses.replace(total, value=percent(mean)), *metrics]

@@ -1,0 +1,291 @@
+"""Radar files are read as mm/h, events divided in time, and crops taken where the radars see rain."""
+
+import math
+import subprocess
+import sys
+from datetime import datetime, timedelta
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import WEIGHTS
+from convrnn_zoo.data import FRAME_DATASETS, readers, split_in_time
+from convrnn_zoo.data.datasets.rain import read_events
+from convrnn_zoo.data.formats.radar import find_composites, read_composite, read_time
+from convrnn_zoo.data.readers import FileError
+from tests.made_data import write_fmi, write_knmi, write_odim
+
+pytest.importorskip("pysteps", reason="the extra radar")
+pyproj = pytest.importorskip("pyproj", reason="the extra radar")
+
+NOON = datetime(2010, 8, 26, 12)
+
+
+def read_rates(path, coarsen=1):
+    return torch.from_numpy(read_composite(path, coarsen)["rain_rate"].values[0])
+
+
+def test_knmi_counts_are_hundredths_of_a_millimetre_in_five_minutes(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 100], [7, 65535]]))
+    rate = read_rates(path)
+    torch.testing.assert_close(rate, torch.tensor([[0, 12.0], [0.84, math.nan]]), equal_nan=True)
+    assert read_time(path) == NOON
+
+
+def test_fmi_bytes_are_half_decibels(tmp_path):
+    path = write_fmi(tmp_path, NOON, np.array([[0, 255], [114, 64]]))
+    rate = read_rates(path)
+    assert rate[0, 0] == 0
+    assert rate[0, 1].isnan()
+    assert 223 * float(rate[1, 0]) ** 1.53 == pytest.approx(10**2.5, rel=1e-4)  # 25 dBZ
+    assert rate[1, 1] < 0.03  # 0 dBZ
+
+
+def test_coarse_pixels_are_means_and_missing_if_a_part_is(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 100, 65535, 5], [100, 0, 5, 5]]))
+    torch.testing.assert_close(read_rates(path, 2), torch.tensor([[6.0, math.nan]]), equal_nan=True)
+
+
+def test_gaps_in_time_separate_events(tmp_path):
+    for i in (0, 1, 3, 4, 5):
+        write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
+    events = read_events(tmp_path)
+    assert [len(e.times) for e in events] == [2, 3]
+    assert events[1].dates[0] == NOON + timedelta(minutes=15)
+
+
+def test_the_test_split_forecasts_only_the_last_third(rain):
+    for event in read_events(rain, 4):
+        train, test = split_in_time(event, "train"), split_in_time(event, "test", inputs=4)
+        assert len(train.times) == 20
+        assert test.dates[4] == train.dates[-1] + timedelta(minutes=5)
+        assert test.dates[-1] == event.dates[-1]
+
+
+def test_crops_have_rain_and_no_missing_values(rain):
+    clips = FRAME_DATASETS["rain"]().load(rain, "test", 4, 6)
+    places = clips.places
+    assert set(places[:, 0].tolist()) == {0, 1}
+    assert places[:, 3].min() >= 8  # the crop at 0 is out of range
+    fixed = clips.fixed(5)
+    assert fixed.shape == (5, 10, 1, 64, 64)
+    assert torch.isfinite(fixed).all()
+    assert ((fixed >= 0.1).float().mean((1, 2, 3, 4)) >= 0.05).all()
+    event, start, top, left = places[0].tolist()
+    assert torch.equal(
+        fixed[0],
+        clips.files[event].read(rows=slice(top, top + 64), columns=slice(left, left + 64))[
+            start - clips.files[event].start :
+        ][:10],
+    )
+    assert torch.equal(clips.fixed(5), fixed)
+    assert torch.equal(clips[0].frames, fixed[0])
+    assert clips[0].mask.all()
+
+
+def test_training_crops_are_random_and_flipped(rain):
+    train = FRAME_DATASETS["rain"]().load(rain, "train", 4, 2)
+    drawn = train.draw(64)
+    known = [clip.frames[:, 0] for clip in train]
+    turned = [t for k in known for t in (k, k.flip(-1), k.flip(-2), k.mT)]
+    as_is = [any(torch.equal(x[:, 0], k) for k in known) for x in drawn]
+    assert 0 < sum(as_is) < 64
+    assert sum(any(torch.equal(x[:, 0], k) for k in turned) for x in drawn) > sum(as_is)
+    torch.manual_seed(5)
+    again = train.draw(3)
+    torch.manual_seed(5)
+    assert torch.equal(train.draw(3), again)
+
+
+def test_decode_inverts_encode():
+    rate = torch.tensor([0.0, 0.05, 0.5, 7, 99])
+    values = FRAME_DATASETS["rain"]().preprocessing(None, 4, 12)
+    torch.testing.assert_close(values.decode(values.encode(rate)), rate)
+    assert values.encode(torch.tensor(math.nan)) == 0
+    assert values == WEIGHTS["convgru_forecaster.rain"].preprocessing
+
+
+def bad(path):
+    path.write_bytes(b"P5\n3 3\n255\n12")
+    return path
+
+
+def cut(write):
+    """Returns a function that writes a file and truncates it in the middle."""
+
+    def make(path):
+        written = write(path.parent, read_time(path), np.arange(2500).reshape(50, 50) % 200)
+        assert written == path
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return make
+
+
+BAD = {
+    "201008261210_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz": (cut(write_fmi), "gzip"),
+    "RAD_NL25_RAP_5min_201008261210.h5": (cut(write_knmi), "HDF5"),
+    "201008261200_fmi.radar.composite.pgm": (bad, r"3×3.*\b2$"),
+    "201008261200_fmi.radar.composite.pgm.gz": (bad, "gzip"),
+    "201008261205_fmi.radar.composite.pgm": (lambda p: p.write_bytes(b"P2 1 1 1 1"), "P5.*b'P2 1 1 1'"),
+    "RAD_NL25_201008261200.h5": (bad, "HDF5"),
+    "201008261200.txt": (bad, "unknown format"),
+    "RAD_NL25_201008261205.h5": (lambda p: None, "RAD_NL25_201008261205"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_damaged_files_are_named(name, tmp_path):
+    make, message = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        read_composite(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_names_without_time_missing_radar_files_and_too_long_sequences_are_errors(tmp_path, rain):
+    with pytest.raises(ValueError, match=r"a\.h5.*%Y%m%d"):
+        read_time(tmp_path / "a.h5")
+    with pytest.raises(FileNotFoundError, match=r"RAD_NL25.*download_pysteps_data"):
+        FRAME_DATASETS["rain"]().load(tmp_path, "train", 4, 12)
+    with pytest.raises(ValueError, match=r" 99 frames.*inputs.*horizon"):
+        FRAME_DATASETS["rain"]().load(rain, "train", 4, 95)
+
+
+def test_composites_of_other_quantities_and_missing_counts(tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[0, 65534], [7, 65535]]))
+    with h5py.File(path, "r+") as file:
+        file["image1/calibration"].attrs["calibration_missing_data"] = [65534]
+    assert read_rates(path).isnan().sum() == 2
+    with h5py.File(path, "r+") as file:
+        file["image1"].attrs["image_geo_parameter"] = np.bytes_("REFLECTIVITY_[DBZ]")
+    with pytest.raises(FileError, match="REFLECTIVITY"):
+        read_composite(path)
+
+
+def write_mch(directory, time, image):
+    image_module = pytest.importorskip("PIL.Image")
+    path = directory / f"AQC{time:%y%j%H%M}F_00005.801.gif"
+    picture = image_module.frombytes("P", image.shape[::-1], image.astype(np.uint8).tobytes())
+    picture.putpalette([grey for grey in range(256) for _ in "RGB"])
+    picture.save(path, optimize=False)
+    return path
+
+
+def test_meteoswiss_bytes_are_sums_of_five_minutes(tmp_path):
+    image = np.zeros((640, 710))
+    image[0, :3] = 255, 100, 1
+    path = write_mch(tmp_path, NOON, image)
+    dataset = read_composite(path)
+    rate = dataset["rain_rate"].values[0]
+    assert np.isnan(rate[0, 0])
+    assert rate[0, 1] == pytest.approx(12 * (10 ** ((100 - 71.5) / 20) / 316) ** (1 / 1.5), rel=1e-5)
+    assert rate[0, 2] == rate[1, 1] == 0
+    assert (dataset.x[0], dataset.x[-1], dataset.y[0], dataset.y[-1]) == (255500, 964500, 479500, -159500)
+    with pytest.raises(FileError, match="710"):
+        read_composite(write_mch(tmp_path, NOON, image[:-1]))
+
+
+def test_odim_files_of_any_name_are_recognised(tmp_path):
+    values = np.array([[1.5, -9999000], [-8888000, 0.25]])
+    path = write_odim(tmp_path / "composite.hdf", NOON, values)
+    dataset = read_composite(path)
+    np.testing.assert_array_equal(dataset["rain_rate"].values[0], np.array([[1.5, np.nan], [0, 0.25]]))
+    assert dataset.time.values == np.datetime64(NOON)
+    write_odim(tmp_path / "sum.h5", NOON, values, "ACRR")  # in 15 minutes
+    np.testing.assert_array_equal(
+        read_composite(tmp_path / "sum.h5")["rain_rate"].values[0], np.array([[6, np.nan], [0, 1]])
+    )
+    write_odim(tmp_path / "dbz-hd5", NOON, values, "DBZH", source="ORG:78,NOD:dehx")
+    reflectivity = read_composite(tmp_path / "dbz-hd5")["reflectivity"]
+    assert reflectivity.units == "dBZ"
+    np.testing.assert_array_equal(reflectivity.values[0], np.array([[1.5, np.nan], [-32.5, 0.25]]))
+    assert find_composites(tmp_path) == [[tmp_path / "composite.hdf", tmp_path / "dbz-hd5", tmp_path / "sum.h5"]]
+
+
+def corners(dataset):
+    """Returns longitude and latitude of the outer corners at the lower left and the upper right."""
+    to_degrees = pyproj.Transformer.from_crs(
+        crs := pyproj.CRS(dataset.crs.attrs["crs_wkt"]), crs.geodetic_crs, always_xy=True
+    )
+    (dx, dy), x, y = (abs(float(dataset[a][1] - dataset[a][0])) / 2 for a in "xy"), dataset.x, dataset.y
+    return to_degrees.transform(x.min() - dx, y.min() - dy), to_degrees.transform(x.max() + dx, y.max() + dy)
+
+
+@pytest.mark.parametrize("coarsen", [1, 2])
+def test_positions_are_those_of_the_file(coarsen, tmp_path):
+    knmi = read_composite(write_knmi(tmp_path, NOON, np.zeros((765, 700))), coarsen)  # geo_product_corners
+    np.testing.assert_allclose(corners(knmi), [(0, 49.362), (10.856, 55.389)], atol=1e-3 if coarsen == 1 else 1e-2)
+    fmi = read_composite(write_fmi(tmp_path, NOON, np.zeros((1226, 760))), coarsen)  # bottomleft, topright
+    np.testing.assert_allclose(corners(fmi), [(18.6, 57.93), (34.903, 69.005)], atol=1e-4)
+    for dataset in (knmi, fmi):
+        assert dataset["rain_rate"].attrs["grid_mapping"] == "crs"
+        assert dataset.y[0] > dataset.y[-1]
+        assert dataset.x.attrs["standard_name"] == "projection_x_coordinate"
+    assert float(knmi.x[1] - knmi.x[0]) == 1000 * coarsen
+
+
+def link_to_another_file(path):
+    with h5py.File(path, "r+") as file:
+        del file["image1/image_data"]
+        file["image1/image_data"] = h5py.ExternalLink("other.h5", "image1/image_data")
+
+
+def claim_gigabytes(path):
+    with h5py.File(path, "r+") as file:
+        del file["image1/image_data"]
+        file.create_dataset("image1/image_data", (60000, 60000), np.uint16, chunks=(1000, 1000))
+
+
+def store_values_in_another_file(path):
+    with h5py.File(path, "r+") as file:
+        del file["image1/image_data"]
+        file.create_dataset("image1/image_data", (2, 2), np.uint16, external=[("/etc/hostname", 0, 8)])
+
+
+@pytest.mark.parametrize("change", [link_to_another_file, claim_gigabytes, store_values_in_another_file])
+def test_hostile_files_are_rejected_before_pysteps_opens_them(change, tmp_path):
+    write_knmi(tmp_path, NOON, np.zeros((2, 2))).rename(tmp_path / "other.h5")
+    path = write_knmi(tmp_path, NOON, np.zeros((2, 2)))
+    change(path)
+    with pytest.raises(FileError, match=r"another file|claims"):
+        read_composite(path)
+
+
+def test_a_header_without_comments_does_not_hang(tmp_path):
+    path = tmp_path / "201008261200_fmi.radar.composite.pgm"
+    path.write_bytes(b"P5\n1 1\n255\n1")
+    with pytest.raises(FileError, match="projection"):
+        read_composite(path)
+
+
+def test_volumes_and_other_quantities_are_rejected(tmp_path):
+    path = write_odim(tmp_path / "a.h5", NOON, np.zeros((2, 2)), "VRADH")
+    with pytest.raises(FileError, match="VRADH"):
+        read_composite(path)
+    with h5py.File(path, "r+") as file:
+        file["what"].attrs["object"] = np.bytes_("PVOL")
+    with pytest.raises(FileError, match="PVOL"):
+        read_composite(path)
+
+
+def test_composites_of_two_regions_are_an_error(tmp_path):
+    write_odim(tmp_path / "a.h5", NOON, np.zeros((4, 4)))
+    write_odim(tmp_path / "b.h5", NOON + timedelta(minutes=15), np.zeros((4, 4)), LL_lon=9.1, UR_lon=10.1)
+    frames = readers.open_files([tmp_path])
+    with pytest.raises(FileError, match=r"b\.h5"):
+        frames.read()
+
+
+def test_composites_are_read_after_grib(tmp_path):
+    """ecCodes loads a libproj for the whole process, with which pyproj crashes."""
+    pytest.importorskip("eccodes", reason="the extra grib")
+    path = write_fmi(tmp_path, NOON, np.zeros((4, 4)))
+    code = f"""
+import eccodes, pathlib
+from convrnn_zoo.data.formats.radar import read_composite
+print(read_composite(pathlib.Path({str(path)!r})).crs.attrs["grid_mapping_name"])
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, "polar_stereographic"), run.stderr[-500:]

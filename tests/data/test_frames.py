@@ -1,0 +1,344 @@
+"""Labelled frames of every source have one form, and a forecast is labelled as its source."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import Preprocessing, create_model
+from convrnn_zoo._xarray import find_pixel_km
+from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
+from convrnn_zoo.data.files import FileError
+from convrnn_zoo.data.forecasts import to_dataset, write_dataset
+from convrnn_zoo.data.readers import open_files
+from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.train.prediction import forecast_files
+
+xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+STEPS, HEIGHT, WIDTH = 6, 4, 5
+START = np.datetime64("2020-02-27T00:00", "ns")
+
+
+def rain(**attrs):
+    """Rain of six hours on a grid of latitudes from north to south."""
+    values = np.random.default_rng(0).random((STEPS, HEIGHT, WIDTH)).astype("float32")
+    values[2, 1, 1] = np.nan
+    coords = {
+        "time": START + np.arange(STEPS) * np.timedelta64(1, "h"),
+        "lat": ("lat", np.linspace(53, 50, HEIGHT), {"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": ("lon", np.arange(WIDTH) / 2, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    return xarray.DataArray(values, coords, ("time", "lat", "lon"), "rain", {"units": "mm/h", **attrs})
+
+
+def check(data, expected=None):
+    """The values and the dates of a Dataset in the form of frames are those of rain()."""
+    expected = rain() if expected is None else expected
+    assert data.rain.dims == ("time", "y", "x")
+    assert data.rain.dtype == "float32"
+    np.testing.assert_allclose(data.rain, expected, rtol=1e-6)
+    np.testing.assert_array_equal(data.time, expected.time)
+
+
+# ---- axes --------------------------------------------------------------------------------------------------------
+def cf_names(data):
+    return data.rename(lat="a", lon="b", time="c").assign_coords(c=("c", data.time.values, {"axis": "T"}))
+
+
+AXES = {
+    "memory order": lambda d: d.transpose("lon", "time", "lat"),
+    "directions": lambda d: d.isel(lat=slice(None, None, -1), lon=slice(None, None, -1), time=slice(None, None, -1)),
+    "unordered times": lambda d: d.isel(time=[3, 0, 5, 1, 2, 4]),
+    "names in capitals": lambda d: d.rename(lat="LAT", lon="LON", time="Time"),
+    "CF attributes": cf_names,
+    "names without coordinates": lambda d: d.drop_vars(["lat", "lon"]).rename(lat="south_north", lon="west_east"),
+    "a dated auxiliary coordinate": lambda d: d.rename(time="Time").rename(Time="XTIME").swap_dims(XTIME="t0"),
+    "a level of one": lambda d: d.expand_dims(height=[2.0], axis=1),
+    "a DataArray in a Dataset": lambda d: d.to_dataset(),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_axes_are_recognised_by_their_labels(name):
+    check(labelled_frames(AXES[name](rain())))
+
+
+def test_coordinates_attributes_and_projection_are_those_of_the_source():
+    source = rain(standard_name="rainfall_rate", grid_mapping="crs").assign_coords(
+        crs=((), 0, {"grid_mapping_name": "latitude_longitude"}), station=("lon", list("abcde"))
+    )
+    data = labelled_frames(source)
+    assert data.rain.attrs == {"units": "mm/h", "standard_name": "rainfall_rate", "grid_mapping": "crs"}
+    assert data.crs.attrs["grid_mapping_name"] == "latitude_longitude"
+    assert data.station.values.tolist() == list("abcde")
+    np.testing.assert_array_equal(data.lat, source.lat)
+
+
+def test_two_dimensions_of_time_are_an_error_that_names_the_selection():
+    source = rain().expand_dims(run=START + np.arange(3) * np.timedelta64(6, "h"))
+    with pytest.raises(ValueError, match=r"run and time.*data\.sel"):
+        labelled_frames(source, variables=["rain"])
+    check(labelled_frames(source, sel={"run": "2020-02-27T06:00"}))
+
+
+def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
+    data = rain().to_dataset().assign(
+        ground=(("lon", "lat"), np.arange(20.0).reshape(5, 4)), heat=("time", np.arange(6.0))
+    )  # fmt: skip
+    turned = data.isel(lat=slice(None, None, -1))
+    for source in (data, turned):
+        frames = labelled_frames(source, variables=["rain", "heat", "ground"])
+        assert list(frames.data_vars) == ["rain", "heat", "ground"]
+        assert (frames.heat.dims, frames.ground.dims) == (("time",), ("y", "x"))
+        np.testing.assert_array_equal(frames.ground, data.ground.T)
+    other = data.assign_coords(lat2=("lat2", np.linspace(54, 51, HEIGHT), {"standard_name": "latitude"}))
+    other = other.assign(ground=(("lat2", "lon"), np.zeros((HEIGHT, WIDTH))))
+    with pytest.raises(ValueError, match=r"ground is on another grid: lat\[0\] is 54\.0, and 53\.0"):
+        labelled_frames(other, variables=["rain", "ground"])
+    assert list(labelled_frames(other).data_vars) == ["rain", "heat"]
+    with pytest.raises(ValueError, match=r"no variable rian;.* rain\b"):
+        labelled_frames(other, variables=["rian"])
+
+
+# ---- times -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
+def test_dates_of_every_calendar_are_kept_from_file_to_forecast(calendar, tmp_path):
+    data = rain().to_dataset().drop_vars("time")
+    units = "hours since 2021-02-28 20:00"
+    data["time"] = ("time", np.arange(STEPS), {"units": units, "calendar": calendar})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    frames = open_frames(tmp_path / "a.nc", ReadOptions(unit="mm/h"))
+    days = {"standard": "03-01", "noleap": "03-01", "360_day": "02-29"}
+    assert [f"{t:%m-%d %H}" for t in frames.dates][3:5] == ["02-28 23", f"{days[calendar]} 00"]
+    assert frames.step == 60
+    dataset = to_dataset(torch.zeros(3, HEIGHT, WIDTH), frames, Preprocessing(unit="mm/h"), step=60.0)
+    write_dataset(dataset, tmp_path / "b.nc")
+    again = open_frames(tmp_path / "b.nc", ReadOptions(unit="mm/h"))
+    assert again.dates[0] - frames.dates[-1] == frames.dates[1] - frames.dates[0]
+    assert again.step == 60
+
+
+@pytest.mark.parametrize("unit", ["us", "µs", "ns", "Minutes"])
+def test_units_of_time_that_xarray_does_not_decode_are_read(unit, tmp_path):
+    """xarray raises ValueError for these, or leaves the numbers as they are."""
+    seconds = {"us": 1e-6, "µs": 1e-6, "ns": 1e-9, "Minutes": 60}[unit]
+    data = rain().to_dataset().drop_vars("time")
+    number = (np.arange(STEPS) * round(3600 / seconds)).astype("int64")
+    data["time"] = ("time", number, {"units": f"{unit} Since 2020-02-27"})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    check(labelled_frames(tmp_path / "a.nc"))
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+def write(path, data):
+    if path.suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+        data.to_zarr(path, consolidated=False)
+    else:
+        data.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_several_files_are_one_series_in_the_order_of_their_times(suffix, tmp_path):
+    data = rain().to_dataset().assign(ground=(("lat", "lon"), np.ones((HEIGHT, WIDTH))))
+    parts = {"c": slice(0, 3), "a": slice(2, 4), "b": slice(4, 6)}
+    paths = [write(tmp_path / f"{n}{suffix}", data.isel(time=s)) for n, s in parts.items()]
+    frames = labelled_frames(sorted(paths))
+    check(frames)
+    np.testing.assert_array_equal(frames.isel(time=[1, 4, 5]).rain, rain().isel(time=[1, 4, 5]))
+    np.testing.assert_array_equal(frames.isel(time=3).rain, rain().isel(time=3))
+    joined = open_files(paths, ReadOptions(variable="rain", unit="mm/h"))
+    np.testing.assert_array_equal(joined.read(1, 5, slice(1, 3))[:, 0], rain()[1:5, 1:3])
+    assert torch.equal(pickle.loads(pickle.dumps(joined)).read(0, 2).nan_to_num(0), joined.read(0, 2).nan_to_num(0))
+
+
+OTHERS = {
+    "values": (lambda d: d.isel(time=slice(2, 5)) + 1, r"a\.nc and .*b\.nc .*rain at 2020-02-27T02"),
+    "region": (lambda d: d.isel(time=slice(3, 6)).assign_coords(lat=d.lat.values - 1), r"b\.nc.*lat\[0\].*a\.nc"),
+    "size": (lambda d: d.isel(time=slice(3, 6), lat=slice(2)), r"b\.nc.* 2 values of lat.* 4"),
+    "unit": (lambda d: d.isel(time=slice(3, 6)).assign_attrs(units="K"), r"b\.nc.*'K'"),
+    "name": (lambda d: d.isel(time=slice(3, 6)).rename("snow"), r"b\.nc.*snow.*a\.nc.*rain"),
+    "calendar": (lambda d: d.isel(time=slice(3, 6)).convert_calendar("noleap"), "noleap"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_of_several_series_are_an_error_that_names_the_difference(name, tmp_path):
+    change, message = OTHERS[name]
+    write(tmp_path / "a.nc", rain()[:4].to_dataset())
+    with xarray.set_options(keep_attrs=True):
+        write(tmp_path / "b.nc", change(rain()).to_dataset())
+    with pytest.raises(FileError, match=message):
+        labelled_frames([tmp_path / "a.nc", tmp_path / "b.nc"])
+
+
+def test_files_in_other_units_and_directions_are_joined(tmp_path):
+    write(tmp_path / "a.nc", rain()[:3].to_dataset())
+    other = (rain()[3:] / 12).assign_attrs(units="mm/5min").isel(lat=slice(None, None, -1)).transpose("lon", ...)
+    write(tmp_path / "b.nc", other.to_dataset())
+    check(labelled_frames([tmp_path / "b.nc", tmp_path / "a.nc"]).assign_attrs(), rain() / 12)
+
+
+def test_sums_of_rain_become_rates_by_the_bounds_of_their_times(tmp_path):
+    """One map of a file, as the Bureau of Meteorology of Australia stores it."""
+    for i in range(3):
+        seconds = 1_582_761_600 + 600 * i
+        stated = {"units": "seconds since 1970-01-01 00:00:00 UTC", "standard_name": "time"}
+        values = rain()[i].drop_vars("time").assign_attrs(units="kg m-2", standard_name="precipitation_amount") / 6
+        values.attrs = {"units": "kg m-2", "standard_name": "precipitation_amount"}
+        data = values.to_dataset(name="precipitation").assign_coords(
+            valid_time=((), seconds, stated), start_time=((), seconds - 600, {"units": stated["units"]})
+        )
+        data.precipitation.encoding = {"dtype": "int16", "scale_factor": 0.001, "_FillValue": -1}
+        write(tmp_path / f"{310 - i}.nc", data)
+    frames = open_files([tmp_path], ReadOptions(unit="mm/h"))
+    np.testing.assert_allclose(frames.read()[:, 0], rain()[:3], atol=6e-3)
+    assert (frames.step, str(frames.dates[0])) == (10, "2020-02-27 00:00:00")
+    assert "10 minutes" in frames.dataset.precipitation.attrs["comment"]
+
+
+def test_a_forecast_has_the_order_and_direction_of_its_file(tmp_path):
+    source = rain().isel(lat=slice(None, None, -1))
+    frames = open_frames(write(tmp_path / "a.nc", source.to_dataset()), ReadOptions(unit="mm/h"))
+    result = to_dataset(frames.read()[:2, 0], frames, Preprocessing(unit="mm/h"), step=60.0)
+    assert result.rain.dims == ("lead_time", "lat", "lon")
+    np.testing.assert_array_equal(result.rain, source[:2])
+    np.testing.assert_array_equal(result.lat, source.lat)
+
+
+# ---- training and predict ----------------------------------------------------------------------------------------
+def test_hourly_files_are_one_series_in_training(tmp_path):
+    for i in range(12):
+        start = START + i * np.timedelta64(1, "h")
+        frames = np.full((2, HEIGHT, WIDTH), 2.0 * i, "float32") + np.arange(2, dtype="float32")[:, None, None]
+        times = start + np.arange(2) * np.timedelta64(30, "m")
+        data = xarray.DataArray(frames, {"time": times, "lat": rain().lat}, ("time", "lat", "lon"), "rain")
+        write(tmp_path / f"{'lkjihgfedcba'[i]}.nc", data.to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=30, valid_max=99)
+    train, test = (kind.load(tmp_path, part, 4, 4) for part in ("train", "test"))
+    assert [c.frames[0, 0, 0, 0].item() for c in train] == list(range(9))
+    assert test[0].frames[4:, 0, 0, 0].tolist() == [16, 17, 18, 19]
+    assert kind.preprocessing(train, 4, 4).pixel_km is None
+
+
+def radar(km=1.0, steps=8, size=(40, 48)):
+    """A moving shower at pixels of `km`."""
+    y, x = (np.arange(n) for n in size)
+    t = np.arange(steps)[:, None, None]
+    values = 8 * np.exp(-((y[:, None] - 15 - t) ** 2 + (x - 20 - 2 * t) ** 2) / 60)
+    coords = {
+        "time": START + np.arange(steps) * np.timedelta64(5, "m"),
+        "y": ("y", -y * km, {"units": "km"}), "x": ("x", x * km * 1000, {"units": "m"}),
+    }  # fmt: skip
+    return xarray.DataArray(values.astype("float32"), coords, ("time", "y", "x"), "rain", {"units": "mm/h"})
+
+
+@pytest.fixture(scope="module")
+def nowcast():
+    torch.manual_seed(0)
+    model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
+    return model
+
+
+def test_pixel_sizes_are_read_from_coordinates():
+    assert find_pixel_km(labelled_frames(radar(0.5))) == pytest.approx(0.5)
+    degrees = find_pixel_km(labelled_frames(rain()))  # 1° by 0.5° at 51.5°
+    assert degrees == pytest.approx(111.195 * np.sqrt(0.5 * np.cos(np.radians(51.5))), rel=1e-3)
+    assert find_pixel_km(labelled_frames(radar().drop_vars("x"))) is None
+    assert find_pixel_km(labelled_frames(radar().assign_coords(y=np.arange(40)))) is None
+
+
+def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowcast, tmp_path):
+    data = radar(1.0)
+    expected = nowcast.forecast(data.values, pixel_km=1.0)
+    assert abs(expected - nowcast.forecast(data.values)).max() > 0.1
+    np.testing.assert_array_equal(nowcast.forecast(data), expected)
+    np.testing.assert_array_equal(nowcast.forecast(radar(2.01)), nowcast.forecast(data.values))
+    result = forecast_files(nowcast, "m", [write(tmp_path / "a.nc", data.to_dataset())])
+    np.testing.assert_array_equal(result.forecast, expected)
+    assert "pixels of 1 km" in result.describe()["notes"]
+    other = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2).eval()
+    other.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4, pixel_km=2.0)
+    for forecast in (lambda: other.forecast(data), lambda: forecast_files(other, "m", [tmp_path / "a.nc"])):
+        with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
+            forecast()
+
+
+def test_training_stores_the_pixel_size_that_files_or_the_recipe_state(tmp_path):
+    write(tmp_path / "a.nc", radar(0.5, steps=18).to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=5)
+    assert kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1).pixel_km == 0.5
+    assert ArrayFrames(name="a", pixel_km=3.0).preprocessing(None, 2, 1).pixel_km == 3.0
+
+
+def test_frames_without_a_value_at_the_end_are_left_out(nowcast, tmp_path):
+    data = radar()
+    late = data.where(data.time < data.time[6])
+    expected = nowcast.forecast(data[:6])
+    result = nowcast.forecast(late)
+    xarray.testing.assert_equal(result, expected)
+    found = forecast_files(nowcast, "m", [write(tmp_path / "a.nc", late.to_dataset())])
+    np.testing.assert_array_equal(found.forecast, expected)
+    assert found.times[-2] == data.time.values[6].astype("datetime64[us]").item()
+    assert "left out 2 later frames" in " ".join(found.describe()["notes"])
+
+
+def test_a_frame_without_a_value_among_the_inputs_is_a_warning_with_its_time(nowcast, tmp_path):
+    data = radar()
+    hole = data.where(data.time != data.time[4])
+    path = write(tmp_path / "a.nc", hole.to_dataset())
+    with pytest.warns(UserWarning, match="2020-02-27T00:20:00"):
+        result = nowcast.forecast(hole)
+    np.testing.assert_array_equal(result, nowcast.forecast(data[5:], inputs="all"))  # the first of four
+    with pytest.warns(UserWarning, match=r"a\.nc.*2020-02-27 00:20"):
+        found = forecast_files(nowcast, "m", [path])
+    np.testing.assert_array_equal(found.forecast, result)
+    with pytest.warns(UserWarning, match="are read: 2"):
+        nowcast.forecast(data.where(data.time != data.time[6]).values)
+
+
+def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_observed_frame(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1).eval()
+    variables = {"variables": (Variable(name="rain", unit="mm/h"),), "future": (Variable(name="forcing"),)}
+    model.preprocessing = Preprocessing(step=5.0, inputs=3, **variables)
+    data = radar(steps=10).to_dataset().assign(forcing=("time", np.arange(10.0)))
+    data["rain"] = data.rain.where(data.time < data.time[6]).assign_attrs(units="mm/h")
+    expected = model.forecast(data.rain[3:6].values, future=np.arange(3.0, 8)[:, None, None, None])
+    found = forecast_files(model, "m", [write(tmp_path / "a.nc", data)])
+    np.testing.assert_allclose(found.forecast, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.forecast(data[["rain"]], future=data.forcing).rain, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"forcing.*|future has no value at 2020-02-27T00:35"):
+        model.forecast(data[["rain"]].isel(time=slice(6)), future=data.forcing[:7])
+
+
+def test_known_inputs_are_aligned_with_labelled_frames():
+    torch.manual_seed(0)
+    model = create_model(
+        "convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1, future_chans=1
+    )
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    data, rng = radar(steps=5), np.random.default_rng(0)
+    ground = xarray.DataArray(rng.random((40, 48)).astype("f4"), {"y": data.y, "x": data.x}, ("y", "x"))
+    forcing = xarray.DataArray(rng.random(5).astype("f4"), {"time": data.time}, ("time",))
+    expected = model.forecast(data[:3], static=ground.values[None], future=forcing.values[:, None, None, None])
+    options = {"static": ground.isel(y=slice(None, None, -1)).transpose("x", "y"), "future": forcing}
+    xarray.testing.assert_equal(model.forecast(data[:3], **options), expected)
+    xarray.testing.assert_equal(model.forecast(data[:3], **{**options, "future": forcing[::-1]}), expected)
+    with pytest.raises(ValueError, match=r"static.*another grid: y\[0\] is 1\.0"):
+        model.forecast(data[:3], static=ground.assign_coords(y=("y", data.y.values + 1, data.y.attrs)), future=forcing)
+    with pytest.raises(ValueError, match="future has no value at 2020-02-27T00:20"):
+        model.forecast(data[:3], static=ground, future=forcing[:4])
+
+
+def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
+    data = radar(steps=18) + 0.1
+    stored = (10 * np.log10(300 * data**1.4)).assign_attrs(units="dBZ")
+    write(tmp_path / "a.nc", stored.to_dataset())
+    kind = ArrayFrames(name="a", unit="mm/h", step=5, rain_relation=(300.0, 1.4))
+    np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"data\.rain_relation"):
+        ArrayFrames(name="a", rain_relation=(300.0,))
