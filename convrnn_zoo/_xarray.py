@@ -481,13 +481,13 @@ def decode_coordinates(data: Any) -> Any:
     """Returns a Dataset whose dates are decoded, and are coordinates even if no attribute lists them."""
     bounds = {v.attrs.get("bounds", v.encoding.get("bounds")) for v in data.variables.values()} - {None}
     data = data.set_coords([n for n in data.data_vars if n in bounds])
+    for name, index in data.indexes.items():
+        if getattr(index, "tz", None) is not None:
+            data = data.assign_coords({name: (data[name].dims, index.tz_convert(None), data[name].attrs)})
     for name, variable in data.variables.items():
-        is_date = variable.dtype.kind == "M" or " since " in str(variable.attrs.get("units"))
-        has_zone = variable.dtype.kind == "O" and name in data.coords and variable.ndim == 1
-        if variable.ndim < 2 and (is_date or has_zone) and variable.size:
-            zoned = has_zone and getattr(variable.values.flat[0], "tzinfo", None) is not None
-            if variable.dtype.kind in "iuf" or zoned:
-                data = data.assign({name: decode_time(variable, str(name))})
+        is_number = variable.dtype.kind in "iuf" and " since " in str(variable.attrs.get("units"))
+        if variable.ndim < 2 and variable.size and (is_number or variable.dtype.kind == "M"):
+            data = data.assign({name: decode_time(variable, str(name))}) if is_number else data
             data = data.set_coords(name)
     return data
 
