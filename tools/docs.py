@@ -63,8 +63,8 @@ SPOKEN = "audio_convrnn.fsdd"
 """Weights for spoken digits that README shows."""
 
 RECIPE_UNITS = {
-    "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data", "valid_min": "unit of the data",
-    "valid_max": "unit of the data", "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
+    "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data",
+    "valid_min": "unit of the data", "valid_max": "unit of the data", "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
     "stride": "pixels", "size": "pixels", "inputs": "frames", "horizon": "frames", "lead_times": "frames",
     "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
     "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
@@ -317,11 +317,11 @@ def recipe_keys(page: str) -> str:
 
 def axis_names(page: str) -> str:
     """Lists the attributes and the names by which the axes of labelled frames are recognised."""
-    rows = [
-        (f"`{axis}`", ", ".join(f"`{k}`" for k in _xarray.ATTRIBUTES[axis] if len(k) == 1),
-         ", ".join(f"`{k}`" for k in _xarray.ATTRIBUTES[axis] if len(k) > 1), ", ".join(f"`{n}`" for n in _xarray.NAMES[axis]))
-        for axis in _xarray.NAMES
-    ]  # fmt: skip
+    rows = []
+    for axis, names in _xarray.NAMES.items():
+        keys = _xarray.ATTRIBUTES[axis]
+        columns = [axis], [k for k in keys if len(k) == 1], [k for k in keys if len(k) > 1], names
+        rows.append(tuple(", ".join(f"`{name}`" for name in column) for column in columns))
     return markdown(("dimension", "`axis`", "`standard_name`, or its units", "names"), rows)
 
 
