@@ -64,7 +64,8 @@ SPOKEN = "audio_convrnn.fsdd"
 
 RECIPE_UNITS = {
     "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data",
-    "valid_min": "unit of the data", "valid_max": "unit of the data", "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
+    "valid_min": "unit of the data", "valid_max": "unit of the data",
+    "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
     "stride": "pixels", "size": "pixels", "inputs": "frames", "horizon": "frames", "lead_times": "frames",
     "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
     "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
