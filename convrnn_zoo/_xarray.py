@@ -430,8 +430,9 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
         )
     if found.apply is not None:
         array = _replace(array, map_lazily(array.variable, found.apply))
-    attrs = {"standard_name": "rainfall_rate", "comment": found.note} if found.note else {}
-    return array.assign_attrs(units=unit, **attrs)
+    notes = "; ".join(filter(None, [array.attrs.get("comment"), found.note]))
+    attrs = {"comment": notes} if notes else {}
+    return array.assign_attrs(units=unit, **attrs, **({"standard_name": "rainfall_rate"} if found.note else {}))
 
 
 def _replace(array: Any, variable: Any) -> Any:
@@ -736,7 +737,11 @@ def label_forecast(
     if thresholds:
         coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": next(iter(targets.values())) or "1"})
     known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
-    places = {n: c.variable for n, c in frames.coords.items() if n not in reserved and set(c.dims) <= known}
+    places = {
+        n: c.variable for n, c in frames.coords.items()
+        if n not in reserved and set(c.dims) <= known
+        and c.dtype.kind not in "mMO" and " since " not in str(c.attrs.get("units"))
+    }  # fmt: skip
     if CHANNEL in dims and len(targets) == values.shape[dims.index(CHANNEL)] and CHANNEL not in frames.dims:
         parts = dict(zip(targets, numpy.moveaxis(values, dims.index(CHANNEL), 0), strict=True))
         dims.remove(CHANNEL)

@@ -54,6 +54,8 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
+@click.option("--coarsen", type=click.IntRange(min=1),
+              help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
@@ -82,8 +84,8 @@ def predict(
     A folder of such files is read file by file.
 
     A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown. FILE
-    is a .npy, .npz, HDF5, netCDF or Zarr file, a GIF, a video, a folder of images, or the radar composites of KNMI or
-    FMI. Several files, or those of a folder, are joined in order of their times; each may hold one frame. A .nc or
+    is a .npy, .npz, HDF5, netCDF or Zarr file, a GIF, a video, a folder of images, or radar composites of KNMI, FMI,
+    MeteoSwiss, DWD or OPERA. Several files, or those of a folder, are joined in order of their times; each may hold one frame. A .nc or
     .zarr output has lead times, valid times and the coordinates of the frames.
 
     The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
@@ -187,7 +189,7 @@ def _forecast(
         )
     if members:
         options |= {"members": members, "seed": seed or 0}
-    result = forecast_files(model, name, files, thresholds=thresholds or (), **options)
+    result = forecast_files(model, name, files, thresholds=thresholds or (), output=output, **options)
     if output is not None:
         result.write(output, 1.0 if threshold is None else threshold)
     if as_json:

@@ -61,8 +61,37 @@ def to_dataset(
     return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))
 
 
+def is_storable(value: Any) -> bool:
+    """Returns whether NetCDF can hold the value of an attribute: text, a number, or a list of one of the two.
+
+    Example:
+        >>> [is_storable(v) for v in ("m", 1.5, [1, 2], ["a"], True, None, {}, [1, "a"], 2**70)]
+        [True, True, True, True, False, False, False, False, False]
+    """
+    numpy = need("numpy", "cli")
+    if isinstance(value, str | bytes) or (isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)):
+        return True
+    try:
+        return not isinstance(value, numpy.bool) and numpy.asarray(value).dtype.kind in "iuf"
+    except ValueError:  # nested lists of different lengths
+        return False
+
+
+def drop_unstorable_attrs(dataset: Any) -> tuple[Any, list[str]]:
+    """Returns a Dataset without the attributes that NetCDF cannot hold, and the names of these attributes."""
+    dataset, dropped = dataset.copy(), []
+    for name, owner in {"": dataset, **dataset.variables}.items():
+        wrong = [key for key, value in owner.attrs.items() if not is_storable(value)]
+        owner.attrs = {key: value for key, value in owner.attrs.items() if key not in wrong}
+        dropped += [f"{name}.{key}".lstrip(".") for key in wrong]
+    return dataset, dropped
+
+
 def write_dataset(dataset: Any, path: Path) -> None:
     """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically."""
+    dataset = dataset.copy()
+    for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
+        variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
     if path.suffix == ".zarr":
         need("zarr", "zarr")
         if path.exists():
@@ -71,6 +100,7 @@ def write_dataset(dataset: Any, path: Path) -> None:
             dataset.to_zarr(temporary, consolidated=False)
         return
     need("h5netcdf", "netcdf")
-    encoding = {name: {"zlib": True, "complevel": 1} for name in dataset.data_vars}
+    for variable in dataset.data_vars.values():
+        variable.encoding |= {"zlib": True, "complevel": 1}
     with atomic_write(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        dataset.to_netcdf(temporary, engine="h5netcdf")

@@ -32,7 +32,7 @@ from .._xarray import (
 )
 from .files import LARGE, FileError, reading
 from .formats.gridded import KINDS, open_gridded
-from .formats.radar import find_format, open_composites
+from .formats.radar import complete_gridded, find_format, open_composites
 from .join import join_datasets
 
 
@@ -118,7 +118,10 @@ def labelled_frames(
     paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
     if all(map(find_format, paths)):
         try:
-            return normal_form(open_composites(paths, coarsen), variables, **options)
+            data = open_composites(paths, coarsen)
+            notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
+            data = normal_form(data, variables, **options)
+            return data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
         except FileError:
             raise
         except ValueError as e:
@@ -130,7 +133,7 @@ def labelled_frames(
             raise FileError(
                 f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
             )
-        data = open_gridded(path, next(iter(variables or ()), ""))
+        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
         leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
         leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
         names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]

@@ -24,7 +24,7 @@ from .._units import format_lead_time, is_rain, plural
 from .._xarray import NAMES, describe_conversions, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
-from ..data.forecasts import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
+from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy
 from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files, open_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
@@ -276,11 +276,12 @@ def choose_read_options(
     key: str | None,
     pixel_km: float | None = None,
     minutes: float | None = None,
+    coarsen: int | None = None,
 ) -> ReadOptions:
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
-    Radar composites have pixels of 1 km. They are averaged to pixels of 2 km, unless `pixel_km` is passed or the model
-    reads noise.
+    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
+    have 2×2 pixels, unless `pixel_km` is passed or the model reads noise.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -295,7 +296,10 @@ def choose_read_options(
         raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
     if key:
         options = dataclasses.replace(options, variable=key, variable_optional=False)
-    coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
+    if coarsen is None and isinstance(recipe, ForecasterRecipe):
+        coarsen = 1 if pixel_km else options.coarsen
+    elif coarsen is None:
+        coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
     return dataclasses.replace(
         options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
     )
@@ -424,7 +428,9 @@ def forecast_files(
     key: str | None = None,
     minutes: float | None = None,
     pixel_km: float | None = None,
+    coarsen: int | None = None,
     thresholds: Sequence[float] = (),
+    output: Path | None = None,
     **options: Any,
 ) -> Forecast:
     """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
@@ -432,8 +438,9 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km: options of the same name of the command.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen: options of that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
+        output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
         **options: passed to the model's ``forecast``, such as `members`.
 
     Raises:
@@ -444,7 +451,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes))
+    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen))
     total = len(reader)
     observed = total if start else count_observed(reader)
     observed = total if compare and observed <= (inputs or trained or 1) else observed
@@ -461,6 +468,11 @@ def forecast_files(
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     check_step(reader, minutes or values.step, file)
+    if output is not None and output.suffix == ".nc" and reader.dataset is not None:
+        dataset, dropped = drop_unstorable_attrs(reader.dataset)
+        reader = dataclasses.replace(reader, dataset=dataset)
+        if dropped:
+            warn(f"{output}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
     if trained and count != trained:
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")

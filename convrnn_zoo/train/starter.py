@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from .._units import is_rain, rain_rate
 from .._xarray import choose_variable
-from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
+from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
+from ..data.formats.radar import COARSEN, find_composites
 from ..data.readers import GRIDDED, VariableOptions, join
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
@@ -126,19 +127,25 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    for kind in ("frames", "video"):
+    archives = find_composites(path)
+    for kind in ("frames",) if archives else ("frames", "video"):
         table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
         dataset: Any = read_dataset(table)
-        if files := [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]:
+        files = [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]
+        if files or archives:
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
     options = ReadOptions(unit=None if kind == "frames" else "", maps=len(files) > 1)
-    if files[0].suffix.lower() in GRIDDED:
-        options = _choose_variables(files[0], options, preprocessing)
-    frames = open_frames(files[0], options)
-    if len(frames) == 1 and len(files) > 1:
-        frames = join([frames, *(open_frames(file, options) for file in files[1:])])
+    if archives:
+        table["coarsen"] = COARSEN if preprocessing is not None else 1
+        frames = Frames.from_files(archives[0], dataclasses.replace(options, coarsen=table["coarsen"]))
+    else:
+        if files[0].suffix.lower() in GRIDDED:
+            options = _choose_variables(files[0], options, preprocessing)
+        frames = open_frames(files[0], options)
+        if len(frames) == 1 and len(files) > 1:
+            frames = join([frames, *(open_frames(file, options) for file in files[1:])])
     if options.variables:
         units = iter(frames.units)
         trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
@@ -163,6 +170,11 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
                 table |= {"floor": preprocessing.floor, "top": preprocessing.top}
         if step:
             table["step"] = step
+    if preprocessing is None and not options.variables and frames.dataset is not None and not archives:
+        roles = _find_roles(labelled_frames(files[0]))
+        table["proposed"] = roles if roles["static"] or roles["future"] else {}
+    if kind == "frames" and frames.pixel_km:
+        table["pixel_km"] = round(frames.pixel_km, 3)
     if max(frames.size) > 128:
         table["crop"] = min(64, *frames.size)
     bound = time_bounds(len(frames))[1]
@@ -179,18 +191,19 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
     """Returns the options that select the variables of a file.
 
     They select the variables of `preprocessing`, which belongs to trained weights. If it has no variables, they select
-    the only variable with a matching unit. Without `preprocessing`, they select all variables and static maps.
+    the only variable with a matching unit. Without `preprocessing`, they select all of several variables, and the
+    static maps and series.
     """
     if preprocessing is not None and preprocessing.variables:
         return dataclasses.replace(options, **variable_options(preprocessing, options))
     data = labelled_frames(path)
-    names = [str(n) for n, v in data.data_vars.items() if v.dims == ("time", "y", "x")]
-    maps = [str(n) for n, v in data.data_vars.items() if v.dims == ("y", "x")]
+    roles = _find_roles(data)
+    names = roles["variables"]
     if len(names) < 2:
         return options
     if preprocessing is None:
-        several = tuple(map(VariableOptions, names))
-        return dataclasses.replace(options, variables=several, static=tuple(map(VariableOptions, maps)))
+        several: dict[str, Any] = {role: tuple(map(VariableOptions, roles[role])) for role in roles}
+        return dataclasses.replace(options, **several)
     try:
         return dataclasses.replace(options, variable=choose_variable(data, preprocessing.unit))
     except ValueError as e:
@@ -198,6 +211,12 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
             f"{path} has the variables {', '.join(names)}, and the model reads one in "
             f"{preprocessing.unit or 'no unit'}; name it as data.variable in a recipe that is written without --data"
         ) from e
+
+
+def _find_roles(data: Any) -> dict[str, list[str]]:
+    """Returns the names of the frames, the series and the maps of a Dataset in normal form, by their keys of [data]."""
+    dims = {"variables": ("time", "y", "x"), "future": ("time",), "static": ("y", "x")}
+    return {role: [str(n) for n, v in data.data_vars.items() if v.dims == d] for role, d in dims.items()}
 
 
 def _is_rain_rate(unit: str) -> bool:
@@ -240,7 +259,8 @@ def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict
 
 def _write(values: dict[str, Any], title: str) -> str:
     """Returns a recipe as TOML with all keys; keys that are not in `values` are comments with their defaults."""
-    kind, data = values["kind"], values["data"]
+    kind, data = values["kind"], dict(values["data"])
+    proposed = data.pop("proposed", {})
     datasets: Mapping[str, Any] = RECIPE_KINDS[kind].datasets
     sampling = dict(values.get("sampling") or {})
     sampling_name = sampling.pop("name", "own")
@@ -258,13 +278,18 @@ def _write(values: dict[str, Any], title: str) -> str:
     for name, (cls, table, head) in sections.items():
         if table:
             lines += ["", f"[{name}]", *head]
-            lines += [line for field in describe_fields(cls) for line in _format_key(field, table.get(field.name))]
+            for field in describe_fields(cls):
+                lines += _format_key(field, table.get(field.name), proposed.get(field.name))
     return "\n".join(lines) + "\n"
 
 
-def _format_key(field: FieldDoc, value: Any) -> list[str]:
-    """Returns the lines of a key: its meaning as a comment, and its value, commented out if it is the default."""
+def _format_key(field: FieldDoc, value: Any, proposed: Any = None) -> list[str]:
+    """Returns the lines of a key: its meaning as a comment, and its value, commented out if it is the default.
+
+    A `proposed` value is commented out in place of the default.
+    """
     comments = textwrap.wrap(field.meaning, 120, initial_indent="# ", subsequent_indent="#   ")
     if field.default == "required" or (value is not None and toml(value) != field.default):
         return [*comments, f"{field.name} = {toml('' if value is None else value)}"]
-    return [*comments, f"# {field.name} ={'' if field.default == 'none' else f' {field.default}'}"]
+    default = toml(proposed) if proposed else "" if field.default == "none" else field.default
+    return [*comments, f"# {field.name} = {default}".rstrip()]

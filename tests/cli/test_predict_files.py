@@ -1,6 +1,7 @@
 """`predict` reads several files, folders and archives of variables, and writes NetCDF and Zarr with coordinates."""
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data.readers import COARSEN
 from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.prediction import choose_read_options
 from tests.command_line import run
 
@@ -238,3 +240,65 @@ def test_a_folder_of_recordings_is_classified(tmp_path):
     assert [row["file"].rpartition("/")[2] for row in rows] == ["r1.npy", "r2.npy", "r10.npy"]
     (tmp_path / "empty").mkdir()
     assert "empty" in run("predict", tmp_path / "run", tmp_path / "empty", "--json", code=1)
+
+
+def test_attributes_that_netcdf_cannot_hold_are_left_out_with_a_note(model, tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
+    data = rain().to_dataset()
+    data["rain"].attrs |= {"standard_name": "rainfall_rate", "grid_mapping": "crs"}
+    data["crs"] = ((), 0, {"grid_mapping_name": "latitude_longitude", "nested": {"a": 1}, "known": True})
+    data["lat"].attrs["nothing"] = None
+    data.to_zarr(tmp_path / "rain.zarr", consolidated=False)
+    text = run("predict", model, tmp_path / "rain.zarr", "-o", tmp_path / "a.nc")
+    assert all(name in text for name in ("crs.nested", "crs.known", "lat.nothing"))
+    with xarray.open_dataset(tmp_path / "a.nc", decode_coords=False) as written:
+        assert written.rain.attrs["standard_name"] == "rainfall_rate"
+        assert written.rain.attrs["grid_mapping"] == "crs"
+        assert "crs" not in written.rain.attrs.get("coordinates", "").split()
+        assert written.crs.attrs == {"grid_mapping_name": "latitude_longitude"}
+        assert written.lat.attrs["units"] == "degrees_north"
+    run("predict", model, tmp_path / "rain.zarr", "-o", tmp_path / "a.zarr")
+    with open_output(tmp_path / "a.zarr") as written:
+        assert written.crs.attrs["nested"] == {"a": 1}
+
+
+def months(count, start=0):
+    """Monthly means over ten years, dated at the first of each month, with a cycle of a year."""
+    number = np.arange(start, start + count)
+    time = np.datetime64("2010-01", "M") + number
+    season = np.cos(2 * np.pi * number / 12)[:, None, None]
+    place = np.linspace(0, 1, 48).reshape(6, 8)
+    coords = {"time": time.astype("datetime64[ns]"), "lat": np.linspace(60, 55, 6), "lon": np.arange(8.0)}
+    dims = ("time", "lat", "lon")
+    values = (280 + 10 * season * (1 + place)).astype("float32")
+    return xarray.DataArray(values, dims=dims, coords=coords, name="t2m", attrs={"units": "K"})
+
+
+@pytest.mark.parametrize("calendar", ["standard", "noleap"])
+def test_monthly_data_are_described_trained_on_and_predicted(calendar, tmp_path):
+    data = months(60)
+    if calendar == "noleap":
+        data = data.convert_calendar("noleap")
+    data.to_netcdf(tmp_path / "monthly.nc", engine="h5netcdf")
+    run("recipe", "convgru_forecaster", tmp_path / "monthly.nc", "-o", tmp_path / "a.toml")
+    text = (tmp_path / "a.toml").read_text()
+    assert 'step = "month"' in text
+    small = {**tomllib.loads(text), "max_steps": 1, "batch_size": 1, "inputs": 3, "horizon": 2}
+    small["model"] = {"hidden_channels": [2, 2], "kernel_size": 3, "patch_size": 1}
+    record = train(Recipe.of(small), data=tmp_path / "monthly.nc", out=tmp_path / "run", progress=False)
+    assert record.preprocessing.step == "month"
+    baselines = {m.name: m.baselines for m in record.metrics}
+    assert baselines["MSE"]["climatology"] < 1e-6 < baselines["MSE"]["last frame"]
+    run("predict", tmp_path / "run", tmp_path / "monthly.nc", "-o", tmp_path / "out.nc")
+    with xarray.open_dataset(tmp_path / "out.nc") as forecast:
+        assert [str(t)[:10] for t in forecast.time.values] == ["2015-01-01", "2015-02-01"]
+        if calendar == "standard":
+            assert (forecast.lead_time.values / np.timedelta64(1, "D")).tolist() == [31, 62]
+    net = from_pretrained(tmp_path / "run")
+    written = net.forecast(data[-3:])
+    assert written.time.dt.strftime("%Y-%m").values.tolist() == ["2015-01", "2015-02"]
+    with pytest.raises(ValueError, match="month"):
+        net.forecast(data[[0, 1, 3]])
+    days = rain(3, minutes=1440).rename("t2m").assign_attrs(units="K")
+    days.to_netcdf(tmp_path / "daily.nc", engine="h5netcdf")
+    assert "month" in run("predict", tmp_path / "run", tmp_path / "daily.nc", "-o", tmp_path / "x.nc", code=1)

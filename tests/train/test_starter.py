@@ -2,9 +2,12 @@
 
 import dataclasses
 import itertools
+import tomllib
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+import xarray
 
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
@@ -12,6 +15,7 @@ from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, classi
 from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
 from tests.command_line import run
 from tests.data.own_data import blobs, ramps, write_hdf5, write_video
+from tests.made_data import write_fmi, write_knmi
 
 
 @pytest.fixture
@@ -251,3 +255,56 @@ def test_sounds_are_resampled_for_the_front_end_of_the_weights(tmp_path):
             soundfile.write(tmp_path / label / f"{i}.wav", np.random.default_rng(i).random(8000) - 0.5, 16_000)
     recipe = Recipe.parse(starting_recipe("", tmp_path, "audio_convrnn.fsdd"))
     assert classifier.initial_front_end(recipe) == from_pretrained("audio_convrnn.fsdd").front_end
+
+
+@pytest.mark.parametrize("write", [write_knmi, write_fmi])
+def test_radar_composites_are_described_trained_on_and_predicted(write, tmp_path):
+    pytest.importorskip("pysteps", reason="the extra radar")
+    y, x = np.mgrid[:32, :40]
+    (tmp_path / "radar").mkdir()
+    for i in range(12):
+        image = 64 + 60 * np.exp(-((x - 12 - i) ** 2 + (y - 16) ** 2) / 40)
+        write(tmp_path / "radar", datetime(2010, 8, 26, 4) + i * timedelta(minutes=5), image.round())
+    text = starting_recipe("", tmp_path / "radar", init_from="convgru_forecaster.rain")
+    data = tomllib.loads(text)["data"]
+    assert (data["unit"], data["coarsen"], data["pixel_km"]) == ("mm/h", 2, pytest.approx(2, abs=0.01))
+    assert Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "radar")).data.coarsen == 1
+    small = {**tomllib.loads(text), "max_steps": 1, "batch_size": 1, "inputs": 2, "horizon": 1, "test_sequences": 1}
+    train(Recipe.of(small), data=tmp_path / "radar", out=tmp_path / "run", progress=False)
+    printed = run("predict", tmp_path / "run", tmp_path / "radar", "-o", tmp_path / "a.nc")
+    assert "means over 2×2 pixels" in printed
+    full = run("predict", tmp_path / "run", tmp_path / "radar", "-o", tmp_path / "b.nc", "--coarsen", 1)
+    assert "means over" not in full
+    with xarray.open_dataset(tmp_path / "a.nc") as coarse, xarray.open_dataset(tmp_path / "b.nc") as fine:
+        assert (coarse.sizes["y"], coarse.sizes["x"]) == (16, 20)
+        assert (fine.sizes["y"], fine.sizes["x"]) == (32, 40)
+        np.testing.assert_allclose(coarse.x[0], fine.x[:2].mean())
+        assert coarse.crs.attrs["grid_mapping_name"] == "polar_stereographic"
+        assert coarse.time.values[0] == np.datetime64("2010-08-26T05:00")
+
+
+def test_maps_and_series_of_a_file_are_proposed(tmp_path):
+    values = np.random.default_rng(0).random((30, 8, 8)).astype("float32")
+    data = xarray.Dataset(
+        {
+            "t2m": (("time", "y", "x"), values, {"units": "K"}),
+            "orog": (("y", "x"), values[0]),
+            "rf": ("time", values[:, 0, 0]),
+        },
+        coords={"time": np.datetime64("2020-01-01", "ns") + np.arange(30) * np.timedelta64(1, "D")},
+    )
+    data.to_netcdf(tmp_path / "one.nc", engine="h5netcdf")
+    text = starting_recipe("convgru_forecaster", tmp_path / "one.nc")
+    proposed = ['# variables = ["t2m"]', '# future = ["rf"]', '# static = ["orog"]']
+    assert all(line in text.splitlines() for line in proposed)
+    assert Recipe.parse(text).data.unit == "K"
+    for line in proposed:
+        text = text.replace(line, line[2:])
+    accepted = text.replace('\nunit = "K"', "").replace('\nencoding = "standardize"', "")
+    dataset = Recipe.parse(accepted).data
+    assert dataset.load(tmp_path / "one.nc", "train", 3, 2)[0].frames.shape == (5, 3, 8, 8)
+    data.assign(rain=data.t2m.assign_attrs(units="mm/h")).to_netcdf(tmp_path / "two.nc", engine="h5netcdf")
+    several = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "two.nc")).data
+    assert [[v.name for v in role] for role in (several.variables, several.future, several.static)] == [
+        ["t2m", "rain"], ["rf"], ["orog"],
+    ]  # fmt: skip

@@ -19,6 +19,7 @@ from ..._xarray import axis_coordinate, first_difference
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..formats.gridded import STORE
+from ..formats.radar import find_composites, find_format
 from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
@@ -410,6 +411,8 @@ class ArrayFrames(FrameFiles):
         dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
             such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
+        coarsen: edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km from
+            pixels of 1 km. The composites below a directory are one series for each of their formats.
         windows: name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file lists the
             crops, so that training does not search the store for them.
         **kwargs: keys of :class:`FrameFiles`.
@@ -428,6 +431,7 @@ class ArrayFrames(FrameFiles):
     sel: Mapping[str, Any] = field(factory=dict)
     dims: Mapping[str, str] = field(factory=dict)
     fill_value: float | None = field(None)
+    coarsen: int = field(1, ge=1)
     windows: str = field("")
 
     def __post_init__(self) -> None:
@@ -464,7 +468,7 @@ class ArrayFrames(FrameFiles):
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: dimensions, selection, variables and unit."""
         step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
-        options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation)
+        options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
         if self.variables:
             return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
@@ -472,6 +476,16 @@ class ArrayFrames(FrameFiles):
     def find_files(self, path: Path) -> list[Path]:
         """Returns the array files and Zarr stores at or below a path."""
         return list_files(path, self.suffixes) if path.is_dir() else [path]
+
+    def open(self, path: Path) -> list[Frames]:
+        """Opens the files at a path, without reading their frames; radar composites of one format are one series."""
+        archives = find_composites(path)
+        if not archives:
+            return super().open(path)
+        if others := [f for f in self.find_files(path) if not find_format(f)]:
+            raise FileError(f"{path} has radar composites and {others[0]}; move one of them to another directory")
+        series = [Frames.from_files(files, self.read_options()) for files in archives]
+        return [dataclasses.replace(s, name=relative_name(s.path, path)) for s in series]
 
 
 @dataclass(frozen=True, kw_only=True)

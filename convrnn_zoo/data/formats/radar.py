@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..._extras import need, quiet
 from ..._hdf5 import CheckedFile
-from ..files import FileError, is_hidden, natural_key, read_unpacked, reading
+from ..files import FileError, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
+from .gridded import STORE
 
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
@@ -238,8 +239,9 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
         name, attrs["standard_name"] = "reflectivity", "equivalent_reflectivity_factor"
     else:
         name, attrs["standard_name"] = "rain_rate", "rainfall_rate"
-    if "comment" in metadata:
-        attrs["comment"] = metadata["comment"]
+    notes = [*filter(None, [metadata.get("comment")])]
+    notes += [f"means over {coarsen}×{coarsen} pixels of the radar composites"] if coarsen > 1 else []
+    attrs |= {"comment": "; ".join(notes)} if notes else {}
     dataset = xarray.Dataset({name: (("y", "x"), values.numpy(), attrs)}, coords=_grid(metadata, *values.shape))
     if coarsen > 1:
         dataset = dataset.coarsen(y=coarsen, x=coarsen, boundary="trim").mean(keep_attrs=True)
@@ -281,10 +283,37 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
     return dated.assign({name: stacked})
 
 
+def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = None) -> Any:
+    """Adds to a Dataset of SAF or MRMS, which xarray opens, what these files do not state by the CF conventions.
+
+    Files of SAF state the projection and the time as attributes, and their rain rate is selected without `variables`.
+    Files of MRMS do not name the rain rate in mm/h, which is negative where it is unknown.
+    """
+    numpy = need("numpy", "cli")
+    if path.match("PrecipRate_*.grib2") and list(data.data_vars) == ["unknown"]:
+        from ..._lazy import map_lazily
+
+        rate = map_lazily(data["unknown"].variable, lambda x: numpy.where(x < 0, numpy.float32("nan"), x))
+        rate.attrs = {"units": "mm/h", "standard_name": "rainfall_rate"}
+        return data.drop_vars("unknown").assign(rain_rate=rate)
+    if not {"gdal_projection", "nominal_product_time"} <= data.attrs.keys():
+        return data
+    with quiet():
+        crs = _import_pyproj().CRS(data.attrs["gdal_projection"]).to_cf()
+    time = str(data.attrs["nominal_product_time"]).removesuffix("Z")
+    data = data.assign_coords(crs=((), 0, crs), time=((), numpy.datetime64(time, "ns"), {"standard_name": "time"}))
+    data = data.assign({n: v.assign_attrs(grid_mapping="crs") for n, v in data.data_vars.items() if v.ndim == 2})
+    return data[["crr_intensity"]] if variables is None and "crr_intensity" in data else data
+
+
 def find_composites(directory: Path) -> list[list[Path]]:
     """Returns the radar files at or below a directory: one list for each format that occurs."""
     files: dict[RadarFormat, list[Path]] = {}
-    for path in sorted(directory.rglob("*"), key=natural_key):
-        if not is_hidden(path) and path.is_file() and (form := find_format(path)) is not None:
+    pending = [directory]
+    while pending:
+        path = pending.pop()
+        if path.is_dir() and path.suffix.lower() != STORE:
+            pending += reversed(list_dir(path))
+        elif (form := find_format(path)) is not None:
             files.setdefault(form, []).append(path)
     return list(files.values())

@@ -119,3 +119,20 @@ def test_unused_parameters_do_not_affect_outputs(name):
     live = sum(p.numel() for p in FULL[name].parameters()) - unread
     doc = " ".join(entry_points()[name].__doc__.split())
     assert f"{unread:,} are unused" in doc or f"{live:,} are live" in doc
+
+
+@EVERY
+def test_members_of_an_ensemble_input_have_a_dimension_of_their_own(name):
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    model, x = model_and_frames(name, batch=3)
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0)
+    for dim in ("number", "realization"):
+        frames = xarray.DataArray(x[:, :, 0].numpy(), dims=(dim, "time", "y", "x"), name="rain")
+        forecast = model.forecast(frames, 2, members=2, seed=1)
+        assert len(set(forecast.dims)) == 5
+        assert dict(zip(forecast.dims, forecast.shape, strict=True))["realization"] == 2
+        assert sorted(forecast.shape[:2]) == [2, 3]
+        one = model.forecast(frames[1], 2, members=2, seed=1)
+        torch.testing.assert_close(
+            torch.from_numpy(forecast.values[:, 1]), torch.from_numpy(one.values), rtol=1e-3, atol=1e-4
+        )
