@@ -40,6 +40,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 PLACES = {"y": ("latitude", "projection_y_coordinate", "grid_latitude"),
           "x": ("longitude", "projection_x_coordinate", "grid_longitude")}  # fmt: skip
 """Standard names of coordinates that state positions on the earth: these rise to the north and to the east."""
+PLACE_NAMES = ("lat", "latitude", "rlat", "northing", "lon", "longitude", "rlon", "easting")
+"""Names of such coordinates, in lower case."""
 KM_PER_DEGREE = 111.195
 """Length of a degree of latitude."""
 _REFERENCE = ("forecast_reference_time", "forecast_period")
@@ -297,8 +299,8 @@ def _find_periods(array: Any, coordinate: Any, time: Any) -> float | None:
     bounds = coordinate.attrs.get("bounds", coordinate.encoding.get("bounds"))
     begin, end = None, time
     if bounds in array.coords and array[bounds].ndim == time.ndim + 1 and array[bounds].shape[-1] == 2:
-        variable = array[bounds].variable
-        variable.attrs = {**coordinate.attrs, **variable.attrs}
+        variable = array[bounds].variable.copy(deep=False)
+        variable.attrs = {**coordinate.attrs, **variable.attrs}  # CF: bounds have the unit of their times
         ends = decode_time(variable, str(bounds)).values
         begin, end = ends[..., 0], ends[..., 1]
     elif time.ndim == 0 and "start_time" in array.coords:
@@ -349,16 +351,7 @@ def _is_reversed(place: Any, axis: str) -> bool:
     """Returns whether a coordinate states positions that run from south to north, or from east to west."""
     name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
     is_place = name in PLACES[axis] or units.startswith("degree") or units.lower() in ("m", "km", "metre", "meter")
-    is_place |= str(place.name).lower() in (
-        "lat",
-        "latitude",
-        "lon",
-        "longitude",
-        "rlat",
-        "rlon",
-        "northing",
-        "easting",
-    )
+    is_place |= str(place.name).lower() in PLACE_NAMES
     if not is_place or place.size < 2 or place.dtype.kind not in "iuf":
         return False
     steps = place.values[1:] - place.values[:-1]
@@ -421,7 +414,7 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
     """Converts a variable in normal form from the unit in its attributes; `options` are those of `conversion`.
 
     A variable without a unit is assumed to have this one. An assumption of the conversion becomes the attribute
-    ``comment``. Raises ValueError if no conversion is known.
+    ``comment``; it gives rain rates. Raises ValueError if no conversion is known.
     """
     from ._lazy import map_lazily
 
@@ -438,7 +431,8 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
     if found.apply is not None:
         array = _replace(array, map_lazily(array.variable, found.apply))
     notes = "; ".join(filter(None, [array.attrs.get("comment"), found.note]))
-    return array.assign_attrs(units=unit, **({"comment": notes} if notes else {}))
+    attrs = {"comment": notes} if notes else {}
+    return array.assign_attrs(units=unit, **attrs, **({"standard_name": "rainfall_rate"} if found.note else {}))
 
 
 def _replace(array: Any, variable: Any) -> Any:
@@ -482,13 +476,13 @@ def decode_coordinates(data: Any) -> Any:
     """Returns a Dataset whose dates are decoded, and are coordinates even if no attribute lists them."""
     bounds = {v.attrs.get("bounds", v.encoding.get("bounds")) for v in data.variables.values()} - {None}
     data = data.set_coords([n for n in data.data_vars if n in bounds])
+    for name, index in data.indexes.items():
+        if getattr(index, "tz", None) is not None:
+            data = data.assign_coords({name: (data[name].dims, index.tz_convert(None), data[name].attrs)})
     for name, variable in data.variables.items():
-        is_date = variable.dtype.kind == "M" or " since " in str(variable.attrs.get("units"))
-        has_zone = variable.dtype.kind == "O" and name in data.coords and variable.ndim == 1
-        if variable.ndim < 2 and (is_date or has_zone) and variable.size:
-            zoned = has_zone and getattr(variable.values.flat[0], "tzinfo", None) is not None
-            if variable.dtype.kind in "iuf" or zoned:
-                data = data.assign({name: decode_time(variable, str(name))})
+        is_number = variable.dtype.kind in "iuf" and " since " in str(variable.attrs.get("units"))
+        if variable.ndim < 2 and variable.size and (is_number or variable.dtype.kind == "M"):
+            data = data.assign({name: decode_time(variable, str(name))}) if is_number else data
             data = data.set_coords(name)
     return data
 
@@ -736,11 +730,8 @@ def label_forecast(
         coords[LEAD_TIME] = (LEAD_TIME, steps, {"standard_name": "forecast_period"})
         if dated:
             coords["time"] = (LEAD_TIME, times, {"standard_name": "time"})
-            coords["forecast_reference_time"] = (
-                (),
-                frames["time"].values[-1],
-                {"standard_name": "forecast_reference_time"},
-            )
+            last, reference = frames["time"].values[-1], "forecast_reference_time"
+            coords[reference] = ((), last, {"standard_name": reference})
     if has_members:
         coords[MEMBER] = (MEMBER, numpy.arange(values.shape[0]), {"standard_name": "realization"})
     if thresholds:

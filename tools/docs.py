@@ -22,7 +22,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, _xarray, create_model, list_models
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -65,8 +65,9 @@ SPOKEN = "audio_convrnn.fsdd"
 """Weights for spoken digits that README shows."""
 
 RECIPE_UNITS = {
-    "step": "minutes", "floor": "unit of the data", "top": "unit of the data", "valid_min": "unit of the data",
-    "valid_max": "unit of the data", "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
+    "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data",
+    "valid_min": "unit of the data", "valid_max": "unit of the data",
+    "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
     "stride": "pixels", "size": "pixels", "inputs": "frames", "horizon": "frames", "lead_times": "frames",
     "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
     "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
@@ -315,6 +316,16 @@ def recipe_keys(page: str) -> str:
         if rows:
             parts.append(f"## {title}\n\n" + markdown(("key", "meaning", "type", "default", "unit"), rows))
     return "\n\n".join(parts)
+
+
+def axis_names(page: str) -> str:
+    """Lists the attributes and the names by which the axes of labelled frames are recognised."""
+    rows = []
+    for axis, names in _xarray.NAMES.items():
+        keys = _xarray.ATTRIBUTES[axis]
+        columns = [axis], [k for k in keys if len(k) == 1], [k for k in keys if len(k) > 1], names
+        rows.append(tuple(", ".join(f"`{name}`" for name in column) for column in columns))
+    return markdown(("dimension", "`axis`", "`standard_name`, or its units", "names"), rows)
 
 
 def exports(page: str) -> str:
@@ -599,9 +610,10 @@ PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
-        spectra, padding, demo, sources, commands, recipe_keys, exports, versions, entries, citation, badge, speed,
-        speed_summary, speed_line, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions, elsewhere,
-        published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line, losses,
+        spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
+        speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions,
+        elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line,
+        losses,
         samplings, schedules,
     )
 }  # fmt: skip

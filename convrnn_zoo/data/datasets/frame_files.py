@@ -28,7 +28,7 @@ from .checks import WET, ValidRange, check_files, check_steps
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
 from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
-from .windows import MAX_WINDOWS, read_windows, window_keys
+from .windows import MAX_WINDOWS, read_windows, turn_windows, window_keys
 
 logger = logging.getLogger(__name__)
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
@@ -361,6 +361,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
             size = f"{window.length} frames of {window.height}×{window.width} pixels"
             shape = (len(frames), *frames.size)
             raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
+        places = turn_windows(places, window, frames)
         part = split_in_time(frames, split, inputs, self.validation)
         end = part.start + len(part)
         places = places[(places[:, 0] >= part.start) & (places[:, 0] + window.length <= end)]

@@ -20,7 +20,8 @@ from .frame_sequences import Sampling, Window, find_windows
 COLUMNS = ("t", "x", "y")
 """Columns in the order that other programs, such as mlcast, expect; pandas skips the line before with `comment`."""
 KEYS = (
-    "variable", "unit", "sel", "dims", "fill_value", "step", "crop", "stride", "min_valid_fraction", "min_wet_fraction",
+    "variable", "unit", "rain_relation", "sel", "dims", "fill_value", "coarsen", "step", "crop", "stride",
+    "min_valid_fraction", "min_wet_fraction",
 )  # fmt: skip
 """Keys of ``[data]`` that determine the windows of a store."""
 HINT = "write it again with `convrnn-zoo windows`"
@@ -35,7 +36,21 @@ def list_windows(
     """Samples windows and yields them as rows ``(t, y, x)`` of tensors ``(M, 3)``; none spans a gap in time."""
     generator = torch.Generator().manual_seed(seed)
     for part in split_at_gaps(frames, step):
-        yield from find_windows(part, window, sampling, generator)
+        for places in find_windows(part, window, sampling, generator):
+            yield turn_windows(places, window, frames)
+
+
+def turn_windows(places: Tensor, window: Window, frames: Frames) -> Tensor:
+    """Converts windows ``(M, 3)`` between the directions of labelled frames and those of the store.
+
+    CSV files have the directions of the store, since other programs read them, too.
+    """
+    turned = () if frames.dataset is None else frames.dataset.encoding.get("turned", ())
+    places = places.clone()
+    for axis, column, edge, size in zip("yx", (1, 2), (window.height, window.width), frames.size, strict=True):
+        if axis in turned:
+            places[:, column] = size - edge - places[:, column]
+    return places
 
 
 def window_keys(data: Any, length: int) -> dict[str, Any]:

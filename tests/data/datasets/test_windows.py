@@ -176,6 +176,7 @@ CHANGES = {
     "stride": 2,
     "variable": "rate",
     "unit": "mm/min",
+    "rain_relation": (300.0, 1.4),
     "step": 10.0,
     "fill_value": -1.0,
     "min_valid_fraction": 0.9,
@@ -213,3 +214,21 @@ def test_other_programs_read_the_columns(tmp_path):
     write_windows(iter([windows]), tmp_path / "w.csv", window_keys(KIND, 7))
     table = pandas.read_csv(tmp_path / "w.csv", comment="#")
     assert table[["t", "y", "x"]].values.tolist() == windows.tolist()
+
+
+def test_windows_of_a_store_from_south_to_north_have_its_positions(tmp_path):
+    """Other programs read the file and the store, too."""
+    pytest.importorskip("zarr", reason="the extra zarr")
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    frames = np.zeros((9, 16, 12), "float32")
+    frames[:, 2:6, 4:8] = 5.0
+    coords = {"lat": np.arange(16.0), "lon": np.arange(12.0)}
+    data = xarray.DataArray(frames, coords, ("time", "lat", "lon"), "rain", {"units": "mm/h"})
+    data.to_dataset().to_zarr(tmp_path / "a.zarr", consolidated=False)
+    kind = ArrayFrames(name="a", unit="mm/h", crop=4, stride=2, windows="w.csv", min_wet_fraction=1.0)
+    (opened,) = kind.open(tmp_path / "a.zarr")
+    window = kind.window(tmp_path, [opened], 3)
+    write_windows(list_windows(opened, window, kind.sampling), tmp_path / "w.csv", window_keys(kind, 3))
+    assert read_windows(tmp_path / "w.csv", window_keys(kind, 3))[:, 1:].unique(dim=0).tolist() == [[2, 4]]
+    clips = kind.load(tmp_path / "a.zarr", "train", 2, 1)
+    assert clips.fixed(9).unique().tolist() == [5]

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 import torch
 
 from convrnn_zoo import WEIGHTS
-from convrnn_zoo.data import FRAME_DATASETS, readers, split_in_time
+from convrnn_zoo.data import FRAME_DATASETS, labelled_frames, readers, split_in_time
 from convrnn_zoo.data.datasets.rain import read_events
-from convrnn_zoo.data.formats.radar import find_composites, read_composite, read_time
+from convrnn_zoo.data.formats.radar import complete_gridded, find_composites, read_composite, read_time
 from convrnn_zoo.data.readers import FileError
 from tests.made_data import write_fmi, write_knmi, write_odim
 
@@ -289,3 +290,40 @@ print(read_composite(pathlib.Path({str(path)!r})).crs.attrs["grid_mapping_name"]
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout.strip()) == (0, "polar_stereographic"), run.stderr[-500:]
+
+
+def test_files_of_saf_have_time_and_projection(tmp_path):
+    """As those of the Nowcasting SAF of EUMETSAT: the projection and the time are attributes of the file."""
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    attrs = {
+        "gdal_projection": "+proj=geos +a=6378137.0 +b=6356752.3 +lon_0=0.0 +h=35785863.0",
+        "nominal_product_time": "2018-06-01T09:15:00Z",
+    }
+    places = {
+        axis: (f"n{axis}", np.arange(n) * step, {"standard_name": f"projection_{axis}_coordinate", "units": "m"})
+        for axis, n, step in (("y", 4, -3000.0), ("x", 5, 3000.0))
+    }
+    data = xarray.Dataset({
+        "crr": (("ny", "nx"), np.ones((4, 5), "float32")),
+        "crr_intensity": (("ny", "nx"), np.arange(20.0, dtype="float32").reshape(4, 5), {"units": "mm/h"}),
+    }, {f"n{axis}": place for axis, place in places.items()}, attrs)  # fmt: skip
+    for i, time in enumerate(("09:15", "09:30")):
+        data.attrs["nominal_product_time"] = f"2018-06-01T{time}:00Z"
+        data.to_netcdf(tmp_path / f"S_NWC_CRR_{i}.nc", engine="h5netcdf")
+    frames = labelled_frames([tmp_path / "S_NWC_CRR_1.nc", tmp_path / "S_NWC_CRR_0.nc"])
+    assert list(frames.data_vars) == ["crr_intensity"]
+    assert [str(t)[11:16] for t in frames.time.values] == ["09:15", "09:30"]
+    assert frames.crs.attrs["grid_mapping_name"] == "geostationary"
+    assert frames.crr_intensity.attrs["grid_mapping"] == "crs"
+    assert list(labelled_frames(tmp_path / "S_NWC_CRR_0.nc", variables=["crr"]).data_vars) == ["crr"]
+
+
+def test_files_of_mrms_have_a_unit_and_unknown_pixels():
+    """As cfgrib opens them: a parameter that ecCodes does not know, negative where no radar sees rain."""
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    values = np.array([[0.0, -3.0], [-1.0, 2.5]], "float32")
+    data = xarray.Dataset({"unknown": (("latitude", "longitude"), values, {"units": "unknown"})})
+    completed = complete_gridded(data, Path("PrecipRate_00.00_20190610-002200.grib2"))
+    np.testing.assert_array_equal(completed["rain_rate"], np.array([[0, np.nan], [np.nan, 2.5]]))
+    assert completed["rain_rate"].attrs["units"] == "mm/h"
+    assert complete_gridded(data, Path("Other_00.00_20190610-002200.grib2")) is data

@@ -1,0 +1,50 @@
+"""The climatology: a baseline for data with a cycle of hours, days or months."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo.data import CroppedSequences, Frames, Sampling, Window, split_in_time
+from convrnn_zoo.train.baselines import find_climatology
+
+HOUR = 60.0
+
+
+def frames(minutes, values, **fields):
+    array = np.asarray(values, "float32")[:, None, None] + np.linspace(0, 0.5, 30, dtype="float32").reshape(5, 6)
+    return Frames(path=Path("a"), array=array, times=np.asarray(minutes, "float64"), **{"is_dated": True, **fields})
+
+
+def sequences(part, inputs=2, horizon=3):
+    return CroppedSequences.search([part], Window(inputs + horizon, 4, 4, 1), Sampling())
+
+
+@pytest.mark.parametrize(
+    ("step", "cycle", "count"), [(HOUR, 24, 120), (24 * HOUR, 365, 3 * 365)], ids=["time of day", "day of the year"]
+)
+def test_a_cycle_is_forecast_by_the_mean_of_the_training_part(step, cycle, count):
+    numbers = np.arange(count)
+    first = (datetime(1973, 1, 1) - datetime(1970, 1, 1)) / timedelta(minutes=1)  # three years without a leap day
+    data = frames(first + numbers * step, np.sin(2 * np.pi * (numbers % cycle) / cycle))
+    train, test = (sequences(split_in_time(data, part, 2)) for part in ("train", "test"))
+    climatology = find_climatology(train, test)
+    samples = torch.tensor([0, 7, len(test) - 1])
+    forecast = climatology(samples, 3)
+    assert forecast.shape == (3, 3, 1, 4, 4)
+    torch.testing.assert_close(forecast, test.read(samples)[:, 2:])
+
+
+@pytest.mark.parametrize("why", ["no dates", "too short", "another size"])
+def test_it_is_left_out_where_it_is_not_defined(why):
+    count = 12 if why == "too short" else 120
+    data = frames(np.arange(count) * HOUR, np.zeros(count), is_dated=why != "no dates")
+    train, test = (sequences(split_in_time(data, part, 2)) for part in ("train", "test"))
+    if why == "another size":
+        test.files = [
+            Frames(path=Path("b"), array=np.zeros((40, 9, 9), "float32"), times=data.times[:40], is_dated=True)
+        ]
+    assert find_climatology(train, test) is None
+    assert find_climatology(train, [1, 2]) is None
