@@ -4,6 +4,7 @@ Each raises :class:`~.files.FileError` for a file that could run code, read anot
 proportion to its size.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -41,6 +42,8 @@ FILTERS = {
 """Other codecs of numcodecs that are read. Among those that are not, ``pickle`` runs code of the store."""
 CODECS = {"bytes", "endian", "transpose", "vlen-bytes", "vlen-utf8", "crc32c", "blosc", "gzip", "zstd"}
 """Codecs of the third version of the format, without ``sharding_indexed``, which contains others."""
+MORE_CODECS = COMPRESSORS - {"blosc", "zstd"} | FILTERS
+"""Codecs of the third version of the format under the prefix ``numcodecs.``. The others have names without it."""
 MAX_EXPANSION = 16
 """Maximum factor by which the filters of an array may expand decompressed data, such as float64 from float16."""
 
@@ -49,7 +52,8 @@ def check_zarr_store(path: Path, group: str = "") -> None:
     """Checks the metadata of all arrays in a store: their codecs and the memory that they claim.
 
     Reads the metadata of versions 2 and 3 of the format, also consolidated. `group` is the path of a group that is
-    opened directly; other groups are found.
+    opened directly; other groups are found. Arrays should be opened within :func:`checked_codecs`, which checks the
+    chunks when they are read.
 
     Raises:
         FileError: an array has a codec that is not supported, more than one compressor, or claims far more memory
@@ -114,7 +118,7 @@ def _check_array(path: Path, folder: Path, array: dict[str, Any]) -> None:
             raise FileError(f"{path}: {folder.name} holds Python objects, which are not read; store numbers or text")
     for name, configuration in codecs:
         plain = name.removeprefix("numcodecs.")
-        if plain not in (CODECS if plain == name else COMPRESSORS | FILTERS):
+        if plain not in (CODECS if plain == name else COMPRESSORS | FILTERS if "compressor" in array else MORE_CODECS):
             fix = "store it with gzip, zstd or blosc"
             raise FileError(f"{path}: the codec {plain!r:.80} of {folder.name} is not read; {fix}")
         compressors += plain in COMPRESSORS
@@ -187,6 +191,14 @@ def _stored_size(folder: Path, enough: int) -> int:
     return stored
 
 
+def checked_codecs() -> contextlib.AbstractContextManager[None]:
+    """Context manager: arrays of Zarr that are opened in it reject chunks that claim far more than they store."""
+    need("zarr", "zarr")
+    from .zarr_codecs import checked_codecs
+
+    return checked_codecs()
+
+
 # ---- GRIB ----------------------------------------------------------------------------------------------------------
 def check_grib(path: Path) -> None:
     """Checks the size that each message of a GRIB file claims, which may be constant and then stores no values.
@@ -245,11 +257,25 @@ def _walk(path: Path, file: Any) -> Iterator[Any]:
 def _attribute_size(path: Path, item: Any, name: str) -> int:
     """Returns the bytes of an attribute in memory."""
     attribute = item.attrs.get_id(name)
+    _check_type(path, f"the attribute {name} of {item.name}", attribute.get_type())
     if not _is_variable(attribute):
         return math.prod(attribute.shape or (0,)) * attribute.get_type().get_size()
     if math.prod(attribute.shape or ()) > MAX_VARIABLE:
         raise FileError(f"{path}: the attribute {name} of {item.name} has over {MAX_VARIABLE} texts; store fewer")
     return _value_size(item.attrs[name])
+
+
+def _check_type(path: Path, name: str, data_type: Any) -> None:
+    """Raises FileError for lists of variable length other than of references; libhdf5 2.0 crashes on damaged ones."""
+    h5t = need("h5py", "netcdf").h5t
+    parts = [data_type]
+    for part in parts:  # grows in the loop
+        if isinstance(part, h5t.TypeCompoundID):
+            parts += [part.get_member_type(i) for i in range(part.get_nmembers())]
+        elif isinstance(part, h5t.TypeArrayID):
+            parts.append(part.get_super())
+        elif isinstance(part, h5t.TypeVlenID) and not isinstance(part.get_super(), h5t.TypeReferenceID):
+            raise FileError(f"{path}: {name} has lists of variable length, which are not read; store arrays")
 
 
 def _is_variable(data: Any) -> bool:
@@ -283,6 +309,7 @@ def _check_dataset(path: Path, dataset: Any) -> None:
             raise FileError(f"{path}: the filter {number} of {dataset.name} is not read; use h5repack -f GZIP=4")
     if sum(number in compressors for number in filters) > 1:
         raise FileError(f"{path}: {dataset.name} is compressed more than once; h5repack -f GZIP=4 does so once")
+    _check_type(path, dataset.name, dataset.id.get_type())
     shape, itemsize = dataset.shape or (), dataset.id.get_type().get_size()
     chunks = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else shape
     stored = path.stat().st_size if layout.get_layout() == h5py.h5d.COMPACT else dataset.id.get_storage_size()

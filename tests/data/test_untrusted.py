@@ -12,11 +12,13 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.memory import rise
+from convrnn_zoo._extras import need
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.audio import read_sound
 from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
-from convrnn_zoo.data.untrusted import check_hdf5, check_zarr_store
+from convrnn_zoo.data.untrusted import check_hdf5, check_zarr_store, checked_codecs
 from tests.data.own_data import write_video
 
 FRAMES = np.arange(12 * 8 * 8, dtype="<f4").reshape(12, 8, 8)
@@ -135,6 +137,7 @@ def shards(*codecs, chunks=(4, 8, 8), index=("bytes", "crc32c")):
 
 
 GZIP, ZSTD = codec("gzip", level=5), codec("zstd", level=0, checksum=False)
+BLOSC = codec("blosc", typesize=4, cname="zstd", clevel=5, shuffle="noshuffle", blocksize=0)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,7 @@ GZIP, ZSTD = codec("gzip", level=5), codec("zstd", level=0, checksum=False)
         array_3("numcodecs.pickle"),
         array_3(codec("numcodecs.bz2", level=1)),
         array_3(codec("numcodecs.json2")),
+        array_3(codec("numcodecs.zstd", level=1)),
         array_3(GZIP, GZIP),
         array_3(GZIP, codec("crc32c"), ZSTD),
         {**array_3(), "codecs": [shards(GZIP), GZIP]},
@@ -228,6 +232,65 @@ def test_large_sparse_stores_are_read_in_proportion(tmp_path):
         check_zarr_store(path)
 
 
+BOMBS = {
+    "zstd": lambda numcodecs: numcodecs.Zstd(19).encode(bytes(2**26)) * 33,
+    "zstd of one frame": lambda numcodecs: zstd_frame(2**14),
+    "zstd that states no size": lambda numcodecs: zstd_frame(2**14, stated=None),
+    "zstd that states a size": lambda numcodecs: zstd_frame(1, stated=2**40),
+    "blosc": lambda numcodecs: (c := numcodecs.Blosc("zstd", 9).encode(bytes(2**20)))[:4] + b"\xff\xff\xff\x7f" + c[8:],
+}
+
+
+def zstd_frame(blocks, stated=0):
+    """Returns a frame of `blocks` blocks of 128 KiB of zeros, whose header states their size, another, or none."""
+    size = blocks * 2**17 if stated == 0 else stated
+    header = b"\0\x58" if size is None else b"\xe0" + size.to_bytes(8, "little")
+    block = (2**17 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    last = (2**17 << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"\0"
+    return b"\x28\xb5\x2f\xfd" + header + block * (blocks - 1) + last
+
+
+@pytest.mark.parametrize("version", [2, 3, "shard"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_chunk_claims_memory_in_proportion(name, version, tmp_path):
+    numcodecs = pytest.importorskip("numcodecs", reason="the extra zarr")
+    chunk = BOMBS[name](numcodecs)
+    kind = name.split()[0]
+    compressor = BLOSC if kind == "blosc" else ZSTD
+    if version == 2:
+        path = write_store(tmp_path / "a.zarr", {"rate": array_2(compressor={"id": kind})}, {"rate/0.0.0": chunk})
+    else:
+        codecs = [shards(compressor, chunks=FRAMES.shape, index=("bytes",))]
+        array = array_3(compressor) if version == 3 else {**array_3(), "codecs": codecs}
+        index = b"" if version == 3 else (0).to_bytes(8, "little") + len(chunk).to_bytes(8, "little")
+        path = write_store(tmp_path / "a.zarr", {"rate": array}, {"rate/c/0/0/0": chunk + index})
+
+    def read_bomb():
+        with pytest.raises(FileError, match=r"a\.zarr.* claims"):
+            read(path)
+
+    read_bomb()
+    assert rise(read_bomb) < 2**28
+
+
+def test_zstd_that_states_no_size_is_read(tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
+    chunk = zstd_frame(2, stated=None)
+    assert need("convrnn_zoo.data.zarr_codecs", "zarr").zstd_size(chunk) == 2**18
+    array = array_3(ZSTD, shape=(4, 128, 128))
+    path = write_store(tmp_path / "a.zarr", {"rate": array}, {"rate/c/0/0/0": chunk})
+    assert read(path).shape == (4, 1, 128, 128)
+
+
+def test_other_users_of_zarr_keep_their_codecs(tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    numcodecs = pytest.importorskip("numcodecs", reason="the extra zarr")
+    with checked_codecs():
+        assert type(numcodecs.get_codec({"id": "zstd"})) is not numcodecs.Zstd
+    assert type(numcodecs.get_codec({"id": "zstd"})) is numcodecs.Zstd
+    assert zarr.registry.get_codec_class("zstd") is zarr.codecs.ZstdCodec
+
+
 # ---- HDF5 ----------------------------------------------------------------------------------------------------------
 def hdf5(path, write=lambda file: None, **options):
     with h5py.File(path, "w") as file:
@@ -306,6 +369,9 @@ DEFLATE = (h5py.h5z.FILTER_DEFLATE, (9,))
         lambda file: file.create_dataset("map", (2**20, 2**20), "f4", chunks=(64, 64)),
         lambda file: file.create_dataset("time", (8,), "f8", chunks=(2**28,), maxshape=(None,), compression="gzip"),
         lambda file: file.create_dataset("a", (4, 1024, 1024), "f4", chunks=(1, 1, 1)),
+        lambda file: file.create_dataset("a", (4,), h5py.vlen_dtype("f4")),
+        lambda file: file.attrs.create("a", [np.zeros(3), np.zeros(4)], dtype=h5py.vlen_dtype("f8")),
+        lambda file: file.create_dataset("a", (4,), [("b", h5py.vlen_dtype("f4")), ("c", "f4")]),
     ],
 )
 def test_hdf5_files_that_could_take_memory_are_rejected(write, tmp_path):
@@ -494,3 +560,12 @@ def test_arrays_of_python_objects_are_not_read(suffix, tmp_path):
         with pytest.raises(FileError, match=rf"a\{suffix}"):
             reader(tmp_path / f"a{suffix}")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.timeout(60)
+def test_numbers_of_any_length_are_rejected_at_once(tmp_path):
+    pytest.importorskip("aeon", reason="the extra data")
+    head = "@problemname a\n@timestamps true\n@univariate true\n@classlabel true a b\n@data\n"
+    (tmp_path / "a.ts").write_text(f"{head}(0,1.0),(1,2.0):a\n(0,{'1' * 10**6}):b\n")
+    with pytest.raises(FileError, match=r"a\.ts"):
+        RECORDING_READERS[".ts"](tmp_path / "a.ts")

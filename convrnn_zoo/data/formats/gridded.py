@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..files import FileError, reading
-from ..untrusted import check_grib, check_hdf5, check_zarr_store
+from ..untrusted import check_grib, check_hdf5, check_zarr_store, checked_codecs
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -58,7 +58,8 @@ def open_gridded(path: Path, variable: str = "") -> Any:
         h5py = need("h5py", "netcdf")
         if path.suffix.lower() == STORE:
             check_zarr_store(path, variable[: variable.rfind("/") + 1])
-            return _open_zarr(path, variable)
+            with checked_codecs():
+                return _open_zarr(path, variable)
         if path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
             check_hdf5(path)
             return _open_hdf5(path, variable)
@@ -100,8 +101,10 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    store = need("zarr", "zarr").open(str(path), mode="r")
-    return (store[name] if name else store)[index]
+    with checked_codecs():
+        store = need("zarr", "zarr").open(str(path), mode="r")
+        array = store[name] if name else store
+    return array[index]
 
 
 def _open_hdf5(path: Path, variable: str) -> Any:

@@ -1,5 +1,6 @@
 """Reads recordings: sequences of any length in ``.npy``, ``.npz``, ``.csv``, ``.ts`` and audio files."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -165,6 +166,8 @@ def read_ts(path: Path, **options: Any) -> list[Recording]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     with reading(path, "time series file"), warnings.catch_warnings():
+        if re.search(rb"\d{100}", path.read_bytes()):  # aeon's search for numbers takes quadratic time
+            raise FileError(f"{path} has a number of over a hundred digits; round it")
         arrays, labels = load(str(path))
         arrays = [as_sequence(array.T, f"{path}:{i}") for i, array in enumerate(arrays)]  # (C, T)
     keys = list(map(str, range(len(arrays))))
