@@ -42,6 +42,7 @@ class RainComposites(FrameDataset):
     split_words = "crops of 128×128 km at 2 km from the last third of each event in time"
     unit = "mm/h"
     step = 5.0
+    pixel_km = 2.0
     encoding = "log"
     thresholds = RAIN_THRESHOLDS
     valid_min = 0.0

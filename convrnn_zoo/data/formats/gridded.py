@@ -101,8 +101,10 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    store = need("zarr", "zarr").open(str(path), mode="r")
-    return (store[name] if name else store)[index]
+    with checked_codecs():
+        store = need("zarr", "zarr").open(str(path), mode="r")
+        array = store[name] if name else store
+    return array[index]
 
 
 def _open_hdf5(path: Path, variable: str) -> Any:
