@@ -367,6 +367,15 @@ class ConvRNNCellBase(Equations):
         """Returns a name for each tensor in `hx`: more names than in `states` if the cell stores earlier steps."""
         return self.states
 
+    def unpack_state(self, hx: Any, input: Tensor) -> Maps:
+        """Checks the state `hx` and returns it as a tuple; None means zeros for maps of the size of `input`."""
+        owner, names = type(self).__name__, self.state_names(hx)
+        shape = (*input.shape[: -self.ndim - 1], self.out_channels, *input.shape[-self.ndim :])
+        if hx is None:
+            return (input.new_zeros(shape),) * len(names)
+        parts = zip(names, check.state_parts(owner, hx, names), strict=True)
+        return tuple(check.state_tensor(owner, name, part, shape, input) for name, part in parts)
+
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Computes the next state, ``h`` or ``(h, c)``, from the current state `hx`, which is zero by default."""
         owner, n = type(self).__name__, self.ndim
@@ -375,14 +384,7 @@ class ConvRNNCellBase(Equations):
         check.tensor_input(owner, "a tensor", input, ranks, self.in_channels, -n - 1, w.ih)
         for kernel in {self.kernel_size, self.hidden_kernel_size}:
             check_map(owner, input.shape[-n:], kernel, self.geometry)
-        batched = input.dim() == n + 2
-        shape = (*input.shape[: -n - 1], self.out_channels, *input.shape[-n:])
-        if hx is None:
-            state: Maps = (input.new_zeros(shape),) * len(self.state_names(None))
-        else:
-            names = self.state_names(hx)
-            parts = check.state_parts(owner, hx, names)
-            state = tuple(check.state_tensor(owner, s, p, shape, input) for s, p in zip(names, parts, strict=True))
+        batched, state = input.dim() == n + 2, self.unpack_state(hx, input)
         if not batched:
             input, state = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in state)
         dtype = w.ih.dtype  # that of the states as well, under autocast too

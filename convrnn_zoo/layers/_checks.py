@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from .._hints import similar
+from ._half import has_autocast
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -244,9 +245,7 @@ def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
         raise ValueError(f"{owner} is on {like.device} but {name} is on {x.device}; move one with .to(...)")
     if x.dtype == like.dtype:
         return
-    device = like.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    if not (autocast and x.is_floating_point()):
+    if not (has_autocast(like.device.type) and x.is_floating_point()):
         raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
 
 

@@ -7,7 +7,6 @@ and input are computed for several steps at once.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate, islice
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
-from ._half import half_is_fast
+from ._half import half_is_fast, has_autocast, no_autocast
 from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
     GATES_BYTES,
@@ -98,14 +97,10 @@ def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     `dtype` is the dtype of the weights. On CPUs that convolve faster in float32 than in half precision (see
     :func:`half_is_fast`), the convolutions use float32 in place of half precision.
     """
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if has_autocast(device):
         dtype = torch.get_autocast_dtype(device)
     is_half = dtype in (torch.bfloat16, torch.float16)
     return torch.float32 if is_half and device == "cpu" and not half_is_fast(dtype) else dtype
-
-
-def _no_autocast(device: str) -> AbstractContextManager[Any]:
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 # ---- a step in place -------------------------------------------------------------------------------------------
@@ -497,7 +492,7 @@ class FusedLayer(torch.autograd.Function):
     def forward(spec: ScanSpec, saved: list[Tensor], xs: Tensor, *tensors: Any) -> Any:
         h = tensors[0]
         keep = spec.needs_grad and not spec.checkpointed
-        with _no_autocast(xs.device.type):
+        with no_autocast(xs):
             y = Buffers(h, spec.conv_dtype).new(sum(spec.batch_sizes), spec.num_directions * h.shape[1])
             outputs = [y]
             for direction in _directions(spec, xs, y, tensors, keep):
@@ -554,7 +549,7 @@ class FusedLayerBackward(torch.autograd.Function):
         x_grad: Tensor | None = None
         result: list[Tensor | None] = []
         y_grads = [None] * spec.num_directions if y_grad is None else y_grad.chunk(spec.num_directions, 1)
-        with _no_autocast(xs.device.type):
+        with no_autocast(xs):
             if not saved and saves_tensors:  # the forward pass ran under a transform, by the reference
                 y, *_ = FusedLayer.forward(spec._replace(needs_grad=True), saved, xs, *inputs)
             remaining = iter(saved)

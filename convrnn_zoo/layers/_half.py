@@ -1,4 +1,4 @@
-"""Measures whether this CPU convolves faster in half precision than in float32.
+"""Autocast, and whether this CPU convolves faster in half precision than in float32, which a measurement decides.
 
 Neither the manufacturer nor the instruction set tells. Without AMX, processors with AVX-512 were measured on which
 bfloat16 takes half the time of float32, and others on which it takes nearly twice the time.
@@ -8,15 +8,28 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 VARIABLE = "CONVRNN_ZOO_HALF_CONV"
 """Environment variable that replaces the measurement: ``1`` for half precision, ``0`` for float32."""
 ROUNDS = 5
 _is_fast: dict[torch.dtype, bool] = {}
 _lock = threading.Lock()
+
+
+def has_autocast(device: str) -> bool:
+    """Returns whether autocast is enabled for a type of device."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Returns a context without autocast on the device of `x`."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if has_autocast(device) else nullcontext()
 
 
 def half_is_fast(dtype: torch.dtype) -> bool:

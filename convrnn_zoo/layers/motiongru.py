@@ -10,8 +10,8 @@ from . import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._run import DirectionWeights, Maps
 from .stlstm import STLSTMCell
-from .trajgru import warp
 from .variants import Conv2dMapNormLSTMCell, OneBias
+from .warp import warp
 
 
 class MotionGRUCell(OneBias, ConvRNNCellBase):

@@ -72,16 +72,6 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         new = super().forward(input, hx)
         return new if return_deltas else new[:3]
 
-    def split(self, w: DirectionWeights) -> DirectionWeights:
-        """Adds the constant 1 of the forget gates to ``bias_ih``, unless a norm follows the convolution."""
-        if self.norm_size is not None:
-            return w
-        constant = w.ih.new_zeros(self.gates, len(w.ih) // self.gates)
-        for gate in (1, 5):
-            constant[gate] += 1
-        constant = constant.flatten()
-        return DirectionWeights(w.ih, w.hh, constant if w.b_ih is None else w.b_ih + constant, w.b_hh, w.extra)
-
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         parts, rows = [], len(w.hh) // self.gates * 4
         sizes = (rows, len(w.hh) - rows)
@@ -95,10 +85,8 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         (_, c, m, *_), (w_po, w_cm, *_) = state, extra
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
-        if self.norm_size is not None:
-            f, fm = f + 1, fm + 1
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
-        c, m = f.sigmoid() * c + dc, fm.sigmoid() * m + dm
+        c, m = (f + 1).sigmoid() * c + dc, (fm + 1).sigmoid() * m + dm
         both = torch.cat([c, m], dim=1)
         o = (o + self.normalize_map("po", self.conv(both, w_po))).sigmoid()
         return self.output(o, self.conv(both, w_cm).tanh(), state), c, m, dc, dm

@@ -11,25 +11,7 @@ from ._base import ConvRNNCellBase
 from ._nonlinearities import NEGATIVE_SLOPE
 from ._run import DirectionWeights, Maps
 from .variants import LeakyGRU
-
-
-def warp(h: Tensor, flows: Tensor) -> Tensor:
-    """Samples maps `h` ``(N, C, H, W)`` along flows by bilinear interpolation, with zeros beyond the edge.
-
-    Flows ``(N, L, 2, H, W)`` are L displacements per pixel, in pixels: u to the right, then v down. Entry (y, x) of
-    link l of the result ``(N, C, L, H, W)`` is `h` at (y + v, x + u).
-    """
-    n, c, height, width = h.shape
-    dtype = torch.promote_types(h.dtype, torch.float32)  # half precision rounds coordinates to whole pixels
-    rows = torch.arange(height, device=h.device, dtype=dtype).unsqueeze(1)
-    columns = torch.arange(width, device=h.device, dtype=dtype)
-    # Sizes as tensors: an exported graph would store a float computed from them as a constant.
-    x = (2 * (columns + flows[:, :, 0]) + 1) / (columns[-1] + 1) - 1
-    y = (2 * (rows + flows[:, :, 1]) + 1) / (rows[-1] + 1) - 1
-    # The links are concatenated along the height: one call, without a copy of h for each link.
-    grid = torch.stack([x, y], dim=-1).flatten(1, 2)
-    sampled = F.grid_sample(h.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.to(h.dtype).reshape(n, c, flows.shape[1], height, width)
+from .warp import warp
 
 
 class TrajGRUCell(LeakyGRU, ConvRNNCellBase):

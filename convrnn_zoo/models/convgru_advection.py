@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from .._units import is_rain
 from ..layers import Conv2dGRU
 from ..layers import _checks as check
+from ..layers._half import no_autocast
 from ..layers._nonlinearities import NEGATIVE_SLOPE
+from ..layers.warp import warp
 from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from .base.forecaster import FRAME_CFG, Forecaster, Inputs
-from .base.motion import estimate_motion, fill_unknown, full_precision, sample, trajectories
+from .base.motion import estimate_motion, fill_unknown, trajectories
 from .base.rain_ensemble import arrange, quantiles, rain_noise
 
 ForecastFunction = Callable[..., Tensor]
@@ -165,7 +167,7 @@ class Exceedance(NamedTuple):
 def advect(x: Tensor, horizon: int) -> AdvectedFrames:
     """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last frame."""
     steps = x.shape[1]
-    with full_precision(x):
+    with no_autocast(x):
         x = x if x.dtype == torch.float64 else x.float()
         finite = x.isfinite().all(2, keepdim=True)
         known = finite.to(x.dtype)
@@ -175,8 +177,8 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
         past = trajectories(motion, max(steps - 1, 1))
         amount, amount_known = [scaled(rate[:, -1])], [known[:, -1]]
         for k in range(steps - 1):  # from the last but one to the first
-            amount.insert(0, sample(scaled(rate[:, -2 - k]), past[:, k]))
-            amount_known.insert(0, sample(known[:, -2 - k], past[:, k], "zeros"))
+            amount.insert(0, warp(scaled(rate[:, -2 - k]), past[:, k], "reflection"))
+            amount_known.insert(0, warp(known[:, -2 - k], past[:, k]))
         amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
         return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon))
 
@@ -188,8 +190,8 @@ def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor
     frame. The third ``(N, 1, H, W)`` is the smoothed share of pixels whose origin in the last frame is known.
     """
     origins = c.origins[:, k]
-    known = smooth(sample(c.known, origins, "zeros"), 9)
-    return (sample(c.rate, origins) + floor).log(), (c.rate + floor).log(), known
+    known = smooth(warp(c.known, origins), 9)
+    return (warp(c.rate, origins, "reflection") + floor).log(), (c.rate + floor).log(), known
 
 
 def motion_features(motion: Tensor, minutes: float) -> Tensor:
@@ -341,7 +343,7 @@ class ConvGRUAdvection(Forecaster):
         other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to lead time k. `clock`
         holds the lead-time features.
         """
-        with full_precision(residual):
+        with no_autocast(residual):
             moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
             levels = constants(THRESHOLDS, moved).log()[:, None, None]
             slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
@@ -350,7 +352,7 @@ class ConvGRUAdvection(Forecaster):
             moved_excess, still_excess = moved - levels, still - levels
             unknown = moved_weight * moved_excess + still_weight * still_excess + bias
             logits = slope * (known * moved_excess + (1 - known) * unknown)
-            added = sample(residual.to(moved.dtype), c.origins[:, k]).unflatten(1, (-1, len(THRESHOLDS)))
+            added = warp(residual.to(moved.dtype), c.origins[:, k], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
             maps = list((logits + added).unbind(2))
             for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be exceeded
                 maps[i] = torch.minimum(maps[i], maps[i - 1])

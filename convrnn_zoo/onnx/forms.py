@@ -17,7 +17,7 @@ from ..models import Forecaster, ZooModel
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.dense import DenseModel
 from ..models.base.forecaster import EncoderForecaster
-from ..models.base.lengths import POOLS, split_state
+from ..models.base.lengths import POOLS, split_state, update_pool
 from .graph import advance, check_version, equations, prepare_model, scan, state_suffixes, unroll
 from .spec import (
     BATCH,
@@ -304,19 +304,11 @@ class _StepNetwork(_Network):
             return (*(y.clone() for y in outputs), *states)
         levels = features if isinstance(features, list) else [features]
         pooled = torch.cat([POOLS[self.pool](y.to(self.pool_dtype), None, 1) for y in levels], 1)
-        pooled, pool_states = self.continue_pool(pooled, inputs)
-        return (self.model.classify_pooled(pooled.to(self.dtype)), *states, *pool_states)
-
-    def continue_pool(self, pooled: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pools the features ``(N, F)`` of this frame with those of previous frames; also returns the pool's states."""
         if self.pool == "last":
-            return pooled, ()
-        previous, steps = inputs["pool_in"], inputs["steps_in"].unsqueeze(1)
-        if self.pool == "avg":
-            pooled = pooled + previous
-            return pooled / (steps + 1), (pooled, (steps + 1).squeeze(1))
-        pooled = torch.where(steps > 0, torch.maximum(pooled, previous), pooled)
-        return pooled, (pooled.clone(), (steps + 1).squeeze(1))
+            return (self.model.classify_pooled(pooled.to(self.dtype)), *states)
+        steps = inputs["steps_in"] + 1
+        pooled = update_pool(self.pool, inputs["pool_in"], pooled, torch.ones_like(steps), steps)
+        return (self.model.classify_pooled(pooled.to(self.dtype)), *states, pooled.clone(), steps)
 
 
 def _recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:

@@ -10,7 +10,7 @@ from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.motiongru import MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
 from convrnn_zoo.layers.saconvlstm import attend_positions
 from convrnn_zoo.layers.stlstm import STLSTMCell
-from convrnn_zoo.layers.trajgru import warp
+from convrnn_zoo.layers.warp import warp
 
 
 def at(x, n, row, column):

@@ -12,7 +12,7 @@ from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.mim import MIMBlockCell, MIMCell
 from convrnn_zoo.layers.phycell import PhyCell, moments
 from convrnn_zoo.layers.stlstm import STLSTMCell
-from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell, warp
+from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from convrnn_zoo.layers.variants import (
     Conv2dGroupNormGRUCell,
     Conv2dGroupNormLSTMCell,
@@ -20,6 +20,7 @@ from convrnn_zoo.layers.variants import (
     Conv2dMapNormLSTMCell,
     Conv2dOneBiasPeepholeLSTM,
 )
+from convrnn_zoo.layers.warp import warp
 
 
 class TanhTrajGRUCell(TrajGRUCell):

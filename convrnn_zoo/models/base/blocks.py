@@ -137,23 +137,12 @@ class Unroll(nn.Module):
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """Returns h of every step, and the last state, which is a :class:`LayerStates` if `hx` is one."""
-        if isinstance(hx, LayerStates):
-            ys, last = self(xs, hx[0] if len(hx[0]) > 1 else hx[0][0])
-            return ys, LayerStates([last if isinstance(last, tuple) else (last,)])
-        if self.cell.scan is not None:
-            return self._scan(xs, hx)
-        ys = []
-        for x in xs.unbind(0):
-            hx = recompute(self.cell, x, hx) if self.grad_checkpointing else self.cell(x, hx)
-            ys.append(hx if isinstance(hx, Tensor) else hx[0])
-        return torch.stack(ys), hx
-
-    def _scan(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        """Runs the cell over all steps with ``cell.scan``, which replaces the loop over time in an export."""
         cell = self.cell
-        if hx is None:
-            shape = (xs.shape[1], cell.out_channels, *xs.shape[-cell.ndim :])
-            hx = tuple(xs.new_zeros(shape) for _ in cell.states)
-        state = hx if isinstance(hx, tuple) else (hx,)
-        ys, [last] = run_layer(cell, xs, [state], [cell._weights("", cell.out_channels)])
-        return ys, last if len(last) > 1 else last[0]
+        [state] = hx if isinstance(hx, LayerStates) else [cell.unpack_state(hx, xs[0])]
+        weights = [cell._weights("", cell.out_channels)]
+        ys, finals = run_layer(
+            cell, xs, [state], weights, zero_state=hx is None, checkpointed=self.grad_checkpointing
+        )  # fmt: skip
+        if isinstance(hx, LayerStates):
+            return ys, LayerStates(finals)
+        return ys, finals[0] if len(finals[0]) > 1 else finals[0][0]

@@ -171,20 +171,15 @@ def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int)
     return POOLS[kind](x, None if lengths is None else check_lengths(lengths, *x.shape[:2]), directions)
 
 
-def update_pool(kind: str, before: Tensor | None, steps: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
-    """Updates the pooled features `before` ``(N, F)`` of a stream with its next piece `y` ``(N, T, F, *S)``.
+def update_pool(kind: str, before: Tensor, new: Tensor, read: Tensor, steps: Tensor) -> Tensor:
+    """Updates the pooled features `before` ``(N, F)`` of a stream with those of its next piece, `new`.
 
-    `lengths` ``(N,)`` are the numbers of steps in the piece and may be 0; `steps` ``(N,)`` include all earlier steps.
-    The result is at least float32: a running mean in half precision would stop changing after many steps.
+    `read` ``(N,)`` are the numbers of steps in the piece and may be 0; `steps` ``(N,)`` include them and all earlier
+    steps. Pass at least float32: a running mean in half precision would stop changing after many steps.
     """
-    lengths = lengths.to(y.device)
-    exact = torch.promote_types(y.dtype, torch.float32)
-    new = merged = POOLS[kind](y.to(exact), lengths.clamp(min=1), 1)
-    if before is None:
-        return new
     if kind == "avg":
-        merged = torch.lerp(before, new, (lengths / steps.clamp(min=1)).to(exact).unsqueeze(1))
-    elif kind == "max":
-        merged = torch.maximum(before, new)
-    is_first, is_empty = (steps == lengths).unsqueeze(1), (lengths == 0).unsqueeze(1)
+        merged = torch.lerp(before, new, (read / steps.clamp(min=1)).to(new).unsqueeze(1))
+    else:
+        merged = torch.maximum(before, new) if kind == "max" else new
+    is_first, is_empty = (steps == read).unsqueeze(1), (read == 0).unsqueeze(1)
     return torch.where(is_empty, before, torch.where(is_first, new, merged))

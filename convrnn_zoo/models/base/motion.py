@@ -4,12 +4,14 @@ A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ...layers._half import no_autocast
+from ...layers.warp import warp
 
 COARSE = 4
 """Edge in pixels of the squares that share one motion vector during the estimate."""
@@ -17,33 +19,6 @@ RESOLUTIONS, ITERATIONS = 5, 3
 """Maximum number of resolutions of the estimate, each half the previous one, and corrections at each resolution."""
 WIDE, WHOLE = 0.05, 0.01
 """Weights of a window four times as wide and of the entire map, relative to the 8-pixel window."""
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Returns a context without autocast, because positions in a map need a higher precision than bfloat16."""
-    kind = x.device.type
-    is_on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if is_on else nullcontext()
-
-
-def sample(x: Tensor, displacement: Tensor, outside: str = "reflection") -> Tensor:
-    """Samples maps ``(N, C, H, W)`` at displaced positions, bilinearly: ``y(p) = x(p + displacement(p))``.
-
-    The displacement is ``(N, 2, H, W)`` in pixels, x before y. `outside` is the padding mode of
-    :func:`torch.nn.functional.grid_sample`.
-
-    Example:
-        >>> one_to_the_right = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 4)
-        >>> sample(torch.arange(4.0).reshape(1, 1, 1, 4), one_to_the_right).flatten().tolist()
-        [1.0, 2.0, 3.0, 3.0]
-    """
-    height, width = x.shape[-2:]
-    column = torch.arange(width, device=x.device, dtype=displacement.dtype) + 0.5
-    row = torch.arange(height, device=x.device, dtype=displacement.dtype) + 0.5
-    columns = (column + displacement[:, 0]) * (2 / width) - 1
-    rows = (row[:, None] + displacement[:, 1]) * (2 / height) - 1
-    grid = torch.stack([columns, rows], dim=-1).expand(x.shape[0], height, width, 2).to(x.dtype)
-    return F.grid_sample(x, grid, padding_mode=outside, align_corners=False)
 
 
 def trajectories(motion: Tensor, steps: int) -> Tensor:
@@ -60,12 +35,12 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
         >>> trajectories(torch.ones(1, 2, 3, 3), 2)[0, :, 0, 1, 1].tolist()  # x: one, then two pixels to the left
         [-1.0, -2.0]
     """
-    with full_precision(motion):
+    with no_autocast(motion):  # positions in a map need a higher precision than bfloat16
         total, step, out = torch.zeros_like(motion), motion, []
         for i in range(steps):
             if i:
-                step = sample(motion, total, "border")
-            total = total - sample(motion, total - step / 2, "border")
+                step = warp(motion, total, "border")
+            total = total - warp(motion, total - step / 2, "border")
             out.append(total)
         return torch.stack(out, dim=1)
 
@@ -98,7 +73,7 @@ def estimate_motion(frames: Tensor) -> Tensor:
     n, steps, height, width = frames.shape
     if steps == 1:
         return torch.zeros_like(frames).expand(n, 2, height, width).clone()
-    with torch.no_grad(), full_precision(frames):
+    with torch.no_grad(), no_autocast(frames):
         frames = frames.detach() if frames.dtype == torch.float64 else frames.detach().float()
         strides = _strides(height, width)
         unit = COARSE * math.prod(strides)
@@ -153,8 +128,8 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     n, pairs = x.shape[0], x.shape[1] - 1
     half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
     pair = torch.cat([x, known], dim=2)  # sampled at once
-    before, known_before = sample(pair[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
-    after, known_after = sample(pair[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
+    before, known_before = warp(pair[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
+    after, known_after = warp(pair[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
     difference = after - before
     p = F.pad((after + before) / 2, (1, 1, 1, 1), mode="replicate")
     gx, gy = (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2

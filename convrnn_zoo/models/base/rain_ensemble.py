@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .motion import sample
+from ...layers.warp import warp
 
 ROUGHNESS = 0.65
 """Exponent of the rain's amplitude spectrum in the noise.
@@ -73,7 +73,7 @@ def rain_noise(
     correlation, noise = math.exp(-minutes / CORRELATION_MINUTES), sample_noise()
     for displacement in origins.unbind(1):
         noise = correlation * noise + math.sqrt(1 - correlation**2) * sample_noise()
-        moved = sample(noise.transpose(0, 1).flatten(1, 2), displacement)
+        moved = warp(noise.transpose(0, 1).flatten(1, 2), displacement, "reflection")
         yield moved.unflatten(1, (count, -1)).transpose(0, 1)
 
 

@@ -17,7 +17,7 @@ from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
-from .lengths import Lengths, check_lengths, update_pool
+from .lengths import POOLS, Lengths, check_lengths, update_pool
 from .model import reference_tensor
 
 StreamState = Any
@@ -204,11 +204,11 @@ class Stream:
                 return output
             return [y[:, 0] for y in output] if isinstance(output, list) else output[:, 0]
         n = torch.full((len(y),), y.shape[1]) if lengths is None else lengths
-        before: Sequence[Tensor | None] = [None] * len(levels)
+        n, exact = n.to(y.device), torch.promote_types(y.dtype, torch.float32)
+        new = torch.cat([POOLS[kind](level.to(exact), n.clamp(min=1), 1) for level in levels], 1)
         if self._pooled is not None:
-            before = self._pooled.split([level.shape[2] for level in levels], 1)
-        pieces = zip(before, levels, strict=True)
-        self._pooled = torch.cat([update_pool(kind, b, self.steps.to(y.device), level, n) for b, level in pieces], 1)
+            new = update_pool(kind, self._pooled, new, n, self.steps.to(y.device))
+        self._pooled = new
         output = model.classify_pooled(self._pooled.to(y.dtype))
         return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
 

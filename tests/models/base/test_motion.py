@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.models.base.motion import estimate_motion, fill_unknown, sample, trajectories
+from convrnn_zoo.layers.warp import warp
+from convrnn_zoo.models.base.motion import estimate_motion, fill_unknown, trajectories
 
 HEIGHT, WIDTH = 112, 128
 Y, X = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
@@ -127,7 +128,7 @@ def test_extrapolation_is_pysteps_extrapolation():
     frames, truth = moving("rotation", 2.0)
     truth = truth + torch.tensor([1.5, -0.5])[:, None, None]
     theirs = quiet_pysteps("extrapolation.semilagrangian").extrapolate(frames[-1].double().numpy(), truth.numpy(), 8)
-    ours = sample(frames[-1].expand(8, 1, -1, -1), trajectories(truth[None], 8)[0])[:, 0]
+    ours = warp(frames[-1].expand(8, 1, -1, -1), trajectories(truth[None], 8)[0], "reflection")[:, 0]
     there = torch.from_numpy(np.isfinite(theirs))
     assert there.float().mean() > 0.7
     assert (ours - torch.from_numpy(theirs))[there].abs().max() < 1e-3
@@ -150,7 +151,7 @@ def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
         hits, either = ((actual > 0.5) & (truth > 0.5)).sum(), ((actual > 0.5) | (truth > 0.5)).sum()
         return float(hits / either)
 
-    carried = sample(inputs[-1].nan_to_num(0).expand(12, 1, -1, -1), trajectories(ours[None], 12)[0])[:, 0]
+    carried = warp(inputs[-1].nan_to_num(0).expand(12, 1, -1, -1), trajectories(ours[None], 12)[0], "reflection")[:, 0]
     assert csi(carried) > csi(extrapolation(inputs[None, :, None], 12)[0, :, 0]) - 0.01
 
 
