@@ -23,5 +23,5 @@ def test_the_recipe_is_that_of_the_distribution(tmp_path: Path) -> None:
     bounds = dict(line.split(" >=") for line in run)
     assert set(bounds) == {"pytorch", "timm", "huggingface_hub", "safetensors", "click", "numpy"}
     assert f"torch>={bounds['pytorch']}" in pyproject["project"]["dependencies"]
-    assert content["build"]["python"]["entry_points"] == ["convrnn-zoo = convrnn_zoo.cli:main"]
+    assert content["build"]["python"]["entry_points"] == ["convrnn-zoo = convrnn_zoo_command:main"]
     assert [file for file in content["about"]["license_file"] if not (ROOT / file).exists()] == []
