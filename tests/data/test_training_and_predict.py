@@ -218,7 +218,7 @@ def test_columns_of_windows_are_read_by_name(tmp_path):
     keys, *lines = (tmp_path / "w.csv").read_text().splitlines()
     assert lines[0] == "t,x,y"
     assert max(int(line.split(",")[1]) for line in lines[1:]) == 24
-    kind = ArrayFrames(name="a", unit="mm/h", crop=16, windows="w.csv")
+    kind = ArrayFrames(name="a", unit="mm/h", step=5.0, crop=16, windows="w.csv")
     clips = kind.load(tmp_path / "a.zarr", "train", 3, 4)
     rows = [line.split(",") for line in lines]
     (tmp_path / "w.csv").write_text("\n".join([keys, *(",".join((t, y, x)) for t, x, y in rows)]) + "\n")
