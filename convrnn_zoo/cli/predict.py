@@ -56,6 +56,8 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
 @click.option("--coarsen", type=click.IntRange(min=1),
               help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
+@click.option("--rain-relation", type=NumberList(), metavar="A,B",
+              help="Constants of Z = A R^B, by which reflectivity in dBZ becomes rain [default: 200,1.6].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
@@ -181,6 +183,9 @@ def _forecast(
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
         if options[key] and key not in inspect.signature(model.forecast).parameters:
             raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")
+    relation = options["rain_relation"]
+    if relation and (len(relation) != 2 or min(relation) <= 0):
+        raise ValueError(f"--rain-relation takes two numbers above 0, A,B; got {','.join(map(str, relation))}")
     if thresholds and options["compare"]:
         raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
     if thresholds and not (hasattr(model, "probabilities") or members):

@@ -437,6 +437,7 @@ def forecast_files(
     minutes: float | None = None,
     pixel_km: float | None = None,
     coarsen: int | None = None,
+    rain_relation: Sequence[float] | None = None,
     thresholds: Sequence[float] = (),
     output: Path | None = None,
     **options: Any,
@@ -446,7 +447,8 @@ def forecast_files(
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen: options of that name of the command.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen, rain_relation: options of
+            that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
         output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
         **options: passed to the model's ``forecast``, such as `members`.
@@ -459,7 +461,10 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    reader = open_files(files, choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen))
+    read_options = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
+    if rain_relation:
+        read_options = dataclasses.replace(read_options, rain_relation=tuple(rain_relation))
+    reader = open_files(files, read_options)
     total = len(reader)
     observed = total if start else count_observed(reader)
     observed = total if compare and observed <= (inputs or trained or 1) else observed

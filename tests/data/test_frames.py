@@ -14,6 +14,7 @@ from convrnn_zoo.data.forecasts import to_dataset, write_dataset
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.pretrained.preprocessing import Variable
 from convrnn_zoo.train.prediction import forecast_files
+from tests.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 6, 4, 5
@@ -342,3 +343,18 @@ def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
     np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3], rtol=1e-4)
     with pytest.raises(ValueError, match=r"data\.rain_relation"):
         ArrayFrames(name="a", rain_relation=(300.0,))
+
+
+def test_predict_reads_reflectivity_and_states_the_relation(tmp_path):
+    path = write(
+        tmp_path / "a.nc", (10 * np.log10(300 * (radar() + 0.1) ** 1.4)).assign_attrs(units="dBZ").to_dataset()
+    )
+    write(tmp_path / "b.nc", (radar() + 0.1).assign_attrs(units="mm/h").to_dataset())
+    options = ("--rain-relation", "300,1.4", "-o")
+    text = run("predict", "convgru_advection.nowcast", path, "--horizon", 1, *options, tmp_path / "a.npy")
+    assert "Z = 300 R^1.4" in text
+    assert "pixels of 1 km" in text
+    run("predict", "convgru_advection.nowcast", tmp_path / "b.nc", "--horizon", 1, "-o", tmp_path / "b.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), rtol=1e-3, atol=1e-3)
+    wrong = ("--rain-relation", "300", "-o", tmp_path / "c.npy")
+    assert "--rain-relation" in run("predict", "convgru_advection.nowcast", path, *wrong, code=1)
