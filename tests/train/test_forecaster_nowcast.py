@@ -106,6 +106,7 @@ def test_an_ensemble_is_rejected_for_a_model_with_one_forecast(radar, tmp_path):
     assert "5 members" in message
 
 
+@pytest.mark.needs("symlinks")
 def test_a_recipe_extends_another(tmp_path):
     (tmp_path / "base.toml").write_text(RECIPE)
     (tmp_path / "r.toml").write_text('extends = "base.toml"\nlr = 0.5\n[data]\ncrop = 8\n')
