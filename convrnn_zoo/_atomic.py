@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ._hints import warn
+
 IN_USE = (5, 32)
 """Error numbers of Windows for a file that another program has open: access denied, sharing violation."""
 
@@ -66,7 +68,10 @@ def _replace_directory(temporary: Path, target: Path) -> None:
     except BaseException:
         _replace(previous, target)
         raise
-    shutil.rmtree(previous)
+    try:
+        shutil.rmtree(previous)
+    except OSError as e:  # the new directory is in place
+        warn(f"{target} is written, but its previous content could not be removed ({e}); remove {previous}")
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_a_directory_that_cannot_be_moved_into_place_leaves_the_previous_one(tmp
     with pytest.raises(OSError, match="directory is unchanged"), atomic_write(tmp_path / "out") as temporary:
         write_directory(temporary, "new")
     assert contents(tmp_path) == {"out/a/old.txt": "old"}
+
+
+def test_a_previous_directory_that_cannot_be_removed_is_a_warning(tmp_path, monkeypatch):
+    write_directory(tmp_path / "out", "old")
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    with pytest.warns(UserWarning, match=r"out is written.*\.old"), atomic_write(tmp_path / "out") as temporary:
+        write_directory(temporary, "new")
+    assert contents(tmp_path / "out") == {"a/new.txt": "new"}
+    [left] = tmp_path.glob(".*.old")
+    assert contents(left) == {"a/old.txt": "old"}
 
 
 def test_a_file_is_not_replaced_by_a_directory(tmp_path):

@@ -154,7 +154,8 @@ class Equations(nn.Module):
         return not self.is_linear and type(self).advance is Equations.advance
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in READ_ONLY and hasattr(self, name):
+        is_property = isinstance(getattr(type(self), name, None), property)
+        if name in READ_ONLY and (is_property or name in vars(self)):
             raise AttributeError(
                 f"{type(self).__name__}.{name} cannot be changed, got {check.describe(value)}; build a new layer with "
                 f"this {name}, and load the parameters into it if their shapes agree"

@@ -109,12 +109,13 @@ class BCDUNet(DenseModel):
         for block in self.dense:
             outputs.append(self.drop(block(torch.cat(outputs, 1) if outputs else x)))
         levels = outputs[-1:]
-        for skip, up in zip(reversed(maps), reversed(self.ups), strict=False):
-            levels.append(up(skip, levels[-1]))
+        for i in reversed(range(self.removed_levels, len(self.ups))):
+            levels.append(self.ups[i](maps[i], levels[-1]))
         return levels[::-1]
 
-    def remove_levels(self, count: int) -> None:
-        self.ups = self.ups[count:]
+    def remove_levels(self) -> None:
+        for i in range(self.removed_levels):
+            self.ups[i] = nn.Identity()
 
 
 @register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1})

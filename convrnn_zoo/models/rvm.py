@@ -162,8 +162,8 @@ class RecurrentDecoderModel(DenseModel):
             levels.append(framewise(self.last, y))
         return [mask_steps(level, lengths) for level in reversed(levels)], states
 
-    def remove_levels(self, count: int) -> None:
-        remaining = len(self.level_widths) - count
+    def remove_levels(self) -> None:
+        remaining = len(self.level_widths)
         self.grus, self.joins, self.last = self.grus[:remaining], self.joins[: remaining - 1], nn.Sequential()
         self.recurrent_levels = self.recurrent_levels[:remaining]
 

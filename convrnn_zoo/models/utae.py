@@ -197,14 +197,15 @@ class RecurrentUNet(ImageSeriesModel):
         for down in self.downs:
             maps.append(map_frames(down, maps[-1]))
         levels = [self.out(last_memory(self.rnn, maps.pop(), mask))]
-        for i in reversed(range(len(self.ups))):
+        for i in reversed(range(self.removed_levels, len(self.ups))):
             skip = self.skips[i](mean_of_dates(maps.pop(), mask))
             levels.append(self.joins[i](torch.cat([self.ups[i](levels[-1]), skip], dim=1)))
         levels[-1] = self.neck(levels[-1])
         return levels[::-1]
 
-    def remove_levels(self, count: int) -> None:
-        self.ups, self.skips, self.joins = self.ups[count:], self.skips[count:], self.joins[count:]
+    def remove_levels(self) -> None:
+        for i in range(self.removed_levels):
+            self.ups[i], self.skips[i], self.joins[i] = nn.Identity(), nn.Identity(), nn.Identity()
         self.neck = nn.Sequential()
 
 

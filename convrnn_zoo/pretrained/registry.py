@@ -94,10 +94,10 @@ def entry_points() -> dict[str, Callable[..., nn.Module]]:
 
 
 def list_models(
-    filter: str | Iterable[str] = "",
-    module: str | Iterable[str] = "",
+    filter: str | Iterable[str] | None = "",
+    module: str | Iterable[str] | None = "",
     pretrained: bool = False,
-    exclude_filters: str | Iterable[str] = "",
+    exclude_filters: str | Iterable[str] | None = "",
 ) -> list[str]:
     """Lists the architectures of the zoo, or its sets of weights. The arguments are those of :func:`timm.list_models`.
 
@@ -109,6 +109,7 @@ def list_models(
         exclude_filters: a pattern or several; names that match one of them are left out.
 
     Raises:
+        TypeError: `module` is a bool: it was the second argument of earlier versions, `pretrained`.
         ValueError: no architecture is defined in a file with the name `module`.
 
     Example:
@@ -117,27 +118,27 @@ def list_models(
         >>> list_models(["convgru_*", "convlstm_*"], module="encoder_forecaster", pretrained=True)[:1]
         ['convgru_forecaster.moving_fashion_mnist']
     """
+    if isinstance(module, bool):
+        raise TypeError(f"module must be names, got {module}; pass pretrained={module} by its name")
     modules, homes = _patterns(module), {n: f.__module__.rpartition(".")[2] for n, f in _FUNCTIONS.items()}
     for name in modules:
         if name not in homes.values():
             raise ValueError(f"no module {name!r} in convrnn_zoo.models; {suggest(name, sorted(set(homes.values())))}")
     names = [n for n in sorted(WEIGHTS if pretrained else _FUNCTIONS) if n.partition(".")[0] in homes]
     names = [n for n in names if not modules or homes[n.partition(".")[0]] in modules]
-    included, excluded = (
-        {match for pattern in _patterns(patterns) for match in _matches(names, pattern)}
-        for patterns in (filter, exclude_filters)
-    )
-    return [n for n in names if (n in included or not _patterns(filter)) and n not in excluded]
+    included, excluded = _matches(names, _patterns(filter) or ["*"]), _matches(names, _patterns(exclude_filters))
+    return [n for n in names if n in included and n not in excluded]
 
 
-def _patterns(value: str | Iterable[str]) -> list[str]:
-    """Returns patterns or names as a list, which is empty for the empty text."""
-    return ([value] if value else []) if isinstance(value, str) else list(value)
+def _patterns(value: str | Iterable[str] | None) -> list[str]:
+    """Returns patterns or names as a list, which is empty for the empty text and None."""
+    return [value] if value and isinstance(value, str) else list(value or ())
 
 
-def _matches(names: list[str], pattern: str) -> list[str]:
-    """Returns the names that match a pattern; one without a tag also matches the names with any tag."""
-    return fnmatch.filter(names, pattern) + (fnmatch.filter(names, f"{pattern}.*") if "." not in pattern else [])
+def _matches(names: list[str], patterns: list[str]) -> set[str]:
+    """Returns the names that match one of the patterns; one without a tag also matches the names with any tag."""
+    with_tags = [f"{pattern}.*" for pattern in patterns if "." not in pattern]
+    return {name for pattern in (*patterns, *with_tags) for name in fnmatch.filter(names, pattern)}
 
 
 def find_weights(name: str) -> list[Weights]:

@@ -115,3 +115,11 @@ def test_equations_without_a_cell_or_layer_can_be_extended() -> None:
 
     assert Equations2d.__doc__ is None
     assert Own(2, 3, 3)(example(ConvRNNBase))[0].shape == (4, 2, 3, 5, 6)
+
+
+@BASES
+def test_class_attributes_may_have_the_names_of_arguments(base: type) -> None:
+    layer = build(base, groups=2, bias=False)  # defaults of other code of the class; the arguments are 1 and True
+    assert (layer.groups, layer.bias) == (1, True)
+    with pytest.raises(AttributeError, match="groups"):
+        layer.groups = 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_state_dicts_of_earlier_versions_load(name, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     assert_same_weights(convrnn_zoo.from_pretrained(folder), saved)
     assert_same_weights(convrnn_zoo.load_weights(tiny(name), folder / "model.safetensors"), saved)
+
+
+def test_a_dgmr_that_an_earlier_version_pickled_gives_the_same_frames():
+    torch.manual_seed(0)
+    model, former = tiny("dgmr").eval(), tiny("dgmr").eval()
+    former.load_state_dict(model.state_dict())
+    for block in former.sampler.same:
+        block.beside = torch.nn.Conv2d(block.first.in_channels, block.last.out_channels, 1)  # never used
+    x = torch.rand(1, 2, 1, 32, 32)
+    noise = torch.randn(model.noise_shape(x, 2))
+    with torch.no_grad():
+        frames = pickle.loads(pickle.dumps(former))(x, 2, noise=noise)
+        assert torch.equal(frames, model(x, 2, noise=noise))
 
 
 @pytest.mark.parametrize("name", ["predrnn_pp", "dgmr", "predrnn"])

@@ -104,7 +104,15 @@ def test_features_only_gives_all_levels_of_a_unet(name, reductions):
             zip(model.feature_info.channels(), reductions, reductions, strict=True)
         )
         torch.testing.assert_close(maps[0], model.model.forward_features(x))
-        lowest = model.model.prune_intermediate_layers([len(reductions) - 1])
+        with pytest.raises(ValueError, match="indices"):
+            model.model.prune_intermediate_layers([])
+        if (levels := len(reductions)) > 1:
+            pruned = timm.create_model(name, features_only=True, out_indices=(1, levels - 1)).eval()
+            assert pruned.feature_info.reduction() == [reductions[1], reductions[-1]]
+            assert pruned.load_state_dict(model.state_dict(), strict=False).missing_keys == []  # the names stay
+            for y, full in zip(pruned(x), (maps[1], maps[-1]), strict=True):
+                torch.testing.assert_close(y, full)
+        lowest = model.model.prune_intermediate_layers([levels - 1])
         torch.testing.assert_close(model.model.forward_features(x), maps[-1])
         assert lowest == [0]
 

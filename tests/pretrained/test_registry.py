@@ -126,6 +126,13 @@ def test_list_models_takes_the_module_second_as_timm_does():
     assert convrnn_zoo.list_models("*", "predrnn") == convrnn_zoo.list_models(module="predrnn")
     with pytest.raises(ValueError, match=r"'predrn'.*predrnn"):
         convrnn_zoo.list_models(module="predrn")
+    with pytest.raises(TypeError, match="pretrained=True"):
+        convrnn_zoo.list_models("*", True)
+
+
+def test_list_models_takes_none_and_iterators_of_patterns():
+    assert convrnn_zoo.list_models(None, None, exclude_filters=None) == NAMES
+    assert convrnn_zoo.list_models(iter(["predrnn", "mim"])) == ["mim", "predrnn"]
 
 
 def test_a_name_that_is_not_there_suggests_one_that_is():

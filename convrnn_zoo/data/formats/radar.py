@@ -118,7 +118,7 @@ def _read_mch(path: Path) -> Composite:
     size = int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little")
     if content[:3] != b"GIF" or size != (710, 640):
         raise FileError(f"{path}: expected a GIF of MeteoSwiss, 710×640 pixels; got {content[:3]!r} {size}")
-    need("PIL", "radar")  # with which pysteps reads the file
+    need("PIL.Image", "radar")  # with which pysteps reads GIFs
     with reading(path, "MeteoSwiss composite"):
         values, metadata = _import("import_mch_gif", str(path), product="AQC", unit="mm", accutime=5.0)
     return _per_hour(torch.from_numpy(values).float(), metadata, 5.0)

@@ -99,8 +99,8 @@ class Classifier(HeadedModel):
         """Returns a list with the output of each layer or level, and the state.
 
         The list has at least the first `depth` outputs. If `depth` is None, it has at least those of which the features
-        are computed. A `mask` ``(N, T)`` is true where a
-        padded sequence has a step. Compiled and exported models read the mask in place of packed sequences.
+        are computed. A `mask` ``(N, T)`` is true where a padded sequence has a step. Compiled and exported models read
+        the mask in place of packed sequences.
         """
         raise NotImplementedError(f"{type(self).__name__} must define run_layers")
 

@@ -72,17 +72,19 @@ class DenseModel(HeadedModel):
         Nothing is removed unless `prune_head` is set. Returns the indices of the same levels in what remains.
         """
         take = chosen_layers(len(self.feature_info), indices)
+        if not take:
+            raise ValueError("indices must select at least one level, got none; pass a list such as [-1]")
         if not prune_head:
             return take
         if removed := min(take):
-            self.remove_levels(removed)
             self.removed_levels, self.level_widths = self.removed_levels + removed, self.level_widths[removed:]
             self.num_features = self.level_widths[0]
+            self.remove_levels()
         self.reset_classifier(0)
         return [index - removed for index in take]
 
-    def remove_levels(self, count: int) -> None:
-        """Removes the modules of the first `count` levels, those of the highest resolution."""
+    def remove_levels(self) -> None:
+        """Removes the modules of the first `removed_levels` levels; the names of other modules stay."""
         raise NotImplementedError(f"{type(self).__name__} must define remove_levels")
 
     def _forward_maps(self, x: Tensor, depth: int | None, **inputs: Any) -> tuple[Tensor, list[Tensor]]:

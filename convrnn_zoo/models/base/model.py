@@ -67,6 +67,9 @@ class ZooModel(nn.Module):
         if self.former_weights:
             self.register_load_state_dict_pre_hook(_drop_former_weights)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"pretrained_cfg": {}, **state})  # models that earlier versions pickled may have no cfg
+
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
