@@ -17,7 +17,7 @@ from .tiny_recipes import PLAIN
 AS_RAIN = {
     "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encoding": "log", "crop": 64, "stride": 8,
     "min_valid_fraction": 1.0, "min_wet_fraction": 0.05, "flip": True, "split": "time", "valid_min": 0.0,
-    "valid_max": 300.0,
+    "valid_max": 300.0, "pixel_km": 1.9993,
 }  # fmt: skip
 DRAWN = {
     "draw": "a7966c3cc959cd9a76ed566f53b28fb28b1b65ad6107147fd710a2e54c074813",
