@@ -47,7 +47,8 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 
 def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
     """Returns whether a run of the recipe `saved` may be resumed with `recipe`, on as many processes as necessary."""
-    runs = [json.loads(r.fingerprint()) for r in (saved, recipe)]
+    seeds = [getattr(r, "seeds", (None,))[0] for r in (saved, recipe)]  # the weights are those of the first one
+    runs = [json.loads(r.fingerprint(first_seed=seed)) for r, seed in zip((saved, recipe), seeds, strict=True)]
     for run in runs:
         run.pop("sequences_per_update")  # the checkpoint has that of all processes
     return all(map(is_changeable, differences(*map(json.dumps, runs))))

@@ -183,6 +183,18 @@ def test_a_run_that_is_shortened_to_its_updates_ends_its_round(tmp_path, monkeyp
     assert [row["updates"] for row in torch.load(path, weights_only=True)["history"]] == [6]
 
 
+def test_seeds_are_added_to_a_finished_run_and_the_first_one_stays(tmp_path):
+    data, seeds = {"train": ramps(0), "test": ramps(1)}, dataclasses.replace(CLASSIFIER, seeds=(0, 1))
+    first = train(CLASSIFIER, data=data, out=tmp_path, progress=False)
+    times = (tmp_path / "seed0.ckpt").stat().st_mtime_ns
+    second = train(seeds, data=data, out=tmp_path, progress=False)
+    assert (tmp_path / "seed0.ckpt").stat().st_mtime_ns == times
+    assert second.sha256 == first.sha256
+    assert second.metrics[0].runs == 2
+    with pytest.raises(ValueError, match=r"recipe\.toml is another recipe"):
+        train(dataclasses.replace(seeds, seeds=(1, 0)), data=data, out=tmp_path, progress=False)
+
+
 def test_cycles_change_with_the_length_of_a_run(tmp_path):
     recipe = dataclasses.replace(PLAIN, max_steps=4, cycles=(2, 2))
     forecast(recipe, tmp_path)
