@@ -110,13 +110,14 @@ def _evaluate_classifier(
     if groups is not None:
         group_names(load_parts(recipe, data))  # raises before the evaluation
     accuracies, matrix = evaluate_classifier(model, recipe, data, progress)
+    device = next(model.parameters()).device
     for output in outputs:
         if output.suffix != ".json":
             write_confusion(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
     scores = {**{k: {"accuracy": [v]} for k, v in accuracies.items()}, **matrix.to_json()}
     table = columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies))
     if groups is not None:
-        unseen = {m.name: m.value for m in measure_groups(recipe, data, groups, progress=progress)}
+        unseen = {m.name: m.value for m in measure_groups(recipe, data, groups, progress=progress, device=device)}
         scores["groups"] = unseen
         rows = [(name, f"{value:.2f} %") for name, value in unseen.items()]
         table = f"{table}\n\n{columns(rows, header=('trained without the group', ''))}"

@@ -12,6 +12,7 @@ import torch
 from ..data import Labelled
 from ..pretrained.weights import Metric
 from .classifier import accuracy_metric, initial_front_end, load_splits, percent, train_one
+from .launch import Processes
 from .recipe import ClassifierRecipe
 from .tasks import list_splits
 
@@ -43,11 +44,13 @@ def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> l
 
 
 def measure_groups(
-    recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
-) -> list[Metric]:
+    recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True,
+    device: torch.device | None = None,
+) -> list[Metric]:  # fmt: skip
     """Trains one model per group without the group, and returns its accuracy on all recordings of the group.
 
-    The first metric is the mean over the groups that are not in `selected_on`.
+    The first metric is the mean over the groups that are not in `selected_on`. The models are trained on `device`, by
+    default torch's.
 
     Raises:
         ValueError: as in :func:`group_names`.
@@ -55,7 +58,7 @@ def measure_groups(
     dataset = recipe.data
     parts = load_parts(recipe, data)
     values, metrics = [], []
-    names = group_names(parts, selected_on)
+    names, processes = group_names(parts, selected_on), Processes() if device is None else Processes(device=device)
     for name in names:
         own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in parts]
         train_part, _, *validation = (
@@ -66,7 +69,7 @@ def measure_groups(
         )
         run = train_one(
             recipe, recipe.seeds[0], train_part, unseen, *(part for part in validation if len(part.labels)),
-            name=f"without {name}",
+            name=f"without {name}", processes=processes,
             checkpoint=out / f"without-{quote(name, safe='')}.ckpt", progress=progress,
         )  # fmt: skip
         values += [run.accuracy] if name not in selected_on else []

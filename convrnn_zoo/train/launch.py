@@ -22,6 +22,8 @@ _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 """Trackers of accelerate, which are also the names of modules and extras."""
+SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG")
+"""Ways of accelerate's launcher to shard a model; each sets a variable ``ACCELERATE_USE_…``."""
 CHECKPOINT_MINUTES = 10.0
 """Default of the longest time between two checkpoints."""
 
@@ -185,7 +187,7 @@ def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
 
 
 def check_launcher(config: Mapping[str, Any]) -> None:
-    """Raises ValueError if the launcher was passed a precision or accumulation other than that of a recipe.
+    """Raises ValueError if the launcher was passed options that a recipe does not have or that are not supported.
 
     `config` are the keys of the recipe.
     """
@@ -201,6 +203,11 @@ def check_launcher(config: Mapping[str, Any]) -> None:
             f"the launcher has gradient_accumulation_steps={steps}, and the recipe's grad_accum_steps is "
             f"{recipe_steps}: set grad_accum_steps in the recipe, and leave the launcher's option out"
         )
+    used = [name for name in SHARDING if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")]
+    compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no")
+    if used or compiler.lower() != "no":
+        option = used[0].lower() if used else f"dynamo_backend={compiler}"
+        raise ValueError(f"the launcher has {option}, which training does not support: leave it out")
 
 
 @contextmanager
@@ -226,7 +233,7 @@ def launch(
 
     Raises:
         ValueError: a tracker is unknown, `device` is set for several processes, or the launcher was passed a precision
-            or accumulation other than that of the recipe.
+            or accumulation other than that of the recipe, or options that are not supported, such as FSDP.
     """
     accelerate = need("accelerate", "train")
     check_launcher(config or {})

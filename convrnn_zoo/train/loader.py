@@ -79,9 +79,9 @@ def leave_signals(is_training: Tensor, worker: int) -> None:
 
 
 class Loader:
-    """Reads the batches of all rounds, in the main process or in worker processes that live as long as the loader.
+    """Reads the batches of all rounds, in the main process or in worker processes.
 
-    As a context, it surrounds a training, in which workers ignore SIGTERM.
+    As a context, it surrounds a training, in which workers ignore SIGTERM. At its end, the workers end.
 
     Args:
         read: function that reads the batch of a request, such as the indices of random sequences. It is pickled once
@@ -96,7 +96,8 @@ class Loader:
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
         self.requests = _Requests()
         self.is_training = torch.zeros((), dtype=torch.bool).share_memory_()
-        self.loader: DataLoader[Any] = DataLoader(
+        self.create: Callable[[], DataLoader[Any]] = partial(
+            DataLoader,
             _Reader(read, seed, processes.rank),
             batch_size=None,
             sampler=self.requests,
@@ -107,6 +108,7 @@ class Loader:
             persistent_workers=workers > 0,
             generator=torch.Generator().manual_seed(seed),  # otherwise the global one
         )
+        self.loader = self.create()
 
     def __enter__(self) -> "Loader":
         self.is_training.fill_(True)
@@ -114,6 +116,7 @@ class Loader:
 
     def __exit__(self, *error: object) -> None:
         self.is_training.fill_(False)
+        self.loader = self.create()  # the earlier one ends its workers, which would hold their memory in the evaluation
 
     def load(self, requests: Iterable[Any], done: int, skip: int = 0) -> Iterator[Any]:
         """Yields the batch of each of `requests`, in their order. The main process iterates over `requests`.

@@ -151,16 +151,17 @@ def raise_on_sigterm() -> Iterator[None]:
 def catch_signals() -> Iterator[Callable[[], int]]:
     """Yields a function that returns the signal of :data:`STOPS` that was received, or 0.
 
-    So the loop can save and stop between updates. A second signal raises its exception at once. Outside the main
-    thread, where Python allows no signal handler, the function always returns 0.
+    So the loop can save and stop between updates. After a signal, Ctrl-C raises KeyboardInterrupt at once. SIGTERM does
+    not, because launchers pass on the one that a workload manager has sent to all processes. Outside the main thread,
+    where Python allows no signal handler, the function always returns 0.
     """
     received = 0
 
     def handle(number: int, frame: Any) -> None:
         nonlocal received
-        if received:
-            raise STOPS[number]
-        received = number
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received = received or number
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
@@ -206,7 +207,7 @@ class Trainer:
         optimizer, scheduler: their ``step`` is called once per batch.
         max_steps: total number of batches; the lengths of the rounds must add up to it.
         fingerprint: JSON that determines the weights of the run; a checkpoint with another one is rejected, unless only
-            keys of :data:`CHANGEABLE` differ. If `max_steps` has changed, the learning rate follows the new schedule.
+            keys of :data:`CHANGEABLE` differ. Then the learning rate follows the new schedule.
         network: module to train if it is not the model: its wrapper for several processes.
         loader: loader of the batches.
         seed: seed of the random numbers of training, such as dropout, in each process. None leaves the generators as
@@ -315,7 +316,7 @@ class Trainer:
             self.restore()
             with self.bar, self.loader or nullcontext(), catch_signals() as self.received_signal:
                 self.bar.update(self.updates)
-                while self.updates < self.max_steps and not self.is_stopped:
+                while self.done or (self.updates < self.max_steps and not self.is_stopped):
                     stop = self.train_round()
                     self.finish_round()
                     if stop:
@@ -349,9 +350,10 @@ class Trainer:
             if self.seed is not None:
                 self.processes.seed(self.seed)
             return
-        schedule = () if content["max_steps"] == self.max_steps else self.advance(content["scheduler"]["last_epoch"])
+        is_changed = content["run"] != self.fingerprint
+        schedule = self.advance(content["scheduler"]["last_epoch"]) if is_changed else []
         for name, module in self.modules.items():
-            if not (schedule and name == "scheduler"):
+            if not (is_changed and name == "scheduler"):
                 module.load_state_dict(content[name])
         for group, values in zip(self.optimizer.param_groups, schedule):  # noqa: B905 (none without a new schedule)
             group.update(values)
@@ -391,8 +393,7 @@ class Trainer:
             raise diverged(f"the weights are no longer finite ({broken[0]})")
         if self.checkpoint is None:
             return
-        content: dict[str, Any] = {"run": self.fingerprint, "max_steps": self.max_steps}
-        content |= {key: getattr(self, key) for key in HISTORY}
+        content: dict[str, Any] = {"run": self.fingerprint, **{key: getattr(self, key) for key in HISTORY}}
         state = {"random": self.processes.random_states(), "threads": torch.get_num_threads()}
         content["processes"] = self.processes.gather(state)
         content |= {name: module.state_dict() for name, module in self.modules.items()}

@@ -19,7 +19,7 @@ START, END = 1 / 25, 1e-4
 
 
 def is_kernel(parameter: Tensor) -> bool:
-    """Returns whether Muon trains a parameter: a 2-d or 3-d kernel larger than 1×1, at least 16×16 as a matrix.
+    """Returns whether a parameter has the shape that Muon trains: a kernel larger than 1×1, at least 16×16 as a matrix.
 
     Adam trains the other parameters, as Muon's author recommends for first and last layers.
     """
@@ -70,11 +70,13 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
     """
     if layer_decay != 1:
         raise ValueError('the recipe\'s layer_decay is for optimizer = "adam"; omit it with muon')
+    without_decay: set[str] = getattr(model, "no_weight_decay", set)()  # such as norms with four axes
+    names = {name for name, p in model.named_parameters() if is_kernel(p)} - without_decay
+    kernels: dict[str, Any] = {"params": [p for name, p in model.named_parameters() if name in names]}
     others: dict[str, Any] = {
-        "params": [p for p in model.parameters() if not is_kernel(p)], "use_fallback": True,
+        "params": [p for name, p in model.named_parameters() if name not in names], "use_fallback": True,
         "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
     }  # fmt: skip
-    kernels: dict[str, Any] = {"params": [p for p in model.parameters() if is_kernel(p)]}
     rule = {"ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
     try:
         return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]

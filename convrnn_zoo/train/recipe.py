@@ -43,8 +43,11 @@ RECIPES: dict[str, Path] = {
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
-NOT_TRAINED = ("description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "workers")
-"""Keys of a recipe and of its data that do not change the weights: texts, evaluation and reading of the data."""
+NOT_TRAINED = (
+    "description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "workers", "seeds",
+)  # fmt: skip
+"""Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
+the seeds of all runs of a classifier."""
 RENAMED_KEYS: dict[str, Deprecation] = {}
 """Deprecated keys of recipes, such as ``"data.old": Deprecation("data.old", "data.new", removed_in="0.3")``."""
 BYTES_PER_PARAMETER_BYTE = 8

@@ -47,7 +47,8 @@ def check_writable(directory: Path, recipe: Recipe) -> None:
 
 def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
     """Returns whether a run of the recipe `saved` may be resumed with `recipe`, on as many processes as necessary."""
-    runs = [json.loads(r.fingerprint()) for r in (saved, recipe)]
+    seeds = [getattr(r, "seeds", (None,))[0] for r in (saved, recipe)]  # the weights are those of the first one
+    runs = [json.loads(r.fingerprint(first_seed=seed)) for r, seed in zip((saved, recipe), seeds, strict=True)]
     for run in runs:
         run.pop("sequences_per_update")  # the checkpoint has that of all processes
     return all(map(is_changeable, differences(*map(json.dumps, runs))))
@@ -97,6 +98,8 @@ def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: P
     cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
     model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
     model.record = record
+    if is_earlier_card(out):
+        (out / CARD).unlink()  # else it would be kept, with the scores of other weights
     save_pretrained(model, out)
     write_text(out / RECORD, record.to_json())
     if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
@@ -115,10 +118,28 @@ def add_metrics(
     if into:
         scored.save(into)
         return scored
-    card, name = out / CARD, None if weights.name in WEIGHTS else str(out)
     model.record = scored
     write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
-    if card.is_file() and card.read_text(encoding="utf-8", errors="replace") == card_text(weights, name):
-        write_text(card, card_text(scored, name))
+    if is_card_of(weights, out):
+        write_text(out / CARD, describe(scored, out))
     write_text(out / RECORD, scored.to_json())
     return scored
+
+
+def describe(weights: Weights, out: Path) -> str:
+    """Returns the text of the card of weights in the directory `out`."""
+    return card_text(weights, None if weights.name in WEIGHTS else str(out))
+
+
+def is_card_of(weights: Weights, out: Path) -> bool:
+    """Returns whether the directory `out` has the card of weights, without changes by the user."""
+    card = out / CARD
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == describe(weights, out)
+
+
+def is_earlier_card(out: Path) -> bool:
+    """Returns whether the directory `out` has the card of its earlier weights, without changes by the user."""
+    try:
+        return is_card_of(Weights.from_json((out / RECORD).read_text(encoding="utf-8")), out)
+    except (OSError, ValueError):  # no metadata, or damaged ones
+        return False

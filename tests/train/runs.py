@@ -1,9 +1,13 @@
 """Helpers for tests of training: comparison of models, and interrupted runs."""
 
 import hashlib
+import os
 import socket
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +53,30 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def run_together(*arguments):
+    """Runs Python once with each of several lists of arguments, as processes that train together on the CPU.
+
+    If one fails, the others are ended. They are waited for without a limit of time, since pytest has one.
+    """
+    group = {"WORLD_SIZE": str(len(arguments)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    group |= {"LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **group, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryFile("w+") as errors:  # a pipe could fill up
+        processes = [
+            subprocess.Popen([sys.executable, *map(str, args)], env={**environment, "RANK": str(rank)}, stderr=errors)
+            for rank, args in enumerate(arguments)
+        ]
+        try:
+            while None in (codes := [process.poll() for process in processes]) and not any(codes):
+                time.sleep(0.1)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        errors.seek(0)
+        assert not any(codes), errors.read()
 
 
 LAUNCHERS = {

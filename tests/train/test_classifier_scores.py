@@ -3,8 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -16,7 +14,7 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.train import ClassifierRecipe, classifier, train
 
-from .runs import free_port
+from .runs import run_together
 
 RECIPE = ClassifierRecipe(
     weights="convgru1d_1layer.still",
@@ -69,17 +67,7 @@ train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=Path(sys.argv[
 
 def test_two_processes_average_over_the_samples_of_both(tmp_path):
     """Of the last batch of five sequences, one process has three and the other two."""
-    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path)], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for process in started:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    run_together(*[["-c", SCRIPT, tmp_path]] * 2)
     check_rows(
         tmp_path / "training_seed0.csv", convrnn_zoo.from_pretrained(tmp_path), noise(), torch.tensor([1.0, 9.0])
     )

@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.train.classifier import ClassifierTrainer
 from convrnn_zoo.train.groups import measure_groups
 from tests.command_line import run
 from tests.data.own_data import RAMPS, ramps, write_ramps
@@ -59,6 +61,14 @@ def test_the_command_prints_the_accuracy_on_each_group(data, tmp_path):
     write_ramps(tmp_path / "other.npz")
     message = run("eval", tmp_path / "run", "--data", tmp_path / "other.npz", "--groups", runs, "--quiet", code=1)
     assert "group_pattern" in message
+
+
+def test_models_are_trained_on_the_device_that_is_passed(data, tmp_path, monkeypatch):
+    devices, fit = [], ClassifierTrainer.fit
+    monkeypatch.setattr(ClassifierTrainer, "fit", lambda self: devices.append(self.processes.device) or fit(self))
+    device = torch.device("cpu", 0)
+    measure_groups(dataclasses.replace(RECIPE, epochs=1), data, tmp_path, progress=False, device=device)
+    assert devices == [device] * 2
 
 
 def test_names_of_groups_may_be_paths(data, tmp_path):

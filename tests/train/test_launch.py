@@ -180,6 +180,19 @@ def test_settings_of_the_launcher_that_the_recipe_does_not_have_are_rejected(
         training.train(recipe, data=data, out=tmp_path, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [("USE_FSDP", "true", "fsdp"), ("USE_DEEPSPEED", "true", "deepspeed"), ("DYNAMO_BACKEND", "INDUCTOR", "INDUCTOR")],
+)
+def test_options_of_the_launcher_that_would_be_ignored_are_rejected(variable, value, named, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_{variable}", value)
+    with pytest.raises(ValueError, match=rf"launcher .*{named}"), launch():
+        pass
+    monkeypatch.setenv(f"ACCELERATE_{variable}", "NO" if variable == "DYNAMO_BACKEND" else "false")
+    with launch("cpu"):
+        pass
+
+
 # ---- trackers --------------------------------------------------------------------------------------------------
 def train_with(tracker, directory):
     """Trains three rounds of random frames and returns the directory."""

@@ -61,6 +61,14 @@ def test_batches_do_not_depend_on_the_number_of_workers_which_live_for_all_round
     assert torch.equal(torch.get_rng_state(), state)  # of the main process, which read the first batches
 
 
+def test_workers_end_with_training():
+    loader = Loader(partial(read, torch.arange(10)), Processes(), workers=1, seed=7)
+    with loader:
+        readers = {batch[3] for batch in loader.load(requests(5), 0)}
+    assert not readers & {process.pid for process in multiprocessing.active_children()}
+    assert equal(list(loader.load(requests(5), 0)), rounds(0)[0])
+
+
 def test_processes_have_random_numbers_of_their_own():
     first, second = rounds(0, rank=0)[0], rounds(0, rank=1)[0]
     for a, b in zip(first, second, strict=True):

@@ -17,7 +17,7 @@ from tests.data.own_data import FRAMES
 from tests.registry import slow_unless
 
 from .runs import interrupted, same
-from .test_loop import CLASSIFIER, ramps
+from .test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from .test_loop_validation import moving
 from .tiny_recipes import PLAIN, TINY
 
@@ -51,7 +51,7 @@ def test_a_signal_saves_all_updates_and_the_run_resumes_to_the_same_weights(numb
         with pytest.raises(error):
             forecast(recipe, tmp_path)
     assert [signal.getsignal(n) for n in loop.STOPS] == handlers
-    assert len(torch.load(tmp_path / "last.ckpt", weights_only=True)["values"]) == 3
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["done"] == 3
     model, resumed = forecast(recipe, tmp_path)
     assert same(model, expected)
     assert resumed == history
@@ -62,10 +62,12 @@ def test_sigterm_has_the_exit_status_of_shells():
     assert loop.Terminated().code == 143
 
 
-def test_a_second_signal_ends_at_once():
+@pytest.mark.parametrize("first", loop.STOPS)
+def test_after_a_signal_only_ctrl_c_ends_at_once(first):  # a launcher passes on the SIGTERM that all processes received
     with loop.catch_signals() as received:
+        signal.raise_signal(first)
         signal.raise_signal(signal.SIGTERM)
-        assert received() == signal.SIGTERM
+        assert received() == first
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -85,7 +87,7 @@ def test_checkpoints_are_written_by_time_within_a_round_and_change_no_weights(mi
 
     def save(content, path):
         save_checkpoint(content, path)
-        written.append(len(content["values"]))
+        written.append(content["done"])
 
     monkeypatch.setattr(loop, "save_checkpoint", save)
     assert same(forecast(recipe, tmp_path / "whole", processes)[0], expected)
@@ -145,14 +147,18 @@ def test_a_forecasters_run_is_prolonged_along_the_new_schedule(schedule, done, t
         forecast(recipe, tmp_path)
 
 
-def test_the_first_update_of_a_prolonged_run_has_the_rate_of_the_new_schedule(tmp_path):
-    recipe = dataclasses.replace(PLAIN, max_steps=4, checkpoint_every=4)
-    forecast(recipe, tmp_path)
-    trainer = forecaster.ForecasterTrainer(dataclasses.replace(recipe, max_steps=8), moving(), out=tmp_path)
+@pytest.mark.parametrize("fields", [{"max_steps": 12}, {"cycles": (4, 4)}])
+def test_the_first_update_after_a_change_has_the_rate_of_the_new_schedule(fields, tmp_path):
+    recipe = dataclasses.replace(PLAIN, max_steps=8, checkpoint_every=4)
+    interrupted(lambda: forecast(recipe, tmp_path), saves=1)
+    changed = dataclasses.replace(recipe, **fields)
+    trainer = forecaster.ForecasterTrainer(changed, moving(), out=tmp_path)
     trainer.restore()
-    fresh = forecaster.ForecasterTrainer(dataclasses.replace(recipe, max_steps=8), moving())
-    fresh.advance(4)
-    assert trainer.optimizer.param_groups[0]["lr"] == fresh.optimizer.param_groups[0]["lr"] > 1e-3
+    unchanged, fresh = (forecaster.ForecasterTrainer(r, moving()) for r in (recipe, changed))
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    for other, is_same in ((fresh, True), (unchanged, False)):
+        other.advance(4)
+        assert ([group["lr"] for group in other.optimizer.param_groups] == rates) == is_same
     assert trainer.updates == 4
     assert len(trainer.optimizer.state) > 0
 
@@ -164,6 +170,29 @@ def test_a_classifiers_run_is_prolonged(tmp_path):
     rows = torch.load(path, weights_only=True)["history"]
     expected = classifier.ClassifierTrainer(longer, 0, ramps(0), progress=False).fit()
     assert [row["learning_rate"] for row in rows[2:]] == pytest.approx([r["learning_rate"] for r in expected[2:]])
+
+
+def test_a_run_that_is_shortened_to_its_updates_ends_its_round(tmp_path, monkeypatch):
+    path = tmp_path / "seed0.ckpt"
+    with monkeypatch.context() as patched:
+        patched.setattr(classifier.F, "cross_entropy", pressing_ctrl_c(classifier.F.cross_entropy, 6))
+        with pytest.raises(KeyboardInterrupt):
+            classify(CLASSIFIER, path)
+    assert not torch.load(path, weights_only=True)["history"]
+    classify(dataclasses.replace(CLASSIFIER, epochs=1), path)
+    assert [row["updates"] for row in torch.load(path, weights_only=True)["history"]] == [6]
+
+
+def test_seeds_are_added_to_a_finished_run_and_the_first_one_stays(tmp_path):
+    data, seeds = {"train": ramps(0), "test": ramps(1)}, dataclasses.replace(CLASSIFIER, seeds=(0, 1))
+    first = train(CLASSIFIER, data=data, out=tmp_path, progress=False)
+    times = (tmp_path / "seed0.ckpt").stat().st_mtime_ns
+    second = train(seeds, data=data, out=tmp_path, progress=False)
+    assert (tmp_path / "seed0.ckpt").stat().st_mtime_ns == times
+    assert second.sha256 == first.sha256
+    assert second.metrics[0].runs == 2
+    with pytest.raises(ValueError, match=r"recipe\.toml is another recipe"):
+        train(dataclasses.replace(seeds, seeds=(1, 0)), data=data, out=tmp_path, progress=False)
 
 
 def test_cycles_change_with_the_length_of_a_run(tmp_path):
@@ -190,6 +219,9 @@ def test_a_command_prolongs_a_finished_run_and_its_recipe_is_replaced(radar, tmp
     second = train(longer, data=radar, out=tmp_path, progress=False)
     assert first.sha256 != second.sha256
     assert Recipe.read(tmp_path / "recipe.toml") == longer
+    card = (tmp_path / "README.md").read_text()
+    assert second.sha256 in card
+    assert f"{second.metrics[0].value:.4g}" in card
     for file in tmp_path.glob("*.ckpt"):
         file.unlink()
     with pytest.raises(ValueError, match=r"recipe\.toml is another recipe"):  # nothing could be continued

@@ -100,6 +100,17 @@ def test_muon_is_its_formula_on_kernels_and_adams_on_the_rest_at_every_rate_of_a
 
 
 @needs_muon
+def test_muon_leaves_norms_with_the_shape_of_kernels_to_adam():
+    model = convrnn_zoo.create_model("e3d_lstm", hidden_channels=16, num_layers=1, device="meta")
+    norms = {name: model.get_parameter(name) for name in model.no_weight_decay()}
+    assert any(map(is_kernel, norms.values()))
+    kernels, others = ({id(p) for p in group["params"]} for group in muon(model, lr=0.01).param_groups)
+    assert not kernels & set(map(id, norms.values()))
+    assert set(map(id, norms.values())) <= others
+    assert len(kernels | others) == len(list(model.parameters()))
+
+
+@needs_muon
 def test_every_parameter_of_a_model_moves_and_kernels_by_an_orthogonal_matrix(model):
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     torch.manual_seed(1)

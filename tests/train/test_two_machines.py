@@ -1,39 +1,17 @@
 """Two processes without a shared disk: the main one decides, and the other one follows."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from .runs import free_port
+from .runs import run_together
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """What each of two processes saw."""
-    root = tmp_path_factory.mktemp("machines")
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    environment |= {"OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": "1", "PYTHONWARNINGS": "ignore"}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
-    processes, directories = [], [root / str(rank) for rank in range(2)]
-    for rank, directory in enumerate(directories):
-        directory.mkdir()
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.train.two_machines", str(directory)],
-                env={**os.environ, **environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stderr=subprocess.PIPE, text=True,
-            )
-        )  # fmt: skip
-    try:
-        errors = [process.communicate(timeout=180)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    directories = [tmp_path_factory.mktemp("machine") for _ in range(2)]
+    run_together(*(["-m", "tests.train.two_machines", directory] for directory in directories))
     return [json.loads((directory / "seen.json").read_text()) for directory in directories]
 
 
