@@ -11,7 +11,7 @@ from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -47,7 +47,7 @@ class E3DLSTM(StackedCells):
         size = (self.depth, *x.shape[-2:])
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         if state[-1].dim() == 1:
             return self._advance_unequal(x, state[:-1], state[-1])
         before, *states = state
@@ -58,7 +58,7 @@ class E3DLSTM(StackedCells):
             h_and_memories = layer(frames, states[i * each : (i + 1) * each])
             frames = h_and_memories[0]
             new += h_and_memories if self.max_memories is None else h_and_memories[: 1 + self.max_memories]
-        return self.head(frames.flatten(1, 2)), tuple(new), []
+        return self.head(frames.flatten(1, 2)), tuple(new)
 
     @property
     def state_grows(self) -> bool:
@@ -77,14 +77,14 @@ class E3DLSTM(StackedCells):
         maps = count - 2 - (state[-1].dim() == 1)
         return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
 
-    def _advance_unequal(self, x: Tensor, state: Maps, counts: Tensor) -> tuple[Tensor, Maps, list[Delta]]:
+    def _advance_unequal(self, x: Tensor, state: Maps, counts: Tensor) -> tuple[Tensor, Maps]:
         """Advances sequences in groups with equal numbers of memories (`counts`); pads shorter states with zeros."""
         each = (len(state) - 1) // len(self.layers)
         groups = []
         for count in counts.unique().tolist():
             rows = (counts == count).nonzero().flatten()
             parts = [state[0], *(s for i in range(1, len(state), each) for s in state[i : i + 1 + count])]
-            y, after, _ = self.advance(x[rows], tuple(part[rows] for part in parts))
+            y, after = self.advance(x[rows], tuple(part[rows] for part in parts))
             groups.append((rows, y, after))
         longest = max((after for _, _, after in groups), key=len)
         size = (len(longest) - 1) // len(self.layers)
@@ -96,7 +96,7 @@ class E3DLSTM(StackedCells):
             for slot, part in zip(slots, (y, *after), strict=True):
                 results[slot][rows] = part
             new_counts[rows] = count - 1
-        return results[0], (*results[1:], new_counts), []
+        return results[0], (*results[1:], new_counts)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}

@@ -13,7 +13,7 @@ from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, shared_options
+from .base.autoregressive import shared_options
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
@@ -72,7 +72,7 @@ class MIM(PredRNN):
                 raise ValueError(f"carry_memory expected maps {expected} again, got {got}; call forget() in between")
         return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         blocks = len(self.differences)
         memories, parts, (*cells, m, begun) = state[:blocks], state[blocks : 3 * blocks], state[3 * blocks :]
         h, c, m = self.layers[0](x, (*cells[:2], m))
@@ -87,7 +87,7 @@ class MIM(PredRNN):
             new_memories.append(s)
             new_parts += [d, n]
             new += [h, c]
-        return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
+        return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun))
 
     def finish(self, state: Maps) -> None:
         if self.carry_memory:

@@ -11,7 +11,7 @@ from ..layers._run import Maps
 from ..layers.motiongru import MotionGRUCell, MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -97,7 +97,7 @@ class MotionConvLSTM(StackedCells):
         offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
         return (*super().start(x), *(offsets,) * (2 * len(self.motions)))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         first = 2 * len(self.widths)
         last = first + len(self.memories)
         memory, motions = state[first:last], state[last:]
@@ -112,7 +112,7 @@ class MotionConvLSTM(StackedCells):
                 x, motion = self.motions[i](x, motions[pair])
                 new_motions += motion
             new += [x, c]
-        return self.head(x), (*new, *memory, *new_motions), []
+        return self.head(x), (*new, *memory, *new_motions)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         stem = r"^layers\.0\.weight_ih|^highway"

@@ -84,7 +84,7 @@ def test_phydnets_branches() -> None:
     model, images = load("openstl_phydnet"), []
     state = model.start(x[:, 0])
     for frame in x.unbind(1):
-        _, state, _ = model.advance(frame, state)
+        _, state = model.advance(frame, state)
         parts = {"physics": state[0], "rest": state[-2]}
         images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
     assert_agree(state[0], about.values["y.phycell_H"])

@@ -125,7 +125,7 @@ def test_an_eidetic_memory_reaches_back_to_the_first_frame():
     model = tiny("e3d_lstm", num_layers=1).eval()
     state = model.start(torch.zeros(1, 16, 2, 2))
     for frame in torch.rand(3, 1, 16, 2, 2):
-        _, state, _ = model.advance(frame, state)
+        _, state = model.advance(frame, state)
     before, h, *cells = state
     assert len(cells) == 4  # of zeros, and one a frame
     assert torch.equal(cells[-1], torch.zeros_like(h))
