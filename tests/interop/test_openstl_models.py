@@ -63,22 +63,6 @@ def test_teacher_frames_are_read_in_training(name: str) -> None:
 
 
 @torch.no_grad()
-def test_mim_carries_its_memories_on_request() -> None:
-    about, x, horizon = read("openstl_mim")
-    model = load("openstl_mim", horizon=horizon)
-    first, second = model(x, return_aux=True), model(x, return_aux=True)
-    assert torch.equal(concat_outputs(first), concat_outputs(second))
-    model.carry_memory = True
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.second_call"])
-    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
-    with pytest.raises(ValueError, match=r"\(2, 4, 4, 6\).*\(1, 4, 4, 6\).*forget\(\)"):
-        model(x[:1])
-    model.forget()
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
-
-
-@torch.no_grad()
 def test_phydnets_branches() -> None:
     about, x, _ = read("openstl_phydnet")
     model, images = load("openstl_phydnet"), []

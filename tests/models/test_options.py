@@ -158,17 +158,6 @@ def test_encode_and_decode_are_the_forward_pass(name):
     torch.testing.assert_close(model.decode(pieces, 3), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_decode_hands_memories_to_the_next_call_as_the_forward_pass_does():
-    model, x = tiny("mim", carry_memory=True, dtype=torch.float64).eval(), torch.rand(2, 3, 1, 8, 8).double()
-    expected = [model(x, 2) for _ in range(2)]
-    assert not torch.equal(*expected)
-    model.forget()
-    for forecast in expected:
-        torch.testing.assert_close(model.decode(model.encode(x), 2), forecast, atol=1e-12, rtol=1e-12)
-    model.forget()
-    torch.testing.assert_close(model(x, 2), expected[0])
-
-
 # ---- encoders of timm ----------------------------------------------------------------------------------------------
 def test_an_error_inside_timm_is_not_hidden_by_a_second_attempt(monkeypatch):
     calls, create, error = [], timm.create_model, TypeError("inner")

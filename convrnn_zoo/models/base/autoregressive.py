@@ -73,9 +73,6 @@ class AutoregressiveForecaster(Forecaster):
         """Returns :meth:`advance` and the step's part of :attr:`Rollout.deltas`, which is empty by default."""
         return (*self.advance(x, state), [])
 
-    def finish(self, state: Maps) -> None:
-        """Receives the state after the last step of a call; does nothing by default."""
-
     def reset_state(self, state: Maps, items: Tensor) -> Maps:
         """Returns a copy of `state` with zeros for the sequences where `items` ``(N,)`` is true."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
@@ -114,8 +111,7 @@ class AutoregressiveForecaster(Forecaster):
         state = self.start(patches[:, 0] if known is None else torch.cat([patches[:, 0], known[:, 0]], 1))
         steps = length + horizon - 1
         deltas: list[Delta] | None = [] if return_aux else None
-        forecasts, state = self._unroll(patches, steps, state, known=known, mask=mask, deltas=deltas)
-        self.finish(state)
+        forecasts, _ = self._unroll(patches, steps, state, known=known, mask=mask, deltas=deltas)
         forecasts = forecasts[length - 1 :] if deltas is None else forecasts
         frames = self.shuffle(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
         if deltas is None:
@@ -135,8 +131,7 @@ class AutoregressiveForecaster(Forecaster):
     def decode(self, state: Maps, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
         y, *inner = self._check_state(state)
-        forecasts, last = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
-        self.finish(last)
+        forecasts, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(

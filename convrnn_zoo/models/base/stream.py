@@ -75,8 +75,8 @@ class Stream:
             and ``decode``.
 
     Raises:
-        ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, has
-            `carry_memory`, is in training mode, or is a compiled model.
+        ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, is
+            in training mode, or is a compiled model.
 
     Shapes:
         pieces ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``; layers ignore their `batch_first` here.
@@ -106,7 +106,6 @@ class Stream:
             (is_bidirectional, "reads sequences in both directions; take a model of one direction, or call the model"),
             (model.training, "is in training mode, in which dropout acts; call model.eval() first"),
             (getattr(model, "known_chans", 0), "reads static or future inputs; collect the frames and call forecast"),
-            (getattr(model, "carry_memory", False), "shares memories between streams; build it without carry_memory"),
         ):
             if is_met:
                 raise ValueError(f"{owner} {obstacle}")

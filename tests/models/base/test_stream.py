@@ -201,14 +201,12 @@ def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
     assert torch.equal(again(x), streams[1](x))
 
 
-def test_a_state_without_bound_is_warned_of_and_one_that_calls_share_is_rejected():
+def test_a_state_without_bound_is_warned_of():
     with pytest.warns(UserWarning, match="max_memories"):
         Stream(build("e3d_lstm", num_layers=1))
     Stream(build("e3d_lstm", num_layers=1, max_memories=2))
     with pytest.raises(ValueError, match="max_memories"):
         build("e3d_lstm", max_memories=0)
-    with pytest.raises(ValueError, match="carry_memory"):
-        Stream(build("mim", num_layers=2, carry_memory=True))
 
 
 @pytest.mark.parametrize(
