@@ -234,7 +234,8 @@ class Stream:
         Raises:
             TypeError: `items` are neither whole numbers nor booleans.
             IndexError: an index is out of range, or there are not N booleans.
-            ValueError: `items` are given before the first frame, when N is not known yet.
+            ValueError: `items` are given before the first frame, when N is not known yet, or the model is an
+                ``e3d_lstm``, whose sequences all have the same number of memories.
         """
         if items is None:
             self.state, self.steps, self._pooled = None, torch.zeros(0, dtype=torch.int64), None
@@ -244,11 +245,11 @@ class Stream:
         selected = self._select(items)
         if not selected.any():
             return
-        self.steps = self.steps.masked_fill(selected, 0)
         if hasattr(self.model, "reset_state"):
             self.state = self.model.reset_state(self.state, selected)
         else:
             self.state = self._merge(selected, self._first_state(self.state), self.state)
+        self.steps = self.steps.masked_fill(selected, 0)
 
     @torch.no_grad()
     def _first_state(self, state: StreamState) -> StreamState:

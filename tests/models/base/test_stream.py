@@ -152,12 +152,13 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
 
 
 STREAMING = [
-    n for n in NAMES if n not in REFUSED | CLIPS and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
+    n
+    for n in NAMES
+    if n not in {*REFUSED, *CLIPS, "e3d_lstm"} and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
 ]
 SOME = ("convgru_forecaster", "convgru_pyramid", "convlstm_ef", "convlstm_openstl_s", "phydnet", "predrnn")
 
 
-@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
 @pytest.mark.parametrize("name", slow_unless(lambda n: n.endswith("2d_2layer") or n in SOME, STREAMING))
 def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
     model = build(name)
@@ -194,7 +195,9 @@ def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
         assert torch.allclose(*answers, atol=1e-6) == (t < 3)
     assert len(streams[0].state) == 2 + 2 * 11
     assert len(streams[1].state) == 2 + 2 * 4
-    streams[1].reset([1])
+    with pytest.raises(ValueError, match=r"^E3DLSTM.*reset\(\)"):
+        streams[1].reset([1])
+    assert streams[1].steps.tolist() == [9, 9]
     streams[1].save(tmp_path / "state.safetensors")
     again = Stream(bounded)
     again.load(tmp_path / "state.safetensors")
