@@ -14,13 +14,13 @@ NAMES = [
     n
     for n in convrnn_zoo.list_models()
     if (n in FULL and "shi2015_mnist" not in n)
-    or n.startswith(("utae", "bcdunet", "mobilenetv3"))
+    or n.startswith(("utae", "bcdunet", "mobilenetv3", "rvm_mobilenetv3"))
     or n.endswith("2d_1layer")
     or n == "convlstm2d_bi_2layer"
 ]
 SMALL = {
     "bcdunet_d3": {"widths": (4, 4, 4)},
-    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4), "num_classes": 2},
+    "rvm_mobilenetv3": {"aspp_channels": 4, "widths": (4, 4, 4, 4), "num_classes": 2},
 }
 OPTIONS = [
     {"bidirectional": True},
@@ -124,7 +124,7 @@ def test_a_state_with_too_few_or_too_many_levels_is_rejected():
 
 
 def test_a_decoders_state_has_one_entry_for_each_scale():
-    model = build("mobilenetv3_large_100_recurrent_decoder")
+    model = build("rvm_mobilenetv3")
     x = torch.rand(1, 2, 3, 64, 64)
     _, state = model.forward_sequence(x)
     for bad in (state[:3], [*state, state[0]], state[0][:1]):

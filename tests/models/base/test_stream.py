@@ -13,9 +13,7 @@ from convrnn_zoo.layers import KINDS
 from tests.registry import on_meta, slow_unless
 
 NAMES = convrnn_zoo.list_models()
-SMALL = dict.fromkeys(
-    ("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_convlstm", "motionrnn_predrnn"), 4
-)
+SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
     models.convgru_advection.ConvGRUAdvection,
@@ -249,7 +247,7 @@ CLIP_MODELS = {
 def clip_model(case):
     torch.manual_seed(0)
     if case == "decoder":
-        name = "mobilenetv3_large_100_recurrent_decoder"
+        name = "rvm_mobilenetv3"
         return convrnn_zoo.create_model(name, num_classes=2, aspp_channels=4, widths=(4, 4, 4, 4)).eval()
     return convrnn_zoo.video_model("mobilenetv3_small_100", **{"rnn": "convgru", **CLIP_MODELS[case]}).eval()
 
