@@ -43,7 +43,6 @@ NARROW: dict[str, dict[str, Any]] = {
     "convgru_irene": {"num_blocks": 2},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2},
     "gru_rcn_vgg16": {"hidden_channels": 2},
-    "mobilenetv3_large_100_recurrent_decoder": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "rvm_mobilenetv3": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "rvm_resnet50": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
     "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},

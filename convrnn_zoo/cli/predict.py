@@ -12,7 +12,7 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from .._units import format_lead_time, plural
-from ..models import Forecaster, ZooModel, from_pretrained
+from ..models import Ensemble, Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
 from ._options import (
@@ -172,7 +172,7 @@ def _forecast(
         check_suffix(output, (*NUMBERS, ".png") if thresholds or members else SUFFIXES)
         if members and thresholds and output.suffix == ".npy":
             raise ValueError(f"{output} holds one array: pass -o FILE.npz for members and probabilities, or one option")
-    if members and not hasattr(model, "members"):
+    if members and not isinstance(model, Ensemble):
         raise ValueError(f"--members: {name} makes one forecast; omit the option")
     if not members and (seed, threshold) != (None, None):
         raise ValueError("--seed and --threshold are options of an ensemble; pass --members as well")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .._hints import warn
 from .._units import is_rain
-from ..models import EnsembleForecaster, Forecaster
+from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.preprocessing import denormalize_rain, normalize_rain
 from .pysteps import to_whole_number
 
@@ -78,7 +78,7 @@ class MLCastNetwork(nn.Module):
             context = model.read(model.check_frames("x", x))
             members = [model.make(context, steps, model.draw_noise(x, steps)) for _ in range(ensemble_size)]
             y = torch.cat(members, 2)
-        elif hasattr(model, "members"):
+        elif isinstance(model, Ensemble):
             y = model.members(x, members=ensemble_size, **options).movedim(0, 2).flatten(2, 3)
         else:
             warn(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .._tensors import to_tensor
 from ..layers import _checks as check
-from ..models import EnsembleForecaster, Forecaster
+from ..models import Ensemble, EnsembleForecaster, Forecaster
 
 Timesteps = int | Sequence[float]
 
@@ -85,9 +85,9 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
             )
         ensemble: dict[str, Any] = {}
         reads_noise = isinstance(model, EnsembleForecaster)
-        if n_ens_members is not None and (reads_noise or (n_ens_members != 1 and hasattr(model, "members"))):
+        if n_ens_members is not None and (reads_noise or (n_ens_members != 1 and isinstance(model, Ensemble))):
             ensemble = {"members": to_whole_number("n_ens_members", n_ens_members), "seed": seed}
-        elif seed is not None and hasattr(model, "members"):
+        elif seed is not None and isinstance(model, Ensemble):
             raise ValueError(f"seed={seed!r} is for an ensemble: pass n_ens_members above 1, or leave the seed out")
         elif n_ens_members not in (None, 1) or seed is not None:
             raise ValueError(

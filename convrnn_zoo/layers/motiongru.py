@@ -1,4 +1,4 @@
-"""MotionGRU, and the cells with a motion highway between which it is placed."""
+"""MotionGRU, and the cell with a motion highway that it follows."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from . import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._run import DirectionWeights, Maps
 from .stlstm import STLSTMCell
-from .variants import Conv2dMapNormLSTMCell, OneBias
+from .variants import OneBias
 from .warp import warp
 
 
@@ -98,30 +98,6 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
         flows = f.unflatten(1, (edge**2, 2)) + grid.reshape(edge**2, 2, 1, 1)
         mask = self.conv(x, w_m, b_m).sigmoid().unsqueeze(1)
         return F.conv2d((mask * warp(x, flows)).flatten(1, 2), w_w.flatten(1)[..., None, None])
-
-
-class MotionHighwayLSTMCell(Conv2dMapNormLSTMCell):
-    r"""One step of a ConvLSTM with a motion highway on ``(N, C, H, W)``: ``h, c = cell(x, (h, c, v))``.
-
-    Where the output gate o is closed, h' is the map v of the layer before. The cell reads v and does not return it
-    (``⊙`` is an element-wise product):
-
-    .. math::
-        h' = o ⊙ \tanh(c') + (1 - o) ⊙ v
-
-    Everything else is as in :class:`~convrnn_zoo.layers.variants.Conv2dMapNormLSTMCell`.
-
-    References:
-        Wu, H. et al. (2021), section 3.1. https://arxiv.org/abs/2103.02243
-    """
-
-    states = ("h", "c", "v")  # type: ignore[assignment]
-    returned = 2  # v comes from another cell
-
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        h, c, v = state
-        h, c = super().step(gates, (h, c), extra)
-        return h + (1 - gates.chunk(self.gates, dim=1)[3].sigmoid()) * v, c
 
 
 class MotionHighwaySTLSTMCell(STLSTMCell):

@@ -10,7 +10,7 @@ from ..pretrained.registry import list_models as list_models
 from .audio import AudioModel as AudioModel
 from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForecaster, Rollout as Rollout
 from .base.classifier import Prediction as Prediction
-from .base.forecaster import EnsembleForecaster as EnsembleForecaster, Forecaster as Forecaster
+from .base.forecaster import Ensemble as Ensemble, EnsembleForecaster as EnsembleForecaster, Forecaster as Forecaster
 from .base.model import ZooModel as ZooModel
 from .base.stream import Stream as Stream
 from .convrnn import ConvRNNModel as ConvRNNModel

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from ..pretrained.builder import build_model
 from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, constants, framewise, stage
-from .base.forecaster import FRAME_CFG, Forecaster, Inputs
+from .base.forecaster import FRAME_CFG, Ensemble, Forecaster, Inputs
 from .base.motion import estimate_motion, fill_unknown, trajectories
 from .base.rain_ensemble import arrange, quantiles, rain_noise
 
@@ -244,7 +243,7 @@ def resample(x: Tensor, height: int, width: int) -> Tensor:
     return torch.where(share > 0.5, total / share.clamp_min(1e-6), torch.nan)
 
 
-class ConvGRUAdvection(Forecaster):
+class ConvGRUAdvection(Ensemble, Forecaster):
     """Rain forecasts from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
 
     The frames are advected by their estimated motion to the time of the last frame, so that the recurrent layers read
@@ -405,11 +404,7 @@ class ConvGRUAdvection(Forecaster):
         def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
             return self.exceedance(x, horizon, minutes).rates()
 
-        run: ForecastFunction = mean_rates
-        if members is not None:
-            run = partial(self.members, members=members, seed=seed)
-        elif seed is not None:
-            raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
+        run = self.choose_run(mean_rates, members, seed)
         scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
         return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **scales)
 

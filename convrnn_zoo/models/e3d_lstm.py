@@ -11,7 +11,7 @@ from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -47,9 +47,7 @@ class E3DLSTM(StackedCells):
         size = (self.depth, *x.shape[-2:])
         return (torch.zeros_like(x), *(x.new_zeros(len(x), width, *size) for width in self.widths for _ in range(2)))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
-        if state[-1].dim() == 1:
-            return self._advance_unequal(x, state[:-1], state[-1])
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         before, *states = state
         new: list[Tensor] = [x.clone()]  # the caller may overwrite x
         each = len(states) // len(self.layers)
@@ -58,7 +56,7 @@ class E3DLSTM(StackedCells):
             h_and_memories = layer(frames, states[i * each : (i + 1) * each])
             frames = h_and_memories[0]
             new += h_and_memories if self.max_memories is None else h_and_memories[: 1 + self.max_memories]
-        return self.head(frames.flatten(1, 2)), tuple(new), []
+        return self.head(frames.flatten(1, 2)), tuple(new)
 
     @property
     def state_grows(self) -> bool:
@@ -66,37 +64,12 @@ class E3DLSTM(StackedCells):
         return self.max_memories is None
 
     def reset_state(self, state: Maps, items: Tensor) -> Maps:
-        """Resets the sequences `items`; the last tensor of the result is each sequence's memory count, ``(N,)``."""
-        if state[-1].dim() > 1:
-            memories = (len(state) - 2) // len(self.layers) - 1  # without the forecast frame and the frame before
-            state = (*state, torch.full((len(items),), memories, device=state[-1].device))
-        *maps, counts = state
-        return (*super().reset_state(tuple(maps), items), counts.masked_fill(items.to(counts.device), 1))
+        """Raises ValueError, because all sequences of a state have the same number of memories."""
+        owner = type(self).__name__
+        raise ValueError(f"{owner} cannot restart single sequences; call reset() for all, or use a stream for each")
 
     def _fits(self, count: int, state: Maps) -> bool:
-        maps = count - 2 - (state[-1].dim() == 1)
-        return maps >= 2 * len(self.layers) and maps % len(self.layers) == 0
-
-    def _advance_unequal(self, x: Tensor, state: Maps, counts: Tensor) -> tuple[Tensor, Maps, list[Delta]]:
-        """Advances sequences in groups with equal numbers of memories (`counts`); pads shorter states with zeros."""
-        each = (len(state) - 1) // len(self.layers)
-        groups = []
-        for count in counts.unique().tolist():
-            rows = (counts == count).nonzero().flatten()
-            parts = [state[0], *(s for i in range(1, len(state), each) for s in state[i : i + 1 + count])]
-            y, after, _ = self.advance(x[rows], tuple(part[rows] for part in parts))
-            groups.append((rows, y, after))
-        longest = max((after for _, _, after in groups), key=len)
-        size = (len(longest) - 1) // len(self.layers)
-        results = [t.new_zeros(len(x), *t.shape[1:]) for t in (groups[0][1], *longest)]
-        new_counts = torch.zeros_like(counts)
-        for rows, y, after in groups:
-            count = (len(after) - 1) // len(self.layers)
-            slots = [0, 1, *(2 + i * size + k for i in range(len(self.layers)) for k in range(count))]
-            for slot, part in zip(slots, (y, *after), strict=True):
-                results[slot][rows] = part
-            new_counts[rows] = count - 1
-        return results[0], (*results[1:], new_counts), []
+        return count >= 2 + 2 * len(self.layers) and (count - 2) % len(self.layers) == 0
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}

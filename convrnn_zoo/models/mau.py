@@ -12,7 +12,7 @@ from ..layers.mau import MAUCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster, Delta
+from .base.autoregressive import AutoregressiveForecaster
 from .base.blocks import feature_size, layer_widths, stage
 from .base.forecaster import FRAME_CFG
 
@@ -70,7 +70,7 @@ class MAU(AutoregressiveForecaster):
         zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
         return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         x = self.stem(x)
         encoded = []
         for down in self.downs:
@@ -85,7 +85,7 @@ class MAU(AutoregressiveForecaster):
             x = up(x)
             if self.recall:
                 x = x + encoded.pop()
-        return self.head(x), tuple(new), []
+        return self.head(x), tuple(new)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head"}

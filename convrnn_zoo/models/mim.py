@@ -1,19 +1,17 @@
 """Memory In Memory (MIM)."""
 
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
 from ..layers._run import Maps
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, shared_options
+from .base.autoregressive import shared_options
 from .base.forecaster import FRAME_CFG
 from .predrnn import PredRNN
 
@@ -24,19 +22,17 @@ class MIM(PredRNN):
     The first MIM-N reads the change of the ST-LSTM's h since the previous step. Each later MIM-N reads the output of
     the previous MIM-N. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block
     has a memory s. OpenSTL's code never resets s, so that a forecast depends on earlier batches. Here s is zero at the
-    start of every call. With `carry_memory`, a call starts from the detached s of the previous call, as in OpenSTL, and
-    ``forget()`` resets s. A kernel of each MIM-N (``conv_last``), which OpenSTL's code never uses, is left out.
+    start of every call. A kernel of each MIM-N (``conv_last``), which OpenSTL's code never uses, is left out.
 
-    Args:
-        carry_memory: whether a call starts from the memories s of the previous call.
-        …: as for :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of one width.
+    Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of
+    one width.
     """
 
     export_forms = ()
     min_layers, has_pixel_weights = 2, True
     former_weights = r"unread\.\d+"
 
-    def __init__(self, *args: Any, carry_memory: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         like, width, blocks = self.head.weight, self.widths[0], len(self.widths) - 1
         mim_s: Any = self.layers[1].stationary
@@ -45,8 +41,6 @@ class MIM(PredRNN):
         self.differences = nn.ModuleList(
             MIMCell(width, width, mim_s.kernel_size, **shared_options(mim_s), **sizes, **factory) for _ in range(blocks)
         )
-        self.carry_memory = check.boolean("carry_memory", carry_memory)
-        self.forget()
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         if index:
@@ -54,25 +48,15 @@ class MIM(PredRNN):
         del factory["map_size"]
         return STLSTMCell(in_channels, channels, kernel_size, **{"bias": False, **factory})
 
-    def forget(self) -> None:
-        """Resets the memories s to zero for the next call."""
-        self._carried: Maps | None = None
-
     def start(self, x: Tensor) -> Maps:
-        """Returns zeros, except for memories s that are carried over from the previous call.
+        """Returns zeros.
 
         The order is: s of each block; h and c of each MIM-N; h and c of each layer; m; a flag, 1 after the first step.
         """
         state, blocks = super().start(x), len(self.differences)
-        memories = (torch.zeros_like(state[0]),) * blocks
-        if self._carried is not None and len(x):
-            memories = tuple(s.to(state[0]) for s in self._carried)
-            if memories[0].shape != state[0].shape:
-                expected, got = (tuple(s[0].shape) for s in (memories, state))
-                raise ValueError(f"carry_memory expected maps {expected} again, got {got}; call forget() in between")
-        return (*memories, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
+        return (*state[:1] * blocks, *state[: 2 * blocks], *state, x.new_zeros(len(x), 1, 1, 1))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         blocks = len(self.differences)
         memories, parts, (*cells, m, begun) = state[:blocks], state[blocks : 3 * blocks], state[3 * blocks :]
         h, c, m = self.layers[0](x, (*cells[:2], m))
@@ -87,16 +71,7 @@ class MIM(PredRNN):
             new_memories.append(s)
             new_parts += [d, n]
             new += [h, c]
-        return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun)), []
-
-    def finish(self, state: Maps) -> None:
-        if self.carry_memory:
-            with torch.inference_mode(False):  # the next call may train
-                self._carried = tuple(s.detach().clone() for s in state[: len(self.differences)])
-
-    def _in_unit(self, frames: Any, horizon: Any, inputs: Any, batch_size: int, run: Any, **options: Any) -> Any:  # type: ignore[override]
-        batch_size = sys.maxsize if self.carry_memory else batch_size  # one forecast is one call
-        return super()._in_unit(frames, horizon, inputs, batch_size, run, **options)
+        return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
@@ -112,9 +87,9 @@ def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     For frames of 64×64, OpenSTL's code builds 38,043,648 parameters; 98,304 of them are never used and are left out
     here. Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10
     input and 10 forecast frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678.
-    In OpenSTL's evaluation, memories continue from batch to batch: see :class:`~convrnn_zoo.models.mim.MIM`.
+    In OpenSTL's evaluation, memories continue from batch to batch; here they are zero at the start of every call.
 
     Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and carry_memory (False).
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64).
     """
     return build_model(MIM, "mim", pretrained, **kwargs)

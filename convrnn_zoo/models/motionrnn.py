@@ -1,17 +1,16 @@
-"""MotionRNN: a ConvLSTM and a PredRNN with MotionGRUs between their layers."""
+"""MotionRNN: a PredRNN with MotionGRUs between its layers."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvRNNCellBase
 from ..layers._run import Maps
-from ..layers.motiongru import MotionGRUCell, MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
+from ..layers.motiongru import MotionGRUCell, MotionHighwaySTLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells
+from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
 
 
@@ -45,14 +44,14 @@ class MotionUnit(nn.Module):
         return gate * moved + (1 - gate) * h, state
 
 
-class MotionConvLSTM(StackedCells):
-    """A stack of ConvLSTM cells with a MotionGRU after each cell except the last, and a motion highway.
+class MotionPredRNN(StackedCells):
+    """A stack of ST-LSTM cells with a MotionGRU after each cell except the last, and a motion highway.
 
-    On the highway, each cell also reads the unmoved h of the previous cell; the first cell reads a 1×1 convolution of
-    the frame. Sizes and connections follow the authors' code for PredRNN, https://github.com/thuml/MotionRNN. That code
-    has no ConvLSTM. The gate that fuses the moved maps has the kernel size of the cells. A cell also reads the moved
-    maps as its h in the next step. Only the :class:`MotionUnit` modules have biases. The initial states are zeros; the
-    authors' code samples them at random, also in evaluation.
+    The memory m of the cells passes through all layers, then to the next step. On the highway, each cell also reads the
+    unmoved h of the previous cell; the first cell reads a 1×1 convolution of the frame. Sizes and connections follow
+    the authors' code, https://github.com/thuml/MotionRNN. The gate that fuses the moved maps has the kernel size of the
+    cells. A cell also reads the moved maps as its h in the next step. Only the :class:`MotionUnit` modules have biases.
+    The initial states are zeros; the authors' code samples them at random, also in evaluation.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`. There are at least two layers
     of one width, a multiple of 4; `kernel_size` is odd; height and width of frames are multiples of twice `patch_size`.
@@ -62,12 +61,13 @@ class MotionConvLSTM(StackedCells):
         https://arxiv.org/abs/2103.02243
 
     Example:
-        >>> model = MotionConvLSTM(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
+        >>> model = MotionPredRNN(hidden_channels=[4, 4], kernel_size=3, patch_size=2)
         >>> tuple(model(torch.rand(1, 3, 1, 8, 8), horizon=2).shape)
         (1, 2, 1, 8, 8)
     """
 
-    cell: ClassVar[type[ConvRNNCellBase]] = MotionHighwayLSTMCell
+    cell = MotionHighwaySTLSTMCell
+    memories = ("m",)
     has_one_width, min_layers = True, 2
 
     def __init__(
@@ -97,54 +97,35 @@ class MotionConvLSTM(StackedCells):
         offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
         return (*super().start(x), *(offsets,) * (2 * len(self.motions)))
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
-        first = 2 * len(self.widths)
-        last = first + len(self.memories)
-        memory, motions = state[first:last], state[last:]
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
+        cells = 2 * len(self.widths)
+        m, motions = state[cells], state[cells + 1 :]
         new: list[Tensor] = []
         new_motions: list[Tensor] = []
         v = self.highway(x)
         for i, layer in enumerate(self.layers):
             pair = slice(2 * i, 2 * i + 2)
-            x, c, *memory = layer(x, (*state[pair], *memory, v))
+            x, c, m = layer(x, (*state[pair], m, v))
             v = x
             if i < len(self.motions):
                 x, motion = self.motions[i](x, motions[pair])
                 new_motions += motion
             new += [x, c]
-        return self.head(x), (*new, *memory, *new_motions), []
+        return self.head(x), (*new, m, *new_motions)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         stem = r"^layers\.0\.weight_ih|^highway"
         return {**super().group_matcher(coarse), "stem": stem, "blocks": r"^(?:layers|motions)\.(\d+)"}
 
 
-class MotionPredRNN(MotionConvLSTM):
-    """:class:`MotionConvLSTM` with ST-LSTM cells; their memory m passes through all layers, then to the next step."""
-
-    cell = MotionHighwaySTLSTMCell
-    memories = ("m",)
-
-
-@register_model(cfg=FRAME_CFG)
-def motionrnn_convlstm(pretrained: bool = False, **kwargs: Any) -> MotionConvLSTM:
-    """MotionRNN on a ConvLSTM: four 64-channel layers with MotionGRUs on 4×4 patches, 3,772,993 parameters.
-
-    Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`, but height and width are multiples of twice the
-    patch size. Wu et al. 2021, https://arxiv.org/abs/2103.02243.
-    :class:`~convrnn_zoo.models.motionrnn.MotionConvLSTM` compares the model with the authors' code.
-
-    Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).
-    """
-    return build_model(MotionConvLSTM, "motionrnn_convlstm", pretrained, **kwargs)
-
-
 @register_model(cfg=FRAME_CFG)
 def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
     """MotionRNN on PredRNN: four 64-channel ST-LSTM layers with MotionGRUs on 4×4 patches, 6,852,161 parameters.
 
-    The authors' code has as many parameters. Inputs and arguments are those of :func:`motionrnn_convlstm`; Wu et al.
-    2021, https://arxiv.org/abs/2103.02243.
+    The authors' code has as many parameters. Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`, but
+    height and width are multiples of twice the patch size. Wu et al. 2021, https://arxiv.org/abs/2103.02243.
+
+    Args:
+        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).
     """
     return build_model(MotionPredRNN, "motionrnn_predrnn", pretrained, **kwargs)

@@ -15,7 +15,7 @@ from ..layers.variants import Conv2dOneBiasLSTMCell
 from ..pretrained.builder import build_model
 from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster, Delta
+from .base.autoregressive import AutoregressiveForecaster
 from .base.blocks import layer_widths
 from .base.forecaster import FRAME_CFG
 
@@ -91,7 +91,7 @@ class PhyDNet(AutoregressiveForecaster):
         widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
         return tuple(x.new_zeros(len(x), width, *size) for width in widths)
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         x = self.stem(x)
         physical = self.physics(self.encoders["physics"](x), state[0])
         residual, new = self.encoders["rest"](x), [physical]
@@ -99,7 +99,7 @@ class PhyDNet(AutoregressiveForecaster):
             new += layer(residual, state[1 + 2 * i : 3 + 2 * i])
             residual = new[-2]
         decoded = self.decoders["physics"](physical) + self.decoders["rest"](residual)
-        return self.image(decoded).sigmoid(), tuple(new), []
+        return self.image(decoded).sigmoid(), tuple(new)
 
     def moments(self) -> Tensor:
         """Returns the moments ``(filters, channels, K, K)`` of the physical cell's filters of K×K pixels.

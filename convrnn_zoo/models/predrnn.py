@@ -30,7 +30,11 @@ class PredRNN(StackedCells):
     has_one_width = True
     memories: ClassVar[tuple[str, ...]] = ("m",)
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
+        y, new, _ = self._run_layers(x, state)
+        return y, new
+
+    def _run_layers(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
         new: list[Tensor] = []
         deltas: list[Delta] = []
         m = state[-1]
@@ -63,8 +67,9 @@ class PredRNNv2(PredRNN):
         like = self.head.weight
         self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
 
-    def expose(self, deltas: list[Delta]) -> list[Delta]:
-        return [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
+    def advance_with_deltas(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+        y, new, deltas = self._run_layers(x, state)
+        return y, new, [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
 @register_model(cfg=FRAME_CFG, published=openstl_release("predrnn"))
@@ -113,7 +118,7 @@ class PredRNNPP(PredRNN):
         options = {**shared_options(first), "zoneout": first.zoneout[0]}
         self.highway = GradientHighwayCell(width, width, kernel, **options, **factory)
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         *cells, m, z = state
         new: list[Tensor] = []
         for i, layer in enumerate(self.layers):
@@ -121,7 +126,7 @@ class PredRNNPP(PredRNN):
                 x = z = self.highway(x, z)
             x, c, m = layer(x, (*cells[2 * i : 2 * i + 2], m))
             new += [x, c]
-        return self.head(x), (*new, m, z), []
+        return self.head(x), (*new, m, z)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {**super().group_matcher(coarse), "blocks": [(r"^layers\.(\d+)", None), (r"^highway", (0,))]}

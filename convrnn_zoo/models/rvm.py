@@ -18,7 +18,6 @@ from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded, split_state
 from .base.model import reference_tensor
-from .video import encoder_cfg
 
 
 class LiteASPP(nn.Module):
@@ -297,21 +296,6 @@ class RobustVideoMatting(RecurrentDecoderModel):
         return (foreground + x).clamp(0, 1), alpha.clamp(0, 1), state
 
 
-@register_model(cfg=encoder_cfg("mobilenetv3_large_100"))
-def mobilenetv3_large_100_recurrent_decoder(pretrained: bool = False, **kwargs: Any) -> RecurrentDecoderModel:
-    """MobileNetV3-Large on every frame, and the recurrent decoder of Robust Video Matting.
-
-    Maps clips ``(N, T, C, H, W)`` to outputs of every pixel ``(N, T, K, H, W)``. Written from the paper,
-    https://arxiv.org/abs/2108.11515, without the authors' code and weights, which are under the GPL.
-
-    Args:
-        in_chans (3), num_classes (0), aspp_channels (128), widths (80, 40, 32, 16), encoder_pretrained (False),
-        freeze_encoder (False), chunk_size (32); see :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`.
-    """
-    constructor = partial(RecurrentDecoderModel, "mobilenetv3_large_100")
-    return build_model(constructor, "mobilenetv3_large_100_recurrent_decoder", pretrained, **kwargs)
-
-
 def _published(variant: str) -> Published:
     return Published(
         where="https://github.com/PeterL1n/RobustVideoMatting/releases/tag/v1.0.0",
@@ -335,7 +319,9 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the authors' segmentation head.
 
     Args:
-        those of :func:`mobilenetv3_large_100_recurrent_decoder`, with num_classes (4), and refiner (False).
+        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), refiner (False), encoder_pretrained
+        (False), freeze_encoder (False), chunk_size (32); see
+        :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`.
     """
     constructor = partial(RobustVideoMatting, "mobilenetv3_large_100")
     return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)

@@ -394,7 +394,7 @@ def _autoregressive_step(model: Any, size: None) -> ExportSpec:
     copied = prepare_model(model, unroll)
 
     def run(states: LayerStates, frame: Tensor) -> list[Tensor]:
-        y, state, _ = copied.advance(copied.unshuffle(frame), states[0])
+        y, state = copied.advance(copied.unshuffle(frame), states[0])
         return [copied.shuffle(y), *state]
 
     module = _StepFunction(run, [[names]], copied)

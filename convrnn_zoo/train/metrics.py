@@ -16,7 +16,7 @@ from .._units import is_rain
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
-from ..models import EnsembleForecaster, Forecaster
+from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ..pretrained.weights import Metric
 from ._values import find_value_ranges, finite
@@ -269,7 +269,7 @@ def evaluate(
             the model.
     """
     data, values = recipe.data, model.preprocessing or recipe.preprocessing()
-    can, inputs = hasattr(model, "members"), recipe.inputs
+    can, inputs = isinstance(model, Ensemble), recipe.inputs
     if ensemble_size and not can:
         raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
     are_random = isinstance(model, EnsembleForecaster)

@@ -63,28 +63,12 @@ def test_teacher_frames_are_read_in_training(name: str) -> None:
 
 
 @torch.no_grad()
-def test_mim_carries_its_memories_on_request() -> None:
-    about, x, horizon = read("openstl_mim")
-    model = load("openstl_mim", horizon=horizon)
-    first, second = model(x, return_aux=True), model(x, return_aux=True)
-    assert torch.equal(concat_outputs(first), concat_outputs(second))
-    model.carry_memory = True
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.second_call"])
-    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
-    with pytest.raises(ValueError, match=r"\(2, 4, 4, 6\).*\(1, 4, 4, 6\).*forget\(\)"):
-        model(x[:1])
-    model.forget()
-    assert_agree(concat_outputs(model(x, return_aux=True)), about.values["y.pred"])
-
-
-@torch.no_grad()
 def test_phydnets_branches() -> None:
     about, x, _ = read("openstl_phydnet")
     model, images = load("openstl_phydnet"), []
     state = model.start(x[:, 0])
     for frame in x.unbind(1):
-        _, state, _ = model.advance(frame, state)
+        _, state = model.advance(frame, state)
         parts = {"physics": state[0], "rest": state[-2]}
         images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
     assert_agree(state[0], about.values["y.phycell_H"])

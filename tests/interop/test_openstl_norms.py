@@ -54,16 +54,6 @@ def test_forecasts(name: str) -> None:
     assert_agree(model(x, teacher=teacher, mask=mask, return_aux=True), about.values["y.pred_sampled"])
 
 
-@torch.no_grad()
-def test_mim_carries_its_memories_on_request() -> None:
-    about, x, horizon = read("openstl_mim_norm")
-    model = load("openstl_mim_norm", horizon=horizon)
-    model.carry_memory = True
-    for expected in ("y.pred", "y.second_call"):
-        assert_agree(model(x, return_aux=True), about.values[expected])
-    assert not torch.allclose(about.values["y.second_call"], about.values["y.pred"], atol=1e-3)
-
-
 @EVERY
 @torch.no_grad()
 def test_on_pixels_the_network_is_that_on_patches(name: str) -> None:

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from convrnn_zoo import MotionGRUCell, SAConvLSTMCell
-from convrnn_zoo.layers import Conv2dLSTMCell
 from convrnn_zoo.layers.mau import MAUCell
-from convrnn_zoo.layers.motiongru import MotionHighwayLSTMCell, MotionHighwaySTLSTMCell
+from convrnn_zoo.layers.motiongru import MotionHighwaySTLSTMCell
 from convrnn_zoo.layers.saconvlstm import attend_positions
 from convrnn_zoo.layers.stlstm import STLSTMCell
 from convrnn_zoo.layers.warp import warp
@@ -70,7 +69,6 @@ CELLS = {
     "SAConvLSTM without biases": (lambda: SAConvLSTMCell(2, 3, (1, 3), bias=False, attention_channels=3), [(3, 1)] * 3),
     "MotionGRU": (lambda: MotionGRUCell(2), [(18, 1)] * 2),
     "MotionGRU of one neighbour": (lambda: MotionGRUCell(2, (1, 3), neighborhood=1, alpha=0.25), [(2, 1)] * 2),
-    "LSTM with a highway": (lambda: MotionHighwayLSTMCell(2, 3, 3), [(3, 1)] * 3),
     "ST-LSTM with a highway": (lambda: MotionHighwaySTLSTMCell(2, 3, 3, bias=False), [(3, 1)] * 4),
     "ST-LSTM with a highway and norms": (lambda: MotionHighwaySTLSTMCell(2, 3, 3, norm_size=(3, 4)), [(3, 1)] * 4),
 }
@@ -126,17 +124,6 @@ def test_motion_gru_is_its_equations():
                     moved[n, :, row, column] += mask[n, k, row, column] * w["weight_w"][:, :, k // 3, k % 3] @ near
     assert float(offsets.abs().max()) > 1  # some are beyond the edge
     torch.testing.assert_close(flat(cell(x, (f, d))), (moved, offsets, trend), rtol=0, atol=1e-10)
-
-
-def test_a_highway_adds_what_the_output_gate_shuts_out():
-    cell, x, (h, c, v) = build("LSTM with a highway")
-    plain = Conv2dLSTMCell(2, 3, 3).double()
-    plain.load_state_dict(cell.state_dict())
-    w = cell.state_dict()
-    gates = conv(x, w["weight_ih"], w["bias_ih"]) + conv(h, w["weight_hh"], w["bias_hh"])
-    expected, new_c = plain(x, (h, c))
-    expected = expected + (1 - torch.sigmoid(gates.chunk(4, dim=1)[3])) * v
-    torch.testing.assert_close(cell(x, (h, c, v)), (expected, new_c), rtol=0, atol=1e-10)
 
 
 def test_a_highway_of_an_st_lstm_reads_the_gate_of_both_memories():

@@ -38,10 +38,7 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
         name: (lambda width: {"hidden_channels": width, "num_layers": 2})
         for name in ("predrnn_pp", "mim", "mau", "e3d_lstm", "sa_convlstm")
     },
-    **{
-        name: (lambda width: {"hidden_channels": 4 * width, "num_layers": 2})  # motion is that of a quarter of them
-        for name in ("motionrnn_convlstm", "motionrnn_predrnn")
-    },
+    "motionrnn_predrnn": lambda width: {"hidden_channels": 4 * width, "num_layers": 2},  # motion has a quarter of them
 }  # fmt: skip
 """The arguments of networks that have no `hidden_channels`, or many parts; some of each ReLU must be alive."""
 

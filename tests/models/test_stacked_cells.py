@@ -125,24 +125,13 @@ def test_an_eidetic_memory_reaches_back_to_the_first_frame():
     model = tiny("e3d_lstm", num_layers=1).eval()
     state = model.start(torch.zeros(1, 16, 2, 2))
     for frame in torch.rand(3, 1, 16, 2, 2):
-        _, state, _ = model.advance(frame, state)
+        _, state = model.advance(frame, state)
     before, h, *cells = state
     assert len(cells) == 4  # of zeros, and one a frame
     assert torch.equal(cells[-1], torch.zeros_like(h))
     changed = [*cells[:2], cells[2] + 1, cells[3]]
     actual = [model.advance(torch.ones(1, 16, 2, 2), (before, h, *past))[0] for past in (cells, changed)]
     assert not torch.allclose(*actual)
-
-
-def test_carried_memories_have_no_gradient_and_no_place_in_a_state_dict():
-    model = tiny("mim", num_layers=2, carry_memory=True)
-    keys = set(model.state_dict())
-    x = torch.rand(2, 3, 1, 8, 8)
-    for _ in range(2):  # a second backward pass would fail if it went into the first call
-        model(x, horizon=2).sum().backward()
-    assert set(model.state_dict()) == keys
-    with pytest.raises(TypeError, match=r"carry_memory.* 1"):
-        tiny("mim", carry_memory=1)
 
 
 @pytest.mark.slow
@@ -198,19 +187,3 @@ def test_norms_per_pixel_have_no_weight_decay(name):
     norms = {n for n, _ in model.named_parameters() if "_norm" in n}
     assert norms
     assert norms <= exempt
-
-
-def test_carried_memories_may_come_from_inference_and_another_dtype():
-    model, x = tiny("mim", num_layers=2, carry_memory=True), torch.rand(1, 3, 1, 16, 16)
-    with torch.inference_mode():
-        model(x, 2)
-    model(x, 2).sum().backward()
-    assert model.double()(x.double(), 2).dtype == torch.float64
-
-
-def test_one_forecast_is_one_call_of_carried_memories():
-    model, x = tiny("mim", num_layers=2, carry_memory=True).eval(), torch.rand(3, 3, 1, 16, 16)
-    model.preprocessing = convrnn_zoo.Preprocessing()
-    a = model.forecast(x, 2, batch_size=2)
-    model.forget()
-    torch.testing.assert_close(a, model.forecast(x, 2, batch_size=3))

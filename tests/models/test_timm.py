@@ -25,7 +25,7 @@ NAMES = sorted([*CORE, *LIGHTEST.values()])
 """Of the core family every kind and dimension; of every other class its lightest."""
 READERS = [n for n in NAMES if not isinstance(META[n], Forecaster)]
 FORECASTERS = [n for n in NAMES if isinstance(META[n], Forecaster)]
-LARGE = ("mobilenetv3_large_100_recurrent_decoder", "rvm_mobilenetv3", "trajgru_hko7")  # take as long as all others
+LARGE = ("rvm_mobilenetv3", "trajgru_hko7")  # take as long as all others
 every_name, every_reader = (
     pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, names)) for names in (NAMES, READERS)
 )
@@ -92,7 +92,7 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
 @pytest.mark.parametrize(
     ("name", "reductions"),
     [("bcdunet_d3", [1, 2, 4, 8]), ("utae_uconvlstm", [1, 2, 4, 8]), ("utae_buconvlstm", [1, 2, 4, 8]),
-     ("mobilenetv3_large_100_recurrent_decoder", [1, 2, 4, 8, 16]), ("utae_convgru", [1])],
+     ("rvm_mobilenetv3", [1, 2, 4, 8, 16]), ("utae_convgru", [1])],
 )  # fmt: skip
 def test_features_only_gives_all_levels_of_a_unet(name, reductions):
     model = timm.create_model(name, features_only=True).eval()

@@ -1,6 +1,7 @@
 """Forecasters that forecast one frame at a time and read it to forecast the next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -64,20 +65,17 @@ class AutoregressiveForecaster(Forecaster):
         """Returns the initial state; `x` ``(N, C·p², H/p, W/p)`` contains the patches that the first step reads."""
         raise NotImplementedError(f"{type(self).__name__} must define its initial state")
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
-        """Returns the next frame as patches, the next state, and the increments of each layer's memories, if any."""
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
+        """Returns the next frame as patches, and the next state."""
         raise NotImplementedError(f"{type(self).__name__} must define its step")
 
-    def finish(self, state: Maps) -> None:
-        """Receives the state after the last step of a call; does nothing by default."""
+    def advance_with_deltas(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+        """Returns :meth:`advance` and the step's part of :attr:`Rollout.deltas`, which is empty by default."""
+        return (*self.advance(x, state), [])
 
     def reset_state(self, state: Maps, items: Tensor) -> Maps:
         """Returns a copy of `state` with zeros for the sequences where `items` ``(N,)`` is true."""
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
-
-    def expose(self, deltas: list[Delta]) -> list[Delta]:
-        """Returns the memory increments of one step as :attr:`Rollout.deltas` stores them; none by default."""
-        return []
 
     def forward(
         self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None,
@@ -112,11 +110,11 @@ class AutoregressiveForecaster(Forecaster):
 
         state = self.start(patches[:, 0] if known is None else torch.cat([patches[:, 0], known[:, 0]], 1))
         steps = length + horizon - 1
-        forecasts, state, deltas = self._unroll(patches, steps, state, known=known, mask=mask, keep_deltas=return_aux)
-        self.finish(state)
-        forecasts = forecasts if return_aux else forecasts[length - 1 :]
+        deltas: list[Delta] | None = [] if return_aux else None
+        forecasts, _ = self._unroll(patches, steps, state, known=known, mask=mask, deltas=deltas)
+        forecasts = forecasts[length - 1 :] if deltas is None else forecasts
         frames = self.shuffle(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
-        if not return_aux:
+        if deltas is None:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
 
@@ -127,36 +125,36 @@ class AutoregressiveForecaster(Forecaster):
         """
         patches = self.unshuffle(self.check_frames("x", x))
         inner = self.start(patches[:, 0]) if state is None else self._check_state(state)[1:]
-        forecasts, inner, _ = self._unroll(patches, patches.shape[1], inner)
+        forecasts, inner = self._unroll(patches, patches.shape[1], inner)
         return (forecasts[-1], *inner)
 
     def decode(self, state: Maps, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
         y, *inner = self._check_state(state)
-        forecasts, last, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
-        self.finish(last)
+        forecasts, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
         return self.shuffle(torch.stack([y, *forecasts], dim=1))
 
     def _unroll(
         self, patches: Tensor | None, steps: int, state: Maps, y: Any = None, *, known: Tensor | None = None,
-        mask: Tensor | None = None, keep_deltas: bool = False,
-    ) -> tuple[Any, Maps, list[Delta]]:  # fmt: skip
-        """Returns the forecast of each step, the last state and, if `keep_deltas`, the memory increments of all steps.
+        mask: Tensor | None = None, deltas: list[Delta] | None = None,
+    ) -> tuple[Any, Maps]:  # fmt: skip
+        """Returns the forecast of each step and the last state, and appends the memory increments to `deltas`.
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
         reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step. The
         forecasts are a list or, from :attr:`scan`, a tensor ``(steps, N, …)``. With :attr:`scan`, there is no `mask`.
         """
-        deltas: list[Delta] = []
+        run: Callable[..., Any] = self.advance if deltas is None else self.advance_with_deltas
+        run = partial(recompute, run) if self.grad_checkpointing else run
 
         def step(inputs: Any, carried: Any) -> Maps:
             (frame, is_read, *known_frame), (x, *state) = inputs, carried
             if frame is not None:
                 x = frame if is_read is None else torch.where(is_read, frame, x)
             x, state = torch.cat([x, *known_frame], 1) if known_frame else x, tuple(state)
-            y, state, delta = recompute(self.advance, x, state) if self.grad_checkpointing else self.advance(x, state)
-            if keep_deltas:
-                deltas.extend(self.expose(delta))
+            y, state, *increments = run(x, state)
+            if deltas is not None:
+                deltas.extend(*increments)
             return (y, *state)
 
         if self.scan is not None and patches is not None:
@@ -165,7 +163,7 @@ class AutoregressiveForecaster(Forecaster):
             xs = torch.cat([xs, xs.new_zeros(steps - xs.shape[0], *xs.shape[1:])])
             inputs = (xs, is_read) if known is None else (xs, is_read, known.transpose(0, 1))
             ys, last = self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))
-            return ys, last[1:], deltas
+            return ys, last[1:]
 
         def inputs_at(t: int) -> Any:
             frame = None if patches is None or t >= patches.shape[1] else patches[:, t]
@@ -173,7 +171,7 @@ class AutoregressiveForecaster(Forecaster):
             return (frame, is_read) if known is None else (frame, is_read, known[:, t])
 
         ys, last = scan(step, [inputs_at(t) for t in range(steps)], (y, *state))
-        return ys, last[1:], deltas
+        return ys, last[1:]
 
     def _check_state(self, state: Any) -> Maps:
         """Returns the state as a tuple; raises ValueError unless it has the tensors that :meth:`encode` returns."""
@@ -290,14 +288,14 @@ class StackedCells(AutoregressiveForecaster):
         widths = [width for width in self.widths for _ in self.layer_states] + self.widths[:1] * len(self.memories)
         return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in widths)
 
-    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         new: list[Tensor] = []
         each = len(self.layer_states)
         for i, layer in enumerate(self.layers):
             states = layer(x, state[each * i : each * (i + 1)])
             new += states
             x = states[0]
-        return self.head(x), tuple(new), []
+        return self.head(x), tuple(new)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

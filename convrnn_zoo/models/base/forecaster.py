@@ -496,7 +496,23 @@ class EncoderForecaster(Forecaster):
         return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)
 
 
-class EnsembleForecaster(Forecaster):
+class Ensemble:
+    """Mixin of forecasters that make ensembles. A subclass defines :meth:`members`."""
+
+    def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
+        """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define members")
+
+    def choose_run(self, single: Callable[..., Tensor], members: int | None, seed: int | None) -> Callable[..., Tensor]:
+        """Returns :meth:`members` for a number of members, or the function `single` if it is None."""
+        if members is not None:
+            return partial(self.members, members=members, seed=seed)
+        if seed is not None:
+            raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
+        return single
+
+
+class EnsembleForecaster(Ensemble, Forecaster):
     """Base class of forecasters that read noise: each noise sample gives one member of an ensemble of forecasts.
 
     The noise is an input, so that the same noise gives the same forecast. A subclass defines :meth:`read` (the part
@@ -559,12 +575,7 @@ class EnsembleForecaster(Forecaster):
             >>> tuple(rain.shape), tuple(above_1_mm.shape)
             ((3, 4, 50, 70), (4, 50, 70))
         """
-        if members is None:
-            if seed is not None:
-                raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
-            return super().forecast(frames, horizon, inputs=inputs, batch_size=batch_size)
-        run = partial(self.members, members=members, seed=seed)
-        return self._in_unit(frames, horizon, inputs, batch_size, run)
+        return self._in_unit(frames, horizon, inputs, batch_size, self.choose_run(self, members, seed))
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

@@ -75,8 +75,8 @@ class Stream:
             and ``decode``.
 
     Raises:
-        ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, has
-            `carry_memory`, is in training mode, or is a compiled model.
+        ValueError: the model is of another type, is bidirectional, reads known inputs, needs complete sequences, is
+            in training mode, or is a compiled model.
 
     Shapes:
         pieces ``(N, T, C, *S)``, or one frame per sequence ``(N, C, *S)``; layers ignore their `batch_first` here.
@@ -106,7 +106,6 @@ class Stream:
             (is_bidirectional, "reads sequences in both directions; take a model of one direction, or call the model"),
             (model.training, "is in training mode, in which dropout acts; call model.eval() first"),
             (getattr(model, "known_chans", 0), "reads static or future inputs; collect the frames and call forecast"),
-            (getattr(model, "carry_memory", False), "shares memories between streams; build it without carry_memory"),
         ):
             if is_met:
                 raise ValueError(f"{owner} {obstacle}")
@@ -235,7 +234,8 @@ class Stream:
         Raises:
             TypeError: `items` are neither whole numbers nor booleans.
             IndexError: an index is out of range, or there are not N booleans.
-            ValueError: `items` are given before the first frame, when N is not known yet.
+            ValueError: `items` are given before the first frame, when N is not known yet, or the model is an
+                ``e3d_lstm``, whose sequences all have the same number of memories.
         """
         if items is None:
             self.state, self.steps, self._pooled = None, torch.zeros(0, dtype=torch.int64), None
@@ -245,11 +245,11 @@ class Stream:
         selected = self._select(items)
         if not selected.any():
             return
-        self.steps = self.steps.masked_fill(selected, 0)
         if hasattr(self.model, "reset_state"):
             self.state = self.model.reset_state(self.state, selected)
         else:
             self.state = self._merge(selected, self._first_state(self.state), self.state)
+        self.steps = self.steps.masked_fill(selected, 0)
 
     @torch.no_grad()
     def _first_state(self, state: StreamState) -> StreamState:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import convrnn_zoo
 from convrnn_zoo.layers.variants import Conv2dOneBiasGRU
 
-DECODER, BCDUNET = "mobilenetv3_large_100_recurrent_decoder", "bcdunet_d3"
+DECODER, BCDUNET = "rvm_mobilenetv3", "bcdunet_d3"
 REFERENCE = Path(__file__).parents[1] / "reference"
 
 

@@ -13,9 +13,7 @@ from convrnn_zoo.layers import KINDS
 from tests.registry import on_meta, slow_unless
 
 NAMES = convrnn_zoo.list_models()
-SMALL = dict.fromkeys(
-    ("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_convlstm", "motionrnn_predrnn"), 4
-)
+SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
     models.convgru_advection.ConvGRUAdvection,
@@ -152,12 +150,13 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
 
 
 STREAMING = [
-    n for n in NAMES if n not in REFUSED | CLIPS and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
+    n
+    for n in NAMES
+    if n not in {*REFUSED, *CLIPS, "e3d_lstm"} and "_bi_" not in n and not n.startswith("convlstm_shi2015_mnist")
 ]
 SOME = ("convgru_forecaster", "convgru_pyramid", "convlstm_ef", "convlstm_openstl_s", "phydnet", "predrnn")
 
 
-@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
 @pytest.mark.parametrize("name", slow_unless(lambda n: n.endswith("2d_2layer") or n in SOME, STREAMING))
 def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
     model = build(name)
@@ -194,21 +193,21 @@ def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
         assert torch.allclose(*answers, atol=1e-6) == (t < 3)
     assert len(streams[0].state) == 2 + 2 * 11
     assert len(streams[1].state) == 2 + 2 * 4
-    streams[1].reset([1])
+    with pytest.raises(ValueError, match=r"^E3DLSTM.*reset\(\)"):
+        streams[1].reset([1])
+    assert streams[1].steps.tolist() == [9, 9]
     streams[1].save(tmp_path / "state.safetensors")
     again = Stream(bounded)
     again.load(tmp_path / "state.safetensors")
     assert torch.equal(again(x), streams[1](x))
 
 
-def test_a_state_without_bound_is_warned_of_and_one_that_calls_share_is_rejected():
+def test_a_state_without_bound_is_warned_of():
     with pytest.warns(UserWarning, match="max_memories"):
         Stream(build("e3d_lstm", num_layers=1))
     Stream(build("e3d_lstm", num_layers=1, max_memories=2))
     with pytest.raises(ValueError, match="max_memories"):
         build("e3d_lstm", max_memories=0)
-    with pytest.raises(ValueError, match="carry_memory"):
-        Stream(build("mim", num_layers=2, carry_memory=True))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +247,7 @@ CLIP_MODELS = {
 def clip_model(case):
     torch.manual_seed(0)
     if case == "decoder":
-        name = "mobilenetv3_large_100_recurrent_decoder"
+        name = "rvm_mobilenetv3"
         return convrnn_zoo.create_model(name, num_classes=2, aspp_channels=4, widths=(4, 4, 4, 4)).eval()
     return convrnn_zoo.video_model("mobilenetv3_small_100", **{"rnn": "convgru", **CLIP_MODELS[case]}).eval()
 
