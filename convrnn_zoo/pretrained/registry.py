@@ -80,11 +80,11 @@ def rename_model(old: str, new: str, removed_in: str) -> None:
 def current_name(name: str, *, is_stored: bool = False) -> str:
     """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file."""
     architecture, dot, tag = name.partition(".")
-    for old, rest in ((name, ""), (architecture, dot + tag)):
+    for old, suffix in ((name, ""), (architecture, dot + tag)):
         if old in _RENAMED:
             if not is_stored:
                 _RENAMED[old].warn()
-            return _RENAMED[old].new + rest
+            return _RENAMED[old].new + suffix
     return name
 
 

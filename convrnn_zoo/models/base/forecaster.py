@@ -254,8 +254,8 @@ class Forecaster(ZooModel):
             raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
         if step and expected and not is_same(step, expected):
             hint = "pass frames at the step of the training, or `minutes` to a model of any step"
-            found, wanted = describe_step(step), describe_step(expected)
-            raise ValueError(f"frames are {found} apart, and {wanted} is expected; {hint}")
+            steps_text = f"frames are {describe_step(step)} apart, and {describe_step(expected)} is expected"
+            raise ValueError(f"{steps_text}; {hint}")
         values.check(x)
         x = x.float()
         unknown = self._unknown(x)

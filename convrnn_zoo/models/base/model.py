@@ -80,8 +80,8 @@ class ZooModel(nn.Module):
         return {
             name
             for name, p in self.named_parameters()
-            if (own := name.rpartition(".")[2]).startswith(exempt)
-            or (own.startswith("weight_p") and p.dim() > 1 and p[0].numel() == 1)
+            if (last := name.rpartition(".")[2]).startswith(exempt)
+            or (last.startswith("weight_p") and p.dim() > 1 and p[0].numel() == 1)
         }
 
     def group_matcher(self, coarse: bool = False) -> Any:

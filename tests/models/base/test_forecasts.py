@@ -78,13 +78,13 @@ def test_pixels_unknown_in_every_frame_are_nan_and_a_mask_is_equivalent(rain):
     frames = sample(WEIGHTS[RAIN], 4, 16, 16)
     frames[:, :4] = torch.nan
     frames[3] = torch.nan  # a scan that is missing altogether
-    with pytest.warns(UserWarning, match="without a value.*: 3;"):
+    with pytest.warns(UserWarning, match=r"without a value.*: 3;"):
         actual = rain.forecast(frames, 2)
     assert actual[:, :4].isnan().all()
     assert actual[:, 4:].isfinite().all()
     masked = np.ma.masked_invalid(frames.numpy())
     masked.data[masked.mask] = 77.0
-    with pytest.warns(UserWarning, match="without a value"):
+    with pytest.warns(UserWarning, match=r"without a value.*: 3;"):
         np.testing.assert_array_equal(rain.forecast(masked, 2), actual.numpy())
 
 
