@@ -268,13 +268,8 @@ def evaluate(
         ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
             the model.
     """
-    data, values = recipe.data, model.preprocessing or recipe.preprocessing()
-    can, inputs = hasattr(model, "members"), recipe.inputs
-    if ensemble_size and not can:
-        raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
-    are_random = isinstance(model, EnsembleForecaster)
-    if ensemble_size is None:
-        ensemble_size = recipe.ensemble_size if are_random else MEMBERS * can
+    data, values, inputs = recipe.data, model.preprocessing or recipe.preprocessing(), recipe.inputs
+    ensemble_size, members_are = choose_ensemble(model, recipe, ensemble_size)
     check_variables(values, data)
     batches = clips.fixed_samples(sequences or recipe.test_sequences).split(batch_size)
 
@@ -290,14 +285,11 @@ def evaluate(
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
     collected = {
         method: [
-            TargetScores(
-                target, channel, value_range, data.thresholds, recipe.horizon,
-                None if not ensemble_size else "random" if are_random else "quantiles",
-            )
+            TargetScores(target, channel, value_range, data.thresholds, recipe.horizon, members_are)
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
         for method in ("forecast", *baselines)
-    }  # fmt: skip
+    }
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
             every, known = split_known(clips.read(samples), values)
@@ -324,6 +316,21 @@ def evaluate(
         {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},
         probable.reliability(targets[0].unit) if probable else {},
     )
+
+
+def choose_ensemble(
+    model: Forecaster, recipe: ForecasterRecipe, size: int | None
+) -> tuple[int, Literal["random", "quantiles"] | None]:
+    """Returns the number of members to evaluate, and whether they are random or quantiles; ``(0, None)`` for none.
+
+    Raises ValueError if a `size` is set for a model that makes one forecast.
+    """
+    has_members, are_random = hasattr(model, "members"), isinstance(model, EnsembleForecaster)
+    if size and not has_members:
+        raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {size} members")
+    if size is None:
+        size = recipe.ensemble_size if are_random else MEMBERS * has_members
+    return size, None if not size else "random" if are_random else "quantiles"
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
