@@ -294,6 +294,8 @@ def evaluate(
         for samples in parts:
             every, known = split_known(clips.read(samples), values)
             x, observed = every[:, :inputs], values.select_targets(every)
+            if not x.isfinite().any():  # no forecast is possible, and none would be scored
+                continue
             last, truth = observed[:, :inputs], observed[:, inputs:]
             truth = truth.masked_fill(last[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
             for name, by_target in collected.items():
@@ -311,6 +313,8 @@ def evaluate(
                     members = model.forecast(x, recipe.horizon, **ensemble)
                 for scores in by_target:
                     scores.add(forecast, truth, members)
+    if not collected["forecast"][0].by_frame:
+        raise ValueError(f"{data.title}: the input frames of all {len(clips)} sequences have no known value")
     probable = collected["forecast"][0].probable
     return Evaluation(
         {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},
