@@ -189,12 +189,14 @@ class ForecasterTrainer(Trainer):
         return {"loss": summed / count}
 
     def after_round(self, model: Any) -> Any:
-        """Writes a figure of a fixed sequence next to the checkpoint, and returns it."""
+        """Writes a figure of a fixed sequence next to the checkpoint, and returns it; None for unknown input frames."""
         if self.checkpoint is None:
             return None
         values: Any = self.model.preprocessing
         inputs = self.recipe.inputs
         frames, known = split_known(self.shown, values)
+        if not frames[:, :inputs].isfinite().any():
+            return None
         forecast, plotted = model.forecast(frames[:, :inputs], **known)[0], values.select_targets(frames)[0]
         panels = Panels(plotted[:inputs], forecast, plotted[inputs:], step=values.step)
         figure = strip(panels, values, f"{self.title} after {self.updates:,} updates")

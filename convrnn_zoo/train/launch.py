@@ -232,11 +232,16 @@ def launch(
         threads, checkpoint_minutes: see :class:`Processes`. After the block, torch has its earlier number of threads.
 
     Raises:
-        ValueError: a tracker is unknown, `device` is set for several processes, or the launcher was passed a precision
-            or accumulation other than that of the recipe, or options that are not supported, such as FSDP.
+        ValueError: `threads` or `checkpoint_minutes` is out of range, a tracker is unknown, `device` is set for several
+            processes, or the launcher was passed a precision or accumulation other than that of the recipe, or options
+            that are not supported, such as FSDP.
     """
     accelerate = need("accelerate", "train")
     check_launcher(config or {})
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}; None keeps torch's number")
+    if not checkpoint_minutes >= 0:
+        raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}")
     for name in log_with:
         if name not in TRACKERS:
             raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")

@@ -268,13 +268,8 @@ def evaluate(
         ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
             the model.
     """
-    data, values = recipe.data, model.preprocessing or recipe.preprocessing()
-    can, inputs = isinstance(model, Ensemble), recipe.inputs
-    if ensemble_size and not can:
-        raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {ensemble_size} members")
-    are_random = isinstance(model, EnsembleForecaster)
-    if ensemble_size is None:
-        ensemble_size = recipe.ensemble_size if are_random else MEMBERS * can
+    data, values, inputs = recipe.data, model.preprocessing or recipe.preprocessing(), recipe.inputs
+    ensemble_size, members_are = choose_ensemble(model, recipe, ensemble_size)
     check_variables(values, data)
     batches = clips.fixed_samples(sequences or recipe.test_sequences).split(batch_size)
 
@@ -290,18 +285,17 @@ def evaluate(
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
     collected = {
         method: [
-            TargetScores(
-                target, channel, value_range, data.thresholds, recipe.horizon,
-                None if not ensemble_size else "random" if are_random else "quantiles",
-            )
+            TargetScores(target, channel, value_range, data.thresholds, recipe.horizon, members_are)
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
         for method in ("forecast", *baselines)
-    }  # fmt: skip
+    }
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
             every, known = split_known(clips.read(samples), values)
             x, observed = every[:, :inputs], values.select_targets(every)
+            if not x.isfinite().any():  # no forecast is possible, and none would be scored
+                continue
             last, truth = observed[:, :inputs], observed[:, inputs:]
             truth = truth.masked_fill(last[:, -1:].isnan(), torch.nan)  # unknown in the last input: not scored
             for name, by_target in collected.items():
@@ -319,11 +313,28 @@ def evaluate(
                     members = model.forecast(x, recipe.horizon, **ensemble)
                 for scores in by_target:
                     scores.add(forecast, truth, members)
+    if not collected["forecast"][0].by_frame:
+        raise ValueError(f"{data.title}: the input frames of all {len(clips)} sequences have no known value")
     probable = collected["forecast"][0].probable
     return Evaluation(
         {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},
         probable.reliability(targets[0].unit) if probable else {},
     )
+
+
+def choose_ensemble(
+    model: Forecaster, recipe: ForecasterRecipe, size: int | None
+) -> tuple[int, Literal["random", "quantiles"] | None]:
+    """Returns the number of members to evaluate, and whether they are random or quantiles; ``(0, None)`` for none.
+
+    Raises ValueError if a `size` is set for a model that makes one forecast.
+    """
+    has_members, are_random = isinstance(model, Ensemble), isinstance(model, EnsembleForecaster)
+    if size and not has_members:
+        raise ValueError(f"{recipe.weights} makes one forecast, and has no ensemble of {size} members")
+    if size is None:
+        size = recipe.ensemble_size if are_random else MEMBERS * has_members
+    return size, None if not size else "random" if are_random else "quantiles"
 
 
 def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:

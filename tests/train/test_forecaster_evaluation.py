@@ -41,3 +41,17 @@ def test_a_missing_package_of_the_evaluation_is_found_before_training(tmp_path, 
     with pytest.raises(ImportError, match=r"torchmetrics.*pip install 'convrnn-zoo\[train\]'"):
         train(NOISE, data=clips, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_sequences_without_a_known_input_are_neither_shown_nor_scored(tmp_path):
+    train_clips, test_clips = torch.rand(4, 6, 1, 8, 8), torch.rand(18, 6, 1, 8, 8)
+    recipe = dataclasses.replace(NOISE, test_sequences=18)
+    train_clips[0, :3], test_clips[16:, :3] = torch.nan, torch.nan  # the figure's, and a batch of the evaluation
+    data = {"train": list(train_clips), "test": list(test_clips)}
+    weights = train(recipe, data=data, out=tmp_path / "run", progress=False)
+    assert not list((tmp_path / "run").glob("update*.png"))
+    known = train(recipe, data={**data, "test": data["test"][:16]}, out=tmp_path / "known", progress=False)
+    errors, expected = ([m for m in w.metrics if m.name in ("MSE", "MAE")] for w in (weights, known))
+    assert errors == expected != []
+    with pytest.raises(ValueError, match=r"noise.*2 sequences.*no known"):
+        train(recipe, data={**data, "test": data["test"][16:]}, out=tmp_path / "none", progress=False)

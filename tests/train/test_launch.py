@@ -193,6 +193,14 @@ def test_options_of_the_launcher_that_would_be_ignored_are_rejected(variable, va
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("threads", 0), ("threads", -1), ("checkpoint_minutes", -1.0), ("checkpoint_minutes", np.nan)]
+)
+def test_numbers_out_of_range_are_rejected(name, value):
+    with pytest.raises(ValueError, match=rf"{name}.*{value}"), launch("cpu", **{name: value}):
+        pass
+
+
 # ---- trackers --------------------------------------------------------------------------------------------------
 def train_with(tracker, directory):
     """Trains three rounds of random frames and returns the directory."""
