@@ -42,6 +42,8 @@ PLACES = {"y": ("latitude", "projection_y_coordinate", "grid_latitude"),
 """Standard names of coordinates that state positions on the earth: these rise to the north and to the east."""
 PLACE_NAMES = ("lat", "latitude", "rlat", "northing", "lon", "longitude", "rlon", "easting")
 """Names of such coordinates, in lower case."""
+AXIS_ANGLES = (("y", "latitude"), ("x", "longitude"))
+"""Axes with the angle that rises along them."""
 KM_PER_DEGREE = 111.195
 """Length of a degree of latitude."""
 _REFERENCE = ("forecast_reference_time", "forecast_period")
@@ -252,6 +254,7 @@ def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> An
     names = {d: roles[d] for d in array.dims}
     attrs, encoding = array.attrs, {**array.encoding, "dims": {axis: d for d, axis in names.items()}}
     time, minutes = _find_time(array, next((d for d, axis in names.items() if axis == "time"), None))
+    array = _drop_time(array, names)
     moments = [n for n, c in array.coords.items() if n == "time" or "time" in [names.get(d) for d in c.dims]]
     clashes = [n for n in names.values() if n in array.coords and [names[d] for d in array[n].dims] != [n]]
     array = array.drop_vars({*moments, *clashes}).swap_dims({d: axis for d, axis in names.items() if d != axis})
@@ -259,8 +262,7 @@ def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> An
         array = array.assign_coords(time=time)
         if time.ndim and (time.values[1:] < time.values[:-1]).any():
             array = array.isel(time=time.values.argsort(kind="stable"))
-    places = {axis: axis_coordinate(array, axis, names=encoding["dims"]) for axis in ("y", "x")}
-    turned = [axis for axis, place in places.items() if place is not None and _is_reversed(place, axis)]
+    turned = [axis for axis in ("y", "x") if _is_reversed(array, axis, encoding["dims"])]
     array = array.isel(dict.fromkeys(turned, slice(None, None, -1)))
     array = array.transpose(*(axis for axis in (MEMBER, "time", CHANNEL, "y", "x") if axis in array.dims))
     array.attrs, array.encoding = attrs, {**encoding, "turned": turned, "minutes": minutes}
@@ -324,38 +326,72 @@ def axis_coordinate(data: Any, axis: str, names: Mapping[str, str] | None = None
 def find_pixel_km(data: Any) -> float | None:
     """Returns the edge of a pixel in km of data in normal form, from its coordinates; None if they do not state it.
 
-    Coordinates are lengths, or degrees, which are converted at the mean latitude. The edge of pixels that are not
-    square is the geometric mean of height and width.
+    Coordinates are lengths, or degrees, which are converted at the mean latitude: of each row and column, or maps
+    ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width.
     """
-    edges = []
-    for axis, name in (("y", "latitude"), ("x", "longitude")):
-        place = axis_coordinate(data, axis)
-        if place is None or place.size < 2 or place.dtype.kind not in "iuf":
-            return None
-        edge = float(abs(place.values[-1] - place.values[0])) / (place.size - 1)
-        unit, is_angle = str(place.attrs.get("units", "")), name in (place.attrs.get("standard_name"), place.name)
-        if unit.startswith("degree") or str(place.name).lower() in (name, name[:3]) or is_angle:
-            latitude = axis_coordinate(data, "y")
-            is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
-            edge *= KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
-        else:
-            to_km = conversion(unit, "km") if unit else None
-            if to_km is None:
-                return None
-            edge = float(to_km(edge))
-        edges.append(edge)
-    return math.sqrt(edges[0] * edges[1]) if all(e > 0 for e in edges) else None
+    edges = [_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES]
+    return math.sqrt(edges[0] * edges[1]) if all(edges) else None
 
 
-def _is_reversed(place: Any, axis: str) -> bool:
-    """Returns whether a coordinate states positions that run from south to north, or from east to west."""
-    name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
-    is_place = name in PLACES[axis] or units.startswith("degree") or units.lower() in ("m", "km", "metre", "meter")
-    is_place |= str(place.name).lower() in PLACE_NAMES
-    if not is_place or place.size < 2 or place.dtype.kind not in "iuf":
+def _edge_km(data: Any, axis: str, name: str) -> float | None:
+    """Returns the edge of a pixel along an axis from the coordinate of this axis."""
+    place = axis_coordinate(data, axis)
+    if place is None or place.size < 2 or place.dtype.kind not in "iuf":
+        return None
+    edge = float(abs(place.values[-1] - place.values[0])) / (place.size - 1)
+    unit, is_angle = str(place.attrs.get("units", "")), name in (place.attrs.get("standard_name"), place.name)
+    if unit.startswith("degree") or str(place.name).lower() in (name, name[:3]) or is_angle:
+        latitude = axis_coordinate(data, "y")
+        is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
+        return edge * KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
+    to_km = conversion(unit, "km") if unit else None
+    return None if to_km is None else float(to_km(edge))
+
+
+def _find_maps(data: Any) -> list[Any]:
+    """Returns the coordinates ``(y, x)`` of latitude and longitude; empty if there are none."""
+    found = [[n for n in data.cf.coordinates.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
+    return [data[names[0]].astype("float64") for names in found] if all(found) else []
+
+
+def _map_edge_km(data: Any, axis: str) -> float | None:
+    """Returns the edge of a pixel along an axis from maps of latitude and longitude."""
+    maps = _find_maps(data)
+    if not maps or data.sizes[axis] < 2:
+        return None
+    north, east = (((m.diff(axis) + 180) % 360 - 180) for m in maps)  # longitudes jump at the date line
+    east = east * need("numpy", "cli").cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
+    edge = float(((north**2 + east**2) ** 0.5).mean()) * KM_PER_DEGREE
+    return edge if math.isfinite(edge) else None
+
+
+def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
+    """Returns whether a dimension runs from south to north, or from east to west, if coordinates state positions."""
+    place, sign = axis_coordinate(array, axis, names), 1 if axis == "y" else -1
+    if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis):
+        steps = place.values[1:] - place.values[:-1]
+        return bool((sign * steps > 0).all())
+    if array.sizes.get(axis, 0) < 2 or not (maps := _find_maps(array)):
         return False
-    steps = place.values[1:] - place.values[:-1]
-    return bool((steps > 0).all() if axis == "y" else (steps < 0).all())
+    steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
+    return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps of a pole
+
+
+def _is_place(place: Any, axis: str) -> bool:
+    name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
+    is_length = units.lower() in ("m", "km", "metre", "meter")
+    return name in PLACES[axis] or units.startswith("degree") or is_length or str(place.name).lower() in PLACE_NAMES
+
+
+def _drop_time(array: Any, names: Mapping[str, str]) -> Any:
+    """Returns an array whose coordinates ``(time, y, x)``, as those of WRF, are ``(y, x)`` if they do not change."""
+    time = next((d for d, axis in names.items() if axis == "time"), None)
+    for name, c in array.coords.items():
+        if c.ndim == 3 and {names.get(d) for d in c.dims} == {"time", "y", "x"}:
+            first = c.variable[{time: 0}]
+            if (c.variable == first).all():
+                array = array.assign_coords({name: first})
+    return array
 
 
 # ---- values ------------------------------------------------------------------------------------------------------

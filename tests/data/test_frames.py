@@ -335,6 +335,89 @@ def test_known_inputs_are_aligned_with_labelled_frames():
         model.forecast(data[:3], static=ground, future=forcing[:4])
 
 
+def test_known_inputs_without_coordinates_have_the_rows_of_the_frames():
+    torch.manual_seed(0)
+    model = create_model(
+        "convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1, future_chans=1
+    )
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    data, rng = radar(steps=3), np.random.default_rng(0)
+    ground = xarray.DataArray(rng.random((40, 48)).astype("f4"), {"y": data.y, "x": data.x}, ("y", "x"))
+    forcing = rng.random((5, 1, 40, 48)).astype("f4")
+    expected = model.forecast(data, static=ground, future=forcing)
+    turned = {"y": slice(None, None, -1), "x": slice(None, None, -1)}
+    for static in (ground.isel(turned).drop_vars(["y", "x"]), ground.isel(turned).values, ground):
+        result = model.forecast(data.isel(turned), static=static, future=forcing[..., ::-1, ::-1])
+        np.testing.assert_array_equal(result.isel(turned), expected)
+    with pytest.raises(ValueError, match="static has 3 times"):
+        model.forecast(data, static=ground.expand_dims(time=data.time), future=forcing)
+
+
+def test_an_error_of_a_known_input_without_a_name_names_its_argument():
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1)
+    future = (Variable(name="forcing", unit="K"),)
+    model.preprocessing = Preprocessing(variables=(Variable(name="rain", unit="mm/h"),), future=future, step=5.0)
+    data = radar(steps=5)
+    wrong = xarray.DataArray(np.ones(5), {"time": data.time}, ("time",), attrs={"units": "m"})
+    with pytest.raises(ValueError, match="future has units='m'"):
+        model.forecast(data[:3], future=wrong)
+
+
+# ---- maps of positions -------------------------------------------------------------------------------------------
+AXES_WRF = ("south_north", "west_east")
+
+
+def wrf(turned=()):
+    """Frames with positions ``(y, x)`` as those of WRF, from north to south, or in another direction."""
+    data, y, x = radar(2.0, steps=4), *np.mgrid[:40, :48]
+    data = data.drop_vars(["y", "x"]).rename(time="Time", y="south_north", x="west_east")
+    north, east = 60 - 0.018 * y + 0.001 * x, 179 + 0.036 * x + 0.001 * y
+    maps = {"XLAT": (north, "degree_north"), "XLONG": ((east + 180) % 360 - 180, "degree_east")}
+    moves = {n: (data.dims, np.stack(4 * [v]), {"units": unit}) for n, (v, unit) in maps.items()}
+    return data.assign_coords(moves).isel(dict.fromkeys(turned, slice(None, None, -1)))
+
+
+@pytest.mark.parametrize("turned", [(), ("south_north",), ("west_east",), ("south_north", "west_east")])
+def test_maps_of_positions_state_the_direction_and_the_pixel_size(turned, nowcast, tmp_path):
+    expected = nowcast.forecast(wrf().values)
+    data = labelled_frames(wrf(turned))
+    np.testing.assert_array_equal(data.rain, wrf())
+    assert data.XLAT.dims == ("y", "x")
+    assert find_pixel_km(data) == pytest.approx(2.0, rel=0.02)
+    result = nowcast.forecast(wrf(turned), pixel_km=2.0)
+    np.testing.assert_array_equal(result, expected[:, *(slice(None, None, -1 if d in turned else 1) for d in AXES_WRF)])
+    np.testing.assert_array_equal(result.XLAT, wrf(turned).XLAT[0])
+    path = write(tmp_path / "a.nc", wrf(turned).to_dataset())
+    found = forecast_files(nowcast, "m", [path], pixel_km=2.0)
+    np.testing.assert_array_equal(found.forecast, expected)
+    found.write(tmp_path / "f.nc")
+    again = labelled_frames(tmp_path / "f.nc")
+    np.testing.assert_array_equal(again.rain, expected)
+
+
+def test_maps_of_positions_count_next_to_numbers_of_rows():
+    data = wrf(("south_north",)).isel(Time=slice(2))
+    numbered = data.assign_coords(south_north=np.arange(40), west_east=np.arange(48))
+    np.testing.assert_array_equal(labelled_frames(numbered).rain, wrf()[:2])
+    assert find_pixel_km(labelled_frames(numbered)) == pytest.approx(2.0, rel=0.02)
+
+
+def test_positions_that_move_are_left_out():
+    data = wrf()
+    moving = data.assign_coords(XLAT=data.XLAT + np.arange(4)[:, None, None])
+    result = labelled_frames(moving)
+    assert "XLAT" not in result.coords
+    assert find_pixel_km(result) is None
+
+
+def test_maps_around_a_pole_are_not_turned():
+    y, x = np.mgrid[-20:20, -24:24] + 0.5
+    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, -y)))}
+    data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
+    for turned in (data, data[:, ::-1], data[:, :, ::-1]):
+        np.testing.assert_array_equal(labelled_frames(turned).rain, turned)
+
+
 def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
     data = radar(steps=18) + 0.1
     stored = (10 * np.log10(300 * data**1.4)).assign_attrs(units="dBZ")

@@ -369,13 +369,19 @@ class Forecaster(ZooModel):
     ) -> Tensor:
         """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
 
-        Labelled inputs are aligned with the labelled `frames`, if there are any. Future inputs with times are those at
-        `times`, of the frames that are read and of the frames to forecast.
+        Labelled inputs are aligned with the labelled `frames`, if there are any. Inputs without coordinates have the
+        rows and columns of the source of `frames`. Future inputs with times are those at `times`, of the frames that are
+        read and of the frames to forecast.
         """
+        located: list[str] = []  # axes of labelled inputs that are north or west first; others are as in the source
         if is_labelled(values):
             described = {v.name: v.unit for v in getattr(self._values(), name)}
             names = None if is_data_array(values) or not described else list(described)
             data = normal_form(values, names, is_static=name == "static")
+            if is_data_array(values) and values.name is None:
+                data = data.rename({n: name for n in data.data_vars})
+            if name == "static" and data.sizes.get("time", 1) > 1:
+                raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())
             listed = described if names else dict.fromkeys(data.data_vars, units.pop() if len(units) == 1 else None)
             data = to_units(data, listed, most_frequent_step(data))
@@ -383,12 +389,15 @@ class Forecaster(ZooModel):
                 data, steps = at_times(data, times, name), (len(times),)
             if frames is not None:
                 align(data, frames, name, ("y", "x"))
+                located = [axis for axis in ("y", "x") if axis_coordinate(data, axis) is not None]
             values = stack(data, data.data_vars)[0 if name == "static" else slice(None)]
         if values is not None:
             values, axes = to_tensor(name, values).float(), 4 + len(steps)
             if values.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
                 values = values.unsqueeze(-3)
             values = values[None] if values.dim() == axes - 1 else values
+            turned = [] if frames is None else [a for a in frames.encoding.get("turned", ()) if a not in located]
+            values = values.flip([{"y": -2, "x": -1}[axis] for axis in turned])
         known = self._check_known(name, values, steps, x)
         if known.isinf().any() or known.isnan().all():
             raise ValueError(f"{name} must be finite, or NaN where it is unknown; it has infinite values or only NaN")
