@@ -11,7 +11,7 @@ from torch import Tensor
 from .._extras import need
 from .._hints import similar
 from .._units import is_rain
-from ..models.convgru_advection import THRESHOLDS
+from ..models.nowcast.decisions import THRESHOLDS
 from ..pretrained.preprocessing import Preprocessing
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))

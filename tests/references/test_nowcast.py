@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.models.convgru_advection import THRESHOLDS
+from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from convrnn_zoo.train import ForecasterRecipe, Recipe
 from convrnn_zoo.train.losses import exceedance as cross_entropy
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event

@@ -12,7 +12,7 @@ from torch import nn
 import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
-from convrnn_zoo.models.convgru_advection import THRESHOLDS
+from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from tests.registry import slow_unless
 
 from ..forecasters import FULL, NAMES, SMALL, tiny

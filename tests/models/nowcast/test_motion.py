@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convrnn_zoo.layers.warp import warp
-from convrnn_zoo.models.base.motion import estimate_motion, fill_unknown, trajectories
+from convrnn_zoo.models.nowcast.motion import estimate_motion, fill_unknown, trajectories
 
 HEIGHT, WIDTH = 112, 128
 Y, X = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")

@@ -4,7 +4,7 @@ A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,64 @@ def estimate_motion(frames: Tensor) -> Tensor:
             for _ in range(ITERATIONS):
                 motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
         return _crop(_larger(motion, COARSE), height, width).contiguous()
+
+
+class AdvectedFrames(NamedTuple):
+    """Frames advected to the time of the last frame, and their motion; all in float32 or float64."""
+
+    rate: Tensor
+    """Rain rate of the last frame ``(N, C, H, W)`` in mm/h; unknown pixels are filled."""
+    known: Tensor
+    """Mask of the last frame, ``(N, 1, H, W)``: 1 where it is known, else 0."""
+    amount: Tensor
+    """Rates of all frames on the scale of :func:`scaled`, advected to the time of the last one, ``(N, T, C, H, W)``."""
+    amount_known: Tensor
+    """Share of known pixels in `amount`, ``(N, T, 1, H, W)``."""
+    motion: Tensor
+    """Motion ``(N, 2, H, W)`` in pixels per step."""
+    origins: Tensor
+    """Displacements in pixels from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
+
+
+def advect(x: Tensor, horizon: int) -> AdvectedFrames:
+    """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last frame."""
+    steps = x.shape[1]
+    with no_autocast(x):
+        x = x if x.dtype == torch.float64 else x.float()
+        finite = x.isfinite().all(2, keepdim=True)
+        known = finite.to(x.dtype)
+        rate = torch.where(finite, x, 0).clamp_min(0)
+        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2))
+        rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
+        past = trajectories(motion, max(steps - 1, 1))
+        amount, amount_known = [scaled(rate[:, -1])], [known[:, -1]]
+        for k in range(steps - 1):  # from the last but one to the first
+            amount.insert(0, warp(scaled(rate[:, -2 - k]), past[:, k], "reflection"))
+            amount_known.insert(0, warp(known[:, -2 - k], past[:, k]))
+        amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
+        return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon))
+
+
+def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Extrapolates the last frame to lead time number `k`, counted from 0.
+
+    Returns three maps. The first two ``(N, C, H, W)`` are ``log(rate + floor)`` of the advected and of the unmoved last
+    frame. The third ``(N, 1, H, W)`` is the smoothed share of pixels whose origin in the last frame is known.
+    """
+    origins = c.origins[:, k]
+    known = smooth(warp(c.known, origins), 9)
+    return (warp(c.rate, origins, "reflection") + floor).log(), (c.rate + floor).log(), known
+
+
+def scaled(rate: Tensor) -> Tensor:
+    """Converts rain rates in mm/h to a logarithmic scale, ``log(1 + rate / 0.1) / 4``: 0 where dry, 1 at 5.4 mm/h."""
+    return (rate / 0.1).log1p() / 4
+
+
+def smooth(x: Tensor, size: int) -> Tensor:
+    """Returns the mean of the `size`×`size` pixels around each pixel (`size` is odd), without those outside the map."""
+    x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
+    return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
 
 
 def fill_unknown(x: Tensor, known: Tensor) -> Tensor:

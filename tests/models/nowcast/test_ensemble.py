@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models.base.motion import trajectories
-from convrnn_zoo.models.base.rain_ensemble import CORRELATION_MINUTES, arrange, quantiles, rain_noise
-from convrnn_zoo.models.convgru_advection import LEVELS
+from convrnn_zoo.models.nowcast.decisions import LEVELS
+from convrnn_zoo.models.nowcast.ensemble import CORRELATION_MINUTES, arrange, quantiles, rain_noise
+from convrnn_zoo.models.nowcast.motion import trajectories
 
 
 def showers(size, height=64, width=80):

@@ -9,17 +9,16 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models.convgru_advection import (
+from convrnn_zoo.models.nowcast.decisions import (
     DECIDED,
     FLOOR,
     THRESHOLDS,
-    advect,
     decide,
-    extrapolate,
     interpolate_probabilities,
     mean_rate,
 )
-from tests.models.base.test_motion import moving
+from convrnn_zoo.models.nowcast.motion import advect, extrapolate
+from tests.models.nowcast.test_motion import moving
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,122 @@
+"""Probabilities of reaching rain rates: mean rates, other thresholds, and decisions about where rain occurs."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..base.blocks import constants
+from .motion import AdvectedFrames
+
+THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
+"""Thresholds in mm/h whose exceedance the network forecasts."""
+LEVELS = (*THRESHOLDS, 80.0)
+"""Rain rates in mm/h between which the quantiles of an ensemble are interpolated."""
+DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
+"""Thresholds in mm/h at which a forecast decides where rain occurs, each with a minimum probability.
+
+The minimum probability is the argument `min_probability` of :func:`decide`. Below it, more than four of five forecasts
+would be false alarms, and the squared error would grow. Pixels below it only serve to reach the minimum area."""
+FLOOR = 0.01
+"""Rate in mm/h that is added before the logarithm in :func:`extrapolate`, so that dry pixels are finite."""
+
+
+def mean_rate(probabilities: Tensor) -> Tensor:
+    """Returns the expected rain rate in mm/h from probabilities ``(…, 11, H, W)`` of reaching :data:`THRESHOLDS`.
+
+    Rates between two thresholds count as their geometric mean, below the first as 0, and above the last as 50 mm/h.
+
+    Example:
+        >>> p = torch.ones(11, 1, 1)
+        >>> p[3:] = 0  # between 0.5 and 1 mm/h
+        >>> round(mean_rate(p).item(), 3)
+        0.707
+    """
+    middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
+    steps = [b - a for a, b in itertools.pairwise([0.0, *middles])]
+    weights = constants(steps, probabilities)
+    return (probabilities * weights[:, None, None]).sum(-3)
+
+
+def interpolate_probabilities(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Returns probabilities ``(…, K, H, W)`` of reaching K other `thresholds` in mm/h.
+
+    The logits ``(…, 11, H, W)`` of :data:`THRESHOLDS` are interpolated or extrapolated linearly over log(threshold).
+    """
+    known = torch.tensor(THRESHOLDS).log()
+    out = []
+    for threshold in thresholds:
+        at = torch.tensor(float(threshold)).log()
+        i = int(torch.searchsorted(known, at).clamp(1, len(known) - 1))
+        part = float((at - known[i - 1]) / (known[i] - known[i - 1]))
+        out.append(torch.lerp(logits[..., i - 1, :, :], logits[..., i, :, :], part))
+    return torch.stack(out, dim=-3).sigmoid()
+
+
+def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2, min_area: Tensor | None = None) -> Tensor:
+    """Decides where to forecast an event of `probability` ``(…, H, W)``, and returns booleans ``(…, H, W)``.
+
+    To maximize the expected CSI c over the `known` pixels, the event is forecast where its probability is above
+    ``c / (1 + c)``, and above `min_probability`. Fixed-point iteration estimates c. If this selects fewer known pixels
+    than `min_area` ``(…, 1, 1)``, the most probable ones are added. Results for unknown pixels have no meaning.
+
+    Reference:
+        Nowozin, S. (2014). Optimal Decisions from Probabilistic Models: the Intersection-over-Union Case.
+        https://doi.org/10.1109/CVPR.2014.77
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.45, 0.3, 0.1]])
+        >>> decide(p, torch.ones_like(p, dtype=torch.bool)).tolist()
+        [[True, True, False, False]]
+        >>> decide(p, torch.ones_like(p, dtype=torch.bool), min_area=torch.tensor([[3]])).tolist()
+        [[True, True, True, False]]
+    """
+    p = torch.where(known, probability, 0).detach()
+    total = p.sum((-2, -1), keepdim=True)
+    threshold = torch.full_like(total, 1 / 3)
+    for _ in range(6):
+        occurs = p > threshold
+        hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
+        csi = hits / (area + total - hits).clamp_min(1e-9)
+        threshold = (csi / (1 + csi)).clamp_min(min_probability)
+    selected = probability > threshold
+    if min_area is not None:
+        ranked = p.flatten(-2).sort(-1, descending=True).values
+        lowest = ranked.gather(-1, (min_area.flatten(-2) - 1).clamp_min(0)).unsqueeze(-1)
+        selected = selected | ((p >= lowest) & (min_area > 0))
+    return selected
+
+
+class Exceedance(NamedTuple):
+    """A probabilistic nowcast."""
+
+    logits: Tensor
+    """Logits ``(N, horizon, C, 11, H, W)`` of reaching :data:`THRESHOLDS`; they never increase with the threshold."""
+    known: Tensor
+    """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
+    log_rate: Tensor
+    """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
+    hours: Tensor
+    """Lead times in hours, ``(horizon,)``."""
+    advected: AdvectedFrames
+    """The frames and their motion."""
+
+    def rates(self) -> Tensor:
+        """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
+
+        For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to exceed the threshold
+        in selected pixels, and to stay below it in other pixels; the highest threshold takes precedence. At least as
+        many pixels are selected as exceed the threshold in the model's extrapolation. For the selection, extrapolation
+        is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
+        """
+        rate = mean_rate(self.logits.sigmoid())
+        near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
+        for threshold, min_probability in DECIDED.items():
+            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
+            extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
+            occurs = decide(logits.sigmoid(), self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
+            rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
+        return rate

@@ -1,0 +1,314 @@
+"""The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..._units import is_rain
+from ...layers import Conv2dGRU
+from ...layers import _checks as check
+from ...layers._half import no_autocast
+from ...layers._nonlinearities import NEGATIVE_SLOPE
+from ...layers.warp import warp
+from ...pretrained.preprocessing import Preprocessing
+from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
+from ..base.forecaster import Ensemble, Forecaster, Inputs
+from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
+from .ensemble import arrange, quantiles, rain_noise
+from .motion import AdvectedFrames, advect, extrapolate, smooth
+
+ForecastFunction = Callable[..., Tensor]
+"""Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
+PATCH, STRIDE = 2, 4
+"""Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
+DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
+"""Default time between frames in minutes, and edge of the network's pixels in km."""
+MAX_EDGE = 8192
+"""Maximum edge of a resampled map in pixels."""
+RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUTES, inputs=4, horizon=12)
+"""Default preprocessing: rain rates in mm/h, without encoding."""
+DETAIL = 8
+"""Channels per pixel of the output of the fine layers."""
+
+
+def motion_features(motion: Tensor, minutes: float) -> Tensor:
+    """Returns ``(N, 5, H, W)``: velocity in x and y, speed (all in pixels/min), 10 · divergence/min, `minutes` / 10."""
+    p = F.pad(motion, (1, 1, 1, 1), mode="replicate")
+    spread = p[:, :1, 1:-1, 2:] - p[:, :1, 1:-1, :-2] + p[:, 1:, 2:, 1:-1] - p[:, 1:, :-2, 1:-1]
+    speed = motion.square().sum(1, keepdim=True).add(1e-6).sqrt()
+    pace = torch.full_like(speed, minutes / 10)
+    return torch.cat([motion / minutes, speed / minutes, spread * (5 / minutes), pace], 1)
+
+
+def lead_time_features(horizon: int, minutes: float, like: Tensor) -> Tensor:
+    """Returns ``1 + log(t) / 2`` and ``t`` for each lead time t in hours, ``(horizon, 1, 2, 1, 1)``."""
+    hours = torch.arange(1, horizon + 1, device=like.device, dtype=like.dtype) * (minutes / 60)
+    return torch.stack([1 + hours.log() / 2, hours], 1)[:, None, :, None, None]
+
+
+def detail_maps(amount: Tensor) -> Tensor:
+    """Returns summaries ``(N, 7·C, H, W)`` of frames ``(N, T, C, H, W)`` on the scale of :func:`scaled`.
+
+    These are the last frame, the mean of the last two and of all frames, the last frame smoothed over 3×3 and 9×9
+    pixels, and its share of wet pixels in 5×5 and 15×15 pixels.
+    """
+    last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
+    wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
+    return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
+
+
+def resample(x: Tensor, height: int, width: int) -> Tensor:
+    """Resamples maps ``(…, H, W)``, by area means if they get smaller, else bilinearly; NaN where half or more is NaN.
+
+    Example:
+        >>> resample(torch.tensor([[1.0, 3.0, torch.nan, torch.nan]]), 1, 2).tolist()
+        [[2.0, nan]]
+    """
+    mode = "area" if height * width <= x.shape[-2] * x.shape[-1] else "bilinear"
+    values = torch.stack([x.nan_to_num(0), x.isfinite().to(x.dtype)]).reshape(2, -1, *x.shape[-2:])
+    total, share = F.interpolate(values, size=(height, width), mode=mode).reshape(2, *x.shape[:-2], height, width)
+    return torch.where(share > 0.5, total / share.clamp_min(1e-6), torch.nan)
+
+
+class ConvGRUAdvection(Ensemble, Forecaster):
+    """Rain forecasts from estimated motion, and from ConvGRU layers in coordinates that move with the rain.
+
+    The frames are advected by their estimated motion to the time of the last frame, so that the recurrent layers read
+    growth and decay instead of motion. A fine layer on patches of 2×2 pixels reads small showers, and a coarse layer on
+    8×8 pixels reads their surroundings. The layers of the forecaster start from the states of the encoder and read the
+    lead time. Their output is advected with the motion and added to the logits of extrapolation. Before training, the
+    forecast is close to extrapolation.
+
+    Args:
+        hidden_channels: widths of the fine and of the coarse layers.
+        in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`; a channel is a rain rate.
+        device, dtype: of the parameters.
+    """
+
+    unrolled = True
+    default_step = DEFAULT_MINUTES
+
+    def __init__(
+        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (32, 64), horizon: int = 12,
+        num_classes: int = 0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
+        fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        motion_chs, clock_chs = 5, 2
+        frame_chs = (2 * in_chans + 1) * PATCH**2
+        self.stem = nn.Sequential(Unshuffle(PATCH), *stage(nn.Conv2d, frame_chs, fine, 3, 1, 1, **factory))
+        self.encoder = Conv2dGRU(fine + motion_chs, fine, 3, **factory)
+        self.down = stage(nn.Conv2d, fine, coarse, STRIDE, STRIDE, **factory)
+        self.coarse_encoder = Conv2dGRU(coarse, coarse, 3, **factory)
+        self.coarse_forecaster = Conv2dGRU(motion_chs + clock_chs, coarse, 3, **factory)
+        self.up = nn.Conv2d(coarse, fine, 1, **factory)
+        self.forecaster = Conv2dGRU(fine + clock_chs, fine, 3, **factory)
+        self.fold = nn.Sequential(nn.Conv2d(fine, DETAIL * PATCH**2, 1, **factory), Shuffle(PATCH))
+        self.details = nn.Conv2d(7 * in_chans, 2 * DETAIL, 3, padding=1, **factory)
+        self.mix = nn.Conv2d(DETAIL, 2 * DETAIL, 3, padding=1, **factory)
+        self.head = nn.Conv2d(2 * DETAIL, len(THRESHOLDS) * in_chans, 3, padding=1, **factory)
+        self.trust = nn.Parameter(torch.empty(2, len(THRESHOLDS), **factory))
+        self.unseen = nn.Parameter(torch.empty(3, len(THRESHOLDS), **factory))
+        self.num_features = 2 * DETAIL
+        self.preprocessing = RATES
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initializes the weights: the forecast is close to extrapolation and less certain at later lead times."""
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
+            with torch.no_grad():
+                parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        layers = {"encoder": r"^(?:encoder|down|coarse_encoder)", "forecaster": r"^(?:coarse_forecaster|up|forecaster)"}
+        return {"stem": r"^(?:stem|details)", **layers, "mix": r"^(?:fold|mix|trust|unseen)", "head": r"^head"}
+
+    def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
+        """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h from ``(N, T, C, H, W)``, for frames `minutes` apart."""
+        return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
+
+    def exceedance(
+        self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
+        steps: Sequence[int] | None = None,
+    ) -> Exceedance:  # fmt: skip
+        """Returns the logits of reaching each threshold, for all lead times or those in `steps`, counted from 0."""
+        minutes = check.number("minutes", minutes, positive=True)
+        x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
+        dtype, n, length = x.dtype, x.shape[0], x.shape[1]
+        c = advect(x, horizon)
+        motion, clock = motion_features(c.motion, minutes), lead_time_features(horizon, minutes, c.motion)
+        details = self.details(detail_maps(c.amount).to(dtype))
+
+        change = c.amount - c.amount[:, -1:]
+        hidden = framewise(self.stem, torch.cat([c.amount, change, c.amount_known], 2).to(dtype).transpose(0, 1))
+        fine = F.avg_pool2d(motion, PATCH).to(hidden.dtype)
+        hidden, state = self.encoder(torch.cat([hidden, fine.expand(length, *fine.shape)], 2))
+        _, low_state = self.coarse_encoder(framewise(self.down, hidden))
+
+        low = F.avg_pool2d(motion, self.reduction)
+        low = torch.cat([low.expand(horizon, *low.shape), clock.expand(-1, n, -1, *low.shape[-2:])], 2)
+        y, _ = self.coarse_forecaster(low.to(dtype), low_state)
+        y = F.interpolate(framewise(self.up, y).flatten(0, 1), scale_factor=STRIDE, mode="bilinear")
+        y = y.unflatten(0, (horizon, n))
+        y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
+
+        out, steps = [], range(horizon) if steps is None else steps
+        for k in steps:
+            residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
+            out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
+        logits, log_rate = (torch.stack(part, 1) for part in zip(*out, strict=True))
+        return Exceedance(logits, c.known[:, None] > 0, log_rate, torch.stack([clock[k, 0, 1, 0, 0] for k in steps]), c)
+
+    def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
+
+        For each of the 11 :data:`THRESHOLDS`, two logits are added. One is computed from the extrapolated rate. The
+        other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to lead time k. `clock`
+        holds the lead-time features.
+        """
+        with no_autocast(residual):
+            moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
+            levels = constants(THRESHOLDS, moved).log()[:, None, None]
+            slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
+            moved_weight, still_weight, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
+            slope = (slope + decay * clock[0].to(moved.dtype)).exp()
+            moved_excess, still_excess = moved - levels, still - levels
+            unknown = moved_weight * moved_excess + still_weight * still_excess + bias
+            logits = slope * (known * moved_excess + (1 - known) * unknown)
+            added = warp(residual.to(moved.dtype), c.origins[:, k], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
+            maps = list((logits + added).unbind(2))
+            for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be exceeded
+                maps[i] = torch.minimum(maps[i], maps[i - 1])
+            return torch.stack(maps, 2), moved.squeeze(2)
+
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged, because the network reads unknown values as NaN."""
+        values = self._values()
+        if values.encoding != "none" or not is_rain(values.unit):
+            got = f"encoding={values.encoding!r}, unit={values.unit!r}"
+            raise ValueError(f'model.preprocessing must be Preprocessing(unit="mm/h"), for rain rates, got {got}')
+        return frames
+
+    def fixed_arguments(self, horizon: int) -> dict[str, Any]:
+        return {"horizon": horizon, "minutes": self._values().step or DEFAULT_MINUTES}
+
+    def _unknown(self, x: Tensor) -> Tensor:
+        known = x[:, -1:].isfinite().all(2, keepdim=True)
+        if not known.flatten(1).any(1).all():
+            raise ValueError("the last frame is entirely unknown: leave it out, and forecast one frame more")
+        return ~known
+
+    @torch.no_grad()
+    def forecast(  # type: ignore[override]
+        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float | None = None,
+        members: int | None = None, seed: int | None = None, inputs: Inputs = None, batch_size: int = 1,
+    ) -> Any:  # fmt: skip
+        """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
+
+        Args:
+            minutes: time from one frame to the next; by default that of a DataArray, else that of training, else 5.
+            pixel_km: edge of a pixel in km; by default that of the coordinates of labelled frames, else that of
+                training, else 2. Maps with other pixels than in training are resampled for the network and back.
+            members: number of members, the size of the result's first axis; None for one forecast.
+            seed: as for :meth:`members`; only valid with `members`.
+            …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
+
+        Returns:
+            Mean rates. For each threshold of 0.5, 2 and 5 mm/h, they are clamped to exceed it in the pixels that
+            :func:`decide` selects, and to stay below it elsewhere. If `members` is set, equally likely rates.
+
+        Example:
+            >>> model, radar = ConvGRUAdvection(hidden_channels=(2, 3)), torch.rand(4, 19, 30)
+            >>> tuple(model.forecast(radar, horizon=2).shape)
+            (2, 19, 30)
+            >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
+            (5, 2, 19, 30)
+        """
+
+        def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
+            return self.exceedance(x, horizon, minutes).rates()
+
+        run = self.choose_run(mean_rates, members, seed)
+        scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **scales)
+
+    def members(
+        self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None,
+        minutes: float = DEFAULT_MINUTES,
+    ) -> Tensor:  # fmt: skip
+        """Returns an ensemble of equally likely rates ``(members, N, horizon, C, H, W)`` in mm/h.
+
+        At each pixel the members are quantiles of the forecast probabilities; a single member is the median. Noise
+        decides which member has which quantile. It has the texture of the last frame's rain and moves with the rain.
+        All sequences of a batch share their white noise. A `seed` gives the same white noise on any device; without it,
+        torch's global generator is used. `minutes` is the time from one frame to the next.
+
+        Raises:
+            ValueError: the frames have a wrong shape, `members` is below 1, or `minutes` is not positive.
+        """
+        count = check.positive_int("members", members)
+        generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
+        nowcast, out = self.exceedance(x, horizon, minutes), []
+        noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)
+        for logits, noise in zip(nowcast.logits.unbind(1), noises, strict=True):
+            out.append(arrange(quantiles(interpolate_probabilities(logits, LEVELS), LEVELS, count), noise))
+        return torch.stack(out, 2).to(x.dtype)
+
+    @torch.no_grad()
+    def probabilities(
+        self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
+        pixel_km: float | None = None, inputs: Inputs = None, batch_size: int = 1,
+    ) -> Any:  # fmt: skip
+        """Forecasts the probability that rain reaches each of the `thresholds` in mm/h.
+
+        The other arguments are those of :meth:`forecast`. The result has an axis of thresholds before H.
+
+        Raises:
+            TypeError, ValueError: `thresholds` is not a list of finite numbers above 0.
+
+        Example:
+            >>> model = ConvGRUAdvection(hidden_channels=(2, 3))
+            >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
+            (2, 2, 19, 30)
+        """
+        listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
+        if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
+            raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
+        rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
+
+        def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
+            return interpolate_probabilities(self.exceedance(x, horizon, minutes).logits, rates)
+
+        options: Any = {"minutes": minutes, "pixel_km": pixel_km, "thresholds": rates}
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **options)
+
+    def _at_pixels(self, run: ForecastFunction) -> ForecastFunction:
+        """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
+
+        Pixels that differ from those of training by less than 2 % are taken as equal.
+        """
+        trained = self._values().pixel_km or PIXEL_KM
+
+        def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> Tensor:
+            ratio = (trained if pixel_km is None else check.number("pixel_km", pixel_km, positive=True)) / trained
+            ratio = 1.0 if abs(ratio - 1) < 0.02 else ratio
+            size = x.shape[-2:]
+            height, width = (max(1, round(edge * ratio)) for edge in size)
+            if (height, width) == size:
+                return run(x, horizon, minutes=minutes)
+            if max(height, width) > MAX_EDGE:
+                raise ValueError(
+                    f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of {trained:g} km, and {MAX_EDGE:,} is "
+                    "the largest edge; pass the edge of a pixel in km"
+                )
+            edges = (0, -width % self.reduction, 0, -height % self.reduction)
+            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, minutes=minutes)
+            return resample(y[..., :height, :width], *size)
+
+        return resampled
