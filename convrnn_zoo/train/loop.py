@@ -476,7 +476,7 @@ class Trainer:
                     values = self.compute_loss(part).reshape(-1)
                     loss = factor * values[0]
                 loss.backward()
-            if factor:  # else a sequence that stands in for none
+            if factor:  # else the share of this process is empty
                 weights = self.weigh(part).to(device)
                 total += torch.stack([weights * values.detach().float(), weights])
         return total.flatten()

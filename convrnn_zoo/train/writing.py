@@ -98,7 +98,7 @@ def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: P
     cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
     model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
     model.record = record
-    if is_earlier_card(out):
+    if has_earlier_card(out):
         (out / CARD).unlink()  # else it would be kept, with the scores of other weights
     save_pretrained(model, out)
     write_text(out / RECORD, record.to_json())
@@ -120,7 +120,7 @@ def add_metrics(
         return scored
     model.record = scored
     write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
-    if is_card_of(weights, out):
+    if has_generated_card(weights, out):
         write_text(out / CARD, describe(scored, out))
     write_text(out / RECORD, scored.to_json())
     return scored
@@ -131,15 +131,15 @@ def describe(weights: Weights, out: Path) -> str:
     return card_text(weights, None if weights.name in WEIGHTS else str(out))
 
 
-def is_card_of(weights: Weights, out: Path) -> bool:
+def has_generated_card(weights: Weights, out: Path) -> bool:
     """Returns whether the directory `out` has the card of weights, without changes by the user."""
     card = out / CARD
     return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == describe(weights, out)
 
 
-def is_earlier_card(out: Path) -> bool:
+def has_earlier_card(out: Path) -> bool:
     """Returns whether the directory `out` has the card of its earlier weights, without changes by the user."""
     try:
-        return is_card_of(Weights.from_json((out / RECORD).read_text(encoding="utf-8")), out)
+        return has_generated_card(Weights.from_json((out / RECORD).read_text(encoding="utf-8")), out)
     except (OSError, ValueError):  # no metadata, or damaged ones
         return False
