@@ -138,6 +138,8 @@ class Unroll(nn.Module):
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """Returns h of every step, and the last state, which is a :class:`LayerStates` if `hx` is one."""
         cell = self.cell
+        for hook in cell._forward_pre_hooks.values():  # pruning and weight norms compute the weights in hooks
+            hook(cell, (xs, hx))
         [state] = hx if isinstance(hx, LayerStates) else [cell.unpack_state(hx, xs[0])]
         weights = [cell._weights("", cell.out_channels)]
         ys, finals = run_layer(
