@@ -329,8 +329,8 @@ def find_pixel_km(data: Any) -> float | None:
     Coordinates are lengths, or degrees, which are converted at the mean latitude: of each row and column, or maps
     ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width.
     """
-    edges = [_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES]
-    return math.sqrt(edges[0] * edges[1]) if all(edges) else None
+    height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
+    return math.sqrt(height * width) if height and width else None
 
 
 def _edge_km(data: Any, axis: str, name: str) -> float | None:
@@ -546,7 +546,7 @@ def normal_form(
     if is_data_array(data):
         name = data.name if data.name is not None and data.name not in data.coords else "frames"
         data = data.to_dataset(name=name)
-    data = select(decode_coordinates(data), sel or {})
+    data = select(decode_coordinates(_unpack(data)), sel or {})
     axes = find_axes(data, dims)
     names = list(variables) if variables is not None else list_variables(data, axes)
     if missing := [n for n in names if n not in data.data_vars]:
@@ -586,6 +586,16 @@ def normal_form(
         if mapping in data.variables and mapping not in result.coords:
             result = result.assign_coords({mapping: data[mapping].variable})
     return result
+
+
+def _unpack(data: Any) -> Any:
+    """Returns a Dataset whose packed values are decoded, if it was opened with ``mask_and_scale=False``."""
+    packed = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+    names = [n for n, v in data.data_vars.items() if v.dtype.kind in "fiu" and any(k in v.attrs for k in packed)]
+    if not names:
+        return data
+    decoded = need("xarray", "netcdf").decode_cf(data[names], decode_times=False, decode_coords=False)
+    return data.assign({n: decoded[n].variable for n in names})
 
 
 def list_variables(data: Any, axes: Mapping[str, str]) -> list[str]:

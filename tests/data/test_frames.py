@@ -362,6 +362,17 @@ def test_an_error_of_a_known_input_without_a_name_names_its_argument():
         model.forecast(data[:3], future=wrong)
 
 
+@pytest.mark.parametrize("fill", ["_FillValue", "missing_value"])
+def test_packed_values_that_xarray_did_not_decode_are_decoded(fill, tmp_path):
+    data = rain().to_dataset()
+    packing = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 0.5, fill: np.int16(-32768)}
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf", encoding={"rain": packing})
+    for decode in (True, False):
+        with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf", mask_and_scale=decode) as opened:
+            for source in (opened, opened.rain):
+                np.testing.assert_allclose(labelled_frames(source).rain, rain(), atol=0.006)
+
+
 # ---- maps of positions -------------------------------------------------------------------------------------------
 AXES_WRF = ("south_north", "west_east")
 
