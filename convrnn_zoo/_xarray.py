@@ -348,7 +348,7 @@ def _edge_km(data: Any, axis: str, name: str) -> float | None:
     return None if to_km is None else float(to_km(edge))
 
 
-def _find_maps(data: Any) -> list[Any]:
+def find_maps(data: Any) -> list[Any]:
     """Returns the coordinates ``(y, x)`` of latitude and longitude; empty if there are none."""
     found = [[n for n in data.cf.coordinates.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
     return [data[names[0]].astype("float64") for names in found] if all(found) else []
@@ -356,7 +356,7 @@ def _find_maps(data: Any) -> list[Any]:
 
 def _map_edge_km(data: Any, axis: str) -> float | None:
     """Returns the edge of a pixel along an axis from maps of latitude and longitude."""
-    maps = _find_maps(data)
+    maps = find_maps(data)
     if not maps or data.sizes[axis] < 2:
         return None
     north, east = (((m.diff(axis) + 180) % 360 - 180) for m in maps)  # longitudes jump at the date line
@@ -371,7 +371,7 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis):
         steps = place.values[1:] - place.values[:-1]
         return bool((sign * steps > 0).all())
-    if array.sizes.get(axis, 0) < 2 or not (maps := _find_maps(array)):
+    if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
     steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
     return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps of a pole
@@ -629,7 +629,18 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
                 f"{name} is on another grid: {label}[{i}] is {got}, and {expected} in the frames; interpolate it, or "
                 "select the same part"
             )
+    maps = [find_maps(data) for data in (part, first)] if {"y", "x"} <= {*axes} & {*part.dims} else []
+    for ours, theirs in zip(*maps, strict=False):
+        if not _is_close(ours, theirs):
+            raise ValueError(f"{name} is on another grid: its {ours.name} differs from that of the frames")
     return part.drop_vars(list(part.coords))
+
+
+def _is_close(ours: Any, theirs: Any) -> bool:
+    """Returns whether two maps ``(y, x)`` of degrees differ by less than a hundredth of a pixel."""
+    step = abs(theirs.diff("y")).mean() + abs(theirs.diff("x")).mean()
+    different = abs((ours.values - theirs.values + 180) % 360 - 180) > 0.01 * float(step)
+    return not different.any() and bool((ours.isnull().values == theirs.isnull().values).all())
 
 
 def extend_times(frames: Any, step: Step, count: int) -> Any:

@@ -381,6 +381,8 @@ class Forecaster(ZooModel):
             data = normal_form(values, names, is_static=name == "static")
             if is_data_array(values) and values.name is None:
                 data = data.rename(dict.fromkeys(data.data_vars, name))
+            if "time" not in data.dims:  # the time of the map from which it was selected
+                data = data.drop_vars("time", errors="ignore")
             if name == "static" and data.sizes.get("time", 1) > 1:
                 raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())
