@@ -329,8 +329,8 @@ def find_pixel_km(data: Any) -> float | None:
     Coordinates are lengths, or degrees, which are converted at the mean latitude: of each row and column, or maps
     ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width.
     """
-    edges = [_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES]
-    return math.sqrt(edges[0] * edges[1]) if all(edges) else None
+    height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
+    return math.sqrt(height * width) if height and width else None
 
 
 def _edge_km(data: Any, axis: str, name: str) -> float | None:
@@ -348,7 +348,7 @@ def _edge_km(data: Any, axis: str, name: str) -> float | None:
     return None if to_km is None else float(to_km(edge))
 
 
-def _find_maps(data: Any) -> list[Any]:
+def find_maps(data: Any) -> list[Any]:
     """Returns the coordinates ``(y, x)`` of latitude and longitude; empty if there are none."""
     found = [[n for n in data.cf.coordinates.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
     return [data[names[0]].astype("float64") for names in found] if all(found) else []
@@ -356,7 +356,7 @@ def _find_maps(data: Any) -> list[Any]:
 
 def _map_edge_km(data: Any, axis: str) -> float | None:
     """Returns the edge of a pixel along an axis from maps of latitude and longitude."""
-    maps = _find_maps(data)
+    maps = find_maps(data)
     if not maps or data.sizes[axis] < 2:
         return None
     north, east = (((m.diff(axis) + 180) % 360 - 180) for m in maps)  # longitudes jump at the date line
@@ -371,7 +371,7 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis):
         steps = place.values[1:] - place.values[:-1]
         return bool((sign * steps > 0).all())
-    if array.sizes.get(axis, 0) < 2 or not (maps := _find_maps(array)):
+    if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
     steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
     return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps of a pole
@@ -546,7 +546,7 @@ def normal_form(
     if is_data_array(data):
         name = data.name if data.name is not None and data.name not in data.coords else "frames"
         data = data.to_dataset(name=name)
-    data = select(decode_coordinates(data), sel or {})
+    data = select(decode_coordinates(_unpack(data)), sel or {})
     axes = find_axes(data, dims)
     names = list(variables) if variables is not None else list_variables(data, axes)
     if missing := [n for n in names if n not in data.data_vars]:
@@ -588,6 +588,16 @@ def normal_form(
     return result
 
 
+def _unpack(data: Any) -> Any:
+    """Returns a Dataset whose packed values are decoded, if it was opened with ``mask_and_scale=False``."""
+    packed = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+    names = [n for n, v in data.data_vars.items() if v.dtype.kind in "fiu" and any(k in v.attrs for k in packed)]
+    if not names:
+        return data
+    decoded = need("xarray", "netcdf").decode_cf(data[names], decode_times=False, decode_coords=False)
+    return data.assign({n: decoded[n].variable for n in names})
+
+
 def list_variables(data: Any, axes: Mapping[str, str]) -> list[str]:
     """Returns the names of the variables of a Dataset that can be frames, maps or series of them."""
     listed = " ".join(str(v.attrs.get(k, "")) for v in data.variables.values() for k in ("coordinates", "grid_mapping"))
@@ -619,7 +629,18 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
                 f"{name} is on another grid: {label}[{i}] is {got}, and {expected} in the frames; interpolate it, or "
                 "select the same part"
             )
+    maps = [find_maps(data) for data in (part, first)] if {"y", "x"} <= {*axes} & {*part.dims} else []
+    for ours, theirs in zip(*maps, strict=False):
+        if not _is_close(ours, theirs):
+            raise ValueError(f"{name} is on another grid: its {ours.name} differs from that of the frames")
     return part.drop_vars(list(part.coords))
+
+
+def _is_close(ours: Any, theirs: Any) -> bool:
+    """Returns whether two maps ``(y, x)`` of degrees differ by less than a hundredth of a pixel."""
+    step = abs(theirs.diff("y")).mean() + abs(theirs.diff("x")).mean()
+    different = abs((ours.values - theirs.values + 180) % 360 - 180) > 0.01 * float(step)
+    return not different.any() and bool((ours.isnull().values == theirs.isnull().values).all())
 
 
 def extend_times(frames: Any, step: Step, count: int) -> Any:

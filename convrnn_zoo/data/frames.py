@@ -175,7 +175,8 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
     if data.sizes.get(MEMBER) == 1:
         data = data.isel({MEMBER: 0})
     if MEMBER in data.dims:
-        raise FileError(f"{path}: it has {data.sizes[MEMBER]} members; select one with data.sel")
+        hint = "select one with data.sel of the recipe, or pass a DataArray to model.forecast, which forecasts all"
+        raise FileError(f"{path}: it has {data.sizes[MEMBER]} members; {hint}")
     if missing := [n for n, v in data.data_vars.items() if 0 in v.shape]:
         raise FileError(f"{path}: {missing[0]} is empty, {dict(data[missing[0]].sizes)}")
     return data

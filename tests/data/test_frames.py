@@ -363,8 +363,20 @@ def test_an_error_of_a_known_input_without_a_name_names_its_argument():
         model.forecast(data[:3], future=wrong)
 
 
+@pytest.mark.parametrize("fill", ["_FillValue", "missing_value"])
+def test_packed_values_that_xarray_did_not_decode_are_decoded(fill, tmp_path):
+    data = rain().to_dataset()
+    packing = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 0.5, fill: np.int16(-32768)}
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf", encoding={"rain": packing})
+    for decode in (True, False):
+        with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf", mask_and_scale=decode) as opened:
+            for source in (opened, opened.rain):
+                np.testing.assert_allclose(labelled_frames(source).rain, rain(), atol=0.006)
+
+
 # ---- maps of positions -------------------------------------------------------------------------------------------
 AXES_WRF = ("south_north", "west_east")
+AXES_REVERSED = dict.fromkeys(AXES_WRF, slice(None, None, -1))
 
 
 def wrf(turned=()):
@@ -408,6 +420,28 @@ def test_positions_that_move_are_left_out():
     result = labelled_frames(moving)
     assert "XLAT" not in result.coords
     assert find_pixel_km(result) is None
+
+
+def test_maps_of_another_region_are_another_grid(tmp_path):
+    late = wrf().assign_coords(Time=wrf().Time + np.timedelta64(20, "m"))
+    other = late.assign_coords(XLAT=late.XLAT - 0.72)
+    same, apart, kind = tmp_path / "same", tmp_path / "apart", ArrayFrames(name="a", unit="mm/h", step=5)
+    for folder, second in ((same, late.isel(AXES_REVERSED)), (apart, other)):
+        folder.mkdir()
+        write(folder / "a.nc", wrf().to_dataset())
+        write(folder / "b.nc", second.to_dataset())
+    np.testing.assert_array_equal(labelled_frames(sorted(same.iterdir())).rain, np.concatenate([wrf(), wrf()]))
+    with pytest.raises(ValueError, match=r"b\.nc.*another grid: its XLAT"):
+        labelled_frames(sorted(apart.iterdir()))
+    assert [len(f) for f in kind.select(kind.open(same), same, "train")] == [8]
+    assert [len(f) for f in kind.select(kind.open(apart), apart, "train")] == [4, 4]
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1)
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0)
+    ground = wrf()[0].assign_attrs(units="m")
+    expected = model.forecast(wrf(), static=ground)
+    np.testing.assert_array_equal(model.forecast(wrf(), static=ground.isel(AXES_REVERSED)), expected)
+    with pytest.raises(ValueError, match="static is on another grid: its XLONG"):
+        model.forecast(wrf(), static=ground.assign_coords(XLONG=ground.XLONG + 1))
 
 
 def test_maps_around_a_pole_are_not_turned():

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..._hints import suggest
 from ..._steps import Step
 from ..._units import MARSHALL_PALMER, is_rain
-from ..._xarray import axis_coordinate, first_difference
+from ..._xarray import align, axis_coordinate, find_maps
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..files import LARGE
@@ -415,12 +415,15 @@ def join_runs(
 
 def _continues(before: Frames, after: Frames) -> bool:
     """Returns whether a file of several frames is on the grid of the file before, and states it if both overlap."""
-    grids = [[axis_coordinate(f.dataset, axis) for axis in ("y", "x")] for f in (before, after)]
-    if before.size != after.size or any((a is None) != (b is None) for a, b in zip(*grids, strict=True)):
+    grids = [[axis_coordinate(f.dataset, axis) is not None for axis in ("y", "x")] for f in (before, after)]
+    if before.size != after.size or grids[0] != grids[1]:
         return False
-    stated = [(a, b) for a, b in zip(*grids, strict=True) if a is not None]
-    same = all(first_difference(b, a) is None for a, b in stated)
-    return same and (bool(stated) or float(after.times[0]) > float(before.times[-1]))
+    try:
+        align(after.dataset, before.dataset, after.name, ("y", "x"))
+    except ValueError:
+        return False
+    is_stated = any(grids[0]) or bool(find_maps(before.dataset))
+    return is_stated or float(after.times[0]) > float(before.times[-1])
 
 
 def _plain_dates(value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..._hints import suggest, warn
 from ..._steps import Step, describe_step, is_same
 from ..._tensors import to_tensor
+from ..._units import plural
 from ..._xarray import (
     CHANNEL,
     MEMBER,
@@ -189,7 +190,7 @@ class Forecaster(ZooModel):
         count = (trained or x.shape[1]) if inputs is None else check.positive_int("inputs", inputs)
         if count > x.shape[1] and inputs is None and not self.input_frames:
             hint = f'pass {count}, or inputs="all" to forecast from {x.shape[1]}'
-            warn(f"got {x.shape[1]} frames, and the weights expect {count}; {hint}")
+            warn(f"got {plural(x.shape[1], 'frame')}, and the weights expect {count}; {hint}")
         elif count > x.shape[1]:
             raise ValueError(f"expected at least {count} frames to read, got {x.shape[1]}; pass more")
         return x[:, -count:]
@@ -370,8 +371,8 @@ class Forecaster(ZooModel):
         """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
 
         Labelled inputs are aligned with the labelled `frames`, if there are any. Inputs without coordinates have the
-        rows and columns of the source of `frames`. Future inputs with times are those at `times`, of the frames that are
-        read and of the frames to forecast.
+        rows and columns of the source of `frames`. Future inputs with times are those at `times`, of the frames that
+        are read and of the frames to forecast.
         """
         located: list[str] = []  # axes of labelled inputs that are north or west first; others are as in the source
         if is_labelled(values):
@@ -379,7 +380,9 @@ class Forecaster(ZooModel):
             names = None if is_data_array(values) or not described else list(described)
             data = normal_form(values, names, is_static=name == "static")
             if is_data_array(values) and values.name is None:
-                data = data.rename({n: name for n in data.data_vars})
+                data = data.rename(dict.fromkeys(data.data_vars, name))
+            if "time" not in data.dims:  # the time of the map from which it was selected
+                data = data.drop_vars("time", errors="ignore")
             if name == "static" and data.sizes.get("time", 1) > 1:
                 raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())

@@ -408,7 +408,7 @@ def test_files_with_other_steps_need_a_stated_one(split, tmp_path):
     for name, step in (("a", 5), ("b", 5), ("c", 15)):
         np.savez(tmp_path / f"{name}.npz", x=blobs(), time=np.arange(18) * step)
     kind = ArrayFrames(name="a", unit="mm/h", split=split)
-    with pytest.raises(FileError, match=r"a\.npz.* 5 .*c\.npz.* 15;.*data\.step"):
+    with pytest.raises(FileError, match=r"a\.npz.* 5 .*c\.npz.* 15 minutes;.*data\.step"):
         kind.load(tmp_path, "train", 1, 1)
     with pytest.raises(FileError, match=r"c\.npz.* 15 .*data\.step"):
         dataclasses.replace(kind, step=5).load(tmp_path, "train" if split == "time" else "test", 1, 1)
