@@ -573,7 +573,8 @@ def normal_form(
     for name, part in parts.items():
         try:
             result = result.assign({name: align(part, first, name)})
-        except ValueError:
+        except ValueError as e:
+            rejected.append(str(e))
             if variables is not None:
                 raise
     if first is not None:
@@ -693,7 +694,7 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
         stated = {n: str(data[n].attrs["units"]) for n in names if "units" in data[n].attrs}
         alike = [n for n, u in stated.items() if conversion(u, unit, name=str(labels[n]), minutes=60.0) is not None]
         names = alike if len(alike) == 1 else names
-        if not alike and data.encoding.get("rejected"):
+        if not alike and len(stated) == len(names) and data.encoding.get("rejected"):
             raise ValueError(data.encoding["rejected"][0])
     if len(names) != 1:
         units = {n: f" in {v.attrs['units']}" if "units" in v.attrs else "" for n, v in data.data_vars.items()}
