@@ -88,6 +88,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --scaling -o runs/bench
 	$(BIN)/python -m benchmarks.half -o runs/bench/half.json
 	$(BIN)/python -m benchmarks.joint --threads 1 --clock cpu -o runs/bench/joint.json
+	$(BIN)/python -m benchmarks.tasks -o runs/bench/tasks.json
 
 # Wheel and source distribution, from what git tracks.
 dist: $(RELEASE)/.installed

@@ -50,12 +50,13 @@ from .tables import markdown
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL, TORCHGEO, HALF = (
-    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half")
+NORMS, MINIMAL, TORCHGEO, HALF, TASKS = (
+    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks")
 )
 CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
 """Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks.half``,
+``benchmarks.tasks``,
 ``benchmarks --device cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
@@ -467,6 +468,22 @@ def half(page: str) -> str:
     return _relative_times(HALF, "float32", columns)
 
 
+def tasks(page: str) -> str:
+    """Lists the processor time of whole tasks: cold, with the share of each part, and warm."""
+    result = _recorded(TASKS)
+    parts = ("torch and timm", "convrnn_zoo", "preparation", "first run")
+    rows = []
+    for task in result["tasks"]:
+        cold = sum(task[part] for part in parts)
+        rows.append((task["title"], f"{cold:.1f}", *(f"{task[p] / cold:.0%}" for p in parts), f"{task['again']:.2g}"))
+    m = result["machine"]
+    caption = (
+        f"`python -m benchmarks.tasks` on {m['processor']} with torch {m['torch']}, 1 thread, processor time; the "
+        f"least of {result['rounds']} processes."
+    )
+    return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
+
+
 def accelerator(page: str) -> str:
     """Lists the times on a GPU, or states that there are none."""
     if CUDA.is_file():
@@ -611,8 +628,8 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
-        speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, accelerator, scaling, precisions,
-        elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line,
+        speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
+        precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line,
         losses,
         samplings, schedules,
     )

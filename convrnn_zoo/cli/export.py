@@ -9,7 +9,7 @@ import torch
 
 from ..models import from_pretrained
 from ..onnx import export as export_model
-from ._options import WEIGHTS_EPILOG, Choice, output_file
+from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -33,7 +33,8 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     help="Fixed frame size of a nowcast or an image encoder.",
 )
 @click.option("--horizon", type=click.IntRange(min=1), help="Fixed horizon of a forecaster [default: an input].")
-def export(weights: str, output: Path, form: Any, dtype: str | None, **options: Any) -> None:
+@quiet_option
+def export(weights: str, output: Path, form: Any, dtype: str | None, quiet: bool, **options: Any) -> None:
     """Export a model to ONNX, or to a program of torch.export.
 
     The file is only written if its outputs agree with those of the model, also for inputs of other sizes.
@@ -48,7 +49,7 @@ def export(weights: str, output: Path, form: Any, dtype: str | None, **options: 
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     files = export_model(
         from_pretrained(weights), output, form, _FORMATS[output.suffix],  # type: ignore[arg-type]
-        dtype=getattr(torch, dtype) if dtype else None, **options,
+        dtype=getattr(torch, dtype) if dtype else None, progress=not quiet, **options,
     )  # fmt: skip
     for file in files:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

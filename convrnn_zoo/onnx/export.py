@@ -4,8 +4,10 @@ import copy
 import io
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from .forms import make_spec
 from .spec import ExportError, ExportSpec, reject_if
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
+Report = Callable[[str], object]
 DTYPES = {"onnx": (torch.float32, torch.float16, torch.float64), "torch": tuple(TOLERANCES)}
 
 
@@ -30,6 +33,7 @@ def export(
     model: nn.Module, path: str | os.PathLike[str], form: Literal["sequence", "step"] = "sequence",
     format: Literal["onnx", "torch"] = "onnx", *, dtype: torch.dtype | None = None, state: bool = False,
     lengths: bool | None = None, mask: bool = False, horizon: int | None = None, size: tuple[int, int] | None = None,
+    progress: bool = False,
 ) -> tuple[Path, ...]:  # fmt: skip
     """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
 
@@ -55,6 +59,7 @@ def export(
         size: fixed height and width of the frames, for ConvGRUAdvection or a model with an image encoder. By default
             they are dynamic, or the size in ``pretrained_cfg`` if the encoder requires a fixed size. The metadata
             contain the reason.
+        progress: whether to print the parts of the export to standard error; that of a nowcast takes minutes.
 
     Shapes:
         Batch N, steps T and spatial axes S are dynamic; the sizes S are multiples of the model's ``reduction``, if any.
@@ -96,7 +101,9 @@ def export(
         copy_model(model, format, dtype), form, state=state, lengths=lengths, mask=mask, horizon=horizon, size=size
     )
     metadata = {name: make_metadata(model, spec, name, form) for name in spec.graphs}
-    return write(path, format, spec, trace_all(spec), metadata)
+    report: Report = partial(print, file=sys.stderr, flush=True) if progress else lambda part: None
+    report("tracing the model")
+    return write(path, format, spec, trace_all(spec), metadata, report)
 
 
 def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.Module:
@@ -122,9 +129,12 @@ def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
 
 def write(
     path: Path, format: str, spec: ExportSpec, programs: Mapping[str, ExportedProgram],
-    metadata: Mapping[str, Mapping[str, str]],
+    metadata: Mapping[str, Mapping[str, str]], report: Report,
 ) -> tuple[Path, ...]:  # fmt: skip
-    """Writes all files of a specification under temporary names, checks them together, and then renames them."""
+    """Writes all files of a specification under temporary names, checks them together, and then renames them.
+
+    `report` is called with the name of each part before it begins.
+    """
     files = {name: path.with_suffix(f".{name}{path.suffix}") if name else path for name in spec.graphs}
     dtype = next(t.dtype for graph in spec.graphs.values() for t in graph.outputs)
     with ExitStack() as stack:
@@ -135,7 +145,9 @@ def write(
                 torch.export.save(programs[name], buffer, extra_files={"metadata.json": json.dumps(metadata[name])})
                 temporary[name].write_bytes(buffer.getvalue())
             else:
+                report(f"converting a graph of {len(programs[name].graph.nodes):,} nodes to ONNX")
                 need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
+        report("comparing the file with the model")
         load = load_program if format == "torch" else load_onnx
         runners = {name: load(temporary[name], graph) for name, graph in spec.graphs.items()}
         compare(spec, runners, dtype, single=format == "onnx")

@@ -99,7 +99,8 @@ class Recipe:
         ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
             and saved. 0 does not average. In the first updates the decay is smaller:
             ``1 - (1 + update) ** (-2 / 3)``.
-        bf16: whether to train under autocast to bfloat16.
+        bf16: whether to train under autocast to bfloat16; ``convrnn-zoo recipe`` proposes it for forecasters where this
+            CPU convolves faster in bfloat16.
         workers: number of processes that read batches ahead; 0 reads each batch when it is needed.
         patience: number of validations without a lower loss after which training stops; 0 trains to the end.
         keep_best: whether to save the weights with the lowest validation loss instead of the last weights. It has an

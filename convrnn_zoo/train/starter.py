@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from .._units import is_rain, rain_rate
 from .._xarray import choose_variable
 from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
@@ -16,6 +18,7 @@ from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
 from ..data.formats.radar import COARSEN, find_composites
 from ..data.readers import GRIDDED, VariableOptions, join
+from ..layers._half import half_is_fast
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..pretrained.log_mel import LogMel
@@ -73,6 +76,8 @@ def describe_fields(cls: type[Any]) -> list[FieldDoc]:
 def starting_recipe(name: str, data: Path | None = None, init_from: str = "", file: str = "FILE.toml") -> str:
     """Returns the text of a recipe for a model and a user's files.
 
+    A new recipe of a forecaster trains in bfloat16 if this CPU convolves faster in it. A copied recipe keeps its value.
+
     Args:
         name: an architecture; a recipe of the package, whose values are copied; or "" for the architecture of
             `init_from`.
@@ -104,6 +109,8 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     if is_forecaster:
         defaults = {"kind": "forecaster", "batch_size": 4, "lr": 0.001, "max_steps": 2000, "inputs": 10, "horizon": 10,
                     "loss": "mse", "data": {"kind": "frames", "name": "my data"}}  # fmt: skip
+        if recipe is None and half_is_fast(torch.bfloat16):
+            defaults["bf16"] = True
     else:
         defaults = {"kind": "classifier", "batch_size": 16, "lr": 0.003, "epochs": 40,
                     "data": {"kind": "sequences", "name": "my data"}}  # fmt: skip

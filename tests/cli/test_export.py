@@ -3,6 +3,7 @@
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
@@ -19,7 +20,7 @@ def saved(tmp_path):
 
 def test_the_file_computes_one_step(saved, tmp_path):
     path = tmp_path / "gru.onnx"
-    assert run("export", saved, "-o", path, "--form", "step").startswith(f"{path}: 0.")
+    assert run("export", saved, "-o", path, "--form", "step", "--quiet").startswith(f"{path}: 0.")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == ["input", "h_l0_in", "pool_in", "steps_in"]
 
@@ -32,6 +33,16 @@ def test_the_suffix_selects_the_format(saved, tmp_path):
     text = run("export", saved, "-o", tmp_path / "gru.txt", code=2)
     assert ".onnx or .pt2" in text
     assert "gru.txt" in text
+
+
+def test_the_parts_are_printed_to_standard_error_unless_quiet(saved, tmp_path):
+    options = ["export", str(saved), "-o", str(tmp_path / "gru.onnx"), "--form", "step"]
+    done = CliRunner().invoke(cli, options)
+    parts = done.stderr.splitlines()
+    assert len(parts) == 3
+    assert [word in part for word, part in zip(("tracing", "ONNX", "comparing"), parts, strict=True)] == [True] * 3
+    assert len(done.stdout.splitlines()) == 1
+    assert CliRunner().invoke(cli, [*options, "--quiet"]).stderr == ""
 
 
 def test_an_option_of_another_model_names_itself(saved, tmp_path):
