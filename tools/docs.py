@@ -629,9 +629,8 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
         speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
-        precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z, command_line,
-        losses,
-        samplings, schedules,
+        precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z,
+        command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 
