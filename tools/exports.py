@@ -71,7 +71,8 @@ def attempt(name: str) -> dict[str, str]:
             try:
                 spec = make_spec(model, form)
                 programs[form] = programs.get(form) or trace_all(spec)  # shared by both formats: it takes longest
-                files = write(path, format, spec, programs[form], {name: {} for name in spec.graphs})
+                metadata: dict[str, dict[str, str]] = {name: {} for name in spec.graphs}
+                files = write(path, format, spec, programs[form], metadata, lambda part: None)
             except ExportError as e:
                 results[way] = f"error: {e}"
             else:
