@@ -63,15 +63,15 @@ def nowcast(edge: int) -> Run:
     return lambda: model.forecast(rain, HORIZON)
 
 
-def export(name: str, size: tuple[int, int] | None = None) -> Run:
-    """Exports a model to ONNX, with maps of any size or of one."""
+def export(name: str) -> Run:
+    """Exports a model to ONNX."""
     import warnings
 
     import convrnn_zoo
 
     warnings.simplefilter("ignore", FutureWarning)  # of torch's exporter
     model = convrnn_zoo.create_model(name, pretrained=True)
-    return lambda: convrnn_zoo.export(model, "model.onnx", size=size)
+    return lambda: convrnn_zoo.export(model, "model.onnx")
 
 
 def training_step(recipe: str, sample: str, bf16: bool) -> Run:
@@ -118,9 +118,6 @@ TASKS = {
     ),
     **{f"nowcast{n}": Task(f"nowcast of {n}², per frame", nowcast, (n,), HORIZON) for n in (160, 512, 2048)},
     "export": Task("export of the nowcast to ONNX", export, ("convgru_advection.nowcast",)),
-    "export160": Task(
-        "export of the nowcast to ONNX, 160² only", export, ("convgru_advection.nowcast", (160, 160))
-    ),
     **{
         f"{recipe}-{'bf16' if bf16 else 'float32'}": Task(
             f"training step of `{recipe}`, {'bfloat16' if bf16 else 'float32'}", training_step, (recipe, sample, bf16)
@@ -132,7 +129,7 @@ TASKS = {
 
 
 def measure(name: str, again: int) -> dict[str, float]:
-    """Returns the seconds of each part of a task, and the least of `again` further runs as ``"again"``.
+    """Returns the seconds of each part of a task, and the least of `again` further runs, if any, as ``"again"``.
 
     It must run in a new process, which has imported nothing else.
     """
@@ -154,7 +151,8 @@ def measure(name: str, again: int) -> dict[str, float]:
             marks.append(time.process_time())
             parts = dict(zip(PARTS, (b - a for a, b in itertools.pairwise(marks)), strict=True))
             parts["first run"] /= task.per
-            return parts | {"again": min((_seconds(run) / task.per for _ in range(again)), default=parts["first run"])}
+            warm = [_seconds(run) / task.per for _ in range(again)]
+            return parts | ({"again": min(warm)} if warm else {})
         finally:
             os.chdir(DEMO)
 

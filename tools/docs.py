@@ -475,11 +475,18 @@ def tasks(page: str) -> str:
     rows = []
     for task in result["tasks"]:
         cold = sum(task[part] for part in parts)
-        rows.append((task["title"], f"{cold:.1f}", *(f"{task[p] / cold:.0%}" for p in parts), f"{task['again']:.2g}"))
+        rows.append(
+            (
+                task["title"],
+                f"{cold:.1f}",
+                *(f"{task[p] / cold:.0%}" for p in parts),
+                f"{task['again']:.2g}" if "again" in task else "–",
+            )
+        )
     m = result["machine"]
     caption = (
         f"`python -m benchmarks.tasks` on {m['processor']} with torch {m['torch']}, 1 thread, processor time; the "
-        f"least of {result['rounds']} processes."
+        f"least of {result['rounds']} process{'es' * (result['rounds'] > 1)}, next to other programs."
     )
     return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
 
