@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 import io
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,18 @@ def need(module: str, extra: str) -> Any:
         if e.name is None or not module.startswith(e.name.partition(".")[0]):
             raise
         raise ImportError(f"{module} is not installed; run: pip install 'convrnn-zoo[{extra}]'") from e
+
+
+def need_pyproj(extra: str = "radar") -> Any:
+    """Imports pyproj with its own libproj: ecCodes, which reads GRIB, loads another one for all, which crashes it."""
+    if "pyproj" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
+        return need("pyproj", extra)
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+    try:
+        return need("pyproj", extra)
+    finally:
+        sys.setdlopenflags(flags)
 
 
 @contextlib.contextmanager

@@ -700,7 +700,7 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
         units = {n: f" in {v.attrs['units']}" if "units" in v.attrs else "" for n, v in data.data_vars.items()}
         listed = ", ".join(f"{n} {tuple(v.shape)}{units[n]}" for n, v in data.data_vars.items()) or "none"
         expected = f"one variable of frames (time, y, x){f' in {unit}' if unit and len(names) > 1 else ''}"
-        hint = "; name it: data.variable in the recipe, or --key of predict" if len(names) > 1 else ""
+        hint = "; name it: data.variable in the recipe, --key of predict, or a DataArray" if len(names) > 1 else ""
         raise ValueError(f"expected {expected}, got {listed}{hint}")
     return names[0]
 

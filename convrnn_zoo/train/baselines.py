@@ -1,6 +1,6 @@
 """Baselines: forecasts without a trained model, for comparison."""
 
-import importlib
+import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._extras import need, quiet
+from .._extras import need, need_pyproj, quiet
 from .._steps import Step, mean_minutes
 from .._units import is_rain
 from ..data import CroppedSequences, Frames
@@ -26,6 +26,8 @@ def quiet_pysteps(module: str = "") -> Any:
         ImportError: pysteps or OpenCV is not installed.
     """
     with quiet():
+        if importlib.util.find_spec("pyproj"):  # which pysteps imports
+            need_pyproj()
         pysteps = need("pysteps", "nowcast")
         need("cv2", "nowcast")
         return importlib.import_module(f"pysteps.{module}") if module else pysteps

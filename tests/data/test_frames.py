@@ -268,6 +268,12 @@ def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowc
             forecast()
 
 
+def test_shipped_weights_of_rain_state_the_pixel_size_of_their_training():
+    model = create_model("convgru_forecaster.rain", pretrained=True)
+    with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
+        model.forecast(radar(1.0, steps=4))
+
+
 def test_training_stores_the_pixel_size_that_files_or_the_recipe_state(tmp_path):
     write(tmp_path / "a.nc", radar(0.5, steps=18).to_dataset())
     kind = ArrayFrames(name="a", unit="mm/h", step=5)

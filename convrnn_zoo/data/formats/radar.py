@@ -2,9 +2,7 @@
 
 import contextlib
 import io
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..._extras import need, quiet
+from ..._extras import need, need_pyproj, quiet
 from ..._hdf5 import CheckedFile
 from ..files import FileError, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
@@ -30,22 +28,10 @@ Composite = tuple[Tensor, dict[str, Any]]
 """Values ``(H, W)``, NaN where unknown, and the metadata of pysteps, whose `unit` is mm/h or dBZ."""
 
 
-def _import_pyproj() -> Any:
-    """Imports pyproj with its own libproj: ecCodes, which reads GRIB, loads another one for all, which crashes it."""
-    if "pyproj" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
-        return need("pyproj", "radar")
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-    try:
-        return need("pyproj", "radar")
-    finally:
-        sys.setdlopenflags(flags)
-
-
 # ---- formats -------------------------------------------------------------------------------------------------------
 def _import(importer: str, source: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Returns the values of a composite as float64 and the metadata of a function of ``pysteps.io.importers``."""
-    _import_pyproj()
+    need_pyproj()
     with quiet():
         values, _, metadata = getattr(need("pysteps.io.importers", "radar"), importer)(source, **options)
     return values, metadata
@@ -202,7 +188,7 @@ def read_time(path: Path) -> datetime:
 # ---- datasets ------------------------------------------------------------------------------------------------------
 def _grid(metadata: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
     """Returns the coordinates y and x of the centres of pixels, and the grid mapping, by the CF conventions."""
-    numpy, pyproj = need("numpy", "cli"), _import_pyproj()
+    numpy, pyproj = need("numpy", "cli"), need_pyproj()
     projection, scale = metadata["projection"], 1.0
     if metadata["cartesian_unit"] == "km":  # with the axes of the ellipsoid in km, which other programs read as m
         scale = 1000.0
@@ -300,7 +286,7 @@ def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = No
     if not {"gdal_projection", "nominal_product_time"} <= data.attrs.keys():
         return data
     with quiet():
-        crs = _import_pyproj().CRS(data.attrs["gdal_projection"]).to_cf()
+        crs = need_pyproj().CRS(data.attrs["gdal_projection"]).to_cf()
     time = str(data.attrs["nominal_product_time"]).removesuffix("Z")
     data = data.assign_coords(crs=((), 0, crs), time=((), numpy.datetime64(time, "ns"), {"standard_name": "time"}))
     data = data.assign({n: v.assign_attrs(grid_mapping="crs") for n, v in data.data_vars.items() if v.ndim == 2})
