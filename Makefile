@@ -142,6 +142,9 @@ $(VENV)/.installed-demo: pyproject.toml
 $(VENV)/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# pysteps, which reads radar files, has no binary distribution.
+	$(BIN)/python -m pip install --quiet --editable '.[dev,radar]' \
+		|| echo "NOTE: pysteps was not installed, which needs a C compiler; the tests of radar files are skipped"
 	touch $@
 
 $(RELEASE)/.installed: .github/release-tools.txt
