@@ -20,14 +20,14 @@ def need(module: str, extra: str) -> Any:
         raise ImportError(f"{module} is not installed; run: pip install 'convrnn-zoo[{extra}]'") from e
 
 
-def need_pyproj(extra: str = "radar") -> Any:
+def need_pyproj() -> Any:
     """Imports pyproj with its own libproj: ecCodes, which reads GRIB, loads another one for all, which crashes it."""
     if "pyproj" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
-        return need("pyproj", extra)
+        return need("pyproj", "radar")
     flags = sys.getdlopenflags()
     sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
     try:
-        return need("pyproj", extra)
+        return need("pyproj", "radar")
     finally:
         sys.setdlopenflags(flags)
 
