@@ -22,7 +22,8 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, _xarray, create_model, list_models
+from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo._labels import axes as label_axes
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -322,8 +323,8 @@ def recipe_keys(page: str) -> str:
 def axis_names(page: str) -> str:
     """Lists the attributes and the names by which the axes of labelled frames are recognised."""
     rows = []
-    for axis, names in _xarray.NAMES.items():
-        keys = _xarray.ATTRIBUTES[axis]
+    for axis, names in label_axes.NAMES.items():
+        keys = label_axes.ATTRIBUTES[axis]
         columns = [axis], [k for k in keys if len(k) == 1], [k for k in keys if len(k) > 1], names
         rows.append(tuple(", ".join(f"`{name}`" for name in column) for column in columns))
     return markdown(("dimension", "`axis`", "`standard_name`, or its units", "names"), rows)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from .._atomic import atomic_write
 from .._extras import need
+from .._labels.axes import CHANNEL
+from .._labels.forecast import describe_conversions, label_forecast
 from .._steps import Step
 from .._version import __version__
-from .._xarray import CHANNEL, describe_conversions, label_forecast
 from ..pretrained.preprocessing import Preprocessing
 from .readers import Frames
 

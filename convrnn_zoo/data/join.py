@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 from .._extras import need
-from .._xarray import CHANNEL, MEMBER, align, in_unit, is_dated
+from .._labels.axes import CHANNEL, MEMBER
+from .._labels.form import align, in_unit
+from .._labels.times import is_dated
 from .files import FileError
 
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
+from .._labels.axes import NAMES, restore_direction
+from .._labels.forecast import describe_conversions
 from .._steps import Step, describe_step, is_next, is_same, next_dates
 from .._units import format_lead_time, is_rain, plural
-from .._xarray import NAMES, describe_conversions, restore_direction
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .._labels.form import choose_variable
 from .._units import is_rain, rain_rate
-from .._xarray import choose_variable
 from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, create_model
-from convrnn_zoo._xarray import find_pixel_km
+from convrnn_zoo._labels.axes import find_pixel_km
 from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.forecasts import to_dataset, write_dataset

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..._hints import suggest
+from ..._labels.axes import axis_coordinate, find_maps
+from ..._labels.form import align
 from ..._steps import Step
 from ..._units import MARSHALL_PALMER, is_rain
-from ..._xarray import align, axis_coordinate, find_maps
 from ...pretrained.preprocessing import Preprocessing, Variable
 from ...pretrained.typed import field
 from ..files import LARGE

@@ -9,28 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._hints import suggest, warn
+from ..._labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
+from ..._labels.forecast import describe_conversions, label_forecast
+from ..._labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
+from ..._labels.times import at_times, extend_times, most_frequent_step, time_step
 from ..._steps import Step, describe_step, is_same
 from ..._tensors import to_tensor
 from ..._units import plural
-from ..._xarray import (
-    CHANNEL,
-    MEMBER,
-    align,
-    at_times,
-    axis_coordinate,
-    choose_variable,
-    describe_conversions,
-    extend_times,
-    find_pixel_km,
-    is_data_array,
-    is_labelled,
-    label_forecast,
-    most_frequent_step,
-    normal_form,
-    stack,
-    time_step,
-    to_units,
-)
 from ...layers import _checks as check
 from ...pretrained.preprocessing import Preprocessing
 from .blocks import Unshuffle

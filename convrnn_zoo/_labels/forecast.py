@@ -1,0 +1,84 @@
+"""The inverse of the normal form: labels of a forecast."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._extras import need
+from .._steps import Step
+from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD
+from .times import extend_times, is_dated
+
+
+def describe_conversions(data: Any) -> str:
+    """Returns the assumptions of the conversions of units in data in normal form; empty if there are none."""
+    return "; ".join(dict.fromkeys(v.attrs["comment"] for v in data.data_vars.values() if "comment" in v.attrs))
+
+
+def label_forecast(
+    values: Any, frames: Any, targets: Mapping[str, str | None], *, step: Step | None = None,
+    thresholds: Sequence[float] = (), has_members: bool = False, has_channels: bool = True, note: str = "",
+) -> Any:  # fmt: skip
+    """Returns a forecast as a Dataset by the CF conventions, with the dimensions and coordinates of its frames.
+
+    Args:
+        values: array ``([members,] [N,] horizon, [C,] [thresholds,] H, W)`` in the directions of the normal form.
+        frames: the input frames in normal form. The time of the last one is that of the forecast.
+        targets: units by names of the forecast variables: one for each channel, or one for all channels of frames
+            with a dimension of channels. The unit None is not written.
+        step: minutes between frames, or a calendar step; if it is None, lead times count frames.
+        thresholds: values of which `values` are the probabilities that they are reached.
+        has_members, has_channels: whether `values` have these axes.
+        note: assumptions that were made of the input, as attribute ``comment``.
+    """
+    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    names, turned = dict(frames.encoding.get("dims", {})), frames.encoding.get("turned", ())
+    dims = [LEAD_TIME, *[CHANNEL] * has_channels, *[THRESHOLD] * bool(thresholds), "y", "x"]
+    batch = "batch" if has_members else MEMBER
+    dims = [*[MEMBER] * has_members, *[batch] * (values.ndim - len(dims) - has_members), *dims]
+    count = values.shape[dims.index(LEAD_TIME)]
+    lead = numpy.arange(1, count + 1)
+    coords: dict[str, Any] = {LEAD_TIME: (LEAD_TIME, lead, {"standard_name": "forecast_period"})}
+    dated = step is not None and is_dated(frames)
+    if step is not None and (dated or not isinstance(step, str)):
+        times = extend_times(frames, step, count)[-count:] if dated else None
+        if isinstance(step, str):
+            steps = (times - frames["time"].values[-1]).astype("timedelta64[us]").astype("timedelta64[ns]")
+        else:
+            steps = (lead * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
+        coords[LEAD_TIME] = (LEAD_TIME, steps, {"standard_name": "forecast_period"})
+        if dated:
+            coords["time"] = (LEAD_TIME, times, {"standard_name": "time"})
+            last, reference = frames["time"].values[-1], "forecast_reference_time"
+            coords[reference] = ((), last, {"standard_name": reference})
+    if has_members:
+        coords[MEMBER] = (MEMBER, numpy.arange(values.shape[0]), {"standard_name": "realization"})
+    if thresholds:
+        coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": next(iter(targets.values())) or "1"})
+    known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
+    places = {
+        n: c.variable for n, c in frames.coords.items()
+        if n not in reserved and set(c.dims) <= known
+        and c.dtype.kind not in "mMO" and " since " not in str(c.attrs.get("units"))
+    }  # fmt: skip
+    if CHANNEL in dims and len(targets) == values.shape[dims.index(CHANNEL)] and CHANNEL not in frames.dims:
+        parts = dict(zip(targets, numpy.moveaxis(values, dims.index(CHANNEL), 0), strict=True))
+        dims.remove(CHANNEL)
+    else:
+        sizes = dict(zip(dims, values.shape, strict=True))
+        places = {n: v for n, v in places.items() if v.shape == tuple(sizes[d] for d in v.dims)}
+        parts = {next(iter(targets)): values}
+    variables = {}
+    for name, part in parts.items():
+        source = frames[name].attrs if name in frames else {}
+        keep = ("standard_name", "long_name", "grid_mapping") if not thresholds else ("grid_mapping",)
+        attrs: dict[str, Any] = {k: v for k, v in source.items() if k in keep}
+        unit = "1" if thresholds else targets[name]
+        attrs |= {} if unit is None else {"units": unit or "1"}
+        variables[name] = (dims, part, attrs | ({"comment": note} if note else {}))
+    result = xarray.Dataset(variables, coords).assign_coords(places)
+    result = result.isel({axis: slice(None, None, -1) for axis in turned})
+    names = {**names, batch: names.get(MEMBER, batch)}
+    if has_members:
+        names.pop(MEMBER, None)
+    new = {axis: d for axis, d in names.items() if axis in result.dims and axis != "time" and d not in result.dims}
+    return result.swap_dims(new)
