@@ -18,8 +18,8 @@ import zarr.codecs
 
 import convrnn_zoo
 from convrnn_zoo import interop
-from convrnn_zoo._units import conversion
 from convrnn_zoo._labels.times import decode_time
+from convrnn_zoo._units import conversion
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.train import RECIPES, Recipe

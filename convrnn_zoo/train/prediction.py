@@ -417,9 +417,10 @@ def choose_window(
 
 
 def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
-    """Warns of input frames without a value, by their times or numbers."""
-    missing = [t for t, frame in enumerate(frames) if not frame.isfinite().any()]
-    if missing and len(missing) < len(frames):
+    """Warns of input frames without a value of a variable, by their times or numbers."""
+    known = frames.isfinite().flatten(-2).any(-1).view(len(frames), -1)
+    missing = (~known.all(1)).nonzero().flatten().tolist()
+    if missing and known.any():
         labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
         warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
 

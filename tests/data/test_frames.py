@@ -307,6 +307,19 @@ def test_a_frame_without_a_value_among_the_inputs_is_a_warning_with_its_time(now
         nowcast.forecast(data.where(data.time != data.time[6]).values)
 
 
+def test_a_frame_without_a_value_of_one_variable_is_a_warning(tmp_path):
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", in_chans=2, hidden_channels=2, patch_size=1, horizon=2).eval()
+    variables = (Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K"))
+    model.preprocessing = Preprocessing(step=5.0, inputs=3, variables=variables)
+    data = radar(steps=6).to_dataset()
+    data["t2m"] = (data.rain + 280).where(data.time != data.time[4]).assign_attrs(units="K")
+    with pytest.warns(UserWarning, match="2020-02-27T00:20:00"):
+        model.forecast(data)
+    with pytest.warns(UserWarning, match=r"a\.nc.*2020-02-27 00:20"):
+        forecast_files(model, "m", [write(tmp_path / "a.nc", data)])
+
+
 def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_observed_frame(tmp_path):
     torch.manual_seed(0)
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1).eval()

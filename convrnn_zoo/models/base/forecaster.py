@@ -283,13 +283,14 @@ class Forecaster(ZooModel):
         return y if isinstance(frames, Tensor) else y.numpy()
 
     def _leave_out_missing(self, x: Tensor, labels: Any) -> Tensor:
-        """Warns of frames of `x` ``(N, T, …)`` without a value; nowcasts leave out first frames without one."""
-        missing = [t for t in range(x.shape[1]) if not x[:, t].isfinite().any()]
-        if missing and len(missing) < x.shape[1]:
+        """Warns of frames of `x` ``(N, T, C, H, W)`` without a value of a variable; nowcasts leave out first ones."""
+        known = x.isfinite().flatten(-2).any(-1)
+        missing = [t for t in range(x.shape[1]) if not known[:, t].all(-1).any()]
+        if missing and known.any():
             dates = None if labels is None or "time" not in labels.coords else labels["time"].values[-x.shape[1] :]
             listed = ", ".join(str(t) if dates is None else str(dates[t])[:19] for t in missing)
             warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; pass complete ones")
-            first = next(t for t in range(x.shape[1]) if t not in missing)
+            first = next(t for t in range(x.shape[1]) if known[:, t].any())
             return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
         return x
 
