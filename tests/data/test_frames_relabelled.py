@@ -270,6 +270,7 @@ def test_labels_do_not_change_a_forecast(how):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @given(labels())
 @settings(max_examples=2000, **OPTIONS)
 def test_labels_do_not_change_a_forecast_in_2000_draws(how):
