@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import sys
 from importlib import metadata
@@ -15,7 +16,14 @@ import torch
 collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
 
 
+def _is_at_least(package: str, *numbers: int) -> bool:
+    return tuple(int(n) for n in re.findall(r"\d+", metadata.version(package))[: len(numbers)]) >= numbers
+
+
 NEEDS = {
+    "cpu_sharding": (_is_at_least("torch", 2, 13), "this torch shards no models on CPUs"),
+    "loops": (_is_at_least("torch", 2, 13), "loops over time are exported by torch 2.13 or newer"),
+    "exclude_filters": (_is_at_least("timm", 1, 0, 31), "this timm excludes architectures, and not their weights"),
     "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),
     "make": (shutil.which("make") is not None and os.name == "posix", "the Makefile is for Unix"),
     "signals": (os.name == "posix", "the signals of Unix end a process"),

@@ -93,6 +93,7 @@ def exported_metadata(model):
     return make_metadata(model, spec, next(iter(spec.graphs)), form)
 
 
+@pytest.mark.needs("loops")
 @pytest.mark.parametrize(("name", "args"), SAME_WEIGHTS)
 def test_arguments_that_change_no_weight_keep_the_metadata(name, args, tmp_path):
     record = WEIGHTS[name]
@@ -114,6 +115,7 @@ OTHER_WEIGHTS = {
 }
 
 
+@pytest.mark.needs("loops")
 @pytest.mark.parametrize("change", OTHER_WEIGHTS)
 def test_changed_weights_have_no_metadata(change, tmp_path):
     name, args, act = OTHER_WEIGHTS[change]

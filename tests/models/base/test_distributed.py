@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import torch
@@ -38,6 +40,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.needs("cpu_sharding")
 def test_two_processes_train_unfrozen_models_and_run_sharded_ones(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
