@@ -31,7 +31,7 @@ from ._run import (
     sum_bias,
 )  # fmt: skip
 
-# Products of a convolution, and values of its weight, below which one call is faster than three that skip the zeros.
+# Products, and values of the weight, below which one call beats three without the zeros: benchmarks.joint, AMD Zen 5.
 JOINT_PRODUCTS, JOINT_VALUES = 1 << 23, 24_000
 Parts = Sequence[Tensor]
 """Pre-activations of the gates, or their gradients, by :class:`Part`."""

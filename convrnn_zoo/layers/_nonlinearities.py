@@ -25,7 +25,7 @@ class Nonlinearity(NamedTuple):
 def half_tanh(x: Tensor, *, out: Tensor) -> Tensor:
     """Computes tanh in float32 with a relative error of at most 4e-5, a hundredth of bfloat16's rounding.
 
-    It takes a third of the time of :func:`torch.tanh`, or the same where torch has a fast tanh. x plus the remainder
+    On the only processor measured, AMD Zen 5, it takes a third of the time of :func:`torch.tanh`. x plus the remainder
     ``2σ(2x) - 1 - x`` is accurate for small x too, whose remainder is lost in rounding: then it is set to zero.
     """
     x = x.clamp(-9, 9)

@@ -269,16 +269,16 @@ class FrameFiles(GroupedFiles, FrameDataset):
         """
         names, parts = [f.name for f in files], ("train", "validation", "test")
         groups = self.find_groups(names, path) if self.split == "group" else names
-        chosen = [split] * len(files)
+        file_parts = [split] * len(files)
         if self.split != "time":
             members = {p: set(split_names(groups, self.split, p, validation=self.validation)) for p in parts}
-            chosen = [next(p for p in parts if group in members[p]) for group in groups]
-            check_shared_frames(files, chosen)
-        selected = [f for f, part in zip(files, chosen, strict=True) if part == split]
+            file_parts = [next(p for p in parts if group in members[p]) for group in groups]
+            check_shared_frames(files, file_parts)
+        selected = [f for f, part in zip(files, file_parts, strict=True) if part == split]
         is_series = all(len(f) == 1 for f in files) or all(f.is_dated and f.dataset is not None for f in files)
         if len(files) > 1 and is_series:
             series = groups if self.split == "group" else [path.name] * len(files)
-            selected = join_runs(files, series, [part == split for part in chosen], by_name=self.split != "group")
+            selected = join_runs(files, series, [part == split for part in file_parts], by_name=self.split != "group")
         return selected
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
