@@ -21,8 +21,8 @@ from .models import (
 )  # fmt: skip
 from .pretrained.errors import ConvRNNHubError as ConvRNNHubError, HubAccessError as HubAccessError
 from .pretrained.errors import WeightsError as WeightsError
-from .pretrained.log_mel import LogMel as LogMel
+from .values.log_mel import LogMel as LogMel
 from .pretrained.meta import size_limit as size_limit
-from .pretrained.preprocessing import Preprocessing as Preprocessing, Variable as Variable
+from .values.preprocessing import Preprocessing as Preprocessing, Variable as Variable
 from .pretrained.state_dict import load_weights as load_weights
 from .pretrained.weights import WEIGHTS as WEIGHTS, Metric as Metric, Weights as Weights

@@ -18,11 +18,11 @@ import zarr.codecs
 
 import convrnn_zoo
 from convrnn_zoo import interop
-from convrnn_zoo._labels.times import decode_time
-from convrnn_zoo._units import conversion
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.train import RECIPES, Recipe
+from convrnn_zoo.values.labels.times import decode_time
+from convrnn_zoo.values.units import conversion
 
 ARCHITECTURE = "convlstm1d_1layer"
 MODEL_ARGS = {"in_chans": 1, "hidden_channels": 2, "kernel_size": 3, "num_classes": 2}

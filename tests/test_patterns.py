@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import convrnn_zoo
-from convrnn_zoo._labels.times import decode_time
+from convrnn_zoo.values.labels.times import decode_time
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 
 PACKAGE = Path(convrnn_zoo.__file__).parent
 BOUNDED = {
-    "_units.py": 100, "times.py": 100, "dgmr.py": 256, "keras.py": 256, "irene.py": 256, "kimmel.py": 256,
+    "units.py": 100, "times.py": 100, "dgmr.py": 256, "keras.py": 256, "irene.py": 256, "kimmel.py": 256,
     "ndrplz.py": 256, "openstl.py": 256, "pytorch_convolutional_rnn.py": 256, "rvm.py": 256, "torch.py": 256,
     "torchgeo.py": 256,
 }  # fmt: skip
@@ -52,7 +52,7 @@ PATTERNS = sorted({(file.name, pattern, method) for file, pattern, method in fin
 
 def test_patterns_are_found():
     assert len(PATTERNS) > 25
-    assert {"_units.py", "times.py", "radar.py", "keras.py"} <= {file for file, _, _ in PATTERNS}
+    assert {"units.py", "times.py", "radar.py", "keras.py"} <= {file for file, _, _ in PATTERNS}
 
 
 @pytest.mark.parametrize(("file", "pattern", "method"), PATTERNS)

@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
-from convrnn_zoo._labels import axes as label_axes
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -37,6 +36,7 @@ from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe
 from convrnn_zoo.train.augment import Augment
 from convrnn_zoo.train.sampling import SAMPLINGS
 from convrnn_zoo.train.starter import describe_fields
+from convrnn_zoo.values.labels import axes as label_axes
 from references.nowcast.intervals import ALL, Comparison, compare
 
 from . import docstrings as reference

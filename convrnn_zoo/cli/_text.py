@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..pretrained.typed import CONTROL
+from .._typed import CONTROL
 
 if TYPE_CHECKING:
     from ..pretrained.weights import Metric

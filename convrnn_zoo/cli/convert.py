@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from .._units import plural
 from ..interop import SOURCES
 from ..interop import convert as convert_checkpoint
 from ..interop._conversion import AUTO
+from ..values.units import plural
 from ._options import Choice, output_directory
 
 

@@ -11,10 +11,10 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
-from .._units import format_lead_time, plural
 from ..models import Ensemble, Forecaster, ZooModel, from_pretrained
 from ..train.figures import FIGURES
 from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
+from ..values.units import format_lead_time, plural
 from ._options import (
     WEIGHTS_EPILOG,
     Choice,

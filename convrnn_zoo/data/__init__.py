@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._hints import similar
-from ..pretrained.typed import read
+from .._typed import read
 from .datasets.digit_motion import DigitMotion
 from .datasets.frame_files import ArrayFrames, FrameDataset, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (

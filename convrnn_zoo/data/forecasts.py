@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .._atomic import atomic_write
 from .._extras import need
-from .._labels.axes import CHANNEL
-from .._labels.forecast import describe_conversions, label_forecast
-from .._steps import Step
 from .._version import __version__
-from ..pretrained.preprocessing import Preprocessing
+from ..values.labels.axes import CHANNEL
+from ..values.labels.forecast import describe_conversions, label_forecast
+from ..values.preprocessing import Preprocessing
+from ..values.steps import Step
 from .readers import Frames
 
 COORDINATE_SUFFIXES = (".nc", ".zarr")

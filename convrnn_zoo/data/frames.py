@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from .._extras import need
-from .._labels.axes import CHANNEL, MEMBER, find_pixel_km
-from .._labels.form import choose_variable, is_labelled, normal_form, stack, to_units
-from .._labels.times import is_dated, most_frequent_step, to_minutes
-from .._steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
-from .._units import MARSHALL_PALMER
+from ..values.labels.axes import CHANNEL, MEMBER, find_pixel_km
+from ..values.labels.form import choose_variable, is_labelled, normal_form, stack, to_units
+from ..values.labels.times import is_dated, most_frequent_step, to_minutes
+from ..values.steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
+from ..values.units import MARSHALL_PALMER
 from .files import FileError, reading
 from .formats.gridded import KINDS, open_gridded
 from .formats.radar import complete_gridded, find_format, open_composites

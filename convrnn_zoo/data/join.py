@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from .._extras import need
-from .._labels.axes import CHANNEL, MEMBER
-from .._labels.form import align, in_unit
-from .._labels.times import is_dated
+from ..values.labels.axes import CHANNEL, MEMBER
+from ..values.labels.form import align, in_unit
+from ..values.labels.times import is_dated
 from .files import FileError
 
 

@@ -10,9 +10,9 @@ import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from .._steps import describe_step
 from ..pretrained.errors import WeightsError
 from ..pretrained.weights import Metric, Weights
+from ..values.steps import describe_step
 
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
 # Ids of tasks, metrics and datasets on the Hub. Others are given in the tags and in the text only.

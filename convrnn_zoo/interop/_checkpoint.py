@@ -23,9 +23,9 @@ from torch import Tensor
 
 from .._extras import need
 from .._hdf5 import CheckedFile
-from .._tensors import to_tensor
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import not_finite
+from ..values.tensors import to_tensor
 
 logger = logging.getLogger("convrnn_zoo")
 

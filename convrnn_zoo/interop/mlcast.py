@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._hints import warn
-from .._units import is_rain
 from ..models import Ensemble, EnsembleForecaster, Forecaster
-from ..pretrained.preprocessing import denormalize_rain, normalize_rain
+from ..values.preprocessing import denormalize_rain, normalize_rain
+from ..values.units import is_rain
 from .pysteps import to_whole_number
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._tensors import to_tensor
 from ..layers import _checks as check
 from ..models import Ensemble, EnsembleForecaster, Forecaster
+from ..values.tensors import to_tensor
 
 Timesteps = int | Sequence[float]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from timm.models import PretrainedCfg
 
+from .._typed import CONTROL, one_line
+from ..values.log_mel import LogMel
+from ..values.preprocessing import Preprocessing
 from .errors import WeightsError
-from .log_mel import LogMel
 from .meta import MAX_INPUT, check_arguments
-from .preprocessing import Preprocessing
-from .typed import CONTROL, one_line
 from .weights import Weights
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from .._typed import one_line
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
 from .download import HubFile, download
 from .errors import HubAccessError, WeightsError
 from .published import PUBLISHED
 from .state_dict import read_safetensors
-from .typed import one_line
 from .weights import WEIGHTS, Weights
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .._atomic import write_text
-from .log_mel import LogMel
+from .._typed import read
+from ..values.log_mel import LogMel
+from ..values.preprocessing import Preprocessing
 from .meta import MAX_INPUT, check_arguments
-from .preprocessing import Preprocessing
-from .typed import read
 
 DIRECTORY = Path(__file__).parent.parent / "weights"
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..pretrained.preprocessing import Encoding
+from ..values.preprocessing import Encoding
 
 
 def toml(value: Any) -> str:

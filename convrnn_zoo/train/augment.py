@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pretrained.log_mel import LogMel
-from ..pretrained.typed import check_fields, field
+from .._typed import check_fields, field
+from ..values.log_mel import LogMel
 
 DECIBEL = math.log(10) / 10
 """One decibel as a difference of natural logarithms of power."""

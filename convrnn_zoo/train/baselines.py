@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .._extras import need, need_pyproj, quiet
-from .._steps import Step, mean_minutes
-from .._units import is_rain
 from ..data import CroppedSequences, Frames
-from ..pretrained.preprocessing import Encoding
+from ..values.preprocessing import Encoding
+from ..values.steps import Step, mean_minutes
+from ..values.units import is_rain
 
 logger = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]

@@ -19,8 +19,8 @@ from ..layers._base import SPACE
 from ..models import VideoModel, ZooModel, from_pretrained
 from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
-from ..pretrained.log_mel import LogMel
 from ..pretrained.weights import Metric, Weights
+from ..values.log_mel import LogMel
 from .confusion import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, progress_bar, seed_generators

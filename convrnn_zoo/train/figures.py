@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from .._steps import Step
-from .._units import format_lead_time, is_rain, time_unit
-from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
+from ..values.preprocessing import Encoding, Preprocessing, Variable
+from ..values.steps import Step
+from ..values.units import format_lead_time, is_rain, time_unit
 from ._values import find_value_range
 from .metrics import Evaluation
 

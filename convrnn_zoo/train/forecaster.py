@@ -16,8 +16,8 @@ from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
-from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
+from ..values.preprocessing import Preprocessing
 from .baselines import find_climatology
 from .figures import Panels, save_images, strip
 from .finetuning import frozen_parameters, load_initial_weights

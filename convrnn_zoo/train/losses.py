@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .._extras import need
 from .._hints import similar
-from .._units import is_rain
 from ..models.nowcast.decisions import THRESHOLDS
-from ..pretrained.preprocessing import Preprocessing
+from ..values.preprocessing import Preprocessing
+from ..values.units import is_rain
 
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """Pairs of a rain rate in mm/h and the weight of pixels from this rate on; pixels with less rain have weight 1."""

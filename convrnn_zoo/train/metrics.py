@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
-from .._units import is_rain
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
-from ..pretrained.preprocessing import Encoding, Preprocessing, Variable
 from ..pretrained.weights import Metric
+from ..values.preprocessing import Encoding, Preprocessing, Variable
+from ..values.units import is_rain
 from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
 from .launch import progress_bar

@@ -19,10 +19,6 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from .._hints import warn
-from .._labels.axes import NAMES, restore_direction
-from .._labels.forecast import describe_conversions
-from .._steps import Step, describe_step, is_next, is_same, next_dates
-from .._units import format_lead_time, is_rain, plural
 from ..data import ReadOptions, VideoFolder, read_sound
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.forecasts import COORDINATE_SUFFIXES, drop_unstorable_attrs, to_dataset, write_dataset, write_numpy
@@ -30,8 +26,12 @@ from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
-from ..pretrained.preprocessing import Preprocessing
 from ..pretrained.weights import Weights
+from ..values.labels.axes import NAMES, restore_direction
+from ..values.labels.forecast import describe_conversions
+from ..values.preprocessing import Preprocessing
+from ..values.steps import Step, describe_step, is_next, is_same, next_dates
+from ..values.units import format_lead_time, is_rain, plural
 from ._values import finite
 from .baselines import extrapolation
 from .figures import Panels, animate, ensemble_strip, probability_strip, save_images, strip

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from .. import pretrained
 from .._deprecation import Deprecation, rename_keys
 from .._hints import similar
+from .._typed import check_fields, field, read
 from ..data import (
     FRAME_DATASETS,
     LABELLED_DATASETS,
@@ -28,8 +29,7 @@ from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
-from ..pretrained.preprocessing import MAX_FRAMES, Preprocessing
-from ..pretrained.typed import check_fields, field, read
+from ..values.preprocessing import MAX_FRAMES, Preprocessing
 from ._values import toml, toml_key
 from .augment import Augment
 from .losses import find_loss

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._hints import similar
-from ..pretrained.typed import check_fields, field, read
+from .._typed import check_fields, field, read
 
 
 @dataclass(frozen=True, kw_only=True)

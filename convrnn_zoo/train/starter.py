@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .._labels.form import choose_variable
-from .._units import is_rain, rain_rate
+from .._typed import describe_type
 from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
@@ -21,9 +20,10 @@ from ..data.readers import GRIDDED, VariableOptions, join
 from ..layers._half import half_is_fast
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
-from ..pretrained.log_mel import LogMel
-from ..pretrained.preprocessing import Preprocessing, Variable
-from ..pretrained.typed import describe_type
+from ..values.labels.form import choose_variable
+from ..values.log_mel import LogMel
+from ..values.preprocessing import Preprocessing, Variable
+from ..values.units import is_rain, rain_rate
 from ._values import toml
 from .augment import Augment
 from .recipe import RECIPE_KINDS, RECIPES, Recipe, find_recipe

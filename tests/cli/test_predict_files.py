@@ -10,9 +10,9 @@ from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data.readers import COARSEN
-from convrnn_zoo.pretrained.preprocessing import Variable
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.prediction import choose_read_options
+from convrnn_zoo.values.preprocessing import Variable
 from tests.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")

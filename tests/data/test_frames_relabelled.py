@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo import Preprocessing, create_model
-from convrnn_zoo._units import conversion
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.pretrained.preprocessing import Variable
 from convrnn_zoo.train.prediction import forecast_files
+from convrnn_zoo.values.preprocessing import Variable
+from convrnn_zoo.values.units import conversion
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 pytest.importorskip("zarr", reason="the extra zarr")

@@ -12,7 +12,7 @@ import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Metric, Preprocessing, WeightsError
 from convrnn_zoo.hub import card_text, check_card, model_card
 from convrnn_zoo.hub.cards import describes_other_weights, eval_results_text
-from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.values.preprocessing import Variable
 from tools.cards import NOT_GENERATED, shipped_card
 
 from .examples import make, representatives

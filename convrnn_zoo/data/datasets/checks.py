@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..._steps import Step, describe_step, mean_minutes
-from ..._units import is_rain
+from ...values.steps import Step, describe_step, mean_minutes
+from ...values.units import is_rain
 from ..readers import FileError, Frames
 
 SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)

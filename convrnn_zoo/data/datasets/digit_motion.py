@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...pretrained.log_mel import LogMel
-from ...pretrained.typed import field
+from ..._typed import field
+from ...values.log_mel import LogMel
 from ..files import FileError
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences
 from .moving_mnist import FILES, MNIST, find_idx, read_idx

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ..._hints import suggest
-from ..._labels.axes import axis_coordinate, find_maps
-from ..._labels.form import align
-from ..._steps import Step
-from ..._units import MARSHALL_PALMER, is_rain
-from ...pretrained.preprocessing import Preprocessing, Variable
-from ...pretrained.typed import field
+from ..._typed import field
+from ...values.labels.axes import axis_coordinate, find_maps
+from ...values.labels.form import align
+from ...values.preprocessing import Preprocessing, Variable
+from ...values.steps import Step
+from ...values.units import MARSHALL_PALMER, is_rain
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_composites, find_format

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..._extras import need
-from ..._steps import Step, mean_minutes
-from ..._tensors import to_tensor
+from ...values.steps import Step, mean_minutes
+from ...values.tensors import to_tensor
 from ..readers import Frames
 from .splits import train_count
 

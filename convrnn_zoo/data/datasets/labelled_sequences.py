@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..._tensors import to_tensor
-from ...pretrained.log_mel import LogMel
-from ...pretrained.typed import field, read
+from ..._typed import field, read
+from ...values.log_mel import LogMel
+from ...values.tensors import to_tensor
 from ..files import FileError, list_dir, reading
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.sequences import FEW, RECORDING_READERS, Recording, as_sequence

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...pretrained.typed import field
+from ..._typed import field
 from ..files import FileError, read_unpacked
 from ..readers.numpy import load_npy
 from .frame_files import FrameDataset

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from ...pretrained.typed import field
+from ..._typed import field
 from ..formats.radar import COARSEN, FORMATS, find_composites
 from ..frames import Frames, ReadOptions, split_at_gaps
 from .frame_files import RAIN_THRESHOLDS, FrameDataset

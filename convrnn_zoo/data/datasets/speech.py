@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from ..._extras import need
-from ...pretrained.log_mel import LogMel
-from ...pretrained.typed import field
+from ..._typed import field
+from ...values.log_mel import LogMel
 from ..files import list_dir
 from ..readers.sequences import read_ts
 from .labelled_sequences import Labelled, LabelledDataset, encode_sound

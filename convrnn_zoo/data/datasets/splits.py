@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...pretrained.typed import check_fields
+from ..._typed import check_fields
 from ..files import natural_key, reading
 
 

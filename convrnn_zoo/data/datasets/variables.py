@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...pretrained.preprocessing import Preprocessing
-from ...pretrained.typed import check_fields, field
+from ..._typed import check_fields, field
+from ...values.preprocessing import Preprocessing
 from ..readers import ReadOptions, VariableOptions
 
 FLOOR, TOP = 0.1, 100.0

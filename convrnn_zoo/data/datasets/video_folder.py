@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...pretrained.log_mel import LogMel
-from ...pretrained.typed import field
+from ..._typed import field
+from ...values.log_mel import LogMel
 from ..files import FileError, list_dir
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
 from ..readers.numpy import load_npy

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..._atomic import atomic_write
 from ..._extras import need
-from ..._steps import Step
+from ...values.steps import Step
 from ..files import FileError, reading
 from ..frames import split_at_gaps
 from ..readers import Frames

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._extras import need
 from ..._hints import suggest
-from ..._labels.times import to_utc
+from ...values.labels.times import to_utc
 from ..files import FileError, check_claimed_size, reading
 from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from ..._tensors import to_tensor
+from ...values.tensors import to_tensor
 from ..files import FileError, reading
 from .audio import AUDIO, read_sound
 from .numpy import load_npy, read_arrays

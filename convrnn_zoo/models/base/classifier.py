@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from ..._hints import warn
-from ..._tensors import to_tensor
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
+from ...values.tensors import to_tensor
 from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded
 from .model import HeadedModel, evaluating, reference_tensor
 

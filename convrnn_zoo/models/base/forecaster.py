@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._hints import suggest, warn
-from ..._labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
-from ..._labels.forecast import describe_conversions, label_forecast
-from ..._labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
-from ..._labels.times import at_times, extend_times, most_frequent_step, time_step
-from ..._steps import Step, describe_step, is_same
-from ..._tensors import to_tensor
-from ..._units import plural
 from ...layers import _checks as check
-from ...pretrained.preprocessing import Preprocessing
+from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
+from ...values.labels.forecast import describe_conversions, label_forecast
+from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
+from ...values.labels.times import at_times, extend_times, most_frequent_step, time_step
+from ...values.preprocessing import Preprocessing
+from ...values.steps import Step, describe_step, is_same
+from ...values.tensors import to_tensor
+from ...values.units import plural
 from .blocks import Unshuffle
 from .model import ZooModel, evaluating, reference_tensor
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ...layers import _checks as check
 from ...pretrained.config import HEAD_CFG_KEYS
-from ...pretrained.log_mel import LogMel
-from ...pretrained.preprocessing import Preprocessing
 from ...pretrained.state_dict import clear_metadata
 from ...pretrained.weights import Weights
+from ...values.log_mel import LogMel
+from ...values.preprocessing import Preprocessing
 from .lengths import check_pool
 
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..._units import is_rain
 from ...layers import Conv2dGRU
 from ...layers import _checks as check
 from ...layers._half import no_autocast
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers.warp import warp
-from ...pretrained.preprocessing import Preprocessing
+from ...values.preprocessing import Preprocessing
+from ...values.units import is_rain
 from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.forecaster import Ensemble, Forecaster, Inputs
 from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .._hints import similar, suggest
+from ._hints import similar, suggest
 
 MAX_STRING, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 """Largest length of a string, length of a list or table, and number of bits of a whole number."""

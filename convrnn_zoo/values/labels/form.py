@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from .._extras import need
-from .._hints import suggest
-from .._units import MARSHALL_PALMER, conversion
+from ..._extras import need
+from ..._hints import suggest
+from ..units import MARSHALL_PALMER, conversion
 from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps
 from .times import decode_time
 
@@ -32,7 +32,7 @@ def decode_values(variable: Any, fill_value: float | None = None) -> Any:
     which are applied here. `fill_value` is a further stored number that marks missing values. Bytes (uint8) without
     unit and packing become brightness from 0 to 1, in the unit ``""``.
     """
-    from .._lazy import map_lazily
+    from ..._lazy import map_lazily
 
     numpy, attrs, encoding = need("numpy", "cli"), variable.attrs, variable.encoding
     if variable.dtype.kind not in "fiub":
@@ -82,7 +82,7 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
     A variable without a unit is assumed to have this one. An assumption of the conversion becomes the attribute
     ``comment``; it gives rain rates. Raises ValueError if no conversion is known.
     """
-    from .._lazy import map_lazily
+    from ..._lazy import map_lazily
 
     stated = array.attrs.get("units")
     if unit is None or stated is None:

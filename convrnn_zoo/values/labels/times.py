@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from .._extras import need
-from .._steps import SHORTEST_MONTH, Step, find_calendar_step, is_next, next_dates
-from .._units import MAX_UNIT
+from ..._extras import need
+from ..steps import SHORTEST_MONTH, Step, find_calendar_step, is_next, next_dates
+from ..units import MAX_UNIT
 
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
 _TIME_UNITS = {"us": "microseconds", "usec": "microseconds", "µs": "microseconds", "μs": "microseconds",

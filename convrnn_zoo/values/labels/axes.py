@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from .._extras import need
-from .._hints import suggest
-from .._units import conversion
+from ..._extras import need
+from ..._hints import suggest
+from ..units import conversion
 from .times import decode_time
 
 LEAD_TIME, MEMBER, THRESHOLD, CHANNEL = "lead_time", "realization", "threshold", "channel"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from convrnn_zoo import WEIGHTS, Weights
-from convrnn_zoo.pretrained.typed import field, read
+from convrnn_zoo._typed import field, read
 
 
 @dataclasses.dataclass

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._extras import need
-from ._steps import Step
+from .._extras import need
+from .steps import Step
 
 MARSHALL_PALMER = (200.0, 1.6)
 """Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""

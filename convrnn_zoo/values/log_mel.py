@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._tensors import to_tensor
+from .._typed import JsonObject
 from ..layers import _checks as check
-from .typed import JsonObject
+from .tensors import to_tensor
 
 MAX_PEAK = 10.0
 """Largest magnitude of float samples: loud float files exceed 1, but 16-bit samples are far larger."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .._hints import suggest, warn
-from .._steps import MONTHS, Step
+from .._typed import JsonObject
 from ..layers import _checks as check
-from .typed import JsonObject
+from .steps import MONTHS, Step
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 MAX_FRAMES = 10_000

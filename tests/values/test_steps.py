@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from convrnn_zoo._steps import find_calendar_step, is_next, mean_minutes, next_dates
+from convrnn_zoo.values.steps import find_calendar_step, is_next, mean_minutes, next_dates
 
 MONTHS = [(2020 + m // 12, m % 12 + 1) for m in range(30)]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._extras import need
-from .._steps import Step
+from ..._extras import need
+from ..steps import Step
 from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD
 from .times import extend_times, is_dated
 

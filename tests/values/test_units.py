@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo._units import conversion, format_lead_time, rain_rate, time_unit
+from convrnn_zoo.values.units import conversion, format_lead_time, rain_rate, time_unit
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, create_model
-from convrnn_zoo.pretrained.preprocessing import Variable
+from convrnn_zoo.values.preprocessing import Variable
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 MINUTE = np.timedelta64(1, "m")
