@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
 
-_SUBMODULES = ("data", "hub", "interop", "layers", "models", "onnx")
-_HOMES = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".onnx", "export": ".onnx"}
+_SUBMODULES = ("data", "exporting", "hub", "interop", "layers", "models")
+_HOMES = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".exporting", "export": ".exporting"}
 
 
 def _public_names() -> list[str]:
     public = import_module("._public", __name__)
-    others = ("__version__", "hub", "interop", "onnx", *_HOMES)
+    others = ("__version__", "exporting", "hub", "interop", *_HOMES)
     return sorted({*(name for name in dir(public) if not name.startswith("_")), *others})
 
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING or "convrnn_zoo_command" not in sys.modules:
 
 if TYPE_CHECKING:
     from . import data as data
+    from . import exporting as exporting
     from . import hub as hub
     from . import interop as interop
-    from . import onnx as onnx
+    from .exporting import ExportError as ExportError
+    from .exporting import export as export
     from .hub import push_to_hub as push_to_hub
     from .hub import save_pretrained as save_pretrained
-    from .onnx import ExportError as ExportError
-    from .onnx import export as export
 else:
 
     def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from convrnn_zoo import ExportError, create_model, list_models
+from convrnn_zoo.exporting.export import SUFFIX, copy_model, trace_all, write
+from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.layers._base import Equations
-from convrnn_zoo.onnx.export import SUFFIX, copy_model, trace_all, write
-from convrnn_zoo.onnx.forms import make_spec
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}

@@ -18,7 +18,7 @@ from . import docstrings
 from .tables import markdown
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
-MODULES = ("data", "hub", "interop", "layers", "models", "onnx", "train")
+MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "train")
 _DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
 
 

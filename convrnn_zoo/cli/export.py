@@ -7,8 +7,8 @@ from typing import Any
 import click
 import torch
 
+from ..exporting import export as export_model
 from ..models import from_pretrained
-from ..onnx import export as export_model
 from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}

@@ -11,8 +11,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.onnx.export import make_metadata
-from convrnn_zoo.onnx.forms import make_spec
+from convrnn_zoo.exporting.export import make_metadata
+from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.pretrained.registry import find_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)

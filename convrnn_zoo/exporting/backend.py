@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from .._extras import need
-from .spec import Axis, ExportError, ExportSpec, GraphSpec, Runner, Runners, Sizes, Values, reject_if
+from .spec import Axis, ExportError, ExportSpec, GraphSpec, Runner, Runners, Sizes, Values
 
 OPSET = 18  # the exporter's own version; for another one it converts the graph and loses the content of loops
 MAX_SIZE = 2**31 - 1  # torch 2.6 requires an upper bound
@@ -86,8 +86,8 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
     _clean(model)
     values = [*model.graph.input, *model.graph.output]
     for value, tensor in zip(values, [*graph.inputs, *graph.outputs], strict=True):
-        message = f"the ONNX exporter of torch named {tensor.name} {value.name}; upgrade torch"
-        reject_if(value.name != tensor.name, message)
+        if value.name != tensor.name:
+            raise ExportError(f"the ONNX exporter of torch named {tensor.name} {value.name}; upgrade torch")
         shape = value.type.tensor_type.shape
         shape.Clear()
         for name in tensor.axis_names:
@@ -177,15 +177,15 @@ def compare(spec: ExportSpec, runners: Runners, dtype: torch.dtype, *, single: b
         except Exception as e:
             raise ExportError(f"the exported file does not run at {sizes}; {type(e).__name__}: {str(e)[:300]}") from e
         for name, actual, expected in comparisons:
-            reject_if(
-                actual.shape != expected.shape or actual.dtype != expected.dtype,
-                f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the model "
-                f"{tuple(expected.shape)} {expected.dtype}",
-            )
+            if actual.shape != expected.shape or actual.dtype != expected.dtype:
+                raise ExportError(
+                    f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the "
+                    f"model {tuple(expected.shape)} {expected.dtype}"
+                )
             scale = max(float(expected.abs().max()), 1e-3)
             difference = float((actual.double() - expected.double()).abs().max()) / scale
-            reject_if(
-                not difference <= TOLERANCES[dtype],
-                f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at "
-                f"{sizes}, more than {TOLERANCES[dtype]:.0e}",
-            )
+            if not difference <= TOLERANCES[dtype]:
+                raise ExportError(
+                    f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at "
+                    f"{sizes}, more than {TOLERANCES[dtype]:.0e}"
+                )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convrnn_zoo import ExportError, Preprocessing, create_model, export
-from convrnn_zoo.onnx.forms import make_spec
+from convrnn_zoo.exporting.forms import make_spec
 
 
 def build():

@@ -12,11 +12,11 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
+from convrnn_zoo.exporting.export import make_metadata
+from convrnn_zoo.exporting.forms import make_spec
+from convrnn_zoo.exporting.spec import next_states
 from convrnn_zoo.layers._conv import Geometry, same_conv
-from convrnn_zoo.onnx.export import make_metadata
-from convrnn_zoo.onnx.forms import make_spec
-from convrnn_zoo.onnx.spec import next_states
-from tests.onnx.agreement import largest_difference, session
+from tests.exporting.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
@@ -302,7 +302,7 @@ def test_a_forecaster_without_a_step_says_from_which_classes_it_gets_one(tmp_pat
 
 
 def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("convrnn_zoo.onnx.backend.TOLERANCES", {torch.float32: 0.0})
+    monkeypatch.setattr("convrnn_zoo.exporting.backend.TOLERANCES", {torch.float32: 0.0})
     with pytest.raises(ExportError, match=r"differs .* of output"):
         export(GRU, tmp_path / "a.onnx", "step")
     assert not list(tmp_path.iterdir())
@@ -330,7 +330,7 @@ def test_an_export_does_not_change_the_compiler_of_the_process(form, tmp_path):
 
 
 def test_old_torch_rejects_loops_and_names_the_required_version(tmp_path, monkeypatch):
-    monkeypatch.setattr("convrnn_zoo.onnx.graph.MIN_TORCH", (99, 0))
+    monkeypatch.setattr("convrnn_zoo.exporting.graph.MIN_TORCH", (99, 0))
     with pytest.raises(ExportError, match=r"99\.0.*step"):
         export(GRU, tmp_path / "a.onnx")
 

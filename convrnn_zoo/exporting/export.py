@@ -22,7 +22,7 @@ from ..layers._checks import choice
 from ..pretrained.state_dict import has_weights
 from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec
-from .spec import ExportError, ExportSpec, reject_if
+from .spec import ExportError, ExportSpec
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 Report = Callable[[str], object]
@@ -91,8 +91,8 @@ def export(
     choice("form", form, ("sequence", "step"))
     choice("format", format, tuple(SUFFIX))
     path = Path(path)
-    message = f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}"
-    reject_if(path.suffix != SUFFIX[format], message)
+    if path.suffix != SUFFIX[format]:
+        raise ExportError(f"format={format!r} expected a path that ends in {SUFFIX[format]}, got {path.name!r}")
     if format == "onnx":
         need("onnx", "onnx")
         need("onnxscript", "onnx")  # which torch's exporter requires
@@ -110,9 +110,11 @@ def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.M
     """Returns a copy of a model on the CPU, in evaluation mode and in the dtype of the export."""
     dtypes = {p.dtype for p in model.parameters()}
     names = sorted(map(str, dtypes)) or "none"
-    reject_if(len(dtypes) != 1, f"expected a model with parameters of one dtype, got {names}")
+    if len(dtypes) != 1:
+        raise ExportError(f"expected a model with parameters of one dtype, got {names}")
     is_meta = any(p.is_meta for p in model.parameters())
-    reject_if(is_meta, "the model is on the meta device and has no weights; load some first")
+    if is_meta:
+        raise ExportError("the model is on the meta device and has no weights; load some first")
     target = dtype or dtypes.pop()
     if target not in DTYPES[format]:
         allowed = ", ".join(map(str, DTYPES[format]))

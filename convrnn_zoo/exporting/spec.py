@@ -14,17 +14,13 @@ class ExportError(ValueError):
     """The model does not support the export, or the file's outputs differ from the model's. No file is written."""
 
 
-def reject_if(condition: object, message: str) -> None:
-    """Raises ExportError with the message if the condition holds."""
-    if condition:
-        raise ExportError(message)
-
-
 Values = Mapping[str, Any]  # tensors by the names of inputs or outputs, and the horizon, an int
 Runner = Callable[[Values], dict[str, Tensor]]  # runs one exported file
 Runners = Mapping[str, Runner]  # of the files of an export, by the suffix of their names
 Comparisons = Iterator[tuple[str, Tensor, Tensor]]  # name of an output, the file's value and the model's value
 Sizes = Mapping[str, int]
+
+FrameSize = tuple[int, ...]
 
 SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -46,6 +42,7 @@ class Axis(NamedTuple):
         return -(-size // self.divisor) if self.round_up else size // self.divisor
 
 
+Axes = list[Axis | int]
 BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
 from ..layers._run import scan as run_eagerly
-from .spec import reject_if
+from .spec import ExportError, ExportSpec, GraphSpec, TensorSpec
 
 Step = Callable[[Maps, Maps], Maps]
 MIN_TORCH = (2, 13)
@@ -24,11 +24,11 @@ MIN_TORCH = (2, 13)
 
 def check_version() -> None:
     """Raises ExportError for a version of torch that cannot export a loop."""
-    reject_if(
-        tuple(map(int, torch.__version__.split(".")[:2])) < MIN_TORCH,
-        f"a loop over time is exported by torch {'.'.join(map(str, MIN_TORCH))} or newer, and this is "
-        f"{torch.__version__}; upgrade torch, or export the step form, which has no loop",
-    )
+    if tuple(map(int, torch.__version__.split(".")[:2])) < MIN_TORCH:
+        raise ExportError(
+            f"a loop over time is exported by torch {'.'.join(map(str, MIN_TORCH))} or newer, and this is "
+            f"{torch.__version__}; upgrade torch, or export the step form, which has no loop"
+        )
 
 
 # ---- time ------------------------------------------------------------------------------------------------------
@@ -179,3 +179,28 @@ def _axis_geometry(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
     """Returns kernel, stride and padding of each axis."""
     pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no string with a stride
     return list(zip(conv.kernel_size, conv.stride, pads, strict=True))
+
+
+# ---- calls of models on complete sequences --------------------------------------------------------------------------
+class _Calls(nn.Module):
+    """Calls a model on complete sequences. `fixed` are arguments of the model that are not inputs of the graph.
+
+    With future inputs, the horizon is the number of their time steps minus the number of input frames.
+    """
+
+    def __init__(self, model: nn.Module, **fixed: Any) -> None:
+        super().__init__()
+        self.model, self.fixed = model, fixed
+
+    def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
+        if "future" in inputs:
+            inputs["horizon"] = inputs["future"].shape[1] - input.shape[1]
+        return (self.model(input, **self.fixed, **inputs),)
+
+
+def call_spec(model: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], **fixed: Any) -> ExportSpec:
+    """Returns the specification of a model that is called on complete sequences."""
+    calls = _Calls(model, **fixed)
+    loop = unroll if model.unrolled else scan
+    graph = GraphSpec(_Calls(prepare_model(model, loop), **fixed), inputs, outputs)
+    return ExportSpec.for_sequences(graph, lambda values: calls(**values))

@@ -1,0 +1,71 @@
+"""Creates the specifications of the two forms of an export: complete sequences, and single steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..layers import _checks as check
+from .forecasters import autoregressive_step, encoder_forecaster_steps, forecaster_sequence
+from .graph import check_version
+from .images import image_sequence
+from .recurrent import LayerModel, recurrent_sequence, recurrent_step
+from .spec import ExportError, ExportSpec, FrameSize
+
+
+def make_spec(
+    model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
+    horizon: int | None = None, size: FrameSize | None = None,
+) -> ExportSpec:  # fmt: skip
+    """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
+    owner, is_step = type(model).__name__, form == "step"
+    if not hasattr(type(model), "export_forms"):
+        raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}")
+    for module in model.modules():
+        detail = getattr(module, "no_export_reason", "")
+        if getattr(module, "export_forms", None) == ():
+            raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
+    forms = model.export_forms
+    model = model if hasattr(model, "export_inputs") else LayerModel(model)
+    inputs, has_size = model.export_inputs, model.has_frame_encoder or model.unrolled
+    end = f"and this is a {owner}; leave it out"
+    if size is not None and not has_size:
+        raise ExportError(f"size is for models with an image encoder and nowcasts, {end}")
+    size = None if size is None else check.ntuple("size", size, 2)
+    if mask and "mask" not in inputs:
+        raise ExportError(f"mask is for models of image series, {end}")
+    if horizon is not None and "horizon" not in inputs:
+        raise ExportError(f"horizon is for forecasters, {end}")
+    is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
+    if (is_step or state) and is_learned:
+        raise ExportError(
+            "states of files start from zeros, and learn_initial_state is set; export a sequence without state"
+        )
+    if is_step:
+        if lengths or mask or horizon is not None:
+            raise ExportError(
+                "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
+            )
+        if form not in forms:
+            raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
+        if getattr(model, "known_chans", 0):
+            raise ExportError("static and future inputs are for the sequence form; export that")
+        if model.export_step not in STEP_SPECS:
+            raise ExportError(
+                f"{owner} has no step form; derive it from AutoregressiveForecaster or EncoderForecaster for one"
+            )
+        return STEP_SPECS[model.export_step](model, size)
+    check_version()
+    if form not in forms:
+        raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
+    if "horizon" in inputs:
+        return forecaster_sequence(model, state, lengths, horizon, size)
+    if "state" in inputs:
+        return recurrent_sequence(model, state, lengths, size)
+    return image_sequence(model, state, lengths, mask, "lengths" in inputs)
+
+
+STEP_SPECS: dict[str, Callable[..., ExportSpec]] = {
+    "recurrent": recurrent_step,
+    "autoregressive": autoregressive_step,
+    "encoder_forecaster": encoder_forecaster_steps,
+}
+"""Functions that specify the step form of a model, by its attribute ``export_step``."""

@@ -1,0 +1,226 @@
+"""Specifications of models of recurrent layers, and of single layers and cells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers._conv import same_padding
+from ..models import ZooModel
+from ..models.base.blocks import Unroll, recurrent_layers
+from ..models.base.dense import DenseModel
+from ..models.base.lengths import POOLS, update_pool
+from .graph import advance, equations, prepare_model, scan, unroll
+from .spec import (
+    BATCH,
+    TIME,
+    Axes,
+    Axis,
+    Comparisons,
+    ExportError,
+    ExportSpec,
+    FrameSize,
+    GraphSpec,
+    Runners,
+    Sizes,
+    TensorSpec,
+    run_steps,
+    space,
+    state_specs,
+)
+from .states import list_states, name_states, read_states
+
+
+class LayerModel(ZooModel):
+    """A layer or a cell with the interface of a model."""
+
+    export_step, export_inputs = "recurrent", ("state",)
+    num_classes, global_pool = 0, ""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.rnn: Any = layer if "sequence" in layer.export_forms else Unroll(layer)
+        self.in_chans, self.ndim = layer.in_channels, layer.ndim
+        self.batch_first = getattr(layer, "batch_first", False)
+
+    def forward_sequence(self, x: Tensor, hx: Any = None, lengths: None = None) -> tuple[Tensor, Any]:
+        """Returns the output and the last state of the layer."""
+        return self.rnn(x, hx)
+
+    def forward_head(self, features: Tensor, lengths: None = None) -> Tensor:
+        """Returns the output of the layer."""
+        return features
+
+
+def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
+    """Returns axes of a frame, axes of each recurrent module's map, minimum sizes, and why sizes are fixed or None."""
+    if fixed := model.map_sizes:
+        return [*fixed[0]], [[*fixed[1]]], {}, None
+    if not model.has_frame_encoder:
+        axes: Axes = [*space(model.ndim)]
+        return axes, [axes], min_map_size(model.rnn), None
+    encoder, reductions = model.encoder, model.encoder.reductions
+    reason = "the requested size" if size else encoder.fixed_size_reason
+    largest = max(reductions)
+    example = (4 * largest - 1, 3 * largest + 1)  # distinguishes sizes that are rounded up from those rounded down
+    stated = model.pretrained_cfg.get("input_size")
+    if reason and not (size or stated):
+        raise ExportError(f"{reason}; pass size=(height, width)")
+    height, width = size or (stated[-2:] if reason else example)
+    with torch.no_grad():
+        zeros = next(model.parameters()).new_zeros(1, model.in_chans, height, width)
+        shapes = [tuple(m.shape[-2:]) for m in encoder.encode(zeros)]
+    if reason:
+        frame, maps, smallest = [height, width], [list(shape) for shape in shapes], 1
+    else:
+        rounds_up = shapes == [(-(-height // r), -(-width // r)) for r in reductions]
+        is_regular = rounds_up or shapes == [(height // r, width // r) for r in reductions]
+        frame = [a._replace(inferred=is_regular) for a in space(2, 1 if is_regular else largest)]
+        maps = [[_divide(axis, r, rounds_up) for axis in frame] for r in reductions]
+        smallest = 2 * largest if is_regular else 2  # torch.export supports no map of one pixel
+    return frame, [maps[i] for i in model.recurrent_levels], {"height": smallest, "width": smallest}, reason
+
+
+def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
+    sign = "/" if round_up or not axis.inferred else "//"  # rounded up or exact, or rounded down
+    return axis._replace(name=f"{axis.name}{sign}{reduction}", divisor=reduction, round_up=round_up)
+
+
+def min_map_size(layer: Any) -> dict[str, int]:
+    """Returns the minimum map sizes that the padding mode of a layer or cell supports."""
+    layer = equations(layer)
+    kernels = [*layer.kernels, *layer.hidden_kernels]
+    pads = [same_padding((1,) * layer.ndim, kernel, *layer.geometry[:2]) for kernel in kernels]
+    return {
+        axis.size: max(max(p[i]) for p in pads) + (mode == "reflect")
+        for i, (axis, mode) in enumerate(zip(space(layer.ndim), layer.geometry.padding_modes, strict=True))
+        if mode in ("reflect", "circular")
+    }
+
+
+class _Network(nn.Module):
+    """A copy of a model with its recurrent layers, and the names and axes of its inputs, outputs and states."""
+
+    def __init__(self, model: Any, size: FrameSize | None, loop: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model: Any = prepare_model(model, loop)
+        self.layers = recurrent_layers(self.model)
+        self.time_axis = int(getattr(model, "batch_first", True))
+        self.pool: str | None = getattr(model, "global_pool", "")
+        if self.pool is None:
+            self.pool = "avg" if model.num_classes else ""
+        self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
+        self.has_fixed_maps = model.map_sizes is not None
+        self.dtype = next(model.parameters()).dtype
+        self.pool_dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts to 256 or 2,048 steps
+        self.state_names, self.state_axes = name_states(self.layers, self.maps)
+
+    def outputs(self, leading: Sequence[Axis]) -> list[TensorSpec]:
+        """Returns the output specifications. The axes of unpooled outputs are `leading`, channels and map."""
+        model, classes = self.model, self.model.num_classes
+        if self.pool:
+            axes: list[Any] = [[BATCH, classes or model.head_hidden_size]]
+        elif isinstance(model, DenseModel) or all(n["reduction"] == 1 for n in getattr(model, "feature_info", ())):
+            last = self.layers[-1]
+            features = getattr(model, "num_features", last.widths[-1] * last.num_directions)
+            axes = [[*leading, classes or features, *self.frame]]
+        else:
+            if len(self.maps) > 1 and (classes or model.hidden != model.widths):
+                raise ExportError("several levels have no output for every pixel; choose a global_pool")
+            axes = [[*leading, classes or width, *m] for width, m in zip(model.hidden, self.maps, strict=True)]
+        names = ["output"] if len(axes) == 1 else [f"output_{i}" for i in range(len(axes))]
+        return [TensorSpec(name, a, self.dtype) for name, a in zip(names, axes, strict=True)]
+
+    def metadata(self, **metadata: str) -> dict[str, str]:
+        """Returns the metadata, with the reason for a fixed frame size if there is one."""
+        if self.fixed_reason:
+            metadata["frames"] = f"of {self.frame[0]}×{self.frame[1]}: {self.fixed_reason}"
+        return metadata
+
+
+def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tensor]:
+    outputs = model.forward_head(features, lengths=lengths)
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+class _SequenceNetwork(_Network):
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.run_model(self.model, inputs))
+
+    def run_model(self, model: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns the outputs of a model, then the states if the inputs contain states."""
+        lengths, has_state = inputs.get("lengths"), f"{self.state_names[0][0][0]}_in" in inputs
+        hx = read_states(inputs, self.state_names) if has_state else None
+        features, state = model.forward_sequence(inputs["input"], hx, lengths)
+        return _head(model, features, lengths) + ([s.clone() for s in list_states(state)] if has_state else [])
+
+
+def recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
+    """Returns the specification of a recurrent model or layer that reads complete sequences."""
+    net, has_lengths = _SequenceNetwork(model, size, scan), "lengths" in model.export_inputs
+    if lengths and not has_lengths:
+        raise ExportError("a single layer takes no lengths but packed sequences, which no exported graph supports")
+    fixed = model.has_frame_encoder or net.has_fixed_maps
+    time = TIME._replace(inferred=fixed)  # torch cannot prove its guards for maps of one pixel
+    leading = (BATCH, time) if net.time_axis else (time, BATCH)
+    inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
+    if has_lengths and lengths is not False:
+        inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
+    states_in, states_out = state_specs(net.state_axes if state else {}, net.dtype)
+    graph = GraphSpec(net, inputs + states_in, net.outputs(leading) + states_out)
+    return ExportSpec.for_sequences(graph, partial(net.run_model, model), net.min_size, net.metadata())
+
+
+class _StepNetwork(_Network):
+    """A network on one frame. A pool over time keeps the features of previous frames as states."""
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        x, hx, classes = inputs["input"], read_states(inputs, self.state_names), self.model.num_classes
+        if self.model.has_frame_encoder or self.has_fixed_maps:
+            # As a clip of one frame: the head would pool features of a single frame that it does not pool in a clip.
+            features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
+            outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]
+        else:  # without the axis of time, which would cost a small layer a tenth of its time
+            states = advance(self.layers[0], x, hx)
+            y = states[-1][0]
+            features, outputs = y.unsqueeze(1), [self.model.forward_head(y) if classes and not self.pool else y]
+        states = [s.clone() for s in list_states(states)]
+        if not self.pool:
+            return (*(y.clone() for y in outputs), *states)
+        levels = features if isinstance(features, list) else [features]
+        pooled = torch.cat([POOLS[self.pool](y.to(self.pool_dtype), None, 1) for y in levels], 1)
+        if self.pool == "last":
+            return (self.model.classify_pooled(pooled.to(self.dtype)), *states)
+        steps = inputs["steps_in"] + 1
+        pooled = update_pool(self.pool, inputs["pool_in"], pooled, torch.ones_like(steps), steps)
+        return (self.model.classify_pooled(pooled.to(self.dtype)), *states, pooled.clone(), steps)
+
+
+def recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
+    """Returns the specification of one step of a recurrent model, layer or cell."""
+    net = _StepNetwork(model, size, unroll)
+    if any(layer.num_directions > 1 for layer in net.layers):
+        raise ExportError(
+            "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
+        )
+    frame = TensorSpec("input", [BATCH, model.in_chans, *net.frame], net.dtype)
+    outputs = net.outputs((BATCH,))
+    states_in, states_out = state_specs(net.state_axes, net.dtype)
+    if net.pool in ("avg", "max"):
+        axes = {"pool": [BATCH, model.num_features], "steps": [BATCH]}
+        pool_in, pool_out = state_specs(axes, net.pool_dtype)
+        states_in, states_out = states_in + pool_in, states_out + pool_out
+    graph = GraphSpec(net, [frame, *states_in], [*outputs, *states_out])
+
+    def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
+        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
+        for t, result in enumerate(run_steps(runners[""], graph.zero_states(sizes), frames)):
+            features, _ = model.forward_sequence(torch.stack(frames[: t + 1], net.time_axis))
+            for tensor, y in zip(outputs, _head(model, features), strict=True):
+                expected = y if net.pool else y.select(net.time_axis, t)
+                yield f"{tensor.name} of step {t}", result[tensor.name], expected
+
+    metadata = net.metadata(output="of all steps so far" if net.pool else "of this step")
+    return ExportSpec({"": graph}, check_run, net.min_size, metadata)
