@@ -79,8 +79,8 @@ def training_step(recipe: str, sample: str, bf16: bool) -> Run:
     import dataclasses
 
     from convrnn_zoo.data import CustomSequences
+    from convrnn_zoo.recipes import Recipe
     from convrnn_zoo.train.forecaster import ForecasterTrainer
-    from convrnn_zoo.train.recipe import Recipe
 
     read: Any = dataclasses.replace(Recipe.read(recipe), bf16=bf16)
     clip = _demo(sample)[: read.inputs + read.horizon, None, :64, :64]

@@ -4,14 +4,17 @@ Each use of a deprecated form gives a FutureWarning that states the replacement 
 
 * **a public name**: ``__getattr__ = renamed_names(__name__, removed_in="0.3", OldName="NewName")`` in the module that
   has the new name;
+* **a name that moved**: ``__getattr__ = moved_names(__name__, removed_in="0.3", Name="convrnn_zoo.new")`` in the module
+  that had it;
 * **an argument**: ``@renamed_arguments(removed_in="0.3", old="new")`` on the function or on ``__init__``;
 * **a model or a set of weights**: ``rename_model("old", "new", removed_in="0.3")`` of
   :mod:`convrnn_zoo.pretrained.registry`;
-* **a recipe key**: an entry of ``RENAMED_KEYS`` in :mod:`convrnn_zoo.train.recipe`.
+* **a recipe key**: an entry of ``RENAMED_KEYS`` in :mod:`convrnn_zoo.recipes.recipe`.
 """
 
 import dataclasses
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -52,6 +55,22 @@ def renamed_names(module: str, removed_in: str, **renamed: str) -> Callable[[str
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         deprecations[name].warn()
         return getattr(sys.modules[module], deprecations[name].new)
+
+    return get
+
+
+def moved_names(module: str, removed_in: str, **moved: str) -> Callable[[str], Any]:
+    """Returns the ``__getattr__`` of a module whose names in the keys of `moved` are now in the modules of its values.
+
+    The new module is imported at the first use.
+    """
+    deprecations = {name: Deprecation(f"{module}.{name}", f"{new}.{name}", removed_in) for name, new in moved.items()}
+
+    def get(name: str) -> Any:
+        if name not in deprecations:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        deprecations[name].warn()
+        return getattr(importlib.import_module(moved[name]), name)
 
     return get
 

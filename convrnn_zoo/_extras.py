@@ -32,6 +32,12 @@ def need_pyproj() -> Any:
         sys.setdlopenflags(flags)
 
 
+def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
+    """Returns ``click.progressbar`` on standard error with `options`; it is hidden if standard error is no terminal."""
+    hidden = not (show and sys.stderr.isatty())
+    return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Context manager that suppresses output and warnings; pysteps prints its settings when it is imported."""

@@ -20,7 +20,7 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
-from convrnn_zoo.train import RECIPES, Recipe
+from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.values.labels.times import decode_time
 from convrnn_zoo.values.units import conversion
 

@@ -17,7 +17,8 @@ import click
 from convrnn_zoo import Metric
 from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.train import ClassifierRecipe, Recipe, train
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, train_one
 from convrnn_zoo.train.groups import group_names, load_parts, measure_groups
 

@@ -19,7 +19,8 @@ from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
-from convrnn_zoo.train import ClassifierRecipe, Recipe, train
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import (
     accuracy,
     accuracy_interval,

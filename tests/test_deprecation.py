@@ -12,8 +12,8 @@ import convrnn_zoo
 from convrnn_zoo import _deprecation
 from convrnn_zoo._deprecation import DEPRECATIONS, Deprecation, rename_keys, renamed_arguments, renamed_names
 from convrnn_zoo.pretrained import registry
-from convrnn_zoo.train import Recipe
-from convrnn_zoo.train import recipe as recipes
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.recipes import recipe as recipes
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import pytest
 
 from convrnn_zoo import Conv2dGRU, create_model, video_model
 from convrnn_zoo._hints import similar, suggest
-from convrnn_zoo.train import Recipe
-from convrnn_zoo.train.losses import find_loss
-from convrnn_zoo.train.sampling import read_sampling
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.recipes.sampling import read_sampling
+from convrnn_zoo.verify.losses import find_loss
 
 NAMES = ["convgru2d_1layer", "convgru2d_2layer", "convlstm2d_1layer", "predrnn_v2"]
 

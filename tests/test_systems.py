@@ -15,7 +15,7 @@ from convrnn_zoo import _atomic
 from convrnn_zoo._atomic import write_text
 from convrnn_zoo.hub.cards import check_card
 from convrnn_zoo.pretrained.factory import split_address
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.recipes import Recipe
 
 ROOT = Path(__file__).parent.parent
 MODEL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}

@@ -6,7 +6,7 @@ import torch
 from convrnn_zoo import Conv2dGRU, Preprocessing, Stream, create_model
 from convrnn_zoo.interop import MLCastNetwork
 from convrnn_zoo.models.base import classifier
-from convrnn_zoo.train import load_forecaster
+from convrnn_zoo.predict import load_forecaster
 
 RAIN = Preprocessing(unit="mm/h", step=5.0, inputs=4, highest=10.0)
 FEW, HIGH = torch.ones(3, 8, 8), 99 * torch.ones(4, 8, 8)

@@ -13,8 +13,8 @@ import click
 from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.data import to_table
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train.classifier import evaluate_classifier
-from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 
 @click.command()

@@ -18,8 +18,8 @@ import click
 import torch
 
 from convrnn_zoo.data import Labelled
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train.classifier import load_split, train_one
-from convrnn_zoo.train.recipe import ClassifierRecipe, Recipe
 
 
 def changed(recipe: ClassifierRecipe, settings: Mapping[str, Any]) -> ClassifierRecipe:

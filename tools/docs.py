@@ -32,10 +32,7 @@ from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
-from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe
-from convrnn_zoo.train.augment import Augment
-from convrnn_zoo.train.sampling import SAMPLINGS
-from convrnn_zoo.train.starter import describe_fields
+from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.values.labels import axes as label_axes
 from references.nowcast.intervals import ALL, Comparison, compare
 

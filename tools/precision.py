@@ -22,10 +22,10 @@ from torch import Tensor
 from convrnn_zoo import WEIGHTS, Forecaster, from_pretrained
 from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data import open_frames
-from convrnn_zoo.train import load_forecaster
+from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import accuracy
-from convrnn_zoo.train.metrics import Occurrences, average
-from convrnn_zoo.train.recipe import Recipe
+from convrnn_zoo.verify import Occurrences, average
 
 MEASURED = Path(__file__).with_name("precision.json")
 SEQUENCES = 50

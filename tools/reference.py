@@ -10,15 +10,15 @@ import click
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import COMMANDS, cli
-from convrnn_zoo.train.losses import LOSSES, exceedance
+from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
-from convrnn_zoo.train.sampling import SAMPLINGS
+from convrnn_zoo.verify.losses import LOSSES, exceedance
 
 from . import docstrings
 from .tables import markdown
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
-MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "train")
+MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "predict", "recipes", "train", "verify")
 _DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
 
 

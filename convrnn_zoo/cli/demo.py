@@ -9,9 +9,8 @@ from .._extras import need
 from ..data import read_sound
 from ..data.readers.sequences import read_recordings
 from ..models import create_model
+from ..predict import draw_probabilities, forecast_files
 from ..pretrained.weights import WEIGHTS
-from ..train.prediction import forecast_files
-from ..train.streaming import draw_probabilities
 from ._options import output_directory
 from ._text import columns
 from ._threads import set_threads, threads_option

@@ -10,16 +10,22 @@ import torch
 from .._atomic import check_suffix, write_text
 from ..data import CroppedSequences
 from ..models import Forecaster, from_pretrained
-from ..train import ClassifierRecipe, ForecasterRecipe
-from ..train.baselines import find_climatology
+from ..predict import resolve_preprocessing
+from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
-from ..train.confusion import write_confusion
-from ..train.figures import FIGURES, draw_scores
 from ..train.forecaster import load_splits
 from ..train.groups import group_names, load_parts, measure_groups
-from ..train.metrics import Scores, average, better, evaluate, with_units
-from ..train.prediction import resolve_preprocessing
-from ..train.recipe import find_recipe
+from ..verify import (
+    FIGURES,
+    Scores,
+    average,
+    better,
+    draw_scores,
+    evaluate,
+    find_climatology,
+    with_units,
+    write_confusion,
+)
 from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_path, output_file, quiet_option
 from ._outputs import check_not_input
 from ._text import columns

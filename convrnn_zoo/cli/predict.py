@@ -12,9 +12,9 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from ..models import Ensemble, Forecaster, ZooModel, from_pretrained
-from ..train.figures import FIGURES
-from ..train.prediction import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
+from ..predict import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
 from ..values.units import format_lead_time, plural
+from ..verify import FIGURES
 from ._options import (
     WEIGHTS_EPILOG,
     Choice,

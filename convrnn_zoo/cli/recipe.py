@@ -6,8 +6,7 @@ import click
 
 from .._atomic import write_text
 from ..models import list_models
-from ..train.recipe import RECIPES
-from ..train.starter import starting_recipe
+from ..recipes import RECIPES, starting_recipe
 from ._options import data_option, output_file
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import torch
 
-from ..train import RECIPES, Recipe
+from ..recipes import RECIPES, Recipe
 from ..train import train as train_recipe
 from ..train.launch import CHECKPOINT_MINUTES, TRACKERS
 from ..train.loop import CHECKPOINTS, Terminated, raise_on_sigterm

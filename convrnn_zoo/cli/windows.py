@@ -7,7 +7,7 @@ import click
 from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, window_keys, write_windows
 from ..data.formats.gridded import STORE
-from ..train import ForecasterRecipe, Recipe
+from ..recipes import ForecasterRecipe, Recipe
 from ..values.units import plural
 from ._options import output_file
 

@@ -1,7 +1,10 @@
-"""Training from recipes, evaluation, and prediction for files; the zoo's weights were trained with this package."""
+"""Training from recipes; the zoo's weights were trained with this package."""
 
-from .prediction import Trained, load_forecaster
-from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
-from .tasks import train
+from .._deprecation import moved_names
+from ..recipes import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
+from .run import train
 
-__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "Trained", "load_forecaster", "train"]
+__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "train"]
+__getattr__ = moved_names(
+    __name__, removed_in="0.2", Trained="convrnn_zoo.predict", load_forecaster="convrnn_zoo.predict"
+)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._extras import need
+from .._extras import need, progress_bar
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
@@ -20,14 +20,14 @@ from ..models import VideoModel, ZooModel, from_pretrained
 from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
 from ..pretrained.weights import Metric, Weights
+from ..recipes import ClassifierRecipe
 from ..values.log_mel import LogMel
-from .confusion import Confusion, count_confusions
+from ..verify import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
-from .launch import Processes, progress_bar, seed_generators
-from .loader import Loader, SharedSequences, identity
+from .launch import Processes, seed_generators
+from .loader import Loader, SharedSequences
 from .loop import Trainer, checksum
 from .optim import adam
-from .recipe import ClassifierRecipe
 from .writing import add_metrics, check_writable, write_weights
 
 logger = logging.getLogger(__name__)
@@ -140,10 +140,10 @@ def compute_share(
 
 
 def read_shares(
-    data: Labelled, change: Callable[[Tensor], Tensor], shares: list[tuple[float, list[int]]]
+    data: Labelled, changes: Sequence[Callable[[Tensor], Tensor]], shares: list[tuple[float, list[int]]]
 ) -> list[tuple[float, SequenceBatch]]:
-    """Reads the sequences of each share of :func:`compute_share`; `change` is applied to each sequence."""
-    return [(share, data.batch(indices, change)) for share, indices in shares]
+    """Reads the sequences of each share of :func:`compute_share`; `changes` are none or one function of a sequence."""
+    return [(share, data.batch(indices, *changes)) for share, indices in shares]
 
 
 def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
@@ -328,10 +328,10 @@ class ClassifierTrainer(Trainer):
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
         self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
-        change = partial(self.augment, mean=self.mean, front_end=train.front_end) if self.augment else identity
+        changes = [partial(self.augment, mean=self.mean, front_end=train.front_end)] if self.augment else []
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
         read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
-        loader = Loader(partial(read_shares, read, change), processes, workers=recipe.workers, seed=seed)
+        loader = Loader(partial(read_shares, read, changes), processes, workers=recipe.workers, seed=seed)
         optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]
@@ -414,7 +414,7 @@ def train_classifier(
 ) -> Weights | None:  # fmt: skip
     """Trains one model for each seed, and writes the weights of the first model with their metadata.
 
-    See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
+    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
     """
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)

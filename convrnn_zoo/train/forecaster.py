@@ -2,10 +2,10 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,16 @@ from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.meta import limit
 from ..pretrained.weights import Weights
+from ..recipes import ForecasterRecipe
+from ..recipes.sampling import read_sampling
 from ..values.preprocessing import Preprocessing
-from .baselines import find_climatology
-from .figures import Panels, save_images, strip
+from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
+from ..verify.losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader
 from .loop import Row, Trainer, checksum
-from .losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
-from .metrics import evaluate, make_metrics, split_known
 from .optim import OPTIMIZERS, create_schedule
-from .recipe import ForecasterRecipe
-from .sampling import read_sampling
 from .writing import add_metrics, check_writable, write_weights
 
 FrameBatch = tuple[Tensor, Tensor]
@@ -41,7 +39,7 @@ def train_forecaster(
 ) -> Weights | None:  # fmt: skip
     """Trains a forecaster, and writes its weights with their metadata.
 
-    See :func:`~convrnn_zoo.train.tasks.train` for the arguments. Returns None in all processes but the main one.
+    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
     """
     need("torchmetrics.functional.image", "train")  # for the evaluation: an error now, not after training
     train, test, *validation = parts = load_splits(recipe, data, splits)
@@ -134,8 +132,9 @@ class ForecasterTrainer(Trainer):
                 p.data = p.data.to(memory_format=torch.channels_last)
         processes = processes or Processes()
         check_loss(recipe, model.preprocessing, self.shown)
-        self.objective, self.scheduled_sampling = choose_objective(recipe, model), read_sampling(recipe.sampling)
-        network = processes.prepare(self.objective.module, find_unused=recipe.freeze > 0)
+        check_model(recipe, model)
+        self.scheduled_sampling = read_sampling(recipe.sampling)
+        network = processes.prepare(trained_module(recipe, model), find_unused=recipe.freeze > 0)
         optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
         scheduler = create_schedule(recipe, optimizer)
         read = partial(read_batch, clips)
@@ -166,7 +165,7 @@ class ForecasterTrainer(Trainer):
 
     def compute_loss(self, part: FrameBatch) -> Tensor:
         """Returns the loss of a microbatch."""
-        return self.objective.training(self.network, part)
+        return training_loss(self.recipe, self.model, self.network, part)
 
     @torch.no_grad()
     def validate(self, model: Any) -> dict[str, float]:
@@ -178,12 +177,12 @@ class ForecasterTrainer(Trainer):
         if clips is None:
             return {}
         torch.manual_seed(recipe.seed + processes.rank)
-        objective = choose_objective(recipe, model.eval())
+        model.eval()
         total = torch.zeros(2, device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
         for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
             frames = clips.read(numbers).to(processes.device)
-            loss = objective.validation(objective.module, (frames, frames))
+            loss = validation_loss(recipe, model, frames)
             total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
         summed, count = processes.reduce(total, "sum").tolist()
         return {"loss": summed / count}
@@ -249,28 +248,12 @@ def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None 
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------
-class Objective(NamedTuple):
-    """Module that is trained, and its losses in training and in validation; unknown pixels (NaN) are left out.
-
-    A loss is a function of the module, or of its wrapper for several processes, and of a batch.
-    """
-
-    module: nn.Module
-    training: Callable[[nn.Module, FrameBatch], Tensor]
-    validation: Callable[[nn.Module, FrameBatch], Tensor]
-
-
-def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
-    """Returns the objective of a recipe; raises ValueError for keys of the recipe that the model does not support.
-
-    The training loss of an autoregressive model includes every frame from the second on. The loss of other models and
-    the validation loss, in which the model reads its own forecasts, include only the frames after the inputs.
-    """
+def check_model(recipe: ForecasterRecipe, model: Forecaster) -> None:
+    """Raises ValueError for keys of the recipe that the model does not support."""
     name, loss, values = recipe.architecture, find_loss(recipe.loss), model.preprocessing
-    is_autoregressive = isinstance(model, AutoregressiveForecaster)
     if recipe.moments and not hasattr(model, "moments"):
         raise ValueError(f"{name} has no filters whose moments a loss could read: leave moments out")
-    if not is_autoregressive and (recipe.sampling or recipe.decoupling):
+    if not isinstance(model, AutoregressiveForecaster) and (recipe.sampling or recipe.decoupling):
         raise ValueError(f"{name} never reads its own frames: leave sampling and decoupling out")
     if recipe.ensemble_size and not (loss.is_ensemble and isinstance(model, EnsembleForecaster)):
         raise ValueError(
@@ -280,16 +263,37 @@ def choose_objective(recipe: ForecasterRecipe, model: Forecaster) -> Objective:
     if not loss.is_probabilistic:
         if recipe.lead_times:
             raise ValueError(f"lead_times={recipe.lead_times} is for the loss exceedance: leave lead_times out")
-        direct = partial(_direct_loss, recipe, model)
-        return Objective(model, partial(_autoregressive_loss, recipe, model) if is_autoregressive else direct, direct)
+        return
     if not hasattr(model, "exceedance"):
         raise ValueError(f"{name} forecasts no probabilities for the loss {recipe.loss}; choose convgru_advection")
     if values is None or values.step is None or isinstance(values.step, str):
         raise ValueError(f"the loss {recipe.loss} reads the time between frames: set data.step, in minutes")
-    every_lead_time = dataclasses.replace(recipe, lead_times=0)
-    return Objective(
-        NowcastLogits(model), partial(exceedance_loss, recipe, model), partial(exceedance_loss, every_lead_time, model)
-    )
+
+
+def trained_module(recipe: ForecasterRecipe, model: Forecaster) -> nn.Module:
+    """Returns the module whose ``forward`` the loss of a recipe calls: the model, or its logits."""
+    return NowcastLogits(model) if find_loss(recipe.loss).is_probabilistic else model
+
+
+def training_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch) -> Tensor:
+    """Returns the loss of a batch; unknown pixels (NaN) are left out.
+
+    The loss of an autoregressive model includes every frame from the second on, that of other models only the frames
+    after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes.
+    """
+    if find_loss(recipe.loss).is_probabilistic:
+        return exceedance_loss(recipe, model, network, batch)
+    if isinstance(model, AutoregressiveForecaster):
+        return _autoregressive_loss(recipe, model, network, batch)
+    return _direct_loss(recipe, model, network, batch)
+
+
+def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor) -> Tensor:
+    """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
+    batch, network = (frames, frames), trained_module(recipe, model)
+    if find_loss(recipe.loss).is_probabilistic:
+        return exceedance_loss(dataclasses.replace(recipe, lead_times=0), model, network, batch)
+    return _direct_loss(recipe, model, network, batch)
 
 
 def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:

@@ -11,15 +11,14 @@ import torch
 
 from ..data import Labelled
 from ..pretrained.weights import Metric
+from ..recipes import ClassifierRecipe
 from .classifier import accuracy_metric, initial_front_end, load_splits, percent, train_one
 from .launch import Processes
-from .recipe import ClassifierRecipe
-from .tasks import list_splits
 
 
 def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
     """Returns the training split, the test split and, if the recipe has one, the validation split."""
-    return load_splits(recipe, data, initial_front_end(recipe), list_splits(recipe, data))
+    return load_splits(recipe, data, initial_front_end(recipe), recipe.list_splits(data))
 
 
 def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> list[str]:

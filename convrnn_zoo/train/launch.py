@@ -4,7 +4,6 @@ import atexit
 import inspect
 import os
 import random
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import need
-from ._values import flat
 
 _joined: list[Any] = []
 """The Accelerator of this process, if there are several processes."""
@@ -180,10 +178,12 @@ class Processes:
                 tracker.log_images({picture: image[None]}, step=step, **options)
 
 
-def progress_bar(title: str, show: bool = True, **options: Any) -> Any:
-    """Returns ``click.progressbar`` on standard error with `options`; it is hidden if standard error is no terminal."""
-    hidden = not (show and sys.stderr.isatty())
-    return need("click", "train").progressbar(label=title, hidden=hidden, file=sys.stderr, **options)
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens nested tables; the key of a nested field is its path with dots, such as ``"data.kind"``."""
+    saved: dict[str, Any] = {}
+    for key, value in table.items():
+        saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return saved
 
 
 def check_launcher(config: Mapping[str, Any]) -> None:

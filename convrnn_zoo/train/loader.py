@@ -59,11 +59,6 @@ class _Requests:
         return self.current
 
 
-def identity(x: Any) -> Any:
-    """Returns its argument."""
-    return x
-
-
 def leave_signals(is_training: Tensor, worker: int) -> None:
     """Leaves Ctrl-C and, during training, SIGTERM to the main process, which saves a checkpoint that needs its workers.
 
@@ -102,7 +97,6 @@ class Loader:
             batch_size=None,
             sampler=self.requests,
             num_workers=workers,
-            collate_fn=identity,
             pin_memory=processes.can_pin,
             worker_init_fn=partial(leave_signals, self.is_training),
             persistent_workers=workers > 0,

@@ -22,11 +22,10 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from .._atomic import write_bytes, write_text
-from .._extras import need
+from .._extras import need, progress_bar
 from ..pretrained.state_dict import not_finite
-from ._values import flat
-from .figures import draw_losses
-from .launch import Processes, progress_bar
+from ..verify import draw_losses
+from .launch import Processes, flat
 from .loader import Loader
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from ..models import ZooModel
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from ..pretrained.state_dict import write_safetensors
 from ..pretrained.weights import WEIGHTS, Metric, Weights
+from ..recipes import RECIPES, Recipe
 from .loop import CHECKPOINTS, differences, is_changeable
-from .recipe import RECIPES, Recipe
 
 RECORD, RECIPE = "record.json", "recipe.toml"
 """Metadata and recipe: files in the directory of a run that other repositories do not have."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convrnn_zoo.data.datasets.rain import STEP
 from convrnn_zoo.data.formats.radar import COARSEN, read_composite, read_time
-from convrnn_zoo.train.baselines import quiet_pysteps
+from convrnn_zoo.verify.baselines import quiet_pysteps
 
 
 def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.train.figures import draw_frames, new_figure, render, save_figure, save_images, side_by_side
 from convrnn_zoo.values.units import format_lead_time
+from convrnn_zoo.verify.figures import draw_frames, new_figure, render, save_figure, save_images, side_by_side
 
 from .verification import THRESHOLDS, Window
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convrnn_zoo import Metric
 from convrnn_zoo._extras import quiet
-from convrnn_zoo.train.baselines import extrapolation, quiet_pysteps
+from convrnn_zoo.verify.baselines import extrapolation, quiet_pysteps
 
 from .events import Rain
 from .intervals import ALL, compare

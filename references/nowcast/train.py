@@ -15,7 +15,7 @@ from convrnn_zoo.data import split_in_time
 from convrnn_zoo.data.datasets.rain import STEP, read_events
 from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.pretrained.state_dict import write_safetensors
-from convrnn_zoo.train import ForecasterRecipe, Recipe
+from convrnn_zoo.recipes import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import Trainer
 from convrnn_zoo.train.optim import OPTIMIZERS, create_schedule

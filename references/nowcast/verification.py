@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo._extras import need
-from convrnn_zoo.train._values import finite
+from convrnn_zoo.verify import finite
 
 from .events import quiet_pysteps
 
@@ -214,7 +214,7 @@ def verify_ensembles(
 
     A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The
     arguments are those of :func:`verify`. The CRPS is pysteps': it is that of the members as they are, which are
-    quantiles at each pixel for a nowcast by probabilities (:func:`~convrnn_zoo.train.losses.quantile_crps`) and random
+    quantiles at each pixel for a nowcast by probabilities (:func:`~convrnn_zoo.verify.losses.quantile_crps`) and random
     for STEPS. It is not the fair score, which only suits random members, so compare ensembles of one size.
 
     Returns:

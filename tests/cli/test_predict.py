@@ -275,7 +275,7 @@ def test_invalid_frames_are_an_error_of_one_line_and_nothing_is_written(name, tm
 
 
 def test_another_time_step_is_an_error(run_dir):
-    from convrnn_zoo.train.prediction import check_step
+    from convrnn_zoo.predict.files import check_step
 
     values = from_pretrained(run_dir / "run").preprocessing
     frames = Frames(path=run_dir, array=np.zeros((2, 4, 4)), times=np.array([0.0, 5]))

@@ -9,9 +9,8 @@ import torch
 from convrnn_zoo import Preprocessing, create_model
 from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
-from convrnn_zoo.data.forecasts import to_dataset, write_dataset
 from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.train.prediction import forecast_files
+from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.preprocessing import Variable
 from tests.command_line import run

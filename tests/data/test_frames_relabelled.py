@@ -20,7 +20,7 @@ from convrnn_zoo import Preprocessing, create_model
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.train.prediction import forecast_files
+from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.values.preprocessing import Variable
 from convrnn_zoo.values.units import conversion
 

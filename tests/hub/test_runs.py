@@ -9,7 +9,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Weights
-from convrnn_zoo.train import Recipe, load_forecaster
+from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import Recipe
 from tests.command_line import run
 from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
 from tests.registry import slow_unless

@@ -10,7 +10,8 @@ import convrnn_zoo
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS
-from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 from tests.command_line import run
 
 CLIPS = SAMPLE.with_name("digit_motion.npz")

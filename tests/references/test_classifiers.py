@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from convrnn_zoo import Weights
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_padding
 from tests.data.own_data import RAMPS, ramps, write_ramps

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from convrnn_zoo import Weights
 from convrnn_zoo.data.datasets.digit_motion import DigitMotion
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import load_splits
 from references.digit_motion import backwards, main, measure_order, measure_parts, middle_frame
 from tests.data.datasets.test_digit_motion import write_squares

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
-from convrnn_zoo.train import ForecasterRecipe, Recipe
-from convrnn_zoo.train.losses import exceedance as cross_entropy
+from convrnn_zoo.recipes import ForecasterRecipe, Recipe
+from convrnn_zoo.verify.losses import exceedance as cross_entropy
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on

@@ -8,8 +8,8 @@ import numpy as np
 from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.data import CroppedSequences, Frames, Sampling, Window, to_table
 from convrnn_zoo.models import Forecaster
-from convrnn_zoo.train import load_forecaster
-from convrnn_zoo.train.metrics import Scores, evaluate
+from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.verify.metrics import Scores, evaluate
 
 HERE = Path(__file__).parent / "small"
 DEMO = Path(__file__).parents[2] / "convrnn_zoo" / "demo"

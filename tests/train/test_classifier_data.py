@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 from tests.command_line import run
 from tests.data.own_data import CLIPS, RAMPS, ramps
 

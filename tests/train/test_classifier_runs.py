@@ -12,7 +12,8 @@ import convrnn_zoo
 from convrnn_zoo import Weights
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, LabelledDataset, to_table
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
-from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classifier, train
+from convrnn_zoo.recipes import RECIPES, ClassifierRecipe, Recipe
+from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
 from tools.demo_samples import labelled_sample, moving_sample, rain_sample
 

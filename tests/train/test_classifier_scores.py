@@ -12,7 +12,8 @@ import torch.nn.functional as F
 import convrnn_zoo
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.models.base.classifier import Classifier
-from convrnn_zoo.train import ClassifierRecipe, classifier, train
+from convrnn_zoo.recipes import ClassifierRecipe
+from convrnn_zoo.train import classifier, train
 
 from .runs import run_together
 

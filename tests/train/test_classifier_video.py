@@ -12,7 +12,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.models.base import encoder as _encoder
-from convrnn_zoo.train import Recipe, classifier, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.command_line import run
 from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif

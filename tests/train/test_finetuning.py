@@ -11,7 +11,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.data import CustomSequences, Labelled
-from convrnn_zoo.train import Recipe, classifier, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
 from convrnn_zoo.train.optim import adam, muon

@@ -2,6 +2,7 @@
 
 import dataclasses
 import subprocess
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Weights
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
+from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.train import forecaster as training
-from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.optim import SCHEDULES
-from convrnn_zoo.train.sampling import SAMPLINGS
+from convrnn_zoo.verify.losses import LOSSES, partial_derivatives
 from tests.registry import slow_unless
 
 from .runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
@@ -122,7 +123,7 @@ def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
     model = training.build(recipe, 1)
     frames, mask = clips.draw(4), torch.ones(4, 4, dtype=torch.bool)
     frames[:, :, :, :5], frames[0, 4:] = torch.nan, torch.nan
-    objective = training.choose_objective(recipe, model).training
+    objective = partial(training.training_loss, recipe, model)
     loss = objective(model, (frames, mask))
     halves = [objective(model, (part, mask[:2])) for part in (frames[:2], frames[2:])]
     torch.testing.assert_close(loss, (halves[0] + halves[1]) / 2)

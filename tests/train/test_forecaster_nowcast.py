@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.train import Recipe, forecaster
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import forecaster
 from tests.command_line import run
 from tests.data.own_data import RADAR, blobs
 

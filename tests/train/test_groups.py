@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import ClassifierTrainer
 from convrnn_zoo.train.groups import measure_groups
 from tests.command_line import run

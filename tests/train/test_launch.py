@@ -25,7 +25,8 @@ from .tiny_recipes import PLAIN, train_command
 TRAIN_ALL = """
 import sys
 from pathlib import Path
-from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 recipe, data, *outs = sys.argv[1:]
 for out in outs:
     record = train(Recipe.read(recipe), data=Path(data), out=Path(out), progress=False)

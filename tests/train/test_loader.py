@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.train import Recipe, classifier
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import classifier
 from convrnn_zoo.train.forecaster import load_splits
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.loader import Loader, SharedSequences

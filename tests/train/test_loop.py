@@ -17,7 +17,8 @@ from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.train import ClassifierRecipe, Recipe, classifier, loop, train
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
+from convrnn_zoo.train import classifier, loop, train
 from convrnn_zoo.train import forecaster as training
 from tests.command_line import run
 from tests.data.own_data import FRAMES

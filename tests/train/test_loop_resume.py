@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
-from convrnn_zoo.train import Recipe, classifier, forecaster, loop, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.optim import SCHEDULES
 from tests.data.own_data import FRAMES

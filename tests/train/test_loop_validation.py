@@ -10,7 +10,8 @@ from PIL import Image
 from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, Labelled, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
-from convrnn_zoo.train import Recipe, classifier, forecaster, loop, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from tests.data.own_data import RADAR, blobs, write_zarr
 from tests.registry import slow_unless

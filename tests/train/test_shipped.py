@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from convrnn_zoo import WEIGHTS
-from convrnn_zoo.train import RECIPES, load_forecaster
-from convrnn_zoo.train.metrics import average
+from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import RECIPES
+from convrnn_zoo.verify.metrics import average
 from tests.registry import slow_unless
 
 from .small_scores import FORECASTERS, SCORES, small_scores

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 
 import convrnn_zoo
 from convrnn_zoo.hub import save_pretrained
-from convrnn_zoo.train import Recipe, load_forecaster, train
-from convrnn_zoo.train.forecaster import build, choose_objective
-from convrnn_zoo.train.metrics import evaluate
+from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
+from convrnn_zoo.train.forecaster import build, training_loss
+from convrnn_zoo.verify.metrics import evaluate
 from tests.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
@@ -170,8 +172,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
     recipe = recipe_with()
     clips = recipe.data.load(archive, "train", 3, 2)
     model, frames = build(recipe, 4, clips), clips.fixed(2)
-    objective = choose_objective(recipe, model).training
-    loss = objective(model, (frames, frames))
+    loss = training_loss(recipe, model, model, (frames, frames))
     values, parts = model.preprocessing, frames.split([2, 1, 1], 2)
     known = {
         "static": values.encode_static(parts[2][:, 0]),
@@ -183,7 +184,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
     for channel, time, counts in ((0, 4, False), (1, 4, True), (2, 4, True), (3, 0, True)):
         other = frames.clone()
         other[:, time, channel] += 1
-        assert torch.equal(objective(model, (other, other)), loss) != counts
+        assert torch.equal(training_loss(recipe, model, model, (other, other)), loss) != counts
 
 
 def test_a_model_that_reads_its_forecast_trains_on_known_inputs(archive, tmp_path):

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from convrnn_zoo.pretrained.state_dict import write_safetensors
-from convrnn_zoo.train import Recipe, loop, train
-from convrnn_zoo.train.figures import draw_scores, save_images
-from convrnn_zoo.train.metrics import Evaluation
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import loop, train
+from convrnn_zoo.verify.figures import draw_scores, save_images
+from convrnn_zoo.verify.metrics import Evaluation
 
 from .runs import interrupted, sha256
 from .tiny_recipes import FILE, train_command

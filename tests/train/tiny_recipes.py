@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 
-from convrnn_zoo.train import ForecasterRecipe
+from convrnn_zoo.recipes import ForecasterRecipe
 
 TINY = ForecasterRecipe(
     weights="predrnn_v2.tiny",

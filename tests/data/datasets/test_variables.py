@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import ArrayFrames, DataVariable, read_dataset, split_channels, to_table
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.recipes import Recipe
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 18, 6, 5

@@ -5,6 +5,7 @@ import dataclasses
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, read_windows, window_keys, write_windows
-from convrnn_zoo.train import Recipe
+from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import forecaster as training
 from tests.command_line import run
 from tests.data.own_data import RADAR, blobs, write_zarr
@@ -148,7 +149,7 @@ def test_a_batch_is_read_in_less_time_than_a_training_step_takes(tmp_path):
     clips = dataclasses.replace(KIND, crop=64, stride=64).load(tmp_path / "a.zarr", "train", 4, 8)
     recipe = dataclasses.replace(Recipe.read("rain"), horizon=8, bf16=False)
     model = training.build(recipe, 1)
-    objective, frames = training.choose_objective(recipe, model).training, clips.draw(8)
+    objective, frames = partial(training.training_loss, recipe, model), clips.draw(8)
 
     def seconds(call):
         times = []

@@ -11,8 +11,8 @@ import torch
 from benchmarks.memory import in_a_fresh_process, rise
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
-from convrnn_zoo.data.forecasts import to_dataset, write_dataset
 from convrnn_zoo.data.readers import open_files
+from convrnn_zoo.predict import to_dataset, write_dataset
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 12, 5, 7

@@ -10,7 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.interop import nowcast_method
-from convrnn_zoo.train import load_forecaster
+from convrnn_zoo.predict import load_forecaster
 from tests.test_hubconf import ROOT
 
 FORECASTERS = [w for w in WEIGHTS.values() if not w.num_classes]

@@ -123,7 +123,7 @@ def test_unknown_pixels_go_on_from_the_known_ones():
 
 @needs_pysteps
 def test_extrapolation_is_pysteps_extrapolation():
-    from convrnn_zoo.train.baselines import quiet_pysteps
+    from convrnn_zoo.verify.baselines import quiet_pysteps
 
     frames, truth = moving("rotation", 2.0)
     truth = truth + torch.tensor([1.5, -0.5])[:, None, None]
@@ -138,7 +138,7 @@ def test_extrapolation_is_pysteps_extrapolation():
 def test_motion_of_real_rain_is_near_pysteps_and_forecasts_as_well():
     from convrnn_zoo.cli.demo import SAMPLE
     from convrnn_zoo.data import open_frames
-    from convrnn_zoo.train.baselines import extrapolation, quiet_pysteps
+    from convrnn_zoo.verify.baselines import extrapolation, quiet_pysteps
 
     frames = open_frames(SAMPLE.with_name("rain.npz")).read()[:, 0]
     inputs, truth = frames[:4], frames[4:16]

@@ -1,6 +1,5 @@
 """Training of any recipe."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,26 +7,10 @@ from typing import Any
 import torch
 
 from ..pretrained.weights import Weights
+from ..recipes import ClassifierRecipe, Recipe
 from .classifier import train_classifier
 from .forecaster import train_forecaster
 from .launch import CHECKPOINT_MINUTES, launch
-from .recipe import ClassifierRecipe, Recipe
-
-
-def list_splits(recipe: Recipe, data: Any) -> tuple[str, ...]:
-    """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or the data have it.
-
-    Raises ValueError if a key of the recipe needs a validation split, and there is none.
-    """
-    if recipe.data.validation or (isinstance(data, Mapping) and "validation" in data):
-        return "train", "test", "validation"
-    for f in dataclasses.fields(recipe):
-        if f.name in ("patience", "validation_sequences") and getattr(recipe, f.name) != f.default:
-            raise ValueError(
-                f"{f.name} = {getattr(recipe, f.name)} needs validation: set data.validation to a fraction such as "
-                "0.1, or pass data['validation']"
-            )
-    return "train", "test"
 
 
 def train(
@@ -97,7 +80,7 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
-    splits, out, into = list_splits(recipe, data), Path(out), into and Path(into)
+    splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
         options: Any = {"data": data, "splits": splits, "out": out, "into": into, "progress": progress}
         if isinstance(recipe, ClassifierRecipe):

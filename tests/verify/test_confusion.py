@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from convrnn_zoo.train.confusion import Confusion, count_confusions, draw_confusion, write_confusion
+from convrnn_zoo.verify.confusion import Confusion, count_confusions, draw_confusion, write_confusion
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß"
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.memory import peak_memory
-from convrnn_zoo.train._values import toml
+from convrnn_zoo.recipes._values import toml
 from tests.command_line import CliRunner, cli
 from tests.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
-
-from .tiny_recipes import TINY
+from tests.train.tiny_recipes import TINY
 
 SAMPLED = TINY.to_toml()
 BASES = {"frames": FRAMES, "radar": RADAR, "digits": SAMPLED, "ramps": RAMPS, "clips": CLIPS}

@@ -9,7 +9,7 @@ from torch import Tensor
 from .._atomic import check_suffix
 from ..models import Stream
 from ..models.base.model import evaluating
-from .figures import FIGURES, new_figure, save_figure
+from ..verify.figures import FIGURES, new_figure, save_figure
 
 MIN_NAMED = 0.15
 """Classes whose probability is always lower are plotted in grey, without a name."""

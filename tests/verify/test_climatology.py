@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import CroppedSequences, Frames, Sampling, Window, split_in_time
-from convrnn_zoo.train.baselines import find_climatology
+from convrnn_zoo.verify.baselines import find_climatology
 
 HOUR = 60.0
 

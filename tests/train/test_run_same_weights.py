@@ -9,7 +9,8 @@ import torch
 from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.formats.radar import COARSEN
-from convrnn_zoo.train import Recipe, train
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 
 from .runs import sha256
 from .tiny_recipes import PLAIN

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from convrnn_zoo import LogMel
-from convrnn_zoo.train import Recipe
-from convrnn_zoo.train.augment import DECIBEL, Augment, read_bands
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.recipes.augment import DECIBEL, Augment, read_bands
 
 RECIPE = Recipe.read("fsdd_convgru1d_bi_2layer")
 

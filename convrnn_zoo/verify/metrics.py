@@ -5,13 +5,13 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._extras import need
+from .._extras import need, progress_bar
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
@@ -21,9 +21,10 @@ from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.units import is_rain
 from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
-from .launch import progress_bar
 from .losses import SSIM_WINDOW, fair_crps, quantile_crps
-from .recipe import ForecasterRecipe
+
+if TYPE_CHECKING:
+    from ..recipes import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
 """Values at every lead time by method, such as ``"forecast"``, and by metric."""
@@ -133,7 +134,7 @@ def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False)
     The RMSE is the root mean square error. In a calibrated ensemble, the spread equals the RMSE of the ensemble mean.
     For M random members, the spread is the root of ``(M + 1) / M`` times their mean variance, since the mean of the
     members is random, too. For quantiles, it is the root of their mean variance. The CRPS is that of
-    :func:`~convrnn_zoo.train.losses.fair_crps` or :func:`~convrnn_zoo.train.losses.quantile_crps`.
+    :func:`~convrnn_zoo.verify.losses.fair_crps` or :func:`~convrnn_zoo.verify.losses.quantile_crps`.
 
     Args:
         members: ``(M, T, H, W)`` in the unit of the data, such as ``model.forecast(frames, members=20, seed=0)``.
@@ -240,7 +241,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     model: Forecaster,
-    recipe: ForecasterRecipe,
+    recipe: "ForecasterRecipe",
     clips: FrameSequences,
     sequences: int | None = None,
     *,
@@ -323,7 +324,7 @@ def evaluate(
 
 
 def choose_ensemble(
-    model: Forecaster, recipe: ForecasterRecipe, size: int | None
+    model: Forecaster, recipe: "ForecasterRecipe", size: int | None
 ) -> tuple[int, Literal["random", "quantiles"] | None]:
     """Returns the number of members to evaluate, and whether they are random or quantiles; ``(0, None)`` for none.
 
@@ -353,7 +354,7 @@ def check_variables(values: Preprocessing, data: FrameDataset) -> None:
             )
 
 
-def with_units(recipe: ForecasterRecipe, values: Preprocessing | None) -> ForecasterRecipe:
+def with_units(recipe: "ForecasterRecipe", values: Preprocessing | None) -> "ForecasterRecipe":
     """Returns a recipe whose variables are read in the units of trained weights, whatever unit the files have."""
     units = {v.name: v.unit or None for role in ROLES for v in getattr(values, role, ())}
     if not units:

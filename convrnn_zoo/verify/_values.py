@@ -1,8 +1,6 @@
-"""Conversion of values to TOML and JSON, and the value range of frames."""
+"""Value range of frames, and conversion of values to JSON."""
 
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,27 +8,6 @@ import torch
 from torch import Tensor
 
 from ..values.preprocessing import Encoding
-
-
-def toml(value: Any) -> str:
-    """Returns a value in the syntax of TOML.
-
-    Example:
-        >>> toml(["a", 1.5, True, float("nan"), {"b": 1}])
-        '["a", 1.5, true, nan, {b = 1}]'
-    """
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{toml_key(k)} = {toml(v)}' for k, v in value.items())}}}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
-
-
-def toml_key(name: str) -> str:
-    """Returns a key in the syntax of TOML, in quotes if it has characters that a bare key must not have."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def finite(value: Any) -> Any:
@@ -45,14 +22,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested tables; the key of a nested field is its path with dots, such as ``"data.kind"``."""
-    saved: dict[str, Any] = {}
-    for key, value in table.items():
-        saved |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return saved
 
 
 def find_value_range(values: Encoding, frames: Tensor) -> tuple[float, float] | None:

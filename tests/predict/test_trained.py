@@ -12,7 +12,7 @@ from PIL import Image
 from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.train.prediction import check_step
+from convrnn_zoo.predict.files import check_step
 from tests.command_line import run
 from tests.data.own_data import WRITERS
 from tests.made_data import write_digits, write_fmi, write_knmi, write_rain

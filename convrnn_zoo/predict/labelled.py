@@ -9,11 +9,11 @@ from torch import Tensor
 from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
+from ..data.readers import Frames
 from ..values.labels.axes import CHANNEL
 from ..values.labels.forecast import describe_conversions, label_forecast
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step
-from .readers import Frames
 
 COORDINATE_SUFFIXES = (".nc", ".zarr")
 """Suffixes of the formats that store coordinates."""

@@ -9,7 +9,7 @@ READ_AND_EXTRAPOLATE = """
 import sys
 import numpy, torch, xarray
 from convrnn_zoo.data import labelled_frames
-from convrnn_zoo.train.baselines import extrapolation
+from convrnn_zoo.verify.baselines import extrapolation
 
 path = sys.argv[1]
 xarray.DataArray(numpy.ones((3, 4, 4)), dims=("time", "y", "x"), name="rain").to_netcdf(path, engine="scipy")

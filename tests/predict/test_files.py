@@ -10,8 +10,9 @@ from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data.readers import COARSEN
-from convrnn_zoo.train import Recipe, train
-from convrnn_zoo.train.prediction import choose_read_options
+from convrnn_zoo.predict.files import choose_read_options
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.values.preprocessing import Variable
 from tests.command_line import run
 

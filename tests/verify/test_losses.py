@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from convrnn_zoo import Preprocessing
+from convrnn_zoo.recipes.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 from convrnn_zoo.train.forecaster import _known_loss, check_loss
-from convrnn_zoo.train.losses import LOSSES, decoupling
-from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 from convrnn_zoo.values.preprocessing import ACTIVATIONS
-
-from .tiny_recipes import PLAIN, SAMPLING_ARGS
+from convrnn_zoo.verify.losses import LOSSES, decoupling
+from tests.train.tiny_recipes import PLAIN, SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))

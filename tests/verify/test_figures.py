@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, Variable
-from convrnn_zoo.train import figures
-from convrnn_zoo.train.figures import (
+from convrnn_zoo.verify import figures
+from convrnn_zoo.verify.figures import (
     DIFFERENCE,
     Panels,
     animate,
@@ -15,7 +15,7 @@ from convrnn_zoo.train.figures import (
     side_by_side,
     strip,
 )
-from convrnn_zoo.train.metrics import Evaluation
+from convrnn_zoo.verify.metrics import Evaluation
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")

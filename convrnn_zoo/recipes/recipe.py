@@ -30,14 +30,13 @@ from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
+from ..verify.losses import find_loss
 from ._values import toml, toml_key
 from .augment import Augment
-from .losses import find_loss
-from .optim import OPTIMIZERS, SCHEDULES
 from .sampling import read_sampling
 
 RECIPES: dict[str, Path] = {
-    p.stem: p for p in sorted(Path(__file__).parent.glob("recipes/*.toml")) if not p.stem.startswith("_")
+    p.stem: p for p in sorted(Path(__file__).parent.glob("*.toml")) if not p.stem.startswith("_")
 }
 """Files of the package's recipes by name. Files whose names begin with ``_`` are only extended by other recipes."""
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
@@ -155,6 +154,22 @@ class Recipe:
     def name(self) -> str:
         """Name of an equal recipe in the package, or else the name of the weights."""
         return next((k for k in RECIPES if Recipe.read(k) == self), self.weights)
+
+    def list_splits(self, data: Any = None) -> tuple[str, ...]:
+        """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or `data` have it.
+
+        Raises:
+            ValueError: a key of the recipe needs a validation split, and there is none.
+        """
+        if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
+            return "train", "test", "validation"
+        for f in dataclasses.fields(self):
+            if f.name in ("patience", "validation_sequences") and getattr(self, f.name) != f.default:
+                raise ValueError(
+                    f"{f.name} = {getattr(self, f.name)} needs validation: set data.validation to a fraction such as "
+                    "0.1, or pass data['validation']"
+                )
+        return "train", "test"
 
     def create_model(self, **kwargs: Any) -> ZooModel:
         """Builds the untrained model from the recipe's `model` and from `kwargs`, which the data determine.
@@ -300,7 +315,7 @@ class ClassifierRecipe(Recipe):
         noise: standard deviation of the Gaussian noise that is added to the standardized input.
         class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
             proportional to the number of training sequences of the class.
-        augment: table of :class:`~convrnn_zoo.train.augment.Augment`.
+        augment: table of :class:`~convrnn_zoo.recipes.Augment`.
         bucket_batches: number of updates whose sequences are sampled together, sorted by length and split into
             batches, for less padding; 0 does not sort.
 
@@ -344,7 +359,7 @@ class ForecasterRecipe(Recipe):
         max_steps: number of updates.
         checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
         loss: ``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``,
-            ``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.train.losses`. Several names give a
+            ``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several names give a
             sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h
             and ignores the `encoding` of the data.
         seed: seed of the initial weights and of random sequences, lead times and noise.
@@ -352,7 +367,7 @@ class ForecasterRecipe(Recipe):
         schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.
         warmup: fraction of a cycle in which the learning rate of ``one_cycle`` rises.
         cycles: lengths of the cycles of ``one_cycle``, which add up to `max_steps`; empty for a single cycle.
-        sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.train.sampling.SAMPLINGS` and its
+        sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.recipes.sampling.SAMPLINGS` and its
             arguments.
         decoupling: weight of PredRNN v2's decoupling loss.
         moments: weight of PhyDNet's loss on the moments of its filters.
@@ -370,8 +385,8 @@ class ForecasterRecipe(Recipe):
     max_steps: int = field(ge=1)
     loss: str = field()
     seed: int = field(0, ge=0)
-    optimizer: str = field("adam", choices=tuple(OPTIMIZERS))
-    schedule: str = field("one_cycle", choices=tuple(SCHEDULES))
+    optimizer: str = field("adam", choices=("adam", "muon"))
+    schedule: str = field("one_cycle", choices=("one_cycle", "cosine"))
     warmup: float = field(0.3, ge=0, le=1)
     cycles: tuple[int, ...] = field((), ge=1)
     sampling: Mapping[str, Any] = field(factory=dict)

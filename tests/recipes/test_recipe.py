@@ -14,13 +14,13 @@ import tomllib
 import numpy as np
 import pytest
 
-from convrnn_zoo.train import RECIPES, Recipe, train
+from convrnn_zoo.recipes import RECIPES, Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.train.loop import lock_checkpoint
 from tests.command_line import run
 from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
-
-from .runs import interrupted
-from .tiny_recipes import TINY
+from tests.train.runs import interrupted
+from tests.train.tiny_recipes import TINY
 
 FORECASTER, CLASSIFIER = (
     {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",
@@ -277,13 +277,13 @@ def bug(*args, **kwargs):
 
 
 def test_a_bug_in_a_model_is_not_reported_as_an_error_of_the_recipe(monkeypatch):
-    monkeypatch.setattr("convrnn_zoo.train.recipe.create_model", bug)
+    monkeypatch.setattr("convrnn_zoo.recipes.recipe.create_model", bug)
     with pytest.raises(TypeError, match="NoneType"):
         Recipe.of(FORECASTER).create_model()
 
 
 def test_a_bug_in_scheduled_sampling_is_not_reported_as_an_error_of_the_recipe(monkeypatch, digits, tmp_path):
-    monkeypatch.setattr("convrnn_zoo.train.sampling.Scheduled.__init__", bug)
+    monkeypatch.setattr("convrnn_zoo.recipes.sampling.Scheduled.__init__", bug)
     with pytest.raises(TypeError, match="NoneType"):
         train(dataclasses.replace(TINY, seed=1), data=digits, out=tmp_path / "run", progress=False)
 

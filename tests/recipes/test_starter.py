@@ -11,8 +11,9 @@ import xarray
 
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
-from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, classifier, forecaster, train
-from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
+from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe
+from convrnn_zoo.recipes.starter import _write, describe_fields, starting_recipe
+from convrnn_zoo.train import classifier, forecaster, train
 from tests.command_line import run
 from tests.data.own_data import blobs, ramps, write_hdf5, write_video
 from tests.made_data import write_fmi, write_knmi
@@ -88,7 +89,7 @@ def test_new_recipes_of_forecasters_propose_bf16_where_it_is_fast(is_fast, monke
     assert ("\nbf16 = true\n" in text) == is_fast
     assert not Recipe.parse(starting_recipe("convgru1d_1layer")).bf16  # a classifier
     assert Recipe.parse(starting_recipe("moving_mnist")).bf16 == Recipe.read("moving_mnist").bf16
-    monkeypatch.setattr("convrnn_zoo.train.starter.find_recipe", lambda model: None)
+    monkeypatch.setattr("convrnn_zoo.recipes.starter.find_recipe", lambda model: None)
     tuned = Recipe.parse(starting_recipe("", None, "convgru_forecaster.rain"))
     assert tuned.bf16 == is_fast
 

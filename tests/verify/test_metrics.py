@@ -13,12 +13,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
-from convrnn_zoo.train import Recipe, train
-from convrnn_zoo.train.baselines import choose_baselines, extrapolation, last_frame, zero
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.train.metrics import better, evaluate, frame_scores, make_metrics
-
-from .tiny_recipes import PLAIN
+from convrnn_zoo.verify.baselines import choose_baselines, extrapolation, last_frame, zero
+from convrnn_zoo.verify.metrics import better, evaluate, frame_scores, make_metrics
+from tests.train.tiny_recipes import PLAIN
 
 RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
@@ -48,9 +48,7 @@ def test_extrapolation_of_a_moving_shower_beats_the_last_frame():
 
 @needs_pysteps
 def test_the_import_of_pysteps_keeps_standard_output_clean():
-    code = (
-        "import torch; from convrnn_zoo.train import baselines; baselines.extrapolation(torch.rand(1, 2, 1, 32, 32), 1)"
-    )
+    code = "import torch; from convrnn_zoo.verify import extrapolation; extrapolation(torch.rand(1, 2, 1, 32, 32), 1)"
     warnings = ["-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning"]  # of torch 2.6, as it ends
     done = subprocess.run([sys.executable, *warnings, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == done.stderr == ""
@@ -183,8 +181,8 @@ def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
 
 
 def test_one_value_everywhere_has_no_ssim_and_psnr():
-    from convrnn_zoo.train._values import find_value_range
-    from convrnn_zoo.train.metrics import frame_scores
+    from convrnn_zoo.verify._values import find_value_range
+    from convrnn_zoo.verify.metrics import frame_scores
 
     assert find_value_range(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
     assert find_value_range(Preprocessing(unit="K"), torch.tensor([265.0, NAN, 290.0])) == (265, 290)
@@ -192,7 +190,7 @@ def test_one_value_everywhere_has_no_ssim_and_psnr():
 
 
 def test_declared_bounds_are_the_range_whatever_the_frames():
-    from convrnn_zoo.train._values import find_value_range
+    from convrnn_zoo.verify._values import find_value_range
 
     frames = torch.rand(1, 2, 1, 8, 8)
     assert find_value_range(Preprocessing(lowest=0.0, highest=1.0), frames / 2) == (0, 1)
@@ -200,7 +198,7 @@ def test_declared_bounds_are_the_range_whatever_the_frames():
 
 
 def test_temperatures_are_plotted_over_their_range():
-    from convrnn_zoo.train.figures import Panels, draw_frames
+    from convrnn_zoo.verify.figures import Panels, draw_frames
 
     frames = 280 + 10 * torch.rand(6, 8, 8)
     panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")
@@ -255,7 +253,7 @@ import dataclasses, sys, torch
 from pathlib import Path
 from convrnn_zoo.data import ArrayFrames, CustomSequences
 from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.train.metrics import evaluate
+from convrnn_zoo.verify.metrics import evaluate
 from tests.train.tiny_recipes import PLAIN
 
 class Noise(torch.utils.data.Dataset):

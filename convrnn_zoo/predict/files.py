@@ -1,0 +1,306 @@
+"""Forecasts of frames in files."""
+
+import contextlib
+import dataclasses
+import inspect
+import itertools
+import re
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._hints import warn
+from ..data import ReadOptions
+from ..data.datasets.variables import ROLES, variable_options
+from ..data.readers import ARRAY_READERS, COARSEN, Frames, open_files
+from ..models import EnsembleForecaster, Forecaster
+from ..recipes import ForecasterRecipe, Recipe, find_recipe
+from ..values.labels.axes import NAMES
+from ..values.labels.forecast import describe_conversions
+from ..values.preprocessing import Preprocessing
+from ..values.steps import Step, describe_step, is_next, is_same
+from ..values.units import plural
+from ..verify import split_known
+from ..verify.losses import find_loss
+from .forecast import Forecast
+from .labelled import drop_unstorable_attrs
+
+NAMED = tuple(suffix for suffix in ARRAY_READERS if suffix != ".npy")
+"""Suffixes of files that may hold several arrays, by name."""
+
+
+def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
+    """Returns the model's preprocessing, else that of ``--recipe``; raises ValueError if they differ or are missing."""
+    if recipe is not None:
+        if not isinstance(settings, ForecasterRecipe):
+            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
+        if model.preprocessing is None:
+            model.preprocessing = settings.preprocessing()
+        elif not _describes(settings, model.preprocessing):
+            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
+    if model.preprocessing is None:
+        raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
+    return model.preprocessing
+
+
+def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
+    """Returns whether a recipe's data and a preprocessing agree in step, variables, encodings and known units."""
+    data = recipe.data
+    stated: dict[str, Any] = {v.name: v for v in data.all_variables} or {"": data}
+    trained: dict[str, Any] = {v.name: v for role in ROLES for v in getattr(values, role)} or {"": values}
+    if list(stated) != list(trained) or data.step != values.step:
+        return False
+
+    def encoding(variable: Any) -> tuple[Any, ...]:
+        constants = (variable.floor, variable.top) if variable.encoding == "log" else ()
+        return variable.encoding, *constants
+
+    is_ignored = find_loss(recipe.loss).is_probabilistic
+    return all(
+        s.unit in (None, t.unit) and (is_ignored or encoding(s) == encoding(t))
+        for s, t in zip(stated.values(), trained.values(), strict=True)
+    )
+
+
+def choose_read_options(
+    model: Forecaster,
+    name: str,
+    recipe: Recipe | None,
+    key: str | None,
+    pixel_km: float | None = None,
+    minutes: float | None = None,
+    coarsen: int | None = None,
+) -> ReadOptions:
+    """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
+
+    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
+    have 2×2 pixels, unless `pixel_km` is passed or the model reads noise.
+    """
+    values: Any = model.preprocessing
+    options = ReadOptions(unit=values.unit)
+    if isinstance(recipe, ForecasterRecipe):
+        options = recipe.data.read_options()
+        sel = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=sel)
+    if values.variables:
+        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
+    if key and options.variables:
+        variables = ", ".join(v.name for v in options.variables)
+        raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
+    if key:
+        options = dataclasses.replace(options, variable=key, variable_optional=False)
+    if coarsen is None and isinstance(recipe, ForecasterRecipe):
+        coarsen = 1 if pixel_km else options.coarsen
+    elif coarsen is None:
+        coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
+    return dataclasses.replace(
+        options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
+    )
+
+
+def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
+    """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
+    is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
+    first = value[0] if isinstance(value, list | tuple) else value
+    is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
+    return is_date or (is_time and isinstance(value, list | tuple))
+
+
+def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
+    """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
+    dates, step = frames.dates, expected or frames.step
+    if isinstance(step, str):
+        if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
+            raise ValueError(
+                f"{file}: the frame of {wrong[0]:%Y-%m-%d} is not a {step} after the one before; pass others"
+            )
+        return
+    steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
+    if not steps:
+        return
+    if steps[-1] - steps[0] > 0.04 * steps[0]:
+        listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
+        raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
+    if expected is not None and not all(is_same(s, expected) for s in steps):
+        raise ValueError(
+            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(expected)} is expected; "
+            "pass frames at the step of the training, or --minutes if the model supports any"
+        )
+
+
+def find_start(start: str, reader: Frames, file: Path) -> int:
+    """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
+    total, times = len(reader), reader.dates
+    if re.fullmatch(r"-?\d+", start):
+        number = int(start) + (total if int(start) < 0 else 0)
+        if 0 <= number < total:
+            return number
+        raise ValueError(f"--start must be from {-total} to {total - 1}, since {file} has {total} frames; got {start}")
+    if not times:
+        raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
+    matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
+    if not matches:
+        with contextlib.suppress(ValueError):
+            time = datetime.fromisoformat(start)
+            time = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+            matches = [i for i, t in enumerate(times) if t.isoformat() == time.isoformat()]
+    if len(matches) != 1:
+        count = "no frame" if not matches else plural(len(matches), "frame")
+        raise ValueError(
+            f"--start {start}: {file} has {count} at that time; pass the time of a frame from "
+            f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
+        )
+    return matches[0]
+
+
+def count_observed(reader: Frames) -> int:
+    """Returns the number of frames up to the last one that has a value; all if none has one."""
+    total = len(reader)
+    values = (reader.read(t, t + 1)[:, : reader.observed] for t in range(total - 1, -1, -1))
+    return next((total - i for i, frame in enumerate(values) if frame.isfinite().any()), total)
+
+
+def choose_window(
+    reader: Frames,
+    file: Path,
+    inputs: int | None,
+    horizon: int,
+    start: str | None,
+    compare: bool,
+    has_future: bool,
+    observed: int | None = None,
+) -> tuple[int, int, int]:
+    """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
+
+    With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
+    otherwise ``last == end``. Without `start`, the model reads the latest of the first `observed` frames. If the file
+    must contain frames to forecast, the input ends `horizon` frames before the end of the file where possible.
+    """
+    total, ahead = len(reader), compare or has_future
+    observed = total if observed is None else observed
+    total = total if has_future and not compare else observed
+    first = 0 if start is None else find_start(start, reader, file)
+    end = max(total - horizon, min(first + (inputs or 1), total)) if ahead else total
+    end = min(end, observed)
+    if inputs and start is None:
+        first = max(end - inputs, 0)
+    elif inputs:
+        end = min(first + inputs, total)
+    last = min(end + horizon, total) if ahead else end
+    if has_future and last - end < horizon:
+        raise ValueError(
+            f"{file}: the model reads known inputs of the {plural(horizon, 'frame')} to forecast, and the file has "
+            f"{last - end} after those that it reads; pass more frames, an earlier --start or a lower --horizon"
+        )
+    if compare and last == end:
+        raise ValueError(
+            f"--compare: {file} has {plural(total, 'frame')}, and none follows the {plural(end - first, 'frame')} that "
+            f"the model reads; omit --compare, or pass {'an earlier --start' if start else 'more frames'}"
+        )
+    return first, end, last
+
+
+def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
+    """Warns of input frames without a value of a variable, by their times or numbers."""
+    known = frames.isfinite().flatten(-2).any(-1).view(len(frames), -1)
+    missing = (~known.all(1)).nonzero().flatten().tolist()
+    if missing and known.any():
+        labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
+        warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
+
+
+def forecast_files(
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    inputs: int | None = None,
+    horizon: int | None = None,
+    start: str | None = None,
+    compare: bool = False,
+    key: str | None = None,
+    minutes: float | None = None,
+    pixel_km: float | None = None,
+    coarsen: int | None = None,
+    rain_relation: Sequence[float] | None = None,
+    thresholds: Sequence[float] = (),
+    output: Path | None = None,
+    **options: Any,
+) -> Forecast:
+    """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
+
+    Args:
+        model, name: the forecaster, and its name in messages.
+        files: one file or folder of frames, or several files that are joined in time.
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen, rain_relation: options of
+            that name of the command.
+        thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
+        output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
+        **options: passed to the model's ``forecast``, such as `members`.
+
+    Raises:
+        ValueError: the files do not fit the model, or an option does not fit the files or the model.
+    """
+    file, settings = files[0], find_recipe(model, recipe)
+    values = resolve_preprocessing(model, name, recipe, settings)
+    horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
+    if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
+        raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
+    read_options = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
+    if rain_relation:
+        read_options = dataclasses.replace(read_options, rain_relation=tuple(rain_relation))
+    reader = open_files(files, read_options)
+    total = len(reader)
+    observed = total if start else count_observed(reader)
+    observed = total if compare and observed <= (inputs or trained or 1) else observed
+    first, end, last = choose_window(
+        reader, file, inputs or trained, horizon, start, compare, bool(model.future_chans), observed
+    )
+    count = end - first
+    if inputs and count < inputs:
+        raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
+    pixel = pixel_km or reader.pixel_km
+    has_pixels = "pixel_km" in inspect.signature(model.forecast).parameters
+    notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
+    notes += [f"pixels of {pixel:.3g} km"] if pixel and has_pixels else []
+    notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
+    reader = reader.between(first, last)
+    check_step(reader, minutes or values.step, file)
+    if output is not None and output.suffix == ".nc" and reader.dataset is not None:
+        dataset, dropped = drop_unstorable_attrs(reader.dataset)
+        reader = dataclasses.replace(reader, dataset=dataset)
+        if dropped:
+            warn(f"{output}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
+    if trained and count != trained:
+        hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
+        warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
+    frames, known = split_known(reader.read(), values)
+    frames = frames[:, 0] if frames.shape[1] == 1 else frames
+    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel if has_pixels else None)) if value}
+    if pixel and not has_pixels and values.pixel_km and not 0.9 < pixel / values.pixel_km < 1.1:
+        warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
+    warn_of_missing(frames[:count], reader, file)
+    options = {"inputs": "all", **known, **radar, **options}
+    probabilities, members = None, options.get("members", 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "frames without a value")  # of which warn_of_missing names the times
+        if thresholds and not members:
+            forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
+        else:
+            forecast = model.forecast(frames[:count], horizon, **options)
+        if thresholds and members:
+            exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
+            probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+    frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
+    return Forecast(
+        model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
+        frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
+        members, tuple(thresholds), not isinstance(model, EnsembleForecaster),
+        probabilities, tuple(filter(None, notes)),
+    )  # fmt: skip

@@ -1,0 +1,231 @@
+"""Forecast for the frames of a file: its times, errors, figures and output files."""
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .._atomic import check_suffix, write_text
+from ..data.readers import Frames
+from ..values.labels.axes import restore_direction
+from ..values.preprocessing import Preprocessing
+from ..values.steps import Step, next_dates
+from ..values.units import format_lead_time, is_rain, plural
+from ..verify import (
+    Panels,
+    animate,
+    ensemble_scores,
+    ensemble_strip,
+    extrapolation,
+    finite,
+    probability_strip,
+    save_images,
+    strip,
+)
+from .labelled import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
+
+NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
+SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
+"""Suffixes of files that a forecast can be written to."""
+
+
+class Forecast(NamedTuple):
+    """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
+
+    The forecast of an ensemble has a first axis of members. Probabilities have an axis of thresholds before H and W.
+    They are the `forecast` if it has no members, and otherwise `probabilities`.
+    """
+
+    model: str
+    file: str
+    preprocessing: Preprocessing
+    frames: Frames
+    """The frames that the model read, with their times and coordinates."""
+    first: int
+    """Number of the first input frame in the file."""
+    total: int
+    """Number of frames in the file."""
+    inputs: Tensor
+    forecast: Tensor
+    observed: Tensor | None
+    step: Step | None
+    members: int
+    """Number of ensemble members; 0 for a single forecast."""
+    thresholds: tuple[float, ...]
+    are_quantiles: bool = False
+    """Whether the members are quantiles at each pixel, and not random."""
+    probabilities: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    """What was assumed or left out when the file was read."""
+
+    @property
+    def horizon(self) -> int:
+        """Number of forecast frames."""
+        return self.forecast.shape[1 if self.members else 0]
+
+    @property
+    def unit(self) -> str:
+        """Unit of the forecast; ``""`` for targets of several units."""
+        units = {v.unit for v in self.preprocessing.target_variables}
+        return units.pop() if len(units) == 1 else ""
+
+    @property
+    def times(self) -> list[Any]:
+        """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
+        times, step = self.frames.dates, self.step
+        if not times or not step:
+            return []
+        if isinstance(step, str):
+            return times + next_dates(times, self.horizon, step)
+        return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Titles of the input and the forecast frames; without a time step, only the titles that the file has."""
+        count = len(self.inputs)
+        labels = title_times(self.frames.dates) or list(self.frames.labels)
+        if not self.step:
+            return labels
+        lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
+        return (labels[:count] or lead_times[:count]) + lead_times[count:]
+
+    def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Yields the encoding of each target, followed by the channel ``(…, H, W)`` of the target in each of `frames`.
+
+        `frames` are ``(…, H, W)`` for one target, and ``(…, C, H, W)`` for several targets.
+        """
+        targets = self.preprocessing.target_variables
+        return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
+
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Returns the mean squared errors of the forecast and of repeating the last input frame, for each target.
+
+        The outer keys are those of the JSON output, and the inner keys are the names of the targets. The dictionary is
+        empty if there are no observations.
+        """
+        if self.observed is None:
+            return {}
+        forecast = self.forecast.mean(0) if self.members else self.forecast
+        methods = {
+            "mean_squared_error": forecast[: len(self.observed)], "mean_squared_error_of_last_frame": self.inputs[-1],
+        }  # fmt: skip
+        return {
+            key: {getattr(t, "name", ""): x.nanmean().item() for t, x in self.by_target((y - self.observed).square())}
+            for key, y in methods.items()
+        }
+
+    def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
+        """Yields the encoding of each target, and the CRPS of each method at the observed lead times.
+
+        The methods are the ensemble and the last frame. A third method is the extrapolation by pysteps. It requires
+        rain data, at least two input frames, pysteps and OpenCV.
+        """
+        observed: Any = self.observed
+        count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
+        for target, inputs, members, truth in self.by_target(self.inputs, self.forecast[:, :count], observed):
+            methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
+            if is_rain(target.unit) and len(inputs) > 1 and has_pysteps:
+                methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
+            yield (
+                target,
+                {
+                    method: ensemble_scores(frames, truth, self.are_quantiles)["CRPS"]
+                    for method, frames in methods.items()
+                },
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Returns a description for JSON, without the forecast values; errors of several targets are given by name."""
+        count, times = len(self.inputs), [t.isoformat() for t in self.times]
+        read: dict[str, Any] = {"first": self.first, "last": self.first + count - 1, "frames_in_file": self.total}
+        if times:
+            read |= {"first_time": times[0], "last_time": times[count - 1]}
+        return {
+            "file": self.file, "model": self.model, "unit": self.unit, "step": self.step, "inputs": count,
+            "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
+            **({"times": times[count:]} if times else {}),
+            **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
+            "observed": 0 if self.observed is None else len(self.observed),
+            **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
+        }  # fmt: skip
+
+    def to_json(self) -> str:
+        """Returns the description and the values of the forecast as JSON; unknown values are null."""
+        arrays = {k: finite(x.tolist()) for k, x in self._arrays().items()}
+        return json.dumps({**self.describe(), **arrays}, ensure_ascii=False)
+
+    def _arrays(self) -> dict[str, Any]:
+        """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
+        arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
+        return {k: restore_direction(x.numpy(), self.frames.dataset) for k, x in arrays.items() if x is not None}
+
+    def write(self, output: Path, threshold: float = 1.0) -> None:
+        """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
+
+        An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
+
+        Raises:
+            ValueError: the suffix of the file is not supported.
+        """
+        check_suffix(output, SUFFIXES)
+        values, count = self.preprocessing, len(self.inputs)
+        if output.suffix == ".json":
+            write_text(output, self.to_json() + "\n")
+        elif output.suffix in COORDINATE_SUFFIXES:
+            options: Any = {"step": self.step, "model": self.model}
+            thresholds = () if self.members else self.thresholds
+            dataset = to_dataset(
+                self.forecast, self.frames, values, thresholds=thresholds, members=self.members, **options
+            )
+            if self.probabilities is not None:
+                dataset.update(
+                    to_dataset(self.probabilities, self.frames, values, thresholds=self.thresholds, **options)
+                )
+            write_dataset(dataset, output)
+        elif output.suffix in NUMBERS:
+            optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
+            arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
+            write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
+        else:
+            save_images(self._plot(output.suffix, threshold), output)
+
+    def _plot(self, suffix: str, threshold: float) -> list[Any]:
+        """Returns one image of all frames, or the images of an animation."""
+        values, count, heading = self.preprocessing, len(self.inputs), f"{self.model}: {self.file}"
+        if self.members:
+            truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
+            options: Any = {"truth": truth, "labels": self.labels[count:]}
+            heading = f"{heading}, {plural(self.members, 'member')}"
+            thresholds = self.thresholds or (threshold,)
+            return [ensemble_strip(self.forecast, values, heading=heading, threshold=thresholds, **options)]
+        if self.thresholds:
+            return [probability_strip(self.forecast, values, self.thresholds, self.labels[count:], heading)]
+        frames: Any = (self.inputs, self.forecast, self.observed)
+        inputs, forecast, truth = (x[:, None] if x is not None and x.dim() == 3 else x for x in frames)
+        panels = Panels(inputs, forecast, truth, self.labels)
+        if suffix == ".png":
+            return [strip(panels, values, heading)]
+        images = animate(panels, values, heading)
+        # A GIF starts again at its end, and its first frame is what readers see before it plays.
+        return images[count:] + images[:count] if suffix == ".gif" else images
+
+
+def title_times(times: Sequence[Any]) -> list[str]:
+    """Returns titles of frames: their dates if they differ by days, else their times, and the date where it changes.
+
+    Example:
+        >>> title_times([datetime(2020, 5, 1, 23, 50), datetime(2020, 5, 1, 23, 55), datetime(2020, 5, 2)])
+        ['2020-05-01 23:50', '23:55', '2020-05-02 00:00']
+        >>> title_times([datetime(2020, 5, 1), datetime(2020, 5, 2)])
+        ['2020-05-01', '2020-05-02']
+    """
+    days, hours = [f"{t:%Y-%m-%d}" for t in times], [f"{t:%H:%M}" for t in times]
+    if len(set(days)) == len(days) > 1 == len(set(hours)):
+        return days
+    return [hour if i and days[i - 1] == days[i] else f"{days[i]} {hour}" for i, hour in enumerate(hours)]

@@ -1,0 +1,11 @@
+"""Recipes: everything that determines a set of weights, as dataclasses, as TOML files, and as texts to start from."""
+
+from .augment import Augment
+from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
+from .sampling import SAMPLINGS, read_sampling
+from .starter import describe_fields, starting_recipe
+
+__all__ = [
+    "RECIPES", "SAMPLINGS", "Augment", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "describe_fields",
+    "find_recipe", "read_sampling", "starting_recipe",
+]  # fmt: skip
