@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 _SUBMODULES = ("data", "exporting", "hub", "interop", "layers", "models")
-_HOMES = {"push_to_hub": ".hub", "save_pretrained": ".hub", "ExportError": ".exporting", "export": ".exporting"}
+_HOMES = {
+    "forecast_archive": ".predict.archive", "push_to_hub": ".hub", "save_pretrained": ".hub",
+    "ExportError": ".exporting", "export": ".exporting",
+}  # fmt: skip
 
 
 def _public_names() -> list[str]:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from .exporting import export as export
     from .hub import push_to_hub as push_to_hub
     from .hub import save_pretrained as save_pretrained
+    from .predict.archive import forecast_archive as forecast_archive
 else:
 
     def __getattr__(name: str) -> Any:

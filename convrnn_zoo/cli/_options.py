@@ -35,6 +35,15 @@ class NumberList(click.ParamType):
         return numbers
 
 
+class TextList(click.ParamType):
+    """Texts that are separated by commas, such as ``2020-06,2020-08``; an empty one is None."""
+
+    name = "texts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str | None, ...]:
+        return tuple(part.strip() or None for part in value.split(",")) if isinstance(value, str) else tuple(value)
+
+
 class Device(click.ParamType):
     """Device of torch that this machine has, such as ``cpu`` or ``cuda:1``."""
 

@@ -72,8 +72,12 @@ def eval_weights(
     'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles are also scored by CRPS, Brier scores and
     reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion matrix.
 
+    WEIGHTS may also be a .zarr store that `predict --every` wrote, and --data the archive: the scores are by month and
+    lead time.
+
     \b
     convrnn-zoo eval run --data radar
+    convrnn-zoo eval forecasts.zarr --data archive.zarr -o scores.json
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist -o scores.json -o mse.png
     convrnn-zoo eval run --data clips -o confusion.png
     convrnn-zoo eval run --data voices --groups runs
@@ -81,6 +85,12 @@ def eval_weights(
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], local_path(weights))
+    if Path(weights).suffix == ".zarr":
+        if any(value is not None for value in (recipe, groups, *options.values())) or data is None:
+            raise ValueError(f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights")
+        scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
+        click.echo(scores if as_json else text, nl=not as_json)
+        return
     model = from_pretrained(weights).eval().to(device)
     set_threads(threads)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
@@ -104,6 +114,37 @@ def eval_weights(
         if output.suffix == ".json":
             write_text(output, scores)
     click.echo(scores if as_json else text, nl=not as_json)
+
+
+def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
+    """Returns the scores of the forecasts of an archive as JSON and as tables; writes the JSON."""
+    from ..archive import score_archive
+
+    for output in outputs:
+        check_suffix(output, (".json",))
+    result = score_archive(forecasts, data, progress=progress)
+    for output in outputs:
+        write_text(output, result.to_json())
+    return result.to_json(), "\n\n".join(format_months(result))
+
+
+def format_months(result: Any) -> list[str]:
+    """Returns two tables: the mean of each metric over lead times by month, and the first metric by lead time."""
+    months = list(result.by_month)
+    total = result.by_month[months[-1]]
+    metrics = list(total["forecast"])
+    rows = [
+        (metric, *(" / ".join(str(average(by[metric])) for by in result.by_month[m].values()) for m in months))
+        for metric in metrics
+    ]
+    counts = ("issue times", *(str(result.issue_times[m]) for m in months))
+    means = columns([counts, *rows], header=("forecast / last frame", *months))
+    first = metrics[0]
+    by_time = [
+        (str(i + 1), *(f"{result.by_month[m]['forecast'][first][i]:.4g}" for m in months))
+        for i in range(len(total["forecast"][first]))
+    ]
+    return [means, columns(by_time, header=(f"{first}, frame", *months))]
 
 
 def _evaluate_classifier(

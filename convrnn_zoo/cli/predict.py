@@ -19,6 +19,7 @@ from ._options import (
     WEIGHTS_EPILOG,
     Choice,
     NumberList,
+    TextList,
     device_option,
     json_option,
     local_path,
@@ -30,6 +31,7 @@ from ._outputs import check_not_input
 from ._text import columns, printable, warnings_to_stderr
 from ._threads import set_threads, threads_option
 
+ARCHIVE_OPTIONS = ("every", "period", "tile", "batch_size", "jobs", "scheduler")
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -59,6 +61,19 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--rain-relation", type=NumberList(), metavar="A,B",
               help="Constants of Z = A R^B, by which reflectivity in dBZ becomes rain [default: 200,1.6].")  # fmt: skip
 @click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
+@click.option("--every", metavar="TIME|FRAMES",
+              help="Forecast a whole archive into a .zarr store: a forecast every 30min, 6h or 1D, or every so many "
+              "frames.")  # fmt: skip
+@click.option("--period", type=TextList(), metavar="FIRST,LAST",
+              help="With --every: first and last issue time, such as 2020-06,2020-08 [default: all].")  # fmt: skip
+@click.option("--tile", type=click.IntRange(min=1),
+              help="With --every: edge in pixels of the parts in which large maps are forecast [default: complete "
+              "maps].")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="With --every: issue times of a task [default: 64 MiB of forecasts, at most 16].")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), help="With --every: processes on this machine [default: 1].")
+@click.option("--scheduler", metavar="ADDRESS",
+              help="With --every: address of a scheduler of Dask, such as tcp://login1:8786, whose workers forecast.")  # fmt: skip
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
@@ -99,6 +114,9 @@ def predict(
     then shows the mean, the standard deviation and the probability that --threshold is reached. --compare prints the
     CRPS.
 
+    --every forecasts from many issue times of an archive into one .zarr store, which a later run completes if this one is
+    interrupted. --jobs and --scheduler distribute the issue times.
+
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
     convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
@@ -106,6 +124,7 @@ def predict(
     convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
     convrnn-zoo predict convgru_advection.nowcast radar/ --probability 0.5,5 -o rain.nc
     convrnn-zoo predict convgru_advection.nowcast radar/ --members 20 -o ensemble.png
+    convrnn-zoo predict convgru_advection.nowcast archive.zarr --every 30min --jobs 4 -o forecasts.zarr
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
     if output is not None:
@@ -113,7 +132,11 @@ def predict(
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
         set_threads(threads)
-        if isinstance(model, Forecaster):
+        if isinstance(model, Forecaster) and options["every"] is not None:
+            _forecast_archive(model, files, as_json, output, quiet, threads, **options)
+        elif isinstance(model, Forecaster):
+            if others := [name for name in ARCHIVE_OPTIONS if options.pop(name) is not None and name != "every"]:
+                raise ValueError(f"--{others[0].replace('_', '-')}: an option of an archive; pass --every as well")
             _forecast(model, weights, files, as_json, output, quiet, **options)
         else:
             names = {param.name: param.opts[0] for param in predict.params}
@@ -150,6 +173,34 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
         click.echo(columns(table, header=("sequence", "prediction", "probability")))
     elif not quiet:
         click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
+
+
+def _forecast_archive(
+    model: Forecaster, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, threads: int | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Forecasts an archive and prints how many issue times the store has."""
+    from ..archive import forecast_archive
+
+    if output is None:
+        raise ValueError("--every forecasts an archive: pass -o FILE.zarr")
+    unused = {"start": "--period", "compare": "convrnn-zoo eval", "threshold": "--probability"}
+    for name, other in unused.items():
+        if options.pop(name) not in (None, False):
+            raise ValueError(f"--{name} cannot be combined with --every; use {other}")
+    period = options.pop("period") or (None, None)
+    if len(period) != 2:
+        raise ValueError(f"--period takes two dates, FIRST,LAST; got {','.join(map(str, period))}")
+    options |= {"jobs": options["jobs"] or 1, "thresholds": options["thresholds"] or ()}
+    archive = files[0] if len(files) == 1 else list(files)
+    data = forecast_archive(model, archive, output, period=period, threads=threads, progress=not quiet, **options)
+    times, failed = data["forecast_reference_time"].values, int((data["missing_inputs"] > 0).sum())
+    if as_json:
+        summary = {"output": str(output), "issue_times": len(times), "first": str(times[0]), "last": str(times[-1])}
+        click.echo(json.dumps({**summary, "issue_times_with_missing_inputs": failed}, indent=2))
+    elif not quiet:
+        line = f"{output}: {plural(len(times), 'issue time')}, {str(times[0])[:16]} to {str(times[-1])[:16]}"
+        click.echo(line + (f"; {failed} with input frames without a value" if failed else ""))
 
 
 def _forecast(

@@ -135,19 +135,19 @@ def labelled_frames(
     return join_datasets(parts, paths)
 
 
-def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
-    """Returns the variables in `options` of files as a Dataset in normal form, in their units."""
+def read_variables(source: Any, options: ReadOptions) -> Any:
+    """Returns the variables in `options` of files, or of xarray, as a Dataset in normal form, in their units."""
     listed = options.all_variables
     names: list[str] | None = [v.name for v in listed] or ([options.variable] if options.variable else None)
     fills = {v.name: v.fill_value for v in listed} or {options.variable.rpartition("/")[2]: options.fill_value}
     kwargs: Any = {"sel": options.sel, "dims": options.dims, "coarsen": options.coarsen}
     try:
-        data = labelled_frames(paths, variables=names, fill_values=fills, **kwargs)
+        data = labelled_frames(source, variables=names, fill_values=fills, **kwargs)
     except FileError:
         if listed or not options.variable_optional:
             raise
-        data, names = labelled_frames(paths, **kwargs), None
-    path = paths[0]
+        data, names = labelled_frames(source, **kwargs), None
+    path = "archive" if is_labelled(source) else source[0]
     try:
         if listed:
             _check_dimensions(data, options)
@@ -155,7 +155,7 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
         else:
             name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
             if names is None and options.fill_value is not None:
-                data = labelled_frames(paths, variables=[name], fill_values={name: options.fill_value}, **kwargs)
+                data = labelled_frames(source, variables=[name], fill_values={name: options.fill_value}, **kwargs)
             units = {name: options.unit}
         relation: Any = tuple(options.rain_relation)
         minutes = None if isinstance(options.step, str) else options.step

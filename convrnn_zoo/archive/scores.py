@@ -1,0 +1,258 @@
+"""Scores of the forecasts of an archive by month and lead time."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._extras import need
+from .._labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
+from .._labels.times import to_minutes
+from .._units import is_rain
+from ..data.datasets.frame_files import RAIN_THRESHOLDS
+from ..data.readers import Frames, ReadOptions, open_files
+from ..data.untrusted import check_zarr_store, checked_codecs
+from ..pretrained.preprocessing import Encoding, Variable
+from ..train._values import finite
+from ..train.launch import progress_bar
+from ..train.metrics import Scores, TargetScores
+from .store import ISSUE, MISSING, OPEN, open_store
+
+METHODS = ("forecast", "last frame")
+PREFIX = "probability_of_"
+"""Beginning of the names of variables with probabilities."""
+TOTAL = "all months"
+"""Name of the scores over all issue times."""
+
+
+class ArchiveScores(NamedTuple):
+    """Scores of the forecasts of an archive.
+
+    `by_month` has the scores of each month of issue times, such as ``"2020-06"``, and those over ``"all months"``. They
+    are values at every lead time, by method (``"forecast"`` and ``"last frame"``) and metric.
+    """
+
+    by_month: dict[str, Scores]
+    issue_times: dict[str, int]
+    """Number of scored issue times by month."""
+
+    def to_json(self) -> str:
+        """Returns the scores as JSON, with null for values that are not finite."""
+        months = {month: {"issue_times": self.issue_times[month], **by} for month, by in self.by_month.items()}
+        return json.dumps(finite(months), indent=2, ensure_ascii=False) + "\n"
+
+
+class ProbabilityErrors:
+    """Brier scores of stored probabilities by lead time: means of ``(p − o)²`` over known pixels, o being 0 or 1.
+
+    Example:
+        >>> errors = ProbabilityErrors([1.0], horizon=1)
+        >>> errors.add(torch.full((1, 1, 1, 2, 2), 0.5), torch.tensor([[[[0.0, 2.0], [3.0, torch.nan]]]]))
+        >>> errors.scores("mm/h")
+        {'Brier 1 mm/h': [0.25]}
+    """
+
+    def __init__(self, thresholds: Sequence[float], horizon: int) -> None:
+        self.thresholds = thresholds
+        self.sums = torch.zeros(2, len(thresholds), horizon, dtype=torch.float64)
+
+    def add(self, probabilities: Tensor, truth: Tensor) -> None:
+        """Adds probabilities ``(T, C, thresholds, H, W)`` and true frames ``(T, C, H, W)``."""
+        known = truth.isfinite()
+        for i, threshold in enumerate(self.thresholds):
+            error = (probabilities[:, :, i] - (truth >= threshold).float()).square()
+            self.sums[0, i] += torch.where(known, error, 0).double().sum((1, 2, 3))
+            self.sums[1, i] += known.double().sum((1, 2, 3))
+
+    def scores(self, unit: str) -> dict[str, list[float]]:
+        """Returns each score by lead time."""
+        means = self.sums[0] / self.sums[1]
+        return {f"Brier {t:g} {unit}".rstrip(): row.tolist() for t, row in zip(self.thresholds, means, strict=True)}
+
+
+class Target:
+    """One forecast variable of a store, with the observations that it is compared with.
+
+    Its maps have the directions of the observations in normal form.
+    """
+
+    def __init__(self, data: Any, name: str, paths: Sequence[Path], settings: Any, has_several: bool) -> None:
+        self.data, self.name = data, name
+        self.forecast, self.probabilities = data.get(name), data.get(f"{PREFIX}{name}")
+        like = self.probabilities if self.forecast is None else self.forecast
+        self.unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
+        self.frames = open_observations(paths, name, self.unit, settings["read"])
+        self.flips = find_flips(self.frames, like, paths[0])
+        self.numbers = {round(t, 3): i for i, t in enumerate(self.frames.times.tolist())}
+        self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
+
+    def read(self, issue: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Reads the last frame ``(C, H, W)``, the truth ``(T, C, H, W)``, members and probabilities at an issue time.
+
+        Members are ``(M, T, C, H, W)``, and probabilities ``(T, C, thresholds, H, W)``. The truth is NaN where any of
+        them, or the last frame, is unknown.
+        """
+        one = self.data.isel({ISSUE: issue})
+        valid = [self.numbers.get(round(t, 3)) for t in to_minutes(one).tolist()]
+        issued = need("xarray", "netcdf").Dataset(coords={"time": ("time", one[ISSUE].values.reshape(1))})
+        start = self.numbers.get(round(float(to_minutes(issued)[0]), 3))
+        blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
+        last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *valid))
+        observed = torch.stack(truth).masked_fill(last.isnan(), torch.nan)
+        members = self._values(self.forecast, issue, MEMBER)
+        probabilities = self._values(self.probabilities, issue, THRESHOLD)
+        if members is not None:
+            observed = observed.masked_fill(members.isnan().any(0), torch.nan)
+        if probabilities is not None:
+            probabilities = probabilities.movedim(0, -3)
+            observed = observed.masked_fill(probabilities.isnan().any(-3), torch.nan)
+        return last, observed, members, probabilities
+
+    def _values(self, variable: Any, issue: int, first: str) -> Tensor | None:
+        """Returns the values ``(first, T, C, H, W)`` of a variable at an issue time."""
+        if variable is None:
+            return None
+        one = variable.isel({ISSUE: issue})
+        order = [d for d in (first, LEAD_TIME) if d in one.dims]
+        values = torch.from_numpy(one.transpose(*order, ...).values).flip(self.flips)
+        values = values if first in one.dims else values[None]
+        return values if values.dim() == 5 else values.unsqueeze(-3)
+
+
+class MonthScores:
+    """Scores of one target over the issue times of a month."""
+
+    def __init__(self, target: Target, thresholds: Sequence[float], are_quantiles: bool) -> None:
+        self.target, horizon = target, target.data.sizes[LEAD_TIME]
+        members: Any = "quantiles" if are_quantiles else "random"
+        has_members = target.forecast is not None and MEMBER in target.forecast.dims
+        stored = [] if target.probabilities is None else target.probabilities[THRESHOLD].values.tolist()
+        self.scores: dict[str, TargetScores] = {}
+        self.errors = {method: ProbabilityErrors(stored, horizon) for method in METHODS}
+        if target.forecast is not None:
+            kind = members if has_members else None
+            self.scores = {
+                m: TargetScores(target.target, slice(None), None, thresholds, horizon, kind) for m in METHODS
+            }
+
+    def add(self, last: Tensor, truth: Tensor, members: Tensor | None, probabilities: Tensor | None) -> None:
+        """Adds the maps of one issue time; see :meth:`Target.read`."""
+        if members is not None:
+            by_method = {"forecast": members, "last frame": last.expand(1, *truth.shape)}
+            for method, maps in by_method.items():
+                maps = torch.where(truth.isnan(), 0, maps)
+                self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
+        if probabilities is not None:
+            thresholds = self.errors["forecast"].thresholds
+            reached = torch.stack([(last >= t).float() for t in thresholds], -3).expand_as(probabilities)
+            for method, chances in {"forecast": probabilities, "last frame": reached}.items():
+                self.errors[method].add(chances, truth)
+
+    def result(self, method: str) -> dict[str, list[float]]:
+        """Returns each score of a method by lead time."""
+        scores = self.scores[method].scores() if self.scores else {}
+        name = getattr(self.target.target, "name", "")
+        briers = self.errors[method].scores(self.target.unit)
+        return {**{f"{k} of {name}" if name else k: v for k, v in briers.items()}, **scores}
+
+
+def score_archive(
+    forecasts: str | Path, archive: Any, *, thresholds: Sequence[float] | None = None, progress: bool = False
+) -> ArchiveScores:
+    """Compares the forecasts that :func:`~convrnn_zoo.forecast_archive` wrote with observations.
+
+    Issue times count for the month that they are in. Each is compared with the frames of `archive` at its valid times,
+    and so is the last frame, repeated. The scores are those of ``convrnn-zoo eval``: MSE and MAE, for rain CSI, POD,
+    FAR and FSS, for members CRPS and Brier scores, for probabilities Brier scores. One issue time is in memory at once.
+
+    Args:
+        forecasts: the store. Issue times that are not finished yet, or that have no forecast, are left out.
+        archive: frames on the grid of the forecasts, such as those that were forecast from: a file, a folder or a list
+            of files. They are read with the options of the forecasts.
+        thresholds: values for CSI and similar scores; by default the usual ones for rain, and none for other data.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: the store is no store of forecasts or states no dates, or the archive has another grid or no frame
+            at a valid time.
+    """
+    path = Path(forecasts)
+    group = open_store(path)
+    settings, finished = json.loads(group.attrs["settings"]), group["done"][:]
+    check_zarr_store(path)
+    with checked_codecs():
+        data = need("xarray", "netcdf").open_zarr(path, **OPEN)
+        if "time" not in data.coords:
+            raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
+        paths = [Path(p) for p in (archive if isinstance(archive, list | tuple) else [archive])]
+        names = list(dict.fromkeys(str(n).removeprefix(PREFIX) for n in data.data_vars if n != MISSING))
+        targets = [Target(data, name, paths, settings, len(names) > 1) for name in names]
+        months: dict[str, list[MonthScores]] = {}
+        counts: Counter[str] = Counter()
+        issues = [i for i in range(data.sizes[ISSUE]) if finished[i // settings["batch_size"]]]
+        with progress_bar("scores", progress, iterable=issues) as bar:
+            for i in bar:
+                parts = [target.read(i) for target in targets]
+                if not any(truth.isfinite().any() for _, truth, *_ in parts):
+                    continue
+                for month in (str(data[ISSUE].values[i])[:7], TOTAL):
+                    counts[month] += 1
+                    if month not in months:
+                        months[month] = [
+                            MonthScores(
+                                target, choose_thresholds(thresholds, target.unit), settings["members_are_quantiles"]
+                            )
+                            for target in targets
+                        ]
+                    for scores, part in zip(months[month], parts, strict=True):
+                        scores.add(*part)
+    if not months:
+        raise ValueError(f"{paths[0]} has no frame at a valid time of {path}; pass the frames of the same period")
+    order = [*sorted(month for month in months if month != TOTAL), TOTAL]
+    by_month = {
+        month: {method: {k: v for one in months[month] for k, v in one.result(method).items()} for method in METHODS}
+        for month in order
+    }
+    return ArchiveScores(by_month, {month: counts[month] for month in order})
+
+
+def choose_thresholds(thresholds: Sequence[float] | None, unit: str) -> Sequence[float]:
+    """Returns the thresholds of CSI and similar scores: those that are passed, or the usual ones for rain."""
+    return (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
+
+
+def open_observations(paths: Sequence[Path], name: str, unit: str, read: Any) -> Frames:
+    """Opens the observations of a variable with the options `read` of the forecasts."""
+    stored = {v[0]: v for v in read["variables"]}
+    options = ReadOptions(
+        variable=name, variable_optional=True, unit=unit, dims=read["dims"], sel=read["sel"], step=read["step"],
+        fill_value=stored[name][2] if name in stored else read["fill_value"], coarsen=read["coarsen"],
+        rain_relation=tuple(read["rain_relation"]), channels=read["channels"],
+    )  # fmt: skip
+    frames = open_files(paths, options)
+    if not frames.is_dated:
+        raise ValueError(f"{paths[0]} states no dates; pass frames that do")
+    return frames
+
+
+def find_flips(frames: Frames, variable: Any, path: Path) -> list[int]:
+    """Returns the axes along which the maps of a variable of the store are reversed with regard to `frames`."""
+    numpy, flips = need("numpy", "cli"), []
+    if tuple(variable.shape[-2:]) != frames.size:
+        raise ValueError(f"{path} has maps {frames.size}, and the forecasts {variable.shape[-2:]}; pass the same grid")
+    for axis, position, dim in (("y", -2, variable.dims[-2]), ("x", -1, variable.dims[-1])):
+        observed = None if frames.dataset is None else axis_coordinate(frames.dataset, axis)
+        if observed is None or dim not in variable.coords:
+            turned = () if frames.dataset is None else frames.dataset.encoding.get("turned", ())
+            flips += [position] if axis in turned else []
+            continue
+        ours, theirs = observed.values, variable[dim].values
+        if numpy.allclose(ours[::-1], theirs) and not numpy.allclose(ours, theirs):
+            flips.append(position)
+        elif not numpy.allclose(ours, theirs):
+            raise ValueError(f"{path} has other coordinates {dim} than the forecasts; pass the same grid")
+    return flips

@@ -1,0 +1,115 @@
+"""Tiles of large maps, with a halo as wide as the receptive field of the network."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..layers.motiongru import MotionGRUCell
+from ..layers.trajgru import TrajGRUCell
+from ..models import Ensemble, Forecaster
+from ..models.base.model import evaluating, reference_tensor
+
+LENGTHS = (128, 512, 2048)
+"""Lengths of the maps on which a receptive field is measured, in pixels of the smallest map of the network."""
+WIDTH = 4
+"""Width of these maps, in the same pixels."""
+
+
+class Tile(NamedTuple):
+    """Part of a map: the rows and columns to read, and those of them to keep."""
+
+    rows: slice
+    columns: slice
+    kept_rows: slice
+    kept_columns: slice
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """Removes the halo of maps ``(…, H, W)``."""
+        return maps[..., self.kept_rows, self.kept_columns]
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the map that the tile covers without its halo."""
+        return tuple(
+            slice(read.start + kept.start, read.start + kept.stop)
+            for read, kept in ((self.rows, self.kept_rows), (self.columns, self.kept_columns))
+        )  # type: ignore[return-value]
+
+
+def split_edge(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice]]:
+    """Yields for each tile along an edge the part to read, and the part of it to keep.
+
+    Example:
+        >>> list(split_edge(10, 6, 2))
+        [(slice(0, 8, None), slice(0, 6, None)), (slice(4, 10, None), slice(2, 6, None))]
+    """
+    for start in range(0, length, tile):
+        stop = min(start + tile, length)
+        first = max(start - halo, 0)
+        yield slice(first, min(stop + halo, length)), slice(start - first, stop - first)
+
+
+def split_map(size: tuple[int, int], tile: int | None, halo: int) -> list[Tile]:
+    """Returns the tiles of a map ``(H, W)``; a single one if `tile` is None."""
+    by_edge = [list(split_edge(length, tile or length, halo)) for length in size]
+    return [Tile(rows, columns, *kept) for rows, kept_rows in by_edge[0] for columns, *kept in
+            ((columns, kept_rows, kept_columns) for columns, kept_columns in by_edge[1])]  # fmt: skip
+
+
+def find_halo(model: Forecaster, inputs: int, horizon: int, has_members: bool = False) -> int:
+    """Returns the radius in pixels of the receptive field of a forecast, a multiple of the model's `reduction`.
+
+    The forecast at a pixel depends on no pixel that is farther away. To measure this, a square of the input is NaN: the
+    forecast is NaN at all pixels that read it.
+
+    Raises:
+        ValueError: the forecast at a pixel depends on the complete map. This is so for models that estimate or predict
+            a motion, that normalize or attend over the map, or that read noise of the size of the map; and for padding
+            that is circular.
+    """
+    name = model.pretrained_cfg.get("architecture", type(model).__name__)
+    moves = any(isinstance(m, TrajGRUCell | MotionGRUCell) for m in model.modules())
+    if model.default_step or moves or (has_members and isinstance(model, Ensemble)):
+        reason = "reads noise of the size of the map" if has_members and not moves else "moves pixels over the map"
+        raise ValueError(f"tile: {name} {reason}, so that tiles would differ from the complete map; omit the option")
+    with evaluating(model), torch.no_grad():
+        radius = max(_measure(model, inputs, horizon, is_row, name) for is_row in (False, True))
+    return -(-radius // model.reduction) * model.reduction
+
+
+def _measure(model: Forecaster, inputs: int, horizon: int, is_row: bool, name: str) -> int:
+    """Returns how many pixels the receptive field extends along the rows or the columns."""
+    edge = model.reduction
+    for length in LENGTHS:
+        middle = (length // 2) * edge
+        reached = _find_reached(model, inputs, horizon, length, middle, is_row)
+        at_end = _find_reached(model, inputs, horizon, length, 0, is_row)
+        first, last = int(reached[0]), int(reached[-1])
+        if first > 0 and last < length * edge - 1 and int(at_end[-1]) < length * edge - 1:
+            return max(middle - first, last - (middle + edge - 1))
+    raise ValueError(
+        f"tile: the forecast of {name} at a pixel depends on pixels at a distance of {LENGTHS[-1] * edge // 2} or more, "
+        "so that tiles would differ from the complete map; omit the option"
+    )
+
+
+def _find_reached(model: Forecaster, inputs: int, horizon: int, length: int, at: int, is_row: bool) -> Tensor:
+    """Returns the positions along a strip whose forecast reads the square at the position `at`."""
+    like, edge = reference_tensor(model), model.reduction
+    size = (WIDTH * edge, length * edge) if is_row else (length * edge, WIDTH * edge)
+
+    def strip(*shape: int) -> Tensor:
+        values = like.new_zeros(1, *shape, *size)
+        part: Any = slice(at, at + edge)
+        values[(..., part) if is_row else (..., part, slice(None))] = torch.nan
+        return values
+
+    known = {}
+    if model.static_chans:
+        known["static"] = strip(model.static_chans)
+    if model.future_chans:
+        known["future"] = strip(inputs + horizon, model.future_chans)
+    y = model(strip(inputs, model.in_chans), horizon, **known)
+    return y.isnan().any(-2 if is_row else -1).flatten(0, -2).any(0).nonzero().flatten()

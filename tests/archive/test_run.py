@@ -1,0 +1,207 @@
+"""Forecasts of archives: equal to `predict`, in regions, in several processes, and after interruptions."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import convrnn_zoo
+from convrnn_zoo.archive import forecast_archive
+from convrnn_zoo.archive.store import OPEN
+from convrnn_zoo.train.prediction import forecast_files
+
+from .archives import nowcast, network, rain, same
+
+pytest.importorskip("dask")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    rain().to_zarr(tmp_path / "archive.zarr", consolidated=False)
+    return tmp_path / "archive.zarr"
+
+
+def predicted(model, file, start, path, **options):
+    """The forecast that `predict` writes, from the frames from `start` on."""
+    forecast_files(model, "m", [file], start=start, **options).write(path)
+    return xr.open_zarr(path, **OPEN)
+
+
+CASES = {
+    "single": (network, {}),
+    "probabilities": (nowcast, {"thresholds": (0.5, 2.0)}),
+    "members and probabilities": (nowcast, {"members": 3, "seed": 1, "thresholds": (0.5,)}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_equals_predict_at_every_issue_time(case, archive, tmp_path):
+    build, options = CASES[case]
+    model, inputs = build(), 4 if build is nowcast else 2
+    result = forecast_archive(model, archive, tmp_path / "all.zarr", every="30min", inputs=inputs, **options)
+    times = result["forecast_reference_time"].values
+    assert list(times[:2]) == [np.datetime64("2020-01-31T22:30"), np.datetime64("2020-01-31T23:00")]
+    for i, time in enumerate(times[[0, -1]]):
+        start = str(time - np.timedelta64(5 * (inputs - 1), "m"))[:16]
+        one = predicted(model, archive, start, tmp_path / f"{i}.zarr", inputs=inputs, **options)
+        mine = result.sel(forecast_reference_time=time).drop_vars("missing_inputs")
+        assert set(mine.data_vars) == set(one.data_vars)
+        xr.testing.assert_allclose(mine, one, rtol=1e-5, atol=1e-6)
+        for name, variable in one.variables.items():
+            assert mine[name].attrs == variable.attrs, name
+            assert mine[name].dims == variable.dims, name
+    assert result.attrs["Conventions"] == "CF-1.10"
+    assert result["crs"].attrs["earth_radius"] == 6371000.0
+
+
+def test_batches_do_not_change_it(archive, tmp_path):
+    options = {"every": 3}
+    one = forecast_archive(network(), archive, tmp_path / "one.zarr", batch_size=1, **options)
+    many = forecast_archive(network(), archive, tmp_path / "many.zarr", batch_size=5, **options)
+    xr.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
+
+
+def test_files_and_dataset_give_the_same(archive, tmp_path):
+    data = rain()
+    for i, part in enumerate((slice(0, 15), slice(15, None))):
+        data.isel(time=part).to_netcdf(tmp_path / f"{i}.nc")
+    stores = [
+        forecast_archive(network(), source, tmp_path / f"f{i}.zarr", every="15min")
+        for i, source in enumerate((archive, [tmp_path / "0.nc", tmp_path / "1.nc"], data, data["rain"]))
+    ]
+    for store in stores[1:]:
+        np.testing.assert_array_equal(stores[0]["rain"], store["rain"])
+        np.testing.assert_array_equal(stores[0]["time"], store["time"])
+
+
+def test_rows_that_go_north_are_written_as_they_came(tmp_path):
+    data = rain()
+    down = forecast_archive(network(), data, tmp_path / "down.zarr", every=10)
+    up = forecast_archive(network(), data.isel(y=slice(None, None, -1)), tmp_path / "up.zarr", every=10)
+    np.testing.assert_array_equal(up["y"], down["y"][::-1])
+    np.testing.assert_array_equal(up["rain"], down["rain"][:, :, ::-1])
+
+
+def test_missing_frames_are_counted_and_a_missing_last_one_gives_nan(tmp_path):
+    data = rain()
+    data["rain"][10] = np.nan
+    for model, inputs in ((network(), 2), (nowcast(), 4)):
+        path = tmp_path / f"{inputs}.zarr"
+        result = forecast_archive(model, data, path, inputs=inputs, batch_size=4)
+        frames = np.arange(inputs - 1, 40)
+        expected = (frames >= 10) & (frames < 10 + inputs)
+        np.testing.assert_array_equal(result["missing_inputs"], expected)
+        is_nan = np.isnan(result["rain"].values).all((1, 2, 3))
+        np.testing.assert_array_equal(is_nan, frames == 10)
+        window = torch.from_numpy(data["rain"].values[12 - inputs : 12])
+        with pytest.warns(UserWarning, match="without a value"):
+            alone = model.forecast(window, inputs="all")  # the frame before the last is missing
+        np.testing.assert_allclose(result["rain"].values[12 - inputs], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_issue_times_with_a_gap_before_them_are_left_out(tmp_path):
+    data = rain().drop_isel(time=[20])
+    result = forecast_archive(network(), data, tmp_path / "gap.zarr")
+    missing = {np.datetime64("2020-01-31T23:40"), np.datetime64("2020-01-31T23:45"), np.datetime64("2020-01-31T22:00")}
+    assert missing.isdisjoint(result["forecast_reference_time"].values)
+    assert result.sizes["forecast_reference_time"] == 40 - len(missing)
+
+
+def test_known_inputs_are_those_of_each_issue_time(tmp_path):
+    times = rain()["time"]
+    data = rain().assign(
+        height=(("y", "x"), np.random.default_rng(1).uniform(0, 1, (18, 24)).astype("float32")),
+        clock=("time", np.sin(np.arange(40)).astype("float32")),
+    )
+    variables = {
+        "variables": (convrnn_zoo.Variable(name="rain", unit="mm/h"),), "static": (convrnn_zoo.Variable(name="height"),),
+        "future": (convrnn_zoo.Variable(name="clock"),),
+    }  # fmt: skip
+    model = network(static_chans=1, future_chans=1)
+    model.preprocessing = convrnn_zoo.Preprocessing(step=5.0, inputs=2, horizon=3, **variables)
+    result = forecast_archive(model, data, tmp_path / "known.zarr", every=7)
+    assert result["forecast_reference_time"].values[-1] <= times.values[-4]  # future inputs are needed
+    for i in (0, -1):
+        at = int(np.flatnonzero(times.values == result["forecast_reference_time"].values[i])[0])
+        window = data[["rain"]].isel(time=slice(at - 1, at + 1))
+        known = {"static": data["height"], "future": data["clock"].isel(time=slice(at - 1, at + 4))}
+        alone = model.forecast(window, **known)
+        np.testing.assert_allclose(result["rain"].values[i], alone["rain"].values, rtol=1e-4, atol=1e-5)
+
+
+# ---- interruptions -----------------------------------------------------------------------------------------------
+class Stop(Exception):
+    pass
+
+
+def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path, monkeypatch):
+    from convrnn_zoo.archive import run
+
+    whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
+    forecast_archive(network(), archive, whole, batch_size=4)
+    finish, finished = run.finish_region, []
+
+    def stop(path, region, first, missing):
+        if len(finished) == 3:
+            raise Stop
+        finished.append(region)
+        finish(path, region, first, missing)
+
+    monkeypatch.setattr(run, "finish_region", stop)
+    with pytest.raises(Stop):
+        forecast_archive(network(), archive, broken, batch_size=4)
+    assert not same(whole, broken)
+    assert finished == [0, 1, 2]
+    (broken / "rain" / "c" / "9.0123456789abcdef0123456789abcdef.partial").write_bytes(b"half of a chunk")
+    (broken / "rain" / "c" / "1" / "0" / "0" / "0").unlink()  # of a finished region, which is not computed again
+    finished.clear()
+    monkeypatch.setattr(run, "finish_region", lambda *args: (finished.append(args[1]), finish(*args)))
+    forecast_archive(network(), archive, broken, batch_size=4)
+    assert finished == list(range(3, 10))
+    shutil.copy(whole / "rain/c/1/0/0/0", broken / "rain/c/1/0/0/0")
+    assert same(whole, broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"horizon": 2}, "horizon = 3, and is 2"),
+        ({"batch_size": 2}, "batch_size = 4, and is 2"),
+        ({"every": 2}, "issue_times"),
+    ],
+)
+def test_other_settings_than_those_of_the_store_are_an_error(change, message, archive, tmp_path):
+    options = {"batch_size": 4, "every": 4}
+    forecast_archive(network(), archive, tmp_path / "f.zarr", **options)
+    with pytest.raises(ValueError, match=message):
+        forecast_archive(network(), archive, tmp_path / "f.zarr", **{**options, **change})
+
+
+def test_another_store_is_not_overwritten(archive, tmp_path):
+    before = {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match="is no store of forecasts"):
+        forecast_archive(network(), archive, archive)
+    assert before == {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
+
+
+# ---- several processes -------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_workers_of_a_scheduler_write_the_same_store(archive, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    options = {"batch_size": 4, "every": 2}
+    forecast_archive(network(), archive, tmp_path / "one.zarr", **options)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        forecast_archive(network(), archive, tmp_path / "two.zarr", scheduler=client, **options)
+    assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")
+
+
+def test_memory_of_a_task_is_that_of_its_frames(archive, tmp_path, monkeypatch):
+    from convrnn_zoo.data.readers import Frames
+
+    counts, read = [], Frames.read
+    monkeypatch.setattr(Frames, "read", lambda self, a, b, *rest: (counts.append(b - a), read(self, a, b, *rest))[1])
+    forecast_archive(network(), archive, tmp_path / "f.zarr", batch_size=3)
+    assert max(counts) == 4  # the windows of three successive issue times of two frames
