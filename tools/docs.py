@@ -48,13 +48,13 @@ from .tables import markdown
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL, TORCHGEO, HALF, TASKS = (
-    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks")
+NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE = (
+    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive")
 )
 CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
 """Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks.half``,
-``benchmarks.tasks``,
+``benchmarks.tasks``, ``benchmarks.archive``,
 ``benchmarks --device cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
@@ -193,6 +193,26 @@ def nowcasts(page: str) -> str:
             rows.append((event["title"], group, *csi, "" if i else f"{ours['MSE'] / theirs['MSE']:.2f}"))
     csi_of = [f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")]
     return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
+
+
+def archive(page: str) -> str:
+    """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
+    data = _recorded(ARCHIVE)
+    ways = list(next(iter(data["seconds"].values())))
+    rows = [
+        (f"`{model}`", *(f"{data['forecasts'] / times[w]:.2g} ({cpu / data['forecasts']:.2g} s)" for w, cpu in
+         data["processor_time"][model].items()))
+        for model, times in data["seconds"].items()
+    ]  # fmt: skip
+    loads = " to ".join(f"{x:.0f}" for x in data["load"])
+    text = (
+        f"Forecasts per second, and in brackets the processor time per forecast in all processes, for maps of "
+        f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
+        f"{data['cores']} cores. Other programs used the cores as well (load average {loads}), so that only the "
+        f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of processor time. "
+        "`python -m benchmarks.archive` measures it.\n"
+    )  # fmt: skip
+    return f"{text}\n{markdown(('weights', *ways), rows)}"
 
 
 @cache
@@ -634,7 +654,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
         speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
-        precisions, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z,
+        precisions, archive, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z,
         command_line, losses, samplings, schedules,
     )
 }  # fmt: skip

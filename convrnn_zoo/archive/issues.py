@@ -56,7 +56,7 @@ def find_issues(
         return issues[(issues - issues[0]) % number == 0]
     minutes = parse_duration(str(every))
     if minutes < step * (1 - SLACK) or abs(minutes / step - round(minutes / step)) > SLACK:
-        raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames, got {every!r}")
+        raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
     times = numpy.round(frames.times[issues], 3)
     chosen = issues[numpy.isclose((times + 1e-3) % minutes, 0, atol=2e-3)]
     return chosen if len(chosen) else issues[numpy.isclose((times - times[0] + 1e-3) % minutes, 0, atol=2e-3)]
@@ -91,8 +91,8 @@ def _find_gaps(frames: Frames, step: Step | None) -> Any:
     if not follows.any():
         got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.times).round(3).tolist()))[:3])
         raise ValueError(
-            f"{frames.path}: frames are {got} minutes apart, and {describe_step(step)} are expected; pass frames at the "
-            "step of the training, or --minutes if the model supports any"
+            f"{frames.path}: frames are {got} minutes apart, and {describe_step(step)} are expected; pass frames at "
+            "the step of the training, or --minutes if the model supports any"
         )
     return numpy.flatnonzero(~follows)
 
@@ -110,5 +110,6 @@ def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:
     try:
         inside[index.slice_indexer(*period)] = True
     except (ValueError, TypeError, KeyError) as e:
-        raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {', '.join(map(str, period))}") from e
+        got = ", ".join(map(str, period))
+        raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {got}") from e
     return inside

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import inspect
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,9 @@ from torch import Tensor
 from .._extras import need
 from .._labels.form import is_labelled
 from .._steps import Step
-from ..data.frames import read_variables
 from ..data.forecasts import to_dataset
-from ..data.readers import Frames, ReadOptions, open_files
+from ..data.frames import read_variables
+from ..data.readers import Frames, open_files
 from ..models import EnsembleForecaster, Forecaster, from_pretrained
 from ..train.launch import progress_bar
 from ..train.metrics import split_known
@@ -110,6 +111,8 @@ def forecast_archive(
     with progress_bar("tasks", progress, iterable=finished, length=len(todo)) as bar:
         for _ in bar:
             pass
+    if todo:
+        remove_partial(path)
     return need("xarray", "netcdf").open_zarr(path, **OPEN)
 
 
@@ -242,7 +245,9 @@ class Job:
         """Returns the shapes of the forecasts from one issue time: of the forecast, if any, and of probabilities."""
         members, size = self.options.get("members"), [s.stop - s.start for s in tile.place]
         channels = (self.model.out_chans,) * self.has_channels
-        shapes = [] if self.thresholds and not members else [((members,) if members else ()) + (self.horizon, *channels)]
+        shapes = (
+            [] if self.thresholds and not members else [((members,) if members else ()) + (self.horizon, *channels)]
+        )
         shapes += [(self.horizon, *channels, len(self.thresholds))] if self.thresholds else []
         return [(*shape, *size) for shape in shapes]
 
@@ -254,9 +259,10 @@ class Job:
             frames = dataclasses.replace(frames, dataset=frames.dataset.isel(y=rows, x=columns))
         members = self.options.get("members") or 0
         options: Any = {"step": self.step, "model": self.name}
+        values: Any = self.model.preprocessing
         kinds = [(0, self.thresholds)] if self.thresholds and not members else [(members, ()), (0, self.thresholds)]
         labelled = [
-            to_dataset(part, frames, self.model.preprocessing, members=count, thresholds=thresholds, **options)  # type: ignore[arg-type]
+            to_dataset(part, frames, values, members=count, thresholds=thresholds, **options)
             for part, (count, thresholds) in zip(parts, kinds, strict=False)
         ]
         for other in labelled[1:]:
@@ -302,17 +308,17 @@ def _plan(
     if rain_relation:
         read = dataclasses.replace(read, rain_relation=tuple(rain_relation))
     if is_labelled(archive):
-        opener: Callable[[], Frames] = partial(Frames.from_dataset, partial(read_variables, archive, read), Path("archive"),
-                                               len(read.variables) or None)  # fmt: skip
+        reader = partial(read_variables, archive, read)
+        opener: Callable[[], Frames] = partial(
+            Frames.from_dataset, reader, Path("archive"), len(read.variables) or None
+        )
     else:
         paths = [Path(p) for p in (archive if isinstance(archive, list | tuple) else [archive])]
         opener = partial(open_files, paths, read)
     frames = opener()
     horizon, count = horizon or model.horizon, inputs or model.input_frames or values.inputs or 1
     step = minutes or values.step or frames.step
-    issues = find_issues(
-        frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period
-    )
+    issues = find_issues(frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period)
     options: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
     if "pixel_km" in inspect.signature(model.forecast).parameters:
         options |= {k: v for k, v in (("minutes", minutes), ("pixel_km", pixel_km or frames.pixel_km)) if v}
@@ -371,7 +377,12 @@ def _run_on_workers(job: Job, regions: Sequence[int], jobs: int, scheduler: Any,
             job.threads = threads or max(1, (os.cpu_count() or 1) // jobs)
             cluster = stack.enter_context(
                 distributed.LocalCluster(
-                    n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1"
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    host="127.0.0.1",
+                    silence_logs=logging.ERROR,
                 )
             )
             client = stack.enter_context(distributed.Client(cluster))

@@ -90,8 +90,8 @@ def _measure(model: Forecaster, inputs: int, horizon: int, is_row: bool, name: s
         if first > 0 and last < length * edge - 1 and int(at_end[-1]) < length * edge - 1:
             return max(middle - first, last - (middle + edge - 1))
     raise ValueError(
-        f"tile: the forecast of {name} at a pixel depends on pixels at a distance of {LENGTHS[-1] * edge // 2} or more, "
-        "so that tiles would differ from the complete map; omit the option"
+        f"tile: the forecast of {name} at a pixel depends on pixels at a distance of {LENGTHS[-1] * edge // 2} or "
+        "more, so that tiles would differ from the complete map; omit the option"
     )
 
 

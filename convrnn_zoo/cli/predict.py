@@ -73,7 +73,8 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="With --every: issue times of a task [default: 64 MiB of forecasts, at most 16].")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), help="With --every: processes on this machine [default: 1].")
 @click.option("--scheduler", metavar="ADDRESS",
-              help="With --every: address of a scheduler of Dask, such as tcp://login1:8786, whose workers forecast.")  # fmt: skip
+              help="With --every: address of a scheduler of Dask, such as tcp://login1:8786, whose workers "
+              "forecast.")  # fmt: skip
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
@@ -114,8 +115,8 @@ def predict(
     then shows the mean, the standard deviation and the probability that --threshold is reached. --compare prints the
     CRPS.
 
-    --every forecasts from many issue times of an archive into one .zarr store, which a later run completes if this one is
-    interrupted. --jobs and --scheduler distribute the issue times.
+    --every forecasts from many issue times of an archive into one .zarr store, which a later run completes if this one
+    is interrupted. --jobs and --scheduler distribute the issue times.
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy

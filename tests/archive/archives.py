@@ -13,13 +13,12 @@ def rain(steps=40, size=(18, 24), start="2020-01-31T22:00", freq="5min"):
     rng = np.random.default_rng(0)
     y, x = ("y", 2.0 * np.arange(size[0])[::-1]), ("x", 2.0 * np.arange(size[1]))
     attrs = [{"standard_name": f"projection_{a}_coordinate", "units": "km"} for a in "yx"]
-    data = xr.Dataset(
+    return xr.Dataset(
         {"rain": (("time", "y", "x"), rng.gamma(0.3, 2.0, (steps, *size)).astype("float32"),
                   {"units": "mm/h", "long_name": "rain rate", "grid_mapping": "crs"})},
         {"time": pd.date_range(start, periods=steps, freq=freq), "y": (*y, attrs[0]), "x": (*x, attrs[1]),
          "crs": ((), 0, {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0})},
     )  # fmt: skip
-    return data
 
 
 def network(name="convgru_forecaster", **kwargs):

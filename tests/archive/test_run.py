@@ -12,7 +12,7 @@ from convrnn_zoo.archive import forecast_archive
 from convrnn_zoo.archive.store import OPEN
 from convrnn_zoo.train.prediction import forecast_files
 
-from .archives import nowcast, network, rain, same
+from .archives import network, nowcast, rain, same
 
 pytest.importorskip("dask")
 
@@ -116,8 +116,8 @@ def test_known_inputs_are_those_of_each_issue_time(tmp_path):
         clock=("time", np.sin(np.arange(40)).astype("float32")),
     )
     variables = {
-        "variables": (convrnn_zoo.Variable(name="rain", unit="mm/h"),), "static": (convrnn_zoo.Variable(name="height"),),
-        "future": (convrnn_zoo.Variable(name="clock"),),
+        "variables": (convrnn_zoo.Variable(name="rain", unit="mm/h"),),
+        "static": (convrnn_zoo.Variable(name="height"),), "future": (convrnn_zoo.Variable(name="clock"),),
     }  # fmt: skip
     model = network(static_chans=1, future_chans=1)
     model.preprocessing = convrnn_zoo.Preprocessing(step=5.0, inputs=2, horizon=3, **variables)
@@ -132,7 +132,7 @@ def test_known_inputs_are_those_of_each_issue_time(tmp_path):
 
 
 # ---- interruptions -----------------------------------------------------------------------------------------------
-class Stop(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -145,12 +145,12 @@ def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path
 
     def stop(path, region, first, missing):
         if len(finished) == 3:
-            raise Stop
+            raise StoppedError
         finished.append(region)
         finish(path, region, first, missing)
 
     monkeypatch.setattr(run, "finish_region", stop)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         forecast_archive(network(), archive, broken, batch_size=4)
     assert not same(whole, broken)
     assert finished == [0, 1, 2]
@@ -187,7 +187,8 @@ def test_another_store_is_not_overwritten(archive, tmp_path):
 
 
 # ---- several processes -------------------------------------------------------------------------------------------
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_workers_of_a_scheduler_write_the_same_store(archive, tmp_path):
     distributed = pytest.importorskip("distributed")
     options = {"batch_size": 4, "every": 2}

@@ -1,0 +1,111 @@
+"""Forecasts of an archive per second: ``python -m benchmarks.archive`` writes archive.json.
+
+The archive is random rain. The same issue times are forecast in one process without a scheduler, and by one and two
+workers of a Dask cluster on this machine. Runs of the three ways are interleaved, and the least of their times counts.
+Processor time is that of all processes together, which other programs hardly change. The cost of the scheduler is the
+processor time per task of tasks that do nothing.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+MEASURED = Path(__file__).with_name("archive.json")
+SIZE = (256, 256)
+FORECASTS = 24
+MODELS = ("convgru_forecaster.rain", "convgru_advection.nowcast")
+BATCH = 2
+TASKS = 500
+
+
+def make_archive(path: Path) -> None:
+    """Writes an archive of random rain."""
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+
+    times = pd.date_range("2020-06-01", periods=FORECASTS + 3, freq="5min")
+    rain = np.random.default_rng(0).gamma(0.3, 2.0, (len(times), *SIZE)).astype("float32")
+    data = xr.DataArray(rain, {"time": times}, ("time", "y", "x"), "rain", {"units": "mm/h"})
+    data.to_dataset().to_zarr(path, consolidated=False)
+
+
+def start_cluster(workers: int) -> Any:
+    """Returns a client of a cluster on this machine whose workers have imported the package."""
+    import distributed
+
+    cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    client = distributed.Client(cluster)
+    client.run(_import)
+    return client
+
+
+def _import() -> None:
+    import convrnn_zoo.archive  # noqa: F401
+
+
+def _nothing(number: int) -> int:
+    return number
+
+
+def timed(run: Callable[[], Any], client: Any = None) -> tuple[float, float]:
+    """Returns the seconds that a call takes, and the processor time of this process and of the workers of `client`."""
+
+    def processor_time() -> float:
+        workers = client.run(time.process_time).values() if client else ()
+        return time.process_time() + sum(workers)
+
+    start, before = time.perf_counter(), processor_time()
+    run()
+    return time.perf_counter() - start, processor_time() - before
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """Returns the measurements as a dictionary for JSON."""
+    from convrnn_zoo.archive import forecast_archive
+
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "archive.zarr"
+        make_archive(archive)
+        clients: dict[str, Any] = {"no scheduler": None, "1 worker": start_cluster(1), "2 workers": start_cluster(2)}
+        runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {way: [] for way in clients} for m in MODELS}
+        for i in range(repeats + 1):  # the first round loads weights and code
+            for model in MODELS:
+                for way, client in clients.items():
+                    options: dict[str, Any] = {"batch_size": BATCH, "threads": 1, "scheduler": client}
+                    run = partial(forecast_archive, model, archive, Path(folder) / f"{model}-{way}-{i}.zarr", **options)
+                    runs[model][way].append(timed(run, client))
+        client = clients["1 worker"]
+        empty = [timed(lambda: client.gather(client.map(_nothing, range(TASKS), pure=False)), client) for _ in range(5)]
+        for client in filter(None, clients.values()):
+            client.close()
+    least = {
+        m: {way: [min(t) for t in zip(*pairs[1:], strict=True)] for way, pairs in by.items()} for m, by in runs.items()
+    }
+    return {
+        "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]], "size": SIZE, "forecasts": FORECASTS,
+        "batch_size": BATCH, "repeats": repeats, "task": min(cpu for _, cpu in empty) / TASKS,
+        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in least.items()},
+        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in least.items()},
+    }  # fmt: skip
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=MEASURED, show_default=True)
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+def main(output: Path, repeats: int) -> None:
+    """Measure forecasts of an archive per second."""
+    output.write_text(json.dumps(measure(repeats), indent=1) + "\n", encoding="utf-8")
+    click.echo(output.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

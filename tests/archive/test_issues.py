@@ -1,0 +1,61 @@
+"""Issue times: which frames end a forecast's input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.archive.issues import find_issues
+from convrnn_zoo.data.readers import Frames
+
+
+def frames(minutes, is_dated=True):
+    array = np.zeros((len(minutes), 2, 2), "float32")
+    return Frames(path=Path("a"), array=array, times=np.array(minutes, float), is_dated=is_dated)
+
+
+def test_every_counts_from_midnight():
+    assert find_issues(frames(range(5, 100, 5)), 2, 5.0, every="30min").tolist() == [5, 11, 17]  # minutes 30, 60, 90
+
+
+def test_frames_at_other_times_count_from_the_first_one():
+    assert find_issues(frames(range(7, 100, 5)), 2, 5.0, every="30min").tolist() == [1, 7, 13]
+
+
+def test_a_number_of_frames():
+    assert find_issues(frames(range(0, 50, 5)), 3, 5.0, every=4).tolist() == [2, 6]
+    assert find_issues(frames(range(0, 50, 5)), 3, 5.0, every="4").tolist() == [2, 6]
+
+
+def test_gaps_before_and_known_inputs_after():
+    times = [0, 5, 10, 20, 25, 30, 35]
+    assert find_issues(frames(times), 2, 5.0).tolist() == [1, 2, 4, 5, 6]
+    assert find_issues(frames(times), 2, 5.0, ahead=1).tolist() == [1, 4, 5]
+
+
+def test_a_period_by_parts_of_dates():
+    days = frames(np.arange(60) * 1440.0)
+    assert find_issues(days, 2, 1440.0, period=("1970-02", "1970-02-03")).tolist() == [31, 32, 33]
+    assert find_issues(days, 2, 1440.0, period=(None, "1970-01-03")).tolist() == [1, 2]
+
+
+def test_months():
+    dates = np.arange("1970-01", "1971-01", dtype="datetime64[M]").astype("datetime64[m]").astype(float)
+    assert find_issues(frames(dates), 3, "month", every=6).tolist() == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("times", "options", "message"),
+    [
+        (range(0, 50, 5), {"every": "7min"}, "a multiple of 5 minutes"),
+        (range(0, 50, 5), {"every": "soon"}, "a duration such as 30min"),
+        (range(0, 50, 5), {"every": "0"}, "a number of frames above 0"),
+        (range(0, 50, 5), {"period": ("1971", None)}, "no frame from 1971 to the last ends 2 frames"),
+        (range(0, 50, 5), {"period": ("once", None)}, "period takes dates"),
+        (range(0, 50, 10), {}, "frames are 10 minutes apart, and 5 minutes are expected"),
+        ([0, 5], {"ahead": 1}, "no frame ends 2 frames 5 minutes apart, and 1 after it"),
+    ],
+)
+def test_errors(times, options, message):
+    with pytest.raises(ValueError, match=message):
+        find_issues(frames(times), 2, 5.0, **options)

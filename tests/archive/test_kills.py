@@ -1,0 +1,70 @@
+"""Runs that are killed at random moments end with the store of an undisturbed run."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from convrnn_zoo.archive import forecast_archive
+
+from .archives import network, rain, same
+
+pytest.importorskip("dask")
+
+
+def write(archive, path):
+    forecast_archive(network(), archive, path, batch_size=1)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(kills, tmp_path):
+    archive = tmp_path / "archive.zarr"
+    rain(steps=60).to_zarr(archive, consolidated=False)
+    start = time.perf_counter()
+    write(archive, tmp_path / "whole.zarr")
+    duration, moments = time.perf_counter() - start, random.Random(kills)
+    context, killed = multiprocessing.get_context("fork"), 0
+    for _ in range(kills):
+        process = context.Process(target=write, args=(archive, tmp_path / "killed.zarr"))
+        process.start()
+        process.join(moments.uniform(0.2, 0.9) * duration / kills)
+        killed += process.exitcode is None
+        process.kill()
+        process.join()
+    assert killed
+    write(archive, tmp_path / "killed.zarr")
+    assert same(tmp_path / "whole.zarr", tmp_path / "killed.zarr")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed by a signal")
+def test_a_command_with_two_processes_that_is_killed_five_times(tmp_path):
+    rain(steps=300, size=(64, 64)).to_zarr(tmp_path / "archive.zarr", consolidated=False)
+
+    def command(name):
+        words = ["predict", "convgru_forecaster.rain", "archive.zarr", "--every", "1", "--batch-size", "4", "--quiet"]
+        return [sys.executable, "-m", "convrnn_zoo", *words, "--jobs", "2", "--threads", "1", "-o", name]
+
+    start = time.perf_counter()
+    subprocess.run(command("whole.zarr"), cwd=tmp_path, check=True)
+    duration, moments = time.perf_counter() - start, random.Random(0)
+    killed = 0
+    for _ in range(5):
+        process = subprocess.Popen(command("killed.zarr"), cwd=tmp_path, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(0.4, 0.9) * duration)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed >= 3
+    subprocess.run(command("killed.zarr"), cwd=tmp_path, check=True)
+    assert same(tmp_path / "whole.zarr", tmp_path / "killed.zarr")

@@ -1,0 +1,114 @@
+"""Scores of stores by month and lead time, compared with numbers computed by NumPy."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from convrnn_zoo.archive import forecast_archive, score_archive
+from convrnn_zoo.archive.store import OPEN
+from tests.command_line import run
+
+from .archives import network, nowcast, rain
+
+pytest.importorskip("dask")
+pytest.importorskip("torchmetrics")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    data = rain(steps=40, start="2020-01-31T22:00")
+    data["rain"][15, :9] = np.nan
+    data["rain"][:, 3, 4] = np.nan
+    data.to_zarr(tmp_path / "archive.zarr", consolidated=False)
+    return tmp_path / "archive.zarr"
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # of the last issue times, which no frame follows
+def test_errors_by_month_and_lead_time(archive, tmp_path):
+    forecast_archive(network(), archive, tmp_path / "f.zarr", every=2)
+    result = score_archive(tmp_path / "f.zarr", archive, thresholds=[1.0])
+    store, truth = (xr.open_zarr(p, **OPEN) for p in (tmp_path / "f.zarr", archive))
+    observed = truth["rain"].reindex(time=store["time"].values.ravel()).values.reshape(store["rain"].shape)
+    forecast, last = store["rain"].values, truth["rain"].sel(time=store["forecast_reference_time"].values).values
+    observed = np.where(np.isnan(forecast) | np.isnan(last[:, None]), np.nan, observed)
+    months = store["forecast_reference_time"].values.astype("datetime64[M]").astype(str)
+    assert list(result.by_month) == ["2020-01", "2020-02", "all months"]
+    for month, scores in result.by_month.items():
+        chosen = [m == month or month == "all months" for m in months]
+        error = (forecast - observed)[chosen]
+        by_frame = np.nanmean(error**2, (-2, -1))
+        scored = ~np.isnan(by_frame).all(1)
+        np.testing.assert_allclose(scores["forecast"]["MSE"], np.nanmean(by_frame, 0), rtol=1e-4)
+        mae = np.nanmean(np.nanmean(abs(last[:, None] - observed)[chosen], (-2, -1)), 0)
+        np.testing.assert_allclose(scores["last frame"]["MAE"], mae, rtol=1e-4)
+        known = ~np.isnan(observed[chosen])
+        f, o = (forecast[chosen] >= 1) & known, (observed[chosen] >= 1) & known
+        csi = (f & o).sum((0, 2, 3)) / (f | o).sum((0, 2, 3))
+        np.testing.assert_allclose(scores["forecast"]["CSI 1 mm/h"], csi, rtol=1e-4)
+        assert result.issue_times[month] == scored.sum()
+
+
+def test_brier_scores_of_probabilities_and_members(archive, tmp_path):
+    forecast_archive(nowcast(), archive, tmp_path / "p.zarr", every=4, members=3, thresholds=(0.5,))
+    result = score_archive(tmp_path / "p.zarr", archive, thresholds=[0.5])
+    store, truth = (xr.open_zarr(p, **OPEN) for p in (tmp_path / "p.zarr", archive))
+    p = store["probability_of_rain"].values[:, :, 0]
+    observed = truth["rain"].reindex(time=store["time"].values.ravel()).values.reshape(p.shape)
+    known = ~np.isnan(observed) & ~np.isnan(p)
+    error = np.where(known, (p - (observed >= 0.5)) ** 2, np.nan)
+    scores = result.by_month["all months"]["forecast"]
+    np.testing.assert_allclose(scores["Brier 0.5 mm/h"], np.nanmean(error, (0, 2, 3)), rtol=1e-4)
+    assert len(scores["CRPS"]) == 3
+    assert all(v > 0 for v in scores["CRPS"])
+
+
+def test_rows_that_go_north_and_unfinished_regions(archive, tmp_path):
+    import zarr
+
+    forecast_archive(network(), archive, tmp_path / "f.zarr", every=4, batch_size=2)
+    up = xr.open_zarr(archive, **OPEN).isel(y=slice(None, None, -1))
+    up.to_netcdf(tmp_path / "up.nc")
+    expected = score_archive(tmp_path / "f.zarr", archive)
+    assert score_archive(tmp_path / "f.zarr", tmp_path / "up.nc").to_json() == expected.to_json()
+    zarr.open_group(tmp_path / "f.zarr")["progress/done"][1] = 0
+    assert score_archive(tmp_path / "f.zarr", archive).issue_times["all months"] == (
+        expected.issue_times["all months"] - 2
+    )
+    up.assign_coords(y=up["y"] + 1).to_netcdf(tmp_path / "moved.nc")
+    with pytest.raises(ValueError, match="other coordinates y"):
+        score_archive(tmp_path / "f.zarr", tmp_path / "moved.nc")
+    up.assign_coords(time=up["time"] + np.timedelta64(1, "D")).to_netcdf(tmp_path / "later.nc")
+    with pytest.raises(ValueError, match="has no frame at a valid time"):
+        score_archive(tmp_path / "f.zarr", tmp_path / "later.nc")
+
+
+def test_the_commands(archive, tmp_path):
+    store, scores = tmp_path / "f.zarr", tmp_path / "s.json"
+    command = ["predict", "convgru_forecaster.rain", archive, "--every", "1h", "--horizon", "2", "-o", store]
+    assert "3 issue times, 2020-01-31T23:00 to 2020-02-01T01:00" in run(*command)
+    described = json.loads(run(*command, "--json"))
+    assert described["issue_times"] == 3
+    assert described["first"].startswith("2020-01-31T23:00")
+    output = run("eval", store, "--data", archive, "-o", scores)
+    assert "2020-02" in output
+    assert "all months" in output
+    assert json.loads(scores.read_text())["2020-01"]["issue_times"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--jobs", "2"], "--jobs: an option of an archive; pass --every"),
+        (["--every", "1h"], "pass -o FILE.zarr"),
+        (["--every", "1h", "-o", "a.nc"], "ends in .zarr"),
+        (["--every", "1h", "-o", "a.zarr", "--start", "3"], "--start cannot be combined with --every; use --period"),
+        (["--every", "1h", "-o", "a.zarr", "--period", "2020"], "--period takes two dates"),
+        (["--every", "1h", "-o", "a.zarr", "--jobs", "2", "--scheduler", "tcp://h:1"], "pass one of the two"),
+    ],
+)
+def test_options_that_do_not_fit(words, message, archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("predict", "convgru_forecaster.rain", archive, *words, code=1)
+    assert message in result
