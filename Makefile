@@ -20,7 +20,7 @@ SELECTION := tests/test_hubconf.py \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
-	site site-version pictures bench coverage dist release-check rehearse secrets audit sbom fuzz clean
+	site site-version browser pictures bench coverage dist release-check rehearse secrets audit sbom fuzz clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -71,6 +71,10 @@ docs: $(VENV)/.installed-dev
 
 site: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
+
+# The networks and the runtime of the page that forecasts in the browser. Needs npm and the network, and takes minutes.
+browser: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.browser
 
 # The pages as one version of the site, on the branch gh-pages, which is not pushed: VERSION=0.1 ALIAS=latest, or dev.
 VERSION ?= dev
