@@ -48,7 +48,7 @@ def start_cluster(workers: int) -> Any:
 
 
 def _import() -> None:
-    import convrnn_zoo.archive  # noqa: F401
+    import convrnn_zoo.predict.archive  # noqa: F401
 
 
 def _nothing(number: int) -> int:
@@ -69,7 +69,7 @@ def timed(run: Callable[[], Any], client: Any = None) -> tuple[float, float]:
 
 def measure(repeats: int) -> dict[str, Any]:
     """Returns the measurements as a dictionary for JSON."""
-    from convrnn_zoo.archive import forecast_archive
+    from convrnn_zoo.predict.archive import forecast_archive
 
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

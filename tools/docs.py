@@ -209,7 +209,8 @@ def archive(page: str) -> str:
         f"Forecasts per second, and in brackets the processor time per forecast in all processes, for maps of "
         f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
         f"{data['cores']} cores. Other programs used the cores as well (load average {loads}), so that only the "
-        f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of processor time. "
+        f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of "
+        "processor time. "
         "`python -m benchmarks.archive` measures it.\n"
     )  # fmt: skip
     return f"{text}\n{markdown(('weights', *ways), rows)}"

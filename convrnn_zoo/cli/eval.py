@@ -118,7 +118,7 @@ def eval_weights(
 
 def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
     """Returns the scores of the forecasts of an archive as JSON and as tables; writes the JSON."""
-    from ..archive import score_archive
+    from ..predict.archive import score_archive
 
     for output in outputs:
         check_suffix(output, (".json",))

@@ -181,7 +181,7 @@ def _forecast_archive(
     **options: Any,
 ) -> None:  # fmt: skip
     """Forecasts an archive and prints how many issue times the store has."""
-    from ..archive import forecast_archive
+    from ..predict.archive import forecast_archive
 
     if output is None:
         raise ValueError("--every forecasts an archive: pass -o FILE.zarr")

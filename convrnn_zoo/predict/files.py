@@ -214,6 +214,25 @@ def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
         warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
 
 
+def forecast_with_probabilities(
+    model: Any, frames: Tensor, horizon: int, thresholds: Sequence[float] = (), **options: Any
+) -> tuple[Any, Any]:
+    """Returns the forecast and the probabilities of reaching `thresholds`; the first or the second is None.
+
+    With `members`, both are returned, and the probabilities are the shares of the members. There is no warning of
+    frames without a value, which the callers report.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "frames without a value")
+        if thresholds and not options.get("members"):
+            return None, model.probabilities(frames, thresholds, horizon, **options)
+        forecast = model.forecast(frames, horizon, **options)
+    if not thresholds:
+        return forecast, None
+    exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
+    return forecast, torch.stack([x.mean(0) for x in exceeded], dim=-3)
+
+
 def forecast_files(
     model: Forecaster,
     name: str,
@@ -287,20 +306,13 @@ def forecast_files(
         warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
     warn_of_missing(frames[:count], reader, file)
     options = {"inputs": "all", **known, **radar, **options}
-    probabilities, members = None, options.get("members", 0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "frames without a value")  # of which warn_of_missing names the times
-        if thresholds and not members:
-            forecast: Any = model.probabilities(frames[:count], thresholds, horizon, **options)
-        else:
-            forecast = model.forecast(frames[:count], horizon, **options)
-        if thresholds and members:
-            exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-            probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
+    forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, thresholds, **options)
+    if forecast is None:
+        forecast, probabilities = probabilities, None
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
         model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
-        members, tuple(thresholds), not isinstance(model, EnsembleForecaster),
+        options.get("members", 0), tuple(thresholds), not isinstance(model, EnsembleForecaster),
         probabilities, tuple(filter(None, notes)),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from convrnn_zoo.archive import forecast_archive
+from convrnn_zoo.predict.archive import forecast_archive
 
 from .archives import network, rain, same
 

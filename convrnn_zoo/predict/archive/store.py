@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._atomic import atomic_write
-from .._extras import need
-from .._labels.axes import LEAD_TIME, MEMBER
-from .._labels.times import extend_times
-from .._steps import Step
+from ..._atomic import atomic_write
+from ..._extras import need
+from ...values.labels.axes import LEAD_TIME, MEMBER
+from ...values.labels.times import extend_times
+from ...values.steps import Step
 
 ISSUE = "forecast_reference_time"
 """Dimension of the issue times, by their standard name of the CF conventions."""

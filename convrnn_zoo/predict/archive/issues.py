@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from .._extras import need
-from .._steps import Step, describe_step, is_next
-from ..data.readers import Frames
+from ..._extras import need
+from ...data.readers import Frames
+from ...values.steps import Step, describe_step, is_next
 
 SLACK = 0.02
 """Share of a step by which the times of successive frames may differ from it."""

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convrnn_zoo.archive.issues import find_issues
 from convrnn_zoo.data.readers import Frames
+from convrnn_zoo.predict.archive.issues import find_issues
 
 
 def frames(minutes, is_dated=True):

@@ -15,17 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._extras import need
-from .._labels.form import is_labelled
-from .._steps import Step
-from ..data.forecasts import to_dataset
-from ..data.frames import read_variables
-from ..data.readers import Frames, open_files
-from ..models import EnsembleForecaster, Forecaster, from_pretrained
-from ..train.launch import progress_bar
-from ..train.metrics import split_known
-from ..train.prediction import choose_read_options, resolve_preprocessing
-from ..train.recipe import find_recipe
+from ..._extras import need, progress_bar
+from ...data.frames import read_variables
+from ...data.readers import Frames, open_files
+from ...models import EnsembleForecaster, Forecaster, from_pretrained
+from ...recipes import find_recipe
+from ...values.labels.form import is_labelled
+from ...values.steps import Step
+from ...verify import split_known
+from ..files import choose_read_options, forecast_with_probabilities, resolve_preprocessing
+from ..labelled import to_dataset
 from .issues import find_issues
 from .store import OPEN, choose_batch, create_store, finish_region, open_store, remove_partial, write_region
 from .tiles import Tile, find_halo, split_map
@@ -220,11 +219,9 @@ class Job:
         x, known = split_known(frames, values)
         options = {"inputs": "all", **known, **self.options}
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "frames without a value")  # which the store counts
-                results = forecast_with_probabilities(
-                    self.model, x[:, : self.inputs], self.horizon, self.thresholds, **options
-                )
+            results = forecast_with_probabilities(
+                self.model, x[:, : self.inputs], self.horizon, self.thresholds, **options
+            )
         except ValueError as e:
             dates = self.frames.dates
             times = ", ".join(str(dates[issues[i]] if dates else issues[i]) for i in group)
@@ -268,22 +265,6 @@ class Job:
         for other in labelled[1:]:
             labelled[0].update(other)
         return labelled[0]
-
-
-def forecast_with_probabilities(
-    model: Any, frames: Tensor, horizon: int, thresholds: Sequence[float], **options: Any
-) -> tuple[Tensor | None, Tensor | None]:
-    """Returns the forecast, or None if there are only probabilities; and the probabilities, or None.
-
-    With `members`, the probabilities of reaching `thresholds` are the shares of the members that do.
-    """
-    if thresholds and not options.get("members"):
-        return None, model.probabilities(frames, thresholds, horizon, **options)
-    forecast = model.forecast(frames, horizon, **options)
-    if not thresholds:
-        return forecast, None
-    exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-    return forecast, torch.stack([x.mean(0) for x in exceeded], dim=-3)
 
 
 def place_in_store(frames: Frames, tile: Tile) -> tuple[slice, slice]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from convrnn_zoo.archive import forecast_archive, score_archive
-from convrnn_zoo.archive.store import OPEN
+from convrnn_zoo.predict.archive import forecast_archive, score_archive
+from convrnn_zoo.predict.archive.store import OPEN
 from tests.command_line import run
 
 from .archives import network, nowcast, rain

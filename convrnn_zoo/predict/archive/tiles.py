@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..layers.motiongru import MotionGRUCell
-from ..layers.trajgru import TrajGRUCell
-from ..models import Ensemble, Forecaster
-from ..models.base.model import evaluating, reference_tensor
+from ...layers.motiongru import MotionGRUCell
+from ...layers.trajgru import TrajGRUCell
+from ...models import Ensemble, Forecaster
+from ...models.base.model import evaluating, reference_tensor
 
 LENGTHS = (128, 512, 2048)
 """Lengths of the maps on which a receptive field is measured, in pixels of the smallest map of the network."""

@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._extras import need
-from .._labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
-from .._labels.times import to_minutes
-from .._units import is_rain
-from ..data.datasets.frame_files import RAIN_THRESHOLDS
-from ..data.readers import Frames, ReadOptions, open_files
-from ..data.untrusted import check_zarr_store, checked_codecs
-from ..pretrained.preprocessing import Encoding, Variable
-from ..train._values import finite
-from ..train.launch import progress_bar
-from ..train.metrics import Scores, TargetScores
+from ..._extras import need, progress_bar
+from ...data.datasets.frame_files import RAIN_THRESHOLDS
+from ...data.readers import Frames, ReadOptions, open_files
+from ...data.untrusted import check_zarr_store, checked_codecs
+from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
+from ...values.labels.times import to_minutes
+from ...values.preprocessing import Encoding, Variable
+from ...values.units import is_rain
+from ...verify._values import finite
+from ...verify.metrics import Scores, TargetScores
 from .store import ISSUE, MISSING, OPEN, open_store
 
 METHODS = ("forecast", "last frame")

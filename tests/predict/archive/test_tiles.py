@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.archive import forecast_archive
-from convrnn_zoo.archive.tiles import find_halo, split_map
+from convrnn_zoo.predict.archive import forecast_archive
+from convrnn_zoo.predict.archive.tiles import find_halo, split_map
 from tests.hub.examples import classifies, make
 
 from .archives import network, nowcast, rain

@@ -8,9 +8,9 @@ import torch
 import xarray as xr
 
 import convrnn_zoo
-from convrnn_zoo.archive import forecast_archive
-from convrnn_zoo.archive.store import OPEN
-from convrnn_zoo.train.prediction import forecast_files
+from convrnn_zoo.predict import forecast_files
+from convrnn_zoo.predict.archive import forecast_archive
+from convrnn_zoo.predict.archive.store import OPEN
 
 from .archives import network, nowcast, rain, same
 
@@ -137,7 +137,7 @@ class StoppedError(Exception):
 
 
 def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path, monkeypatch):
-    from convrnn_zoo.archive import run
+    from convrnn_zoo.predict.archive import run
 
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
     forecast_archive(network(), archive, whole, batch_size=4)
