@@ -26,7 +26,7 @@ from ..data.readers import ARRAY_READERS, COARSEN, FileError, Frames, list_files
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
 from ..models import EnsembleForecaster, Forecaster, VideoModel, ZooModel, from_pretrained
-from ..pretrained.weights import Weights
+from ..pretrained.metadata import WeightsMetadata
 from ..values.labels.axes import NAMES, restore_direction
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
@@ -510,7 +510,7 @@ def forecast_files(
             probabilities = torch.stack([x.mean(0) for x in exceeded], dim=-3)
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
-        model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
+        model.metadata.name if model.metadata else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
         members, tuple(thresholds), not isinstance(model, EnsembleForecaster),
         probabilities, tuple(filter(None, notes)),
@@ -574,7 +574,7 @@ class Trained(NamedTuple):
 
     model: Forecaster
     recipe: ForecasterRecipe
-    record: Weights
+    record: WeightsMetadata
 
     def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
         """Forecasts frames ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; by default with the model's horizon.
@@ -600,14 +600,14 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
     if not isinstance(model, Forecaster):
         raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
     settings = find_recipe(model, recipe)
-    if model.record is None or settings is None:
+    if model.metadata is None or settings is None:
         raise ValueError(
             f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
         )
     if not isinstance(settings, ForecasterRecipe):
         raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
-    if settings.weights != model.record.name:
+    if settings.weights != model.metadata.name:
         raise ValueError(
-            f"the recipe trains {settings.weights}, and these weights are {model.record.name}; pass theirs"
+            f"the recipe trains {settings.weights}, and these weights are {model.metadata.name}; pass theirs"
         )
-    return Trained(model.eval(), settings, model.record)
+    return Trained(model.eval(), settings, model.metadata)

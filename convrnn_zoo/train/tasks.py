@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..pretrained.weights import Weights
+from ..pretrained.metadata import WeightsMetadata
 from .classifier import train_classifier
 from .forecaster import train_forecaster
 from .launch import CHECKPOINT_MINUTES, launch
@@ -41,10 +41,10 @@ def train(
     log_with: Sequence[str] = (),
     threads: int | None = None,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
-) -> Weights | None:
+) -> WeightsMetadata | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
-    The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
+    The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``metadata.json`` and
     ``recipe.toml``. :func:`convrnn_zoo.from_pretrained` and timm load it, and ``convrnn-zoo push`` publishes it.
 
     Args:

@@ -39,8 +39,8 @@ def test_rounded_weights_lose_their_metadata(tmp_path):
     model = create_model(name, pretrained=True)
     save_pretrained(model, tmp_path / "as they are")
     save_pretrained(model, tmp_path / "half", dtype=torch.float16)
-    assert from_pretrained(tmp_path / "as they are").record is not None
-    assert from_pretrained(tmp_path / "half").record is None
+    assert from_pretrained(tmp_path / "as they are").metadata is not None
+    assert from_pretrained(tmp_path / "half").metadata is None
 
 
 def test_rejects_values_beyond_the_dtype(tmp_path):

@@ -175,7 +175,7 @@ def test_a_dry_run_rejects_a_model_with_other_outputs(carried, tmp_path, monkeyp
 
 def test_the_command_pins_what_it_pushed(hub, carried):
     assert CliRunner().invoke(publish_tool.main, ["--namespace", "alice", "--only", NAME, "--pin"]).exit_code == 0
-    pinned = convrnn_zoo.Weights.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
+    pinned = convrnn_zoo.WeightsMetadata.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
     commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
     assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)
 

@@ -97,7 +97,7 @@ def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_pat
     recipe = Recipe.parse(FRAMES)
     train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
     old = convrnn_zoo.from_pretrained(tmp_path / "run")
-    for start in ("run", "run/record.json"):
+    for start in ("run", "run/metadata.json"):
         assert same(training.build(dataclasses.replace(recipe, init_from=str(tmp_path / start)), 1), old)
     with caplog.at_level(logging.WARNING):
         wider = training.build(dataclasses.replace(recipe, init_from=str(tmp_path / "run")), 2)

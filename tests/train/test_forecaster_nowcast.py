@@ -38,7 +38,7 @@ def test_weights_state_their_input_and_their_metrics(trained):
     model = convrnn_zoo.from_pretrained(trained)
     assert (model.preprocessing.unit, model.preprocessing.encoding) == ("mm/h", "none")
     assert (model.preprocessing.step, model.preprocessing.inputs) == (5, 3)
-    metrics = {m.name: m for m in model.record.metrics}
+    metrics = {m.name: m for m in model.metadata.metrics}
     assert {"MSE", "CSI 2 mm/h", "FSS 2 mm/h", "CRPS", "Brier 2 mm/h"} <= set(metrics)
     assert "last frame" in metrics["CRPS"].baselines
     assert metrics["CRPS"].unit == "mm/h"
