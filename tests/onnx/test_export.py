@@ -187,9 +187,9 @@ def clip_model(rnn="convgru", **kwargs):
 @pytest.mark.parametrize(
     "options",
     [
-        {"global_pool": "max", "head_widths": (5,)},
+        {"global_pool": "max"},
         {"num_classes": 0},
-        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "post_conv": 3, "num_layers": 2, "rnn": "convlstm"},
+        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "num_layers": 2, "rnn": "convlstm"},
         {"bidirectional": True, "global_pool": "last"},
     ],
 )
