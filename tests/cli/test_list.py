@@ -7,7 +7,7 @@ import re
 import convrnn_zoo
 from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.cli.list import group_names
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 WEIGHTS_METADATA = convrnn_zoo.WEIGHTS[CLASSIFIER]
 

@@ -8,7 +8,7 @@ import pytest
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE, SPOKEN
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 
 @pytest.fixture

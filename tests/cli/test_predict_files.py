@@ -13,7 +13,7 @@ from convrnn_zoo.data.readers import COARSEN
 from convrnn_zoo.train import Recipe, train
 from convrnn_zoo.train.prediction import choose_read_options
 from convrnn_zoo.values.preprocessing import Variable
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 MINUTE = np.timedelta64(1, "m")

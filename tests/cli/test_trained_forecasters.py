@@ -13,9 +13,9 @@ from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.train.prediction import check_step
-from tests.command_line import run
-from tests.data.own_data import WRITERS
-from tests.made_data import write_digits, write_fmi, write_knmi, write_rain
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import WRITERS
+from tests.helpers.made_data import write_digits, write_fmi, write_knmi, write_rain
 
 ENTRIES = {
     "weights": "convlstm_openstl_s.tiny", "description": "Forecasts.", "license": "mit", "inputs": 3, "horizon": 4,

@@ -5,8 +5,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
-
-from .examples import make
+from tests.helpers.hub.examples import make
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)

@@ -11,14 +11,13 @@ from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
-from tests.registry import slow_unless
+from tests.helpers.hub.examples import assert_same
+from tests.helpers.hub.faults import Corrupt, Status
+from tests.helpers.hub.records import NAME, carry, hold
+from tests.helpers.registry import slow_unless
 from tools import publish as publish_tool
 from tools.cards import NOT_GENERATED
 from tools.publish import GOLDEN, publish, write
-
-from .examples import assert_same
-from .faults import Corrupt, Status
-from .records import NAME, carry, hold
 
 SOME = (NAME, "audio_convrnn.fsdd", "convgru_forecaster.rain")
 every_name = pytest.mark.parametrize("name", slow_unless(SOME.__contains__, [NAME, *WEIGHTS]))

@@ -10,7 +10,7 @@ import torch
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.hub import card_text
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 REPO = "alice/mine"
 

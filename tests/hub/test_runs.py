@@ -10,9 +10,9 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.train import Recipe, load_forecaster
-from tests.command_line import run
-from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
-from tests.registry import slow_unless
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
+from tests.helpers.registry import slow_unless
 
 pytest.importorskip("accelerate", reason="the extra train")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, blocks
+from tests.helpers.docs.pages import ROOT, blocks
 
 # According to torch's types, torch.hub.load returns an object that is not callable, for any repository.
 README = [b.code for b in blocks(ROOT / "README.md") if b.language == "python" and "torch.hub.load" not in b.code]

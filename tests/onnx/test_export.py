@@ -16,7 +16,7 @@ from convrnn_zoo.layers._conv import Geometry, same_conv
 from convrnn_zoo.onnx.export import make_metadata
 from convrnn_zoo.onnx.forms import make_spec
 from convrnn_zoo.onnx.spec import next_states
-from tests.onnx.agreement import largest_difference, session
+from tests.helpers.onnx.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
@@ -92,7 +92,7 @@ def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
 def run_steps(path, frames, steps, directory):
     """Returns the outputs of drive.py for frames ``(T, N, C, *S)``, in a process without torch."""
     np.save(directory / "frames.npy", frames)
-    script = Path(__file__).with_name("drive.py")
+    script = Path(__file__).parents[1] / "helpers" / "onnx" / "drive.py"
     subprocess.run([sys.executable, script, path, "frames.npy", "out.npy", str(steps)], cwd=directory, check=True)
     return np.load(directory / "out.npy")
 

@@ -12,7 +12,7 @@ from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.train import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_padding
-from tests.data.own_data import RAMPS, ramps, write_ramps
+from tests.helpers.data.own_data import RAMPS, ramps, write_ramps
 from tools.crossval import changed, compare, group_folds
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))

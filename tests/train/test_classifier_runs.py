@@ -14,9 +14,8 @@ from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, Labell
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.train import RECIPES, ClassifierRecipe, Recipe, classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
+from tests.helpers.train.runs import interrupted, killed, same, sha256
 from tools.demo_samples import labelled_sample, moving_sample, rain_sample
-
-from .runs import interrupted, killed, same, sha256
 
 
 def ramps(directory, split):

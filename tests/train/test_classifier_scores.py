@@ -13,8 +13,7 @@ import convrnn_zoo
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.train import ClassifierRecipe, classifier, train
-
-from .runs import run_together
+from tests.helpers.train.runs import run_together
 
 RECIPE = ClassifierRecipe(
     weights="convgru1d_1layer.still",

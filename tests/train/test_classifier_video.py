@@ -14,10 +14,9 @@ import convrnn_zoo
 from convrnn_zoo.models.base import encoder as _encoder
 from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
-from tests.command_line import run
-from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
-
-from .runs import interrupted, same
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import CLIPS, moving_squares, write_clips, write_gif
+from tests.helpers.train.runs import interrupted, same
 
 RECIPE = Recipe.parse(CLIPS)
 MEAN = timm.get_pretrained_cfg("test_resnet").mean

@@ -15,9 +15,8 @@ from convrnn_zoo.train import Recipe, classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
 from convrnn_zoo.train.optim import adam, muon
-from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
-
-from .runs import same
+from tests.helpers.data.own_data import FRAMES, RAMPS, blobs, write_ramps
+from tests.helpers.train.runs import same
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.losses import LOSSES, partial_derivatives
 from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.train.sampling import SAMPLINGS
-from tests.registry import slow_unless
-
-from .runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
-from .tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
+from tests.helpers.train.tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
 
 @pytest.fixture

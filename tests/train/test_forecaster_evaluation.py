@@ -9,8 +9,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.data import ArrayFrames
 from convrnn_zoo.train import forecaster, train
-
-from .tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN
 
 NOISE = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"), max_steps=2)
 

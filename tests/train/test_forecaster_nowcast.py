@@ -9,10 +9,9 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.train import Recipe, forecaster
-from tests.command_line import run
-from tests.data.own_data import RADAR, blobs
-
-from .runs import interrupted, same
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RADAR, blobs
+from tests.helpers.train.runs import interrupted, same
 
 RECIPE = RADAR.replace("convgru_forecaster.blobs", "convgru_advection.blobs").replace("balanced_light", "exceedance")
 RECIPE = RECIPE.replace("hidden_channels = [2, 2]\nkernel_size = 3", "hidden_channels = [3, 4]")

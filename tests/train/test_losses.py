@@ -12,8 +12,7 @@ from convrnn_zoo.train.forecaster import _known_loss, check_loss
 from convrnn_zoo.train.losses import LOSSES, decoupling
 from convrnn_zoo.train.sampling import SAMPLINGS, FreeRunning, ReverseScheduled, Scheduled
 from convrnn_zoo.values.preprocessing import ACTIVATIONS
-
-from .tiny_recipes import PLAIN, SAMPLING_ARGS
+from tests.helpers.train.tiny_recipes import PLAIN, SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))

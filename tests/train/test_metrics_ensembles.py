@@ -14,9 +14,8 @@ from convrnn_zoo.train.baselines import extrapolation
 from convrnn_zoo.train.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.train.losses import crps, quantile, quantile_crps
 from convrnn_zoo.train.metrics import Occurrences, ProbabilityScores, ensemble_scores
-
-from .runs import interrupted, same
-from .tiny_recipes import PLAIN
+from tests.helpers.train.runs import interrupted, same
+from tests.helpers.train.tiny_recipes import PLAIN
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
 RECIPE = dataclasses.replace(PLAIN, weights="convgru_irene.tiny", loss="crps", ensemble_size=3, model={"num_blocks": 2})

@@ -13,9 +13,9 @@ from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.train import ClassifierRecipe, ForecasterRecipe, Recipe, classifier, forecaster, train
 from convrnn_zoo.train.starter import _write, describe_fields, starting_recipe
-from tests.command_line import run
-from tests.data.own_data import blobs, ramps, write_hdf5, write_video
-from tests.made_data import write_fmi, write_knmi
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import blobs, ramps, write_hdf5, write_video
+from tests.helpers.made_data import write_fmi, write_knmi
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from convrnn_zoo.hub import save_pretrained
 from convrnn_zoo.train import Recipe, load_forecaster, train
 from convrnn_zoo.train.forecaster import build, choose_objective
 from convrnn_zoo.train.metrics import evaluate
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 pytest.importorskip("h5netcdf", reason="the extra netcdf")

@@ -12,9 +12,8 @@ from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.train import Recipe, loop, train
 from convrnn_zoo.train.figures import draw_scores, save_images
 from convrnn_zoo.train.metrics import Evaluation
-
-from .runs import interrupted, sha256
-from .tiny_recipes import FILE, train_command
+from tests.helpers.train.runs import interrupted, sha256
+from tests.helpers.train.tiny_recipes import FILE, train_command
 
 pytestmark = pytest.mark.needs("linux")
 resource = pytest.importorskip("resource", reason="limits of a process are those of Unix")

@@ -10,7 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Stream, models
 from convrnn_zoo.layers import KINDS
-from tests.registry import on_meta, slow_unless
+from tests.helpers.registry import on_meta, slow_unless
 
 NAMES = convrnn_zoo.list_models()
 SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
