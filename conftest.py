@@ -13,7 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-collect_ignore = ["tests/timm_contract"]  # not tests: it puts the zoo's names in place of timm's, for all that follows
+collect_ignore = [
+    "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
+    "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
+]
 
 
 def _is_at_least(package: str, *numbers: int) -> bool:

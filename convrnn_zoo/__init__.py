@@ -54,9 +54,10 @@ else:
         if name in _SUBMODULES:
             return import_module(f".{name}", __name__)
         module = import_module(_HOMES.get(name, "._public"), __name__)
-        if name.startswith("_") or not hasattr(module, name):
+        value = None if name.startswith("_") else getattr(module, name, None)
+        if value is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(module, name)
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *_SUBMODULES, *_public_names()})

@@ -1,7 +1,7 @@
 """The public names that are imported with the package. Importing them registers every architecture with timm."""
 # ruff: noqa: F403, I001
 
-from . import layers as layers, models as models
+from . import _deprecation, layers as layers, models as models
 from .layers import *
 from .layers.causallstm import CausalLSTMCell as CausalLSTMCell, GradientHighwayCell as GradientHighwayCell
 from .layers.e3dlstm import E3DLSTMCell as E3DLSTMCell
@@ -22,7 +22,9 @@ from .models import (
 from .pretrained.errors import ConvRNNHubError as ConvRNNHubError, HubAccessError as HubAccessError
 from .pretrained.errors import WeightsError as WeightsError
 from .values.log_mel import LogMel as LogMel
-from .pretrained.meta import size_limit as size_limit
+from .pretrained.limits import size_limit as size_limit
 from .values.preprocessing import Preprocessing as Preprocessing, Variable as Variable
 from .pretrained.state_dict import load_weights as load_weights
-from .pretrained.weights import WEIGHTS as WEIGHTS, Metric as Metric, Weights as Weights
+from .pretrained.metadata import WEIGHTS as WEIGHTS, Metric as Metric, WeightsMetadata as WeightsMetadata
+
+__getattr__ = _deprecation.renamed_names("convrnn_zoo", removed_in="0.3", Weights="WeightsMetadata")

@@ -56,7 +56,7 @@ def listed(extra: str) -> set[str]:
 
 
 OURS = {"convrnn_zoo", "tools", "benchmarks", "references", "fuzz", "tests"}
-HERE = {*OURS, *(p.stem for p in (ROOT / "tests").rglob("*.py")), *sys.stdlib_module_names}
+HERE = {*OURS, *(p.stem for p in (ROOT / "tests" / "timm_contract").glob("*.py")), *sys.stdlib_module_names}
 """Modules that belong to no distribution."""
 
 

@@ -30,6 +30,17 @@ def test_no_deprecation_is_overdue():
     assert not [d for d in DEPRECATIONS if version(d.removed_in) <= version(convrnn_zoo.__version__)]
 
 
+def test_the_metadata_of_weights_have_their_former_names():
+    model = convrnn_zoo.create_model("convgru1d_1layer.vowels", pretrained=True)
+    with pytest.warns(FutureWarning, match=r"record of a model .*0\.3.*metadata") as caught:
+        assert model.record is model.metadata
+    assert [w.filename for w in caught] == [__file__]
+    with pytest.warns(FutureWarning, match=r"convrnn_zoo\.Weights .*0\.3.*WeightsMetadata") as caught:
+        assert convrnn_zoo.Weights is type(model.metadata)
+    assert [w.filename for w in caught] == [__file__]
+    assert "Weights" not in convrnn_zoo.__all__
+
+
 @pytest.fixture
 def module():
     module = types.ModuleType("some_module")

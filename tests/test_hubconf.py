@@ -27,7 +27,7 @@ def test_pretrained_weights_come_through_torch_hub(record):
     ours = convrnn_zoo.create_model(record.name, pretrained=True)
     for kwargs in ({"pretrained": tag}, {"pretrained": True, "pretrained_cfg": tag}):
         model = torch.hub.load(str(ROOT), record.architecture, source="local", **kwargs)
-        assert model.record == record
+        assert model.metadata == record
         assert model.preprocessing == record.preprocessing
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), ours.state_dict().values(), strict=True))
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from convrnn_zoo import WEIGHTS, Weights
+from convrnn_zoo import WEIGHTS, WeightsMetadata
 from convrnn_zoo._typed import field, read
 
 
@@ -48,4 +48,4 @@ def test_metadata_that_contradict_themselves_are_rejected(change):
     if "metrics" in change:
         change = {"metrics": [{**plain["metrics"][0], **more} for more in change["metrics"]]}
     with pytest.raises(ValueError, match=r"interval|mean|input_shape|name"):
-        Weights.from_plain({**plain, **change})
+        WeightsMetadata.from_plain({**plain, **change})

@@ -23,11 +23,11 @@ def main(data: tuple[str, ...]) -> None:
     """Recompute the accuracy of every shipped classifier and compare it with its metadata."""
     directories = {kind: Path(path) for kind, _, path in (entry.partition("=") for entry in data)}
     rows, wrong = [], 0
-    for name, record in WEIGHTS.items():
-        recipe: Any = Recipe.parse(record.recipe)
+    for name, metadata in WEIGHTS.items():
+        recipe: Any = Recipe.parse(metadata.recipe)
         if not isinstance(recipe, ClassifierRecipe):
             continue
-        claimed = record.metrics[0].value
+        claimed = metadata.metrics[0].value
         try:
             model = create_model(name, pretrained=True).eval()
             accuracies, _ = evaluate_classifier(model, recipe, directories.get(to_table(recipe.data)["kind"]))

@@ -2,16 +2,16 @@
 
 import re
 
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.hub import card_text
 
 NOT_GENERATED = "<!-- not generated -->"
 
 
-def shipped_card(weights: Weights, existing: str = "") -> str:
+def shipped_card(metadata: WeightsMetadata, existing: str = "") -> str:
     """Returns the card of a set of weights, with the image and the text after the marker of the existing card."""
-    card = card_text(weights)
+    card = card_text(metadata)
     if picture := re.search(r"^# .*\n\n(!\[.*\n\n)", existing, re.MULTILINE):
-        card = card.replace(title := f"# {weights.name}\n\n", title + picture[1], 1)
+        card = card.replace(title := f"# {metadata.name}\n\n", title + picture[1], 1)
     _, marker, text = existing.partition(NOT_GENERATED)
     return card + (f"\n{marker}{text}" if marker else "")

@@ -22,7 +22,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, Weights, create_model, list_models
+from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -595,9 +595,9 @@ def _recorded(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _card(record: Weights, page: str) -> str:
+def _card(metadata: WeightsMetadata, page: str) -> str:
     cards = "model_cards" if page == "README.md" else "docs/models/weights"  # the site reads them through a link
-    return _link(f"{cards}/{record.name}.md", page)
+    return _link(f"{cards}/{metadata.name}.md", page)
 
 
 def _link_to(text: str, target: str, page: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from torch import Tensor, nn
 
-from convrnn_zoo import WEIGHTS, Weights, WeightsError, create_model, from_pretrained
+from convrnn_zoo import WEIGHTS, WeightsError, WeightsMetadata, create_model, from_pretrained
 from convrnn_zoo.hub.cards import check_card
 from convrnn_zoo.hub.push import hub_api, upload
 from convrnn_zoo.hub.save import config_text, model_config
@@ -58,8 +58,8 @@ def publish(
         HubAccessError: the Hub, the network or missing permissions prevent the push.
     """
     api = hub_api(token)
-    for record in _chosen(namespace, only):
-        yield _publish(api, record, cards)
+    for metadata in _chosen(namespace, only):
+        yield _publish(api, metadata, cards)
 
 
 def write(namespace: str, directory: Path, only: str | None = None, *, cards: Path | None = None) -> Iterator[Path]:
@@ -68,21 +68,21 @@ def write(namespace: str, directory: Path, only: str | None = None, *, cards: Pa
     Raises:
         WeightsError: a card is invalid, or the written model differs from that of the package.
     """
-    for record in _chosen(namespace, only):
-        model, files = _files(record, cards)
+    for metadata in _chosen(namespace, only):
+        model, files = _files(metadata, cards)
         check_card(ModelCard(files[CARD].decode("utf-8")))
-        files[GOLDEN] = _golden_file(record, model)
-        repository = directory / record.name
+        files[GOLDEN] = _golden_file(metadata, model)
+        repository = directory / metadata.name
         repository.mkdir(parents=True, exist_ok=True)
         for file_name, content in files.items():
             (repository / file_name).write_bytes(content)
-        pair = golden(record, model)
+        pair = golden(metadata, model)
         if not torch.equal(run(from_pretrained(repository), pair["input"]), pair["output"]):
-            raise WeightsError(f"{repository}: the written model has other outputs than {record.name}")
+            raise WeightsError(f"{repository}: the written model has other outputs than {metadata.name}")
         yield repository
 
 
-def _chosen(namespace: str, only: str | None) -> list[Weights]:
+def _chosen(namespace: str, only: str | None) -> list[WeightsMetadata]:
     """Returns the metadata of the weights to push, with the repositories that they get."""
     shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
     if only is not None and only not in shipped:
@@ -90,17 +90,17 @@ def _chosen(namespace: str, only: str | None) -> list[Weights]:
     return [dataclasses.replace(w, hub_id=f"{namespace}/{n}") for n, w in shipped.items() if only in (None, n)]
 
 
-def _files(record: Weights, cards: Path | None) -> tuple[nn.Module, dict[str, bytes]]:
+def _files(metadata: WeightsMetadata, cards: Path | None) -> tuple[nn.Module, dict[str, bytes]]:
     """Returns the model and the files of its repository, without the golden pair."""
-    if file_sha256(record.file) != record.sha256:
+    if file_sha256(metadata.file) != metadata.sha256:
         raise WeightsError(
-            f"{record.file}: the file does not match its metadata (sha256 {record.sha256}); restore the file"
+            f"{metadata.file}: the file does not match its metadata (sha256 {metadata.sha256}); restore the file"
         )
-    model = create_model(record.name, pretrained=True).eval()
-    config = config_text({**model_config(model), "weights_sha256": record.sha256}, record)
-    words = cards / f"{record.name}.md" if cards else None
-    card = shipped_card(record, words.read_text(encoding="utf-8") if words and words.is_file() else "")
-    files = {WEIGHTS_FILE: record.file.read_bytes(), CONFIG: config.encode()}
+    model = create_model(metadata.name, pretrained=True).eval()
+    config = config_text({**model_config(model), "weights_sha256": metadata.sha256}, metadata)
+    words = cards / f"{metadata.name}.md" if cards else None
+    card = shipped_card(metadata, words.read_text(encoding="utf-8") if words and words.is_file() else "")
+    files = {WEIGHTS_FILE: metadata.file.read_bytes(), CONFIG: config.encode()}
     for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
         files[Path(link).name] = (cards / link).read_bytes()  # an image next to the card
         card = card.replace(f"]({link})", f"]({Path(link).name})")
@@ -108,19 +108,19 @@ def _files(record: Weights, cards: Path | None) -> tuple[nn.Module, dict[str, by
     return model, files
 
 
-def _publish(api: HfApi, record: Weights, cards: Path | None) -> Published:
-    hub_id = str(record.hub_id)
-    model, files = _files(record, cards)
+def _publish(api: HfApi, metadata: WeightsMetadata, cards: Path | None) -> Published:
+    hub_id = str(metadata.hub_id)
+    model, files = _files(metadata, cards)
     with hub_errors(HubFile(hub_id)):
         before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
         is_golden_valid = before is not None and _golden_holds(api, hub_id, before, model)
     if not is_golden_valid:
-        files[GOLDEN] = _golden_file(record, model)
+        files[GOLDEN] = _golden_file(metadata, model)
     with TemporaryDirectory() as directory:
         for file_name, content in files.items():
             (Path(directory) / file_name).write_bytes(content)
-        commit = upload(api, hub_id, Path(directory), message=f"{record.name} ({record.sha256[:12]})").oid
-    return Published(record.name, hub_id, commit, commit != before)
+        commit = upload(api, hub_id, Path(directory), message=f"{metadata.name} ({metadata.sha256[:12]})").oid
+    return Published(metadata.name, hub_id, commit, commit != before)
 
 
 @torch.no_grad()
@@ -129,15 +129,15 @@ def run(model: nn.Module, x: Tensor) -> Tensor:
     return model(x).contiguous()
 
 
-def golden(record: Weights, model: nn.Module) -> dict[str, Tensor]:
+def golden(metadata: WeightsMetadata, model: nn.Module) -> dict[str, Tensor]:
     """Returns a fixed random input and the output of the model, with which users can check the loaded weights."""
-    shape = [8 if isinstance(size, str) else size for size in record.input_shape]
+    shape = [8 if isinstance(size, str) else size for size in metadata.input_shape]
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return {"input": x, "output": run(model, x)}
 
 
-def _golden_file(record: Weights, model: nn.Module) -> bytes:
-    return safetensors.torch.save(golden(record, model), metadata={"format": "pt"})
+def _golden_file(metadata: WeightsMetadata, model: nn.Module) -> bytes:
+    return safetensors.torch.save(golden(metadata, model), metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -179,9 +179,9 @@ def main(namespace: str, only: str | None, cards: Path | None, pin: bool, dry_ru
         state = "pushed" if done.changed else "unchanged"
         click.echo(f'{done.name} ({state})\n  "hub_id": "{done.hub_id}",\n  "hub_commit": "{done.hub_commit}"')
         if pin:
-            record = WEIGHTS[done.name]
-            pinned = dataclasses.replace(record, hub_id=done.hub_id, hub_commit=done.hub_commit)
-            pinned.save(record.file.parent)
+            metadata = WEIGHTS[done.name]
+            pinned = dataclasses.replace(metadata, hub_id=done.hub_id, hub_commit=done.hub_commit)
+            pinned.save(metadata.file.parent)
 
 
 if __name__ == "__main__":

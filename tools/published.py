@@ -22,10 +22,12 @@ _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|
 def elsewhere(page: str) -> str:
     """Lists the models whose weights others publish, with their size, address, licence and file format."""
     rows = []
-    for name, record in sorted(PUBLISHED.items()):
+    for name, published in sorted(PUBLISHED.items()):
         model: Any = create_model(name, device="meta")
         size = f"{sum(p.numel() for p in model.parameters()):,}"
-        rows.append((f"`{name}`", size, f"<{record.where}>", record.license, record.form, f"`{record.command}`"))
+        rows.append(
+            (f"`{name}`", size, f"<{published.where}>", published.license, published.form, f"`{published.command}`")
+        )
     return markdown(("name", "parameters", "address of the weights", "licence", "form", "to convert the file"), rows)
 
 

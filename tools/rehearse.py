@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py", "pyproject.toml")
-FOLDERS = ("docs", "model_cards", "notebooks", "tools", "tests/docs", "tests/interop")
+FOLDERS = ("docs", "model_cards", "notebooks", "tools", "tests/docs", "tests/helpers", "tests/interop")
 """What the tests of examples need of the checkout, which is everything but the package."""
 
 

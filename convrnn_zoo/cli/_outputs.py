@@ -12,7 +12,7 @@ ARRAYS = (*ARRAY_READERS, *RECORDING_READERS)
 
 def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
     """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
-    path, names = out.resolve(), ("", "config.json", "record.json") if weights else ()
+    path, names = out.resolve(), ("", "config.json", "metadata.json") if weights else ()
     if path in {file.resolve() for file in (*inputs, *(Path(weights, name).expanduser() for name in names))}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")
     for folder in inputs:

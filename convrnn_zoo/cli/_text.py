@@ -10,7 +10,7 @@ import click
 from .._typed import CONTROL
 
 if TYPE_CHECKING:
-    from ..pretrained.weights import Metric
+    from ..pretrained.metadata import Metric
 
 
 def printable(text: object) -> str:

@@ -10,7 +10,7 @@ from ..data import read_sound
 from ..data.readers.sequences import read_recordings
 from ..models import create_model
 from ..predict import draw_probabilities, forecast_files
-from ..pretrained.weights import WEIGHTS
+from ..pretrained.metadata import WEIGHTS
 from ._options import output_directory
 from ._text import columns
 from ._threads import set_threads, threads_option
@@ -42,9 +42,9 @@ def list_samples() -> dict[str, Path]:
     If several sets of weights have the same sample, only the set with the lowest first metric (an MSE) is included.
     """
     names: dict[Path, str] = {}
-    for name, record in WEIGHTS.items():
+    for name, metadata in WEIGHTS.items():
         path = SAMPLE.with_name(f"{name.partition('.')[2]}.npz")
-        if path.is_file() and not record.num_classes:
+        if path.is_file() and not metadata.num_classes:
             other = names.setdefault(path, name)
             names[path] = min(other, name, key=lambda n: WEIGHTS[n].metrics[0].value)
     return {name: path for path, name in names.items()}
@@ -75,9 +75,9 @@ def demo(output: Path, threads: int | None) -> None:
     draw_probabilities(classifier, wave, rate, path := output / f"{SPOKEN.stem}.png", SPOKEN.name)
     click.echo(f"{SPEECH_CLASSIFIER}: {WEIGHTS[SPEECH_CLASSIFIER].description}")
     click.echo(f"{path}: {SPOKEN.name} is classified as {prediction.label}, probability {prediction.probability:.3f}\n")
-    record = WEIGHTS[CLASSIFIER]
+    metadata = WEIGHTS[CLASSIFIER]
     rows, right = recordings()
-    click.echo(f"{CLASSIFIER}: {record.description}\n")
+    click.echo(f"{CLASSIFIER}: {metadata.description}\n")
     click.echo(columns(rows, header=HEADER))
     click.echo(f"\naccuracy {right}/{len(rows)} = {100 * right / len(rows):.1f} % of these recordings")
-    click.echo(f"{record.metrics[0].value:g} % on the {record.metrics[0].split} of {record.trained_on}")
+    click.echo(f"{metadata.metrics[0].value:g} % on the {metadata.metrics[0].split} of {metadata.trained_on}")

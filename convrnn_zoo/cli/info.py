@@ -10,10 +10,10 @@ import torch
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import Forecaster, create_model
 from ..pretrained.factory import build_from_source, split_address
+from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
 from ..pretrained.published import PUBLISHED
 from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES_BY_SCHEME
-from ..pretrained.weights import WEIGHTS, Metric, Weights
 from ._options import json_option
 from ._text import columns, format_metric
 
@@ -27,13 +27,13 @@ def info(name: str, as_json: bool) -> None:
     NAME is an architecture (convlstm2d_bi_2layer), weights of the zoo (architecture.tag), the directory or metadata
     file of a training run, or a repository of the Hugging Face Hub (hf-hub:OWNER/REPO).
     """
-    metadata = collect_metadata(name)
+    fields = collect_metadata(name)
     if as_json:
-        click.echo(json.dumps(metadata, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
         return
-    metrics = [Metric(**m) for m in metadata.pop("metrics", [])]
+    metrics = [Metric(**m) for m in fields.pop("metrics", [])]
     rows = []
-    for key, value in metadata.items():
+    for key, value in fields.items():
         if isinstance(value, list):
             value = f"({', '.join(map(str, value))})" if key == "input" else ", ".join(map(str, value)) or "none"
         if key == "recipe" and "\n" in value:
@@ -51,14 +51,14 @@ def info(name: str, as_json: bool) -> None:
     click.echo(columns(rows))
 
 
-def build_without_memory(name: str) -> tuple[Any, Weights | None]:
+def build_without_memory(name: str) -> tuple[Any, WeightsMetadata | None]:
     """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
     scheme, address = split_address(name)
     source = SOURCES_BY_SCHEME[scheme](address) if scheme else None
     with torch.device("meta"):  # not device="meta", which a registered network need not take
         if source is None:
             return create_model(name), WEIGHTS.get(name)
-        return build_from_source(source, pretrained=False), source.config.record
+        return build_from_source(source, pretrained=False), source.config.metadata
 
 
 def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
@@ -70,43 +70,43 @@ def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
 
 
 def collect_metadata(name: str) -> dict[str, Any]:
-    """Returns the metadata of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
+    """Returns what is known of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
 
     Raises:
         ValueError: no architecture or weights have that name.
     """
-    model, record = build_without_memory(name)
+    model, metadata = build_without_memory(name)
     cfg = model.pretrained_cfg
     weights = [w.name for w in find_weights(name)]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-    metadata: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *record.input_shape] if record else input_shape(model, layers),
+        "input": ["N", *metadata.input_shape] if metadata else input_shape(model, layers),
         "features": getattr(model, "num_features", None),
         "classes": getattr(model, "num_classes", None),
-        "licence": record.license if record else cfg.get("license"),
+        "licence": metadata.license if metadata else cfg.get("license"),
     }
     if getattr(model, "preprocessing", None) is not None:
-        metadata["values"] = model.preprocessing.to_json()
+        fields["values"] = model.preprocessing.to_json()
     if getattr(model, "front_end", None) is not None:
-        metadata["sound"] = model.front_end.to_json()
-    if record is None:
-        metadata["architecture"] = cfg["architecture"]
-        metadata["weights"] = sorted(weights)
-        metadata["default weights"] = weights[0] if weights else None
-        metadata["labels"] = list(cfg.get("label_names") or ())
-        metadata["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
-        metadata |= PUBLISHED[name].describe() if name in PUBLISHED else {}
+        fields["sound"] = model.front_end.to_json()
+    if metadata is None:
+        fields["architecture"] = cfg["architecture"]
+        fields["weights"] = sorted(weights)
+        fields["default weights"] = weights[0] if weights else None
+        fields["labels"] = list(cfg.get("label_names") or ())
+        fields["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
+        fields |= PUBLISHED[name].describe() if name in PUBLISHED else {}
     else:
-        metadata |= {
-            "trained on": record.trained_on,
-            "source": record.dataset_url,
-            "recipe": record.recipe,
-            "description": record.description,
-            "labels": list(record.label_names),
-            "hub": record.hub_id,
-            "sha256": record.sha256,
-            "metrics": [dataclasses.asdict(m) for m in record.metrics],
+        fields |= {
+            "trained on": metadata.trained_on,
+            "source": metadata.dataset_url,
+            "recipe": metadata.recipe,
+            "description": metadata.description,
+            "labels": list(metadata.label_names),
+            "hub": metadata.hub_id,
+            "sha256": metadata.sha256,
+            "metrics": [dataclasses.asdict(m) for m in metadata.metrics],
         }
-    return metadata
+    return fields

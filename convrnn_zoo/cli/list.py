@@ -2,6 +2,8 @@
 
 import fnmatch
 import json
+import math
+import re
 from pathlib import Path
 
 import click
@@ -21,7 +23,8 @@ NAMES = Path(__file__).with_name("names.json")
 def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List the names of the zoo.
 
-    PATTERN is a shell pattern in quotes, such as 'convgru2d*'.
+    PATTERN is a shell pattern in quotes, such as 'convgru2d*'. Without it, a core family is one line, such as
+    convgru{1,2,3}d{,_bi}_{1,2,3}layer, which a shell expands.
     """
     table = json.loads(NAMES.read_text(encoding="utf-8"))["weights" if pretrained else "architectures"]
     rows = [row for row in table if fnmatch.fnmatch(row[0], pattern or "*")]
@@ -31,4 +34,25 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row[0] for row in rows], indent=2))
     else:
+        rows = rows if pretrained or pattern else [(name,) for name in group_names([row[0] for row in rows])]
         click.echo(columns(rows, header=("weights", "data", "metric") if pretrained else ()))
+
+
+def group_names(names: list[str]) -> list[str]:
+    """Replaces the models of a core family, of which there is one for every size, by a pattern that a shell expands.
+
+    Example:
+        >>> group_names(["convgru1d_1layer", "convgru1d_2layer", "irene"])
+        ['convgru1d_{1,2}layer', 'irene']
+    """
+    families: dict[str, list[re.Match[str]]] = {}
+    for name in names:
+        if core := re.fullmatch(r"([a-z]+)(\d)d(_bi|)_(\d)layer", name):
+            families.setdefault(core[1], []).append(core)
+    patterns: dict[str, str] = {}
+    for family, members in families.items():
+        options = [sorted({core[i] for core in members}) for i in (2, 3, 4)]
+        if len(members) == math.prod(map(len, options)):
+            dimension, direction, layers = (f"{{{','.join(o)}}}" if len(o) > 1 else o[0] for o in options)
+            patterns |= {core[0]: f"{family}{dimension}d{direction}_{layers}layer" for core in members}
+    return list(dict.fromkeys(patterns.get(name, name) for name in names))

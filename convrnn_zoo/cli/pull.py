@@ -35,7 +35,7 @@ def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
             try:
                 write_text(output / CARD, read_text(download(file, max_bytes=MAX_TEXT), str(file)))
             except (HubAccessError, WeightsError) as e:
-                result = "the card is generated" if model.record else "no card is saved"
+                result = "the card is generated" if model.metadata else "no card is saved"
                 click.echo(f"Warning: {result}, since none could be downloaded: {e}", err=True)
         save_pretrained(model, output)
     cfg = model.pretrained_cfg

@@ -68,7 +68,7 @@ def train(
         click.echo(f"threads: {count}, or as many as before if a run is resumed; --threads N sets the number", err=True)
     try:
         with raise_on_sigterm():
-            record = train_recipe(
+            metadata = train_recipe(
                 settings,
                 data=data,
                 out=out,
@@ -93,8 +93,8 @@ def train(
         sys.stderr.flush()
         # After a signal in code that was text, sys.exit would end CPython by the signal instead.
         os._exit(128 + (signal.SIGTERM if isinstance(e, Terminated) else signal.SIGINT))
-    if record is not None:
-        click.echo(format_metrics(record.metrics))
+    if metadata is not None:
+        click.echo(format_metrics(metadata.metrics))
 
 
 train.epilog = f"Recipes of the package: {', '.join(RECIPES)}"

@@ -160,7 +160,7 @@ def write(
 def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[str, str]:
     """Returns the metadata of a file (see docs/how-to/export.md). Values other than strings are encoded as JSON."""
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    weights, preprocessing = getattr(model, "record", None), getattr(model, "preprocessing", None)
+    weights, preprocessing = getattr(model, "metadata", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)
     classes, labels = getattr(model, "num_classes", 0), cfg.get("label_names") or ()
     states = [

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
 from ..pretrained.errors import WeightsError
-from ..pretrained.weights import Metric, Weights
+from ..pretrained.metadata import Metric, WeightsMetadata
 from ..values.steps import describe_step
 
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
@@ -73,11 +73,11 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def card_text(weights: Weights, address: str | None = None) -> str:
+def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
     """Returns the card of a set of weights.
 
     Args:
-        weights: the metadata.
+        metadata: metadata of the weights.
         address: directory or repository that the example code of the card loads, for weights that are not in the zoo.
 
     Example:
@@ -85,25 +85,26 @@ def card_text(weights: Weights, address: str | None = None) -> str:
         >>> [line for line in card_text(WEIGHTS["convgru_forecaster.rain"]).splitlines() if line.startswith("# ")]
         ['# convgru_forecaster.rain']
     """
-    shape = f"(N, {', '.join(map(str, weights.input_shape))})"
-    has_recipe = "\n" in weights.recipe  # otherwise the name of a recipe of the package
-    network = _describe_network(weights.architecture, weights.model_args, weights.num_params)
-    points = [f"{network}; input `{shape}`.", f"sha256 of the weights: `{weights.sha256}`."]
-    if weights.label_names:
-        points.append(f"Classes: {', '.join(weights.label_names)}.")
-    trained_on = f"[{weights.trained_on}]({weights.dataset_url})" if weights.dataset_url else weights.trained_on
-    stated = "" if weights.dataset_license else " (licence not stated)"
-    call = f'from_pretrained("{address}")' if address else f'create_model("{weights.name}", pretrained=True)'
-    dataset = _DATASETS.get(weights.dataset)
-    end = [f"## Citation\n\n{weights.citation}"] if weights.citation else []
-    end += [f"## Recipe\n\n```toml\n{weights.recipe.strip()}\n```"] if has_recipe else []
+    shape = f"(N, {', '.join(map(str, metadata.input_shape))})"
+    has_recipe = "\n" in metadata.recipe  # otherwise the name of a recipe of the package
+    network = _describe_network(metadata.architecture, metadata.model_args, metadata.num_params)
+    points = [f"{network}; input `{shape}`.", f"sha256 of the weights: `{metadata.sha256}`."]
+    if metadata.label_names:
+        points.append(f"Classes: {', '.join(metadata.label_names)}.")
+    trained_on = f"[{metadata.trained_on}]({metadata.dataset_url})" if metadata.dataset_url else metadata.trained_on
+    stated = "" if metadata.dataset_license else " (licence not stated)"
+    call = f'from_pretrained("{address}")' if address else f'create_model("{metadata.name}", pretrained=True)'
+    dataset = _DATASETS.get(metadata.dataset)
+    end = [f"## Citation\n\n{metadata.citation}"] if metadata.citation else []
+    end += [f"## Recipe\n\n```toml\n{metadata.recipe.strip()}\n```"] if has_recipe else []
     return str(
         _card(
-            weights.name, weights.architecture, weights.description, weights.metrics, weights.task, weights.license,
-            usage=_usage(call, _example(weights, shape), weights.hub_id), datasets=[dataset] if dataset else [],
-            limitations=[weights.remarks, "\n".join(f"- {point}" for point in points)],
-            training=f"{trained_on}{stated}, with the recipe {'below' if has_recipe else f'`{weights.recipe}`'}.",
-            horizon=weights.model_args.get("horizon"),
+            metadata.name, metadata.architecture, metadata.description, metadata.metrics, metadata.task,
+            metadata.license,
+            usage=_usage(call, _example(metadata, shape), metadata.hub_id), datasets=[dataset] if dataset else [],
+            limitations=[metadata.remarks, "\n".join(f"- {point}" for point in points)],
+            training=f"{trained_on}{stated}, with the recipe {'below' if has_recipe else f'`{metadata.recipe}`'}.",
+            horizon=metadata.model_args.get("horizon"),
             end=end,
         )
     )  # fmt: skip
@@ -189,21 +190,21 @@ def eval_results_text(entries: Iterable[Any]) -> str:
     return json.dumps(plain, indent=2) + "\n"  # JSON is valid YAML
 
 
-def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> Weights | None:
+def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> WeightsMetadata | None:
     """Returns a model's weights metadata if it describes the network, weights and labels of `config`, else None."""
-    weights: Weights | None = getattr(model, "record", None)
-    if weights is None:
+    metadata: WeightsMetadata | None = getattr(model, "metadata", None)
+    if metadata is None:
         return None
     expected = {
-        "architecture": weights.architecture,
-        "model_args": weights.args,
-        "weights_sha256": weights.sha256,
-        "label_names": list(weights.label_names) or None,
-        "preprocessing": weights.preprocessing and weights.preprocessing.to_json(),
-        "front_end": weights.front_end and weights.front_end.to_json(),
+        "architecture": metadata.architecture,
+        "model_args": metadata.args,
+        "weights_sha256": metadata.sha256,
+        "label_names": list(metadata.label_names) or None,
+        "preprocessing": metadata.preprocessing and metadata.preprocessing.to_json(),
+        "front_end": metadata.front_end and metadata.front_end.to_json(),
     }
     same = json.loads(json.dumps(expected)) == {key: config.get(key) for key in expected}
-    return weights if same else None
+    return metadata if same else None
 
 
 def describes_other_weights(card: str, sha256: str) -> bool:
@@ -212,19 +213,19 @@ def describes_other_weights(card: str, sha256: str) -> bool:
     return stated is not None and stated[1] != sha256
 
 
-def _example(weights: Weights, shape: str) -> list[str]:
+def _example(metadata: WeightsMetadata, shape: str) -> list[str]:
     """Returns lines of example code that apply the model to data in the unit of the training data."""
-    if weights.front_end is not None:
-        read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={weights.front_end.rate})'
+    if metadata.front_end is not None:
+        read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={metadata.front_end.rate})'
         return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
-    if weights.num_classes:
+    if metadata.num_classes:
         call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
         return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
-    if (values := weights.preprocessing) is None:
+    if (values := metadata.preprocessing) is None:
         return []
     variables = ", ".join(f"{v.name} ({v.unit})" if v.unit else v.name for v in values.variables)
     unit = variables or values.unit or "brightness from 0 to 1"
-    horizon = weights.model_args.get("horizon", values.horizon)
+    horizon = metadata.model_args.get("horizon", values.horizon)
     interval = f" every {describe_step(values.step)}" if values.step else ""
     inputs = ", ".join(["x", *(f"{name}={name}" for name in ("static", "future") if getattr(values, name))])
     return [f"y = model.forecast({inputs})  # x: {shape} of any size, in {unit}{interval}; y: (N, {horizon}, ...)"]

@@ -18,7 +18,7 @@ from .._version import __version__
 from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
 from ..pretrained.errors import HubAccessError, WeightsError
-from ..pretrained.weights import WEIGHTS, Weights
+from ..pretrained.metadata import WEIGHTS, WeightsMetadata
 from .cards import card_text, check_card, describes_other_weights, eval_results_text, model_card
 from .save import save_pretrained
 
@@ -76,11 +76,12 @@ def push_to_hub(
             file = HubFile(repo_id, CARD, branch, token=api.token)
             text = read_text(download(file, max_bytes=MAX_TEXT), str(file))
         else:
-            if config.record is None and not isinstance(card, ModelCard | str):  # other arguments may change the scores
-                weights: Weights | None = getattr(model, "record", None)
-                if weights is not None and weights.sha256 == config.sha256:
-                    card = {"license": weights.license, **(card or {})}
-            text = str(_make_card(model, repo_id, card, config.record))
+            # Other arguments may change the scores.
+            if config.metadata is None and not isinstance(card, ModelCard | str):
+                metadata: WeightsMetadata | None = getattr(model, "metadata", None)
+                if metadata is not None and metadata.sha256 == config.sha256:
+                    card = {"license": metadata.license, **(card or {})}
+            text = str(_make_card(model, repo_id, card, config.metadata))
             (folder / CARD).write_text(text, encoding="utf-8")
         if describes_other_weights(text, str(config.sha256)):
             logger.warning("%s: the card describes other weights; pass card= to replace it", repo_id)
@@ -92,13 +93,13 @@ def push_to_hub(
 
 
 def _make_card(
-    model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, weights: Weights | None
+    model: nn.Module, repo_id: str, card: ModelCard | str | Mapping[str, Any] | None, metadata: WeightsMetadata | None
 ) -> ModelCard:
     if isinstance(card, ModelCard | str):
         return check_card(ModelCard(str(card)))
-    if card is None and weights is not None:
-        weights = dataclasses.replace(weights, hub_id=repo_id)
-        return ModelCard(card_text(weights, None if weights.name in WEIGHTS else repo_id))
+    if card is None and metadata is not None:
+        metadata = dataclasses.replace(metadata, hub_id=repo_id)
+        return ModelCard(card_text(metadata, None if metadata.name in WEIGHTS else repo_id))
     accepted = inspect.signature(model_card).parameters
     if unknown := [key for key in card or {} if key not in accepted]:
         raise WeightsError(f"{repo_id}: the card has no {unknown[0]!r}; {suggest(unknown[0], list(accepted)[2:])}")

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from .._atomic import write_bytes, write_text
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE, parse_config
 from ..pretrained.errors import WeightsError
-from ..pretrained.meta import build_on_meta, check_arguments
+from ..pretrained.limits import build_on_meta, check_arguments
+from ..pretrained.metadata import WEIGHTS, WeightsMetadata
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors
-from ..pretrained.weights import WEIGHTS, Weights
 from .cards import card_text, describes_other_weights, valid_metadata
 
 logger = logging.getLogger("convrnn_zoo")
@@ -26,7 +26,7 @@ logger = logging.getLogger("convrnn_zoo")
 def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Saves a model's weights and arguments in the format of timm and the Hub, and returns the directory.
 
-    ``model.preprocessing`` and ``model.front_end`` are saved too. The metadata of the weights (``model.record``) and
+    ``model.preprocessing`` and ``model.front_end`` are saved too. The metadata of the weights (``model.metadata``) and
     their card are saved only if they still apply: not after further training or with other arguments.
 
     Each file is written atomically. The config holds the checksum of the weights. So after an interrupted
@@ -65,16 +65,16 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
             raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; use torch.bfloat16")
     config, path = model_config(model), directory / CARD
     content, config["weights_sha256"] = to_safetensors(state)
-    weights = valid_metadata(model, config)
-    text, fix = config_text(config, weights), "correct the attributes of the model"
+    metadata = valid_metadata(model, config)
+    text, fix = config_text(config, metadata), "correct the attributes of the model"
     parse_config(json.loads(text), f"this {type(model).__name__} cannot be saved", fix)
     write_bytes(directory / WEIGHTS_FILE, content)
     write_text(directory / CONFIG, text)
     if path.is_file():
         if describes_other_weights(path.read_text(encoding="utf-8", errors="replace"), config["weights_sha256"]):
             logger.warning("%s describes other weights and is kept; correct it, or remove it and save again", path)
-    elif weights is not None:
-        write_text(path, card_text(weights, None if weights.name in WEIGHTS else str(directory)))
+    elif metadata is not None:
+        write_text(path, card_text(metadata, None if metadata.name in WEIGHTS else str(directory)))
     return directory
 
 
@@ -87,11 +87,11 @@ def saved_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def config_text(config: Mapping[str, Any], weights: Weights | None = None) -> str:
+def config_text(config: Mapping[str, Any], metadata: WeightsMetadata | None = None) -> str:
     """Returns the text of config.json: a :func:`model_config` with checksum, and the metadata of the weights if any."""
     config = dict(config)
-    if weights is not None:
-        config["record"] = weights.plain()
+    if metadata is not None:
+        config["metadata"] = metadata.plain()
     elif "tag" in config["pretrained_cfg"]:
         config["pretrained_cfg"] = {k: v for k, v in config["pretrained_cfg"].items() if k not in WEIGHTS_CFG_KEYS}
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

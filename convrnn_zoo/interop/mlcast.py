@@ -46,7 +46,7 @@ class MLCastNetwork(nn.Module):
         if not isinstance(model, Forecaster):
             raise ValueError(f"mlcast expects a forecaster, got {type(model).__name__}; take a name such as predrnn")
         values = model.preprocessing
-        units = {v.unit for v in values.variables or (values,)} if values else {"mm/h"}
+        units = {v.unit for v in values.encodings} if values else {"mm/h"}
         if not all(map(is_rain, units)) or model.known_chans:
             raise ValueError(
                 f"mlcast forecasts rain from rain, and this model reads {', '.join(units) or 'brightness'} and "

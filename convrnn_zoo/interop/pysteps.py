@@ -76,7 +76,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         images = images.float() if images.is_floating_point() else images
         if velocity is not None and tuple(getattr(velocity, "shape", ())) != (2, *images.shape[1:]):
             raise ValueError(f"velocity must be a motion field (2, m, n), got {check.describe(velocity)}; leave it out")
-        lowest, rain_values = images.float().nan_to_num(0).min(), (values.variables or (values,))[0]
+        lowest, rain_values = images.float().nan_to_num(0).min(), values.encodings[0]
         if rain_values.lowest is not None and lowest < rain_values.lowest:
             raise ValueError(
                 f"expected {rain_values.unit} from {rain_values.lowest:g}, got {lowest:g}; if the images are in dB, "

@@ -2,7 +2,7 @@
 # ruff: noqa: F401, I001
 
 from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, encoder_forecaster, irene, mau, mim, motionrnn
-from . import openstl, phydnet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, video
+from . import openstl, phydnet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, vgg_video, video
 
 # These functions need the registered names.
 from ..pretrained.factory import create_model as create_model, from_pretrained as from_pretrained

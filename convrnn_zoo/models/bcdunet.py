@@ -11,24 +11,25 @@ from ..layers import Conv2dLSTM
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu, on_device
+from .base.blocks import conv_norm_relu
 from .base.dense import DenseModel
 
 
-def pair(in_chs: int, out_chs: int) -> nn.Sequential:
+def pair(in_chs: int, out_chs: int, **factory: Any) -> nn.Sequential:
     """Returns two 3×3 convolutions, each followed by ReLU."""
-    first, second = (nn.Conv2d(chs, out_chs, 3, padding=1) for chs in (in_chs, out_chs))
+    first, second = (nn.Conv2d(chs, out_chs, 3, padding=1, **factory) for chs in (in_chs, out_chs))
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
 
 class RecurrentSkip(nn.Module):
     """Joins an encoder map and an upsampled decoder map, which a bidirectional ConvLSTM reads as two steps."""
 
-    def __init__(self, in_chs: int, width: int, hidden: int) -> None:
+    def __init__(self, in_chs: int, width: int, hidden: int, **factory: Any) -> None:
         super().__init__()
-        self.up = conv_norm_relu(in_chs, width, convolution=nn.ConvTranspose2d, kernel_size=2, stride=2, padding=0)
-        self.rnn = Conv2dLSTM(width, hidden, 3, bidirectional=True)
-        self.pair = pair(2 * hidden, width)
+        doubling: Any = {"convolution": nn.ConvTranspose2d, "kernel_size": 2, "stride": 2, "padding": 0}
+        self.up = conv_norm_relu(in_chs, width, **doubling, **factory)
+        self.rnn = Conv2dLSTM(width, hidden, 3, bidirectional=True, **factory)
+        self.pair = pair(2 * hidden, width, **factory)
 
     def forward(self, skip: Tensor, lower: Tensor) -> Tensor:
         """Reads the encoder's `skip`, then the upsampled `lower` map; convolves the last outputs of both directions."""
@@ -75,14 +76,13 @@ class BCDUNet(DenseModel):
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.drop_rate = check.probability("drop_rate", drop_rate)
         self.reduction = 2 ** (len(sizes) - 1)
-        with on_device(device):
-            self.downs = nn.ModuleList(pair(*chs) for chs in pairwise([in_chans, *sizes[:-1]]))
-            # The first block reads the map of the encoder, the others the outputs of all blocks before them.
-            self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1]) for i in range(blocks))
-            self.ups = nn.ModuleList(RecurrentSkip(low, width, width // 2) for width, low in pairwise(sizes))
+        factory: Any = {"device": device, "dtype": dtype}
+        self.downs = nn.ModuleList(pair(*chs, **factory) for chs in pairwise([in_chans, *sizes[:-1]]))
+        # The first block reads the map of the encoder, the others the outputs of all blocks before them.
+        self.dense = nn.ModuleList(pair(sizes[-1] * i or sizes[-2], sizes[-1], **factory) for i in range(blocks))
+        self.ups = nn.ModuleList(RecurrentSkip(low, width, width // 2, **factory) for width, low in pairwise(sizes))
         self.drop, self.pool = nn.Dropout(drop_rate), nn.MaxPool2d(2)
         self.num_features, self.level_widths = sizes[0], sizes
-        self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published
 from ..pretrained.registry import register_model
-from .base.blocks import constants, conv_norm_relu, framewise, on_device
+from .base.blocks import constants, conv_norm_relu, framewise
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded, split_state
@@ -23,10 +23,10 @@ from .base.model import reference_tensor
 class LiteASPP(nn.Module):
     """LR-ASPP of MobileNetV3 (https://arxiv.org/abs/1905.02244): a 1×1 convolution with an attention over channels."""
 
-    def __init__(self, in_chs: int, out_chs: int) -> None:
+    def __init__(self, in_chs: int, out_chs: int, **factory: Any) -> None:
         super().__init__()
-        self.map = conv_norm_relu(in_chs, out_chs, kernel_size=1, padding=0, bias=False)
-        self.weight = nn.Conv2d(in_chs, out_chs, 1, bias=False)
+        self.map = conv_norm_relu(in_chs, out_chs, kernel_size=1, padding=0, bias=False, **factory)
+        self.weight = nn.Conv2d(in_chs, out_chs, 1, bias=False, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``map(x) · sigmoid(weight(mean of x over all pixels))``."""
@@ -36,10 +36,10 @@ class LiteASPP(nn.Module):
 class HalfGRU(nn.Module):
     """A ConvGRU on the second half of the channels; the first half is not changed."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, **factory: Any) -> None:
         super().__init__()
         half = width // 2
-        self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False)
+        self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False, **factory)
 
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""
@@ -98,24 +98,24 @@ class RecurrentDecoderModel(DenseModel):
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, got {odd}")
-        with on_device(device):
-            self.encoder = self.encoder_class(
-                encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16
-            )
-            if (ratios := self.encoder.reductions) != [2, 4, 8, 16]:
-                got = f"got {ratios} of {encoder}; take one such as mobilenetv3_large_100"
-                raise ValueError(f"encoder expected reductions [2, 4, 8, 16] of levels 0, 1, 2 and the last, {got}")
-            *skips, top = self.encoder.widths
-            self.aspp = LiteASPP(top, sizes[0])
-            inputs = zip(sizes, [*reversed(skips), 0], strict=False)
-            self.joins = nn.ModuleList(
-                conv_norm_relu(size + skip + in_chans, out_chs, bias=False)
-                for (size, skip), out_chs in zip(inputs, sizes[1:], strict=True)
-            )
-            self.grus = nn.ModuleList(HalfGRU(size) for size in sizes[:4])
-            self.last = conv_norm_relu(sizes[-1], sizes[-1], bias=False)
+        factory: Any = {"device": device, "dtype": dtype}
+        self.encoder = self.encoder_class(
+            encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16,
+            **factory,
+        )  # fmt: skip
+        if (ratios := self.encoder.reductions) != [2, 4, 8, 16]:
+            got = f"got {ratios} of {encoder}; take one such as mobilenetv3_large_100"
+            raise ValueError(f"encoder expected reductions [2, 4, 8, 16] of levels 0, 1, 2 and the last, {got}")
+        *skips, top = self.encoder.widths
+        self.aspp = LiteASPP(top, sizes[0], **factory)
+        inputs = zip(sizes, [*reversed(skips), 0], strict=False)
+        self.joins = nn.ModuleList(
+            conv_norm_relu(size + skip + in_chans, out_chs, bias=False, **factory)
+            for (size, skip), out_chs in zip(inputs, sizes[1:], strict=True)
+        )
+        self.grus = nn.ModuleList(HalfGRU(size, **factory) for size in sizes[:4])
+        self.last = conv_norm_relu(sizes[-1], sizes[-1], bias=False, **factory)
         self.num_features, self.level_widths = sizes[-1], sizes[::-1]
-        self.to(dtype=dtype)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:

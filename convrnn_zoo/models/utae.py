@@ -14,7 +14,7 @@ from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu, on_device
+from .base.blocks import conv_norm_relu
 from .base.dense import DenseModel
 from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
 
@@ -131,10 +131,10 @@ UNET_GROUPS = 4
 class Residual(nn.Module):
     """Two blocks of a 3×3 convolution, a group norm and ReLU; the second one has a residual connection."""
 
-    def __init__(self, in_chs: int, out_chs: int) -> None:
+    def __init__(self, in_chs: int, out_chs: int, **factory: Any) -> None:
         super().__init__()
-        self.first = conv_norm_relu(in_chs, out_chs, UNET_GROUPS)
-        self.second = conv_norm_relu(out_chs, out_chs, UNET_GROUPS)
+        self.first = conv_norm_relu(in_chs, out_chs, UNET_GROUPS, **factory)
+        self.second = conv_norm_relu(out_chs, out_chs, UNET_GROUPS, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
@@ -161,26 +161,27 @@ class RecurrentUNet(ImageSeriesModel):
         up = check.widths("up_widths", list(up_widths), len(down))
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.num_features, self.level_widths, self.reduction = up[0], up, 2 ** (len(down) - 1)
-        strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1}
-        with on_device(device):
-            self.stem = nn.Sequential(
-                conv_norm_relu(in_chans, down[0], UNET_GROUPS, padding_mode="reflect"),
-                conv_norm_relu(down[0], down[0], UNET_GROUPS, padding_mode="reflect"),
-            )
-            self.downs = nn.ModuleList(
-                nn.Sequential(conv_norm_relu(in_chs, in_chs, UNET_GROUPS, **strided), Residual(in_chs, out_chs))
-                for in_chs, out_chs in pairwise(down)
-            )
-            self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, batch_first=True, bidirectional=bidirectional)
-            self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1)
-            self.ups = nn.ModuleList(
-                conv_norm_relu(in_chs, out_chs, convolution=nn.ConvTranspose2d, **strided)
-                for out_chs, in_chs in pairwise(up)
-            )
-            self.skips = nn.ModuleList(conv_norm_relu(width, width, kernel_size=1, padding=0) for width in down[:-1])
-            self.joins = nn.ModuleList(Residual(w + skip, w) for w, skip in zip(up, down[:-1], strict=False))
-            self.neck = conv_norm_relu(up[0], up[0])
-        self.to(dtype=dtype)
+        factory: Any = {"device": device, "dtype": dtype}
+        strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1, **factory}
+        self.stem = nn.Sequential(
+            conv_norm_relu(in_chans, down[0], UNET_GROUPS, padding_mode="reflect", **factory),
+            conv_norm_relu(down[0], down[0], UNET_GROUPS, padding_mode="reflect", **factory),
+        )
+        self.downs = nn.ModuleList(
+            nn.Sequential(conv_norm_relu(in_chs, in_chs, UNET_GROUPS, **strided), Residual(in_chs, out_chs, **factory))
+            for in_chs, out_chs in pairwise(down)
+        )
+        options: Any = {"batch_first": True, "bidirectional": bidirectional, **factory}
+        self.rnn = Conv2dOneBiasLSTM(down[-1], hidden_channels, 3, **options)
+        self.out = nn.Conv2d(hidden_channels * self.rnn.num_directions, up[-1], 3, padding=1, **factory)
+        self.ups = nn.ModuleList(
+            conv_norm_relu(in_chs, out_chs, convolution=nn.ConvTranspose2d, **strided)
+            for out_chs, in_chs in pairwise(up)
+        )
+        pointwise: Any = {"kernel_size": 1, "padding": 0, **factory}
+        self.skips = nn.ModuleList(conv_norm_relu(width, width, **pointwise) for width in down[:-1])
+        self.joins = nn.ModuleList(Residual(w + skip, w, **factory) for w, skip in zip(up, down[:-1], strict=False))
+        self.neck = conv_norm_relu(up[0], up[0], **factory)
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

@@ -311,7 +311,7 @@ def forecast_files(
         forecast, probabilities = probabilities, None
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
-        model.record.name if model.record else name, file.name, values, reader.between(0, count), first, total,
+        model.metadata.name if model.metadata else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
         options.get("members", 0), tuple(thresholds), not isinstance(model, EnsembleForecaster),
         probabilities, tuple(filter(None, notes)),

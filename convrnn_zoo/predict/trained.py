@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..models import Forecaster, from_pretrained
-from ..pretrained.weights import Weights
+from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ForecasterRecipe, find_recipe
 
 
@@ -17,7 +17,7 @@ class Trained(NamedTuple):
 
     model: Forecaster
     recipe: ForecasterRecipe
-    record: Weights
+    record: WeightsMetadata
 
     def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
         """Forecasts frames ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; by default with the model's horizon.
@@ -43,14 +43,14 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
     if not isinstance(model, Forecaster):
         raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
     settings = find_recipe(model, recipe)
-    if model.record is None or settings is None:
+    if model.metadata is None or settings is None:
         raise ValueError(
             f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
         )
     if not isinstance(settings, ForecasterRecipe):
         raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
-    if settings.weights != model.record.name:
+    if settings.weights != model.metadata.name:
         raise ValueError(
-            f"the recipe trains {settings.weights}, and these weights are {model.record.name}; pass theirs"
+            f"the recipe trains {settings.weights}, and these weights are {model.metadata.name}; pass theirs"
         )
-    return Trained(model.eval(), settings, model.record)
+    return Trained(model.eval(), settings, model.metadata)

@@ -17,11 +17,11 @@ from .._hints import suggest
 from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, Config
 from .errors import WeightsError
-from .meta import build_on_meta
+from .limits import build_on_meta
+from .metadata import WEIGHTS
 from .registry import BASE_CFGS, current_name, find_weights
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
-from .weights import WEIGHTS
 
 logger = logging.getLogger("convrnn_zoo")
 _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first", "map_size", "norm_size")
@@ -109,7 +109,7 @@ def build_model(
             for key in HEAD_CFG_KEYS:
                 model.pretrained_cfg.pop(key, None)
     elif state is not None:
-        model.record = config.record
+        model.metadata = config.metadata
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     return extract_features(model, out_indices, feature_cls) if features_only else model

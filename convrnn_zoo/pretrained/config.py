@@ -12,8 +12,8 @@ from .._typed import CONTROL, one_line
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
 from .errors import WeightsError
-from .meta import MAX_INPUT, check_arguments
-from .weights import Weights
+from .limits import MAX_INPUT, check_arguments
+from .metadata import WeightsMetadata
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
 """Keys of timm's cfg that describe the outputs of a classifier."""
@@ -38,14 +38,14 @@ class Config:
     sha256: str | None = None
     preprocessing: Preprocessing | None = None
     front_end: LogMel | None = None
-    record: Weights | None = None
+    metadata: WeightsMetadata | None = None
     """Metadata of the weights."""
 
     @classmethod
-    def of(cls, weights: Weights, **cfg: Any) -> "Config":
+    def of(cls, metadata: WeightsMetadata, **cfg: Any) -> "Config":
         """Returns the config for weights with this metadata; keyword arguments replace fields of timm's cfg."""
-        values = (weights.sha256, weights.preprocessing, weights.front_end, weights)
-        return cls(weights.architecture, {**weights.cfg(), **cfg}, weights.args, *values)
+        values = (metadata.sha256, metadata.preprocessing, metadata.front_end, metadata)
+        return cls(metadata.architecture, {**metadata.cfg(), **cfg}, metadata.args, *values)
 
 
 def read_text(path: Path, name: str) -> str:
@@ -117,10 +117,15 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
     require(args.get("num_classes", classes) == classes, f"{contradiction} model_args {args}")
     require(len(labels) in (0, classes), f"{contradiction} {len(labels)} label_names")
     args = {**args, **stated, **args}  # in the order of the file
-    readers = {"preprocessing": Preprocessing.from_json, "front_end": LogMel.from_json, "record": Weights.from_plain}
+    raw = {"metadata": raw.get("record"), **raw}  # the key of earlier versions
+    readers = {
+        "preprocessing": Preprocessing.from_json,
+        "front_end": LogMel.from_json,
+        "metadata": WeightsMetadata.from_plain,
+    }
     try:
         parts: Any = {k: None if raw.get(k) is None else read(raw[k]) for k, read in readers.items()}
-        preprocessing, front_end, record = parts.values()
+        preprocessing, front_end, metadata = parts.values()
         if preprocessing is not None:
             sizes = {"out_chans": args["in_chans"], "static_chans": 0, "future_chans": 0, **args}
             names = ("in_chans", "out_chans", "static_chans", "future_chans")
@@ -129,7 +134,7 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
         raise error(f"{CONFIG}: {one_line(e)}") from e
     if front_end is not None and front_end.bands != args["in_chans"]:
         raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of audio")
-    config = Config(architecture, cfg, args, sha256, preprocessing, front_end, record)
-    if record is not None and config != dataclasses.replace(Config.of(record), cfg=cfg):
-        raise error(f"{CONFIG} contradicts itself: its record is of another model, {record.name}")
+    config = Config(architecture, cfg, args, sha256, preprocessing, front_end, metadata)
+    if metadata is not None and config != dataclasses.replace(Config.of(metadata), cfg=cfg):
+        raise error(f"{CONFIG} contradicts itself: its metadata is of another model, {metadata.name}")
     return config

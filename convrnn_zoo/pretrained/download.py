@@ -16,7 +16,7 @@ from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_down
 
 from .._version import __version__
 from .errors import ConvRNNHubError, HubAccessError, WeightsError
-from .meta import check_size
+from .limits import check_size
 from .state_dict import file_sha256
 
 logger = logging.getLogger("convrnn_zoo")

@@ -9,7 +9,7 @@ from torch import nn
 
 from .._hints import suggest
 from .errors import WeightsError
-from .meta import size_limit
+from .limits import size_limit
 from .registry import current_name, entry_points
 from .source import SOURCES_BY_SCHEME, WeightsSource
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from .._deprecation import Deprecation
 from .._hints import suggest
+from .metadata import WEIGHTS, WeightsMetadata
 from .published import PUBLISHED, Published
-from .weights import WEIGHTS, Weights
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
@@ -141,6 +141,6 @@ def _matches(names: list[str], patterns: list[str]) -> set[str]:
     return {name for pattern in (*patterns, *with_tags) for name in fnmatch.filter(names, pattern)}
 
 
-def find_weights(name: str) -> list[Weights]:
+def find_weights(name: str) -> list[WeightsMetadata]:
     """Returns all registered weights of an architecture; ``pretrained=True`` loads the first set."""
     return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)

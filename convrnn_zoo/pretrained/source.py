@@ -11,9 +11,9 @@ from .._typed import one_line
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
 from .download import HubFile, download
 from .errors import HubAccessError, WeightsError
+from .metadata import WEIGHTS, WeightsMetadata
 from .published import PUBLISHED
 from .state_dict import read_safetensors
-from .weights import WEIGHTS, Weights
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
 def _open_metadata(path: Path) -> WeightsSource:
     """Opens a metadata file. The weights next to it are ``architecture.tag.safetensors`` or ``model.safetensors``."""
     try:
-        weights = Weights.from_json(read_text(path, str(path)))
+        metadata = WeightsMetadata.from_json(read_text(path, str(path)))
     except ValueError as e:
         raise WeightsError(
             f"{path} is not the metadata of weights ({one_line(e)}); `convrnn-zoo train` writes such files"
         ) from e
-    named, plain = (path.with_name(name) for name in (f"{weights.name}.safetensors", WEIGHTS_FILE))
+    named, plain = (path.with_name(name) for name in (f"{metadata.name}.safetensors", WEIGHTS_FILE))
     file = named if named.is_file() or not plain.is_file() else plain
-    config = Config.of(weights, tag=weights.name.partition(".")[2], source="local-dir", file=str(path))
+    config = Config.of(metadata, tag=metadata.name.partition(".")[2], source="local-dir", file=str(path))
     return WeightsSource(str(file), config, file)
 
 
@@ -86,12 +86,12 @@ SOURCES_BY_SCHEME: dict[str, Callable[..., WeightsSource]] = {"hf-hub": open_rep
 """Functions that open a source with a config, by the scheme of its address, which is timm's name of the source."""
 
 
-def open_weights(weights: Weights, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
+def open_weights(metadata: WeightsMetadata, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens a registered set of weights, in the package or at a commit of the Hub."""
-    config = Config.of(weights)
-    if "file" in weights.source():
-        return WeightsSource(weights.name, config, weights.file)
-    file = HubFile(str(weights.hub_id), WEIGHTS_FILE, weights.hub_commit, cache_dir, token)
+    config = Config.of(metadata)
+    if "file" in metadata.source():
+        return WeightsSource(metadata.name, config, metadata.file)
+    file = HubFile(str(metadata.hub_id), WEIGHTS_FILE, metadata.hub_commit, cache_dir, token)
     if not file.is_fixed:
         raise WeightsError(f"{file}: hub_commit must be a full commit hash, got {file.revision!r}")
     return WeightsSource(str(file), config, file)
@@ -117,11 +117,11 @@ def resolve_source(
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES_BY_SCHEME:
         return SOURCES_BY_SCHEME[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
-    weights = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
-    if weights and not cfg.get("state_dict") and weights.source().items() <= cfg.items():
-        return open_weights(weights, cache_dir, token)
+    metadata = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
+    if metadata and not cfg.get("state_dict") and metadata.source().items() <= cfg.items():
+        return open_weights(metadata, cache_dir, token)
     # Other tensors for a registered tag: its sizes and preprocessing apply to them, its checksum and metadata do not.
-    config = replace(Config.of(weights), sha256=None, record=None) if weights else Config()
+    config = replace(Config.of(metadata), sha256=None, metadata=None) if metadata else Config()
     if cfg.get("state_dict"):
         return WeightsSource("the given state_dict", config, cfg["state_dict"])
     if file:

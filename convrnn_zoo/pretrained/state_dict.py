@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._atomic import write_bytes
 from .config import WEIGHTS_CFG_KEYS
 from .errors import HubAccessError, WeightsError
-from .meta import check_size
+from .limits import check_size
 
 logger = logging.getLogger("convrnn_zoo")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -194,8 +194,8 @@ def load_weights(model: Model, path: str | Path) -> Model:
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
     load_state_dict(model, state)
-    record: Any = model.record
-    if record is None or file_sha256(path) != record.sha256:
+    metadata: Any = model.metadata
+    if metadata is None or file_sha256(path) != metadata.sha256:
         clear_metadata(model)
     return model
 
@@ -203,7 +203,7 @@ def load_weights(model: Model, path: str | Path) -> Model:
 # ---- metadata ------------------------------------------------------------------------------------------------------
 def clear_metadata(model: Any) -> None:
     """Removes the metadata of a model's weights, because the model no longer has these weights."""
-    model.record = None
+    model.metadata = None
     for key in WEIGHTS_CFG_KEYS:
         model.pretrained_cfg.pop(key, None)
 

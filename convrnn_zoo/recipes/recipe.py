@@ -28,7 +28,7 @@ from ..data import (
 from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
-from ..pretrained.meta import build_on_meta, check_arguments, limit, size_limit
+from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
 from ..verify.losses import find_loss
 from ._values import toml, toml_key
@@ -446,4 +446,4 @@ def find_recipe(model: ZooModel, source: str | None = None) -> Recipe | None:
     """
     if source is not None:
         return Recipe.read(source)
-    return Recipe.parse(model.record.recipe) if model.record and model.record.recipe else None
+    return Recipe.parse(model.metadata.recipe) if model.metadata and model.metadata.recipe else None

@@ -19,7 +19,7 @@ from ..layers._base import SPACE
 from ..models import VideoModel, ZooModel, from_pretrained
 from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
-from ..pretrained.weights import Metric, Weights
+from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import ClassifierRecipe
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
@@ -411,7 +411,7 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
 def train_classifier(
     recipe: ClassifierRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
     progress: bool,
-) -> Weights | None:  # fmt: skip
+) -> WeightsMetadata | None:  # fmt: skip
     """Trains one model for each seed, and writes the weights of the first model with their metadata.
 
     See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
@@ -421,7 +421,7 @@ def train_classifier(
     processes.from_main(partial(check_writable, into or out, recipe))
     options: Any = {"progress": progress, "processes": processes}
     split = f"{dataset.split_words} ({len(test.labels)})"
-    written: list[Weights] = []
+    written: list[WeightsMetadata] = []
 
     def write(model: ZooModel) -> None:
         """Writes the weights of the first seed before any evaluation, which could fail."""

@@ -15,8 +15,8 @@ from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
-from ..pretrained.meta import limit
-from ..pretrained.weights import Weights
+from ..pretrained.limits import limit
+from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ForecasterRecipe
 from ..recipes.sampling import read_sampling
 from ..values.preprocessing import Preprocessing
@@ -36,7 +36,7 @@ FrameBatch = tuple[Tensor, Tensor]
 def train_forecaster(
     recipe: ForecasterRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
     progress: bool,
-) -> Weights | None:  # fmt: skip
+) -> WeightsMetadata | None:  # fmt: skip
     """Trains a forecaster, and writes its weights with their metadata.
 
     See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.

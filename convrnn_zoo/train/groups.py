@@ -10,7 +10,7 @@ from urllib.parse import quote
 import torch
 
 from ..data import Labelled
-from ..pretrained.weights import Metric
+from ..pretrained.metadata import Metric
 from ..recipes import ClassifierRecipe
 from .classifier import accuracy_metric, initial_front_end, load_splits, percent, train_one
 from .launch import Processes

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..pretrained.weights import Weights
+from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
 from .classifier import train_classifier
 from .forecaster import train_forecaster
@@ -24,10 +24,10 @@ def train(
     log_with: Sequence[str] = (),
     threads: int | None = None,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
-) -> Weights | None:
+) -> WeightsMetadata | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
-    The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``record.json`` and
+    The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``metadata.json`` and
     ``recipe.toml``. :func:`convrnn_zoo.from_pretrained` and timm load it, and ``convrnn-zoo push`` publishes it.
 
     Args:
@@ -46,7 +46,7 @@ def train(
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
         threads: torch's number of threads on the CPU in each process. By default a resumed run keeps its number, and a
-            new one has torch's. Weights depend on it by rounding errors.
+            new one has torch's. WeightsMetadata depend on it by rounding errors.
         checkpoint_minutes: longest time between two checkpoints. They are also written after every epoch of a
             classifier, and after `checkpoint_every` updates of a forecaster.
 

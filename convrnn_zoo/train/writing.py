@@ -12,12 +12,12 @@ from ..hub.cards import card_text
 from ..hub.save import config_text, model_config
 from ..models import ZooModel
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
+from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
 from ..pretrained.state_dict import write_safetensors
-from ..pretrained.weights import WEIGHTS, Metric, Weights
 from ..recipes import RECIPES, Recipe
 from .loop import CHECKPOINTS, differences, is_changeable
 
-RECORD, RECIPE = "record.json", "recipe.toml"
+METADATA, RECIPE = "metadata.json", "recipe.toml"
 """Metadata and recipe: files in the directory of a run that other repositories do not have."""
 
 
@@ -54,7 +54,9 @@ def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
     return all(map(is_changeable, differences(*map(json.dumps, runs))))
 
 
-def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: Path | None, **fields: Any) -> Weights:
+def write_weights(
+    recipe: Recipe, model: ZooModel, data: Any, out: Path, into: Path | None, **fields: Any
+) -> WeightsMetadata:
     """Writes weights and metadata: two files in the directory `into` if it is set, else a repository in `out`.
 
     The metadata have no metrics; :func:`add_metrics` adds those of the final evaluation.
@@ -62,13 +64,13 @@ def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: P
     Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
     files of different runs cannot be mixed.
 
-    `fields` are further fields of :class:`~convrnn_zoo.Weights`. By default, its `mean` is 0 and its `std` is 1.
+    `fields` are further fields of :class:`~convrnn_zoo.WeightsMetadata`. Its `mean` is 0 and its `std` 1 by default.
     """
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text
     file = into / f"{recipe.weights}.safetensors" if into else out / WEIGHTS_FILE
     args = {k: v for k, v in model_config(model)["model_args"].items() if k not in ("in_chans", "num_classes")}
-    record = Weights(
+    metadata = WeightsMetadata(
         name=recipe.weights,
         sha256=write_safetensors(model.state_dict(), file),
         in_chans=model.in_chans,
@@ -93,53 +95,53 @@ def write_weights(recipe: Recipe, model: ZooModel, data: Any, out: Path, into: P
         },
     )  # fmt: skip
     if into:
-        record.save(into)
-        return record
-    cfg = {k: v for k, v in record.cfg().items() if k not in ("file", "hf_hub_id")}
-    model.pretrained_cfg.update(cfg, tag=record.name.partition(".")[2])
-    model.record = record
+        metadata.save(into)
+        return metadata
+    cfg = {k: v for k, v in metadata.cfg().items() if k not in ("file", "hf_hub_id")}
+    model.pretrained_cfg.update(cfg, tag=metadata.name.partition(".")[2])
+    model.metadata = metadata
     if has_earlier_card(out):
         (out / CARD).unlink()  # else it would be kept, with the scores of other weights
     save_pretrained(model, out)
-    write_text(out / RECORD, record.to_json())
+    write_text(out / METADATA, metadata.to_json())
     if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
         write_text(out / RECIPE, text)
-    return record
+    return metadata
 
 
 def add_metrics(
-    weights: Weights, model: ZooModel, metrics: tuple[Metric, ...], out: Path, into: Path | None
-) -> Weights:
+    metadata: WeightsMetadata, model: ZooModel, metrics: tuple[Metric, ...], out: Path, into: Path | None
+) -> WeightsMetadata:
     """Adds metrics to the metadata that :func:`write_weights` wrote and returned, and to the card that it wrote.
 
     A card that is not the one of :func:`write_weights`, such as a card of the user, is kept.
     """
-    scored = dataclasses.replace(weights, metrics=metrics)
+    scored = dataclasses.replace(metadata, metrics=metrics)
     if into:
         scored.save(into)
         return scored
-    model.record = scored
+    model.metadata = scored
     write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
-    if has_generated_card(weights, out):
+    if has_generated_card(metadata, out):
         write_text(out / CARD, describe(scored, out))
-    write_text(out / RECORD, scored.to_json())
+    write_text(out / METADATA, scored.to_json())
     return scored
 
 
-def describe(weights: Weights, out: Path) -> str:
+def describe(metadata: WeightsMetadata, out: Path) -> str:
     """Returns the text of the card of weights in the directory `out`."""
-    return card_text(weights, None if weights.name in WEIGHTS else str(out))
+    return card_text(metadata, None if metadata.name in WEIGHTS else str(out))
 
 
-def has_generated_card(weights: Weights, out: Path) -> bool:
+def has_generated_card(metadata: WeightsMetadata, out: Path) -> bool:
     """Returns whether the directory `out` has the card of weights, without changes by the user."""
     card = out / CARD
-    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == describe(weights, out)
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == describe(metadata, out)
 
 
 def has_earlier_card(out: Path) -> bool:
     """Returns whether the directory `out` has the card of its earlier weights, without changes by the user."""
     try:
-        return has_generated_card(Weights.from_json((out / RECORD).read_text(encoding="utf-8")), out)
+        return has_generated_card(WeightsMetadata.from_json((out / METADATA).read_text(encoding="utf-8")), out)
     except (OSError, ValueError):  # no metadata, or damaged ones
         return False

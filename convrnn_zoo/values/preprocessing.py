@@ -260,6 +260,11 @@ class Preprocessing(Encoding):
         return super().decode(output)
 
     @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """Encodings of the input channels: the variables, or only this object if there are no variables."""
+        return self.variables or (self,)
+
+    @property
     def target_channels(self) -> list[int] | None:
         """Indices of the targets among the variables; None without variables."""
         names = [v.name for v in self.variables]

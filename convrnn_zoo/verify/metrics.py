@@ -16,7 +16,7 @@ from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
-from ..pretrained.weights import Metric
+from ..pretrained.metadata import Metric
 from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.units import is_rain
 from ._values import find_value_ranges, finite

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data import split_in_time
 from convrnn_zoo.data.datasets.rain import STEP, read_events
 from convrnn_zoo.data.formats.radar import COARSEN
@@ -128,7 +128,7 @@ class Crops:
         return (frames - lost).clamp_min(0)
 
 
-def train(data: Path, out: Path, into: Path | None = None, progress: bool = True) -> Weights:
+def train(data: Path, out: Path, into: Path | None = None, progress: bool = True) -> WeightsMetadata:
     """Trains the recipe ``nowcast`` on the archives and writes its weights with their metadata.
 
     Args:

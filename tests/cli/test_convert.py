@@ -12,8 +12,8 @@ from click.testing import CliRunner
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.cli._group import cli
-from tests.interop.examples import STATES
-from tests.interop.recorded import assert_identical
+from tests.helpers.interop.examples import STATES
+from tests.helpers.interop.recorded import assert_identical
 
 ARCHITECTURES = {
     "pytorch_convolutional_rnn": "convlstm2d_bi_2layer",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 demo = importlib.import_module("convrnn_zoo.cli.demo")  # whose name is also that of the command
 

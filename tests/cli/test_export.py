@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 CONTEXT = click.Context(_group.cli)
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import registry
 from convrnn_zoo.pretrained.builder import build_model
 from convrnn_zoo.pretrained.published import PUBLISHED
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 WEIGHTS_METADATA = convrnn_zoo.WEIGHTS[NAME]
 

@@ -8,7 +8,8 @@ from convrnn_zoo.cli._outputs import check_not_input
 
 
 @pytest.mark.parametrize(
-    "out", ["a.npy", "link.npy", "images/0.png", "images/new.png", "a.zarr/b.npy", "run/config.json", "run/record.json"]
+    "out",
+    ["a.npy", "link.npy", "images/0.png", "images/new.png", "a.zarr/b.npy", "run/config.json", "run/metadata.json"],
 )
 @pytest.mark.needs("symlinks")
 def test_rejects_output_paths_that_are_inputs(out, tmp_path):

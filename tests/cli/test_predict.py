@@ -17,8 +17,8 @@ from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, s
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
 from convrnn_zoo.data import Frames, open_frames
-from tests.command_line import run
-from tests.made_data import write_knmi
+from tests.helpers.command_line import run
+from tests.helpers.made_data import write_knmi
 
 RAIN = "convgru_forecaster.rain"
 needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs the extra video")

@@ -8,7 +8,7 @@ import pytest
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.cli.demo import SAMPLE, SPOKEN
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_labels_with_terminal_escapes_are_rejected(recording, tmp_path):
     config = tmp_path / "run" / "config.json"
     text = config.read_text(encoding="utf-8")
     raw = json.loads(text)
-    raw.pop("record")
+    raw.pop("metadata")
     raw["label_names"] = [f"\x1b[31m{name}" for name in raw["label_names"]]
     config.write_text(json.dumps(raw), encoding="utf-8")
     text = run("predict", tmp_path / "run", recording, code=1)

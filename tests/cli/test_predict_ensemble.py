@@ -10,8 +10,8 @@ import xarray
 from PIL import Image
 
 from convrnn_zoo import Preprocessing, Variable, create_model, interop, save_pretrained
-from tests.command_line import run
-from tests.interop.recorded import recorded
+from tests.helpers.command_line import run
+from tests.helpers.interop.recorded import recorded
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pytest
 
 from convrnn_zoo import WEIGHTS, create_model, from_pretrained, push_to_hub, save_pretrained
-from tests.command_line import run
+from tests.helpers.command_line import run
+from tests.helpers.hub.examples import assert_same, make
 from tests.hub.conftest import OLD_CALL
-from tests.hub.examples import assert_same, make
 
 RAIN = "convgru_forecaster.rain"
 pytestmark = pytest.mark.filterwarnings(f"ignore:{OLD_CALL}:DeprecationWarning")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from convrnn_zoo import from_pretrained, save_pretrained
-from tests.command_line import run
+from tests.helpers.command_line import run
+from tests.helpers.hub.examples import assert_same, make
 from tests.hub.conftest import OLD_CALL
-from tests.hub.examples import assert_same, make
 
 pytestmark = pytest.mark.filterwarnings(f"ignore:{OLD_CALL}:DeprecationWarning")
 

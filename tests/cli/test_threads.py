@@ -9,8 +9,8 @@ import torch
 
 from convrnn_zoo.cli import _options
 from convrnn_zoo.train import forecaster
-from tests.command_line import run
-from tests.data.own_data import FRAMES
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import FRAMES
 from tests.train.conftest import radar
 
 __all__ = ["radar"]

@@ -1,3 +1,3 @@
 """Data of all tests of data."""
 
-from tests.made_data import digits, rain  # noqa: F401
+from tests.helpers.made_data import digits, rain  # noqa: F401

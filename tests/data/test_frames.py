@@ -13,7 +13,7 @@ from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.preprocessing import Variable
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 6, 4, 5

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, VideoFrames
-from tests.command_line import run
-from tests.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
 
 
 def train(directory, recipe, data, name="run", **kwargs):
@@ -154,7 +154,7 @@ def test_invalid_values_are_reported_before_training_with_the_key_to_change(name
 
 
 def test_a_store_is_checked_before_training(tmp_path):
-    from tests.data.own_data import write_zarr
+    from tests.helpers.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", spoilt(value=-999))
@@ -197,7 +197,7 @@ def test_wet_pixels_are_counted_from_the_lowest_threshold(tmp_path):
 
 
 def test_stores_of_a_folder_are_read_lazily(tmp_path):
-    from tests.data.own_data import write_zarr
+    from tests.helpers.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     for name in "ab":
@@ -209,7 +209,7 @@ def test_stores_of_a_folder_are_read_lazily(tmp_path):
 
 def test_columns_of_windows_are_read_by_name(tmp_path):
     """Other programs read t, x and y by their order; here they are read by their names."""
-    from tests.data.own_data import write_zarr
+    from tests.helpers.data.own_data import write_zarr
 
     pytest.importorskip("zarr", reason="the extra zarr")
     write_zarr(tmp_path / "a.zarr", blobs(30, 24, 40))

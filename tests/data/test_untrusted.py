@@ -19,7 +19,7 @@ from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.audio import read_sound
 from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
 from convrnn_zoo.data.untrusted import check_hdf5, check_zarr_store, checked_codecs
-from tests.data.own_data import write_video
+from tests.helpers.data.own_data import write_video
 
 FRAMES = np.arange(12 * 8 * 8, dtype="<f4").reshape(12, 8, 8)
 

@@ -15,10 +15,9 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
-from tests.interop.recorded import recorded
+from tests.helpers.docs.pages import CARDS, PAGES, ROOT, Block, blocks, name
+from tests.helpers.interop.recorded import recorded
 from tools import pictures
-
-from .pages import CARDS, PAGES, ROOT, Block, blocks, name
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import convrnn_zoo
+from tests.helpers.docs.pages import ROOT
 from tools import notebooks, pictures
-
-from .pages import ROOT
 
 nbformat = pytest.importorskip("nbformat", reason="the extra dev")
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))

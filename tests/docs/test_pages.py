@@ -10,10 +10,9 @@ import yaml
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained.registry import entry_points
+from tests.helpers.docs.pages import CARDS, PAGES, ROOT, name
 from tools import docs, notebooks
 from tools.published import OPENSTL
-
-from .pages import CARDS, PAGES, ROOT, name
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md", "UPGRADING.md",

@@ -6,9 +6,8 @@ from collections.abc import Callable
 import pytest
 
 import convrnn_zoo
+from tests.helpers.docs.pages import ROOT
 from tools import reference
-
-from .pages import ROOT
 
 
 def test_the_index_has_every_public_name_once() -> None:

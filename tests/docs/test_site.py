@@ -12,8 +12,7 @@ import pytest
 
 import convrnn_zoo
 from convrnn_zoo import layers, list_models
-
-from .pages import ROOT
+from tests.helpers.docs.pages import ROOT
 
 pytestmark = pytest.mark.slow  # the links of the pages are tested without the site
 

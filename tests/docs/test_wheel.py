@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.docs.pages import ROOT
 from tools.rehearse import copy_examples, run
-
-from .pages import ROOT
 
 
 @pytest.mark.slow

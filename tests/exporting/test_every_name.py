@@ -6,9 +6,9 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
-from tests.exporting.agreement import largest_difference, map_size, size_multiple
 from tests.exporting.test_export import run_steps
-from tests.registry import slow_unless
+from tests.helpers.exporting.agreement import largest_difference, map_size, size_multiple
+from tests.helpers.registry import slow_unless
 from tools import exports
 
 RECORD = exports.recorded()

@@ -16,7 +16,7 @@ from convrnn_zoo.exporting.export import make_metadata
 from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.exporting.spec import next_states
 from convrnn_zoo.layers._conv import Geometry, same_conv
-from tests.exporting.agreement import largest_difference, session
+from tests.helpers.exporting.agreement import largest_difference, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
@@ -92,7 +92,7 @@ def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
 def run_steps(path, frames, steps, directory):
     """Returns the outputs of drive.py for frames ``(T, N, C, *S)``, in a process without torch."""
     np.save(directory / "frames.npy", frames)
-    script = Path(__file__).with_name("drive.py")
+    script = Path(__file__).parents[1] / "helpers" / "onnx" / "drive.py"
     subprocess.run([sys.executable, script, path, "frames.npy", "out.npy", str(steps)], cwd=directory, check=True)
     return np.load(directory / "out.npy")
 
@@ -187,9 +187,9 @@ def clip_model(rnn="convgru", **kwargs):
 @pytest.mark.parametrize(
     "options",
     [
-        {"global_pool": "max", "head_widths": (5,)},
+        {"global_pool": "max"},
         {"num_classes": 0},
-        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "post_conv": 3, "num_layers": 2, "rnn": "convlstm"},
+        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "num_layers": 2, "rnn": "convlstm"},
         {"bidirectional": True, "global_pool": "last"},
     ],
 )

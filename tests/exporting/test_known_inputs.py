@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from convrnn_zoo import ExportError, export
-from tests.models.forecasters import tiny
+from tests.helpers.models.forecasters import tiny
 
 
 @pytest.mark.slow

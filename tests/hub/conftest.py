@@ -11,11 +11,10 @@ from huggingface_hub import constants, file_download, hf_api
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import convrnn_zoo
-
-from .client import KEEPS_PARTS, MAJOR, close_session
-from .examples import files, make
-from .loaders import BIG, REPO
-from .server import Hub
+from tests.helpers.hub.client import KEEPS_PARTS, MAJOR, close_session
+from tests.helpers.hub.examples import files, make
+from tests.helpers.hub.loaders import BIG, REPO
+from tests.helpers.hub.server import Hub
 
 ROOT = Path(convrnn_zoo.__file__).parents[1]
 OLD_CALL = "Use 'content=<...>' to upload raw bytes/text content."  # huggingface_hub's values, of its HTTP client

@@ -16,8 +16,7 @@ from convrnn_zoo import WeightsError, from_pretrained
 from convrnn_zoo.pretrained.factory import build_from_source
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.pretrained.source import open_repository
-
-from .examples import files, make
+from tests.helpers.hub.examples import files, make
 
 LOADERS = {
     "from_pretrained": lambda repo, **k: from_pretrained(repo, **k),

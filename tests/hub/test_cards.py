@@ -13,10 +13,9 @@ from convrnn_zoo import WEIGHTS, Metric, Preprocessing, WeightsError
 from convrnn_zoo.hub import card_text, check_card, model_card
 from convrnn_zoo.hub.cards import describes_other_weights, eval_results_text
 from convrnn_zoo.values.preprocessing import Variable
+from tests.helpers.hub.examples import make, representatives
+from tests.helpers.hub.records import example_record
 from tools.cards import NOT_GENERATED, shipped_card
-
-from .examples import make, representatives
-from .records import example_record
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 RECORDS = [example_record(), *WEIGHTS.values()]

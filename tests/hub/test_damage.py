@@ -6,11 +6,10 @@ import pytest
 
 import convrnn_zoo
 from convrnn_zoo import HubAccessError, WeightsError, from_pretrained
-
-from .conftest import tree
-from .examples import assert_same, make
-from .faults import Corrupt
-from .loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
+from tests.helpers.hub.examples import assert_same, make
+from tests.helpers.hub.faults import Corrupt
+from tests.helpers.hub.loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
+from tests.hub.conftest import tree
 
 
 # ---- in the cache ----------------------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
-
-from .examples import make
+from tests.helpers.hub.examples import make
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
@@ -39,8 +38,8 @@ def test_rounded_weights_lose_their_metadata(tmp_path):
     model = create_model(name, pretrained=True)
     save_pretrained(model, tmp_path / "as they are")
     save_pretrained(model, tmp_path / "half", dtype=torch.float16)
-    assert from_pretrained(tmp_path / "as they are").record is not None
-    assert from_pretrained(tmp_path / "half").record is None
+    assert from_pretrained(tmp_path / "as they are").metadata is not None
+    assert from_pretrained(tmp_path / "half").metadata is None
 
 
 def test_rejects_values_beyond_the_dtype(tmp_path):

@@ -5,12 +5,11 @@ import time
 import pytest
 
 from convrnn_zoo import HubAccessError, from_pretrained
-
-from .client import close_session
-from .conftest import tree
-from .examples import assert_same, make
-from .faults import Corrupt, Cut, Reset, Short, Slow, Status
-from .loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
+from tests.helpers.hub.client import close_session
+from tests.helpers.hub.examples import assert_same, make
+from tests.helpers.hub.faults import Corrupt, Cut, Reset, Short, Slow, Status
+from tests.helpers.hub.loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
+from tests.hub.conftest import tree
 
 
 # ---- before anything is there ------------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ConvRNNHubError, from_pretrained, load_weights
-
-from .examples import files, make
-from .mutations import MUTATIONS, mutated, split
+from tests.helpers.hub.examples import files, make
+from tests.helpers.hub.mutations import MUTATIONS, mutated, split
 
 LIMIT = 2**20
 
@@ -58,7 +57,7 @@ def run(directory: Path, count: int, seed: int) -> collections.Counter:
 CHILD = """
 import resource, sys
 from pathlib import Path
-from hub.test_fuzz import run
+from tests.hub.test_fuzz import run
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 outcomes = run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -72,8 +71,8 @@ print(sum(outcomes.values()), len(outcomes), grown)
 def test_mutated_weights_are_rejected_or_load_exactly(seed, tmp_path, python):
     """Runs in a child process, so that a crash or a leak does not affect the tests."""
     files(make(), tmp_path)
-    tests = str(Path(__file__).parents[1])
-    child = f"import sys; sys.path.insert(0, {tests!r})\n{CHILD}"
+    root = str(Path(__file__).parents[2])
+    child = f"import sys; sys.path.insert(0, {root!r})\n{CHILD}"
     count, kinds, grown = map(int, python(child, tmp_path, 650, seed).stdout.split())
     assert count == 650
     assert kinds > len(MUTATIONS)  # some of them are rejected and loaded

@@ -9,12 +9,11 @@ import time
 import pytest
 
 from convrnn_zoo import WeightsError, from_pretrained, save_pretrained
-
-from .conftest import tree
-from .examples import assert_same, make
-from .faults import Slow
-from .loaders import BIG
-from .store import sha256
+from tests.helpers.hub.examples import assert_same, make
+from tests.helpers.hub.faults import Slow
+from tests.helpers.hub.loaders import BIG
+from tests.helpers.hub.store import sha256
+from tests.hub.conftest import tree
 
 PULL = "import convrnn_zoo; print('ready', flush=True); convrnn_zoo.from_pretrained('alice/model')"
 

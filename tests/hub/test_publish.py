@@ -11,14 +11,13 @@ from safetensors.torch import load, save
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
-from tests.registry import slow_unless
+from tests.helpers.hub.examples import assert_same
+from tests.helpers.hub.faults import Corrupt, Status
+from tests.helpers.hub.records import NAME, carry, hold
+from tests.helpers.registry import slow_unless
 from tools import publish as publish_tool
 from tools.cards import NOT_GENERATED
 from tools.publish import GOLDEN, publish, write
-
-from .examples import assert_same
-from .faults import Corrupt, Status
-from .records import NAME, carry, hold
 
 SOME = (NAME, "audio_convrnn.fsdd", "convgru_forecaster.rain")
 every_name = pytest.mark.parametrize("name", slow_unless(SOME.__contains__, [NAME, *WEIGHTS]))
@@ -175,7 +174,7 @@ def test_a_dry_run_rejects_a_model_with_other_outputs(carried, tmp_path, monkeyp
 
 def test_the_command_pins_what_it_pushed(hub, carried):
     assert CliRunner().invoke(publish_tool.main, ["--namespace", "alice", "--only", NAME, "--pin"]).exit_code == 0
-    pinned = convrnn_zoo.Weights.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
+    pinned = convrnn_zoo.WeightsMetadata.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
     commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
     assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)
 

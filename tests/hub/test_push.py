@@ -8,10 +8,9 @@ import torch
 
 from convrnn_zoo import ConvRNNModel, HubAccessError, WeightsError, from_pretrained, push_to_hub
 from convrnn_zoo.layers import Conv1dGRU
-
-from . import api
-from .examples import assert_same, make
-from .faults import Cut, Reset, Status
+from tests.helpers.hub import api
+from tests.helpers.hub.examples import assert_same, make
+from tests.helpers.hub.faults import Cut, Reset, Status
 
 
 def nan():

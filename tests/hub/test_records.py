@@ -10,7 +10,7 @@ import torch
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.hub import card_text
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 REPO = "alice/mine"
 
@@ -27,7 +27,7 @@ def directory(tmp_path):
     plain = save_pretrained(model, tmp_path / "run")
     sha256 = json.loads((plain / "config.json").read_text())["weights_sha256"]
     rain = WEIGHTS["convgru_forecaster.rain"]
-    model.record = dataclasses.replace(
+    model.metadata = dataclasses.replace(
         rain, name="convgru_forecaster.mine", sha256=sha256, model_args=args, num_params=1, dataset="my radar",
         dataset_license="CC0 1.0", dataset_url="https://example.org/radar", description="Forecasts my rain.",
         preprocessing=model.preprocessing, metrics=rain.metrics[:2], citation="", remarks="",
@@ -54,7 +54,7 @@ def test_a_run_is_pushed_with_metadata_and_card_loads_by_every_loader_and_is_pul
         timm.create_model(f"hf-hub:{REPO}", pretrained=True),
     ):  # fmt: skip
         assert torch.equal(loaded.forecast(frames), expected)
-        assert loaded.record == model.record
+        assert loaded.metadata == model.metadata
         assert loaded.preprocessing == model.preprocessing
     assert "my radar (CC0 1.0)" in run("info", f"hf-hub:{REPO}")
     np.save(tmp_path / "x.npy", frames.numpy())
@@ -62,7 +62,7 @@ def test_a_run_is_pushed_with_metadata_and_card_loads_by_every_loader_and_is_pul
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected.numpy())
     run("pull", REPO, "-o", tmp_path / "back")
     back = from_pretrained(tmp_path / "back")
-    assert back.record == model.record
+    assert back.metadata == model.metadata
     assert "## Recipe\n\nslowly" in (tmp_path / "back" / "README.md").read_text(encoding="utf-8")
     run("push", directory, REPO)
     assert len(hub.store.repos[REPO].commits) == 2  # nothing changed
@@ -79,10 +79,10 @@ def test_warns_of_cards_of_other_weights(hub, directory, caplog):
     assert REPO in warning
     assert "card=" in warning
     held = hub.store.repos[REPO].files()
-    claims = ("my radar", "Forecasts my rain.", "MSE", model.record.sha256)
+    claims = ("my radar", "Forecasts my rain.", "MSE", model.metadata.sha256)
     assert not any(claim in held["config.json"].decode() for claim in claims)
     assert "## Recipe\n\nslowly" in held["README.md"].decode()
-    assert from_pretrained(REPO).record is None
+    assert from_pretrained(REPO).metadata is None
     assert from_pretrained(REPO).preprocessing == model.preprocessing
     push_to_hub(model, REPO, card={})
     text = hub.store.repos[REPO].files()["README.md"].decode()
@@ -105,7 +105,7 @@ def test_cards_state_the_licence_of_the_weights_while_the_model_has_them(hub):
 def test_a_new_card_is_pushed_if_it_is_passed(hub, directory):
     run("push", directory, REPO)
     model = from_pretrained(directory)
-    push_to_hub(model, REPO, card=card_text(model.record, REPO))
+    push_to_hub(model, REPO, card=card_text(model.metadata, REPO))
     assert "slowly" not in hub.store.repos[REPO].files()["README.md"].decode()
 
 

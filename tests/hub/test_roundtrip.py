@@ -11,9 +11,8 @@ from huggingface_hub import HfApi
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.pretrained import builder, source
-from tests.registry import slow_unless
-
-from .examples import assert_same, changed, files, is_core, labels, make, representatives, weight
+from tests.helpers.hub.examples import assert_same, changed, files, is_core, labels, make, representatives, weight
+from tests.helpers.registry import slow_unless
 
 LABELS = labels("convlstm1d_bi_1layer")
 FAMILIES = representatives()

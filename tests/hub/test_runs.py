@@ -8,12 +8,12 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
-from tests.command_line import run
-from tests.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
-from tests.registry import slow_unless
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
+from tests.helpers.registry import slow_unless
 
 pytest.importorskip("accelerate", reason="the extra train")
 
@@ -51,11 +51,11 @@ def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub
     assert "MSE" in output
     assert "drifting blobs" in output
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
-        ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "record.json",
+        ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "metadata.json",
         "training.csv",
     }  # fmt: skip
 
-    record = Weights.from_json((out / "record.json").read_text(encoding="utf-8"))
+    record = WeightsMetadata.from_json((out / "metadata.json").read_text(encoding="utf-8"))
     assert (record.dataset, record.dataset_license, record.dataset_url) == (
         "drifting blobs", "CC0 1.0", "https://example.org/blobs",
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub
     }
     for loader, model in loaders.items():
         assert np.array_equal(model.eval().forecast(frames), forecast, equal_nan=True), loader
-        assert model.record == record, loader
+        assert model.metadata == record, loader
     assert "drifting blobs" in run("info", "hf-hub:alice/own")
     assert run("eval", "hf-hub:alice/own", "--data", data, "--quiet") == run("eval", out, "--data", data, "--quiet")
 
@@ -113,7 +113,7 @@ def test_trains_and_shares_custom_recordings(tmp_path, hub):
 
     run("push", out, "alice/ramps")
     model = convrnn_zoo.from_pretrained("alice/ramps").eval()
-    assert model.record.dataset == "ramps"
+    assert model.metadata.dataset == "ramps"
     x = torch.from_numpy(arrays["r00"])[None, :, :, None]
     for other in (convrnn_zoo.from_pretrained(out), timm.create_model("hf-hub:alice/ramps", pretrained=True)):
         assert torch.equal(other.eval()(other.normalize(x)), model(model.normalize(x)))

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 
 from convrnn_zoo import create_model, from_pretrained, push_to_hub
-
-from .examples import assert_same
-from .records import NAME, carry, hold
+from tests.helpers.hub.examples import assert_same
+from tests.helpers.hub.records import NAME, carry, hold
 
 
 def test_a_token_reaches_weights_of_the_zoo_that_are_on_the_hub(hub, tmp_path, monkeypatch):

@@ -9,9 +9,8 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop, layers
-
-from .examples import STATES
-from .recorded import KERAS, assert_identical, recorded_layer
+from tests.helpers.interop.examples import STATES
+from tests.helpers.interop.recorded import KERAS, assert_identical, recorded_layer
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "PeepholeLSTM", "GRU"])

@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convrnn_zoo import WeightsError, interop
-from tests.registry import slow_unless
-
-from .examples import STATES
+from tests.helpers.interop.examples import STATES
+from tests.helpers.registry import slow_unless
 
 SOURCES = sorted(STATES)
 UNUSED = re.compile(r"sampler\.g\d\.conv_1x1\.")  # of DGMR's original code, which are dropped

@@ -10,8 +10,7 @@ from convrnn_zoo import create_model, interop, layers
 from convrnn_zoo.interop.keras_layers import ResizingConvLSTM
 from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU, Conv2dOneBiasLSTM, Conv2dReLUGRU
-
-from .examples import STATES
+from tests.helpers.interop.examples import STATES
 
 WRITTEN = sorted(name for name, source in interop.SOURCES.items() if source.export)
 

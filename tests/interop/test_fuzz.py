@@ -24,10 +24,9 @@ from torch import Tensor
 from benchmarks.memory import peak_memory, rise
 from convrnn_zoo import interop
 from convrnn_zoo.interop._checkpoint import read_checkpoint
-
-from .examples import STATES
-from .openstl_states import MODELS, known
-from .recorded import ASKED, KERAS
+from tests.helpers.interop.examples import STATES
+from tests.helpers.interop.openstl_states import MODELS, known
+from tests.helpers.interop.recorded import ASKED, KERAS
 
 MEMORY = 2 * 2**30
 SECONDS = 60

@@ -10,8 +10,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing, WeightsError, interop
-
-from .recorded import REFERENCE, open_file, recorded
+from tests.helpers.interop.recorded import REFERENCE, open_file, recorded
 
 
 def assert_agree(actual: torch.Tensor, expected: torch.Tensor) -> None:

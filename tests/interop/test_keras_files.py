@@ -18,8 +18,15 @@ from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.interop._checkpoint import ForeignCheckpoint
 from convrnn_zoo.interop.keras import resolve_settings
 from convrnn_zoo.layers import ConvLSTM
-
-from .recorded import ASKED, KERAS, assert_close, assert_identical, channels_first, open_file, recorded
+from tests.helpers.interop.recorded import (
+    ASKED,
+    KERAS,
+    assert_close,
+    assert_identical,
+    channels_first,
+    open_file,
+    recorded,
+)
 
 CASES = sorted(f.stem for f in KERAS.glob("*.safetensors"))
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import interop
-
-from .recorded import assert_close, assert_identical, channels_first
+from tests.helpers.interop.recorded import assert_close, assert_identical, channels_first
 
 pytestmark = [
     pytest.mark.slow,

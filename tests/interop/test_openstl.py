@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, interop, models
-
-from .recorded import assert_close, recorded
+from tests.helpers.interop.recorded import assert_close, recorded
 
 NAMES = {
     "openstl_convlstm": "convlstm_openstl_s",

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.layers.phycell import moments
-from tests.registry import slow_unless
-
-from .openstl_states import MODELS, known, read, weights
+from tests.helpers.interop.openstl_states import MODELS, known, read, weights
+from tests.helpers.registry import slow_unless
 
 EVERY = pytest.mark.parametrize("name", MODELS)
 ENTRIES = [(name, key) for name in MODELS for key in weights(name) if key not in known(name).dead]

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, create_model, interop
-from tests.registry import slow_unless
-
-from .openstl_states import NORMED, known, read
+from tests.helpers.interop.openstl_states import NORMED, known, read
+from tests.helpers.registry import slow_unless
 
 EVERY = pytest.mark.parametrize("name", NORMED)
 NORM = re.compile(r"(.*\.conv_\w+)\.1\.(?:weight|bias)")

@@ -6,10 +6,9 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.models.rvm import RecurrentDecoderModel, RobustVideoMatting
-
-from . import rvm_states
-from .recorded import recorded
-from .test_irene import assert_agree
+from tests.helpers.interop import rvm_states
+from tests.helpers.interop.recorded import recorded
+from tests.interop.test_irene import assert_agree
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import interop, layers
-
-from .recorded import (
+from tests.helpers.interop.recorded import (
     ASKED,
     REFERENCE,
     assert_close,

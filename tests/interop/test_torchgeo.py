@@ -10,8 +10,7 @@ import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.cli._group import cli
 from convrnn_zoo.layers import Conv2dLSTM
-
-from .recorded import assert_close, assert_identical, recorded
+from tests.helpers.interop.recorded import assert_close, assert_identical, recorded
 
 
 def test_a_convlstm_of_torchgeo_0_8_is_a_layer():

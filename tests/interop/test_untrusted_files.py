@@ -18,9 +18,8 @@ from click.testing import CliRunner
 
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.cli._group import cli
-from tests.registry import slow_unless
-
-from .recorded import ASKED, KERAS, recorded
+from tests.helpers.interop.recorded import ASKED, KERAS, recorded
+from tests.helpers.registry import slow_unless
 
 ARRAYS = recorded("keras_convlstm2d").state
 

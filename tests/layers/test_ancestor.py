@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles import RECURRENT, assert_close, tensors
 from safetensors import safe_open
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import layers
+from tests.helpers.layers.oracles import RECURRENT, assert_close, tensors
 
 FILES = sorted((Path(__file__).parent / "reference").glob("*.safetensors"))
 

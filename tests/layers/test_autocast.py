@@ -5,11 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, mapped, over_variants, tensors
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
+from tests.helpers.layers.oracles import (
+    CELLS,
+    CLASSES,
+    SEQUENCES,
+    assert_close,
+    case_id,
+    example,
+    mapped,
+    over_variants,
+    tensors,
+)
 
 
 @pytest.fixture(params=[True, False], ids=["fast half", "slow half"])

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracles import CELLS, CLASSES, SEQUENCES, case_id
 from torch import nn
 
 from convrnn_zoo import layers
@@ -16,6 +15,7 @@ from convrnn_zoo.layers.causallstm import CausalLSTMCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell
 from convrnn_zoo.layers.mim import MIMBlockCell
 from convrnn_zoo.layers.stlstm import STLSTMCell
+from tests.helpers.layers.oracles import CELLS, CLASSES, SEQUENCES, case_id
 
 NAN = float("nan")
 GOOD = {"in_channels": 4, "out_channels": 4, "kernel_size": 3}

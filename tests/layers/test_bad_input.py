@@ -5,11 +5,22 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, CLASSES, RECURRENT, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from convrnn_zoo.layers._checks import PADDING_MODES
+from tests.helpers.layers.oracles import (
+    CELLS,
+    CLASSES,
+    RECURRENT,
+    SEQUENCES,
+    assert_close,
+    case_id,
+    example,
+    over_variants,
+    space,
+    tensors,
+)
 
 Case = tuple[Callable[[Tensor], Any], type[Exception], str]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, CLASSES, SEQUENCES, case_id, example, mapped
 from torch import Tensor, nn
+
+from tests.helpers.layers.oracles import CELLS, CLASSES, SEQUENCES, case_id, example, mapped
 
 TWO_STATES = [cls for cls in CLASSES if len(cls.states) == 2]
 ONE_STATE = [cls for cls in CLASSES if len(cls.states) == 1]

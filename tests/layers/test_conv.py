@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import assert_close
 from torch import nn
 
 from convrnn_zoo.layers._checks import PADDING_MODES
@@ -19,6 +18,7 @@ from convrnn_zoo.layers._conv import (
     same_conv,
     same_padding,
 )
+from tests.helpers.layers.oracles import assert_close
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, SEQUENCES, assert_close, case_id, example, mapped, over_variants, space
 from torch import Tensor, nn
 
 from convrnn_zoo.layers._checks import PADDING_MODES
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, example, mapped, over_variants, space
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DOUBLE = {"dtype": torch.float64}

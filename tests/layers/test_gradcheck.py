@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, SEQUENCES, case_id, over_variants, tensors, usual
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
-from tests.registry import slow_unless, two_dimensions_first
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, case_id, over_variants, tensors, usual
+from tests.helpers.registry import slow_unless, two_dimensions_first
 
 # a packed batch in which a sequence ends, and which is not in its caller's order
 SIZES, ORDER = torch.tensor([2, 1]), torch.tensor([1, 0])

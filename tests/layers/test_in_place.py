@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from comparison import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 from torch import Tensor, nn
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
 from convrnn_zoo.layers._fused import Buffers, fused_convs
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
+from tests.helpers.layers.comparison import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
 
 WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import VARIANTS, case_id, space
 
-from tests.registry import two_dimensions_first
+from tests.helpers.layers.comparison import VARIANTS, case_id, space
+from tests.helpers.registry import two_dimensions_first
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import CLASSES, SEQUENCES, case_id
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo.layers import Conv2dMinExpLSTM, Conv2dMinGRU, Conv2dMinLSTM, _run
 from convrnn_zoo.layers._run import linear_scan
+from tests.helpers.layers.oracles import CLASSES, SEQUENCES, case_id
 
 KINDS = {"minconvgru": Conv2dMinGRU, "minconvlstm": Conv2dMinLSTM, "minconvexplstm": Conv2dMinExpLSTM}
 MINIMAL = [cls for cls in SEQUENCES if cls.is_linear]

@@ -12,12 +12,22 @@ from typing import Any, get_args
 import pytest
 import safetensors.torch
 import torch
-from oracles import CELLS, CLASSES, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo import layers
+from tests.helpers.layers.oracles import (
+    CELLS,
+    CLASSES,
+    SEQUENCES,
+    assert_close,
+    case_id,
+    example,
+    over_variants,
+    space,
+    tensors,
+)
 
 EVERY = pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
 EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import SEQUENCES, VARIANTS, case_id, space
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convrnn_zoo.layers._fused import Direction
-from tests.registry import two_dimensions_first
+from tests.helpers.layers.comparison import SEQUENCES, VARIANTS, case_id, space
+from tests.helpers.registry import two_dimensions_first
 
 ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 

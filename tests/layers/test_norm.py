@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import CELLS, SEQUENCES, assert_close, case_id, mapped, space
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -23,6 +22,7 @@ from convrnn_zoo.layers.variants import (
     Conv2dMapNormLSTMCell,
     Conv2dOneBiasGRU,
 )
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, mapped, space
 
 OVER_OPTIONS = [
     (cls, {"norm": norm, **more})

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import SEQUENCES, assert_close, case_id, mapped, over_variants, space, tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mapped, over_variants, space, tensors
 
 
 @st.composite

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import assert_close
 from torch import Tensor
 from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -15,6 +14,7 @@ from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 from convrnn_zoo.layers._conv import Geometry, same_conv
 from convrnn_zoo.layers._run import LayerStates, scan
+from tests.helpers.layers.oracles import assert_close
 
 LENGTHS = torch.tensor([5, 2, 3])
 

@@ -2,12 +2,20 @@
 
 import pytest
 import torch
-from comparison import SEQUENCES, VARIANTS, assert_same, built, case_id, lengths_of_sequences, outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
-from tests.registry import two_dimensions_first
+from tests.helpers.layers.comparison import (
+    SEQUENCES,
+    VARIANTS,
+    assert_same,
+    built,
+    case_id,
+    lengths_of_sequences,
+    outcomes,
+)
+from tests.helpers.registry import two_dimensions_first
 
 
 @pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])

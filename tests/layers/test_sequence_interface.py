@@ -4,9 +4,20 @@ import math
 
 import pytest
 import torch
-from oracles import CELLS, CLASSES, RECURRENT, SEQUENCES, assert_close, case_id, example, over_variants, tensors
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from tests.helpers.layers.oracles import (
+    CELLS,
+    CLASSES,
+    RECURRENT,
+    SEQUENCES,
+    assert_close,
+    case_id,
+    example,
+    over_variants,
+    tensors,
+)
 
 EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
 IN_TORCH = [cls for cls in CLASSES if hasattr(nn, cls.__name__[len("Conv1d") :])]

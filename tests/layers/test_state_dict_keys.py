@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from oracles import CLASSES, variants
 
 from convrnn_zoo import layers
+from tests.helpers.layers.oracles import CLASSES, variants
 
 GOLDEN = json.loads((Path(__file__).parent / "state_dict_keys.json").read_text())
 

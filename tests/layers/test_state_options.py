@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space, tensors, usual
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -16,7 +15,18 @@ from convrnn_zoo import layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, ConvRNNBase
 from convrnn_zoo.layers.mim import MIMBlockCell
 from convrnn_zoo.layers.stlstm import STLSTMCell
-from tests.registry import slow_unless, two_dimensions_first
+from tests.helpers.layers.oracles import (
+    CELLS,
+    SEQUENCES,
+    assert_close,
+    case_id,
+    example,
+    over_variants,
+    space,
+    tensors,
+    usual,
+)
+from tests.helpers.registry import slow_unless, two_dimensions_first
 
 EVERY = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 EVERY_CELL = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CELLS)), ids=case_id)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import CELLS, SEQUENCES, assert_close, case_id, tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from tests.registry import two_dimensions_first
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, tensors
+from tests.helpers.registry import two_dimensions_first
 
 LAYOUTS: dict[str, Callable[[Tensor], Any]] = {
     "time_first": lambda x: x,

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from comparison import VARIANTS, case_id, space
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
@@ -11,7 +10,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
-from tests.registry import slow_unless, two_dimensions_first
+from tests.helpers.layers.comparison import VARIANTS, case_id, space
+from tests.helpers.registry import slow_unless, two_dimensions_first
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:

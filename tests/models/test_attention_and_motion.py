@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import convrnn_zoo
-from tests.models.forecasters import count, tiny
-from tests.registry import slow_unless
+from tests.helpers.models.forecasters import count, tiny
+from tests.helpers.registry import slow_unless
 
 REFERENCE = Path(__file__).parent / "reference"
 NAMES = ("sa_convlstm", "motionrnn_predrnn")

@@ -12,7 +12,7 @@ from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 CLIPS = SAMPLE.with_name("digit_motion.npz")
 CORRECT = {"convgru2d_1layer.digit_motion": 170, "video_convrnn.digit_motion": 181}

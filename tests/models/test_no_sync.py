@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import convrnn_zoo
-from tests.registry import slow_unless
+from tests.helpers.registry import slow_unless
 
 NAMES = convrnn_zoo.list_models()
 QUICK = ("convgru2d_bi_2layer", "minconvlstm1d_1layer", "utae_convgru", "utae_uconvlstm", "convlstm_forecaster", "mau")

@@ -8,7 +8,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
-from tests.models.forecasters import FULL, tiny
+from tests.helpers.models.forecasters import FULL, tiny
 
 NAMES = [
     n

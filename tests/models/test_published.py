@@ -15,8 +15,7 @@ from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
 from convrnn_zoo.pretrained.registry import entry_points
-
-from .forecasters import FULL, NAMES, count, tiny
+from tests.helpers.models.forecasters import FULL, NAMES, count, tiny
 
 REFERENCE = Path(__file__).parent / "reference"
 OPENSTL = Path(__file__).parents[1] / "interop" / "reference"

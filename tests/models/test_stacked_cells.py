@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-
-from .forecasters import tiny
+from tests.helpers.models.forecasters import tiny
 
 TIED = ("mim", "mau", "e3d_lstm")
 """Those with a weight for each pixel."""

@@ -14,8 +14,8 @@ import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, Forecaster
 from convrnn_zoo.models.base.dense import DenseModel
 from convrnn_zoo.models.base.encoder import FrameEncoder
-from tests.hub.examples import sizes, weight
-from tests.registry import on_meta, slow_unless
+from tests.helpers.hub.examples import sizes, weight
+from tests.helpers.registry import on_meta, slow_unless
 
 META = {n: on_meta(n) for n in convrnn_zoo.list_models()}
 CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith("_bi_2layer")]

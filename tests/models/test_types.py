@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, blocks
+from tests.helpers.docs.pages import ROOT, blocks
 
 # According to torch's types, torch.hub.load returns an object that is not callable, for any repository.
 README = [b.code for b in blocks(ROOT / "README.md") if b.language == "python" and "torch.hub.load" not in b.code]
@@ -50,8 +50,8 @@ if isinstance(tagged, convrnn_zoo.Forecaster):
 other = convrnn_zoo.from_pretrained("me/gestures")
 if isinstance(other, convrnn_zoo.ConvRNNModel):
     said: list[str] = [p.label for p in other.classify([torch.zeros(7, 1, 8, 8)])]
-if tagged.record is not None:
-    assert_type(tagged.record.trained_on, str)
+if tagged.metadata is not None:
+    assert_type(tagged.metadata.trained_on, str)
 
 path = convrnn_zoo.save_pretrained(model, "rain")
 url: str = convrnn_zoo.push_to_hub(model, "me/rain", card={"license": "mit"}).commit_url

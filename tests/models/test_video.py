@@ -12,11 +12,12 @@ from timm.utils import ModelEmaV3
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import convrnn_zoo
-from convrnn_zoo.models import video
+from convrnn_zoo.models import vgg_video, video
+from convrnn_zoo.models.vgg_video import BiConvLSTM
 from convrnn_zoo.pretrained.registry import entry_points
 
 VGG_HAS_MAPS = hasattr(timm.models.VGG, "forward_intermediates")
-NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ == video.__name__]
+NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ in (video.__name__, vgg_video.__name__)]
 LIGHT = "mobilenetv3_small_100"
 
 
@@ -108,13 +109,77 @@ def test_packed_in_packed_out_and_the_same_as_lengths(levels):
 
 
 def test_one_level_gives_logits_of_every_step_and_pixel():
-    model = light(levels=(2,), hidden_channels=4, global_pool="", head_widths=(5,))
+    model = light(levels=(2,), hidden_channels=4, global_pool="")
+    check_logits_of_every_pixel(model)
+
+
+def check_logits_of_every_pixel(model):
     x = clips()
     assert model(x).shape == (3, 5, 3, 4, 4)
     assert model(x[:, 0]).shape == (3, 3, 4, 4)
     torch.testing.assert_close(model(x)[:, 0], model(x[:, 0]))
     packed = model(pack_padded_sequence(x, torch.tensor([5, 4, 2]), batch_first=True))
     torch.testing.assert_close(pad_packed_sequence(packed, batch_first=True)[0][0], model(x)[0])
+
+
+SMALL = {
+    "encoder": LIGHT,
+    "levels": (2,),
+    "bidirectional": False,
+    "hidden_channels": 4,
+    "post_conv": 3,
+    "head_widths": (5, 2),
+}
+
+
+def test_hidden_layers_follow_the_convolution():
+    torch.manual_seed(0)
+    model = BiConvLSTM(**SMALL, num_classes=3, global_pool="").eval()
+    check_logits_of_every_pixel(model)
+    x = clips()
+    maps = model.forward_features(x)
+    assert (maps.shape, model.num_features, model.head_hidden_size) == ((3, 5, 3, 4, 4), 3, 2)
+    lengths = torch.tensor([5, 1, 3])
+    assert not model.forward_features(x, lengths=lengths)[1, 1:].any()
+    hidden = model.forward_head(maps, pre_logits=True)
+    assert (hidden.shape, hidden.min() >= 0) == ((3, 5, 2, 4, 4), True)
+    torch.testing.assert_close(model.head(hidden.movedim(2, -1)).movedim(-1, 2), model(x))
+    pooled = BiConvLSTM(**SMALL, num_classes=3).eval()
+    pooled.load_state_dict(model.state_dict())
+    largest = maps.amax((1, 3, 4))
+    torch.testing.assert_close(pooled(x), pooled.head(pooled.necks[0](largest)))
+    torch.testing.assert_close(
+        pooled.forward_head(pooled.forward_features(x), pre_logits=True), pooled.necks[0](largest)
+    )
+    pooled.reset_classifier(0)
+    torch.testing.assert_close(pooled(x), pooled.necks[0](largest))
+    pooled.prune_intermediate_layers([0])
+    torch.testing.assert_close(pooled.forward_head(maps), maps)
+    assert list(BiConvLSTM(**SMALL).state_dict())[-6:] == [
+        "posts.0.0.weight", "posts.0.0.bias", "necks.0.0.weight", "necks.0.0.bias", "necks.0.2.weight",
+        "necks.0.2.bias",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"post_conv": -2}, "post_conv.* -2"), ({"levels": (1, 2)}, r"levels.*\[1, 2\]"),
+     ({"head_widths": (0,)}, r"head_widths\[0\].* 0")],
+)  # fmt: skip
+def test_rejects_unbuildable_hidden_layers(options, words):
+    with pytest.raises(ValueError, match=words):
+        BiConvLSTM(**{**SMALL, **options}, device="meta")
+
+
+@pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG has no forward_intermediates")
+def test_pruned_gru_rcn_reads_frames_of_any_size():
+    model = convrnn_zoo.create_model("gru_rcn_vgg16", num_classes=4, hidden_channels=2, device="meta")
+    assert [rnn.kernels[0] for rnn in model.rnns] == [(3, 3)] * 4 + [(1, 1)]
+    assert "connected" in model.encoder.fixed_size_reason
+    model.prune_intermediate_layers([0, 1])
+    assert model.encoder.fixed_size_reason is None
+    x = torch.rand(2, 3, 3, 40, 48, device="meta")
+    assert [tuple(y.shape) for y in model.forward_features(x)] == [(2, 3, 2, 10, 12), (2, 3, 2, 5, 6)]
 
 
 def test_probabilities_of_levels_are_averaged():
@@ -220,13 +285,12 @@ def test_compiled_graph_accepts_other_lengths():
         ({"encoder": "no_such_net"}, "'no_such_net'"),
         ({"levels": (9,)}, r"mobilenetv3_small_100.*\[9\]"),
         ({"encoder": "predrnn"}, "PredRNN"),
-        ({"levels": ("pre_logits", 1)}, r"levels.*\['pre_logits', 1\]"),
+        ({"levels": ("last", 1)}, r"levels.*\['last', 1\]"),
         ({"levels": ()}, r"levels.*\[\]"),
         ({"rnn": "lstm"}, "^rnn.*convlstm.*'lstm'"),
         ({"hidden_channels": [4]}, "hidden_channels"),
         ({"chunk_size": 0}, "chunk_size.* 0"),
         ({"num_classes": -1}, "num_classes.* -1"),
-        ({"post_conv": -2}, "post_conv.* -2"),
     ],
 )
 def test_rejects_unbuildable_models(kwargs, words):

@@ -14,7 +14,7 @@ from convrnn_zoo.predict.files import choose_read_options
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.values.preprocessing import Variable
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 MINUTE = np.timedelta64(1, "m")

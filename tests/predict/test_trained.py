@@ -13,9 +13,9 @@ from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict.files import check_step
-from tests.command_line import run
-from tests.data.own_data import WRITERS
-from tests.made_data import write_digits, write_fmi, write_knmi, write_rain
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import WRITERS
+from tests.helpers.made_data import write_digits, write_fmi, write_knmi, write_rain
 
 ENTRIES = {
     "weights": "convlstm_openstl_s.tiny", "description": "Forecasts.", "license": "mit", "inputs": 3, "horizon": 4,
@@ -49,7 +49,7 @@ def test_eval_recomputes_the_metadata_and_writes_scores_and_a_figure(trained, tm
     assert re.search(r"mean over lead times +forecast +last frame +zero", text)
     assert re.search(r"forecast is better than +last frame +zero.*\nMSE +(at|from) \w+", text)
     scores = json.loads(where[0].read_text())
-    claimed = {m["name"]: m["value"] for m in json.loads((record / "record.json").read_text())["metrics"]}
+    claimed = {m["name"]: m["value"] for m in json.loads((record / "metadata.json").read_text())["metrics"]}
     assert {"MSE", "MAE", "SSIM", "PSNR"} <= claimed.keys()
     for name, value in claimed.items():
         values = [v for v in scores["forecast"][name] if v is not None]

@@ -17,7 +17,7 @@ from convrnn_zoo import (
     save_pretrained,
 )
 from convrnn_zoo.pretrained.config import parse_config
-from convrnn_zoo.pretrained.weights import Weights
+from convrnn_zoo.pretrained.metadata import WeightsMetadata
 
 CHILD = """
 import resource, sys
@@ -139,4 +139,4 @@ def test_numbers_of_frames_are_bounded(change):
 def test_input_shapes_of_metadata_are_bounded(shape):
     raw = {**json.loads(next(iter(WEIGHTS.values())).to_json()), "input_shape": shape}
     with pytest.raises(ValueError, match="input_shape"):
-        Weights.from_plain(raw)
+        WeightsMetadata.from_plain(raw)

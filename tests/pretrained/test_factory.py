@@ -149,4 +149,4 @@ def test_a_load_does_not_count_the_models_that_other_threads_build(saved, monkey
 
 @pytest.mark.parametrize("name", [VOWELS, RAIN])
 def test_a_repeated_load_gives_the_metadata_of_the_weights(name):
-    assert from_pretrained(name).record == WEIGHTS[name]
+    assert from_pretrained(name).metadata == WEIGHTS[name]

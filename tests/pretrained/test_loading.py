@@ -11,7 +11,7 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.pretrained import weights as _weights
+from convrnn_zoo.pretrained import metadata as _weights
 from convrnn_zoo.pretrained.state_dict import file_sha256, load_weights
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
@@ -63,7 +63,7 @@ def test_metadata_match_the_files(record):
     assert sum(p.numel() for p in model.parameters()) == record.num_params
     assert (model.in_chans, model.num_classes) == (record.in_chans, record.num_classes)
     assert record.file.stat().st_size < 10_000_000
-    assert _weights.Weights.from_json(record.to_json()) == record
+    assert _weights.WeightsMetadata.from_json(record.to_json()) == record
 
 
 @RECORDS
@@ -94,7 +94,7 @@ def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(recor
     (default,) = [w for w in of_architecture if w.default or len(of_architecture) == 1]
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         model = create(record.architecture, pretrained=True)
-    assert model.record == default
+    assert model.metadata == default
     for a, b in zip(model.state_dict().values(), load(default).state_dict().values(), strict=True):
         assert torch.equal(a, b)
     messages = [r.getMessage() for r in caplog.records if "default weights" in r.getMessage()]
@@ -106,8 +106,8 @@ def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(recor
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create):
     tag = record.name.partition(".")[2]
-    assert create(record.architecture, pretrained=tag).record == record
-    assert create(record.name, pretrained=tag).record == record
+    assert create(record.architecture, pretrained=tag).metadata == record
+    assert create(record.name, pretrained=tag).metadata == record
     with pytest.raises(convrnn_zoo.WeightsError, match=f"'nothing'.*{tag}"):
         create(record.architecture, pretrained="nothing")
     with pytest.raises(convrnn_zoo.WeightsError, match="pretrained='nothing'"):
@@ -315,7 +315,7 @@ def test_other_weights_have_no_metadata(tmp_path):
     other = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
     safetensors.torch.save_file(other, tmp_path / "zeros.safetensors")
     load_weights(model, tmp_path / "zeros.safetensors")
-    assert model.record is None
+    assert model.metadata is None
     assert not {"tag", "description"} & model.pretrained_cfg.keys()
 
 

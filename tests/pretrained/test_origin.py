@@ -10,7 +10,15 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import WEIGHTS, Preprocessing, Weights, WeightsError, create_model, from_pretrained, save_pretrained
+from convrnn_zoo import (
+    WEIGHTS,
+    Preprocessing,
+    WeightsError,
+    WeightsMetadata,
+    create_model,
+    from_pretrained,
+    save_pretrained,
+)
 from convrnn_zoo.exporting.export import make_metadata
 from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.pretrained.registry import find_weights
@@ -34,11 +42,20 @@ def test_unchanged_weights_keep_their_metadata_and_card(record, tmp_path):
     save_pretrained(create_model(record.name, pretrained=True), tmp_path / "a")
     save_pretrained(from_pretrained(tmp_path / "a"), tmp_path / "b")
     loaded = from_pretrained(tmp_path / "b")
-    assert loaded.record == record
+    assert loaded.metadata == record
     assert {"tag", "description", "origin_url"} <= stated_keys(loaded)
     for name in ("config.json", "README.md", "model.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert record.sha256 in (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
+
+
+def test_metadata_of_earlier_versions_are_read(tmp_path):
+    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
+    file = tmp_path / "config.json"
+    text = file.read_text(encoding="utf-8")
+    assert text.count('"metadata"') == 1
+    file.write_text(text.replace('"metadata"', '"record"'), encoding="utf-8")
+    assert from_pretrained(tmp_path).metadata == WEIGHTS[VOWELS]
 
 
 def retrain(model):
@@ -64,17 +81,17 @@ def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_pa
     save_pretrained(create_model(weights, pretrained=True), tmp_path)  # with its card, which must not stay
     for i, model in enumerate((create_model(weights, pretrained=True, **args), from_pretrained(tmp_path, **args))):
         if change is None:
-            assert model.record is None
+            assert model.metadata is None
             assert stated_keys(model) <= unchanged
         else:
             change(model)
         directory = save_pretrained(model, tmp_path / str(i))
         assert sorted(p.name for p in directory.iterdir()) == ["config.json", "model.safetensors"]
         text = (directory / "config.json").read_text(encoding="utf-8")
-        for claim in (record.description, record.dataset_url, record.dataset, '"record"', '"tag"'):
+        for claim in (record.description, record.dataset_url, record.dataset, '"metadata"', '"tag"'):
             assert claim not in text
         again = from_pretrained(directory)
-        assert (again.record, stated_keys(again) - unchanged) == (None, set())
+        assert (again.metadata, stated_keys(again) - unchanged) == (None, set())
         assert ("label_names" in stated_keys(again)) == (bool(record.label_names) and "label_names" in unchanged)
 
 
@@ -99,7 +116,7 @@ def test_arguments_that_change_no_weight_keep_the_metadata(name, args, tmp_path)
     record = WEIGHTS[name]
     save_pretrained(create_model(name, pretrained=True), tmp_path)
     for model in (create_model(name, pretrained=True, **args), from_pretrained(tmp_path, **args)):
-        assert model.record == record
+        assert model.metadata == record
         assert {"tag", "description", "license"} <= stated_keys(model)
         metadata = exported_metadata(model)
         assert (metadata["name"], metadata["licence"], metadata["data"]) == (name, record.license, record.trained_on)
@@ -122,7 +139,7 @@ def test_changed_weights_have_no_metadata(change, tmp_path):
     model = create_model(name, pretrained=True, **args)
     if act is not None:
         act(model)
-    assert model.record is None
+    assert model.metadata is None
     assert stated_keys(model) <= {"label_names"}
     metadata = exported_metadata(model)
     assert metadata["name"] == name.partition(".")[0]
@@ -160,25 +177,25 @@ def test_a_custom_run_carries_its_metadata(tmp_path):
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2, horizon=3)
     model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
     sha256 = config(save_pretrained(model, tmp_path))["weights_sha256"]
-    model.record = dataclasses.replace(
+    model.metadata = dataclasses.replace(
         WEIGHTS[RAIN], name="convgru_forecaster.mine", sha256=sha256, description="Forecasts my weather.",
         dataset="my weather", dataset_license="CC0 1.0", preprocessing=model.preprocessing,
         model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3}, metrics=(),
     )  # fmt: skip
     save_pretrained(model, tmp_path)
     for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
-        assert loaded.record == model.record
-        assert loaded.record.trained_on == "my weather (CC0 1.0)"
+        assert loaded.metadata == model.metadata
+        assert loaded.metadata.trained_on == "my weather (CC0 1.0)"
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f'from_pretrained("{tmp_path}")' in text
     assert "KNMI" not in text.split("## Intended uses")[1].split("- `convgru")[1]
 
 
 CLAIMS = {
-    "of other weights": (lambda r: r.update(sha256="0" * 64), r"config\.json.*\brecord\b"),
-    "of another network": (lambda r: r.update(name="predrnn.rain"), r"config\.json.*\brecord\b"),
-    "of other sizes": (lambda r: r["model_args"].update(horizon=99), r"config\.json.*\brecord\b"),
-    "of another unit": (lambda r: r["preprocessing"].update(unit="K"), r"config\.json.*\brecord\b"),
+    "of other weights": (lambda r: r.update(sha256="0" * 64), r"config\.json.*\bmetadata\b"),
+    "of another network": (lambda r: r.update(name="predrnn.rain"), r"config\.json.*\bmetadata\b"),
+    "of other sizes": (lambda r: r["model_args"].update(horizon=99), r"config\.json.*\bmetadata\b"),
+    "of another unit": (lambda r: r["preprocessing"].update(unit="K"), r"config\.json.*\bmetadata\b"),
     "an entry too many": (lambda r: r.update(evil=1), r"config\.json.*\bevil\b"),
     "an entry too few": (lambda r: r.pop("license"), r"config\.json.* license;"),
     "a metric of NaN": (
@@ -196,7 +213,7 @@ def test_rejects_metadata_of_other_models_in_one_line(name, tmp_path):
     change, words = CLAIMS[name]
     save_pretrained(create_model(RAIN, pretrained=True), tmp_path)
     raw = config(tmp_path)
-    change(raw["record"])
+    change(raw["metadata"])
     (tmp_path / "config.json").write_text(json.dumps(raw))
     with pytest.raises(WeightsError, match=words) as caught:
         from_pretrained(tmp_path)
@@ -258,7 +275,7 @@ def test_metadata_of_an_older_run_are_read_and_missing_fields_stated(tmp_path, c
     (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
     with caplog.at_level(logging.WARNING, "convrnn_zoo"):
         model = from_pretrained(tmp_path / "old.json")
-    assert model.record == Weights.from_json(json.dumps(raw))
+    assert model.metadata == WeightsMetadata.from_json(json.dumps(raw))
     with pytest.raises(ValueError, match="preprocessing"):
         model.forecast(torch.zeros(4, 8, 8))
 
@@ -280,7 +297,7 @@ def test_rejects_unknown_names(tmp_path):
 
 def test_invalid_metadata_are_not_saved(tmp_path):
     model = create_model(RAIN, pretrained=True)
-    model.record = dataclasses.replace(model.record, description="\x1b[31mred")
+    model.metadata = dataclasses.replace(model.metadata, description="\x1b[31mred")
     with pytest.raises(WeightsError, match=r"description.*\\x1b"):
         save_pretrained(model, tmp_path)
     assert not (tmp_path / "config.json").exists()

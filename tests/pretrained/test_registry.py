@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import convrnn_zoo
 from convrnn_zoo.models import convrnn, openstl
 from convrnn_zoo.pretrained.registry import entry_points, register_model
-from tests.registry import slow_unless
+from tests.helpers.registry import slow_unless
 
 NAMES = convrnn_zoo.list_models()
 CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]

@@ -17,10 +17,10 @@ import pytest
 from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.loop import lock_checkpoint
-from tests.command_line import run
-from tests.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
-from tests.train.runs import interrupted
-from tests.train.tiny_recipes import TINY
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
+from tests.helpers.train.runs import interrupted
+from tests.helpers.train.tiny_recipes import TINY
 
 FORECASTER, CLASSIFIER = (
     {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",

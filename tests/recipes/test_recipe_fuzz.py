@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks.memory import peak_memory
 from convrnn_zoo.recipes._values import toml
-from tests.command_line import CliRunner, cli
-from tests.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
-from tests.train.tiny_recipes import TINY
+from tests.helpers.command_line import CliRunner, cli
+from tests.helpers.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
+from tests.helpers.train.tiny_recipes import TINY
 
 SAMPLED = TINY.to_toml()
 BASES = {"frames": FRAMES, "radar": RADAR, "digits": SAMPLED, "ramps": RAMPS, "clips": CLIPS}
@@ -81,7 +81,7 @@ def mutate_text(text, chance):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    from tests.made_data import write_digits
+    from tests.helpers.made_data import write_digits
 
     root = tmp_path_factory.mktemp("data")
     for name in ("frames", "digits"):

@@ -14,9 +14,9 @@ from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe
 from convrnn_zoo.recipes.starter import _write, describe_fields, starting_recipe
 from convrnn_zoo.train import classifier, forecaster, train
-from tests.command_line import run
-from tests.data.own_data import blobs, ramps, write_hdf5, write_video
-from tests.made_data import write_fmi, write_knmi
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import blobs, ramps, write_hdf5, write_video
+from tests.helpers.made_data import write_fmi, write_knmi
 
 
 @pytest.fixture

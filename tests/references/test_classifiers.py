@@ -8,11 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_padding
-from tests.data.own_data import RAMPS, ramps, write_ramps
+from tests.helpers.data.own_data import RAMPS, ramps, write_ramps
 from tools.crossval import changed, compare, group_folds
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))
@@ -72,7 +72,7 @@ def test_metrics_are_added_to_the_metadata(data, tmp_path):
     result = CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
     assert result.exit_code == 0
     (file,) = (tmp_path / "into").glob("*.json")
-    metadata = Weights.from_json(file.read_text())
+    metadata = WeightsMetadata.from_json(file.read_text())
     assert [m.name for m in metadata.metrics][:2] == ["accuracy", "accuracy, lengths withheld"]
     assert metadata.metrics[-1].name == "accuracy, bob unseen"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data.datasets.digit_motion import DigitMotion
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import load_splits
@@ -79,7 +79,7 @@ def test_metrics_are_added_to_the_metadata(mnist, tmp_path):
     args[0] = str(tmp_path / "a.toml")
     result = CliRunner().invoke(main, args, catch_exceptions=False)
     assert result.exit_code == 0
-    metadata = Weights.from_json((tmp_path / "into" / "convgru2d_1layer.tiny.json").read_text())
+    metadata = WeightsMetadata.from_json((tmp_path / "into" / "convgru2d_1layer.tiny.json").read_text())
     assert len(metadata.metrics) == 1 + 2 + 10
     assert metadata.metrics[0].baselines.keys() == {"commonest class", "middle frame only", "frames in reverse order"}
     assert dataclasses.replace(metadata.metrics[0], interval=None) != metadata.metrics[0]

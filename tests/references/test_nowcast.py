@@ -16,8 +16,8 @@ from convrnn_zoo.verify.losses import exceedance as cross_entropy
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, Crops, load_archives, train_on
-from tests.made_data import write_fmi
-from tests.train.runs import interrupted, same
+from tests.helpers.made_data import write_fmi
+from tests.helpers.train.runs import interrupted, same
 
 RECIPE = ForecasterRecipe(
     weights="convgru_advection.test", data="rain", description="Forecasts rain.", license="mit",

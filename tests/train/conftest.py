@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.data.own_data import blobs
-from tests.made_data import digits, rain  # noqa: F401
+from tests.helpers.data.own_data import blobs
+from tests.helpers.made_data import digits, rain  # noqa: F401
 
 
 @pytest.fixture

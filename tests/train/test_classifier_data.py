@@ -10,8 +10,8 @@ import torch
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
-from tests.command_line import run
-from tests.data.own_data import CLIPS, RAMPS, ramps
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import CLIPS, RAMPS, ramps
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=1)
 CLIP_RECIPE = dataclasses.replace(Recipe.parse(CLIPS), epochs=1)

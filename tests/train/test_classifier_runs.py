@@ -9,15 +9,14 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, LabelledDataset, to_table
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.recipes import RECIPES, ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
+from tests.helpers.train.runs import interrupted, killed, same, sha256
 from tools.demo_samples import labelled_sample, moving_sample, rain_sample
-
-from .runs import interrupted, killed, same, sha256
 
 
 def ramps(directory, split):
@@ -141,12 +140,12 @@ def test_rejects_unknown_keys_of_a_classifiers_recipe(splits):
 def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):
     record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1" in capsys.readouterr().err
-    assert Weights.from_json((tmp_path / "record.json").read_text(encoding="utf-8")) == record
+    assert WeightsMetadata.from_json((tmp_path / "metadata.json").read_text(encoding="utf-8")) == record
     assert record.metrics[0].value == 100
     assert record.metrics[0].baselines == {"commonest class": 50}
     assert sha256(tmp_path / "model.safetensors") == record.sha256
     model = convrnn_zoo.from_pretrained(tmp_path)
-    assert model.record == record
+    assert model.metadata == record
     assert classifier.accuracy(model, ramps(None, "test")) == 1
 
 

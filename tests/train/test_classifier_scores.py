@@ -14,8 +14,7 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.recipes import ClassifierRecipe
 from convrnn_zoo.train import classifier, train
-
-from .runs import run_together
+from tests.helpers.train.runs import run_together
 
 RECIPE = ClassifierRecipe(
     weights="convgru1d_1layer.still",
@@ -109,16 +108,16 @@ def test_weights_are_written_before_their_evaluation(into, error, tmp_path, monk
     if into:
         assert {f.name for f in files.iterdir()} == names
     model = convrnn_zoo.from_pretrained(source)
-    assert (model.record.name, model.record.metrics) == (recipe.weights, ())
+    assert (model.metadata.name, model.metadata.metrics) == (recipe.weights, ())
     assert len(model.classify([torch.rand(3, 2)])) == 1
     weights = train(recipe, **common)  # resumes
     again = convrnn_zoo.from_pretrained(source)
-    assert again.record == weights
-    assert again.record.sha256 == model.record.sha256
+    assert again.metadata == weights
+    assert again.metadata.sha256 == model.metadata.sha256
     assert [m.name for m in weights.metrics] == ["accuracy"]
     assert weights.metrics[0].runs == 2
     if not into:
-        assert json.loads((run / "record.json").read_text())["metrics"][0]["value"] == weights.metrics[0].value
+        assert json.loads((run / "metadata.json").read_text())["metrics"][0]["value"] == weights.metrics[0].value
         assert f"{weights.metrics[0].value:g} %" in (run / "README.md").read_text()
 
 
@@ -126,7 +125,7 @@ def test_a_card_of_the_user_is_kept(tmp_path):
     (tmp_path / "README.md").write_text("# My model\n")
     train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
     assert (tmp_path / "README.md").read_text() == "# My model\n"
-    assert convrnn_zoo.from_pretrained(tmp_path).record.metrics
+    assert convrnn_zoo.from_pretrained(tmp_path).metadata.metrics
 
 
 def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, monkeypatch):

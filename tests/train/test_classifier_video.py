@@ -15,10 +15,9 @@ from convrnn_zoo.models.base import encoder as _encoder
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
-from tests.command_line import run
-from tests.data.own_data import CLIPS, moving_squares, write_clips, write_gif
-
-from .runs import interrupted, same
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import CLIPS, moving_squares, write_clips, write_gif
+from tests.helpers.train.runs import interrupted, same
 
 RECIPE = Recipe.parse(CLIPS)
 MEAN = timm.get_pretrained_cfg("test_resnet").mean
@@ -43,10 +42,10 @@ def splits(trained):
 
 def test_a_run_is_a_repository_with_metadata(trained):
     model = convrnn_zoo.from_pretrained(trained / "run")
-    assert model.record.task == "video classification"
-    assert model.record.label_names == ("dark", "light")
-    assert tuple(model.pretrained_cfg["mean"]) == MEAN == model.record.mean
-    assert model.record.input_shape == ("T", 3, 16, 16)
+    assert model.metadata.task == "video classification"
+    assert model.metadata.label_names == ("dark", "light")
+    assert tuple(model.pretrained_cfg["mean"]) == MEAN == model.metadata.mean
+    assert model.metadata.input_shape == ("T", 3, 16, 16)
     assert "encoder_pretrained" not in (trained / "run" / "config.json").read_text()
     info = run("info", trained / "run")
     for fact in ("lights (CC0 1.0)", "dark, light", "Tells dark from light."):
@@ -113,7 +112,7 @@ def test_eval_writes_the_confusion_matrix(trained, tmp_path):
     assert scores["prediction"]["accuracy"] == pytest.approx([100 * counts.trace() / counts.sum()])
     assert list(scores["recall"].values()) == pytest.approx(100 * counts.diagonal() / counts.sum(1))
     assert f"{scores['prediction']['accuracy'][0]:.2f} %" in text
-    assert convrnn_zoo.from_pretrained(trained / "run").record.metrics[0].value == scores["prediction"]["accuracy"][0]
+    assert convrnn_zoo.from_pretrained(trained / "run").metadata.metrics[0].value == scores["prediction"]["accuracy"][0]
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["true class", "dark", "light"]

@@ -16,9 +16,8 @@ from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
 from convrnn_zoo.train.optim import adam, muon
-from tests.data.own_data import FRAMES, RAMPS, blobs, write_ramps
-
-from .runs import same
+from tests.helpers.data.own_data import FRAMES, RAMPS, blobs, write_ramps
+from tests.helpers.train.runs import same
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_pat
     recipe = Recipe.parse(FRAMES)
     train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
     old = convrnn_zoo.from_pretrained(tmp_path / "run")
-    for start in ("run", "run/record.json"):
+    for start in ("run", "run/metadata.json"):
         assert same(training.build(dataclasses.replace(recipe, init_from=str(tmp_path / start)), 1), old)
     with caplog.at_level(logging.WARNING):
         wider = training.build(dataclasses.replace(recipe, init_from=str(tmp_path / "run")), 2)

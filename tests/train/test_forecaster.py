@@ -8,16 +8,15 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.verify.losses import LOSSES, partial_derivatives
-from tests.registry import slow_unless
-
-from .runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
-from .tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
+from tests.helpers.train.tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
 
 @pytest.fixture
@@ -195,10 +194,10 @@ def test_a_killed_run_resumes_to_weights_with_correct_metadata(workers, tmp_path
     killed(train_command(recipe, digits, tmp_path / "b"), tmp_path / "b" / "last.ckpt")
     subprocess.run(train_command(recipe, digits, tmp_path / "b"), check=True, capture_output=True)
     assert digest(tmp_path / "b") == digest(tmp_path / "a")
-    record = Weights.from_json((tmp_path / "a" / "record.json").read_text(encoding="utf-8"))
+    record = WeightsMetadata.from_json((tmp_path / "a" / "metadata.json").read_text(encoding="utf-8"))
     assert record.sha256 == digest(tmp_path / "a")
     model = convrnn_zoo.from_pretrained(tmp_path / "a")
-    assert model.record == record
+    assert model.metadata == record
     assert sum(p.numel() for p in model.parameters()) == record.num_params
     assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
 

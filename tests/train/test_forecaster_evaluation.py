@@ -9,8 +9,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.data import ArrayFrames
 from convrnn_zoo.train import forecaster, train
-
-from .tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN
 
 NOISE = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"), max_steps=2)
 
@@ -23,12 +22,12 @@ def test_weights_are_written_before_their_evaluation(error, tmp_path, monkeypatc
         with pytest.raises(error):
             train(NOISE, **common, progress=False)
     model = convrnn_zoo.from_pretrained(tmp_path)
-    assert (model.record.name, model.record.metrics) == (NOISE.weights, ())
+    assert (model.metadata.name, model.metadata.metrics) == (NOISE.weights, ())
     assert model.forecast(torch.rand(3, 8, 8)).shape == (3, 8, 8)
     weights = train(NOISE, **common, progress=False)  # resumes
-    again = convrnn_zoo.from_pretrained(tmp_path).record
+    again = convrnn_zoo.from_pretrained(tmp_path).metadata
     assert again == weights
-    assert again.sha256 == model.record.sha256
+    assert again.sha256 == model.metadata.sha256
     assert {"MSE", "MAE"} <= {m.name for m in again.metrics}
     assert "MAE" in (tmp_path / "README.md").read_text()
 

@@ -10,10 +10,9 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import forecaster
-from tests.command_line import run
-from tests.data.own_data import RADAR, blobs
-
-from .runs import interrupted, same
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RADAR, blobs
+from tests.helpers.train.runs import interrupted, same
 
 RECIPE = RADAR.replace("convgru_forecaster.blobs", "convgru_advection.blobs").replace("balanced_light", "exceedance")
 RECIPE = RECIPE.replace("hidden_channels = [2, 2]\nkernel_size = 3", "hidden_channels = [3, 4]")
@@ -39,7 +38,7 @@ def test_weights_state_their_input_and_their_metrics(trained):
     model = convrnn_zoo.from_pretrained(trained)
     assert (model.preprocessing.unit, model.preprocessing.encoding) == ("mm/h", "none")
     assert (model.preprocessing.step, model.preprocessing.inputs) == (5, 3)
-    metrics = {m.name: m for m in model.record.metrics}
+    metrics = {m.name: m for m in model.metadata.metrics}
     assert {"MSE", "CSI 2 mm/h", "FSS 2 mm/h", "CRPS", "Brier 2 mm/h"} <= set(metrics)
     assert "last frame" in metrics["CRPS"].baselines
     assert metrics["CRPS"].unit == "mm/h"

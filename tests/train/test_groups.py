@@ -11,8 +11,8 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import ClassifierTrainer
 from convrnn_zoo.train.groups import measure_groups
-from tests.command_line import run
-from tests.data.own_data import RAMPS, ramps, write_ramps
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RAMPS, ramps, write_ramps
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from convrnn_zoo.train import classifier, forecaster
-
-from .runs import same
-from .test_loop import CLASSIFIER, ramps
-from .test_loop_validation import ALL, moving
+from tests.helpers.train.runs import same
+from tests.train.test_loop import CLASSIFIER, ramps
+from tests.train.test_loop_validation import ALL, moving
 
 KILLS = 10
 FORECASTER = dataclasses.replace(ALL, workers=2, max_steps=12, checkpoint_every=4)

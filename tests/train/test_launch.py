@@ -15,12 +15,11 @@ import torch
 
 from convrnn_zoo import train as training
 from convrnn_zoo.train.launch import Processes, launch
-from tests.data.own_data import RADAR, blobs, ramps, write_zarr
-
-from .runs import LAUNCHERS, free_port, sha256
-from .test_loop import CLASSIFIER as TINY_CLASSIFIER
-from .test_loop import ramps as labelled
-from .tiny_recipes import PLAIN, train_command
+from tests.helpers.data.own_data import RADAR, blobs, ramps, write_zarr
+from tests.helpers.train.runs import LAUNCHERS, free_port, sha256
+from tests.helpers.train.tiny_recipes import PLAIN, train_command
+from tests.train.test_loop import CLASSIFIER as TINY_CLASSIFIER
+from tests.train.test_loop import ramps as labelled
 
 TRAIN_ALL = """
 import sys

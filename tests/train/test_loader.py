@@ -18,9 +18,8 @@ from convrnn_zoo.train import classifier
 from convrnn_zoo.train.forecaster import load_splits
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.loader import Loader, SharedSequences
-from tests.data.own_data import FRAMES
-
-from .test_loop import CLASSIFIER, ramps
+from tests.helpers.data.own_data import FRAMES
+from tests.train.test_loop import CLASSIFIER, ramps
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 

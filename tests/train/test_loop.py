@@ -20,12 +20,11 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, loop, train
 from convrnn_zoo.train import forecaster as training
-from tests.command_line import run
-from tests.data.own_data import FRAMES
-from tests.registry import slow_unless
-
-from .runs import same, sha256
-from .tiny_recipes import TINY
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import FRAMES
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import same, sha256
+from tests.helpers.train.tiny_recipes import TINY
 
 
 # ---- values that are not finite --------------------------------------------------------------------------------

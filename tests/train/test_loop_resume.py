@@ -14,13 +14,12 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.optim import SCHEDULES
-from tests.data.own_data import FRAMES
-from tests.registry import slow_unless
-
-from .runs import interrupted, same
-from .test_loop import CLASSIFIER, pressing_ctrl_c, ramps
-from .test_loop_validation import moving
-from .tiny_recipes import PLAIN, TINY
+from tests.helpers.data.own_data import FRAMES
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import interrupted, same
+from tests.helpers.train.tiny_recipes import PLAIN, TINY
+from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
+from tests.train.test_loop_validation import moving
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 

@@ -13,12 +13,11 @@ from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_w
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
-from tests.data.own_data import RADAR, blobs, write_zarr
-from tests.registry import slow_unless
-
-from .runs import interrupted, same
-from .test_loop import CLASSIFIER, Weight, ramps
-from .tiny_recipes import PLAIN, TINY
+from tests.helpers.data.own_data import RADAR, blobs, write_zarr
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import interrupted, same
+from tests.helpers.train.tiny_recipes import PLAIN, TINY
+from tests.train.test_loop import CLASSIFIER, Weight, ramps
 
 
 def moving(seed=0):

@@ -20,8 +20,7 @@ from convrnn_zoo.train.optim import (
     muon,
     one_cycle,
 )
-
-from .tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN
 
 HAS_MUON = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 31)
 needs_muon = pytest.mark.skipif(not HAS_MUON, reason="timm's Muon follows a schedule from 1.0.31 on")

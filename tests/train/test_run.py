@@ -8,10 +8,9 @@ import torch
 
 from convrnn_zoo.data import FrameSequence
 from convrnn_zoo.train import train
-from tests.registry import slow_unless
-
-from .runs import sha256
-from .tiny_recipes import PLAIN
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.runs import sha256
+from tests.helpers.train.tiny_recipes import PLAIN
 
 SHORT = dataclasses.replace(PLAIN, max_steps=2)  # one round
 

@@ -11,9 +11,8 @@ from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
-
-from .runs import sha256
-from .tiny_recipes import PLAIN
+from tests.helpers.train.runs import sha256
+from tests.helpers.train.tiny_recipes import PLAIN
 
 AS_RAIN = {
     "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encoding": "log", "crop": 64, "stride": 8,

@@ -9,9 +9,8 @@ from convrnn_zoo import WEIGHTS
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import RECIPES
 from convrnn_zoo.verify.metrics import average
-from tests.registry import slow_unless
-
-from .small_scores import FORECASTERS, SCORES, small_scores
+from tests.helpers.registry import slow_unless
+from tests.helpers.train.small_scores import FORECASTERS, SCORES, small_scores
 
 
 @pytest.fixture(scope="module", params=slow_unless(lambda n: n.endswith(("fashion_mnist", "nowcast")), FORECASTERS))

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from .runs import run_together
+from tests.helpers.train.runs import run_together
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """What each of two processes saw."""
     directories = [tmp_path_factory.mktemp("machine") for _ in range(2)]
-    run_together(*(["-m", "tests.train.two_machines", directory] for directory in directories))
+    run_together(*(["-m", "tests.helpers.train.two_machines", directory] for directory in directories))
     return [json.loads((directory / "seen.json").read_text()) for directory in directories]
 
 

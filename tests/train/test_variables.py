@@ -14,7 +14,7 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build, training_loss
 from convrnn_zoo.verify.metrics import evaluate
-from tests.command_line import run
+from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 pytest.importorskip("h5netcdf", reason="the extra netcdf")
@@ -101,10 +101,10 @@ def test_a_trained_model_reads_and_forecasts_the_variables_of_its_recipe(trained
     assert [(v.name, v.unit) for v in values.variables] == [("wind", "m/s"), ("t2m", "K")]
     assert (values.targets, values.static[0].name, values.future[0].name) == (("t2m",), "elevation", "forcing")
     assert (trained / "update0000002.png").is_file()
-    metrics = {m.name: m for m in model.record.metrics}
+    metrics = {m.name: m for m in model.metadata.metrics}
     assert {"MSE of t2m", "MAE of t2m"} <= metrics.keys()
     assert (metrics["MSE of t2m"].unit, metrics["MAE of t2m"].unit) == ("(K)²", "K")
-    assert Recipe.parse(model.record.recipe).data.targets == ("t2m",)
+    assert Recipe.parse(model.metadata.recipe).data.targets == ("t2m",)
     assert "type: mse\n" in (trained / "README.md").read_text()  # the name of the metric on the Hub
 
 

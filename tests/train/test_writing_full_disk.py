@@ -13,9 +13,8 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import loop, train
 from convrnn_zoo.verify.figures import draw_scores, save_images
 from convrnn_zoo.verify.metrics import Evaluation
-
-from .runs import interrupted, sha256
-from .tiny_recipes import FILE, train_command
+from tests.helpers.train.runs import interrupted, sha256
+from tests.helpers.train.tiny_recipes import FILE, train_command
 
 pytestmark = pytest.mark.needs("linux")
 resource = pytest.importorskip("resource", reason="limits of a process are those of Unix")

@@ -12,7 +12,7 @@ from convrnn_zoo.recipes.sampling import SAMPLINGS, FreeRunning, ReverseSchedule
 from convrnn_zoo.train.forecaster import _known_loss, check_loss
 from convrnn_zoo.values.preprocessing import ACTIVATIONS
 from convrnn_zoo.verify.losses import LOSSES, decoupling
-from tests.train.tiny_recipes import PLAIN, SAMPLING_ARGS
+from tests.helpers.train.tiny_recipes import PLAIN, SAMPLING_ARGS
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"exceedance"}))

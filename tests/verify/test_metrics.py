@@ -18,7 +18,7 @@ from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build
 from convrnn_zoo.verify.baselines import choose_baselines, extrapolation, last_frame, zero
 from convrnn_zoo.verify.metrics import better, evaluate, frame_scores, make_metrics
-from tests.train.tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN
 
 RAIN = FRAME_DATASETS["rain"]()
 needs_pysteps = pytest.mark.skipif(
@@ -254,7 +254,7 @@ from pathlib import Path
 from convrnn_zoo.data import ArrayFrames, CustomSequences
 from convrnn_zoo.train.forecaster import build
 from convrnn_zoo.verify.metrics import evaluate
-from tests.train.tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN
 
 class Noise(torch.utils.data.Dataset):
     def __len__(self):

@@ -14,8 +14,8 @@ from convrnn_zoo.verify.baselines import extrapolation
 from convrnn_zoo.verify.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.verify.losses import crps, quantile, quantile_crps
 from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores
-from tests.train.runs import interrupted, same
-from tests.train.tiny_recipes import PLAIN
+from tests.helpers.train.runs import interrupted, same
+from tests.helpers.train.tiny_recipes import PLAIN
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
 RECIPE = dataclasses.replace(PLAIN, weights="convgru_irene.tiny", loss="crps", ensemble_size=3, model={"num_blocks": 2})

@@ -1,7 +1,7 @@
 """Building blocks of the architectures."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,11 +13,6 @@ from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers._run import LayerStates, can_recompute
-
-
-def on_device(device: Any) -> AbstractContextManager[Any]:
-    """Returns a context in which modules are built on a device, or on the current default device if it is None."""
-    return nullcontext() if device is None else torch.device(device)
 
 
 def constants(values: Sequence[float], like: Tensor) -> Tensor:
@@ -114,11 +109,14 @@ def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Seque
 
 
 def conv_norm_relu(
-    in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, **options: Any
-) -> nn.Sequential:
+    in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, *,
+    device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
+) -> nn.Sequential:  # fmt: skip
     """Returns a convolution (3×3 by default), a norm (batch norm, or group norm if `groups` is set) and ReLU."""
-    norm = nn.BatchNorm2d(out_chs) if groups is None else nn.GroupNorm(groups, out_chs)
-    return nn.Sequential(convolution(in_chs, out_chs, **{"kernel_size": 3, "padding": 1, **options}), norm, nn.ReLU())
+    factory: Any = {"device": device, "dtype": dtype}
+    norm = nn.BatchNorm2d(out_chs, **factory) if groups is None else nn.GroupNorm(groups, out_chs, **factory)
+    options = {"kernel_size": 3, "padding": 1, **options, **factory}
+    return nn.Sequential(convolution(in_chs, out_chs, **options), norm, nn.ReLU())
 
 
 def recurrent_layers(module: nn.Module) -> list[Any]:

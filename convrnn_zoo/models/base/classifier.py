@@ -1,6 +1,6 @@
 """Base classes of sequence classifiers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,8 +40,6 @@ class Classifier(HeadedModel):
     export_inputs = ("state", "lengths")
     directions: int
     """Number of directions whose last steps the pool ``"last"`` reads."""
-    has_hidden_layers = False
-    """Whether there are layers between the features and the classifier."""
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Returns features or logits; see :class:`~convrnn_zoo.ConvRNNModel` for their shapes.
@@ -108,22 +106,26 @@ class Classifier(HeadedModel):
         """Pools features and classifies them; with `pre_logits`, returns the inputs of the classifier.
 
         Raises:
-            ValueError: the model has several levels, and a classifier or hidden layers, but no pool.
+            ValueError: the model has several levels and a classifier, but no pool.
         """
-        levels, channels = x if isinstance(x, list) else [x], -self.ndim - 1
+        levels = x if isinstance(x, list) else [x]
         is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
         if kind := self.resolve_pool(is_frame):
             pooled = torch.cat([pool(y, kind, lengths, self.directions, self.ndim) for y in levels], 1)
             return self.classify_pooled(pooled, pre_logits)
-        if (pre_logits or not self.num_classes) and not self.has_hidden_layers:
+        if pre_logits or not self.num_classes:
             return x
         if len(levels) > 1:
             raise ValueError(f"{len(levels)} levels have no logits of every pixel; set a global_pool of {[*POOLS]}")
 
-        def classify(data: Tensor) -> Tensor:
-            return self.classify_pooled(data.movedim(channels, -1), pre_logits).movedim(-1, channels)
+        return self.map_pixels(self.classify_pooled, levels[0])
 
-        return PackedSequence(classify(x.data), *x[1:]) if isinstance(x, PackedSequence) else classify(levels[0])
+    def map_pixels(self, function: Callable[[Tensor], Tensor], x: Any) -> Any:
+        """Applies a function of features ``(…, C)`` to every pixel of maps ``(N, T, C, *S)``, which may be packed."""
+        if isinstance(x, PackedSequence):
+            return PackedSequence(self.map_pixels(function, x.data), *x[1:])
+        channels = -self.ndim - 1
+        return function(x.movedim(channels, -1)).movedim(-1, channels)
 
     def classify_pooled(self, pooled: Tensor, pre_logits: bool = False) -> Tensor:
         """Returns logits for features ``(…, num_features)``, or the inputs of the classifier if `pre_logits`."""

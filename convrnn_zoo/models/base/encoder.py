@@ -1,19 +1,16 @@
 """Image models of timm that compute the feature maps of frames."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models import group_parameters
 from torch import Tensor, nn
 
 from ...layers import _checks as check
 from .blocks import recompute
-
-PRE_LOGITS = "pre_logits"
-"""Level of the features before timm's classifier, such as fc7 of a VGG."""
 
 
 def _features(name: str, **options: Any) -> nn.Module:
@@ -58,13 +55,12 @@ class FrameEncoder(nn.Module):
 
     Args:
         name: name of a timm model with feature maps, such as ``"resnet18"``.
-        levels: levels of the maps, as timm's ``out_indices``. The last may be ``"pre_logits"``: a map of one pixel with
-            the features before the classifier.
+        levels: levels of the maps, as timm's ``out_indices``.
         in_chans: channels of a frame.
         pretrained: whether timm loads its weights; ignored on the meta device.
         frozen: whether the parameters and the statistics of batch norms stay fixed in training.
         chunk_size: number of frames encoded at once.
-        pool: edge of a max pooling after each map; 1 for none.
+        device, dtype: of the parameters.
         output_stride: largest reduction, for models that can dilate their convolutions instead of striding.
 
     Raises:
@@ -77,56 +73,51 @@ class FrameEncoder(nn.Module):
     """
 
     def __init__(
-        self, name: str, levels: Sequence[int | str] = (-1,), in_chans: int = 3, pretrained: bool = False,
-        frozen: bool = False, chunk_size: int = 32, pool: int = 1, output_stride: int | None = None,
+        self, name: str, levels: Sequence[int] = (-1,), in_chans: int = 3, pretrained: bool = False,
+        frozen: bool = False, chunk_size: int = 32, output_stride: int | None = None,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        maps = [level for level in levels if level != PRE_LOGITS]
-        if not maps or not all(check.is_int(level) for level in maps) or PRE_LOGITS in levels[:-1]:
-            expected = f"whole numbers, as timm's out_indices, and the last may be {PRE_LOGITS!r}"
-            raise ValueError(f"levels must be {expected}, got {list(levels)!r}")
+        if not levels or not all(check.is_int(level) for level in levels):
+            raise ValueError(f"levels must be whole numbers, as timm's out_indices, got {list(levels)!r}")
         self.name, self.frozen = name, check.boolean("frozen", frozen)
         self.chunk_size: int | None = check.positive_int("chunk_size", chunk_size)
-        self.pool = check.positive_int("pool", pool)
-        self.has_pre_logits = len(maps) < len(levels)
         self.grad_checkpointing = False
         if not isinstance(name, str) or not timm.is_model(name):
             pattern = f"*{str(name).split('.')[0][:8]}*"
             near = ", ".join(timm.list_models(pattern)[:3]) or "resnet18, mobilenetv3_small_100"
             raise ValueError(f"timm has no model {name!r}; it has such as {near}: timm.list_models()")
-        pretrained = pretrained and torch.empty(0).device.type != "meta"  # also within `with torch.device("meta")`
+        # Also within `with torch.device("meta")`.
+        pretrained = pretrained and torch.empty(0, device=device).device.type != "meta"
         options: dict[str, Any] = {"pretrained": pretrained, "in_chans": in_chans}
         if output_stride is not None:
             options["output_stride"] = output_stride
-        self.model: Any
-        self.indices: Any = None  # of the maps, with levels = (…, "pre_logits")
         try:
-            if self.has_pre_logits:
-                self.model = timm.create_model(name, num_classes=0, **options)
-                self.model.forward_intermediates  # noqa: B018  raises AttributeError now rather than at the first frame
-                self.indices = maps
-                info = [self.model.feature_info[i] for i in maps]
-                order = [i % len(self.model.feature_info) for i in maps]
-            else:
-                self.model = _features(name, out_indices=tuple(maps), **options)
-                info = self.model.feature_info.get_dicts()
-                order = [i["index"] for i in info]
+            with nullcontext() if device is None else torch.device(device):  # few of timm's models take a device
+                self.model: Any = self.build(name, tuple(levels), **options).to(dtype=dtype)
+            info = self.level_info(levels)
         except (AttributeError, AssertionError, IndexError, NotImplementedError, RuntimeError) as e:
             if isinstance(e, RuntimeError) and pretrained:
                 raise  # timm could not load its weights
             hint = f"choose other levels, or upgrade timm {timm.__version__}: {type(e).__name__}: {e}"
             raise ValueError(f"{name} offers no feature maps {list(levels)!r}; {hint}") from e
+        order = [i["index"] for i in info]
         if order != sorted(set(order)):
             raise ValueError(
                 f"levels must be in the encoder's order, each once, and -1 is the last; got {list(levels)!r}"
             )
         self.widths = [int(i["num_chs"]) for i in info]
-        self.reductions = [int(i["reduction"]) * pool for i in info]
-        if self.has_pre_logits:
-            self.widths.append(int(self.model.head_hidden_size))
-            self.reductions.append(self.reductions[-1])
+        self.reductions = [int(i["reduction"]) for i in info]
         if self.frozen:
             self.model.requires_grad_(False).eval()
+
+    def build(self, name: str, levels: tuple[int, ...], **options: Any) -> nn.Module:
+        """Builds the image model, which :meth:`maps` calls."""
+        return _features(name, out_indices=levels, **options)
+
+    def level_info(self, levels: Sequence[int]) -> list[dict[str, Any]]:
+        """Returns channels, reduction and index of each level, as timm's ``feature_info``."""
+        return self.model.feature_info.get_dicts()
 
     def trunk(self) -> tuple[str, nn.Module]:
         """Returns the prefix of parameter names in this encoder, and the image model inside timm's wrappers."""
@@ -139,10 +130,7 @@ class FrameEncoder(nn.Module):
             return
         self.widths, self.reductions = self.widths[:count], self.reductions[:count]
         _, trunk = _trunk(self.model)
-        if self.has_pre_logits:
-            self.has_pre_logits = False
-            self.indices = trunk.prune_intermediate_layers(self.indices[:count])  # type: ignore[operator]
-        elif hasattr(self.model, "out_indices") and hasattr(trunk, "prune_intermediate_layers"):
+        if hasattr(self.model, "out_indices") and hasattr(trunk, "prune_intermediate_layers"):
             indices = self.model.out_indices[:count]
             self.model.out_indices = trunk.prune_intermediate_layers(indices, prune_norm=True)  # type: ignore[operator]
 
@@ -182,8 +170,6 @@ class FrameEncoder(nn.Module):
     @property
     def fixed_size_reason(self) -> str | None:
         """Reason why an exported graph takes frames of one size only; None if it takes any size."""
-        if self.has_pre_logits:
-            return "the encoder's fully connected layers read maps of one size"
         if any(type(m).__name__.endswith("2dSame") for m in self.modules()):
             return "the padding of the encoder depends on the size of the map"
         return None
@@ -195,14 +181,11 @@ class FrameEncoder(nn.Module):
     def encode(self, frames: Tensor) -> list[Tensor]:
         """Returns the map of each level for all frames at once, without chunks."""
         try:
-            if self.indices is None:
-                maps = self.model(frames)[: len(self.widths)]
-            else:
-                top, maps = self.model.forward_intermediates(frames, indices=self.indices)
+            return self.maps(frames)
         except AssertionError as e:  # raised by timm's models of a fixed size
             size, hint = "×".join(map(str, frames.shape[-2:])), "resize them, or use an encoder such as resnet18"
             raise ValueError(f"{self.name} does not take frames of {size}: {e}; {hint}") from e
-        maps = [m if self.pool == 1 else F.max_pool2d(m, self.pool) for m in maps]
-        if self.has_pre_logits:
-            maps.append(self.model.forward_head(top, pre_logits=True)[..., None, None])
-        return maps
+
+    def maps(self, frames: Tensor) -> list[Tensor]:
+        """Returns the map of each level that :meth:`keep_levels` has kept."""
+        return self.model(frames)[: len(self.widths)]

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..._deprecation import Deprecation
 from ...layers import _checks as check
 from ...pretrained.config import HEAD_CFG_KEYS
+from ...pretrained.metadata import WeightsMetadata
 from ...pretrained.state_dict import clear_metadata
-from ...pretrained.weights import Weights
 from ...values.log_mel import LogMel
 from ...values.preprocessing import Preprocessing
 from .lengths import check_pool
+
+_RECORD = Deprecation("the attribute record of a model", "metadata", removed_in="0.3")
 
 
 class ZooModel(nn.Module):
@@ -58,7 +61,7 @@ class ZooModel(nn.Module):
     """Conversion between the unit of the data and the values of the network, for forecasters; None if unknown."""
     front_end: LogMel | None = None
     """Feature extraction from audio samples, for classifiers of audio."""
-    record: Weights | None = None
+    metadata: WeightsMetadata | None = None
     """Metadata of the loaded weights; None without weights, or if the head was replaced or the weights were adapted."""
 
     def __init__(self) -> None:
@@ -69,6 +72,12 @@ class ZooModel(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"pretrained_cfg": {}, **state})  # models that earlier versions pickled may have no cfg
+
+    @property
+    def record(self) -> WeightsMetadata | None:
+        """Deprecated name of `metadata`."""
+        _RECORD.warn()
+        return self.metadata
 
     if TYPE_CHECKING:
 

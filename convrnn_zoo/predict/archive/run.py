@@ -307,7 +307,7 @@ def _plan(
     edge = None if tile is None else -(-tile // model.reduction) * model.reduction
     edge = None if edge is None or max(frames.size) <= edge else edge
     job = Job(
-        model.eval(), opener, path, model.record.name if model.record else name, issues, count, horizon,
+        model.eval(), opener, path, model.metadata.name if model.metadata else name, issues, count, horizon,
         frames.step or step, 1, split_map(frames.size, edge, halo), thresholds, options,
     )  # fmt: skip
     job.__dict__["frames"] = frames

@@ -61,7 +61,7 @@ def create_store(
     numpy, xarray, dask_array = need("numpy", "cli"), need("xarray", "netcdf"), need("dask.array", "archive")
     zarr, count = need("zarr", "zarr"), len(issues)
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
-    if ISSUE in template.coords:
+    if step is not None and ISSUE in template.coords:
         lead = template.sizes[LEAD_TIME]
         times = frames["time"].values[issues]
         valid = numpy.stack([extend_times(frames.isel(time=slice(i, i + 1)), step, lead)[1:] for i in issues])

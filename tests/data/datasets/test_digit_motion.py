@@ -8,7 +8,7 @@ import torch
 
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, LABEL_FILES, LENGTHS, DigitMotion
 from convrnn_zoo.data.datasets.moving_mnist import FILES
-from tests.made_data import write_idx
+from tests.helpers.made_data import write_idx
 
 COUNTS = {"train": 80, "test": 40}
 

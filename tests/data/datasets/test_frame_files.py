@@ -16,7 +16,7 @@ from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
-from tests.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
+from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 

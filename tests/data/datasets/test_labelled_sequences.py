@@ -13,7 +13,7 @@ from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.data import Labelled, LabelledSequences, read_dataset
 from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
 from convrnn_zoo.data.readers.sequences import read_csv
-from tests.data.own_data import ramps, write_ramps
+from tests.helpers.data.own_data import ramps, write_ramps
 
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
 

@@ -8,8 +8,8 @@ import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
 from convrnn_zoo.data.datasets.moving_mnist import FILES, MovingDigits, MovingMNIST, read_idx
-from tests.command_line import run
-from tests.made_data import write_idx
+from tests.helpers.command_line import run
+from tests.helpers.made_data import write_idx
 
 DOT = torch.full((1, 4, 4), 255, dtype=torch.uint8)
 

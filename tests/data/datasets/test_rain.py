@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
-from tests.made_data import write_fmi, write_rain
+from tests.helpers.made_data import write_fmi, write_rain
 
 
 def write_test_event(directory):

@@ -16,8 +16,8 @@ from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, read_windows, window_keys, write_windows
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import forecaster as training
-from tests.command_line import run
-from tests.data.own_data import RADAR, blobs, write_zarr
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import RADAR, blobs, write_zarr
 
 zarr = pytest.importorskip("zarr", reason="the extra zarr")
 KIND = ArrayFrames(name="blobs", unit="mm/h", step=5, crop=16, stride=4)

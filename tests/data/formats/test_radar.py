@@ -16,7 +16,7 @@ from convrnn_zoo.data import FRAME_DATASETS, labelled_frames, readers, split_in_
 from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.formats.radar import complete_gridded, find_composites, read_composite, read_time
 from convrnn_zoo.data.readers import FileError
-from tests.made_data import write_fmi, write_knmi, write_odim
+from tests.helpers.made_data import write_fmi, write_knmi, write_odim
 
 pytest.importorskip("pysteps", reason="the extra radar")
 pyproj = pytest.importorskip("pyproj", reason="the extra radar")

@@ -7,7 +7,7 @@ import pytest
 
 from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.data import read_dataset
-from tests.data.own_data import write_gif, write_pictures, write_video
+from tests.helpers.data.own_data import write_gif, write_pictures, write_video
 
 SEQUENCES = read_dataset({"kind": "sequences", "name": "a"})
 CLIPS = read_dataset({"kind": "clips", "name": "a"})

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.memory import rise
 from convrnn_zoo.data import ArrayFrames
-from tests.data.own_data import WRITERS, blobs, write_gif, write_pictures, write_video
-from tests.made_data import write_fmi, write_knmi
+from tests.helpers.data.own_data import WRITERS, blobs, write_gif, write_pictures, write_video
+from tests.helpers.made_data import write_fmi, write_knmi
 
 
 def write_xarray(path, frames):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
-from tests.data.own_data import write_gif
+from tests.helpers.data.own_data import write_gif
 
 av = pytest.importorskip("av", reason="the extra video")
 

@@ -12,9 +12,9 @@ from convrnn_zoo import Preprocessing, create_model, save_pretrained
 from convrnn_zoo.data import ArrayFrames, ReadOptions, VideoFrames, open_frames
 from convrnn_zoo.data.readers import FileError, open_files
 from convrnn_zoo.values.labels.times import decode_time
-from tests.command_line import run
-from tests.data.own_data import write_hdf5
-from tests.made_data import write_knmi
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import write_hdf5
+from tests.helpers.made_data import write_knmi
 
 
 @pytest.fixture(scope="module")

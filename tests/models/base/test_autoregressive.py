@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..forecasters import AUTOREGRESSIVE, FULL, tiny
+from tests.helpers.models.forecasters import AUTOREGRESSIVE, FULL, tiny
 
 EVERY = pytest.mark.parametrize("name", AUTOREGRESSIVE)
 

@@ -7,8 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from convrnn_zoo.pretrained.published import PUBLISHED
-
-from ..forecasters import FULL, NAMES, tiny
+from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
 NOISY = [n for n in NAMES if isinstance(FULL[n], EnsembleForecaster)]
 EVERY = pytest.mark.parametrize("name", NOISY)

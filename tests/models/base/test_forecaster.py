@@ -13,9 +13,8 @@ import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
-from tests.registry import slow_unless
-
-from ..forecasters import FULL, NAMES, SMALL, tiny
+from tests.helpers.models.forecasters import FULL, NAMES, SMALL, tiny
+from tests.helpers.registry import slow_unless
 
 LARGE = ("convgru_advection", "convgru_hko7", "dgmr", "trajgru_hko7")  # take as long as a dozen others
 EVERY = pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, NAMES))

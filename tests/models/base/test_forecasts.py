@@ -36,7 +36,7 @@ def test_every_way_to_load_gives_the_same_forecast(record, tmp_path):
     expected = model.forecast(frames, 3)
     assert expected.shape == (3, 18, 22)
     saved = save_pretrained(model, tmp_path / "saved")
-    (tmp_path / "record.json").write_text(record.to_json(), encoding="utf-8")
+    (tmp_path / "metadata.json").write_text(record.to_json(), encoding="utf-8")
     (tmp_path / f"{record.name}.safetensors").write_bytes(record.file.read_bytes())
     roads = {
         "its name": lambda: from_pretrained(record.name),
@@ -46,13 +46,13 @@ def test_every_way_to_load_gives_the_same_forecast(record, tmp_path):
         "timm, a directory": lambda: timm.create_model(f"local-dir:{saved}", pretrained=True),
         "timm": lambda: timm.create_model(record.name, pretrained=True),
         "torch.hub": lambda: torch.hub.load(str(ROOT), record.architecture, source="local", pretrained=tag),
-        "a record": lambda: from_pretrained(tmp_path / "record.json"),
+        "a record": lambda: from_pretrained(tmp_path / "metadata.json"),
         "load_forecaster": lambda: load_forecaster(str(saved)).model,
     }
     for road, load in roads.items():
         loaded = load()
         assert torch.equal(loaded.forecast(frames, 3), expected), road
-        assert (loaded.record, loaded.preprocessing) == (record, record.preprocessing), road
+        assert (loaded.metadata, loaded.preprocessing) == (record, record.preprocessing), road
 
 
 def test_five_millimetres_an_hour_stay_about_five(rain):

@@ -7,8 +7,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Preprocessing, Stream, Variable
-
-from ..forecasters import FULL, NAMES, tiny
+from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
 GENERAL = [n for n in NAMES if n not in ("dgmr", "convgru_irene", "convgru_advection")]
 AUTOREGRESSIVE = [n for n in GENERAL if isinstance(FULL[n], AutoregressiveForecaster)]

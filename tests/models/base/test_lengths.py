@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import convrnn_zoo
 from convrnn_zoo.models.base.lengths import POOLS, pack, step_mask, unpack
-from tests.registry import slow_unless
+from tests.helpers.registry import slow_unless
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
 STEPS = 5

@@ -10,8 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import AudioModel, Conv1dGRU, Conv2dGRU, ConvRNNModel, Forecaster, LogMel, VideoModel, models
 from convrnn_zoo.layers.variants import Conv2dGroupNormGRUCell
-
-from ..test_timm import META, data, every_name, small
+from tests.models.test_timm import META, data, every_name, small
 
 
 def replicate(model):

@@ -10,7 +10,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Stream, models
 from convrnn_zoo.layers import KINDS
-from tests.registry import on_meta, slow_unless
+from tests.helpers.registry import on_meta, slow_unless
 
 NAMES = convrnn_zoo.list_models()
 SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
@@ -236,10 +236,10 @@ def test_sequences_to_reset_may_be_named_by_numbers_or_booleans_of_any_kind(item
 
 TWO = {"levels": (1, 3), "hidden_channels": [4, 6]}
 CLIP_MODELS = {
-    "two levels, pooled": {**TWO, "num_classes": 3, "head_widths": (5,), "global_pool": "max"},
+    "two levels, pooled": {**TWO, "num_classes": 3, "global_pool": "max"},
     "two levels, features": TWO,
     "two layers, mean": {"rnn": "convlstm", "hidden_channels": 4, "num_layers": 2, "num_classes": 3},
-    "every pixel": {"hidden_channels": 4, "num_classes": 3, "global_pool": "", "post_conv": 2},
+    "every pixel": {"hidden_channels": 4, "num_classes": 3, "global_pool": ""},
     "decoder": {},
 }
 

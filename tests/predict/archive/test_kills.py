@@ -11,8 +11,7 @@ import time
 import pytest
 
 from convrnn_zoo.predict.archive import forecast_archive
-
-from .archives import network, rain, same
+from tests.helpers.predict.archives import network, rain, same
 
 pytest.importorskip("dask")
 

@@ -11,8 +11,7 @@ import convrnn_zoo
 from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.predict.archive import forecast_archive
 from convrnn_zoo.predict.archive.store import OPEN
-
-from .archives import network, nowcast, rain, same
+from tests.helpers.predict.archives import network, nowcast, rain, same
 
 pytest.importorskip("dask")
 

@@ -8,9 +8,8 @@ import xarray as xr
 
 from convrnn_zoo.predict.archive import forecast_archive, score_archive
 from convrnn_zoo.predict.archive.store import OPEN
-from tests.command_line import run
-
-from .archives import network, nowcast, rain
+from tests.helpers.command_line import run
+from tests.helpers.predict.archives import network, nowcast, rain
 
 pytest.importorskip("dask")
 pytest.importorskip("torchmetrics")

@@ -7,9 +7,8 @@ import torch
 import convrnn_zoo
 from convrnn_zoo.predict.archive import forecast_archive
 from convrnn_zoo.predict.archive.tiles import find_halo, split_map
-from tests.hub.examples import classifies, make
-
-from .archives import network, nowcast, rain
+from tests.helpers.hub.examples import classifies, make
+from tests.helpers.predict.archives import network, nowcast, rain
 
 FORECASTERS = [name for name in convrnn_zoo.list_models() if not classifies(name)]
 MOVING = {"convgru_advection", "trajgru_forecaster"} | {n for n in FORECASTERS if n.startswith("motionrnn")}

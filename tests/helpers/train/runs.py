@@ -62,7 +62,7 @@ def run_together(*arguments):
     """
     group = {"WORLD_SIZE": str(len(arguments)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **group, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, **group, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryFile("w+") as errors:  # a pipe could fill up
         processes = [
             subprocess.Popen([sys.executable, *map(str, args)], env={**environment, "RANK": str(rank)}, stderr=errors)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .recorded import REFERENCE, open_file
+from tests.helpers.interop.recorded import REFERENCE, open_file
 
 
 @cache

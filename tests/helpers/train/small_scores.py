@@ -11,8 +11,8 @@ from convrnn_zoo.models import Forecaster
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.verify.metrics import Scores, evaluate
 
-HERE = Path(__file__).parent / "small"
-DEMO = Path(__file__).parents[2] / "convrnn_zoo" / "demo"
+HERE = Path(__file__).parents[2] / "train" / "small"
+DEMO = Path(__file__).parents[3] / "convrnn_zoo" / "demo"
 SCORES = HERE / "scores.json"
 FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), Forecaster)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .recorded import Recorded, recorded
+from tests.helpers.interop.recorded import Recorded, recorded
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "openstl_predrnnpp": ("predrnn_pp", {"patch_size": 2}),

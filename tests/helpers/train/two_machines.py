@@ -16,9 +16,9 @@ import torch
 from convrnn_zoo.models import EnsembleForecaster
 from convrnn_zoo.train import classifier, forecaster
 from convrnn_zoo.train.launch import launch
+from tests.helpers.train.tiny_recipes import PLAIN
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
-from tests.train.tiny_recipes import PLAIN
 
 ENSEMBLE = dataclasses.replace(
     PLAIN, weights="convgru_irene.tiny", loss="crps", ensemble_size=2, model={"num_blocks": 2}, ema=0.9,

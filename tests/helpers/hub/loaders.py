@@ -8,8 +8,7 @@ import timm
 
 import convrnn_zoo
 from convrnn_zoo import from_pretrained
-
-from .client import PATIENCE
+from tests.helpers.hub.client import PATIENCE
 
 REPO, WEIGHTS = "alice/model", "model.safetensors"
 OURS = {

@@ -9,14 +9,14 @@ import timm.models._registry as timm_registry
 from timm.models import PretrainedCfg
 
 import convrnn_zoo
-from convrnn_zoo import WEIGHTS, Metric, Weights
-from convrnn_zoo.pretrained import weights as _weights
+from convrnn_zoo import WEIGHTS, Metric, WeightsMetadata
+from convrnn_zoo.pretrained import metadata as _weights
 from convrnn_zoo.pretrained.state_dict import file_sha256
 
 NAME = "convgru1d_bi_2layer.example"
 
 
-def example_record(**changes) -> Weights:
+def example_record(**changes) -> WeightsMetadata:
     """Facts such as a real record states."""
     fields = {
         "name": NAME, "sha256": "f" * 64, "model_args": {"hidden_channels": [3, 4], "kernel_size": 3},
@@ -29,10 +29,10 @@ def example_record(**changes) -> Weights:
         ),
         "recipe": "vowels", "license": "mit", "description": "Tells three vowels apart.",
     }  # fmt: skip
-    return Weights(**fields | changes)
+    return WeightsMetadata(**fields | changes)
 
 
-def hold(record: Weights, monkeypatch) -> Weights:
+def hold(record: WeightsMetadata, monkeypatch) -> WeightsMetadata:
     """The package and timm know of the record for the time of a test, as if its JSON had lain in the package."""
     plain = timm_registry.get_pretrained_cfg(record.architecture).to_dict(remove_source=True)
     cfg = {**plain, **record.cfg(), "architecture": record.architecture, "tag": record.name.split(".")[1]}
@@ -41,7 +41,7 @@ def hold(record: Weights, monkeypatch) -> Weights:
     return record
 
 
-def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
+def carry(directory: Path, monkeypatch) -> dict[str, WeightsMetadata]:
     """A directory of weights in place of the package's: a copy of its shipped, and the example."""
     shipped = list(WEIGHTS.values())
     for record in shipped:
@@ -51,5 +51,5 @@ def carry(directory: Path, monkeypatch) -> dict[str, Weights]:
     path = directory / f"{NAME}.safetensors"
     safetensors.torch.save_file(model.state_dict(), path, {"format": "pt"})
     example = example_record(sha256=file_sha256(path), num_params=sum(p.numel() for p in model.parameters()))
-    example = Weights.from_json(json.dumps(json.loads(example.to_json())))  # as it comes from its file
+    example = WeightsMetadata.from_json(json.dumps(json.loads(example.to_json())))  # as it comes from its file
     return {r.name: hold(r, monkeypatch) for r in [*shipped, example]}

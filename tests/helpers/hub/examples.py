@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import convrnn_zoo
-from tests.registry import on_meta
+from tests.helpers.registry import on_meta
 
 SMALL = {
     "convgru_irene": {"num_blocks": 2, "kernel_size": 1},

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2] / "interop"
 REFERENCE, KERAS, LAYERS = HERE / "reference", HERE / "keras", HERE.parent / "layers" / "reference"
 ASKED = {"padding": "same", "recurrent_activation": "sigmoid"}
 

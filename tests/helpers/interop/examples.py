@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from . import dgmr_states, rvm_states
-from .recorded import ASKED, recorded, recorded_layer
+from tests.helpers.interop import dgmr_states, rvm_states
+from tests.helpers.interop.recorded import ASKED, recorded, recorded_layer
 
 
 class Example(NamedTuple):

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CARDS = sorted((ROOT / "model_cards").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS]
 PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())

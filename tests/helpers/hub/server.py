@@ -5,9 +5,9 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from . import api
-from .faults import Fault, Rule
-from .store import Repo, Store, git_sha1, is_lfs, sha256
+from tests.helpers.hub import api
+from tests.helpers.hub.faults import Fault, Rule
+from tests.helpers.hub.store import Repo, Store, git_sha1, is_lfs, sha256
 
 
 class Handler(BaseHTTPRequestHandler):

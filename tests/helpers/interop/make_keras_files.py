@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-HERE = Path(__file__).parent / "keras"
+HERE = Path(__file__).parents[2] / "interop" / "keras"
 L = keras.layers
 CASES: dict[str, tuple[Any, tuple[int, ...], list[int] | None]] = {
     "same2d": (L.ConvLSTM2D(3, (3, 2), padding="same"), (4, 5, 6, 2), None),

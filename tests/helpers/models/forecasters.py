@@ -7,7 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Forecaster
 from convrnn_zoo.models.pyramid_forecaster import PyramidForecaster
 from convrnn_zoo.pretrained.registry import entry_points
-from tests.registry import on_meta
+from tests.helpers.registry import on_meta
 
 FULL = {
     name: model

@@ -6,7 +6,7 @@ import re
 
 from huggingface_hub import ModelCard
 
-from .store import git_sha1, is_lfs, sha256
+from tests.helpers.hub.store import git_sha1, is_lfs, sha256
 
 ROUTES = []
 LICENSES = ["apache-2.0", "mit", "other"]

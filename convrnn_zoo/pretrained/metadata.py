@@ -13,7 +13,7 @@ from .._atomic import write_text
 from .._typed import read
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
-from .meta import MAX_INPUT, check_arguments
+from .limits import MAX_INPUT, check_arguments
 
 DIRECTORY = Path(__file__).parent.parent / "weights"
 
@@ -54,7 +54,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsMetadata:
     """Metadata of a set of weights, ``architecture.tag``.
 
     The metadata is stored as JSON next to the safetensors file. To add a set of weights, add these two files.
@@ -173,17 +173,17 @@ class Weights:
         return json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_plain(cls, raw: object) -> "Weights":
+    def from_plain(cls, raw: object) -> "WeightsMetadata":
         """Reads an untrusted JSON object, or raises ValueError."""
         if isinstance(raw, Mapping) and isinstance(raw.get("metrics"), list):
             shared = {k: raw[k] for k in ("dataset", "split") if k in raw}
             raw = {**raw, "metrics": [{**shared, **m} if isinstance(m, Mapping) else m for m in raw["metrics"]]}
-        weights = read(cls, raw, name := "the weights metadata")
-        check_arguments(weights.model_args, name)
-        return weights
+        metadata = read(cls, raw, name := "the weights metadata")
+        check_arguments(metadata.model_args, name)
+        return metadata
 
     @classmethod
-    def from_json(cls, text: str) -> "Weights":
+    def from_json(cls, text: str) -> "WeightsMetadata":
         """Reads the text of a JSON file; see :meth:`from_plain`."""
         return cls.from_plain(json.loads(text))
 
@@ -194,7 +194,7 @@ class Weights:
         return path
 
 
-WEIGHTS: dict[str, Weights] = {
-    w.name: w for w in (Weights.from_json(p.read_text(encoding="utf-8")) for p in sorted(DIRECTORY.glob("*.json")))
+WEIGHTS: dict[str, WeightsMetadata] = {
+    file.stem: WeightsMetadata.from_json(file.read_text(encoding="utf-8")) for file in sorted(DIRECTORY.glob("*.json"))
 }
 """Registered sets of weights by name, ``"architecture.tag"``."""
