@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from convrnn_zoo._extras import need
+
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "browser"
 DEMO = ROOT / "convrnn_zoo" / "demo"
@@ -51,9 +53,7 @@ def fetch_runtime(folder: Path) -> None:
 
 def describe(file: Path) -> dict[str, Any]:
     """Returns the settings of an exported file that the page reads."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file)
+    session = need("onnxruntime", "onnx").InferenceSession(file)
     metadata = session.get_modelmeta().custom_metadata_map
     settings = {key: json.loads(metadata[key]) for key in ("front_end", "mean", "std", "classes") if key in metadata}
     if "state" in metadata:

@@ -214,6 +214,21 @@ def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
         warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
 
 
+def choose_scales(
+    model: Forecaster, reader: Frames, file: Path, minutes: float | None, pixel_km: float | None
+) -> dict[str, float]:
+    """Returns the arguments `minutes` and `pixel_km` of a forecast; the pixel size is by default that of the frames.
+
+    A model that does not take the pixel size gets none, and a warning if the frames have other pixels than in training.
+    """
+    pixel, trained = pixel_km or reader.pixel_km, model.preprocessing and model.preprocessing.pixel_km
+    if "pixel_km" not in inspect.signature(model.forecast).parameters:
+        if pixel and trained and not 0.9 < pixel / trained < 1.1:
+            warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {trained:.3g} km; resample it")
+        pixel = None
+    return {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel)) if value}
+
+
 def forecast_with_probabilities(
     model: Any, frames: Tensor, horizon: int, thresholds: Sequence[float] = (), **options: Any
 ) -> tuple[Any, Any]:
@@ -284,10 +299,9 @@ def forecast_files(
     count = end - first
     if inputs and count < inputs:
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
-    pixel = pixel_km or reader.pixel_km
-    has_pixels = "pixel_km" in inspect.signature(model.forecast).parameters
+    scales = choose_scales(model, reader, file, minutes, pixel_km)
     notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
-    notes += [f"pixels of {pixel:.3g} km"] if pixel and has_pixels else []
+    notes += [f"pixels of {scales['pixel_km']:.3g} km"] if "pixel_km" in scales else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     check_step(reader, minutes or values.step, file)
@@ -301,11 +315,8 @@ def forecast_files(
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
-    radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel if has_pixels else None)) if value}
-    if pixel and not has_pixels and values.pixel_km and not 0.9 < pixel / values.pixel_km < 1.1:
-        warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
     warn_of_missing(frames[:count], reader, file)
-    options = {"inputs": "all", **known, **radar, **options}
+    options = {"inputs": "all", **known, **scales, **options}
     forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, thresholds, **options)
     if forecast is None:
         forecast, probabilities = probabilities, None

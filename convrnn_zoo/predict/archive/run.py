@@ -18,12 +18,12 @@ from torch import Tensor
 from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
-from ...models import EnsembleForecaster, Forecaster, from_pretrained
+from ...models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
 from ...recipes import find_recipe
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import choose_read_options, forecast_with_probabilities, resolve_preprocessing
+from ..files import choose_read_options, choose_scales, forecast_with_probabilities, resolve_preprocessing
 from ..labelled import to_dataset
 from .issues import find_issues
 from .store import OPEN, choose_batch, create_store, finish_region, open_store, remove_partial, write_region
@@ -65,7 +65,8 @@ def forecast_archive(
         batch_size: issue times of a task; by default as many as give 64 MiB of forecasts, at most 16.
         jobs: number of processes on this machine.
         scheduler: address of a scheduler of Dask, or a ``distributed.Client``; its workers then run the tasks.
-        threads: threads of torch in each process; by default the cores are divided among `jobs`.
+        threads: threads of torch in each process; by default the cores are divided among several `jobs`, and other
+            processes keep their number.
         recipe, key, coarsen, rain_relation: options of that name of ``convrnn-zoo predict``.
         progress: whether to show a progress bar.
 
@@ -90,13 +91,13 @@ def forecast_archive(
     network: Any = from_pretrained(model) if isinstance(model, str) else model
     if not isinstance(network, Forecaster):
         raise ValueError(f"{model} is no forecaster; an archive is forecast by one")
-    path = Path(output)
+    path = Path(output).absolute()  # workers may run in another directory
     if path.suffix != ".zarr":
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
     if jobs > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
     job = _plan(
-        network, model if isinstance(model, str) else type(model).__name__, archive, path, every=every, period=period,
+        network, model if isinstance(model, str) else "", archive, path, every=every, period=period,
         horizon=horizon, inputs=inputs, members=members, seed=seed, thresholds=tuple(thresholds), minutes=minutes,
         pixel_km=pixel_km, tile=tile, batch_size=batch_size, recipe=recipe, key=key, coarsen=coarsen,
         rain_relation=rain_relation,
@@ -283,6 +284,9 @@ def _plan(
     key: str | None, coarsen: int | None, rain_relation: Sequence[float] | None,
 ) -> Job:  # fmt: skip
     """Opens the archive, chooses issue times and regions, and creates the store or compares it with the settings."""
+    architecture = model.pretrained_cfg.get("architecture", type(model).__name__)
+    name = model.record.name if model.record else name or str(architecture)
+    check_options(model, name, members, thresholds, minutes, pixel_km)
     settings = find_recipe(model, recipe)
     values = resolve_preprocessing(model, name, recipe, settings)
     read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
@@ -294,20 +298,19 @@ def _plan(
             Frames.from_dataset, reader, Path("archive"), len(read.variables) or None
         )
     else:
-        paths = [Path(p) for p in (archive if isinstance(archive, list | tuple) else [archive])]
+        paths = [Path(p).absolute() for p in (archive if isinstance(archive, list | tuple) else [archive])]
         opener = partial(open_files, paths, read)
     frames = opener()
     horizon, count = horizon or model.horizon, inputs or model.input_frames or values.inputs or 1
     step = minutes or values.step or frames.step
     issues = find_issues(frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period)
     options: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
-    if "pixel_km" in inspect.signature(model.forecast).parameters:
-        options |= {k: v for k, v in (("minutes", minutes), ("pixel_km", pixel_km or frames.pixel_km)) if v}
+    options |= choose_scales(model, frames, frames.path, minutes, pixel_km)
     halo = find_halo(model, count, horizon, bool(members)) if tile else 0
     edge = None if tile is None else -(-tile // model.reduction) * model.reduction
     edge = None if edge is None or max(frames.size) <= edge else edge
     job = Job(
-        model.eval(), opener, path, model.metadata.name if model.metadata else name, issues, count, horizon,
+        model.eval(), opener, path, name, issues, count, horizon,
         frames.step or step, 1, split_map(frames.size, edge, halo), thresholds, options,
     )  # fmt: skip
     job.__dict__["frames"] = frames
@@ -327,6 +330,22 @@ def _plan(
     else:
         create_store(path, template, frames.dataset, issues, job.step, job.batch, edge, state)
     return job
+
+
+def check_options(
+    model: Any, name: str, members: int | None, thresholds: Sequence[float], minutes: float | None,
+    pixel_km: float | None,
+) -> None:  # fmt: skip
+    """Raises ValueError for an option that a model does not support."""
+    if members and not isinstance(model, Ensemble):
+        raise ValueError(f"members: {name} makes one forecast; omit the option")
+    if thresholds and not (members or hasattr(model, "probabilities")):
+        raise ValueError(
+            f"thresholds: {name} forecasts no probabilities; pass weights of convgru_advection, or members"
+        )
+    for option, value in (("minutes", minutes), ("pixel_km", pixel_km)):
+        if value and option not in inspect.signature(model.forecast).parameters:
+            raise ValueError(f"{option}: {name} forecasts at the time step and the pixel size of its training; omit it")
 
 
 def digest(model: Forecaster) -> str:
@@ -361,7 +380,7 @@ def _run_on_workers(job: Job, regions: Sequence[int], jobs: int, scheduler: Any,
                     n_workers=jobs,
                     threads_per_worker=1,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     host="127.0.0.1",
                     silence_logs=logging.ERROR,
                 )

@@ -9,7 +9,6 @@ from ..._atomic import atomic_write
 from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
 from ...values.labels.times import extend_times
-from ...values.steps import Step
 
 ISSUE = "forecast_reference_time"
 """Dimension of the issue times, by their standard name of the CF conventions."""
@@ -43,7 +42,7 @@ def choose_chunks(variable: Any, batch: int, tile: int | None) -> dict[str, int]
 
 
 def create_store(
-    path: Path, template: Any, frames: Any, issues: Any, step: Step | None, batch: int, tile: int | None,
+    path: Path, template: Any, frames: Any, issues: Any, step: Any, batch: int, tile: int | None,
     settings: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Writes a store without forecasts, atomically.

@@ -192,7 +192,9 @@ def test_the_workers_of_a_scheduler_write_the_same_store(archive, tmp_path):
     distributed = pytest.importorskip("distributed")
     options = {"batch_size": 4, "every": 2}
     forecast_archive(network(), archive, tmp_path / "one.zarr", **options)
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    )
     with cluster, distributed.Client(cluster) as client:
         forecast_archive(network(), archive, tmp_path / "two.zarr", scheduler=client, **options)
     assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")

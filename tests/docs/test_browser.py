@@ -1,0 +1,237 @@
+"""The scripts of the page that runs networks in the browser: alone in node, and with the networks in Chromium."""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import convrnn_zoo
+from tools import browser
+
+from .pages import ROOT
+
+SCRIPTS = ROOT / "docs" / "browser"
+DEMO = ROOT / "convrnn_zoo" / "demo"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+
+
+def run_node(code, directory):
+    """Returns what a script prints as JSON; it imports the scripts of the page from its directory."""
+    for script in SCRIPTS.glob("*.js"):
+        shutil.copy(script, directory)
+    (directory / "package.json").write_text('{"type": "module"}')
+    (directory / "main.js").write_text(code)
+    done = subprocess.run(["node", "main.js"], cwd=directory, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@needs_node
+def test_the_spectrum_is_that_of_the_package(tmp_path):
+    wave, rate = convrnn_zoo.data.read_sound(DEMO / "seven.wav", rate=8000)
+    settings = {"rate": 8000, "window": 0.032, "hop": 0.02, "bands": 40, "lowest": 60.0, "floor": 1e-5}
+    code = f"""
+        import {{ LogMel }} from "./logmel.js";
+        const {{ steps, rest }} = new LogMel({json.dumps(settings)}).encode(Float32Array.from({wave.tolist()}));
+        console.log(JSON.stringify([steps.map((s) => Array.from(s)), rest.length]));
+    """
+    steps, rest = run_node(code, tmp_path)
+    front_end = convrnn_zoo.LogMel(**settings)
+    expected, remaining = front_end.encode_piece(wave, rate)
+    torch.testing.assert_close(torch.tensor(steps), expected[..., 0], rtol=1e-4, atol=1e-4)
+    assert rest == len(remaining)
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "uint16", "int16", "int32"])
+def test_arrays_are_read(dtype, tmp_path):
+    values = np.array([[0, 1.5, 7], [100, 2, 1e-3]]).astype(dtype)
+    if values.dtype.kind == "f":
+        values[0, 0] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    code = """
+        import fs from "node:fs";
+        import { readNpy } from "./npy.js";
+        const bytes = fs.readFileSync("a.npy");
+        const { shape, data } = readNpy(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+        console.log(JSON.stringify([shape, Array.from(data)]));
+    """
+    shape, data = run_node(code, tmp_path)
+    assert shape == [2, 3]
+    expected = [None if np.isnan(v) else v for v in values.astype("float32").ravel().tolist()]
+    assert data == pytest.approx(expected)
+
+
+@needs_node
+def test_damaged_arrays_are_an_error(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), ">f4"))
+    np.save(tmp_path / "b.npy", np.zeros((2, 3), "float32"))
+    (tmp_path / "b.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:-1])
+    (tmp_path / "c.npy").write_bytes(b"no array at all")
+    code = """
+        import fs from "node:fs";
+        import { readNpy } from "./npy.js";
+        const errors = ["a", "b", "c"].map((name) => {
+          const bytes = fs.readFileSync(`${name}.npy`);
+          try {
+            readNpy(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+          } catch (error) {
+            return error.message;
+          }
+        });
+        console.log(JSON.stringify(errors));
+    """
+    messages = run_node(code, tmp_path)
+    for message, expected in zip(messages, ("are not read", "ends before", "no .npy file"), strict=True):
+        assert expected in message
+
+
+@needs_node
+def test_maps_of_any_size_are_padded_and_cropped(tmp_path):
+    code = """
+        import { cropForecast, padFrames } from "./radar.js";
+        const frames = Float32Array.from({ length: 3 * 3 * 5 }, (_, i) => i);
+        frames[30] = NaN;
+        const radar = { frames, height: 3, width: 5 };
+        const padding = padFrames(radar, 2, 4);
+        const cropped = cropForecast(padding.padded, padding, frames.subarray(-15), radar);
+        console.log(JSON.stringify([padding.rows, padding.columns, Array.from(padding.padded), Array.from(cropped)]));
+    """
+    rows, columns, padded, cropped = run_node(code, tmp_path)
+    assert (rows, columns) == (4, 8)
+    frames = np.arange(45, dtype=float).reshape(3, 3, 5)
+    frames[2, 0, 0] = np.nan
+    expected = np.pad(frames[1:], ((0, 0), (0, 1), (0, 3)), constant_values=np.nan)
+    np.testing.assert_array_equal(np.array(padded, float).reshape(2, 4, 8), expected)
+    known = np.where(np.isnan(frames[2]), np.nan, frames[1:])  # unknown in the last frame
+    np.testing.assert_array_equal(np.array(cropped, float).reshape(2, 3, 5), known)
+
+
+def test_the_page_names_the_parts_that_its_scripts_use():
+    page = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
+    for section, script in (("nowcast", "nowcast.js"), ("speech", "speech.js")):
+        html = page[page.index(f'<div id="{section}"') :]
+        used = set(re.findall(r'part\("([\w-]+)"\)', (SCRIPTS / script).read_text(encoding="utf-8")))
+        assert used <= set(re.findall(r'data-part="([\w-]+)"', html[: html.index("\n</div>")]))
+    scripts = "".join(p.read_text(encoding="utf-8") for p in SCRIPTS.glob("*.js"))
+    assert "http" not in scripts  # nothing is fetched from other servers
+
+
+def test_the_runtime_is_pinned():
+    assert re.fullmatch(r"onnxruntime-web@\d+\.\d+\.\d+", browser.PACKAGE)
+    assert re.fullmatch(r"sha512-[\w+/]{86}==", browser.INTEGRITY)
+
+
+# ---- Chromium ----------------------------------------------------------------------------------------------------
+class Server(http.server.ThreadingHTTPServer):
+    """Serves docs/ and a page, and waits for the result that the page sends."""
+
+    page: bytes
+    result: bytes
+    has_result: threading.Event
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path != "/test.html":
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.server.page)
+        return None
+
+    def do_POST(self):
+        self.server.result = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+        self.server.has_result.set()
+
+    def log_message(self, *args):
+        pass
+
+
+def run_chromium(body, directory):
+    """Returns what a module in the page of docs/ sends, as JSON."""
+    page = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
+    parts = "".join(re.findall(r'<div id="(?:nowcast|speech)".*?\n</div>', page, re.DOTALL))
+    html = f"""<!doctype html>{parts}<script type="module">
+        async function send(result) {{ await fetch("/result", {{ method: "POST", body: JSON.stringify(result) }}); }}
+        try {{ {body} }} catch (error) {{ await send({{ error: error.stack }}); }}
+    </script>"""
+    handler = functools.partial(Handler, directory=ROOT / "docs")
+    with Server(("127.0.0.1", 0), handler) as server:
+        server.page, server.has_result = html.encode(), threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}"]
+        command = [CHROMIUM, *options, f"http://127.0.0.1:{server.server_port}/test.html"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            assert server.has_result.wait(1500), "Chromium sent no result"
+        finally:
+            process.kill()
+            process.wait()
+            server.shutdown()
+    result = json.loads(server.result)
+    assert "error" not in result, result
+    return result
+
+
+def needs_files(*names):
+    """Skips a test without Chromium or without the files that `make browser` writes."""
+    exist = all((SCRIPTS / name).exists() for name in ("vendor/ort.wasm.min.mjs", *names))
+    return pytest.mark.skipif(not (CHROMIUM and exist), reason="needs Chromium, and the files of `make browser`")
+
+
+CLICK = """
+    await import("/browser/SCRIPT.js");
+    document.querySelector('#SECTION [data-part="sample"]').click();
+    while (!window.RESULT) {
+      const text = document.querySelector("#SECTION output").textContent;
+      if (text.startsWith("It failed")) throw new Error(text);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await send({ values: Array.from(window.RESULT, (v) => (typeof v === "number" ? v : Array.from(v))) });
+"""
+
+
+def click(section, result):
+    """Returns a script that clicks the button for the sample and sends the result."""
+    return CLICK.replace("SCRIPT", section).replace("SECTION", section).replace("RESULT", result)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@needs_files("models/digits.onnx")
+def test_the_digit_has_the_probabilities_of_the_package(tmp_path):
+    from convrnn_zoo.predict import stream_probabilities
+
+    values = run_chromium(click("speech", "speechProbabilities"), tmp_path)["values"]
+    model = convrnn_zoo.from_pretrained("audio_convrnn.fsdd").eval()
+    wave, rate = convrnn_zoo.data.read_sound(DEMO / "seven.wav", rate=8000)
+    _, expected = stream_probabilities(model, wave, rate)
+    torch.testing.assert_close(torch.tensor(values), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@needs_files("models/nowcast.onnx")
+def test_the_rain_is_that_of_the_package(tmp_path):
+    values = run_chromium(click("nowcast", "nowcastForecast"), tmp_path)["values"]
+    frames = np.load(DEMO / "nowcast.npz")["x"][browser.SAMPLE].astype("float32")
+    model = convrnn_zoo.from_pretrained("convgru_advection.nowcast").eval()
+    expected = model.forecast(frames).astype(float)
+    mine = np.array(values, float).reshape(expected.shape)
+    np.testing.assert_array_equal(np.isnan(mine), np.isnan(expected))
+    difference = abs(mine - expected)[~np.isnan(expected)]
+    assert (difference > 1e-4 * (1 + np.nanmax(expected))).mean() < 1e-4  # decisions compare rounded numbers
+    assert np.median(difference) < 1e-5
