@@ -285,7 +285,7 @@ def _plan(
 ) -> Job:  # fmt: skip
     """Opens the archive, chooses issue times and regions, and creates the store or compares it with the settings."""
     architecture = model.pretrained_cfg.get("architecture", type(model).__name__)
-    name = model.record.name if model.record else name or str(architecture)
+    name = model.metadata.name if model.metadata else name or str(architecture)
     check_options(model, name, members, thresholds, minutes, pixel_km)
     settings = find_recipe(model, recipe)
     values = resolve_preprocessing(model, name, recipe, settings)
