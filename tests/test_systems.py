@@ -54,7 +54,7 @@ def test_a_saved_model_with_line_ends_of_windows_loads(tmp_path):
     for file in ("config.json", "README.md"):
         path = tmp_path / file
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert convrnn_zoo.from_pretrained(tmp_path).record == convrnn_zoo.WEIGHTS[name]
+    assert convrnn_zoo.from_pretrained(tmp_path).metadata == convrnn_zoo.WEIGHTS[name]
     check_card(ModelCard((tmp_path / "README.md").read_bytes().decode()))
 
 
