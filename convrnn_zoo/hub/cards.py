@@ -91,6 +91,11 @@ def card_text(weights: Weights, address: str | None = None) -> str:
     points = [f"{network}; input `{shape}`.", f"sha256 of the weights: `{weights.sha256}`."]
     if weights.label_names:
         points.append(f"Classes: {', '.join(weights.label_names)}.")
+    if weights.threshold is not None:
+        points.append(
+            f"Threshold: 95 % of the validation recordings have a probability of at least {weights.threshold:g}. A "
+            "sound below it is probably none of the classes."
+        )
     trained_on = f"[{weights.trained_on}]({weights.dataset_url})" if weights.dataset_url else weights.trained_on
     stated = "" if weights.dataset_license else " (licence not stated)"
     call = f'from_pretrained("{address}")' if address else f'create_model("{weights.name}", pretrained=True)'
@@ -216,7 +221,11 @@ def _example(weights: Weights, shape: str) -> list[str]:
     """Returns lines of example code that apply the model to data in the unit of the training data."""
     if weights.front_end is not None:
         read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={weights.front_end.rate})'
-        return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
+        lines = [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
+        if weights.threshold is not None and not weights.model_args.get("bidirectional"):
+            lines += ["spotter = convrnn_zoo.Spotter(model)  # finds words in sound that goes on and on"]
+            lines += ["words = spotter(wave, rate)  # the words so far; call it again with the next piece"]
+        return lines
     if weights.num_classes:
         call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
         return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
