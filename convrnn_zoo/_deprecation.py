@@ -9,6 +9,7 @@ Each use of a deprecated form gives a FutureWarning that states the replacement 
 * **an argument**: ``@renamed_arguments(removed_in="0.3", old="new")`` on the function or on ``__init__``;
 * **a model or a set of weights**: ``rename_model("old", "new", removed_in="0.3")`` of
   :mod:`convrnn_zoo.pretrained.registry`;
+* **removed weights**: an entry of ``REMOVED_WEIGHTS`` in the same module; the error for their name states another set;
 * **a recipe key**: an entry of ``RENAMED_KEYS`` in :mod:`convrnn_zoo.recipes.recipe`.
 """
 

@@ -15,7 +15,8 @@ from .layers.trajgru import TrajGRUCell as TrajGRUCell
 from .models import (
     AudioModel as AudioModel, AutoregressiveForecaster as AutoregressiveForecaster,
     ConvRNNForecaster as ConvRNNForecaster, ConvRNNModel as ConvRNNModel, EnsembleForecaster as EnsembleForecaster,
-    Forecaster as Forecaster, Prediction as Prediction, Rollout as Rollout, Stream as Stream, VideoModel as VideoModel,
+    Forecaster as Forecaster, Prediction as Prediction, Rollout as Rollout, Spot as Spot, Spotter as Spotter,
+    Stream as Stream, VideoModel as VideoModel,
     ZooModel as ZooModel, create_model as create_model, from_pretrained as from_pretrained, list_models as list_models,
     video_model as video_model,
 )  # fmt: skip

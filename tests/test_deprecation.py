@@ -90,22 +90,24 @@ def test_the_signature_is_that_of_the_new_names():
 @pytest.fixture
 def renamed_model(monkeypatch):
     monkeypatch.setattr(registry, "_RENAMED", {})
-    old = {"convgru1d_one": "convgru1d_1layer", "convgru1d_1layer.vowel": "convgru1d_1layer.vowels"}
+    architecture, weights = "convlstm1d_bi_1layer", "convlstm1d_bi_1layer.japanese_vowels"
+    old = {"convlstm1d_one": architecture, "convlstm1d_bi_1layer.vowels_old": weights}
     for name, new in old.items():
         registry.rename_model(name, new, removed_in="9.1")
     yield old
-    home = sys.modules[registry.entry_points()["convgru1d_1layer"].__module__]
-    delattr(home, "convgru1d_one")
+    home = sys.modules[registry.entry_points()["convlstm1d_bi_1layer"].__module__]
+    delattr(home, "convlstm1d_one")
     for table in (_registry._model_entrypoints, _registry._model_to_module, _registry._deprecated_models):
-        table.pop("convgru1d_one")
-    _registry._module_to_models[home.__name__.rpartition(".")[2]].discard("convgru1d_one")
-    _registry._module_to_deprecated_models[home.__name__.rpartition(".")[2]].pop("convgru1d_one")
+        table.pop("convlstm1d_one")
+    _registry._module_to_models[home.__name__.rpartition(".")[2]].discard("convlstm1d_one")
+    _registry._module_to_deprecated_models[home.__name__.rpartition(".")[2]].pop("convlstm1d_one")
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("convgru1d_one", "convgru1d_1layer"), ("convgru1d_one.vowels", "convgru1d_1layer.vowels"),
-     ("convgru1d_1layer.vowel", "convgru1d_1layer.vowels")],
+    [("convlstm1d_one", "convlstm1d_bi_1layer"),
+     ("convlstm1d_one.japanese_vowels", "convlstm1d_bi_1layer.japanese_vowels"),
+     ("convlstm1d_bi_1layer.vowels_old", "convlstm1d_bi_1layer.japanese_vowels")],
 )  # fmt: skip
 def test_a_renamed_model_is_built_and_loaded(old, new, renamed_model):
     with pytest.warns(FutureWarning, match=rf"{old.partition('.')[0]}.*9\.1") as caught:
@@ -117,16 +119,18 @@ def test_a_renamed_model_is_built_and_loaded(old, new, renamed_model):
 
 
 def test_timm_knows_a_renamed_model(renamed_model):
-    with pytest.warns(UserWarning, match="convgru1d_1layer"):
-        model = timm.create_model("convgru1d_one", in_chans=1)
+    with pytest.warns(UserWarning, match="convlstm1d_bi_1layer"):
+        model = timm.create_model("convlstm1d_one", in_chans=1)
     assert type(model) is convrnn_zoo.ConvRNNModel
-    assert "convgru1d_one" not in timm.list_models()
+    assert "convlstm1d_one" not in timm.list_models()
 
 
 def test_a_saved_model_of_an_old_name_loads_without_a_warning(renamed_model, tmp_path):
-    convrnn_zoo.save_pretrained(convrnn_zoo.create_model("convgru1d_1layer", in_chans=1), tmp_path)
+    convrnn_zoo.save_pretrained(convrnn_zoo.create_model("convlstm1d_bi_1layer", in_chans=1), tmp_path)
     config = tmp_path / "config.json"
-    config.write_text(config.read_text(encoding="utf-8").replace("convgru1d_1layer", "convgru1d_one"), encoding="utf-8")
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("convlstm1d_bi_1layer", "convlstm1d_one"), encoding="utf-8"
+    )
     assert convrnn_zoo.from_pretrained(tmp_path).in_chans == 1
     with pytest.warns(UserWarning, match="Mapping deprecated"):  # timm's, for its own way to load
         assert timm.create_model(f"local-dir:{tmp_path}", pretrained=True).in_chans == 1
@@ -136,6 +140,15 @@ def test_a_saved_model_of_an_old_name_loads_without_a_warning(renamed_model, tmp
 def test_only_a_free_name_can_stand_for_a_registered_one(old, new):
     with pytest.raises(ValueError, match=f"'{old}'.*'{new}'"):
         registry.rename_model(old, new, removed_in="9.1")
+
+
+@pytest.mark.parametrize(("old", "new"), list(registry.REMOVED_WEIGHTS.items()))
+def test_the_name_of_removed_weights_names_their_replacement(old, new):
+    assert new in convrnn_zoo.WEIGHTS
+    assert old not in convrnn_zoo.WEIGHTS
+    for load in (convrnn_zoo.from_pretrained, convrnn_zoo.create_model):
+        with pytest.raises(convrnn_zoo.WeightsError, match=f"{old} were removed; use {new}"):
+            load(old)
 
 
 TABLE = {"lr": 1, "data": {"kind": "frames", "key": "rain"}}

@@ -78,7 +78,7 @@ def test_models_load_without_a_pickle(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
         monkeypatch.setattr(module, name, fail)
-    model = convrnn_zoo.create_model("convgru1d_1layer.vowels", pretrained=True)
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
     convrnn_zoo.save_pretrained(model, tmp_path)
     again = convrnn_zoo.from_pretrained(tmp_path)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())

@@ -39,7 +39,7 @@ def test_other_names_are_not(name, address):
 
 
 # ---- line ends ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("recipe", ["rain", "fsdd_convgru1d_2layer"])
+@pytest.mark.parametrize("recipe", ["rain", "fsdd_audio_convrnn"])
 def test_a_recipe_with_line_ends_of_windows_is_the_same_recipe(recipe, tmp_path):
     text = Recipe.read(recipe).to_toml()
     file = tmp_path / "recipe.toml"
@@ -49,7 +49,7 @@ def test_a_recipe_with_line_ends_of_windows_is_the_same_recipe(recipe, tmp_path)
 
 
 def test_a_saved_model_with_line_ends_of_windows_loads(tmp_path):
-    name = "convgru1d_1layer.vowels"
+    name = "convlstm1d_bi_1layer.japanese_vowels"
     convrnn_zoo.save_pretrained(convrnn_zoo.from_pretrained(name), tmp_path)
     for file in ("config.json", "README.md"):
         path = tmp_path / file

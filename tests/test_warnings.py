@@ -10,7 +10,7 @@ from convrnn_zoo.predict import load_forecaster
 
 RAIN = Preprocessing(unit="mm/h", step=5.0, inputs=4, highest=10.0)
 FEW, HIGH = torch.ones(3, 8, 8), 99 * torch.ones(4, 8, 8)
-VOWELS, DIGITS = "convlstm1d_bi_1layer.japanese_vowels", "convgru1d_bi_2layer.fsdd"
+VOWELS, DIGITS = "convlstm1d_bi_1layer.japanese_vowels", "audio_convrnn.fsdd"
 
 
 def small(name="convgru_forecaster", **kwargs):

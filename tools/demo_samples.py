@@ -1,4 +1,4 @@
-"""Cuts the samples of the demo from the test splits of the datasets: ``python tools/demo_samples.py DIRECTORY``.
+"""Cuts the samples of the demo from the test splits of the datasets: ``python -m tools.demo_samples DIRECTORY``.
 
 The directory contains one folder per dataset, named after it. aeon provides the vowels.
 """
@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from convrnn_zoo._extras import need
 from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.data.formats.radar import COARSEN
+from references.commands import RATE, add_noise, join_words, read_noise
 
 DEMO = Path(__file__).parents[1] / "convrnn_zoo" / "demo"
 
@@ -54,6 +56,13 @@ def moving_sample(clips: FrameSequences) -> dict[str, Any]:
     return {"x": (clips.fixed(1)[0, :, 0] * 255).byte().numpy()}
 
 
+def spoken_sample(directory: Path, count: int = 8) -> Any:
+    """Returns a recording of `count` test words of the Arabic Speech Commands in the noise of a washing machine."""
+    sound, words = join_words(directory, limit=count)
+    print(", ".join(f"{w.label} ({w.begin:.1f} s)" for w in words))
+    return add_noise(sound, read_noise(directory, "washing_machine"), 15, float(sound.square().mean())).numpy()
+
+
 def main(directory: Path) -> None:
     """Writes every sample whose data exist."""
     np.savez_compressed(DEMO / "japanese_vowels.npz", **labelled_sample(JapaneseVowels().load(None, "test")))
@@ -62,6 +71,8 @@ def main(directory: Path) -> None:
         every = len(DIRECTIONS) * 20  # the first test images of MNIST are the easier ones
         sample = labelled_sample(clips.subset([i for i in range(len(clips.labels)) if i % every < len(DIRECTIONS)]))
         np.savez_compressed(DEMO / "digit_motion.npz", **{**sample, "x": sample["x"].astype(np.float16)})
+    if (folder := directory / "arabic").is_dir():
+        need("soundfile", "sound").write(DEMO / "commands.ogg", spoken_sample(folder), RATE, subtype="VORBIS")
     for name, data in FRAME_DATASETS.items():
         if (directory / name).is_dir():
             is_rain = name == "rain"

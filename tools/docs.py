@@ -60,8 +60,22 @@ VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
-SPOKEN = "audio_convrnn.fsdd"
-"""Weights for spoken digits that README shows."""
+TITLES = {
+    "convgru_advection.nowcast": "rain in the next hours",
+    "convgru_forecaster.rain": "rain, a small example",
+    "audio_convrnn.arabic_commands_large": "40 spoken commands (Arabic), accurate",
+    "audio_convrnn.arabic_commands": "40 spoken commands (Arabic), small, streams",
+    "audio_convrnn.fsdd": "spoken digits (English)",
+    "convgru1d_bi_2layer.watch": "exercises, by a smartwatch",
+    "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by a vowel",
+    "video_convrnn.digit_motion": "motion in clips (benchmark)",
+    "convgru2d_1layer.digit_motion": "motion in clips (benchmark), small",
+    "convgru_pyramid.moving_mnist": "next frames (benchmark)",
+    "convgru_forecaster.moving_mnist": "next frames (benchmark), small",
+    "convgru_pyramid.moving_fashion_mnist": "next frames (benchmark), clothes",
+    "convgru_forecaster.moving_fashion_mnist": "next frames (benchmark), clothes, small",
+}
+"""The tasks of the weights, in the order of the tables."""
 
 RECIPE_UNITS = {
     "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data",
@@ -71,6 +85,7 @@ RECIPE_UNITS = {
     "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
     "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
     "epochs": "epochs", "patience": "validations", "batch_size": "sequences", "gain": "dB", "color": "dB", "hiss": "dB",
+    "tint": "dB", "rotate": "rad",
 }  # fmt: skip
 """Units of the keys of recipes."""
 
@@ -118,21 +133,21 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights, forecasters first, with main scores. README shows one of each group of similar weights."""
-    rows = []
-    for w in sorted(WEIGHTS.values(), key=lambda w: w.num_classes > 0):
-        like = [other for other in WEIGHTS.values() if other.dataset == w.dataset]
-        if page == "README.md" and len(like) > 2 and w.name not in (CLASSIFIER, SPOKEN):
-            continue
-        first, *others = w.metrics
-        main_metrics = [first, *(m for m in others if m.name.startswith("CSI") or m.name == "accuracy, unseen groups")][
-            :2
-        ]
-        figures = "; ".join(map(_with_baselines, main_metrics))
-        if page == "README.md" and len(like) > 2:
-            figures += f"; {len(like) - 1} more sets for other cells and directions"
-        rows.append((f"[`{w.name}`]({_card(w, page)})", figures, f"{w.num_params:,}", w.trained_on))
-    return markdown(("weights", "scores on test data", "parameters", "data (licence)"), rows)
+    """Lists the weights by task with their main scores. README shows one score each, and leaves out the data."""
+    order = list(TITLES)
+    known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
+    rows: list[tuple[str, ...]] = []
+    for w in known:
+        title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"
+        others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name == "accuracy, unseen groups"][:1]
+        if page == "README.md":
+            unseen = "".join(f"; {m.name.split(', ')[1]} {m.value:.4g} %" for m in others if m.name.startswith("acc"))
+            rows.append((title, link, _with_baselines(w.metrics[0], is_short=True) + unseen, f"{w.num_params:,}"))
+        else:
+            figures = "; ".join(map(_with_baselines, [w.metrics[0], *others]))
+            rows.append((title, link, figures, f"{w.num_params:,}", w.trained_on))
+    header = ("task", "weights", "score on test data", "parameters", *(["data (licence)"] * (page != "README.md")))
+    return markdown(header, rows)
 
 
 def unweighted(page: str) -> str:
@@ -148,39 +163,6 @@ def padding(page: str) -> str:
     """Lists the loss in accuracy if the weights of the demo read padding as data."""
     rows = [(m.name, _spread(m), m.note) for m in WEIGHTS[CLASSIFIER].metrics]
     return markdown(("", "mean ± standard deviation", ""), rows)
-
-
-def vowels(page: str) -> str:
-    """Lists accuracies on JapaneseVowels with and without lengths, per cell and direction."""
-    rows = []
-    for name, w in WEIGHTS.items():
-        if name.endswith(".vowels"):
-            layer: Any = create_model(w.architecture, device="meta")
-            directions = "both" if layer.rnn.bidirectional else "one"
-            rows.append((layer.rnn.title, directions, f"{w.num_params:,}", *map(_spread, w.metrics)))
-    header = (
-        "cell",
-        "directions",
-        "parameters",
-        "accuracy",
-        "lengths withheld",
-        "trained without lengths",
-        "the same, one by one",
-    )
-    return markdown(header, sorted(rows))
-
-
-def digits(page: str) -> str:
-    """Lists accuracies on spoken digits: the official split, and each speaker when excluded from training."""
-    rows, speakers = [], []
-    for name, w in WEIGHTS.items():
-        if name.endswith(".fsdd"):
-            official, unheard, *each = w.metrics
-            speakers = [m.name.removeprefix("accuracy, ").removesuffix(" unseen") for m in each]
-            row = [f"{w.num_params:,}", f"{official.value:g} %", _spread(official), f"**{unheard.value:.1f} %**"]
-            rows.append((f"[`{name}`]({_card(w, page)})", *row, *(f"{m.value:.1f}" for m in each)))
-    header = ("weights", "parameters", "official split", "all seeds", "unseen speakers", *speakers)
-    return markdown(header, rows)
 
 
 def nowcasts(page: str) -> str:
@@ -609,9 +591,12 @@ def _link(target: str, page: str) -> str:
     return os.path.relpath(target, os.path.dirname(page))
 
 
-def _with_baselines(metric: Metric) -> str:
-    others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in ("last frame", "extrapolation") if k in metric.baselines)
-    return format_metric(metric) + (f" ({others})" if others else "")
+def _with_baselines(metric: Metric, is_short: bool = False) -> str:
+    """Returns a metric with its baselines; `is_short` leaves out its spread and its sum over pixels."""
+    known = ("last frame", "extrapolation", "random forest")
+    others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
+    short = dataclasses.replace(metric, mean=None, std=None, interval=None, summed_over=None) if is_short else metric
+    return format_metric(short) + (f" ({others})" if others else "")
 
 
 def _spread(metric: Metric) -> str:
@@ -655,7 +640,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
         speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
-        precisions, archive, elsewhere, published_speed, networks, digits, vowels, openstl_scores, paper_scores, a_to_z,
+        precisions, archive, elsewhere, published_speed, networks, openstl_scores, paper_scores, a_to_z,
         command_line, losses, samplings, schedules,
     )
 }  # fmt: skip

@@ -9,7 +9,7 @@ from .._extras import need
 from ..data import read_sound
 from ..data.readers.sequences import read_recordings
 from ..models import create_model
-from ..predict import draw_probabilities, forecast_files
+from ..predict import draw_probabilities, draw_spots, forecast_files
 from ..pretrained.metadata import WEIGHTS
 from ._options import output_directory
 from ._text import columns
@@ -18,9 +18,11 @@ from .predict import summarize
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"
 HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
-SPEECH_CLASSIFIER = "convgru1d_2layer.fsdd"
+SPEECH_CLASSIFIER = "audio_convrnn.fsdd"
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 SPOKEN = SAMPLE.with_name("seven.wav")
+SPOTTER = "audio_convrnn.arabic_commands"
+COMMANDS = SAMPLE.with_name("commands.ogg")
 
 
 def recordings() -> tuple[list[tuple[object, ...]], int]:
@@ -57,7 +59,8 @@ def demo(output: Path, threads: int | None) -> None:
     """Run pretrained models on the radar images, digits and recordings of the package.
 
     Each forecast is plotted next to the observed frames and their difference, as an image (.png) and an animation
-    (.gif). The first forecast is the nowcast of rain. Speech is classified over time.
+    (.gif). The first forecast is the nowcast of rain. Spoken commands are found in noise. A spoken digit is classified
+    over time.
     """
     set_threads(threads)
     need("matplotlib", "draw")  # reported before the first forecast is computed
@@ -69,6 +72,10 @@ def demo(output: Path, threads: int | None) -> None:
             result.write(path := output / f"{sample.stem}{suffix}")
             click.echo(summarize(result, path))
         click.echo()
+    click.echo(f"{SPOTTER}: {WEIGHTS[SPOTTER].description}")
+    model = create_model(SPOTTER, pretrained=True)
+    spots = draw_spots(model, *read_sound(COMMANDS), path := output / f"{COMMANDS.stem}.png", COMMANDS.name)
+    click.echo(f"{path}: {', '.join(f'{spot.label} ({spot.seconds:.1f} s)' for spot in spots)}\n")
     wave, rate = read_sound(SPOKEN)
     classifier: Any = create_model(SPEECH_CLASSIFIER, pretrained=True)
     [prediction] = classifier.classify_sound([wave], rate)

@@ -12,7 +12,7 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from ..models import Ensemble, Forecaster, ZooModel, from_pretrained
-from ..predict import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files
+from ..predict import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files, spot_files
 from ..values.units import format_lead_time, plural
 from ..verify import FIGURES
 from ._options import (
@@ -60,7 +60,10 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
 @click.option("--rain-relation", type=NumberList(), metavar="A,B",
               help="Constants of Z = A R^B, by which reflectivity in dBZ becomes rain [default: 200,1.6].")  # fmt: skip
-@click.option("--threshold", type=float, help="Plot the probability that this value is reached [default: 1].")
+@click.option("--threshold", type=float,
+              help="Value whose probability an ensemble's figure shows [default: 1]; with --spot, the lowest "
+              "probability of a word [default: that of the weights].")  # fmt: skip
+@click.option("--spot", is_flag=True, help="List the words in long sounds, with a classifier of words.")
 @click.option("--every", metavar="TIME|FRAMES",
               help="Forecast a whole archive into a .zarr store: a forecast every 30min, 6h or 1D, or every so many "
               "frames.")  # fmt: skip
@@ -90,6 +93,7 @@ def predict(
     device: torch.device,
     threads: int | None,
     quiet: bool,
+    spot: bool,
     **options: Any,
 ) -> None:
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
@@ -100,6 +104,9 @@ def predict(
     of images and .npy files.
 
     A folder of such files is read file by file.
+
+    --spot finds the words in sounds of any length, each with the time at which it ends. The classifier must have one
+    direction, and have been trained on recordings of one second. A figure shows one sound.
 
     A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown. FILE
     is a .npy, .npz, HDF5, netCDF or Zarr file, a GIF, a video, a folder of images, or radar composites of KNMI, FMI,
@@ -120,7 +127,8 @@ def predict(
 
     \b
     convrnn-zoo predict convlstm1d_bi_1layer.japanese_vowels recording.npy
-    convrnn-zoo predict convgru1d_bi_2layer.fsdd *.wav --json
+    convrnn-zoo predict audio_convrnn.fsdd *.wav --json
+    convrnn-zoo predict audio_convrnn.arabic_commands meeting.wav --spot -o words.png
     convrnn-zoo predict convgru_forecaster.rain RAD_NL25_*.h5 -o rain.npy
     convrnn-zoo predict convgru_forecaster.rain radar.nc --start 04:10 --compare -o rain.png
     convrnn-zoo predict convgru_advection.nowcast radar/ --probability 0.5,5 -o rain.nc
@@ -133,6 +141,8 @@ def predict(
     with warnings_to_stderr():
         model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
         set_threads(threads)
+        if spot and isinstance(model, Forecaster):
+            raise ValueError(f"--spot: {weights} forecasts frames; omit the option")
         if isinstance(model, Forecaster) and options["every"] is not None:
             _forecast_archive(model, files, as_json, output, quiet, threads, **options)
         elif isinstance(model, Forecaster):
@@ -140,10 +150,33 @@ def predict(
                 raise ValueError(f"--{others[0].replace('_', '-')}: an option of an archive; pass --every as well")
             _forecast(model, weights, files, as_json, output, quiet, **options)
         else:
+            threshold = options.pop("threshold") if spot else None
             names = {param.name: param.opts[0] for param in predict.params}
             if unused := [names[key] for key, value in options.items() if value is not None and value is not False]:
                 raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
-            _classify(model, files, as_json, output, quiet)
+            if spot:
+                _spot(model, files, as_json, output, quiet, threshold)
+            else:
+                _classify(model, files, as_json, output, quiet)
+
+
+def _spot(
+    model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, threshold: float | None
+) -> None:
+    if output is not None and output.suffix not in (*FIGURES, ".json"):
+        raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
+    figure = output if output is not None and output.suffix in FIGURES else None
+    rows = [{"file": str(file), **spot._asdict()} for file, spot in spot_files(model, files, figure, threshold)]
+    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if output is not None and output.suffix == ".json":
+        write_text(output, text)
+    if as_json:
+        click.echo(text, nl=False)
+    elif output is None:
+        table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
+        click.echo(columns(table, header=("file", "seconds", "word", "probability")))
+    elif not quiet:
+        click.echo(f"{output}: {plural(len(rows), 'word')}")
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool) -> None:

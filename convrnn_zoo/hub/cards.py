@@ -91,6 +91,11 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
     points = [f"{network}; input `{shape}`.", f"sha256 of the weights: `{metadata.sha256}`."]
     if metadata.label_names:
         points.append(f"Classes: {', '.join(metadata.label_names)}.")
+    if metadata.threshold is not None:
+        points.append(
+            f"Threshold: 95 % of the validation recordings have a probability of at least {metadata.threshold:g}. A "
+            "sound below it is probably none of the classes."
+        )
     trained_on = f"[{metadata.trained_on}]({metadata.dataset_url})" if metadata.dataset_url else metadata.trained_on
     stated = "" if metadata.dataset_license else " (licence not stated)"
     call = f'from_pretrained("{address}")' if address else f'create_model("{metadata.name}", pretrained=True)'
@@ -217,7 +222,11 @@ def _example(metadata: WeightsMetadata, shape: str) -> list[str]:
     """Returns lines of example code that apply the model to data in the unit of the training data."""
     if metadata.front_end is not None:
         read = f'wave, rate = convrnn_zoo.data.read_sound("recording.wav", rate={metadata.front_end.rate})'
-        return [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
+        lines = [read, "predictions = model.classify_sound([wave], rate)  # labels and probabilities"]
+        if metadata.threshold is not None and not metadata.model_args.get("bidirectional"):
+            lines += ["spotter = convrnn_zoo.Spotter(model)  # finds words in sound that goes on and on"]
+            lines += ["words = spotter(wave, rate)  # the words so far; call it again with the next piece"]
+        return lines
     if metadata.num_classes:
         call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
         return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]

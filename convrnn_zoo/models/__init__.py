@@ -12,6 +12,7 @@ from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForec
 from .base.classifier import Prediction as Prediction
 from .base.forecaster import Ensemble as Ensemble, EnsembleForecaster as EnsembleForecaster, Forecaster as Forecaster
 from .base.model import ZooModel as ZooModel
+from .base.spotter import Spot as Spot, Spotter as Spotter
 from .base.stream import Stream as Stream
 from .convrnn import ConvRNNModel as ConvRNNModel
 from .encoder_forecaster import ConvRNNForecaster as ConvRNNForecaster

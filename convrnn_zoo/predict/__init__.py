@@ -4,10 +4,11 @@ from .files import forecast_files, resolve_preprocessing
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
 from .recordings import classify_files, draw_classes
-from .streaming import draw_probabilities, stream_probabilities
+from .streaming import draw_probabilities, draw_spots, spot_files, spot_words, stream_probabilities
 from .trained import Trained, load_forecaster
 
 __all__ = [
     "NUMBERS", "SUFFIXES", "Forecast", "Trained", "classify_files", "draw_classes", "draw_probabilities",
-    "forecast_files", "load_forecaster", "resolve_preprocessing", "stream_probabilities", "to_dataset", "write_dataset",
+    "draw_spots", "forecast_files", "load_forecaster", "resolve_preprocessing", "spot_files", "spot_words",
+    "stream_probabilities", "to_dataset", "write_dataset",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Class probabilities of an audio classifier over time."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .._atomic import check_suffix
-from ..models import Stream
+from ..data import read_sound
+from ..models import Spot, Spotter, Stream
 from ..models.base.model import evaluating
 from ..verify.figures import FIGURES, new_figure, save_figure
 
@@ -23,7 +25,7 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
 
     Example:
         >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("convgru1d_2layer.fsdd", pretrained=True)
+        >>> model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
         >>> seconds, probabilities = stream_probabilities(model, torch.zeros(4000), 8000)
         >>> tuple(probabilities.shape), round(seconds[0].item(), 3)
         ((24, 10), 0.032)
@@ -63,3 +65,76 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     for axis in (top, bottom):
         axis.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
+
+
+def spot_words(model: Any, wave: Tensor, rate: int, threshold: float | None = None) -> list[Spot]:
+    """Returns the words that a :class:`~convrnn_zoo.Spotter` finds in a sound of any length.
+
+    Raises:
+        ValueError: the spotter rejects the model, the threshold or the sound.
+    """
+    with evaluating(model):
+        spotter = Spotter(model, threshold)
+        return [*spotter(wave, rate), *spotter.finish()]
+
+
+def draw_spots(
+    model: Any, wave: Tensor, rate: int, path: Path, heading: str = "", threshold: float | None = None
+) -> list[Spot]:
+    """Plots a sound, the words in it and their probabilities over time, and returns the words; see :func:`spot_words`.
+
+    Raises:
+        ValueError: the suffix is not ``.png`` or ``.svg``, or :func:`spot_words` raises ValueError.
+    """
+    check_suffix(path, FIGURES)
+    length = len(wave) / rate
+    figure = new_figure(min(18.0, max(7.2, 0.8 * length)), 4.0, heading)  # raises ImportError before the model runs
+    with evaluating(model):
+        spotter = Spotter(model, threshold)
+        windows, spots = [], []
+        for window in spotter.read(wave, rate):
+            windows.append(window)
+            spots += spotter.decide(*window)
+        spots += spotter.finish()
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
+    top.set_ylabel("sound")
+    top.set_yticks([])
+    labels = spotter.labels
+    for label in sorted({spot.label for spot in spots}, key=labels.index):
+        bottom.plot([t for t, _ in windows], [p[labels.index(label)] for _, p in windows], linewidth=1.5)
+    for spot in spots:
+        bottom.plot(spot.seconds, spot.probability, "o", color="black", markersize=4)
+        bottom.annotate(
+            spot.label, (spot.seconds, spot.probability), (0, 5), textcoords="offset points", ha="center", fontsize=9
+        )
+    bottom.axhline(spotter.threshold, color="#a0a0a0", linewidth=1, linestyle="--")
+    bottom.set_ylim(0, 1.12)
+    bottom.set_xlim(0, length)
+    bottom.set_ylabel("probability of the last second")
+    bottom.set_xlabel("seconds of sound")
+    for axis in (top, bottom):
+        axis.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+    return spots
+
+
+def spot_files(
+    model: Any, files: Sequence[Path], output: Path | None = None, threshold: float | None = None
+) -> Iterator[tuple[Path, Spot]]:
+    """Yields the words in sound files with the files; a figure `output` shows one file.
+
+    Raises:
+        ValueError: there are several files and an `output`, the model has no front end, or a file is no sound.
+    """
+    if output is not None and len(files) != 1:
+        raise ValueError(f"{output} shows the words of one sound, got {len(files)} files; pass one, or -o FILE.json")
+    if model.front_end is None:
+        raise ValueError("words are found in sounds, but the model has no front end for sound")
+    for file in files:
+        wave, rate = read_sound(file, rate=model.front_end.rate)
+        if output is None:
+            spots = spot_words(model, wave, rate, threshold)
+        else:
+            spots = draw_spots(model, wave, rate, output, file.name, threshold)
+        yield from ((file, spot) for spot in spots)

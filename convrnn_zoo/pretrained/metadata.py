@@ -95,6 +95,8 @@ class WeightsMetadata:
     """Preprocessing of a forecaster."""
     front_end: LogMel | None = None
     """Front end of a classifier of audio."""
+    threshold: float | None = None
+    """Probability that 95 % of the validation recordings reach, by which other sounds may be rejected."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name):  # which also names files

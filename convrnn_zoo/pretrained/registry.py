@@ -14,12 +14,26 @@ from torch import nn
 
 from .._deprecation import Deprecation
 from .._hints import suggest
+from .errors import WeightsError
 from .metadata import WEIGHTS, WeightsMetadata
 from .published import PUBLISHED, Published
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
 """timm's cfgs of the architectures without weights."""
+REMOVED_WEIGHTS: dict[str, str] = {
+    **{
+        f"conv{kind}1d_{directions}1layer.vowels": "convlstm1d_bi_1layer.japanese_vowels"
+        for kind in ("rnn", "lstm", "peepholelstm", "gru")
+        for directions in ("", "bi_")
+    },
+    **{
+        f"conv{kind}1d_{directions}2layer.fsdd": "audio_convrnn.fsdd"
+        for kind in ("lstm", "gru")
+        for directions in ("", "bi_")
+    },
+}
+"""Weights that were removed, and those that replace them."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 _RENAMED: dict[str, Deprecation] = {}
 
@@ -78,7 +92,13 @@ def rename_model(old: str, new: str, removed_in: str) -> None:
 
 
 def current_name(name: str, *, is_stored: bool = False) -> str:
-    """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file."""
+    """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file.
+
+    Raises:
+        WeightsError: the name is of weights that were removed; the message names their replacement.
+    """
+    if name in REMOVED_WEIGHTS:
+        raise WeightsError(f"the weights {name} were removed; use {REMOVED_WEIGHTS[name]} (see UPGRADING.md)")
     architecture, dot, tag = name.partition(".")
     for old, suffix in ((name, ""), (architecture, dot + tag)):
         if old in _RENAMED:

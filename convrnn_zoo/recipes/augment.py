@@ -18,17 +18,21 @@ DECIBEL = math.log(10) / 10
 class Augment:
     """Fields of a recipe's table ``[augment]``: random changes of each recording in each epoch.
 
-    `stretch` and `steps` apply to any sequence ``(T, C, *S)``. The other fields apply only to the bands of
+    `stretch`, `steps` and `rotate` apply to any sequence ``(T, C, *S)``. The other fields apply only to the bands of
     :class:`~convrnn_zoo.LogMel`. Masked values become the mean of the training data.
 
     Args:
         stretch: the recording becomes longer or shorter by at most this fraction of its length.
         steps: largest number of consecutive steps to mask, up to a third of the recording.
+        rotate: largest angle, in radians, of a random rotation about a random axis. Each three channels are a vector,
+            such as those of an accelerometer and a gyroscope. It imitates a sensor that is worn in another position.
         gain: standard deviation, in decibels, of a random change in loudness.
         color: standard deviation, in decibels, of the random amplitudes of three cosines over the bands. The cosines
             are added to the recording. They imitate the frequency response of another microphone or room.
         hiss: largest level of added noise, in decibels above the lowest value of the recording. The level is random,
             and the same for all steps and bands of a recording.
+        tint: the level of `hiss` differs between the bands, by cosines as in `color` with this standard deviation in
+            decibels. Thus the noise may also be a hum or a rumble.
         warp: the axis of the bands is stretched or compressed by at most this fraction, which imitates a vocal tract
             of another length.
         pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`, which
@@ -53,20 +57,24 @@ class Augment:
 
     stretch: float = field(0.0, ge=0, le=0.9)
     steps: int = field(0, ge=0)
+    rotate: float = field(0.0, ge=0, le=math.pi)
     gain: float = field(0.0, ge=0)
     color: float = field(0.0, ge=0)
     hiss: float = field(0.0, ge=0)
+    tint: float = field(0.0, ge=0)
     warp: float = field(0.0, ge=0, le=0.9)
     pitch: float = field(0.0, ge=0, le=1)
     bands: int = field(0, ge=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "augment.")
+        if self.tint and not self.hiss:
+            raise ValueError("the recipe's augment.tint is of the noise that augment.hiss adds; set hiss, too")
 
     @property
     def audio_fields(self) -> list[str]:
         """Names of the nonzero fields that apply to the bands of sound only."""
-        return [name for name in ("gain", "color", "hiss", "warp", "pitch", "bands") if getattr(self, name)]
+        return [name for name in ("gain", "color", "hiss", "tint", "warp", "pitch", "bands") if getattr(self, name)]
 
     def __call__(self, x: Tensor, mean: Tensor, front_end: LogMel | None = None) -> Tensor:
         """Returns a randomly changed recording ``(T, C, *S)``.
@@ -83,6 +91,11 @@ class Augment:
             length = max(1, round(len(x) * (1 + self.stretch * uniform())))
             flat = F.interpolate(x.flatten(1).T[None], length, mode="linear", align_corners=False)
             x = flat[0].T.reshape(length, channels, -1)
+        if self.rotate:
+            if channels % 3:
+                raise ValueError(f"augment.rotate needs vectors of three channels, got {channels} channels")
+            rotation = draw_rotation(self.rotate).to(x)
+            x = torch.einsum("ij,tvjp->tvip", rotation, x.unflatten(1, (-1, 3))).flatten(1, 2)
         if self.warp:
             x = read_bands(x, torch.arange(channels) * (1 + self.warp * uniform()))
         if self.pitch:
@@ -93,10 +106,11 @@ class Augment:
         if self.gain:
             x = x + self.gain * DECIBEL * torch.randn(())
         if self.color:
-            across = torch.arange(channels).add(0.5).div(channels).mul(math.pi)[:, None]
-            x = x + self.color * DECIBEL * sum(float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3))
+            x = x + self.color * draw_color(channels)
         if self.hiss:
             level = x.min() + self.hiss * DECIBEL * torch.rand(())
+            if self.tint:
+                level = level + self.tint * draw_color(channels)
             x = torch.logaddexp(x, level + 0.5 * torch.randn_like(x))
         hidden = torch.zeros(len(x), channels, 1, dtype=torch.bool)
         for axis, most in ((0, min(self.steps, len(x) // 3)), (1, min(self.bands, channels))):
@@ -104,6 +118,50 @@ class Augment:
             start = int(torch.randint(x.shape[axis] - width + 1, ()))
             hidden.narrow(axis, start, width).fill_(True)
         return torch.where(hidden, mean[:, None], x).reshape(-1, *shape)
+
+
+def draw_color(channels: int) -> Tensor:
+    """Returns three cosines over the bands with random amplitudes, ``(channels, 1)``; one decibel has the size 1."""
+    across = torch.arange(channels).add(0.5).div(channels).mul(math.pi)[:, None]
+    return DECIBEL * sum(float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3))
+
+
+def draw_rotation(most: float) -> Tensor:
+    """Returns the matrix ``(3, 3)`` of a rotation about a random axis by a random angle of at most `most` radians."""
+    x, y, z = F.normalize(torch.randn(3), dim=0).tolist()
+    return torch.matrix_exp(most * uniform() * torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]))
+
+
+def make_negatives(x: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Makes `count` sequences of no class from random sequences of a batch; returns them with their lengths.
+
+    Half of them are played backwards. In the others, one random step is repeated with Gaussian noise whose standard
+    deviation is random, from 0 to 0.5: a steady sound, such as silence, a hum or a hiss.
+
+    Args:
+        x: sequences ``(N, T, C, *S)``, padded and standardized.
+        lengths: their numbers of steps ``(N,)``.
+        count: number of sequences to make.
+
+    Reference:
+        Hendrycks, D., Mazeika, M. and Dietterich, T. (2019). Deep Anomaly Detection with Outlier Exposure.
+        https://arxiv.org/abs/1812.04606
+
+    Example:
+        >>> x, lengths = make_negatives(torch.arange(6.0).reshape(1, 6, 1), torch.tensor([4]), 1)
+        >>> x.flatten().tolist(), lengths.tolist()
+        ([3.0, 2.0, 1.0, 0.0, 4.0, 5.0], [4])
+    """
+    chosen = torch.randint(len(x), (count,), device=x.device)
+    lengths, rows = lengths.to(x.device)[chosen, None], torch.arange(count, device=x.device)[:, None]
+    steps = torch.arange(x.shape[1], device=x.device).expand(count, -1)
+    backwards = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    one = (torch.rand(count, 1, device=x.device) * lengths).long()
+    is_steady = rows >= (count + 1) // 2
+    made = x[chosen][rows, torch.where(is_steady, one, backwards)]
+    spread = 0.5 * torch.rand(count, device=x.device) * is_steady.flatten()
+    made = made + spread.reshape(-1, *(1,) * (x.dim() - 1)) * torch.randn_like(made)
+    return made, lengths.flatten()
 
 
 def read_bands(x: Tensor, position: Tensor) -> Tensor:

@@ -315,6 +315,9 @@ class ClassifierRecipe(Recipe):
         noise: standard deviation of the Gaussian noise that is added to the standardized input.
         class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
             proportional to the number of training sequences of the class.
+        negatives: number of sequences of no class for each sequence of a batch, such as 0.25. They are made of the
+            sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target is the same
+            probability for every class, so that a threshold on the probability rejects what is no class.
         augment: table of :class:`~convrnn_zoo.recipes.Augment`.
         bucket_batches: number of updates whose sequences are sampled together, sorted by length and split into
             batches, for less padding; 0 does not sort.
@@ -330,6 +333,7 @@ class ClassifierRecipe(Recipe):
     label_smoothing: float = field(0.0, ge=0, le=1)
     noise: float = field(0.0, ge=0)
     class_weights: str | tuple[float, ...] = field((), gt=0, choices=("balanced",))
+    negatives: float = field(0.0, ge=0, le=1)
     augment: Mapping[str, Any] = field(factory=dict)
     bucket_batches: int = field(0, ge=0)
 

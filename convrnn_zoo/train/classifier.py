@@ -21,6 +21,7 @@ from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
 from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import ClassifierRecipe
+from ..recipes.augment import make_negatives
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
@@ -33,6 +34,8 @@ from .writing import add_metrics, check_writable, write_weights
 logger = logging.getLogger(__name__)
 OVERFITTING = 0.2
 """Difference between the accuracies on training data and on unseen data above which a warning is logged."""
+ACCEPTED = 0.95
+"""Share of the validation recordings whose probability reaches the threshold of weights."""
 EVALUATED_AT_ONCE = 8
 """Default batch size of an evaluation."""
 SequenceBatch = tuple[Tensor, Tensor, Tensor]
@@ -211,6 +214,16 @@ def compute_logits(
     return torch.cat(logits)
 
 
+def choose_threshold(logits: Tensor) -> float:
+    """Returns the probability that the predicted class reaches in :data:`ACCEPTED` of the recordings.
+
+    Example:
+        >>> choose_threshold(torch.tensor([[2.0, 0.0]]).expand(3, 2))
+        0.881
+    """
+    return round(float(logits.softmax(1).max(1).values.quantile(1 - ACCEPTED)), 3)
+
+
 def accuracy(model: nn.Module, data: Labelled, batch_size: int = EVALUATED_AT_ONCE, progress: bool = False) -> float:
     """Returns the fraction of sequences that are classified correctly; see :func:`compute_logits`."""
     return (compute_logits(model, data, batch_size, progress).argmax(1) == data.labels).float().mean().item()
@@ -365,12 +378,18 @@ class ClassifierTrainer(Trainer):
     def compute_loss(self, part: SequenceBatch) -> Tensor:
         """Returns the cross-entropy and the accuracy of a microbatch."""
         x, lengths, labels = (None if t is None else t.to(self.processes.device, non_blocking=True) for t in part)
-        x = self.model.normalize(x)
+        x, count = self.model.normalize(x), len(labels)
+        if number := round(self.recipe.negatives * count):
+            negatives = make_negatives(x, lengths, number)
+            x, lengths = torch.cat([x, negatives[0]]), torch.cat([lengths, negatives[1]])
         x = x + self.recipe.noise * torch.randn_like(x)
-        logits = self.network(x, lengths=lengths)
+        logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()
         smoothing = self.recipe.label_smoothing
         entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
+        if number:  # the cross-entropy with equal probabilities, above its lowest value
+            excess = -others.log_softmax(1).mean() - math.log(others.shape[1])
+            entropy = entropy + self.recipe.negatives * excess
         return torch.stack([entropy, correct])
 
     def weigh(self, part: SequenceBatch) -> Tensor:
@@ -427,7 +446,9 @@ def train_classifier(
         """Writes the weights of the first seed before any evaluation, which could fail."""
         if written or not processes.is_main:
             return
-        cfg = model.pretrained_cfg
+        cfg, chosen = model.pretrained_cfg, {}
+        if recipe.negatives and validation:
+            chosen["threshold"] = choose_threshold(compute_logits(model, validation[0], recipe.batch_size))
         written.append(
             write_weights(
                 recipe, model, dataset, out, into,
@@ -435,7 +456,7 @@ def train_classifier(
                 label_names=train.label_names,
                 mean=tuple(cfg["mean"]),
                 std=tuple(cfg["std"]),
-                split=split,
+                split=split, **chosen,
             )
         )  # fmt: skip
 

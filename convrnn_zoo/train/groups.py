@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import torch
 
 from ..data import Labelled
+from ..data.datasets.labelled_sequences import LazySequences
 from ..pretrained.metadata import Metric
 from ..recipes import ClassifierRecipe
 from .classifier import accuracy_metric, initial_front_end, load_splits, percent, train_one
@@ -42,11 +44,29 @@ def group_names(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> l
     return names
 
 
+def _read(parts: Sequence[Labelled], place: tuple[int, int]) -> torch.Tensor:
+    return parts[place[0]].sequences[place[1]]
+
+
+def join(parts: Sequence[Labelled]) -> Labelled:
+    """Joins parts of one dataset; sequences that are read when they are indexed stay so."""
+    places = [(i, j) for i, part in enumerate(parts) for j in range(len(part.labels))]
+    sequences = LazySequences(places, partial(_read, parts))
+    return parts[0]._replace(
+        sequences=list(sequences) if all(isinstance(part.sequences, list) for part in parts) else sequences,
+        labels=torch.cat([part.labels for part in parts]),
+        groups=tuple(group for part in parts for group in part.groups),
+    )
+
+
 def measure_groups(
     recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True,
     device: torch.device | None = None,
 ) -> list[Metric]:  # fmt: skip
     """Trains one model per group without the group, and returns its accuracy on all recordings of the group.
+
+    The models are trained on the training part. If no group of the test part is in it, as with ``split = "group"``,
+    they are also trained on the test part: on all recordings of all other groups.
 
     The first metric is the mean over the groups that are not in `selected_on`. The models are trained on `device`, by
     default torch's.
@@ -60,12 +80,12 @@ def measure_groups(
     names, processes = group_names(parts, selected_on), Processes() if device is None else Processes(device=device)
     for name in names:
         own = [part.subset([i for i, g in enumerate(part.groups) if g == name]) for part in parts]
-        train_part, _, *validation = (
+        train_part, test_part, *validation = (
             part.subset([i for i, g in enumerate(part.groups) if g != name]) for part in parts
         )
-        unseen = own[0]._replace(
-            sequences=[x for part in own for x in part.sequences], labels=torch.cat([part.labels for part in own])
-        )
+        unseen = join(own)
+        if not set(parts[0].groups) & set(parts[1].groups):
+            train_part = join([train_part, test_part])
         run = train_one(
             recipe, recipe.seeds[0], train_part, unseen, *(part for part in validation if len(part.labels)),
             name=f"without {name}", processes=processes,

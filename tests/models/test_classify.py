@@ -33,7 +33,7 @@ def test_recordings_that_are_no_real_numbers_are_rejected_by_name(recording):
 
 
 def test_names_must_match_the_recordings():
-    model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
+    model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
     with pytest.raises(ValueError, match=r"names.* 2 in total, got 1"):
         model.classify([torch.zeros(5, 40)] * 2, names=["first"])
     with pytest.raises(ValueError, match=r"names.* 1 in total, got 2"):

@@ -5,7 +5,6 @@ import pytest
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
-from convrnn_zoo.layers import KINDS
 from convrnn_zoo.train.classifier import accuracy
 from references.classifiers import WithoutLengths
 
@@ -18,12 +17,6 @@ every_record = pytest.mark.parametrize(
 def test_split():
     pytest.importorskip("aeon", reason="the extra data")
     return JapaneseVowels().load(None, "test")
-
-
-def test_there_are_weights_of_every_cell_that_reads_its_state_in_each_direction():
-    kinds = [kind for kind, by_ndim in KINDS.items() if not by_ndim[1].is_linear]
-    expected = {f"{kind}1d{bi}_1layer.vowels" for kind in kinds for bi in ("", "_bi")}
-    assert {name for name in WEIGHTS if name.endswith(".vowels")} == expected
 
 
 def test_the_split_is_the_official_one(test_split):

@@ -95,7 +95,7 @@ def test_a_changed_model_claims_nothing_of_the_weights_it_came_from(name, tmp_pa
         assert ("label_names" in stated_keys(again)) == (bool(record.label_names) and "label_names" in unchanged)
 
 
-FSDD, MOTION = "convgru1d_bi_2layer.fsdd", "convgru2d_1layer.digit_motion"
+FSDD, MOTION = "audio_convrnn.fsdd", "convgru2d_1layer.digit_motion"
 SAME_WEIGHTS = [
     (RAIN, {"horizon": 3}),
     (RAIN, {"static_chans": 0}),

@@ -8,9 +8,9 @@ import torch
 
 from convrnn_zoo import LogMel
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.recipes.augment import DECIBEL, Augment, read_bands
+from convrnn_zoo.recipes.augment import DECIBEL, Augment, make_negatives, read_bands
 
-RECIPE = Recipe.read("fsdd_convgru1d_bi_2layer")
+RECIPE = Recipe.read("fsdd_audio_convrnn")
 
 
 def test_the_default_changes_nothing():
@@ -78,7 +78,51 @@ def test_a_pitch_shift_needs_a_front_end():
         Augment(pitch=0.1)(torch.zeros(5, 4, 1), torch.zeros(4))
 
 
+def test_tinted_noise_differs_between_bands_and_not_between_steps():
+    torch.manual_seed(0)
+    x, mean = torch.full((400, 40, 1), -11.0), torch.zeros(40)
+    for tint, is_even in ((0.0, True), (6.0, False)):
+        added = Augment(hiss=20.0, tint=tint)(x, mean).mean(0)[:, 0]
+        assert (added.std() < 0.1) == is_even
+        assert (added > -11).all()
+
+
+def test_a_rotation_keeps_lengths_and_angles_of_all_vectors():
+    torch.manual_seed(0)
+    x, mean = torch.randn(7, 6, 10), torch.zeros(6)
+    turned = Augment(rotate=0.5)(x, mean)
+    before, after = (v.unflatten(1, (2, 3)) for v in (x, turned))
+    torch.testing.assert_close(after.norm(dim=2), before.norm(dim=2))
+    products = [(v[:, 0] * v[:, 1]).sum(1) for v in (before, after)]  # of the two sensors
+    torch.testing.assert_close(products[1], products[0], atol=1e-5, rtol=1e-5)
+    cosine = (before * after).sum(2) / before.norm(dim=2).square()
+    assert math.cos(0.5) - 1e-5 <= cosine.min() < 1 - 1e-5
+    with pytest.raises(ValueError, match=r"augment\.rotate.*got 4 channels"):
+        Augment(rotate=0.5)(x[:, :4], mean[:4])
+
+
+def test_negatives_are_sequences_played_backwards_and_steady_sounds():
+    torch.manual_seed(0)
+    lengths = torch.tensor([5, 9, 7])
+    x = torch.arange(1.0, 10).reshape(1, 9, 1, 1) * torch.tensor([1.0, 10, 100]).reshape(3, 1, 1, 1)
+    x = x.expand(3, 9, 4, 1) * (torch.arange(9) < lengths[:, None])[..., None, None]
+    made, of = make_negatives(x, lengths, 40)
+    assert made.shape == (40, 9, 4, 1)
+    assert set(of.tolist()) == {5, 7, 9}
+    originals = {int(n): x[i] for i, n in enumerate(lengths)}
+    for values, n in zip(made[:20], of[:20].tolist(), strict=True):
+        assert torch.equal(values[:n], originals[n][:n].flip(0))
+    steps = set()
+    for values, n in zip(made[20:], of[20:].tolist(), strict=True):
+        nearest = (values.mean() - originals[n][:n, 0, 0]).abs().argmin()
+        steps.add(int(nearest))
+        assert (values - originals[n][nearest]).std() < 0.75  # the noise
+    assert len(steps) > 3
+
+
 def test_fields_are_checked():
+    with pytest.raises(ValueError, match=r"augment\.tint is of the noise that augment\.hiss adds"):
+        dataclasses.replace(RECIPE, augment={"tint": 3.0})
     with pytest.raises(ValueError, match=r"augment\.gain.* -1"):
         dataclasses.replace(RECIPE, augment={"gain": -1})
     with pytest.raises(ValueError, match="loudness"):

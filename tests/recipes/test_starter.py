@@ -45,7 +45,7 @@ def test_a_recipe_without_data_is_complete(name):
         assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling", "model")
 
 
-@pytest.mark.parametrize("name", ["rain", "moving_mnist", "fsdd_convgru1d_2layer"])
+@pytest.mark.parametrize("name", ["rain", "moving_mnist", "fsdd_audio_convrnn"])
 def test_every_key_has_a_comment(name, tmp_path):
     table = Recipe.read(name).to_table()
     if name == "moving_mnist":
@@ -95,8 +95,8 @@ def test_new_recipes_of_forecasters_propose_bf16_where_it_is_fast(is_fast, monke
 
 
 def test_fine_tuning_makes_one_run():
-    recipe = Recipe.parse(starting_recipe("", None, "convgru1d_2layer.fsdd"))
-    assert (recipe.seeds, recipe.init_from) == ((0,), "convgru1d_2layer.fsdd")
+    recipe = Recipe.parse(starting_recipe("", None, "audio_convrnn.fsdd"))
+    assert (recipe.seeds, recipe.init_from) == ((0,), "audio_convrnn.fsdd")
 
 
 def test_types_of_lists_are_described():

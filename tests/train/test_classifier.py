@@ -16,7 +16,7 @@ from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import load_split, sample_batches
 
 RECIPE = dataclasses.replace(
-    Recipe.read("fsdd_convgru1d_bi_2layer"),
+    Recipe.read("fsdd_audio_convrnn"),
     seeds=(0,),
     epochs=2,
     batch_size=4,

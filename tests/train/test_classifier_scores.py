@@ -135,3 +135,33 @@ def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, mon
     with pytest.raises(ImportError, match=r"matplotlib.*pip install"):
         train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
     assert not list(tmp_path.glob("*.ckpt"))
+
+
+def bumps(count=64, seed=0):
+    """Sequences in which one of two channels rises; backwards it falls."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    sequences = 0.1 * torch.randn(count, 12, 2, generator=generator)
+    sequences[torch.arange(count), :, labels] += torch.linspace(-2, 2, 12)
+    return Labelled(list(sequences.unsqueeze(-1)), labels, ("first", "second"))
+
+
+def test_negatives_make_what_is_no_class_improbable(tmp_path):
+    recipe = dataclasses.replace(RECIPE, lr=0.02, epochs=15, model={"hidden_channels": 8, "global_pool": "avg"})
+    data = {"train": bumps(), "validation": bumps(20, 1), "test": bumps(20, 2)}
+    backwards = [x.flip(0) for x in bumps(20, 3).sequences]
+    top = {}
+    for negatives in (0.0, 0.5):
+        out = tmp_path / str(negatives)
+        with_key = dataclasses.replace(recipe, negatives=negatives)
+        record = train(with_key, data=data, out=out, progress=False)
+        assert record.metrics[0].value == 100
+        model = convrnn_zoo.from_pretrained(out)
+        probabilities = [p.probability for p in model.classify(data["validation"].sequences)]
+        top[negatives] = sum(p.probability for p in model.classify(backwards)) / len(backwards)
+        if negatives:
+            assert sorted(probabilities)[0] <= record.threshold <= sorted(probabilities)[1] + 1e-3  # 95 % of twenty
+            assert model.metadata.threshold == record.threshold
+        else:
+            assert record.threshold is None
+    assert top[0.5] < 0.7 < top[0.0]

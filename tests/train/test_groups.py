@@ -51,6 +51,20 @@ def test_all_recordings_of_every_group_are_measured(options, tmp_path):
     assert [m.split for m in each] == [f"all 8 recordings of {name}" for name in ("ann", "bob", "eve")]
 
 
+def test_models_are_trained_on_all_other_groups_if_no_group_is_in_two_parts(tmp_path, monkeypatch):
+    arrays, labels = ramps(24)
+    np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob", "eve", "eve"] * 4)
+    trained, fit = [], ClassifierTrainer.fit
+    monkeypatch.setattr(ClassifierTrainer, "fit", lambda self: trained.append(self.data.groups) or fit(self))
+    for split in ("group", "random"):
+        recipe = dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, split=split), epochs=1)
+        measure_groups(recipe, tmp_path / "a.npz", tmp_path / split, progress=False)
+        for name, groups in zip(("ann", "bob", "eve"), trained, strict=True):
+            assert set(groups) == {"ann", "bob", "eve"} - {name}
+            assert (len(groups) == 16) == (split == "group")  # all of the others, or those of the training part
+        trained.clear()
+
+
 def test_the_command_prints_the_accuracy_on_each_group(data, tmp_path):
     train(dataclasses.replace(RECIPE, seeds=(0,)), data=data, out=tmp_path / "run", progress=False)
     runs = tmp_path / "runs"

@@ -112,7 +112,7 @@ def test_a_model_is_saved_with_its_front_end(tmp_path):
     "dtype", ["int16", "int32", "uint8", "float64", "float16", "list", ">i2", "reversed", "readonly"]
 )
 def test_audio_of_every_dtype_is_classified_like_floats(dtype):
-    model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
+    model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
     wave, rate = convrnn_zoo.data.read_sound(Path(convrnn_zoo.__file__).parent / "demo" / "seven.wav", rate=8000)
     samples = {
         "int16": lambda x: (x * 2**15).astype("int16"),

@@ -1,5 +1,6 @@
 """Labelled sequences of different lengths, from arrays, tables and audio files."""
 
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from .splits import (
     GroupedFiles,
     RecipeDataset,
     find_shared,
+    is_list,
+    read_lists,
     relative_name,
     resolve_path,
     select_per_class,
@@ -223,7 +226,9 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         split: rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. ``"file"``: the
             last third of the files in the order of their names. If there is only one file, or if every file has only
             one class: the last third of each class. ``"group"``: the last third of the groups. A list: patterns
-            of test file names. If there is only one file, they are patterns of the names of its recordings.
+            of test file names relative to the data directory, or names of CSV files in the data directory, such as
+            ``["test.csv"]``, whose column `file` lists them. If there is only one file of data, the names are those of
+            its recordings.
         label_names: names of the classes, as a list in the order of their labels (numbers by value, then text), or as
             a table by label, such as ``{walk = "Walking", run = "Running"}``.
         front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
@@ -235,7 +240,9 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             ``.npz`` files contain an array ``groups``.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
-        validation: fraction of the training split that is set aside for validation, by the same rule as `split`.
+        validation: fraction of the training split that is set aside for validation, by the same rule as `split`. If
+            `split` is a list, it may be a list of the validation file names as well.
+        folder: folder in the data directory that contains the recordings, such as ``"dataset"``.
 
     Example:
         >>> LabelledSequences(name="gestures", license="CC0 1.0").split_words
@@ -252,10 +259,15 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
     layout: str = field("", choices=("", "NTC", "NCT"))
     group_pattern: str = field("")
     group_file: str = field("")
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float | tuple[str, ...] = field(0.0, ge=0, lt=1)  # type: ignore[assignment]
+    folder: str = field("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
+            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
+        if Path(self.folder).is_absolute() or ".." in Path(self.folder).parts:
+            raise ValueError(f"the recipe's data.folder must be a folder in the data directory, got {self.folder!r}")
         if self.front_end:
             read(LogMel, self.front_end, where="data.front_end.")
         names = list(self.label_names.values() if isinstance(self.label_names, Mapping) else self.label_names)
@@ -269,7 +281,10 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             "random": "a third of every class", "file": "the last third of the files, or of every class",
             "group": "the last third of the groups",
         }  # fmt: skip
-        return words[self.split] if isinstance(self.split, str) else f"the recordings {', '.join(self.split)}"
+        if isinstance(self.split, str):
+            return words[self.split]
+        listed = "listed in " if all(map(is_list, self.split)) else ""
+        return f"the recordings {listed}{', '.join(self.split)}"
 
     def create_front_end(self, path: Path) -> LogMel | None:
         """Returns the front end of the audio files at a path, or None if there are no audio files."""
@@ -310,8 +325,11 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads the recordings of one split; see :meth:`LabelledDataset.load`."""
         path = resolve_path(path, self.name)
-        front_end = front_end or self.create_front_end(path)
-        recordings = self.recordings(path, front_end)
+        folder = path / self.folder
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder}, the recipe's data.folder, does not exist; correct it, or --data")
+        front_end = front_end or self.create_front_end(folder)
+        recordings = self.recordings(folder, front_end)
         files = [relative_name(Path(r.file), path) for r in recordings]
         if self.group_pattern or self.group_file:
             groups = self.find_groups(files, path)
@@ -319,7 +337,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         classes = sorted({r.label for r in recordings}, key=label_key)
         try:
             names = name_classes(classes, self.label_names)
-            indices = self.select([r._replace(file=file) for r, file in zip(recordings, files, strict=True)], split)
+            named = [r._replace(file=file) for r, file in zip(recordings, files, strict=True)]
+            indices = self.expand_lists(path).select(named, split)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
@@ -334,6 +353,12 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             logger.warning(message)
         groups = [r.group for r in selected] if any(r.group for r in recordings) else []
         return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
+
+    def expand_lists(self, path: Path) -> "LabelledSequences":
+        """Returns the dataset with each CSV file in `split` and `validation` replaced by the names that it lists."""
+        lists = {key: getattr(self, key) for key in ("split", "validation")}
+        lists = {key: read_lists(value, path, key) for key, value in lists.items() if isinstance(value, tuple)}
+        return dataclasses.replace(self, **lists)
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
         """Returns the sequences ``(T, C, *S)`` of recordings."""

@@ -210,7 +210,7 @@ class Classifier(HeadedModel):
 
         Example:
             >>> import convrnn_zoo
-            >>> model = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True)
+            >>> model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
             >>> [prediction] = model.classify_sound([torch.zeros(4000)], 8000)
             >>> prediction.label in model.pretrained_cfg["label_names"]
             True

@@ -78,6 +78,55 @@ def test_a_list_names_recordings_or_files_of_the_test(tmp_path):
         dataclasses.replace(KIND, split=("c.npz",)).load(tmp_path, "test")
 
 
+@pytest.fixture
+def listed(tmp_path):
+    """Two classes of five recordings in the folder words, next to lists of the files for test and validation."""
+    write_folders(tmp_path / "words", ("no", "yes"), 5)
+    write_folders(tmp_path, ("noise",), 1)
+    for name, number in (("test", 0), ("val", 1)):
+        lines = [f"words/{word}/{number}.npy,{word}" for word in ("no", "yes")]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["file,class", *lines]), encoding="utf-8")
+    return tmp_path
+
+
+def test_csv_files_name_the_recordings_for_test_and_validation(listed):
+    data = make(folder="words", split=["test.csv"], validation=["val.csv"])
+    parts = {split: data.load(listed, split) for split in ("train", "validation", "test")}
+    values = {split: sorted(float(x[0, 0]) for x in part.sequences) for split, part in parts.items()}
+    assert values == {"train": [2, 2, 3, 3, 4, 4], "validation": [1, 1], "test": [0, 0]}
+    assert parts["test"].label_names == ("no", "yes")
+    assert data.split_words == "the recordings listed in test.csv"
+
+
+def test_patterns_name_the_recordings_for_validation(listed):
+    data = make(folder="words", split=["words/*/[01].npy"], validation=["words/no/2.npy", "*/yes/2.npy"])
+    assert [float(x[0, 0]) for x in data.load(listed, "validation").sequences] == [2, 2]
+    assert len(data.load(listed, "train").labels) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({"split": ["other.csv"]}, r"other\.csv, the recipe's data\.split, does not exist"),
+     ({"split": ["test.csv"], "validation": ["words/yes/0.npy"]}, r"both name words/yes/0\.npy"),
+     ({"split": ["test.csv"], "validation": ["*"]}, r"both name words/no/0\.npy, words/yes/0\.npy"),
+     ({"split": ["test.csv"], "validation": ["*/[1-4].npy"]}, "leaves nothing to train on"),
+     ({"split": ["test.csv"], "validation": ["*/9.npy"]}, r"data\.validation: \*/9\.npy matches none of words/no/0"),
+     ({"split": ["empty.csv"]}, "empty.csv: expected a column file"),
+     ({"folder": "wrods"}, "wrods, the recipe's data.folder")],
+)  # fmt: skip
+def test_lists_of_recordings_that_do_not_fit_the_data_are_rejected(listed, fields, expected):
+    (listed / "empty.csv").write_text("name\nwords/no/0.npy\n", encoding="utf-8")
+    with pytest.raises((ValueError, FileNotFoundError), match=expected):
+        make(**{"folder": "words", **fields}).load(listed, "train")
+
+
+def test_the_fields_of_lists_are_checked():
+    with pytest.raises(ValueError, match=r"data\.validation can be a list only if"):
+        make(validation=["val.csv"])
+    with pytest.raises(ValueError, match=r"data\.folder must be a folder in the data directory, got '\.\./a'"):
+        make(folder="../a")
+
+
 def test_reads_one_folder_of_arrays_per_class(tmp_path):
     recordings, labels = ramps(12)
     for (name, x), label in zip(recordings.items(), labels, strict=True):

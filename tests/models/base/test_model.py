@@ -49,7 +49,7 @@ def test_replicas_forecast_and_classify():
     forecaster = convrnn_zoo.create_model("convgru_forecaster.rain", pretrained=True).eval()
     frames = torch.rand(4, 16, 16)
     torch.testing.assert_close(replicate(forecaster).forecast(frames), forecaster.forecast(frames))
-    classifier = convrnn_zoo.create_model("convgru1d_bi_2layer.fsdd", pretrained=True).eval()
+    classifier = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True).eval()
     sounds = [torch.zeros(9, classifier.in_chans, 1)]
     assert replicate(classifier).classify(sounds)[0].label == classifier.classify(sounds)[0].label
 
