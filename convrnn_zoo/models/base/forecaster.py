@@ -13,7 +13,7 @@ from ...layers import _checks as check
 from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
 from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
-from ...values.labels.times import at_times, extend_times, most_frequent_step, time_step
+from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
 from ...values.steps import Step, describe_step, is_same
 from ...values.tensors import to_tensor
@@ -231,7 +231,7 @@ class Forecaster(ZooModel):
         step: Step | None = None
         if labels is not None:
             labels = labels.isel(time=slice(-x.shape[1], None))
-            step = time_step(labels, expected)
+            step = check_step(get_times(labels), expected)
         if minutes is not None:
             expected = check.number("minutes", minutes, positive=True)
         elif self.default_step:
@@ -300,7 +300,7 @@ class Forecaster(ZooModel):
         names, units = [v.name for v in values.variables], {v.unit for v in values.variables or (values,)}
         if names and not is_data_array(frames):
             data = normal_form(frames, names)
-            return to_units(data, {v.name: v.unit for v in values.variables}, most_frequent_step(data))
+            return to_units(data, {v.name: v.unit for v in values.variables}, find_step(get_times(data)))
         data = normal_form(frames)
         name = choose_variable(data, values.unit)
         if names and CHANNEL in data.dims and (labels := axis_coordinate(data, CHANNEL)) is not None:
@@ -312,7 +312,7 @@ class Forecaster(ZooModel):
         if len(units) > 1 and data[name].attrs.get("units") is not None:
             stated, expected = data[name].attrs["units"], ", ".join(sorted(units))
             raise ValueError(f"frames have units={stated!r}, and the variables have {expected}; pass a Dataset")
-        return to_units(data, {name: units.pop() if len(units) == 1 else None}, most_frequent_step(data))
+        return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data)))
 
     def _label(self, source: Any, frames: Any, y: Tensor, step: Step | None, thresholds: Sequence[float]) -> Any:
         """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
@@ -373,7 +373,7 @@ class Forecaster(ZooModel):
                 raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())
             listed = described if names else dict.fromkeys(data.data_vars, units.pop() if len(units) == 1 else None)
-            data = to_units(data, listed, most_frequent_step(data))
+            data = to_units(data, listed, find_step(get_times(data)))
             if times is not None and steps and "time" in data.coords:
                 data, steps = at_times(data, times, name), (len(times),)
             if frames is not None:

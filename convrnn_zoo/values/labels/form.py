@@ -6,6 +6,7 @@ from typing import Any
 
 from ..._extras import need
 from ..._hints import suggest
+from ..steps import Step
 from ..units import MARSHALL_PALMER, conversion
 from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps
 from .times import decode_time
@@ -315,17 +316,18 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
 
 
 def to_units(
-    data: Any, units: Mapping[str, str | None], step: float | None = None,
+    data: Any, units: Mapping[str, str | None], step: Step | None = None,
     relation: tuple[float, float] = MARSHALL_PALMER,
 ) -> Any:  # fmt: skip
     """Returns a Dataset of the variables in `units`, converted to their units.
 
-    Sums of rain per step become rates: they last as long as the bounds of the times state, else `step` minutes.
+    Sums of rain per step become rates: they last as long as the bounds of the times state, else `step` minutes; sums
+    over calendar steps without bounds cannot be converted.
     `relation` are the constants of ``Z = a R^b`` for reflectivity.
     """
     result = data[list(units)]
     for name, unit in units.items():
-        minutes = data.encoding.get("minutes", {}).get(name) or step
+        minutes = data.encoding.get("minutes", {}).get(name) or (None if isinstance(step, str) else step)
         result = result.assign({name: in_unit(data[name], unit, minutes=minutes, relation=relation)})
     return result
 
