@@ -88,12 +88,14 @@ def labelled_frames(
             composite; or a list of paths, which are joined in the order of their dates.
         variables: names of variables, in the order of the channels; by default all on the grid of the first one.
         sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
-        dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them.
+        dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them. Their order
+            counts only if they have no names, as in ``DataArray(array)``: it is ``([N,] T, [C,] H, W)``.
         fill_values: stored number that marks missing values, for each variable.
         coarsen: edge in pixels of the blocks that are averaged in radar composites.
 
     Raises:
-        ValueError: a variable is missing or on another grid, two dimensions are times, or a selection is invalid.
+        ValueError: a variable is missing or on another grid, two dimensions are times, nothing tells which dimension
+            is which, or a selection is invalid.
             The error of a file is a :class:`FileError`, which names it.
 
     Example:

@@ -444,8 +444,8 @@ class ArrayFrames(FrameFiles):
         sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
             ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
             `predict` ignores a selection of times.
-        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
-            such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
+        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by dates and by
+            usual names such as ``lat`` and ``lon``; dimensions without names are in the order time, y, x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
         coarsen: edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km from
             pixels of 1 km. The composites below a directory are one series for each of their formats.

@@ -289,7 +289,8 @@ class Forecaster(ZooModel):
         if missing and known.any():
             dates = None if labels is None or "time" not in labels.coords else labels["time"].values[-x.shape[1] :]
             listed = ", ".join(str(t) if dates is None else str(dates[t])[:19] for t in missing)
-            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; pass complete ones")
+            hint = "those between others are interpolated" if self.default_step else "pass complete ones"
+            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; {hint}")
             first = next(t for t in range(x.shape[1]) if known[:, t].any())
             return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
         return x

@@ -241,7 +241,10 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
     steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
-    return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps of a pole
+    if axis == "x":
+        return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps around a pole
+    means = steps.mean("x").cumsum("y")  # latitudes of rows: on maps around a pole, the middle ones are the highest
+    return float(means[-1]) > 0.5 * max(float(abs(means).max()), float(means.max() - means.min()))
 
 
 def _is_place(place: Any, axis: str) -> bool:
