@@ -196,13 +196,14 @@ def choose_window(
     return first, end, last
 
 
-def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
+def warn_of_missing(frames: Tensor, reader: Frames, file: Path, hint: str = "") -> None:
     """Warns of input frames without a value of a variable, by their times or numbers."""
     known = frames.isfinite().flatten(-2).any(-1).view(len(frames), -1)
     missing = (~known.all(1)).nonzero().flatten().tolist()
     if missing and known.any():
         labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
-        warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
+        listed = ", ".join(labels[t] for t in missing)
+        warn(f"{file}: frames without a value are among those that are read: {listed}{hint}")
 
 
 def forecast_files(
@@ -276,7 +277,7 @@ def forecast_files(
     radar = {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel if has_pixels else None)) if value}
     if pixel and not has_pixels and values.pixel_km and not 0.9 < pixel / values.pixel_km < 1.1:
         warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {values.pixel_km:.3g} km; resample it")
-    warn_of_missing(frames[:count], reader, file)
+    warn_of_missing(frames[:count], reader, file, "; those between others are interpolated" * bool(model.default_step))
     options = {"inputs": "all", **known, **radar, **options}
     probabilities, members = None, options.get("members", 0)
     with warnings.catch_warnings():
