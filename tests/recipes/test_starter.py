@@ -244,7 +244,8 @@ def test_speeds_and_discharges_are_not_taken_for_rain(tmp_path):
 
 def test_overlapping_files_are_counted_as_the_series_that_training_reads(tmp_path):
     times = np.datetime64("2020-01-01", "ns") + np.arange(24) * np.timedelta64(5, "m")
-    data = xarray.Dataset({"rate": (("time", "y", "x"), blobs(24), {"units": "mm/h"})}, {"time": times})
+    coords = {"time": times, "lat": 50 - np.arange(24) / 50, "lon": 4 + np.arange(28) / 50}
+    data = xarray.Dataset({"rate": (tuple(coords), blobs(24), {"units": "mm/h"})}, coords)
     for name, part in (("a", slice(12)), ("b", slice(8, 24))):
         data.isel(time=part).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
     recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path))
