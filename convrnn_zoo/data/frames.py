@@ -152,7 +152,15 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
     path = paths[0]
     try:
         if listed:
-            check_roles({str(n): v.shape for n, v in data.data_vars.items()}, options)
+            check_roles(
+                {
+                    str(n): v.shape
+                    if {*v.dims} <= {"time", "y", "x"}
+                    else tuple(f"{d}={k}" for d, k in v.sizes.items())
+                    for n, v in data.data_vars.items()
+                },
+                options,
+            )
             units = {v.name: v.unit for v in listed}
         else:
             name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
@@ -173,7 +181,7 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
     return data
 
 
-def check_roles(shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> None:
+def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> None:
     """Raises ValueError if a variable of the options is missing, or has not the shape of its role."""
     if missing := [v.name for v in options.all_variables if v.name not in shapes]:
         raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], shapes)}")

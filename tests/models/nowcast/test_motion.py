@@ -185,7 +185,7 @@ def test_missing_frames_are_those_around_them_moved_to_their_time(missing):
     assert error < 0.05 * unmoved
     others = [t for t in range(4) if t not in missing]
     torch.testing.assert_close(filled[:, others], frames[:, others], equal_nan=True, rtol=0, atol=0)
-    assert filled[:, missing, :, :2].isnan().all()
+    assert 0 < filled[:, missing].isnan().float().mean() < 0.1
     both = fill_gaps(torch.cat([frames, holes]))
     torch.testing.assert_close(both, torch.cat([frames, filled]), equal_nan=True, rtol=0, atol=0)
 
