@@ -32,8 +32,8 @@ def spell_options(message: str, command: click.Command) -> str:
     options = {p.name: f"{p.opts[-1]} " for p in command.params if isinstance(p, click.Option) and not p.is_flag}
     options |= getattr(command, "spellings", {})
     keys = "|".join(sorted(filter(None, options), key=len, reverse=True))
-    pattern = rf"(?<![\w.-])(?<!--set )({keys})=(['\"]?)([^\s'\",;)]+)\2"
-    return re.sub(pattern, lambda m: f"{options[m[1]]}{m[3]}", message) if keys else message
+    pattern = rf"(?<![\w.-])(?<!--set )({keys})=(['\"]?)([^\s'\",;)]*)\2"
+    return re.sub(pattern, lambda m: f"{options[m[1]]}{m[3]}".rstrip(), message) if keys else message
 
 
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:

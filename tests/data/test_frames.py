@@ -552,7 +552,7 @@ def test_maps_around_a_pole_are_not_turned():
 
 def test_maps_next_to_a_pole_are_turned_by_the_mean_latitude_of_their_rows():
     y, x = np.mgrid[-10:30, -24:24] + 0.5  # the pole is in the first quarter of the rows
-    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, -y)))}
+    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, y)))}
     data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
     for source in (data, data[:, ::-1]):
         np.testing.assert_array_equal(labelled_frames(source).rain, data)
