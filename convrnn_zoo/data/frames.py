@@ -152,15 +152,11 @@ def read_variables(paths: Sequence[Path], options: ReadOptions) -> Any:
     path = paths[0]
     try:
         if listed:
-            check_roles(
-                {
-                    str(n): v.shape
-                    if {*v.dims} <= {"time", "y", "x"}
-                    else tuple(f"{d}={k}" for d, k in v.sizes.items())
-                    for n, v in data.data_vars.items()
-                },
-                options,
-            )
+            for name, array in data.data_vars.items():
+                if extra := {*array.dims} - {"time", "y", "x"}:
+                    got = f"got {dict(array.sizes)}; select a part with data.sel"
+                    raise ValueError(f"expected {name} without the dimension {extra.pop()}, {got}")
+            check_roles({str(n): v.shape for n, v in data.data_vars.items()}, options)
             units = {v.name: v.unit for v in listed}
         else:
             name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
