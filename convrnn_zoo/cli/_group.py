@@ -7,7 +7,7 @@ import click
 
 from .._hints import suggest
 from .._version import __version__
-from ._text import printable
+from ._text import printable, spell_options
 
 COMMANDS = {
     "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
@@ -57,7 +57,8 @@ class Group(click.Group):
         except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise
-            raise click.ClickException(printable(e) or type(e).__name__) from e
+            command = self.get_command(ctx, ctx.invoked_subcommand or "") or self
+            raise click.ClickException(spell_options(printable(e), command) or type(e).__name__) from e
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,5 +1,6 @@
 """Text for the terminal."""
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
 def printable(text: object) -> str:
     """Replaces control characters, because names and labels in untrusted files could change the terminal with them."""
     return CONTROL.sub("\ufffd", str(text))
+
+
+def spell_options(message: str, command: click.Command) -> str:
+    """Replaces Python arguments in a message by options of the command, such as ``inputs="all"`` by ``--inputs all``.
+
+    `command.spellings` maps further arguments to text before their value.
+
+    Example:
+        >>> command = click.Command("convert", params=[click.Option(["--pixel-km"])])
+        >>> spell_options("pass pixel_km=2, or unit='mm'", command)
+        "pass --pixel-km 2, or unit='mm'"
+    """
+    options = {p.name: f"{p.opts[-1]} " for p in command.params if isinstance(p, click.Option) and not p.is_flag}
+    options |= getattr(command, "spellings", {})
+    keys = "|".join(sorted(filter(None, options), key=len, reverse=True))
+    pattern = rf"(?<![\w.-])(?<!--set )({keys})=(['\"]?)([^\s'\",;)]*)\2"
+    return re.sub(pattern, lambda m: f"{options[m[1]]}{m[3]}".rstrip(), message) if keys else message
 
 
 def columns(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:

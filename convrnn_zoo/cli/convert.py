@@ -1,7 +1,6 @@
 """``convrnn-zoo convert``."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +27,6 @@ def parse_option(text: str) -> tuple[str, Any]:
         return key, json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
     except ValueError:
         return key, value
-
-
-def spell_options(message: str) -> str:
-    """Replaces Python arguments in an error message by options of the command.
-
-    Example:
-        >>> spell_options("pass layer='cl', or prefix='rnn.'")
-        'pass --set layer=cl, or --prefix rnn.'
-    """
-    keys = "|".join(sorted({key for source in SOURCES.values() for key in source.options}))
-    message = re.sub(r"\bprefix='([^']*)'", r"--prefix \1", message)
-    return re.sub(rf"(?<!--set )\b({keys})=('?)([^\s',;]*)\2", r"--set \1=\3", message)
 
 
 @click.command()
@@ -79,10 +66,7 @@ def convert(
             reason = "is set twice" if key in arguments else "is no option of a source; see convrnn-zoo convert --help"
             raise click.BadParameter(f"{key} {reason}", param_hint="--set")
         arguments[key] = value
-    try:
-        result = convert_checkpoint(source, Path(file), output, name=name, prefix=prefix, **arguments)
-    except ValueError as e:
-        raise ValueError(spell_options(str(e))) from e
+    result = convert_checkpoint(source, Path(file), output, name=name, prefix=prefix, **arguments)
     click.echo(f"{result.directory}: {result.architecture}, {plural(result.parameters, 'parameter')}")
     click.echo(f"source: {result.source}, because {result.reason}")
 
@@ -92,3 +76,5 @@ convert.epilog = "\b\nOptions for --set, by source:\n" + "\n".join(
     for name, source in SOURCES.items()
     for key, description in source.options.items()
 )
+convert.spellings = {key: f"--set {key}=" for source in SOURCES.values() for key in source.options}  # type: ignore[attr-defined]
+"""Text before the value of an argument in messages, which :func:`~convrnn_zoo.cli._text.spell_options` inserts."""

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor
 
 from .._extras import need
+from .._hints import suggest
 from ..values.labels.axes import CHANNEL, MEMBER, find_pixel_km
 from ..values.labels.form import choose_variable, is_labelled, normal_form, stack, to_units
-from ..values.labels.times import is_dated, most_frequent_step, to_minutes
-from ..values.steps import SHORTEST_MONTH, Step, describe_step, find_calendar_step, is_next
+from ..values.labels.times import find_gaps, find_step, get_times, list_dates, to_minutes
+from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
 from .files import FileError, reading
 from .formats.gridded import KINDS, open_gridded
@@ -88,12 +88,14 @@ def labelled_frames(
             composite; or a list of paths, which are joined in the order of their dates.
         variables: names of variables, in the order of the channels; by default all on the grid of the first one.
         sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
-        dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them.
+        dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them. Their order
+            counts only if they have no names, as in ``DataArray(array)``: it is ``([N,] T, [C,] H, W)``.
         fill_values: stored number that marks missing values, for each variable.
         coarsen: edge in pixels of the blocks that are averaged in radar composites.
 
     Raises:
-        ValueError: a variable is missing or on another grid, two dimensions are times, or a selection is invalid.
+        ValueError: a variable is missing or on another grid, two dimensions are times, nothing tells which dimension
+            is which, or a selection is invalid.
             The error of a file is a :class:`FileError`, which names it.
 
     Example:
@@ -150,7 +152,11 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
     path = "archive" if is_labelled(source) else source[0]
     try:
         if listed:
-            _check_dimensions(data, options)
+            for name, array in data.data_vars.items():
+                if extra := {*array.dims} - {"time", "y", "x"}:
+                    got = f"got {dict(array.sizes)}; select a part with data.sel"
+                    raise ValueError(f"expected {name} without the dimension {extra.pop()}, {got}")
+            check_roles({str(n): v.shape for n, v in data.data_vars.items()}, options)
             units = {v.name: v.unit for v in listed}
         else:
             name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
@@ -158,8 +164,7 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
                 data = labelled_frames(source, variables=[name], fill_values={name: options.fill_value}, **kwargs)
             units = {name: options.unit}
         relation: Any = tuple(options.rain_relation)
-        minutes = None if isinstance(options.step, str) else options.step
-        data = to_units(data, units, most_frequent_step(data) or minutes, relation)
+        data = to_units(data, units, find_step(get_times(data)) or options.step, relation)
     except ValueError as e:
         raise FileError(f"{path}: {e}") from e
     if data.sizes.get(MEMBER) == 1:
@@ -172,19 +177,21 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
     return data
 
 
-def _check_dimensions(data: Any, options: ReadOptions) -> None:
-    """Raises ValueError if a variable of the options has not the dimensions of its role."""
-    frames, place = ("time", "y", "x"), ("y", "x")
-    roles = {"variables": (frames,), "future": (frames, place, ("time",)), "static": (place,)}
-    for role, allowed in roles.items():
+def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> None:
+    """Raises ValueError if a variable of the options is missing, or has not the shape of its role."""
+    if missing := [v.name for v in options.all_variables if v.name not in shapes]:
+        raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], shapes)}")
+    shape = shapes[options.variables[0].name]
+    roles = {
+        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
+        "static": ("(H, W)", [shape[1:]]),
+    }  # fmt: skip
+    for role, (axes, allowed) in roles.items():
         for v in getattr(options, role):
-            if data[v.name].dims not in allowed:
-                axes = {frames: "(T, H, W)", place: "(H, W)", ("time",): "(T,)"}
-                expected = " or ".join(axes[a] for a in allowed)
-                got = f"{', '.join(data[v.name].dims)} {tuple(data[v.name].shape)}"
-                raise ValueError(
-                    f"expected {v.name} {expected}, got {got}; select a part with data.sel, or correct data.{role}"
-                )
+            if len(shape) != 3 or 0 in shape or shapes[v.name] not in allowed:
+                expected = f"{v.name} {axes}, with the sizes of {options.variables[0].name} {shape}"
+                hint = f"select a part with data.sel, or correct data.{role}"
+                raise ValueError(f"expected {expected}; got {shapes[v.name]}; {hint}")
 
 
 class LabelledArray:
@@ -220,13 +227,13 @@ class Frames:
     Args:
         path: path of the file, for error messages.
         array: numbers, as a NumPy array or as an object that reads the file when it is sliced.
-        times: float64 array ``(T,)`` of the times of frames in minutes; None if the file does not state times.
-        is_dated: whether `times` count from 1970 (UTC) in a calendar, rather than from an arbitrary time.
+        times: array ``(T,)`` of dates (UTC) of NumPy or cftime, or of ``timedelta64`` since an arbitrary time; None if
+            the file does not state times.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
         units: unit of each channel, if the channels are different variables.
         observed: number of leading channels that are observed; the others are static or future inputs. None means all.
         labels: text for each frame, such as the time of day. There may be more or fewer labels than frames, or none.
-        fill_value: number that marks missing values.
+        fill_value: number that marks missing values, of all channels or of each.
         is_bytes: whether the numbers are brightness from 0 to 255.
         name: short name of the file for messages.
         dataset: the frames with their labels, in the form of :func:`labelled_frames`; None for files without labels.
@@ -236,12 +243,11 @@ class Frames:
     path: Path
     array: Any
     times: Any = None
-    is_dated: bool = False
     unit: str | None = None
     units: tuple[str | None, ...] = ()
     observed: int | None = None
     labels: tuple[str, ...] = ()
-    fill_value: float | None = None
+    fill_value: float | tuple[float | None, ...] | None = None
     is_bytes: bool = False
     name: str = ""
     dataset: Any = None
@@ -262,7 +268,7 @@ class Frames:
             raise FileError(f"{path}: expected frames (T, H, W), got {dict(data.sizes)}")
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
         return cls(
-            path=path, array=LabelledArray(open_dataset, data), times=to_minutes(data), is_dated=is_dated(data),
+            path=path, array=LabelledArray(open_dataset, data), times=get_times(data),
             unit=units[0] if observed is None else None, units=units if observed else (), observed=observed,
             name=path.name, dataset=data,
         )  # fmt: skip
@@ -296,21 +302,24 @@ class Frames:
         return (1 if self.array.dtype == "uint8" else 4) * len(self) * math.prod(self.array.shape[1:])
 
     @property
+    def is_dated(self) -> bool:
+        """True if `times` are dates."""
+        return self.times is not None and self.times.dtype.kind != "m"
+
+    @property
+    def minutes(self) -> Any:
+        """Times as a float64 array of minutes: since 1970 (UTC) for dates, else since an arbitrary time; or None."""
+        return None if self.times is None else to_minutes(self.times)
+
+    @property
     def dates(self) -> list[Any]:
         """Dates of the frames in UTC, of datetime or cftime; empty if the file states none."""
-        if self.times is None or not self.is_dated:
-            return []
-        if self.dataset is not None and self.dataset["time"].dtype.kind == "O":
-            return list(self.dataset["time"].values)
-        return [datetime(1970, 1, 1) + timedelta(microseconds=100 * round(t * 6e5)) for t in self.times.tolist()]
+        return [] if self.times is None else list_dates(self.times)
 
     @property
     def step(self) -> Step | None:
         """Most frequent interval between successive frames in minutes, or a calendar step; None without times."""
-        if self.times is None or len(self.times) < 2:
-            return None
-        minutes = most_frequent_interval(torch.as_tensor(self.times).diff())
-        return (find_calendar_step(self.dates) if minutes > SHORTEST_MONTH else None) or minutes
+        return find_step(self.times)
 
     def between(self, start: int, stop: int | None = None) -> "Frames":
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
@@ -353,11 +362,6 @@ class Frames:
         return {**self.__dict__, "dataset": None}  # worker processes read the array only
 
 
-def most_frequent_interval(steps: Tensor) -> float:
-    """Returns the most frequent of intervals in minutes, each rounded to a tenth of a millisecond."""
-    return float((steps * 6e5).round().mode().values) / 6e5
-
-
 def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
     """Splits frames where successive times do not differ by `step`, by default the most frequent step.
 
@@ -365,22 +369,20 @@ def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
 
     Example:
         >>> import numpy as np
-        >>> frames = Frames(path=Path("a"), array=np.zeros((4, 1, 1)), times=np.array([0.0, 5, 20, 25]))
-        >>> [part.times.tolist() for part in split_at_gaps(frames)]
+        >>> times = np.array([0, 5, 20, 25], "timedelta64[m]")
+        >>> frames = Frames(path=Path("a"), array=np.zeros((4, 1, 1)), times=times)
+        >>> [part.minutes.tolist() for part in split_at_gaps(frames)]
         [[0.0, 5.0], [20.0, 25.0]]
     """
     if frames.times is None or len(frames) < 2:
         return [frames]
-    steps, step = torch.as_tensor(frames.times).diff(), step or frames.step or 0.0
-    if isinstance(step, str):
-        if not (dates := frames.dates):
-            raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
-        is_gap = torch.tensor([not is_next(a, b, step) for a, b in itertools.pairwise(dates)])
-    else:
-        is_gap = (steps - step).abs() > 0.02 * step
-    ends = [0, *(is_gap.nonzero().flatten() + 1).tolist(), len(frames)]
+    step = step or frames.step or 0.0
+    if isinstance(step, str) and not frames.is_dated:
+        raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
+    ends = [0, *(find_gaps(frames.times, step).nonzero()[0] + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
-        listed = ", ".join(f"{s:g}" for s in sorted({round(s, 3) for s in steps.tolist()})[:3])
+        minutes = frames.minutes
+        listed = ", ".join(f"{s:g}" for s in sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))[:3])
         expected = describe_step(step)
         raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {expected}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
@@ -392,14 +394,16 @@ def check_numbers(array: Any, name: object) -> None:
         raise FileError(f"{name}: expected real numbers, got {array.dtype}")
 
 
-def as_floats(raw: Any, fill: float | None = None) -> Any:
-    """Returns a new float32 array, with NaN for numbers that equal `fill`."""
+def as_floats(raw: Any, fill: float | tuple[float | None, ...] | None = None) -> Any:
+    """Returns a new float32 array, with NaN for numbers that equal `fill`, one for all or one for each channel."""
     numpy = need("numpy", "cli")
     raw = numpy.asarray(raw)
     with numpy.errstate(over="ignore", invalid="ignore"):
         values = raw.astype("float32", order="C")
-        if fill is not None:
-            values[values == numpy.float32(fill) if raw.dtype.kind == "f" else raw == fill] = numpy.nan
+        for i, number in enumerate(fill) if isinstance(fill, tuple) else [(slice(None), fill)]:
+            if number is not None:
+                part, stored = values[:, i], raw[:, i]
+                part[part == numpy.float32(number) if raw.dtype.kind == "f" else stored == number] = numpy.nan
     return values
 
 
@@ -448,8 +452,8 @@ def join(parts: Sequence[Frames]) -> Frames:
             expected, got = (f"{p.channels} × {p.size} in {p.units or p.unit or 'no unit'}" for p in (first, part))
             raise FileError(f"{part.path}: expected frames as in {first.path}, {expected}; got {got}")
     times = None
-    if all(p.times is not None and p.is_dated for p in parts):
-        parts = sorted(parts, key=lambda p: float(p.times[0]))
+    if all(p.is_dated for p in parts):
+        parts = sorted(parts, key=lambda p: p.times[0])
         for before, part in itertools.pairwise(parts):
             if part.times[0] <= before.times[-1]:
                 raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
@@ -457,5 +461,5 @@ def join(parts: Sequence[Frames]) -> Frames:
     shape = (sum(map(len, parts)), first.channels, *first.size)
     return Frames(
         path=parts[0].path, array=LazyArray(partial(_read_joined, parts), shape), times=times, name=parts[0].name,
-        is_dated=times is not None, unit=first.unit, units=first.units, observed=first.observed,
+        unit=first.unit, units=first.units, observed=first.observed,
     )  # fmt: skip

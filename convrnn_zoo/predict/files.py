@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import inspect
-import itertools
 import re
 import warnings
 from collections.abc import Sequence
@@ -20,10 +19,11 @@ from ..data.datasets.variables import ROLES, variable_options
 from ..data.readers import ARRAY_READERS, COARSEN, Frames, open_files
 from ..models import EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
+from ..values.labels import times
 from ..values.labels.axes import NAMES
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
-from ..values.steps import Step, describe_step, is_next, is_same
+from ..values.steps import Step, describe_step, is_same
 from ..values.units import plural
 from ..verify import split_known
 from ..verify.losses import find_loss
@@ -113,22 +113,13 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
 
 def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
     """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
-    dates, step = frames.dates, expected or frames.step
-    if isinstance(step, str):
-        if wrong := [b for a, b in itertools.pairwise(dates) if not is_next(a, b, step)]:
-            raise ValueError(
-                f"{file}: the frame of {wrong[0]:%Y-%m-%d} is not a {step} after the one before; pass others"
-            )
-        return
-    steps = [] if frames.times is None else sorted(set((frames.times[1:] - frames.times[:-1]).round(3).tolist()))
-    if not steps:
-        return
-    if steps[-1] - steps[0] > 0.04 * steps[0]:
-        listed = ", ".join(f"{step:g}" for step in (*steps[:3], *steps[3:][-1:]))
-        raise ValueError(f"{file}: frames are {listed} minutes apart; choose frames at one step with --start")
-    if expected is not None and not all(is_same(s, expected) for s in steps):
+    try:
+        step = times.check_step(frames.times, expected)
+    except ValueError as e:
+        raise ValueError(f"{file}: {e}, or choose some with --start") from e
+    if step is not None and expected is not None and not is_same(step, expected):
         raise ValueError(
-            f"{file} has a frame every {describe_step(steps[0])}, and one every {describe_step(expected)} is expected; "
+            f"{file} has a frame every {describe_step(step)}, and one every {describe_step(expected)} is expected; "
             "pass frames at the step of the training, or --minutes if the model supports any"
         )
 
@@ -205,13 +196,14 @@ def choose_window(
     return first, end, last
 
 
-def warn_of_missing(frames: Tensor, reader: Frames, file: Path) -> None:
+def warn_of_missing(frames: Tensor, reader: Frames, file: Path, hint: str = "") -> None:
     """Warns of input frames without a value of a variable, by their times or numbers."""
     known = frames.isfinite().flatten(-2).any(-1).view(len(frames), -1)
     missing = (~known.all(1)).nonzero().flatten().tolist()
     if missing and known.any():
         labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
-        warn(f"{file}: frames without a value are among those that are read: {', '.join(labels[t] for t in missing)}")
+        listed = ", ".join(labels[t] for t in missing)
+        warn(f"{file}: frames without a value are among those that are read: {listed}{hint}")
 
 
 def choose_scales(
@@ -315,7 +307,7 @@ def forecast_files(
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
-    warn_of_missing(frames[:count], reader, file)
+    warn_of_missing(frames[:count], reader, file, "; those between others are interpolated" * bool(model.default_step))
     options = {"inputs": "all", **known, **scales, **options}
     forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, thresholds, **options)
     if forecast is None:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 
 from .._typed import describe_type
-from ..data import Frames, ReadOptions, labelled_frames, open_frames, read_dataset
+from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
-from ..data.formats.radar import COARSEN, find_composites
-from ..data.readers import GRIDDED, VariableOptions, join
+from ..data.formats.gridded import GRIDDED
+from ..data.formats.radar import COARSEN, find_format
+from ..data.readers import VariableOptions
 from ..layers._half import half_is_fast
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
@@ -134,25 +135,26 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    archives = find_composites(path)
-    for kind in ("frames",) if archives else ("frames", "video"):
+    for kind in ("frames", "video"):
         table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
         dataset: Any = read_dataset(table)
-        files = [f for f in dataset.find_files(path) if f.suffix.lower() in dataset.suffixes or f.is_dir()]
-        if files or archives:
+        files = [source[0] for source in dataset.find_sources(path)]
+        is_radar = kind == "frames" and any(map(find_format, files))
+        if is_radar or any(f.suffix.lower() in dataset.suffixes or f.is_dir() for f in files):
             break
     else:
         raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
-    options = ReadOptions(unit=None if kind == "frames" else "", maps=len(files) > 1)
-    if archives:
+    options = ReadOptions(unit=None if kind == "frames" else "")
+    if is_radar:
         table["coarsen"] = COARSEN if preprocessing is not None else 1
-        frames = Frames.from_files(archives[0], dataclasses.replace(options, coarsen=table["coarsen"]))
+        options = dataclasses.replace(options, coarsen=table["coarsen"])
+    elif files[0].suffix.lower() in GRIDDED:
+        options = _choose_variables(files[0], options, preprocessing)
+    if kind == "frames":
+        opened = dataset.open(path, **{f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
+        frames = max(dataset.select(opened, path, "train"), key=len)
     else:
-        if files[0].suffix.lower() in GRIDDED:
-            options = _choose_variables(files[0], options, preprocessing)
         frames = open_frames(files[0], options)
-        if len(frames) == 1 and len(files) > 1:
-            frames = join([frames, *(open_frames(file, options) for file in files[1:])])
     if options.variables:
         units = iter(frames.units)
         trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
@@ -177,7 +179,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
                 table |= {"floor": preprocessing.floor, "top": preprocessing.top}
         if step:
             table["step"] = step
-    if preprocessing is None and not options.variables and frames.dataset is not None and not archives:
+    if preprocessing is None and not options.variables and frames.dataset is not None and not is_radar:
         roles = _find_roles(labelled_frames(files[0]))
         table["proposed"] = roles if roles["static"] or roles["future"] else {}
     if kind == "frames" and frames.pixel_km:

@@ -54,7 +54,10 @@ def _speed_to_rain(values: Any, factor: float) -> Any:
     known = values[values == values]
     highest = float(known.max()) * factor if len(known) else 0.0
     if highest > MAX_RAIN:
-        raise ValueError(f"values up to {highest:,.0f} mm/h after conversion from a speed; rain is below {MAX_RAIN:g}")
+        raise ValueError(
+            f"values up to {highest:,.0f} mm/h after conversion from a speed, and rain is below {MAX_RAIN:g}; "
+            "select the variable of rain if this is wind, or else correct its unit"
+        )
     return values * factor
 
 

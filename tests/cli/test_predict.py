@@ -278,10 +278,10 @@ def test_another_time_step_is_an_error(run_dir):
     from convrnn_zoo.predict.files import check_step
 
     values = from_pretrained(run_dir / "run").preprocessing
-    frames = Frames(path=run_dir, array=np.zeros((2, 4, 4)), times=np.array([0.0, 5]))
+    frames = Frames(path=run_dir, array=np.zeros((2, 4, 4)), times=np.array([0, 5], "timedelta64[m]"))
     with pytest.raises(ValueError, match=r"\b5 minutes.*\b15\b"):
         check_step(frames, values.step, run_dir)
-    check_step(dataclasses.replace(frames, times=np.array([0.0, 15])), values.step, run_dir)
+    check_step(dataclasses.replace(frames, times=np.array([0, 15], "timedelta64[m]")), values.step, run_dir)
 
 
 def test_options_that_do_not_apply_are_errors(run_dir, tmp_path):

@@ -64,6 +64,86 @@ def test_axes_are_recognised_by_their_labels(name):
     check(labelled_frames(AXES[name](rain())))
 
 
+NUMBERS = np.arange(360, dtype="float32")
+
+
+def array(*dims, sizes=(3, 4, 5), **coords):
+    """An array with these names of dimensions, or without names."""
+    values = NUMBERS[: np.prod(sizes)].reshape(sizes)
+    return xarray.DataArray(values, {n: (n, v) for n, v in coords.items()}, dims or None, "rain")
+
+
+@pytest.mark.parametrize(
+    ("dims", "y", "x"),
+    [(("time", "a", "x"), 1, 2), (("a", "b_lat", "lon"), 1, 2), (("y", "a", "time"), 0, 1), (("x", "time", "a"), 2, 0)],
+)
+def test_one_dimension_that_nothing_describes_is_the_missing_one(dims, y, x):
+    source = array(*dims)
+    if "b_lat" in dims:
+        source = source.assign_coords(b_lat=("b_lat", [3.0, 2, 1, 0], {"standard_name": "latitude"}))
+    result = labelled_frames(source).rain
+    time = ({0, 1, 2} - {y, x}).pop()
+    np.testing.assert_array_equal(result, source.values.transpose(time, y, x))
+
+
+def test_one_more_dimension_is_that_of_channels():
+    source = array("time", "a", "y", "x", sizes=(3, 2, 4, 5))
+    np.testing.assert_array_equal(labelled_frames(source).rain.transpose("time", "channel", "y", "x"), source)
+    np.testing.assert_array_equal(
+        labelled_frames(array("a", "y", "x", sizes=(1, 4, 5))).rain.values.ravel(), NUMBERS[:20]
+    )
+
+
+@pytest.mark.parametrize(
+    ("dims", "message"),
+    [
+        (
+            ("a", "b", "c"),
+            r"a, b, c, and nothing tells which of a, b, c is time and y and x; .*rename\(a='time'\).*dims",
+        ),
+        (("time", "b", "c"), "which of b, c is y and x"),
+        (("b", "lat", "c"), "which of b, c is time and x"),
+        (("b", "c", "y", "x"), "which of b, c is time"),
+        (("time", "b", "c", "y", "x"), "which of b, c is channel"),
+        (("time", "station"), "which of station is y and x"),
+    ],
+)
+def test_named_dimensions_are_never_taken_by_their_order(dims, message, tmp_path):
+    source = array(*dims, sizes=(3, 4, 5, 2, 3)[: len(dims)])
+    with pytest.raises(ValueError, match=message):
+        labelled_frames(source)
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2)
+    model.preprocessing = Preprocessing(unit="mm/h")
+    with pytest.raises(ValueError, match=message):
+        model.forecast(source)
+    with pytest.raises(FileError, match=message):
+        labelled_frames(write(tmp_path / "a.nc", source.to_dataset()))
+    if dims == ("a", "b", "c"):
+        np.testing.assert_array_equal(
+            labelled_frames(source, dims={"time": "c", "y": "a"}).rain, source.values.transpose(2, 0, 1)
+        )
+
+
+def test_arrays_without_names_of_dimensions_have_a_documented_order():
+    for sizes, dims in (
+        ((3, 4, 5), "time y x"),
+        ((3, 2, 4, 5), "time channel y x"),
+        ((2, 3, 2, 4, 5), "realization time channel y x"),
+    ):
+        result = labelled_frames(array(sizes=sizes)).rain
+        assert result.dims == tuple(dims.split())
+        np.testing.assert_array_equal(result, array(sizes=sizes))
+    assert labelled_frames(array("time", "dim_1", "dim_2")).rain.dims == ("time", "y", "x")
+
+
+def test_wind_is_no_rain():
+    wind = array("time", "y", "x").assign_attrs(units="m s-1", standard_name="wind_speed")
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2)
+    model.preprocessing = Preprocessing(unit="mm/h")
+    with pytest.raises(ValueError, match=r"wind_speed, which is no rain; select the variable of rain"):
+        model.forecast(wind)
+
+
 def test_coordinates_attributes_and_projection_are_those_of_the_source():
     source = rain(standard_name="rainfall_rate", grid_mapping="crs").assign_coords(
         crs=((), 0, {"grid_mapping_name": "latitude_longitude"}), station=("lon", list("abcde"))
@@ -468,6 +548,14 @@ def test_maps_around_a_pole_are_not_turned():
     data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
     for turned in (data, data[:, ::-1], data[:, :, ::-1]):
         np.testing.assert_array_equal(labelled_frames(turned).rain, turned)
+
+
+def test_maps_next_to_a_pole_are_turned_by_the_mean_latitude_of_their_rows():
+    y, x = np.mgrid[-10:30, -24:24] + 0.5  # the pole is in the first quarter of the rows
+    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, y)))}
+    data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
+    for source in (data, data[:, ::-1]):
+        np.testing.assert_array_equal(labelled_frames(source).rain, data)
 
 
 def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):

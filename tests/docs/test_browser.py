@@ -13,9 +13,8 @@ import pytest
 import torch
 
 import convrnn_zoo
+from tests.helpers.docs.pages import ROOT
 from tools import browser
-
-from .pages import ROOT
 
 SCRIPTS = ROOT / "docs" / "browser"
 DEMO = ROOT / "convrnn_zoo" / "demo"

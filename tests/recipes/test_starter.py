@@ -242,6 +242,17 @@ def test_speeds_and_discharges_are_not_taken_for_rain(tmp_path):
     assert {v.name: v.unit for v in recipe.data.variables} == units | {"rain": "mm/h"}
 
 
+def test_overlapping_files_are_counted_as_the_series_that_training_reads(tmp_path):
+    times = np.datetime64("2020-01-01", "ns") + np.arange(24) * np.timedelta64(5, "m")
+    coords = {"time": times, "lat": 50 - np.arange(24) / 50, "lon": 4 + np.arange(28) / 50}
+    data = xarray.Dataset({"rate": (tuple(coords), blobs(24), {"units": "mm/h"})}, coords)
+    for name, part in (("a", slice(12)), ("b", slice(8, 24))):
+        data.isel(time=part).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+    recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path))
+    assert (recipe.inputs, recipe.horizon) == (5, 8)  # of 24 frames, 16 in the training part
+    assert len(recipe.data.load(tmp_path, "train", recipe.inputs, recipe.horizon)) > 0
+
+
 def test_fine_tuning_keeps_the_encodings_targets_and_arguments_of_the_weights(tmp_path):
     write_archive(tmp_path / "era.nc")
     recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "era.nc"))

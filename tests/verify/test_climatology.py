@@ -13,9 +13,10 @@ from convrnn_zoo.verify.baselines import find_climatology
 HOUR = 60.0
 
 
-def frames(minutes, values, **fields):
+def frames(minutes, values, why=""):
     array = np.asarray(values, "float32")[:, None, None] + np.linspace(0, 0.5, 30, dtype="float32").reshape(5, 6)
-    return Frames(path=Path("a"), array=array, times=np.asarray(minutes, "float64"), **{"is_dated": True, **fields})
+    times = np.asarray(minutes).astype("int64") * np.timedelta64(1, "m")
+    return Frames(path=Path("a"), array=array, times=times if why == "no dates" else np.datetime64(0, "m") + times)
 
 
 def sequences(part, inputs=2, horizon=3):
@@ -40,11 +41,9 @@ def test_a_cycle_is_forecast_by_the_mean_of_the_training_part(step, cycle, count
 @pytest.mark.parametrize("why", ["no dates", "too short", "another size"])
 def test_it_is_left_out_where_it_is_not_defined(why):
     count = 12 if why == "too short" else 120
-    data = frames(np.arange(count) * HOUR, np.zeros(count), is_dated=why != "no dates")
+    data = frames(np.arange(count) * HOUR, np.zeros(count), why)
     train, test = (sequences(split_in_time(data, part, 2)) for part in ("train", "test"))
     if why == "another size":
-        test.files = [
-            Frames(path=Path("b"), array=np.zeros((40, 9, 9), "float32"), times=data.times[:40], is_dated=True)
-        ]
+        test.files = [Frames(path=Path("b"), array=np.zeros((40, 9, 9), "float32"), times=data.times[:40])]
     assert find_climatology(train, test) is None
     assert find_climatology(train, [1, 2]) is None

@@ -21,9 +21,8 @@ from ...values.steps import Step
 from ...values.units import MARSHALL_PALMER, is_rain
 from ..files import LARGE
 from ..formats.gridded import STORE
-from ..formats.radar import find_composites, find_format
 from ..frames import split_at_gaps
-from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, join, list_files, open_frames
+from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, find_sources, join, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files, check_steps
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
@@ -236,30 +235,27 @@ class FrameFiles(GroupedFiles, FrameDataset):
         wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
         return Sampling(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
 
-    def find_files(self, path: Path) -> list[Path]:
-        """Returns the files of the dataset at or below a path."""
-        raise NotImplementedError(f"{type(self).__name__} must implement find_files")
+    def find_sources(self, path: Path) -> list[list[Path]]:
+        """Returns the files of the dataset at or below a path; each list is opened as one sequence of frames."""
+        return find_sources(path, self.suffixes)
 
-    def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path, without reading their frames."""
-        files = self.find_files(path)
-        if not files:
+    def open(self, path: Path, **changes: Any) -> list[Frames]:
+        """Opens the files at a path, without reading their frames; `changes` replace fields of the read options."""
+        sources = self.find_sources(path)
+        if not sources:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
-        names, options = [relative_name(file, path) for file in files], self.read_options()
-        first = open_frames(files[0], dataclasses.replace(options, maps=len(files) > 1))
+        options = dataclasses.replace(self.read_options(), **changes)
+        (first,) = open_sources(sources[:1], dataclasses.replace(options, maps=len(sources) > 1))
         options = dataclasses.replace(options, maps=len(first) == 1)
-        if first.units:  # a variable without a stated unit has the one in the first file
-            units = dict(zip((v.name for v in options.all_variables), first.units, strict=True))
-            stated: dict[str, Any] = {
-                role: tuple(
-                    VariableOptions(v.name, units[v.name] if v.unit is None else v.unit, v.fill_value)
-                    for v in getattr(options, role)
-                )
-                for role in ROLES
-            }
-            options = dataclasses.replace(options, **stated)
-        opened = (first, *(open_frames(file, options) for file in files[1:]))
-        return [dataclasses.replace(f, name=name) for f, name in zip(opened, names, strict=True)]
+        units = dict(zip((v.name for v in options.all_variables), first.units, strict=bool(first.units)))
+        for role in ROLES:  # a variable without a stated unit has the one in the first file
+            stated: Any = tuple(
+                VariableOptions(v.name, units[v.name] if v.unit is None else v.unit, v.fill_value)
+                for v in getattr(options, role)
+            )
+            options = dataclasses.replace(options, **{role: stated})
+        opened = zip((first, *open_sources(sources[1:], options)), sources, strict=True)
+        return [dataclasses.replace(f, name=relative_name(source[0], path)) for f, source in opened]
 
     def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
         """Returns the files of a split, or all files if they are split in time, without reading their frames.
@@ -376,8 +372,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
     """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
     dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
-    for time in sorted({float(f.times[0]) for f, _ in dated}):
-        at_time = [(f, part, f.times.tolist().index(time)) for f, part in dated if time in f.times]
+    for time in sorted({f.minutes[0] for f, _ in dated}):
+        at_time = [(f, part, f.minutes.tolist().index(time)) for f, part in dated if time in f.minutes]
         known: dict[bytes, tuple[Frames, str]] = {}
         for f, part, i in at_time if len({part for _, part, _ in at_time}) > 1 else ():
             frame = f.read(i, i + 1)
@@ -399,7 +395,7 @@ def join_runs(
     Files of several frames on different grids, and those that overlap and state no grid, are not joined.
     """
     is_dated = all(f.is_dated for f in files)
-    keys = [float(f.times[0]) if is_dated else float(i) for i, f in enumerate(files)]
+    keys = [float(f.minutes[0]) if is_dated else float(i) for i, f in enumerate(files)]
     others = sorted(key for key, use in zip(keys, is_selected, strict=True) if not use and (is_dated or by_name))
     runs: list[list[Frames]] = []
     for name in dict.fromkeys(series):
@@ -424,7 +420,7 @@ def _continues(before: Frames, after: Frames) -> bool:
     except ValueError:
         return False
     is_stated = any(grids[0]) or bool(find_maps(before.dataset))
-    return is_stated or float(after.times[0]) > float(before.times[-1])
+    return is_stated or after.minutes[0] > before.minutes[-1]
 
 
 def _plain_dates(value: Any) -> Any:
@@ -448,8 +444,8 @@ class ArrayFrames(FrameFiles):
         sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
             ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
             `predict` ignores a selection of times.
-        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by dates and by usual names
-            such as ``lat`` and ``lon``; otherwise the first dimension is time, and the last two are y and x.
+        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by dates and by
+            usual names such as ``lat`` and ``lon``; dimensions without names are in the order time, y, x.
         fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
         coarsen: edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km from
             pixels of 1 km. The composites below a directory are one series for each of their formats.
@@ -510,22 +506,11 @@ class ArrayFrames(FrameFiles):
         step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
         options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
         if self.variables:
-            return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
+            roles: Any = {
+                r: tuple(VariableOptions(v.name, v.unit, v.fill_value) for v in getattr(self, r)) for r in ROLES
+            }
+            return dataclasses.replace(options, **roles)
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
-
-    def find_files(self, path: Path) -> list[Path]:
-        """Returns the array files and Zarr stores at or below a path."""
-        return list_files(path, self.suffixes) if path.is_dir() else [path]
-
-    def open(self, path: Path) -> list[Frames]:
-        """Opens the files at a path, without reading their frames; radar composites of one format are one series."""
-        archives = find_composites(path)
-        if not archives:
-            return super().open(path)
-        if others := [f for f in self.find_files(path) if not find_format(f)]:
-            raise FileError(f"{path} has radar composites and {others[0]}; move one of them to another directory")
-        series = [Frames.from_files(files, self.read_options()) for files in archives]
-        return [dataclasses.replace(s, name=relative_name(s.path, path)) for s in series]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -559,6 +544,6 @@ class VideoFrames(FrameFiles):
         """Returns the options for reading files: channels, size and unit."""
         return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
 
-    def find_files(self, path: Path) -> list[Path]:
+    def find_sources(self, path: Path) -> list[list[Path]]:
         """Returns the videos, GIFs and folders of images at or below a path."""
-        return find_clips(path)
+        return [[clip] for clip in find_clips(path)]

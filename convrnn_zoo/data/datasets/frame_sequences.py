@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..._extras import need
+from ...values.labels.times import to_minutes
 from ...values.steps import Step, mean_minutes
 from ...values.tensors import to_tensor
 from ..readers import Frames
@@ -141,14 +142,14 @@ def shared_time_bounds(files: Sequence[Frames], validation: float = 0.0) -> list
 
     The dates are those of the bounds of all their frames in order of time, each time counted once.
     """
-    dated = [f.times for f in files if f.is_dated]
+    dated = [f.minutes for f in files if f.is_dated]
     if len(dated) < 2:
         return [time_bounds(len(f), validation) for f in files]
     numpy = need("numpy", "cli")
     times = numpy.unique(numpy.concatenate(dated))
     dates = [times[min(i, len(times) - 1)] for i in time_bounds(len(times), validation)]
     return [
-        time_bounds(len(f), validation) if not f.is_dated else tuple(numpy.searchsorted(f.times, dates).tolist())
+        time_bounds(len(f), validation) if not f.is_dated else tuple(numpy.searchsorted(f.minutes, dates).tolist())
         for f in files
     ]
 
@@ -292,7 +293,9 @@ class CroppedSequences(FrameSequences):
         place: list[int] = self.places[index].tolist()
         file = self.files[place[0]]
         minutes = mean_minutes(self.step or 1.0)
-        time = place[1] * minutes if file.times is None else float(file.times[place[1] - file.start])
+        time = (
+            place[1] * minutes if file.times is None else float(to_minutes(file.times[place[1] - file.start :][:1])[0])
+        )
         frames = self.cut(place)
         return FrameSequence(frames, time, torch.isfinite(frames))
 

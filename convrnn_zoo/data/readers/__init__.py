@@ -6,7 +6,6 @@ To add a format, write a module with a function ``(path, options) -> Frames``, a
 import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 
 from ..files import FileError, list_files, natural_key
@@ -53,6 +52,21 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     return reader(path, options)
 
 
+def find_sources(path: Path, suffixes: Sequence[str] = tuple(ARRAY_READERS)) -> list[list[Path]]:
+    """Returns the files of frames at or below a path: lists of one file, or the radar composites of each format."""
+    composites = find_composites(path)
+    files = list_files(path, suffixes) if path.is_dir() else [path]
+    if composites and (others := [f for f in files if not find_format(f)]):
+        found = f"{composites[0][0]} and {others[0]}"
+        raise FileError(f"{path} holds files of several formats, {found}; move one of them to another directory")
+    return composites or [[f] for f in files]
+
+
+def open_sources(sources: Sequence[Sequence[Path]], options: ReadOptions) -> list[Frames]:
+    """Opens the files of each source of :func:`find_sources`."""
+    return [Frames.from_files(s, options) if find_format(s[0]) else open_frames(s[0], options) for s in sources]
+
+
 def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
     """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
@@ -66,30 +80,24 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-    first = paths[0]
+    first, sources = paths[0], [[path] for path in sorted(paths, key=natural_key)]
     if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in ARRAY_READERS and not find_reader(first):
-        composites = find_composites(first)
-        paths = list_files(first, tuple(ARRAY_READERS))
-        if composites:
-            if others := [*chain(*composites[1:]), *(path for path in paths if not find_format(path))]:
-                found = f"{composites[0][0]} and {others[0]}"
-                raise FileError(f"{first} holds files of several formats, {found}; pass the files of one")
-            paths = composites[0]
-        if not paths and (clips := find_clips(first)):
+        sources = find_sources(first)
+        if not sources and (clips := find_clips(first)):
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")
-        if not paths:
+        if not sources:
             raise FileError(f"{first}: unknown format; a folder holds images, or files of {', '.join(FRAME_SUFFIXES)}")
-    if all(map(find_format, paths)):
-        return Frames.from_files(paths, options)
-    if len(paths) == 1:
-        return open_frames(paths[0], options)
-    if mixed := [path for path in paths if find_format(path) or path.suffix.lower() not in ARRAY_READERS]:
-        raise FileError(f"{mixed[0]}: expected one file, or several of {', '.join(ARRAY_READERS)}, or radar files only")
-    options = dataclasses.replace(options, maps=True)
-    return join([open_frames(path, options) for path in sorted(paths, key=natural_key)])
+    elif all(map(find_format, paths)):
+        sources = [list(paths)]
+    if len(sources) == 1:
+        return open_sources(sources, options)[0]
+    if mixed := [s[0] for s in sources if find_format(s[0]) or s[0].suffix.lower() not in ARRAY_READERS]:
+        formats = f"one file, or several of {', '.join(ARRAY_READERS)}, or radar files of one format"
+        raise FileError(f"{mixed[0]}: expected {formats}; move the others to another directory")
+    return join(open_sources(sources, dataclasses.replace(options, maps=True)))
 
 
 __all__ = [
-    "ARRAY_READERS", "COARSEN", "GRIDDED", "FileError", "Frames", "ReadOptions", "VariableOptions", "join",
-    "list_files", "open_files", "open_frames",
+    "ARRAY_READERS", "COARSEN", "FileError", "Frames", "ReadOptions", "VariableOptions", "find_sources", "join",
+    "list_files", "open_files", "open_frames", "open_sources",
 ]  # fmt: skip

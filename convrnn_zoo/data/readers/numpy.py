@@ -2,17 +2,16 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from ..._hints import suggest
-from ...values.labels.times import to_utc
+from ...values.labels.times import decode_times
 from ..files import FileError, check_claimed_size, reading
-from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers
+from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_roles
 
 TIMES = ("time", "times")
 """Names of the array of times in a ``.npz`` file."""
@@ -30,27 +29,19 @@ def load_npy(path: Path) -> Any:
 
 def open_npy(path: Path, options: ReadOptions) -> Frames:
     """Opens the frames of a ``.npy`` file. With several variables, these are its channels."""
-    array = load_npy(path)
+    array, names = load_npy(path), [v.name for v in options.all_variables]
     choose_array(path, {"": array.shape}, options)
     check_numbers(array, path)
-    if not options.variables:
-        part = (None,) if array.ndim == 2 else ()
-        lazy = LazyArray(partial(_read_npy, path, part), array[part].shape, array.dtype)
-        return to_frames(path, lazy, options)
-    names = [v.name for v in options.all_variables]
-    if array.ndim != 4 or array.shape[1] != len(names):
-        raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {', '.join(names)}, got {array.shape}")
-    lazy = LazyArray(partial(_read_channels, path, [v.fill_value for v in options.all_variables]), array.shape)
-    return _with_units(path, lazy, options)
+    if names and (array.ndim != 4 or array.shape[1] != len(names)):
+        listed = ", ".join(names)
+        raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {listed}, got {array.shape}")
+    shape = array.shape if array.ndim > 2 else (1, *array.shape)
+    return to_frames(path, LazyArray(partial(_read_npy, path, shape), shape, array.dtype), options)
 
 
-def _read_npy(path: Path, part: tuple[Any, ...], index: Any) -> Any:
-    return need("numpy", "cli").array(load_npy(path)[part][index])
-
-
-def _read_channels(path: Path, fills: Sequence[float | None], index: Any) -> Any:
-    values = load_npy(path)[index]
-    return need("numpy", "cli").stack([as_floats(values[:, i], fill) for i, fill in enumerate(fills)], axis=1)
+def _read_npy(path: Path, shape: tuple[int, ...], index: Any) -> Any:
+    """Reads a part of an array, whose file is open only meanwhile: a data set may have very many files."""
+    return need("numpy", "cli").array(load_npy(path).reshape(shape)[index])
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -62,52 +53,42 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
         members = [m for m in arrays.zip.namelist() if m.endswith(".npy")]
         shapes = {m.removesuffix(".npy"): _shape(arrays.zip, m) for m in members}
         if options.variables:
-            frames = _with_units(path, _stack(path, arrays, shapes, options), options)
+            array = _stack(path, arrays, shapes, options)
         else:
             array = arrays[choose_array(path, shapes, options)]
             check_numbers(array, path)
-            frames = to_frames(path, array[None] if array.ndim == 2 else array, options)
+        frames = to_frames(path, array[None] if array.ndim == 2 else array, options)
         labels = tuple(map(str, arrays["labels"].tolist())) if len(shapes.get("labels", ())) == 1 else ()
         name = next((n for n in TIMES if len(shapes.get(n, ())) == 1), None)
-        times = {} if name is None else decode_times(path, arrays[name], frames.array.shape)
-    return dataclasses.replace(frames, labels=labels, **times)
+        times = None if name is None else _read_times(path, arrays[name], frames.array.shape)
+    return dataclasses.replace(frames, labels=labels, times=times)
 
 
 def to_frames(path: Path, array: Any, options: ReadOptions) -> Frames:
-    """Returns the frames of an array ``(T, [C,] H, W)``; uint8 values are brightness from 0 to 255."""
+    """Returns the frames of an array ``(T, [C,] H, W)``; uint8 values of one variable are brightness from 0 to 255."""
+    fields: dict[str, Any] = {"path": path, "array": array, "name": path.name}
+    if variables := options.all_variables:
+        fills, units = (tuple(getattr(v, key) for v in variables) for key in ("fill_value", "unit"))
+        return Frames(fill_value=fills, units=units, observed=len(options.variables), **fields)
     is_bytes = array.dtype == "uint8"
     if is_bytes and options.unit:
         got = f"brightness, which cannot be converted to {options.unit}"
         raise FileError(f"{path} holds {got}; convert the values to floats, or correct data.unit")
-    fill, unit = options.fill_value, "" if is_bytes else options.unit
-    return Frames(path=path, array=array, unit=unit, is_bytes=is_bytes, fill_value=fill, name=path.name)
-
-
-def _with_units(path: Path, array: Any, options: ReadOptions) -> Frames:
-    units, observed = tuple(v.unit for v in options.all_variables), len(options.variables)
-    return Frames(path=path, array=array, units=units, observed=observed, name=path.name)
+    return Frames(unit="" if is_bytes else options.unit, is_bytes=is_bytes, fill_value=options.fill_value, **fields)
 
 
 def _stack(path: Path, arrays: Any, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> Any:
     """Returns variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` as the channels of an array ``(T, C, H, W)``."""
-    numpy = need("numpy", "cli")
-    if missing := [v.name for v in options.all_variables if v.name not in shapes]:
-        raise FileError(f"{path} has no variable {missing[0]}; {suggest(missing[0], shapes)}")
-    first = options.variables[0].name
-    shape, channels = shapes[first], []
-    roles = {
-        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
-        "static": ("(H, W)", [shape[1:]]),
-    }  # fmt: skip
-    for role, (axes, allowed) in roles.items():
-        for variable in getattr(options, role):
-            if len(shape) != 3 or 0 in shape or shapes[variable.name] not in allowed:
-                expected = f"{variable.name} {axes}, with the sizes of {first} {shape}; got {shapes[variable.name]}"
-                raise FileError(f"{path}: expected {expected}; select a part with data.sel, or correct data.{role}")
-            array = arrays[variable.name]
-            check_numbers(array, f"{path}: {variable.name}")
-            array = array[:, None, None] if array.shape == shape[:1] else array
-            channels.append(numpy.broadcast_to(as_floats(array, variable.fill_value), shape))
+    numpy, channels = need("numpy", "cli"), []
+    try:
+        check_roles(shapes, options)
+    except ValueError as e:
+        raise FileError(f"{path}: {e}") from e
+    for variable in options.all_variables:
+        array = arrays[variable.name]
+        check_numbers(array, f"{path}: {variable.name}")
+        array = array[:, None, None] if array.ndim == 1 else array
+        channels.append(numpy.broadcast_to(as_floats(array), shapes[options.variables[0].name]))
     return numpy.stack(channels, axis=1)
 
 
@@ -131,32 +112,18 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
     return names[0]
 
 
-def decode_times(path: Path, times: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns the fields `times` and `is_dated` of :class:`Frames` for an array of times.
-
-    `times` are NumPy's ``datetime64`` or ``timedelta64``, text in ISO 8601, or numbers of minutes.
-    """
-    numpy = need("numpy", "cli")
+def _read_times(path: Path, times: Any, shape: tuple[int, ...]) -> Any:
+    """Decodes an array of times: ``datetime64``, ``timedelta64``, text in ISO 8601, or numbers of minutes."""
     if len(times) != shape[0]:
         hint = "put time first: transpose the array" if len(times) in shape else "correct the file"
         raise FileError(f"{path}: {shape[0]} frames and {len(times)} times, in {shape}; {hint}")
-    is_dated = times.dtype.kind in "MSU"
     try:
-        if times.dtype.kind in "SU":
-            times = numpy.array([to_utc(t) for t in times.tolist()], "datetime64[us]")
-        if times.dtype.kind in "mM":
-            if numpy.isnat(times).any():
-                raise ValueError("expected a time for every frame, got NaT")
-            minutes = times.astype(f"{times.dtype.kind}8[us]").astype("float64") / 6e7
-        else:
-            minutes = times.astype("float64")
-        if not numpy.isfinite(minutes).all():
-            raise ValueError("expected a time for every frame, got NaN")
-        if (numpy.diff(minutes) <= 0).any():
-            raise ValueError("expected increasing times; sort the frames by time and drop repeated ones")
+        times = decode_times(times)
+        if (times[1:] <= times[:-1]).any():
+            raise ValueError("time: expected increasing times; sort the frames by time and drop repeated ones")
     except (ValueError, TypeError) as e:
-        raise FileError(f"{path}: time: {e}") from e
-    return {"times": minutes, "is_dated": is_dated}
+        raise FileError(f"{path}: {e}") from e
+    return times
 
 
 @contextmanager

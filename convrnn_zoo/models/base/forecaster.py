@@ -13,7 +13,7 @@ from ...layers import _checks as check
 from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
 from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
-from ...values.labels.times import at_times, extend_times, most_frequent_step, time_step
+from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
 from ...values.steps import Step, describe_step, is_same
 from ...values.tensors import to_tensor
@@ -231,7 +231,7 @@ class Forecaster(ZooModel):
         step: Step | None = None
         if labels is not None:
             labels = labels.isel(time=slice(-x.shape[1], None))
-            step = time_step(labels, expected)
+            step = check_step(get_times(labels), expected)
         if minutes is not None:
             expected = check.number("minutes", minutes, positive=True)
         elif self.default_step:
@@ -289,7 +289,8 @@ class Forecaster(ZooModel):
         if missing and known.any():
             dates = None if labels is None or "time" not in labels.coords else labels["time"].values[-x.shape[1] :]
             listed = ", ".join(str(t) if dates is None else str(dates[t])[:19] for t in missing)
-            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; pass complete ones")
+            hint = "those between others are interpolated" if self.default_step else "pass complete ones"
+            warn(f"frames without a value are among the {x.shape[1]} that are read: {listed}; {hint}")
             first = next(t for t in range(x.shape[1]) if known[:, t].any())
             return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
         return x
@@ -300,7 +301,7 @@ class Forecaster(ZooModel):
         names, units = [v.name for v in values.variables], {v.unit for v in values.variables or (values,)}
         if names and not is_data_array(frames):
             data = normal_form(frames, names)
-            return to_units(data, {v.name: v.unit for v in values.variables}, most_frequent_step(data))
+            return to_units(data, {v.name: v.unit for v in values.variables}, find_step(get_times(data)))
         data = normal_form(frames)
         name = choose_variable(data, values.unit)
         if names and CHANNEL in data.dims and (labels := axis_coordinate(data, CHANNEL)) is not None:
@@ -312,7 +313,7 @@ class Forecaster(ZooModel):
         if len(units) > 1 and data[name].attrs.get("units") is not None:
             stated, expected = data[name].attrs["units"], ", ".join(sorted(units))
             raise ValueError(f"frames have units={stated!r}, and the variables have {expected}; pass a Dataset")
-        return to_units(data, {name: units.pop() if len(units) == 1 else None}, most_frequent_step(data))
+        return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data)))
 
     def _label(self, source: Any, frames: Any, y: Tensor, step: Step | None, thresholds: Sequence[float]) -> Any:
         """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
@@ -373,7 +374,7 @@ class Forecaster(ZooModel):
                 raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())
             listed = described if names else dict.fromkeys(data.data_vars, units.pop() if len(units) == 1 else None)
-            data = to_units(data, listed, most_frequent_step(data))
+            data = to_units(data, listed, find_step(get_times(data)))
             if times is not None and steps and "time" in data.coords:
                 data, steps = at_times(data, times, name), (len(times),)
             if frames is not None:

@@ -3,6 +3,7 @@
 A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y (down), as in pysteps.
 """
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -94,6 +95,40 @@ def estimate_motion(frames: Tensor) -> Tensor:
             for _ in range(ITERATIONS):
                 motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
         return _crop(_larger(motion, COARSE), height, width).contiguous()
+
+
+def fill_gaps(frames: Tensor) -> Tensor:
+    """Replaces frames without a value between others by those around them, advected to their time.
+
+    The motion from the frame before a gap to the frame after it, divided by the steps between them, advects both to the
+    time of each missing frame. Their mean is weighted by the distance in time. Other frames are unchanged.
+
+    Args:
+        frames: rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown.
+
+    Example:
+        >>> frames = torch.stack([torch.eye(32) * 5, torch.full((32, 32), torch.nan), torch.eye(32) * 5])
+        >>> round(fill_gaps(frames[None, :, None])[0, 1, 0, 3, 3].item(), 3)
+        5.0
+    """
+    if len(frames) > 1:
+        return torch.cat([fill_gaps(part) for part in frames.split(1)])
+    known = frames.isfinite().flatten(2).any(2)[0].nonzero().flatten().tolist()
+    for before, after in itertools.pairwise(known):
+        if (steps := after - before) > 1:
+            pair = frames[:, [before, after]]
+            motion = estimate_motion(pair.sum(2)) / steps
+            forward, backward = trajectories(motion, steps - 1), trajectories(-motion, steps - 1)
+            gap = [
+                torch.lerp(
+                    warp(pair[:, 0], forward[:, i - 1], "reflection"),
+                    warp(pair[:, 1], backward[:, steps - i - 1], "reflection"),
+                    i / steps,
+                )
+                for i in range(1, steps)
+            ]
+            frames = torch.cat([frames[:, : before + 1], torch.stack(gap, 1), frames[:, after:]], 1)
+    return frames
 
 
 class AdvectedFrames(NamedTuple):

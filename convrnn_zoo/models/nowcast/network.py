@@ -18,7 +18,7 @@ from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.forecaster import Ensemble, Forecaster, Inputs
 from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
 from .ensemble import arrange, quantiles, rain_noise
-from .motion import AdvectedFrames, advect, extrapolate, smooth
+from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, smooth
 
 ForecastFunction = Callable[..., Tensor]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
@@ -291,6 +291,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     def _at_pixels(self, run: ForecastFunction) -> ForecastFunction:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
 
+        Frames without a value between others are replaced by :func:`fill_gaps`.
         Pixels that differ from those of training by less than 2 % are taken as equal.
         """
         trained = self._values().pixel_km or PIXEL_KM
@@ -301,14 +302,15 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             size = x.shape[-2:]
             height, width = (max(1, round(edge * ratio)) for edge in size)
             if (height, width) == size:
-                return run(x, horizon, minutes=minutes)
+                return run(fill_gaps(x), horizon, minutes=minutes)
             if max(height, width) > MAX_EDGE:
                 raise ValueError(
                     f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of {trained:g} km, and {MAX_EDGE:,} is "
                     "the largest edge; pass the edge of a pixel in km"
                 )
             edges = (0, -width % self.reduction, 0, -height % self.reduction)
-            y = run(F.pad(resample(x, height, width), edges, value=torch.nan), horizon, minutes=minutes)
+            x = F.pad(resample(x, height, width), edges, value=torch.nan)
+            y = run(fill_gaps(x), horizon, minutes=minutes)
             return resample(y[..., :height, :width], *size)
 
         return resampled

@@ -1,6 +1,7 @@
 """Axes of labelled frames: which dimension is time, y, x, member or channel, and where its pixels are."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -36,6 +37,7 @@ AXIS_ANGLES = (("y", "latitude"), ("x", "longitude"))
 """Axes with the angle that rises along them."""
 KM_PER_DEGREE = 111.195
 """Length of a degree of latitude."""
+_UNNAMED = re.compile(r"(phony_)?dim_\d+")  # names that xarray and h5netcdf give to dimensions without one
 _REFERENCE = ("forecast_reference_time", "forecast_period")
 
 
@@ -68,25 +70,37 @@ def _is_cftime(coordinate: Any) -> bool:
 
 
 def _find_roles(array: Any, axes: Mapping[str, str], has_time: bool) -> dict[str, str]:
-    """Returns what each dimension of a DataArray is.
+    """Returns what each dimension of a DataArray is; with `has_time`, none that nothing describes is time.
 
-    Dimensions that nothing describes are taken as in an array ``([N,] T, [C,] H, W)``; with `has_time`, none is time.
+    If nothing describes one dimension, it is the one that is missing of time, y and x, or else that of channels. If
+    there are several, they must have no names, as in an array ``([N,] T, [C,] H, W)``, whose order then decides.
+
+    Raises:
+        ValueError: nothing tells which of the named dimensions is which.
     """
     roles = {d: axes.get(d, "") for d in array.dims}
+    expected = (*(() if has_time else ("time",)), *(("y", "x") if array.ndim > 1 else ()))
+    missing = [axis for axis in expected if axis not in roles.values()]
     unknown = [d for d in array.dims if not roles[d]]
-
-    def assign(axis: str, index: int = -1) -> None:
-        if unknown and axis not in roles.values():
-            roles[unknown.pop(index)] = axis
-
-    if array.ndim > 1:
-        assign("x")
-        assign("y")
-    if not has_time:
-        assign("time", max(0, len(unknown) - 1 - (CHANNEL not in roles.values())))
-    assign(CHANNEL)
-    assign(MEMBER)
-    return roles
+    if len(unknown) > len(missing):
+        unknown = [d for d in unknown if array.sizes[d] > 1] or unknown[:1]
+    if array.ndim == 2 and len(unknown) == 1 and len(missing) == 2 and missing[0] == "time":
+        missing = missing[1:]  # a map
+    if all(_UNNAMED.fullmatch(str(d)) for d in unknown):
+        order = [axis for axis in (MEMBER, "time", CHANNEL, "y", "x") if axis in (MEMBER, CHANNEL, *missing)]
+        order = [axis for axis in order if axis not in roles.values()]
+        for axis in [a for a in (MEMBER, CHANNEL, "time") if a in order][: max(0, len(order) - len(unknown))]:
+            order.remove(axis)
+        return roles | dict(zip(unknown, order, strict=False))
+    if len(unknown) > 1 or len(missing) > 1:
+        dims, wanted = ", ".join(map(str, array.dims)), missing or [CHANNEL]
+        raise ValueError(
+            f"{array.name} has the dimensions {dims}, and nothing tells which of {', '.join(map(str, unknown))} is "
+            f"{' and '.join(wanted)}; rename them, such as rename({unknown[0]}={wanted[0]!r}), or name them with dims "
+            "(data.dims of a recipe)"
+        )
+    rest = missing[0] if missing else MEMBER if CHANNEL in roles.values() else CHANNEL
+    return roles | dict.fromkeys(unknown, rest)
 
 
 def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> Any:
@@ -227,7 +241,10 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
     steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
-    return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps of a pole
+    if axis == "x":
+        return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps around a pole
+    means = steps.mean("x").cumsum("y")  # latitudes of rows: on maps around a pole, the middle ones are the highest
+    return float(means[-1]) > 0.5 * max(float(abs(means).max()), float(means.max() - means.min()))
 
 
 def _is_place(place: Any, axis: str) -> bool:

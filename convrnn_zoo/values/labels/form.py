@@ -6,7 +6,8 @@ from typing import Any
 
 from ..._extras import need
 from ..._hints import suggest
-from ..units import MARSHALL_PALMER, conversion
+from ..steps import Step
+from ..units import MARSHALL_PALMER, conversion, rain_rate
 from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps
 from .times import decode_time
 
@@ -90,9 +91,12 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
     label = array.attrs.get("standard_name") or array.attrs.get("long_name") or ""
     found = conversion(str(stated), unit, name=str(label), **options)
     if found is None:
+        hint = "which it cannot be converted to; convert the values, or correct the attribute or data.unit"
+        if rain_rate(str(stated)) is not None and rain_rate(unit) is not None:  # the speed of something else than rain
+            hint = f"of {label}, which is no rain; select the variable of rain: data.variable, --key or a DataArray"
         raise ValueError(
             f"{name or array.name} has units={str(stated) or 'brightness'!r}, and {unit or 'brightness'} is expected, "
-            "which it cannot be converted to; convert the values, or correct the attribute or data.unit"
+            f"{hint}"
         )
     if found.apply is not None:
         array = _replace(array, map_lazily(array.variable, found.apply))
@@ -315,17 +319,18 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
 
 
 def to_units(
-    data: Any, units: Mapping[str, str | None], step: float | None = None,
+    data: Any, units: Mapping[str, str | None], step: Step | None = None,
     relation: tuple[float, float] = MARSHALL_PALMER,
 ) -> Any:  # fmt: skip
     """Returns a Dataset of the variables in `units`, converted to their units.
 
-    Sums of rain per step become rates: they last as long as the bounds of the times state, else `step` minutes.
+    Sums of rain per step become rates: they last as long as the bounds of the times state, else `step` minutes; sums
+    over calendar steps without bounds cannot be converted.
     `relation` are the constants of ``Z = a R^b`` for reflectivity.
     """
     result = data[list(units)]
     for name, unit in units.items():
-        minutes = data.encoding.get("minutes", {}).get(name) or step
+        minutes = data.encoding.get("minutes", {}).get(name) or (None if isinstance(step, str) else step)
         result = result.assign({name: in_unit(data[name], unit, minutes=minutes, relation=relation)})
     return result
 

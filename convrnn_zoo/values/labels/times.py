@@ -2,8 +2,10 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from ..._extras import need
@@ -16,35 +18,35 @@ _TIME_UNITS = {"us": "microseconds", "usec": "microseconds", "µs": "microsecond
 
 
 def decode_time(variable: Any, name: str = "time") -> Any:
-    """Decodes an ``xarray.Variable`` of times: dates of NumPy or cftime in UTC, or times since an unknown date.
+    """Returns an ``xarray.Variable`` of times decoded by :func:`decode_times`."""
+    values = decode_times(variable.values, variable.attrs, name)
+    return need("xarray", "netcdf").Variable(variable.dims, values, variable.attrs)
 
-    Numbers without a unit are minutes. xarray decodes numbers; units that it does not know, and time zones such as
-    ``UTC+2``, which it reads with the wrong sign, are rewritten first. Times are rounded to a tenth of a millisecond.
+
+def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), name: str = "time") -> Any:
+    """Decodes an array of times: dates of NumPy or cftime in UTC, or times since an unknown date.
+
+    Numbers without a unit are minutes. xarray decodes numbers with a unit. Times are rounded to a tenth of a
+    millisecond.
 
     Raises:
         ValueError: the unit is unknown, or a time is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> decode_times(np.array([0, 5])).astype("timedelta64[m]").tolist()[1]
+        datetime.timedelta(seconds=300)
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
-    values, kind = variable.values, variable.dtype.kind
+    numpy, kind = need("numpy", "cli"), values.dtype.kind
     first = next(iter(values.ravel().tolist()), None) if kind not in "iufmM" else None
     if kind in "iuf":
         if not numpy.isfinite(values).all():
             raise ValueError(f"{name}: expected a time for every frame, got NaN")
-        unit = str(variable.attrs.get("units") or "minutes")
-        attrs = {"units": " ".join(unit.split()) if len(unit) <= MAX_UNIT else ""}
-        if match := _SINCE.fullmatch(attrs["units"]):
-            word = _TIME_UNITS.get(match[1].lower(), match[1].lower())
-            attrs["units"] = f"{word} since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
-        if calendar := variable.attrs.get("calendar"):
-            attrs["calendar"] = str(calendar).lower()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # xarray warns of dates that only cftime can represent
-            try:
-                need("cftime", "netcdf")  # which decodes other calendars, and years that NumPy cannot represent
-                stored = xarray.Dataset({"time_": (variable.dims, values, attrs)})
-                values = xarray.decode_cf(stored, decode_timedelta=True)["time_"].values
-            except ValueError:
-                values = numpy.empty(0)
+        unit = str(attrs.get("units") or "minutes")
+        if unit == "minutes" and abs(values.astype("float64")).max(initial=0) < 2**63 / 6e7:
+            values = (values.astype("float64") * 6e7).round().astype("timedelta64[us]")
+        else:
+            values = _decode_numbers(values, unit, attrs)
         if values.dtype.kind in "iuf":
             raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {unit!r:.80}")
     elif isinstance(first, str | bytes) or getattr(first, "tzinfo", None) is not None:
@@ -56,7 +58,29 @@ def decode_time(variable: Any, name: str = "time") -> Any:
         values = rounded.astype(f"{values.dtype.kind}8[us]")
         if not values.size or abs(rounded).max() < 2**63 / 1000:
             values = values.astype(f"{values.dtype.kind}8[ns]")
-    return xarray.Variable(variable.dims, values, variable.attrs)
+    return values
+
+
+def _decode_numbers(values: Any, unit: str, attributes: Mapping[str, Any]) -> Any:
+    """Decodes numbers in a unit with xarray; returns an empty array of numbers if it does not know the unit.
+
+    Units that it lacks, and time zones such as ``UTC+2``, which it reads with the wrong sign, are rewritten first.
+    """
+    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    attrs = {"units": " ".join(unit.split()) if len(unit) <= MAX_UNIT else ""}
+    if match := _SINCE.fullmatch(attrs["units"]):
+        word = _TIME_UNITS.get(match[1].lower(), match[1].lower())
+        attrs["units"] = f"{word} since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
+    if calendar := attributes.get("calendar"):
+        attrs["calendar"] = str(calendar).lower()
+    need("cftime", "netcdf")  # which decodes other calendars, and years that NumPy cannot represent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # xarray warns of dates that only cftime can represent
+        try:
+            stored = xarray.Dataset({"time_": ([f"d{i}" for i in range(values.ndim)], values, attrs)})
+            return xarray.decode_cf(stored, decode_timedelta=True)["time_"].values
+        except ValueError:
+            return numpy.empty(0)
 
 
 def to_utc(time: Any) -> datetime:
@@ -80,64 +104,73 @@ def is_dated(data: Any) -> bool:
     return "time" in data.coords and data["time"].dtype.kind in "MO"
 
 
-def to_minutes(data: Any) -> Any:
-    """Returns the times of frames as a float64 array of minutes, or None without times.
-
-    Dates count from 1970 (UTC) in their calendar.
-    """
-    if "time" not in data.coords:
-        return None
-    times = data["time"].values
+def to_minutes(times: Any) -> Any:
+    """Returns decoded times as a float64 array of minutes. Dates count from 1970 (UTC) in their calendar."""
     if times.dtype.kind == "O":
         epoch = type(times[0])(1970, 1, 1)
         return need("numpy", "cli").array([(t - epoch) / timedelta(minutes=1) for t in times])
     return times.astype(f"{times.dtype.kind}8[us]").astype("int64") / 6e7
 
 
-def list_dates(data: Any) -> list[Any]:
-    """Returns the dates of frames, of datetime or cftime; empty without dates."""
-    times = data["time"].values if is_dated(data) else need("numpy", "cli").empty(0)
-    return list(times) if times.dtype.kind == "O" else times.astype("datetime64[us]").tolist() if len(times) else []
+def list_dates(times: Any) -> list[Any]:
+    """Returns decoded times as dates of datetime or cftime; empty for times since an unknown date."""
+    if times.dtype.kind == "m":
+        return []
+    return list(times) if times.dtype.kind == "O" else times.astype("datetime64[us]").tolist()
 
 
-def time_step(data: Any, expected: Step | None = None) -> Step | None:
-    """Returns the step between frames; None for one frame or no times. Raises ValueError if the steps differ.
-
-    It is a calendar step if this is `expected`, or if the minutes between frames differ otherwise.
-    """
-    minutes, dates = to_minutes(data), list_dates(data)
-    if minutes is None or len(minutes) < 2:
+def find_step(times: Any) -> Step | None:
+    """Returns the most frequent step of decoded times, in minutes or of the calendar; None for less than two times."""
+    if times is None or len(times) < 2:
         return None
-    steps = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
-    step = expected
-    if dates and not isinstance(expected, str):
-        step = find_calendar_step(dates) if len(steps) > 1 and steps[0] > SHORTEST_MONTH else None
-    if dates and isinstance(step, str):
-        if wrong := [b for a, b in pairwise(dates) if not is_next(a, b, step)]:
-            raise ValueError(
-                f"the frame of {wrong[0]:%Y-%m-%d} is not a {step} after that before; pass successive ones"
-            )
-        return step
-    if len(steps) > 1 or steps[0] <= 0:
-        raise ValueError(f"time has frames {', '.join(f'{s:g}' for s in steps[:4])} minutes apart; pass equal steps")
-    return float(steps[0])
-
-
-def most_frequent_step(data: Any) -> float | None:
-    """Returns the most frequent number of minutes between frames; None for one frame, no times or a calendar step."""
-    minutes = to_minutes(data)
-    if minutes is None or len(minutes) < 2:
-        return None
-    steps, counts = need("numpy", "cli").unique((minutes[1:] - minutes[:-1]).round(4), return_counts=True)
+    minutes = to_minutes(times)
+    steps, counts = need("numpy", "cli").unique(((minutes[1:] - minutes[:-1]) * 6e5).round() / 6e5, return_counts=True)
     step = float(steps[counts.argmax()])
-    return None if step > SHORTEST_MONTH and find_calendar_step(list_dates(data)) else step
+    return (find_calendar_step(list_dates(times)) if step > SHORTEST_MONTH else None) or step
+
+
+def find_gaps(times: Any, step: Step) -> Any:
+    """Returns for all but the last of decoded times whether the next one does not follow after a step, as booleans."""
+    if isinstance(step, str):
+        numpy, dates = need("numpy", "cli"), list_dates(times)
+        return numpy.array([not is_next(a, b, step) for a, b in pairwise(dates)], bool)
+    minutes = to_minutes(times)
+    return abs(minutes[1:] - minutes[:-1] - step) > 0.02 * step
+
+
+def check_step(times: Any, expected: Step | None = None) -> Step | None:
+    """Returns the step of decoded times; None for less than two. Raises ValueError if the steps differ.
+
+    It is a calendar step if this is `expected`, or if the times are months or years apart otherwise.
+    """
+    step = find_step(times)
+    if step is None:
+        return None
+    step = expected if isinstance(expected, str) and list_dates(times) else step
+    if not isinstance(step, str) and step <= 0:
+        raise ValueError("time repeats a value; pass frames that all have their own time")
+    gaps = find_gaps(times, step)
+    if not gaps.any():
+        return step
+    first = gaps.argmax()
+    if isinstance(step, str):
+        date = list_dates(times)[first + 1]
+        raise ValueError(f"the frame of {date:%Y-%m-%d} is not a {step} after that before; pass successive ones")
+    minutes = to_minutes(times)
+    listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
+    raise ValueError(f"time has frames {', '.join(f'{s:g}' for s in listed[:4])} minutes apart; pass equal steps")
+
+
+def get_times(data: Any) -> Any:
+    """Returns the decoded times of a Dataset in normal form, or None."""
+    return data["time"].values if "time" in data.coords else None
 
 
 def extend_times(frames: Any, step: Step, count: int) -> Any:
     """Returns the times of frames in normal form, and of the next `count` frames after a `step` each."""
     numpy, times = need("numpy", "cli"), frames["time"].values
     if isinstance(step, str):
-        return numpy.concatenate([times, numpy.array(next_dates(list_dates(frames), count, step), times.dtype)])
+        return numpy.concatenate([times, numpy.array(next_dates(list_dates(times), count, step), times.dtype)])
     steps = (numpy.arange(1, count + 1) * step * 6e7).round().astype("int64").astype("timedelta64[us]")
     steps = steps.astype(object) if times.dtype.kind == "O" else steps.astype("timedelta64[ns]")
     return numpy.concatenate([times, times[-1] + steps])

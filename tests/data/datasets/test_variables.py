@@ -145,7 +145,7 @@ FILES = {
     "a level too many": (lambda d: d.assign(t2m=d.t2m.expand_dims(level=3)), "t2m.*select a part with data.sel"),
     "a future variable with levels": (
         lambda d: d.assign(forcing=d.forcing.expand_dims(level=3)),
-        r"forcing \(T, H, W\) or \(H, W\) or \(T,\), got .*channel",
+        r"expected forcing without the dimension channel.*data\.sel",
     ),
     "another quantity": (lambda d: d.assign(rain=d.rain.assign_attrs(units="K")), r"\brain\b.*'K'.*mm/h"),
     "a constant": (lambda d: d.assign(elevation=0 * d.elevation), "elevation.*encoding"),

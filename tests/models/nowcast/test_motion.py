@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convrnn_zoo.layers.warp import warp
-from convrnn_zoo.models.nowcast.motion import estimate_motion, fill_unknown, trajectories
+from convrnn_zoo.models.nowcast.motion import estimate_motion, fill_gaps, fill_unknown, trajectories
 
 HEIGHT, WIDTH = 112, 128
 Y, X = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
@@ -169,3 +169,28 @@ def test_no_motion_is_invented_along_a_front():
     across, along = (x + y) / 2, (x - y) / 2
     assert (across - 1).abs().max() < 0.02
     assert along.abs().mean() < 0.2
+
+
+@pytest.mark.parametrize("missing", [[1], [2], [1, 2]])
+def test_missing_frames_are_those_around_them_moved_to_their_time(missing):
+    frames, _ = moving("shift", (4.0, -3.0))
+    frames = frames.reshape(1, 4, 1, HEIGHT, WIDTH)
+    frames[..., :4, :] = torch.nan
+    holes = frames.clone()
+    holes[:, missing] = torch.nan
+    filled = fill_gaps(holes)
+    inside = (0, missing, 0, slice(16, -16), slice(16, -16))
+    error = (filled - frames)[inside].square().mean()
+    unmoved = (frames[:, :1] - frames)[inside].square().mean()
+    assert error < 0.05 * unmoved
+    others = [t for t in range(4) if t not in missing]
+    torch.testing.assert_close(filled[:, others], frames[:, others], equal_nan=True, rtol=0, atol=0)
+    assert 0 < filled[:, missing].isnan().float().mean() < 0.1
+    both = fill_gaps(torch.cat([frames, holes]))
+    torch.testing.assert_close(both, torch.cat([frames, filled]), equal_nan=True, rtol=0, atol=0)
+
+
+def test_missing_frames_at_an_end_stay_missing():
+    frames = torch.full((1, 4, 1, 40, 40), 2.0)
+    frames[:, [0, 3]] = torch.nan
+    torch.testing.assert_close(fill_gaps(frames), frames, equal_nan=True, rtol=0, atol=0)

@@ -17,7 +17,7 @@ from convrnn_zoo.models.nowcast.decisions import (
     interpolate_probabilities,
     mean_rate,
 )
-from convrnn_zoo.models.nowcast.motion import advect, extrapolate
+from convrnn_zoo.models.nowcast.motion import advect, extrapolate, fill_gaps
 from tests.models.nowcast.test_motion import moving
 
 
@@ -164,6 +164,19 @@ def test_padding_does_not_show(model, frames):
     complete, cut = model.forecast(frames, 4), model.forecast(frames[..., :-1], 4)
     difference = (complete[..., :-1] - cut).abs()[..., :100]
     assert difference.mean() < 0.02 * complete.mean()
+
+
+def test_a_missing_frame_between_others_is_interpolated(model, frames):
+    hole = frames.clone()
+    hole[1] = torch.nan
+    with pytest.warns(UserWarning, match="read: 1; those between others are interpolated"):
+        result = model.forecast(hole, 3)
+    filled = fill_gaps(hole[None, :, None])[0, :, 0]
+    torch.testing.assert_close(result, model.forecast(filled, 3))
+    full, unfilled = model.forecast(frames, 3), model.exceedance(hole[None, :, None], 3).rates()[0, :, 0]
+    assert (result - full).abs().mean() < 0.5 * (unfilled - full).abs().mean()
+    with pytest.warns(UserWarning, match="interpolated"):
+        assert model.forecast(hole, 3, pixel_km=4.0).isfinite().all()
 
 
 def test_the_step_length_is_heeded(model, frames):
