@@ -1,15 +1,15 @@
 """Issue times of forecasts: which frames of an archive are the last that a forecast reads."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from ..._extras import need
 from ...data.readers import Frames
-from ...values.steps import Step, describe_step, is_next
+from ...values.labels.times import find_gaps
+from ...values.steps import Step, describe_step
 
 SLACK = 0.02
-"""Share of a step by which the times of successive frames may differ from it."""
+"""Share of a step by which the time between issue times may differ from a multiple of it."""
 
 
 def find_issues(
@@ -57,7 +57,7 @@ def find_issues(
     minutes = parse_duration(str(every))
     if minutes < step * (1 - SLACK) or abs(minutes / step - round(minutes / step)) > SLACK:
         raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
-    times = numpy.round(frames.times[issues], 3)
+    times = numpy.round(frames.minutes[issues], 3)
     chosen = issues[numpy.isclose((times + 1e-3) % minutes, 0, atol=2e-3)]
     return chosen if len(chosen) else issues[numpy.isclose((times - times[0] + 1e-3) % minutes, 0, atol=2e-3)]
 
@@ -84,17 +84,14 @@ def _find_gaps(frames: Frames, step: Step | None) -> Any:
     numpy = need("numpy", "cli")
     if frames.times is None or step is None or len(frames) < 2:
         return numpy.empty(0, int)
-    if isinstance(step, str):
-        follows = numpy.array([is_next(a, b, step) for a, b in itertools.pairwise(frames.dates)])
-    else:
-        follows = abs(numpy.diff(frames.times) - step) <= SLACK * step
-    if not follows.any():
-        got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.times).round(3).tolist()))[:3])
+    gaps = find_gaps(frames.times, step)
+    if gaps.all():
+        got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.minutes).round(3).tolist()))[:3])
         raise ValueError(
             f"{frames.path}: frames are {got} minutes apart, and {describe_step(step)} are expected; pass frames at "
             "the step of the training, or --minutes if the model supports any"
         )
-    return numpy.flatnonzero(~follows)
+    return numpy.flatnonzero(gaps)
 
 
 def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:

@@ -86,7 +86,7 @@ class Target:
         self.unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
         self.frames = open_observations(paths, name, self.unit, settings["read"])
         self.flips = find_flips(self.frames, like, paths[0])
-        self.numbers = {round(t, 3): i for i, t in enumerate(self.frames.times.tolist())}
+        self.numbers = {round(t, 3): i for i, t in enumerate(self.frames.minutes.tolist())}
         self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
 
     def read(self, issue: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -96,8 +96,8 @@ class Target:
         them, or the last frame, is unknown.
         """
         one = self.data.isel({ISSUE: issue})
-        valid = [self.numbers.get(round(t, 3)) for t in to_minutes(one).tolist()]
-        issued = need("xarray", "netcdf").Dataset(coords={"time": ("time", one[ISSUE].values.reshape(1))})
+        valid = [self.numbers.get(round(t, 3)) for t in to_minutes(one["time"].values).tolist()]
+        issued = one[ISSUE].values.reshape(1)
         start = self.numbers.get(round(float(to_minutes(issued)[0]), 3))
         blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
         last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *valid))
@@ -233,7 +233,7 @@ def open_observations(paths: Sequence[Path], name: str, unit: str, read: Any) ->
         rain_relation=tuple(read["rain_relation"]), channels=read["channels"],
     )  # fmt: skip
     frames = open_files(paths, options)
-    if not frames.is_dated:
+    if not frames.dates:
         raise ValueError(f"{paths[0]} states no dates; pass frames that do")
     return frames
 

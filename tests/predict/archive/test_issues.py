@@ -9,9 +9,9 @@ from convrnn_zoo.data.readers import Frames
 from convrnn_zoo.predict.archive.issues import find_issues
 
 
-def frames(minutes, is_dated=True):
-    array = np.zeros((len(minutes), 2, 2), "float32")
-    return Frames(path=Path("a"), array=array, times=np.array(minutes, float), is_dated=is_dated)
+def frames(minutes):
+    times = np.datetime64("1970-01-01", "s") + (60 * np.array(minutes)).astype("timedelta64[s]")
+    return Frames(path=Path("a"), array=np.zeros((len(minutes), 2, 2), "float32"), times=times)
 
 
 def test_every_counts_from_midnight():
