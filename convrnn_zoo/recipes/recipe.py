@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -186,19 +186,31 @@ class Recipe:
             return create_model(self.architecture, **self.model, **kwargs)
 
     @staticmethod
-    def read(source: str | Path) -> "Recipe":
+    def read(source: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
         """Reads a recipe by its name in the package, or from a TOML file.
 
         A file with ``extends = "other.toml"`` overrides keys of the recipe other.toml in the same directory.
 
+        Args:
+            source: name or file.
+            overrides: values that replace those of the file, as ``KEY=VALUE``. The key of a table is a path with dots,
+                and the value is TOML; a string of one word needs no quotes.
+
         Raises:
             FileNotFoundError: `source` is neither a file nor a recipe of the package.
             ValueError: the file is not valid TOML, or a key is missing, unknown or invalid.
+
+        Example:
+            >>> recipe = Recipe.read("rain", ["lr=0.01", "model.hidden_channels=[8, 8]", "loss=mae"])
+            >>> recipe.lr, recipe.model["hidden_channels"], recipe.loss
+            (0.01, [8, 8], 'mae')
         """
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
             raise FileNotFoundError(f"no recipe {str(source)!r}; pass a .toml file or one of: {', '.join(RECIPES)}")
         table = _read_toml(path)
+        for assignment in overrides:
+            _override(table, assignment)
         try:
             return Recipe.of(table)
         except ValueError as e:
@@ -294,6 +306,31 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
         is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if is_table else value
     return merged
+
+
+def _override(table: dict[str, Any], assignment: str) -> None:
+    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe."""
+    path, sign, text = (part.strip() for part in assignment.partition("="))
+    *tables, key = path.split(".")
+    if not sign or not all((*tables, key)):
+        raise ValueError(f"expected KEY=VALUE, such as lr=0.001 or data.crop=64, got {assignment!r}")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError as e:
+        if not re.fullmatch(r"[\w.+:/-]+", text):
+            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}") from e
+        parsed = {"value": text}  # shells remove the quotes of a string
+    if len(parsed) > 1:
+        raise ValueError(f"the value of {path} must be one value, got {text!r}")
+    parent = table
+    for name in tables:
+        inner = parent.get(name, {})
+        if isinstance(inner, str) and name == "data":  # short for its kind
+            inner = {"kind": inner}
+        if not isinstance(inner, dict):
+            raise ValueError(f"{path} cannot be set, because the recipe's {name} is not a table")
+        parent[name] = parent = dict(inner)
+    parent[key] = parsed["value"]
 
 
 def _is_beside(file: Path, path: Path) -> bool:
