@@ -11,7 +11,9 @@ import click
 import convrnn_zoo
 from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.recipes import SAMPLINGS
-from convrnn_zoo.train.optim import OPTIMIZERS, SCHEDULES
+from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
+from convrnn_zoo.recipes.recipe import list_optimizers
+from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 
 from . import docstrings
@@ -113,8 +115,12 @@ def losses(page: str) -> str:
 
 def schedules(page: str) -> str:
     """Lists the optimizers and the schedules of recipes."""
-    optimizers = markdown(("optimizer", "description"), [(f"`{n}`", summary(f)) for n, f in OPTIMIZERS.items()])
-    table = markdown(("schedule", "description"), [(f"`{n}`", summary(f)) for n, f in SCHEDULES.items()])
+    others = ", ".join(f"`{name}`" for name in list_optimizers() if name != "muon")
+    optimizers = markdown(
+        ("optimizer", "description"), [("`muon`", summary(muon)), ("others", f"Those of timm: {others}")]
+    )
+    rows = [(f"`{n}`", summary(SCHEDULES.get(n, TimmSchedule))) for n in SCHEDULE_NAMES]
+    table = markdown(("schedule", "description"), rows)
     return f"{optimizers}\n\n{table}"
 
 

@@ -26,6 +26,10 @@ from ._threads import threads_option
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Value of a key of the recipe, such as lr=0.001 or data.crop=64; repeatable.",
+)  # fmt: skip
 @training_device_option
 @threads_option
 @click.option(
@@ -42,6 +46,7 @@ def train(
     data: Path | None,
     output: Path | None,
     into: Path | None,
+    overrides: tuple[str, ...],
     device: torch.device | None,
     threads: int | None,
     checkpoint_minutes: float,
@@ -58,9 +63,10 @@ def train(
 
     \b
     convrnn-zoo train radar.toml --data radar -o run
+    convrnn-zoo train radar.toml --data radar -o run2 --set lr=0.001 --set data.crop=64
     accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
-    settings = Recipe.read(recipe)
+    settings = Recipe.read(recipe, overrides)
     out = output or Path("runs") / settings.weights
     is_main = os.environ.get("RANK", "0") == "0"  # of several processes
     if is_main and not quiet:

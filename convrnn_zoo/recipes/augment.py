@@ -16,12 +16,16 @@ DECIBEL = math.log(10) / 10
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Fields of a recipe's table ``[augment]``: random changes of each recording in each epoch.
+    """Fields of a recipe's table ``[augment]``: random changes of each training sequence whenever it is read.
 
-    `stretch`, `steps` and `rotate` apply to any sequence ``(T, C, *S)``. The other fields apply only to the bands of
+    `flip` and `scale` apply to the sequences of classifiers and of forecasters. `stretch`, `steps` and `rotate`
+    apply to any sequence ``(T, C, *S)`` of a classifier. The other fields apply only to the bands of
     :class:`~convrnn_zoo.LogMel`. Masked values become the mean of the training data.
 
     Args:
+        flip: whether each axis of the maps ``(H, W)`` is mirrored, and square maps are transposed, with probability
+            0.5. Directions, such as those of wind, keep their values.
+        scale: standard deviation of the natural logarithm of a random factor of all values of a sequence.
         stretch: the recording becomes longer or shorter by at most this fraction of its length.
         steps: largest number of consecutive steps to mask, up to a third of the recording.
         rotate: largest angle, in radians, of a random rotation about a random axis. Each three channels are a vector,
@@ -55,6 +59,8 @@ class Augment:
         (True, (40, 1))
     """
 
+    flip: bool = field(False)
+    scale: float = field(0.0, ge=0)
     stretch: float = field(0.0, ge=0, le=0.9)
     steps: int = field(0, ge=0)
     rotate: float = field(0.0, ge=0, le=math.pi)
@@ -76,6 +82,25 @@ class Augment:
         """Names of the nonzero fields that apply to the bands of sound only."""
         return [name for name in ("gain", "color", "hiss", "tint", "warp", "pitch", "bands") if getattr(self, name)]
 
+    @property
+    def sequence_fields(self) -> list[str]:
+        """Names of the nonzero fields that apply to the sequences of classifiers only."""
+        return [name for name in ("stretch", "steps", "rotate") if getattr(self, name)] + self.audio_fields
+
+    def change_maps(self, x: Tensor) -> Tensor:
+        """Returns a sequence ``(T, C, *S)`` that is mirrored, transposed and multiplied at random.
+
+        Example:
+            >>> frames = torch.arange(4.0).reshape(1, 1, 2, 2)
+            >>> sorted(Augment(flip=True).change_maps(frames).flatten().tolist())
+            [0.0, 1.0, 2.0, 3.0]
+        """
+        if self.flip:
+            mirrored, transposed = torch.rand(x.dim() - 2) < 0.5, torch.rand(()) < 0.5
+            x = x.flip([axis + 2 for axis, coin in enumerate(mirrored.tolist()) if coin])
+            x = x.mT if transposed and x.dim() == 4 and x.shape[-1] == x.shape[-2] else x
+        return x * (self.scale * torch.randn(())).exp() if self.scale else x
+
     def __call__(self, x: Tensor, mean: Tensor, front_end: LogMel | None = None) -> Tensor:
         """Returns a randomly changed recording ``(T, C, *S)``.
 
@@ -84,6 +109,7 @@ class Augment:
             mean: mean of each channel of the training data ``(C,)``.
             front_end: the front end that computed the bands; required by `pitch`.
         """
+        x = self.change_maps(x)
         shape = x.shape[1:]
         x = x.reshape(*x.shape[:2], -1)  # (T, C, pixels)
         channels = x.shape[1]

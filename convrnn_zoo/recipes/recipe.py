@@ -1,20 +1,24 @@
 """Recipes: TOML files with everything that determines a set of weights."""
 
 import dataclasses
+import inspect
 import json
 import re
 import tomllib
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import timm.optim
+from timm.scheduler import create_scheduler_v2
+
 from .. import pretrained
 from .._deprecation import Deprecation, rename_keys
-from .._hints import similar
+from .._hints import similar, suggest
 from .._typed import check_fields, field, read
 from ..data import (
     FRAME_DATASETS,
@@ -47,10 +51,30 @@ NOT_TRAINED = (
 )  # fmt: skip
 """Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
 the seeds of all runs of a classifier."""
-RENAMED_KEYS: dict[str, Deprecation] = {}
+RENAMED_KEYS: dict[str, Deprecation] = {"seed": Deprecation("seed", "seeds", removed_in="0.2")}
 """Deprecated keys of recipes, such as ``"data.old": Deprecation("data.old", "data.new", removed_in="0.3")``."""
+FREEZE = Deprecation("freeze", "freeze_steps", removed_in="0.2")
+"""Deprecated key: number of updates of a forecaster, but of epochs of a classifier."""
+TIMM_SCHEDULES = ("tanh", "step", "multistep", "poly", "constant", "wsd", "rsqrt")
+SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
+"""Names of schedules; the last ones are those of timm."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
+
+
+SCHEDULE_ARGS = tuple(
+    name.replace("epochs", "steps")
+    for name in inspect.signature(create_scheduler_v2).parameters
+    if name not in ("optimizer", "sched", "num_epochs", "patience_epochs", "plateau_mode", "step_on_epochs",
+                    "updates_per_epoch")
+)  # fmt: skip
+"""Keys of the table `schedule_args`."""
+
+
+def list_optimizers() -> list[str]:
+    """Returns the names of optimizers: ``"muon"`` and those of timm that need no second derivatives."""
+    names = [name for name in timm.optim.list_optimizers() if not timm.optim.get_optimizer_info(name).second_order]
+    return sorted({"muon", *names})
 
 
 @contextmanager
@@ -90,16 +114,34 @@ class Recipe:
         remarks: further text of the model card, such as limitations.
         batch_size: number of sequences in a batch of one process.
         lr: highest learning rate.
+        optimizer: ``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``.
+        optimizer_args: further arguments of the optimizer, such as ``{momentum = 0.9}``.
+        weight_decay: weight decay of the optimizer; by default 0.1 for the kernels of ``muon``, and 0 for others.
+        schedule: ``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a schedule of
+            timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or ``rsqrt``.
+        schedule_args: arguments of ``cosine`` or of a schedule of timm, counted in updates, such as
+            ``{warmup_steps = 100, min_lr = 1e-5}``.
+        warmup: fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.
+        cycles: lengths in updates of the cycles of ``one_cycle``; empty for a single cycle.
+        seeds: random seed, or several: a model is trained with each. A seed determines the initial weights and the
+            order of the data, augmentation and noise. The weights of the first one are saved.
+        noise: standard deviation of the Gaussian noise that is added to the encoded input.
+        augment: table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data.
         clip_grad_norm: maximum norm of the gradient.
         init_from: weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.
         layer_decay: factor that multiplies the learning rate for each layer towards the input; 1 has no effect.
-        freeze: number of epochs (of a classifier) or updates (of a forecaster) in which only the last layer is trained.
+        freeze_steps: number of updates in which only the last layer is trained. Of a video classifier without
+            `init_from`, all layers but the encoder are trained, since they are random.
         grad_accum_steps: number of batches of `batch_size` whose gradients are accumulated for one update.
         ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
             and saved. 0 does not average. In the first updates the decay is smaller:
             ``1 - (1 + update) ** (-2 / 3)``.
         bf16: whether to train under autocast to bfloat16; ``convrnn-zoo recipe`` proposes it for forecasters where this
             CPU convolves faster in bfloat16.
+        fp16: whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16.
+        grad_checkpointing: whether to compute activations again in the backward pass, to save memory.
+        compile: whether to compile the model with ``torch.compile``.
+        sync_bn: whether several processes share the statistics of batch norms.
         workers: number of processes that read batches ahead; 0 reads each batch when it is needed.
         patience: number of validations without a lower loss after which training stops; 0 trains to the end.
         keep_best: whether to save the weights with the lowest validation loss instead of the last weights. It has an
@@ -122,10 +164,24 @@ class Recipe:
     remarks: str = field("")
     init_from: str = field("")
     layer_decay: float = field(1.0, gt=0, le=1)
-    freeze: int = field(0, ge=0)
+    freeze_steps: int = field(0, ge=0)
+    optimizer: str = field("adam")
+    optimizer_args: Mapping[str, Any] = field(factory=dict)
+    weight_decay: float | None = field(None, ge=0)
+    schedule: str = field("one_cycle", choices=SCHEDULES)
+    schedule_args: Mapping[str, Any] = field(factory=dict)
+    warmup: float = field(0.3, ge=0, le=1)
+    cycles: tuple[int, ...] = field((), ge=1)
+    seeds: int | tuple[int, ...] = field((0,), ge=0)
+    noise: float = field(0.0, ge=0)
+    augment: Mapping[str, Any] = field(factory=dict)
     grad_accum_steps: int = field(1, ge=1)
     ema: float = field(0.0, ge=0, lt=1)
     bf16: bool = field(False)
+    fp16: bool = field(False)
+    grad_checkpointing: bool = field(False)
+    compile: bool = field(False)
+    sync_bn: bool = field(False)
     workers: int = field(0, ge=0, le=1024)
     patience: int = field(0, ge=0)
     keep_best: bool = field(True)
@@ -136,7 +192,16 @@ class Recipe:
         if isinstance(data, Mapping):
             object.__setattr__(self, "data", read_dataset(data, self.datasets))
         check_fields(self)
-        object.__setattr__(self, "model", _plain_lists(self.model))
+        for table in ("model", "optimizer_args", "schedule_args"):
+            object.__setattr__(self, table, _plain_lists(getattr(self, table)))
+        object.__setattr__(self, "seeds", (self.seeds,) if isinstance(self.seeds, int) else self.seeds)
+        if not self.seeds:
+            raise ValueError("the recipe's seeds must be one or more, got none")
+        if self.bf16 and self.fp16:
+            raise ValueError("the recipe's bf16 and fp16 are two precisions: leave one of them out")
+        self._check_optimizer()
+        if augment := self.augmentation():
+            object.__setattr__(self, "augment", dataclasses.asdict(augment))
         if reserved := ", ".join(sorted(RESERVED & self.model.keys())):
             raise ValueError(f"the recipe's model: {reserved} is not an argument of a recipe; leave it out")
         check_arguments({k: v for k, v in self.model.items() if k != "encoder_pretrained"}, "the recipe's model")
@@ -144,6 +209,37 @@ class Recipe:
             raise ValueError(
                 f"the recipe's weights must be architecture.tag, of letters, digits, _, - and ., got {self.weights!r}"
             )
+
+    def _check_optimizer(self) -> None:
+        """Raises ValueError for an unknown optimizer, and for keys that the optimizer or the schedule does not have."""
+        if self.optimizer not in (names := list_optimizers()):
+            hint = similar(self.optimizer, names)
+            raise ValueError(
+                f"the recipe's optimizer must be muon or one of timm, such as adam, adamw or sgd, got "
+                f"{self.optimizer!r}{hint}"
+            )
+        if self.optimizer == "muon" and self.layer_decay != 1:
+            raise ValueError("the recipe's layer_decay is for optimizers other than muon; leave it out")
+        is_one_cycle = self.schedule.startswith("one_cycle")
+        for key, of, is_wrong in (
+            ("warmup", "the schedule one_cycle", self.warmup != 0.3 and not is_one_cycle),
+            ("cycles", "the schedule one_cycle", self.cycles and self.schedule != "one_cycle"),
+            ("schedule_args", "cosine and the schedules of timm", self.schedule_args and is_one_cycle),
+        ):
+            if is_wrong:
+                raise ValueError(f"the recipe's {key} is of {of}, and schedule is {self.schedule}: leave {key} out")
+        for key in self.schedule_args:
+            if key not in SCHEDULE_ARGS:
+                raise ValueError(f"the recipe's schedule_args has an unknown key {key}; {suggest(key, SCHEDULE_ARGS)}")
+
+    def augmentation(self) -> Augment | None:
+        """Returns the augmentation of the table `augment`; None if it is empty."""
+        return read(Augment, self.augment, where="augment.") if self.augment else None
+
+    @property
+    def seed(self) -> int:
+        """The first of `seeds`, whose weights are saved."""
+        return self.seeds[0]  # type: ignore[index]
 
     @property
     def architecture(self) -> str:
@@ -186,19 +282,31 @@ class Recipe:
             return create_model(self.architecture, **self.model, **kwargs)
 
     @staticmethod
-    def read(source: str | Path) -> "Recipe":
+    def read(source: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
         """Reads a recipe by its name in the package, or from a TOML file.
 
         A file with ``extends = "other.toml"`` overrides keys of the recipe other.toml in the same directory.
 
+        Args:
+            source: name or file.
+            overrides: values that replace those of the file, as ``KEY=VALUE``. The key of a table is a path with dots,
+                and the value is TOML; a string of one word needs no quotes.
+
         Raises:
             FileNotFoundError: `source` is neither a file nor a recipe of the package.
             ValueError: the file is not valid TOML, or a key is missing, unknown or invalid.
+
+        Example:
+            >>> recipe = Recipe.read("rain", ["lr=0.01", "model.hidden_channels=[8, 8]", "loss=mae"])
+            >>> recipe.lr, recipe.model["hidden_channels"], recipe.loss
+            (0.01, [8, 8], 'mae')
         """
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
             raise FileNotFoundError(f"no recipe {str(source)!r}; pass a .toml file or one of: {', '.join(RECIPES)}")
         table = _read_toml(path)
+        for assignment in overrides:
+            _override(table, assignment)
         try:
             return Recipe.of(table)
         except ValueError as e:
@@ -213,10 +321,16 @@ class Recipe:
         """
         fields = rename_keys(table, RENAMED_KEYS)
         kind = fields.pop("kind", None)
+        if kind == "forecaster":
+            fields = rename_keys(fields, {"freeze": FREEZE})
         if not isinstance(kind, str) or kind not in RECIPE_KINDS:
             raise ValueError(
                 f"kind must be one of {', '.join(RECIPE_KINDS)}, got {kind!r}{similar(kind, RECIPE_KINDS)}"
             )
+        own = {f.name for f in dataclasses.fields(RECIPE_KINDS[kind])}
+        for other, cls in RECIPE_KINDS.items():
+            if foreign := [f.name for f in dataclasses.fields(cls) if f.name in fields and f.name not in own]:
+                raise ValueError(f"the recipe's {foreign[0]} is a key of a {other}, and kind is {kind}: leave it out")
         try:
             return read(RECIPE_KINDS[kind], fields)
         except RecursionError:
@@ -269,7 +383,7 @@ class Recipe:
         kind = next(k for k, cls in RECIPE_KINDS.items() if cls is type(self))
         fields = self.to_table()
         tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
-        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if k not in tables]
+        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if not (k in tables or v is None)]
         for table, values in tables.items():
             if values:
                 lines += ["", f"[{table}]", *(f"{toml_key(k)} = {toml(v)}" for k, v in values.items() if v is not None)]
@@ -296,6 +410,31 @@ def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
     return merged
 
 
+def _override(table: dict[str, Any], assignment: str) -> None:
+    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe."""
+    path, sign, text = (part.strip() for part in assignment.partition("="))
+    *tables, key = path.split(".")
+    if not sign or not all((*tables, key)):
+        raise ValueError(f"expected KEY=VALUE, such as lr=0.001 or data.crop=64, got {assignment!r}")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError as e:
+        if not re.fullmatch(r"[\w.+:/-]+", text):
+            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}") from e
+        parsed = {"value": text}  # shells remove the quotes of a string
+    if len(parsed) > 1:
+        raise ValueError(f"the value of {path} must be one value, got {text!r}")
+    parent = table
+    for name in tables:
+        inner = parent.get(name, {})
+        if isinstance(inner, str) and name == "data":  # short for its kind
+            inner = {"kind": inner}
+        if not isinstance(inner, dict):
+            raise ValueError(f"{path} cannot be set, because the recipe's {name} is not a table")
+        parent[name] = parent = dict(inner)
+    parent[key] = parsed["value"]
+
+
 def _is_beside(file: Path, path: Path) -> bool:
     """Returns whether a .toml file is in the directory of `path`, also if symbolic links are followed."""
     folders = {path.parent.resolve(), path.resolve().parent}
@@ -307,50 +446,43 @@ class ClassifierRecipe(Recipe):
     """Recipe of a classifier of sequences.
 
     Args:
-        seeds: random seeds; a model is trained with each. The weights of the first seed are saved, even if another
-            seed has a higher accuracy.
         epochs: number of epochs.
-        weight_decay: weight decay of AdamW.
         label_smoothing: fraction of the target probability that is spread evenly over all classes.
-        noise: standard deviation of the Gaussian noise that is added to the standardized input.
         class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
             proportional to the number of training sequences of the class.
         negatives: number of sequences of no class for each sequence of a batch, such as 0.25. They are made of the
             sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target is the same
             probability for every class, so that a threshold on the probability rejects what is no class.
-        augment: table of :class:`~convrnn_zoo.recipes.Augment`.
         bucket_batches: number of updates whose sequences are sampled together, sorted by length and split into
             batches, for less padding; 0 does not sort.
+        freeze: deprecated: `freeze_steps` in epochs.
 
-    `freeze` freezes only the encoder of a video model without `init_from`, since its other layers are random.
+    The default optimizer is ``adamw``, and the default schedule is ``one_cycle_momentum``.
     """
 
     datasets: ClassVar[Mapping[str, type]] = LABELLED_DATASETS
     data: LabelledDataset
-    seeds: tuple[int, ...] = field((0,), ge=0)
     epochs: int = field(ge=1)
-    weight_decay: float = field(0.0, ge=0)
+    optimizer: str = field("adamw")
+    schedule: str = field("one_cycle_momentum", choices=SCHEDULES)
     label_smoothing: float = field(0.0, ge=0, le=1)
-    noise: float = field(0.0, ge=0)
     class_weights: str | tuple[float, ...] = field((), gt=0, choices=("balanced",))
     negatives: float = field(0.0, ge=0, le=1)
-    augment: Mapping[str, Any] = field(factory=dict)
     bucket_batches: int = field(0, ge=0)
+    freeze: int | None = field(None, ge=0)
+    excluded: ClassVar[tuple[str, ...]] = ("freeze",)
+    """Deprecated keys, which tables of keys leave out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seeds:
-            raise ValueError("the recipe's seeds must be one or more, got none")
+        if self.freeze:
+            FREEZE.warn()
+            if self.freeze_steps:
+                raise ValueError("the recipe's freeze is the old name of freeze_steps, which is also set: leave it out")
         if self.model.get("global_pool") == "":
             raise ValueError(
                 "the recipe's model.global_pool must name a pool, since a classifier gives one answer each; got ''"
             )
-        if augment := self.augmentation():
-            object.__setattr__(self, "augment", dataclasses.asdict(augment))
-
-    def augmentation(self) -> Augment | None:
-        """Returns the augmentation of the table `augment`; None if it is empty."""
-        return read(Augment, self.augment, where="augment.") if self.augment else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,11 +498,6 @@ class ForecasterRecipe(Recipe):
             ``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several names give a
             sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h
             and ignores the `encoding` of the data.
-        seed: seed of the initial weights and of random sequences, lead times and noise.
-        optimizer: name in :data:`~convrnn_zoo.train.optim.OPTIMIZERS`.
-        schedule: name in :data:`~convrnn_zoo.train.optim.SCHEDULES`.
-        warmup: fraction of a cycle in which the learning rate of ``one_cycle`` rises.
-        cycles: lengths of the cycles of ``one_cycle``, which add up to `max_steps`; empty for a single cycle.
         sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.recipes.sampling.SAMPLINGS` and its
             arguments.
         decoupling: weight of PredRNN v2's decoupling loss.
@@ -388,11 +515,6 @@ class ForecasterRecipe(Recipe):
     horizon: int = field(ge=1, le=MAX_FRAMES)
     max_steps: int = field(ge=1)
     loss: str = field()
-    seed: int = field(0, ge=0)
-    optimizer: str = field("adam", choices=("adam", "muon"))
-    schedule: str = field("one_cycle", choices=("one_cycle", "cosine"))
-    warmup: float = field(0.3, ge=0, le=1)
-    cycles: tuple[int, ...] = field((), ge=1)
     sampling: Mapping[str, Any] = field(factory=dict)
     decoupling: float = field(0.0, ge=0)
     moments: float = field(0.0, ge=0)
@@ -413,11 +535,11 @@ class ForecasterRecipe(Recipe):
             raise ValueError(
                 f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"
             )
-        if self.schedule == "cosine" and (self.warmup, self.cycles) != (0.3, ()):
-            key = "cycles" if self.cycles else "warmup"
-            raise ValueError(
-                f"the recipe's {key} is of the schedule one_cycle, and schedule is cosine: leave {key} out"
-            )
+        augment = self.augmentation()
+        if augment is not None and (wrong := augment.sequence_fields):
+            raise ValueError(f"the recipe's augment.{wrong[0]} is for classifiers; leave it out for a forecaster")
+        if augment is not None and augment.scale and self.data.variables:
+            raise ValueError("the recipe's augment.scale is for data of one unit; leave it out with data.variables")
         sampling = read_sampling(self.sampling)
         if self.sampling:
             resolved = {"name": self.sampling.get("name", "own"), **dataclasses.asdict(sampling)}

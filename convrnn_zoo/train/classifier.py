@@ -28,7 +28,7 @@ from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader, SharedSequences
 from .loop import Trainer, checksum
-from .optim import adam
+from .optim import create_optimizer, create_schedule
 from .writing import add_metrics, check_writable, write_weights
 
 logger = logging.getLogger(__name__)
@@ -311,6 +311,7 @@ def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
         in_chans=len(cfg["mean"]), num_classes=len(train.label_names), pretrained_cfg_overlay=cfg
     )
     model.front_end = train.front_end
+    model.set_grad_checkpointing(recipe.grad_checkpointing)
     if recipe.init_from:
         load_initial_weights(model, recipe.architecture, recipe.init_from, label_names=train.label_names)
     return model
@@ -337,7 +338,8 @@ class ClassifierTrainer(Trainer):
         processes = processes or Processes()
         seed_generators(seed)
         model = build(recipe, train)
-        network = processes.prepare(model, find_unused=model.has_frame_encoder or recipe.freeze > 0)
+        is_frozen = bool(recipe.freeze_steps or recipe.freeze)
+        network = processes.prepare(model, recipe, find_unused=model.has_frame_encoder or is_frozen)
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
         self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
@@ -345,21 +347,21 @@ class ClassifierTrainer(Trainer):
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
         read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
         loader = Loader(partial(read_shares, read, changes), processes, workers=recipe.workers, seed=seed)
-        optimizer = adam(model, recipe.lr, recipe.layer_decay, recipe.weight_decay)
+        optimizer = create_optimizer(recipe, model)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
-        steps, rates = recipe.epochs * batches_per_epoch, [group["lr"] for group in optimizer.param_groups]
+        steps = recipe.epochs * batches_per_epoch
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
         if validation is not None:
             trained_on["validation"] = labelled_checksum(validation)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer,
-            scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps), max_steps=steps,
+            scheduler=create_schedule(recipe, optimizer, steps), max_steps=steps,
             fingerprint=recipe.fingerprint(seed=seed, name=name, trained_on=trained_on, processes=processes.count),
             checkpoint=checkpoint,
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
             network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
-            frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze else (),
-            frozen_steps=recipe.freeze * batches_per_epoch,
+            frozen=frozen_parameters(model, recipe.init_from) if is_frozen else (),
+            frozen_steps=recipe.freeze_steps or (recipe.freeze or 0) * batches_per_epoch,
         )  # fmt: skip
 
     def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
@@ -372,8 +374,9 @@ class ClassifierTrainer(Trainer):
 
     def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
         """Yields the batches of an epoch."""
-        freeze_encoder(self.model, done < self.frozen_steps)
-        yield from self.loader.load(self.sample(), done, skip)
+        for update, batch in enumerate(self.loader.load(self.sample(), done, skip), done + skip):
+            freeze_encoder(self.model, update < self.frozen_steps)
+            yield batch
 
     def compute_loss(self, part: SequenceBatch) -> Tensor:
         """Returns the cross-entropy and the accuracy of a microbatch."""

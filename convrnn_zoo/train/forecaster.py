@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
-from ..pretrained.metadata import WeightsMetadata
-from ..recipes import ForecasterRecipe
+from ..pretrained.metadata import Metric, WeightsMetadata
+from ..recipes import Augment, ForecasterRecipe
 from ..recipes.sampling import read_sampling
 from ..values.preprocessing import Preprocessing
 from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
@@ -26,7 +27,7 @@ from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader
 from .loop import Row, Trainer, checksum
-from .optim import OPTIMIZERS, create_schedule
+from .optim import create_optimizer, create_schedule
 from .writing import add_metrics, check_writable, write_weights
 
 FrameBatch = tuple[Tensor, Tensor]
@@ -47,13 +48,32 @@ def train_forecaster(
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
     processes.from_main(partial(check_writable, into or out, recipe))
-    model, _ = train_model(recipe, train, *validation, out=out, progress=progress, processes=processes)
-    if not processes.is_main:
-        return None
-    # Before the evaluation, which could fail.
-    weights = write_weights(recipe, model, recipe.data, out, into, input_shape=("T", model.in_chans, "H", "W"))
-    evaluation = evaluate(model, recipe, test, progress=progress, climatology=find_climatology(train, test))
-    return add_metrics(weights, model, make_metrics(evaluation.scores, recipe.data, model.preprocessing), out, into)
+    runs: list[tuple[Metric, ...]] = []
+    for seed in recipe.seeds:  # type: ignore[union-attr]
+        options: Any = {"out": out, "progress": progress, "processes": processes}
+        model, _ = train_model(recipe, train, *validation, seed=seed, **options)
+        if not processes.is_main:
+            continue
+        if not runs:  # before the evaluation, which could fail
+            shape = ("T", model.in_chans, "H", "W")
+            first, weights = model, write_weights(recipe, model, recipe.data, out, into, input_shape=shape)
+        evaluation = evaluate(model, recipe, test, progress=progress, climatology=find_climatology(train, test))
+        runs.append(make_metrics(evaluation.scores, recipe.data, model.preprocessing))
+    return add_metrics(weights, first, join_runs(runs), out, into) if processes.is_main else None
+
+
+def join_runs(runs: Sequence[tuple[Metric, ...]]) -> tuple[Metric, ...]:
+    """Returns the metrics of the first of several runs, with the mean and the standard deviation over all runs."""
+    if len(runs) == 1:
+        return runs[0]
+    values = {m.name: [other.value for run in runs for other in run if other.name == m.name] for m in runs[0]}
+    return tuple(
+        dataclasses.replace(
+            m, mean=float(f"{fmean(values[m.name]):.6g}"), std=float(f"{pstdev(values[m.name]):.6g}"),
+            runs=len(values[m.name]),
+        )
+        for m in runs[0]
+    )  # fmt: skip
 
 
 def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
@@ -118,14 +138,17 @@ class ForecasterTrainer(Trainer):
 
     def __init__(
         self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
-        out: Path | None = None, progress: bool = True, processes: Processes | None = None,
+        seed: int | None = None, out: Path | None = None, progress: bool = True, processes: Processes | None = None,
     ) -> None:  # fmt: skip
+        seed = recipe.seed if seed is None else seed
+        self.draws = seed == recipe.seed
         if out is not None:  # for the figures: an error now, not after the first round
             need("matplotlib.figure", "draw")
             need("matplotlib.backends.backend_agg", "draw")
         self.clips, self.validation, self.shown = clips, validation, clips.fixed(1)
         trained_on = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
-        model = build(recipe, self.shown.shape[2], clips)
+        model = build(recipe, self.shown.shape[2], clips, seed)
+        model.set_grad_checkpointing(recipe.grad_checkpointing)
         check_frame_size(recipe, model, clips, self.shown)
         for p in model.parameters():
             if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
@@ -134,17 +157,19 @@ class ForecasterTrainer(Trainer):
         check_loss(recipe, model.preprocessing, self.shown)
         check_model(recipe, model)
         self.scheduled_sampling = read_sampling(recipe.sampling)
-        network = processes.prepare(trained_module(recipe, model), find_unused=recipe.freeze > 0)
-        optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
-        scheduler = create_schedule(recipe, optimizer)
-        read = partial(read_batch, clips)
-        loader = Loader(read, processes, workers=recipe.workers, seed=recipe.seed)
+        network = processes.prepare(trained_module(recipe, model), recipe, find_unused=recipe.freeze_steps > 0)
+        optimizer = create_optimizer(recipe, model)
+        scheduler = create_schedule(recipe, optimizer, recipe.max_steps)
+        read = partial(read_batch, clips, augment=recipe.augmentation())
+        loader = Loader(read, processes, workers=recipe.workers, seed=seed)
+        file, several = "last.ckpt" if self.draws else f"seed{seed}.ckpt", len(recipe.seeds) > 1  # type: ignore[arg-type]
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
-            fingerprint=recipe.fingerprint(processes=processes.count, trained_on=trained_on),
-            network=network, loader=loader, seed=recipe.seed, checkpoint=out / "last.ckpt" if out else None,
-            title=recipe.weights, progress=progress, processes=processes,
-            frozen=frozen_parameters(model) if recipe.freeze else (), frozen_steps=recipe.freeze,
+            fingerprint=recipe.fingerprint(seed=seed, processes=processes.count, trained_on=trained_on),
+            network=network, loader=loader, seed=seed, checkpoint=out / file if out else None,
+            title=f"{recipe.weights}, seed {seed}" if several else recipe.weights, progress=progress,
+            processes=processes, series=f"seed{seed}" if several else "",
+            frozen=frozen_parameters(model) if recipe.freeze_steps else (), frozen_steps=recipe.freeze_steps,
         )  # fmt: skip
 
     def sample(self, step: int) -> FrameBatch:
@@ -176,7 +201,7 @@ class ForecasterTrainer(Trainer):
         recipe, processes, clips = self.recipe, self.processes, self.validation
         if clips is None:
             return {}
-        torch.manual_seed(recipe.seed + processes.rank)
+        torch.manual_seed((self.seed or 0) + processes.rank)
         model.eval()
         total = torch.zeros(2, device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
@@ -189,7 +214,7 @@ class ForecasterTrainer(Trainer):
 
     def after_round(self, model: Any) -> Any:
         """Writes a figure of a fixed sequence next to the checkpoint, and returns it; None for unknown input frames."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.draws:
             return None
         values: Any = self.model.preprocessing
         inputs = self.recipe.inputs
@@ -219,9 +244,14 @@ def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def build(recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None) -> Forecaster:
-    """Builds the forecaster of a recipe, with the weights `init_from` or with random weights from the recipe's seed."""
-    seed_generators(recipe.seed)
+def build(
+    recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None, seed: int | None = None
+) -> Forecaster:  # fmt: skip
+    """Builds the forecaster of a recipe, with the weights `init_from`, or with random weights from a seed.
+
+    The default is the recipe's first seed.
+    """
+    seed_generators(recipe.seed if seed is None else seed)
     arguments = count_channels(recipe.data, channels)
     try:
         model = recipe.create_model(**arguments)
@@ -291,8 +321,9 @@ def training_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Modul
 def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor) -> Tensor:
     """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
     batch, network = (frames, frames), trained_module(recipe, model)
+    recipe = dataclasses.replace(recipe, lead_times=0, noise=0.0)
     if find_loss(recipe.loss).is_probabilistic:
-        return exceedance_loss(dataclasses.replace(recipe, lead_times=0), model, network, batch)
+        return exceedance_loss(recipe, model, network, batch)
     return _direct_loss(recipe, model, network, batch)
 
 
@@ -326,6 +357,11 @@ def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tens
         return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
 
 
+def _add_noise(recipe: ForecasterRecipe, x: Tensor) -> Tensor:
+    """Adds the noise of a recipe to encoded inputs."""
+    return x + recipe.noise * torch.randn_like(x) if recipe.noise else x
+
+
 def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Tensor]:
     encode = {"static": values.encode_static, "future": values.encode_future}
     return {name: encode[name](inputs) for name, inputs in known.items()}
@@ -335,7 +371,7 @@ def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module
     values: Any = model.preprocessing
     frames, known = split_known(batch[0], values)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
-    x, horizon = model.preprocess(frames), recipe.horizon
+    x, horizon = _add_noise(recipe, model.preprocess(frames)), recipe.horizon
     if isinstance(model, EnsembleForecaster) and recipe.ensemble_size:
         noise = [model.draw_noise(x, horizon) for _ in range(recipe.ensemble_size)]
         output = torch.stack([network(x, horizon=horizon, noise=n) for n in noise])
@@ -348,7 +384,8 @@ def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module
 def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch) -> Tensor:
     (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
     x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
-    result = network(x[:, : recipe.inputs], teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
+    inputs = _add_noise(recipe, x[:, : recipe.inputs])
+    result = network(inputs, teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
     output = torch.cat([result.warmup, result.forecast], dim=1)
     loss = _known_loss(recipe, output, x[:, 1:], frames[:, 1:])
     if recipe.decoupling:
@@ -382,7 +419,7 @@ def exceedance_loss(
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step
-    logits = network(model.preprocess(frames), horizon, minutes, steps).float()
+    logits = network(_add_noise(recipe, model.preprocess(frames)), horizon, minutes, steps).float()
     return exceedance(logits, truth[:, steps])
 
 
@@ -411,6 +448,7 @@ def check_frame_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSe
             )
 
 
-def read_batch(clips: FrameSequences, batch: FrameBatch) -> FrameBatch:
+def read_batch(clips: FrameSequences, batch: FrameBatch, augment: Augment | None = None) -> FrameBatch:
     """Returns the frames of the sampled sequences ``batch[0]``, and the mask of scheduled sampling ``batch[1]``."""
-    return clips.read(batch[0]), batch[1]
+    frames = clips.read(batch[0])
+    return frames if augment is None else torch.stack([augment.change_maps(x) for x in frames]), batch[1]

@@ -81,17 +81,25 @@ class Processes:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator == torch.device(self.device.type) and hasattr(getattr(torch, self.device.type), "Stream")
 
-    def prepare(self, model: nn.Module, find_unused: bool = False) -> nn.Module:
+    def prepare(self, model: nn.Module, recipe: Any, find_unused: bool = False) -> nn.Module:
         """Moves a model to the device; returns the module to train, which averages the gradients of all processes.
 
-        Set `find_unused` if some parameters may have no gradient, such as those of a frozen encoder.
+        The keys `sync_bn` and `compile` of the recipe are applied. Set `find_unused` if some parameters may have no
+        gradient, such as those of a frozen encoder.
+
+        Raises:
+            ValueError: `sync_bn` is set, and the model has no batch norm.
         """
-        model.to(self.device)
-        if self.count == 1:
-            return model
-        kwargs = need("accelerate", "train").DistributedDataParallelKwargs(find_unused_parameters=find_unused)
-        self.accelerator.ddp_handler = kwargs
-        return self.accelerator.prepare(model)
+        if recipe.sync_bn and not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+            raise ValueError(f"the recipe's sync_bn: {recipe.architecture} has no batch norm; leave sync_bn out")
+        if self.count > 1 and recipe.sync_bn:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        network = model.to(self.device)
+        if self.count > 1:
+            kwargs = need("accelerate", "train").DistributedDataParallelKwargs(find_unused_parameters=find_unused)
+            self.accelerator.ddp_handler = kwargs
+            network = self.accelerator.prepare(model)
+        return torch.compile(network) if recipe.compile else network  # type: ignore[return-value]
 
     def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
         """Returns the ``"mean"`` or the ``"sum"`` of the values over all processes."""
@@ -192,10 +200,10 @@ def check_launcher(config: Mapping[str, Any]) -> None:
     `config` are the keys of the recipe.
     """
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    if precision not in ("no", "bf16" if config.get("bf16") else "no"):
+    if precision != "no" and not (precision in ("bf16", "fp16") and config.get(precision)):
         raise ValueError(
             f"the launcher has mixed_precision={precision}, which the recipe does not have: leave it out, or set "
-            "bf16 = true in the recipe"
+            "bf16 = true or fp16 = true in the recipe"
         )
     steps, recipe_steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), config.get("grad_accum_steps")
     if steps not in ("1", str(recipe_steps)):

@@ -201,7 +201,7 @@ class Trainer:
     the same name.
 
     Args:
-        recipe: its `clip_grad_norm`, `bf16`, `ema`, `patience` and `keep_best` are read.
+        recipe: its `clip_grad_norm`, `bf16`, `fp16`, `ema`, `patience` and `keep_best` are read.
         model: the model, on the device of the processes.
         optimizer, scheduler: their ``step`` is called once per batch.
         max_steps: total number of batches; the lengths of the rounds must add up to it.
@@ -245,6 +245,8 @@ class Trainer:
         self.evaluated: nn.Module = self.model if self.average is None else self.average.module
         self.modules: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         self.modules |= {} if self.average is None else {"average": self.evaluated}
+        self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=self.recipe.fp16)
+        self.modules |= {"scaler": self.scaler} if self.recipe.fp16 else {}
         self.history: list[Row] = []
         self.done = 0  # number of updates of the current round
         self.sums = torch.zeros(2, 1 + len(self.metrics), dtype=torch.float64)  # of loss and metrics, and their weights
@@ -453,11 +455,16 @@ class Trainer:
             raise diverged(f"the loss is {means[0]}")
         for parameter in self.frozen if self.updates < self.frozen_steps else ():
             parameter.grad = None
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm)
-        if not math.isfinite(norm.item()):
-            raise diverged(f"the norm of the gradient is {norm.item()}")
-        self.optimizer.step()
-        self.scheduler.step()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm).item()
+        if not math.isfinite(norm) and not (self.recipe.fp16 and self.scaler.get_scale() > 1):
+            raise diverged(f"the norm of the gradient is {norm}")
+        self.scaler.step(self.optimizer)  # in float16, a gradient that overflows makes no step, and lowers the scale
+        self.scaler.update()
+        with warnings.catch_warnings() if self.recipe.fp16 else nullcontext():
+            if self.recipe.fp16:
+                warnings.simplefilter("ignore")  # torch expects a step of the optimizer for each of the scheduler
+            self.scheduler.step()
         if self.average is not None:
             self.average.update(self.model, step=self.updates)
         return means[: len(total)], means[len(total) :]
@@ -471,10 +478,11 @@ class Trainer:
         for i, (factor, part) in enumerate(parts, 1):
             accumulate = i < len(parts)  # the gradients of all parts are averaged over processes with those of the last
             with self.processes.without_reduction(self.network or self.model) if accumulate else nullcontext():
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bf16):
+                dtype = torch.float16 if self.recipe.fp16 else torch.bfloat16
+                with torch.autocast(device.type, dtype, enabled=self.recipe.bf16 or self.recipe.fp16):
                     values = self.compute_loss(part).reshape(-1)
                     loss = factor * values[0]
-                loss.backward()
+                self.scaler.scale(loss).backward()
             if factor:  # else the share of this process is empty
                 weights = self.weigh(part).to(device)
                 total += torch.stack([weights * values.detach().float(), weights])

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
 ADAM_LR = 3e-3
 """Learning rate of the parameters that Muon leaves to Adam."""
@@ -26,24 +27,7 @@ def is_kernel(parameter: Tensor) -> bool:
     return parameter.dim() > 3 and parameter[0, 0].numel() > 1 and min(len(parameter), parameter[0].numel()) >= 16
 
 
-def adam(
-    model: nn.Module, lr: float, layer_decay: float = 1.0, weight_decay: float | None = None
-) -> torch.optim.Optimizer:
-    """Returns Adam, or AdamW if there is a `weight_decay`.
-
-    Biases, other parameters of one axis (such as those of norms) and those in the model's ``no_weight_decay`` (such as
-    peepholes and learned initial states) do not decay. For each layer towards the input, the learning rate is
-    multiplied by `layer_decay`. The model's ``group_matcher`` defines the layers.
-    """
-    name, decay = ("adam", 0.0) if weight_decay is None else ("adamw", weight_decay)
-    layers = None if layer_decay == 1 else layer_decay
-    optimizer = create_optimizer_v2(model, name, lr=lr, weight_decay=decay, layer_decay=layers)
-    for group in optimizer.param_groups:
-        group["lr"] *= group.get("lr_scale", 1.0)
-    return optimizer
-
-
-def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+def muon(model: nn.Module, lr: float, weight_decay: float = DECAY, **arguments: Any) -> torch.optim.Optimizer:
     """Returns timm's Muon, which trains kernels as matrices ``(out, in·taps)`` and other parameters by Adam.
 
     Muon orthogonalizes the update of every kernel and scales it to the size of an Adam update. In short runs of equal
@@ -51,11 +35,11 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
 
     Args:
         model: the model to train.
-        layer_decay: must be 1; only Adam supports other values.
         lr: learning rate of the kernels; start with 0.005. With 0.01, the kernels of a longer run diverge.
+        weight_decay: decay of the kernels. The other parameters do not decay.
+        **arguments: further arguments of timm's Muon, such as `momentum`.
 
     Raises:
-        ValueError: `layer_decay` is not 1.
         ImportError: timm is older than 1.0.31. Older versions do not schedule the learning rate of Adam's parameters.
 
     References:
@@ -68,8 +52,6 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
         >>> [(len(g["params"]), g["lr"]) for g in optimizer.param_groups]  # the kernel, and the bias
         [(1, 0.01), (1, 0.003)]
     """
-    if layer_decay != 1:
-        raise ValueError('the recipe\'s layer_decay is for optimizer = "adam"; omit it with muon')
     without_decay: set[str] = getattr(model, "no_weight_decay", set)()  # such as norms with four axes
     names = {name for name, p in model.named_parameters() if is_kernel(p)} - without_decay
     kernels: dict[str, Any] = {"params": [p for name, p in model.named_parameters() if name in names]}
@@ -77,15 +59,43 @@ def muon(model: nn.Module, lr: float, layer_decay: float = 1.0) -> torch.optim.O
         "params": [p for name, p in model.named_parameters() if name not in names], "use_fallback": True,
         "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
     }  # fmt: skip
-    rule = {"ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0}
+    rule = {
+        "ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0, "momentum": 0.95,
+    }  # fmt: skip
     try:
-        return create_optimizer_v2([kernels, others], "nmuon", lr, DECAY, momentum=0.95, **rule)  # type: ignore[arg-type]
+        return create_optimizer_v2([kernels, others], "nmuon", lr, weight_decay, **{**rule, **arguments})  # type: ignore[arg-type]
     except (ValueError, TypeError) as e:
+        if arguments:
+            raise
         raise ImportError(f"the optimizer muon needs timm 1.0.31 ({e}); run: pip install 'convrnn-zoo[train]'") from e
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": adam, "muon": muon}
-"""``(model, lr, layer_decay)`` to an optimizer."""
+def create_optimizer(recipe: Any, model: nn.Module) -> torch.optim.Optimizer:
+    """Builds the optimizer of a recipe: :func:`muon`, or the optimizer of timm with the name.
+
+    With optimizers of timm, biases, other parameters of one axis (such as those of norms) and those in the model's
+    ``no_weight_decay`` (such as peepholes and learned initial states) do not decay. For each layer towards the input,
+    the learning rate is multiplied by the recipe's `layer_decay`. The model's ``group_matcher`` defines the layers.
+
+    Raises:
+        ValueError: the optimizer does not take one of the recipe's `optimizer_args`, or needs another package.
+        ImportError: see :func:`muon`.
+    """
+    arguments = dict(recipe.optimizer_args)
+    try:
+        if recipe.optimizer == "muon":
+            decay = {} if recipe.weight_decay is None else {"weight_decay": recipe.weight_decay}
+            return muon(model, recipe.lr, **decay, **arguments)
+        optimizer = create_optimizer_v2(
+            model, recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay or 0.0,
+            layer_decay=None if recipe.layer_decay == 1 else recipe.layer_decay, **arguments,
+        )  # fmt: skip
+    except (TypeError, ValueError, AssertionError, NameError) as e:
+        with_args = f" with optimizer_args = {arguments}" if arguments else ""
+        raise ValueError(f"the recipe's optimizer = {recipe.optimizer!r}{with_args}: {e}") from e
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_scale", 1.0)
+    return optimizer
 
 
 def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> float:
@@ -110,12 +120,11 @@ def one_cycle_factor(update: int, warmup: float, lengths: tuple[int, ...]) -> fl
     return height * (low + (1 - low) * (1 + math.cos(math.pi * part)) / 2)
 
 
-def one_cycle(
-    optimizer: torch.optim.Optimizer, max_steps: int, warmup: float, cycles: tuple[int, ...] = ()
-) -> LRScheduler:
+def one_cycle(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
     """Returns a scheduler whose rate rises and falls along half cosines, in one cycle or in several `cycles`.
 
-    `cycles` are the numbers of updates of several cycles, which add up to `max_steps`; see :func:`one_cycle_factor`.
+    The recipe's `cycles` are the numbers of updates of several cycles, which add up to `max_steps`; see
+    :func:`one_cycle_factor`.
 
     Raises:
         ValueError: the cycles do not add up to `max_steps`.
@@ -124,30 +133,68 @@ def one_cycle(
         Smith, L. and Topin, N. (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
         Rates. https://arxiv.org/abs/1708.07120
     """
-    lengths = cycles or (max_steps,)
+    lengths = recipe.cycles or (max_steps,)
     if sum(lengths) != max_steps or min(lengths) < 1:
-        raise ValueError(f"the recipe's cycles must add up to its max_steps, {max_steps}, got {list(lengths)}")
-    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=warmup, lengths=lengths))
+        raise ValueError(f"the recipe's cycles must add up to its number of updates, {max_steps}, got {list(lengths)}")
+    return LambdaLR(optimizer, partial(one_cycle_factor, warmup=recipe.warmup, lengths=lengths))
 
 
-def cosine(
-    optimizer: torch.optim.Optimizer, max_steps: int, warmup: float = 0.0, cycles: tuple[int, ...] = ()
-) -> LRScheduler:
-    """Returns torch's scheduler whose rate falls along half a cosine. Recipes reject `warmup` and `cycles` for it."""
+def one_cycle_momentum(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
+    """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, rates, total_steps=max_steps, pct_start=recipe.warmup)
+
+
+def cosine(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
+    """Returns torch's scheduler whose rate falls along half a cosine; with `schedule_args`, it is that of timm."""
+    if recipe.schedule_args:
+        return TimmSchedule(recipe, optimizer, max_steps)
     return CosineAnnealingLR(optimizer, max_steps)
 
 
-SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int, float, tuple[int, ...]], LRScheduler]] = {
-    "one_cycle": one_cycle,
-    "cosine": cosine,
-}
-"""``(optimizer, max_steps, warmup, cycles)`` to a scheduler."""
-
-
-def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """Builds the learning rate scheduler of a forecaster's recipe.
+class TimmSchedule(LRScheduler):
+    """Schedule of timm with the name in a recipe, with the recipe's `schedule_args`, as a scheduler of torch.
 
     Raises:
-        ValueError: `cycles` do not add up to `max_steps`.
+        ValueError: the arguments do not suit the schedule.
     """
-    return SCHEDULES[recipe.schedule](optimizer, recipe.max_steps, recipe.warmup, recipe.cycles)
+
+    def __init__(self, recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> None:
+        arguments = {name.replace("steps", "epochs"): value for name, value in recipe.schedule_args.items()}
+        updates: Any = {"num_epochs": max_steps, "step_on_epochs": False, "updates_per_epoch": 1}
+        try:
+            self.scheduler = create_scheduler_v2(optimizer, recipe.schedule, **updates, **arguments)[0]
+        except (TypeError, ValueError, AssertionError) as e:
+            raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {e}") from e
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]
+        """Returns the learning rate of each parameter group after `last_epoch` updates."""
+        self.scheduler.step_update(self.last_epoch)
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the number of updates, of which the learning rates are a function."""
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues after the number of updates in a state dict."""
+        self.last_epoch = state_dict["last_epoch"]
+        self._last_lr = self.get_lr()
+
+
+SCHEDULES: dict[str, Callable[[Any, torch.optim.Optimizer, int], LRScheduler]] = {
+    "one_cycle": one_cycle,
+    "one_cycle_momentum": one_cycle_momentum,
+    "cosine": cosine,
+}
+"""``(recipe, optimizer, max_steps)`` to a scheduler. Other names are schedules of timm."""
+
+
+def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
+    """Builds the learning rate scheduler of a recipe.
+
+    Raises:
+        ValueError: `cycles` do not add up to `max_steps`, or `schedule_args` do not suit the schedule.
+    """
+    return SCHEDULES.get(recipe.schedule, TimmSchedule)(recipe, optimizer, max_steps)

@@ -18,7 +18,7 @@ from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.recipes import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import Trainer
-from convrnn_zoo.train.optim import OPTIMIZERS, create_schedule
+from convrnn_zoo.train.optim import create_optimizer, create_schedule
 from convrnn_zoo.train.writing import add_metrics, check_writable, write_weights
 
 from .events import EVENTS, TEST_DAYS, load_event
@@ -177,10 +177,11 @@ def train_on(
     torch.manual_seed(recipe.seed)
     model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
-    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe.lr, recipe.layer_decay)
+    optimizer = create_optimizer(recipe, model)
     NowcastTrainer(
         recipe=recipe, model=model, optimizer=optimizer,
-        scheduler=create_schedule(recipe, optimizer), max_steps=recipe.max_steps, crops=crops, from_mrms=from_mrms,
+        scheduler=create_schedule(recipe, optimizer, recipe.max_steps), max_steps=recipe.max_steps, crops=crops,
+        from_mrms=from_mrms,
         fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights, progress=progress,
     ).fit()  # fmt: skip
     return model

@@ -46,7 +46,10 @@ BAD = {
     "description": (" ", "description.*empty"),
     "init_from": (3, "init_from.* 3"),
     "layer_decay": (0, "layer_decay.* 0"),
-    "freeze": (True, "freeze.* True"),
+    "freeze_steps": (True, "freeze_steps.* True"),
+    "optimizer": ("adamm", "optimizer.* 'adamm'; did you mean .*"),
+    "schedule": ("cosin", "schedule.* 'cosin'; did you mean cosine.*"),
+    "schedule_args": ({"warmup_step": 3}, "schedule_args.* warmup_step; did you mean warmup_steps.*"),
 }
 
 
@@ -285,7 +288,7 @@ def test_a_bug_in_a_model_is_not_reported_as_an_error_of_the_recipe(monkeypatch)
 def test_a_bug_in_scheduled_sampling_is_not_reported_as_an_error_of_the_recipe(monkeypatch, digits, tmp_path):
     monkeypatch.setattr("convrnn_zoo.recipes.sampling.Scheduled.__init__", bug)
     with pytest.raises(TypeError, match="NoneType"):
-        train(dataclasses.replace(TINY, seed=1), data=digits, out=tmp_path / "run", progress=False)
+        train(dataclasses.replace(TINY, seeds=1), data=digits, out=tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize("model", [{"hidden_channels": 60_000}, {"num_layers": 10**9}, {"hidden_channels": 10**12}])

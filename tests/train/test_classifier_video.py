@@ -24,6 +24,10 @@ MEAN = timm.get_pretrained_cfg("test_resnet").mean
 """Other than that of the architecture's default encoder."""
 
 
+UPDATES = 3
+"""Updates in an epoch of 8 clips."""
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Clips, the recipe, and the repository of a run."""
@@ -128,7 +132,7 @@ def test_a_forecaster_has_no_confusion_matrix(tmp_path):
 
 
 def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=3, freeze=1, layer_decay=0.7)
+    recipe = dataclasses.replace(RECIPE, epochs=3, freeze_steps=UPDATES, layer_decay=0.7)
     expected = classifier.train_one(recipe, 0, *splits, progress=False).model
     for saves in (1, 2):
         path = tmp_path / f"{saves}.ckpt"
@@ -152,13 +156,15 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
 
     before_training = {}
     monkeypatch.setattr(classifier, "ClassifierTrainer", Watched)
-    model = classifier.train_one(dataclasses.replace(RECIPE, epochs=2, freeze=1), 0, *splits, progress=False).model
+    model = classifier.train_one(
+        dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES), 0, *splits, progress=False
+    ).model
     assert changes_by_epoch == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
     assert not model.encoder.frozen
     held = {**RECIPE.model, "freeze_encoder": True}
     changes_by_epoch.clear()
     model = classifier.train_one(
-        dataclasses.replace(RECIPE, epochs=2, freeze=1, model=held), 0, *splits, progress=False
+        dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES, model=held), 0, *splits, progress=False
     )
     assert changes_by_epoch == [{"rnns", "head"}] * 2
     assert model.model.encoder.frozen
@@ -166,7 +172,7 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
 
 def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
-    recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze=1, epochs=1)
+    recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze_steps=UPDATES, epochs=1)
     model = classifier.train_one(recipe, 0, *data, progress=False).model
     assert "head" in caplog.text
     old = convrnn_zoo.from_pretrained(trained / "run").state_dict()

@@ -15,9 +15,13 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
-from convrnn_zoo.train.optim import adam, muon
 from tests.helpers.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 from tests.helpers.train.runs import same
+from tests.helpers.train.tiny_recipes import PLAIN
+from tests.train.test_optim import adam
+
+UPDATES = 3
+"""Updates in an epoch of 12 sequences."""
 
 
 @pytest.fixture
@@ -48,18 +52,18 @@ def test_another_head_and_other_channels_keep_what_fits(run, caplog):
 
 
 def test_the_trunk_waits_for_the_head(run):
-    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), epochs=2, freeze=2)
+    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), epochs=2, freeze_steps=2 * UPDATES)
     old = convrnn_zoo.from_pretrained(run).state_dict()
 
     def trained(**changes):
         changed = dataclasses.replace(recipe, **changes)
         return classifier.train_one(changed, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
 
-    frozen, thawed = trained(), trained(freeze=1)
+    frozen, thawed = trained(), trained(freeze_steps=UPDATES)
     assert all(torch.equal(v, old[k]) for k, v in frozen.items() if k.startswith("rnn."))
     assert not torch.equal(thawed["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
     head = classifier.train_one(
-        dataclasses.replace(recipe, epochs=1, freeze=0), 0, split(3, 3), split(3, 3), progress=False
+        dataclasses.replace(recipe, epochs=1, freeze_steps=0), 0, split(3, 3), split(3, 3), progress=False
     )
     assert not torch.equal(frozen["head.weight"], head.model.state_dict()["head.weight"])
 
@@ -73,8 +77,8 @@ def test_learning_rates_fall_with_depth():
     assert layers == sorted(layers)
     assert layers[0] < layers[1] < layers[2] <= 0.1
     assert of["rnn.weight_ih_l0"] <= layers[0]
-    with pytest.raises(ValueError, match=r"layer_decay.*optimizer.*muon"):
-        muon(model, 0.1, layer_decay=0.5)
+    with pytest.raises(ValueError, match=r"layer_decay.*optimizers other than muon"):
+        dataclasses.replace(PLAIN, layer_decay=0.5, optimizer="muon")
     assert [group["lr"] for group in adam(model, 0.1).param_groups] == [0.1]
 
 
@@ -110,7 +114,7 @@ def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_pat
     )
     with pytest.raises(ValueError, match=r"encoder\.weight_ih_l0 \(6, 16, 3, 3\) for \(9, 16, 3, 3\)"):
         training.build(wide, 1)
-    frozen = dataclasses.replace(recipe, init_from=str(tmp_path / "run"), freeze=3)
+    frozen = dataclasses.replace(recipe, init_from=str(tmp_path / "run"), freeze_steps=3)
     record = train(frozen, data=tmp_path / "a.npy", out=tmp_path / "next", progress=False)
     now = convrnn_zoo.from_pretrained(tmp_path / "next").state_dict()
     moved = {k for k, v in now.items() if not torch.equal(v, old.state_dict()[k])}

@@ -221,7 +221,7 @@ def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tm
 
 
 def test_training_starts_from_init_from(clips, monkeypatch):
-    source = training.build(dataclasses.replace(PLAIN, seed=1), 1)
+    source = training.build(dataclasses.replace(PLAIN, seeds=1), 1)
     monkeypatch.setattr("convrnn_zoo.train.finetuning.from_pretrained", lambda name: source)
     model = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), source.parameters(), strict=True))
