@@ -41,7 +41,7 @@ from . import exports as exports_tool
 from . import notebooks
 from .address import addresses
 from .cards import shipped_card
-from .published import elsewhere, openstl_scores, paper_scores, published_speed
+from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
 from .tables import markdown
 
@@ -640,8 +640,8 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
         speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
-        precisions, archive, elsewhere, published_speed, networks, openstl_scores, paper_scores, a_to_z,
-        command_line, losses, samplings, schedules,
+        precisions, archive, elsewhere, earthnet, published_speed, networks, openstl_scores,
+        paper_scores, a_to_z, command_line, losses, samplings, schedules,
     )
 }  # fmt: skip
 

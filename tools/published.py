@@ -3,32 +3,58 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
+from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.models import create_model
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
+from references.earthnet import table as score_table
 
 from .tables import markdown
 
 MEASURED = Path(__file__).parent.parent / "benchmarks" / "published.json"
 """Results of ``python -m benchmarks.published``."""
+EARTHNET = Path(__file__).parent / "earthnet.json"
+"""Scores of EarthNet2021's test cubes, from ``python -m references.earthnet``."""
 OPENSTL = Path(__file__).parent / "openstl.json"
 """Scores that OpenSTL publishes on Moving MNIST, by number of epochs and name."""
 
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
+_PAPER = re.compile(r"([A-Z][\w ]*? et al\. \d{4}), (?:[\w ]+, )?(https://\S+?)[.,;]*(?: |$)")
 
 
 def elsewhere(page: str) -> str:
-    """Lists the models whose weights others publish, with their size, address, licence and file format."""
+    """Lists weights that others publish: paper, name, file, licence, difference, score and command.
+
+    The rows are the :class:`Published` of registered names and those of converters.
+    """
+    named = [(name, f"`{name}`, {_size(name)} parameters", _paper(name), r) for name, r in PUBLISHED.items()]
+    others = [(r.becomes.strip("`"), r.becomes, r.paper, r) for source in SOURCES.values() for r in source.published]
     rows = []
-    for name, published in sorted(PUBLISHED.items()):
-        model: Any = create_model(name, device="meta")
-        size = f"{sum(p.numel() for p in model.parameters()):,}"
-        rows.append(
-            (f"`{name}`", size, f"<{published.where}>", published.license, published.form, f"`{published.command}`")
-        )
-    return markdown(("name", "parameters", "address of the weights", "licence", "form", "to convert the file"), rows)
+    for _, name, paper, r in sorted(named + others, key=lambda row: row[0].lower()):
+        unverified = f"not verified: {r.unchecked}"
+        file, difference = f"{r.form}; <{r.where}>", r.difference or unverified
+        rows.append((paper, name, file, r.license, difference, r.score or unverified, f"`{r.command}`"))
+    header = ("paper", "name", "published file", "licence", "our difference", "score on real data", "to convert it")
+    return markdown(header, rows)
+
+
+def _size(name: str) -> str:
+    return f"{sum(p.numel() for p in create_model(name, device='meta').parameters()):,}"
+
+
+def _paper(name: str) -> str:
+    """Returns a link to the first paper in the docstring of a registered name."""
+    paper = _PAPER.search(" ".join(str(entry_points()[name].__doc__).split()))
+    if paper is None:
+        raise ValueError(f"the docstring of {name} must state its paper as 'Author et al. YEAR, https://…'")
+    return f"[{paper[1]}]({paper[2]})"
+
+
+def earthnet(page: str) -> str:
+    """Lists the mean scores of the published networks and of baselines on test cubes of EarthNet2021."""
+    header, *rows = score_table(json.loads(EARTHNET.read_text(encoding="utf-8")))
+    return markdown(header, [(f"`{name}`" if name in PUBLISHED else name, *others) for name, *others in rows])
 
 
 def published_speed(page: str) -> str:

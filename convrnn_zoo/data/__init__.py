@@ -30,6 +30,7 @@ from .datasets.video_folder import VideoFolder
 from .frames import labelled_frames, split_at_gaps
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
+from .readers.earthnet import MiniCube, read_minicube
 
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
@@ -78,7 +79,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
-    "LabelledDataset", "LabelledSequences", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames", "Window",
-    "labelled_frames", "open_frames", "read_dataset", "read_sound", "split_at_gaps", "split_channels", "split_in_time",
-    "to_table",
+    "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames",
+    "Window", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound", "split_at_gaps",
+    "split_channels", "split_in_time", "to_table",
 ]  # fmt: skip

@@ -21,6 +21,8 @@ from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
+from .earthnet import SG_CONVLSTM, WEATHER2LAND
+from .greenearthnet import GREENEARTHNET
 from .irene import IRENE
 from .keras import KERAS
 from .keras_layers import ResizingConvLSTM
@@ -35,8 +37,12 @@ from .torchgeo import TORCHGEO, TorchGeoConvLSTM
 logger = logging.getLogger("convrnn_zoo")
 
 SOURCES: dict[str, Source] = {
-    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, RVM, TORCHGEO, TORCH)
-}
+    s.name: s
+    for s in (
+        PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, GREENEARTHNET, OPENSTL, IRENE, DGMR, RVM, WEATHER2LAND,
+        SG_CONVLSTM, TORCHGEO, TORCH,
+    )
+}  # fmt: skip
 """The supported projects by name. All can be read; those with ``export`` can also be written."""
 AUTO = "auto"
 SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
@@ -222,8 +228,9 @@ def convert(
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
     A layer becomes a model of the core family with the same sizes and without a classifier, such as
-    ``convlstm2d_bi_2layer``. The head of TorchGeo's ConvLSTM becomes a classifier. Load the directory with
-    :func:`convrnn_zoo.from_pretrained` or ``timm.create_model("local-dir:…")``, or push it to the Hub.
+    ``convlstm2d_bi_2layer``, or ``recurrent_stack`` if it has more than three layers. The head of TorchGeo's ConvLSTM
+    becomes a classifier. Load the directory with :func:`convrnn_zoo.from_pretrained` or
+    ``timm.create_model("local-dir:…")``, or push it to the Hub.
 
     Args:
         source, checkpoint, prefix, **options: as in :func:`load`.
@@ -274,6 +281,8 @@ def convert(
 def to_model(module: nn.Module) -> nn.Module:
     """Returns a registered model with the weights of a layer or cell. A registered model is returned unchanged.
 
+    A layer with more than three layers becomes a ``recurrent_stack``.
+
     Raises:
         ValueError: no registered architecture has such a layer. The message gives the reason.
 
@@ -299,13 +308,12 @@ def to_model(module: nn.Module) -> nn.Module:
         )
     is_cell = isinstance(module, ConvRNNCellBase)
     depth = 1 if is_cell else module.num_layers
-    bidirectional = "_bi" if getattr(module, "bidirectional", False) else ""
-    architecture = f"{name}{module.ndim}d{bidirectional}_{depth}layer"
-    if architecture not in list_models():
-        raise ValueError(
-            f"architectures have one to three layers, and this {type(module).__name__} has {depth}. {SAVE_LAYER}"
-        )
     args = _model_args(module) | ({"num_classes": len(head["bias"]), "global_pool": ""} if head else {})
+    is_bidirectional = getattr(module, "bidirectional", False)
+    architecture = f"{name}{module.ndim}d{'_bi' * is_bidirectional}_{depth}layer"
+    if architecture not in list_models():  # a deeper stack
+        architecture = "recurrent_stack"
+        args |= {"layer": type(module).__name__, "num_layers": depth, "bidirectional": is_bidirectional}
     model: Any = create_model(architecture, dtype=next(module.parameters()).dtype, **args)
     model.head.load_state_dict(head, strict=True)
     state = {f"{key}_l0" if is_cell else key: value for key, value in module.state_dict().items()}

@@ -62,9 +62,14 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
     has_groups = False
     gates, states = 7, ("h", "c", "m")
     map_norms: ClassVar = {"ih": 7, "hh": 4, "hm": 3, "po": 1}
+    has_memory_biases: ClassVar[bool] = False
+    """Whether the convolutions of [c', m'] have biases as well, ``bias_po`` and ``bias_cm``."""
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
-        memories = {"weight_po": (channels, 2 * channels, *kernel), "weight_cm": (channels, 2 * channels, 1, 1)}
+        memories: dict[str, Any] = {"weight_po": (channels, 2 * channels, *kernel)}
+        memories["weight_cm"] = (channels, 2 * channels, 1, 1)
+        if self.has_memory_biases:
+            memories |= {"bias_po": (channels,), "bias_cm": (channels,)}
         return {**memories, **super().extra_shapes(channels, kernel)}
 
     def forward(self, input: Tensor, hx: Any = None, return_deltas: bool = False) -> Any:
@@ -83,13 +88,14 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         return self.step(self.join(ih, torch.cat(parts, dim=1)), state, w.extra)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
-        (_, c, m, *_), (w_po, w_cm, *_) = state, extra
+        (_, c, m, *_), (w_po, w_cm, *others) = state, extra
+        b_po, b_cm = others[:2] if self.has_memory_biases else (None, None)
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
         c, m = (f + 1).sigmoid() * c + dc, (fm + 1).sigmoid() * m + dm
         both = torch.cat([c, m], dim=1)
-        o = (o + self.normalize_map("po", self.conv(both, w_po))).sigmoid()
-        return self.output(o, self.conv(both, w_cm).tanh(), state), c, m, dc, dm
+        o = (o + self.normalize_map("po", self.conv(both, w_po, b_po))).sigmoid()
+        return self.output(o, self.conv(both, w_cm, b_cm).tanh(), state), c, m, dc, dm
 
     def output(self, o: Tensor, maps: Tensor, state: Maps) -> Tensor:
         """Computes h' from the output gate o and from `maps`, which are ``tanh(W_cm * [c', m'])``."""

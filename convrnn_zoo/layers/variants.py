@@ -1,12 +1,17 @@
 """Variants of the core cells in published architectures: one bias per gate, other norms, other nonlinearities."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
 
 from ._base import Equations
 from ._norm import GroupNormed, MapNormed
+from ._run import Maps
 from .gru import Conv2dGRU, Conv2dGRUCell, GRUEquations
 from .lstm import Conv2dLSTM, Conv2dLSTMCell
-from .peephole import Conv2dPeepholeLSTM
+from .peephole import Conv2dPeepholeLSTM, Conv2dPeepholeLSTMCell
+from .stlstm import STLSTMCell
 
 
 # ---- one bias --------------------------------------------------------------------------------------------------
@@ -26,6 +31,42 @@ class Conv2dOneBiasLSTM(OneBias, Conv2dLSTM):
 
 class Conv2dOneBiasPeepholeLSTM(OneBias, Conv2dPeepholeLSTM):
     """2-d :class:`ConvPeepholeLSTM` over ``(T, N, C, H, W)`` with one bias per gate."""
+
+
+class Conv2dPastPeepholeLSTMCell(OneBias, Conv2dPeepholeLSTMCell):
+    r"""One step of a 2-d :class:`ConvPeepholeLSTM` whose output gate reads the previous cell state c, not c'.
+
+    .. math::
+        i, f, o &= σ(W_{i·} * x + W_{h·} * h + W_{p·} * c + b_{·}) \\
+        g &= \tanh(W_{ig} * x + W_{hg} * h + b_{g}) \\
+        c' &= f ⊙ c + i ⊙ g \\
+        h' &= o ⊙ \tanh(c')
+
+    where ``*`` is a convolution, ``⊙`` an element-wise product and ``·`` a gate.
+
+    References:
+        Kladny, K.-R. et al. (2024). Enhanced prediction of vegetation responses to extreme drought using deep learning
+        and Earth observation data. https://doi.org/10.1016/j.ecoinf.2024.102474
+    """
+
+    in_place: ClassVar[Any] = None
+
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        look = self.conv if self.peephole == "conv" else torch.mul
+        pi, pf, po = (look(c, weight) for weight in extra)
+        c = (f + pf).sigmoid() * c + (i + pi).sigmoid() * g.tanh()
+        return (o + po).sigmoid() * c.tanh(), c
+
+
+class BiasedSTLSTMCell(STLSTMCell):
+    """One step of the :class:`STLSTMCell` whose convolutions of [c', m'] have biases as well.
+
+    With :math:`b_{po}` and :math:`b_{cm}` added to :math:`W_{po} * [c', m']` and :math:`W_{cm} * [c', m']`.
+    """
+
+    has_memory_biases = True
 
 
 class Conv2dOneBiasGRU(OneBias, Conv2dGRU):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS, ConvRNNBase
+from ..layers import _checks as check
 from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
@@ -76,6 +77,44 @@ class ConvRNNModel(RecurrentClassifier):
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
     ) -> tuple[list[Any], Any]:
         return run_layers(self.rnn, x, hx, depth, mask)
+
+
+LAYERS = {cls.__name__: cls for by_ndim in KINDS.values() for cls in by_ndim.values()}
+"""Classes of the core layers by name."""
+
+
+class RecurrentStack(ConvRNNModel):
+    """A :class:`ConvRNNModel` whose layer class is an argument, for stacks of any depth.
+
+    Args:
+        layer: name of the layer's class in :mod:`convrnn_zoo.layers`, such as ``"Conv2dLSTM"``.
+        **kwargs: arguments of :class:`ConvRNNModel` and options of the layer, such as `num_layers`.
+
+    Raises:
+        ValueError: there is no such layer.
+
+    Example:
+        >>> model = RecurrentStack("Conv2dLSTM", in_chans=10, hidden_channels=[32, 32, 32, 4], num_layers=4)
+        >>> tuple(model(torch.randn(1, 2, 10, 8, 8)).shape)
+        (1, 2, 4, 8, 8)
+    """
+
+    def __init__(self, layer: str = "Conv2dLSTM", **kwargs: Any) -> None:
+        super().__init__(LAYERS[check.choice("layer", layer, tuple(LAYERS))], **kwargs)
+
+
+@register_model(cfg={"input_size": (3, 32, 32), "pool_size": (32, 32)})
+def recurrent_stack(pretrained: bool = False, **kwargs: Any) -> RecurrentStack:
+    """A stack of any number of core layers, each with its own width.
+
+    The names such as ``convlstm2d_3layer`` have one to three layers. ``convrnn-zoo convert`` uses this name for deeper
+    checkpoints. Inputs and outputs are those of :class:`~convrnn_zoo.ConvRNNModel`.
+
+    Args:
+        layer ("Conv2dLSTM"), num_layers (1), bidirectional (False), in_chans (3), hidden_channels (64), kernel_size
+        (3), num_classes (0), global_pool (None), drop_rate (0.0), and the options of the layer.
+    """
+    return build_model(RecurrentStack, "recurrent_stack", pretrained, **kwargs)
 
 
 _SIZES = {1: (1, 32), 2: (32, 32), 3: (16, 16)}

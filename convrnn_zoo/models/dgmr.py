@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published
+from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, recompute
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
@@ -223,6 +223,7 @@ class DGMR(EnsembleForecaster):
         unchecked="the file itself, which was not available: how it stores its spectral norms (both forms are read)",
         remarks="trained only on a sample of the data; users report senseless predictions (issues 46, 66 and 86 of "
         "openclimatefix/skillful_nowcasting): expect no skill of these weights",
+        difference=RANDOM_WEIGHTS,
     ),
 )
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:

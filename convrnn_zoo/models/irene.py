@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published
+from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle
 from .base.forecaster import FRAME_CFG, EnsembleForecaster
@@ -84,6 +84,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         checked="the network: outputs of small and of full size with random weights, against those of the original",
         unchecked="the file itself, which was not seen: its keys beyond those of the network's code, its figures",
         remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",
+        difference=RANDOM_WEIGHTS,
     ),
 )
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:

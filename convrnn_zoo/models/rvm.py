@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published
+from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import constants, conv_norm_relu, framewise
 from .base.dense import DenseModel
@@ -304,6 +304,7 @@ def _published(variant: str) -> Published:
         convert=f"rvm rvm_{variant}.pth",
         checked="all keys and shapes of the authors' network, and its outputs and states with random weights",
         unchecked="the file itself, which was not seen",
+        difference=RANDOM_WEIGHTS,
     )
 
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that others publish for an architecture, and what has been verified about them.
+    """Weights that others publish, and what has been verified about them.
+
+    Pass it to :func:`~convrnn_zoo.pretrained.registry.register_model` if the weights become a registered name, and to
+    the converter's :class:`~convrnn_zoo.interop.Source` if they become a layer or a network without one. The table
+    of published networks and ``convrnn-zoo info`` are generated from it.
 
     Args:
         where: URL of the page or file.
@@ -14,6 +18,11 @@ class Published:
         convert: source, file and options of ``convrnn-zoo convert``.
         checked, unchecked: parts that were compared with the original implementation, and parts that were not.
         remarks: limitations of the weights.
+        paper: authors, year and URL of the paper, if no docstring of a registered name has them.
+        difference: largest difference from the original's outputs, as a share of their standard deviation, and the
+            weights with which it was measured; "" if nobody has measured it.
+        score: score of the converted file on real data, with the data; "" if nobody has measured it.
+        becomes: result of the conversion, if it is no registered name.
     """
 
     where: str
@@ -23,6 +32,10 @@ class Published:
     checked: str
     unchecked: str
     remarks: str = ""
+    paper: str = ""
+    difference: str = ""
+    score: str = ""
+    becomes: str = ""
 
     @property
     def command(self) -> str:
@@ -39,6 +52,8 @@ class Published:
             "to convert them": self.command,
             "checked": self.checked,
             "not checked": self.unchecked,
+            "difference from the original": self.difference,
+            "score on real data": self.score,
             "limitations": self.remarks,
         }
         return {name: text for name, text in fields.items() if text}
@@ -50,6 +65,10 @@ class Published:
 
 PUBLISHED: dict[str, Published] = {}
 """Published weights by architecture. :func:`~convrnn_zoo.pretrained.registry.register_model` fills it."""
+
+
+RANDOM_WEIGHTS = "below 1e-5, random weights"
+"""Difference of networks that were compared with the original code without the published file."""
 
 
 def openstl_release(
@@ -68,4 +87,5 @@ def openstl_release(
         checked="the network: outputs of a small one with random weights, against those of the original",
         unchecked="the files themselves, which were not seen: their keys, their figures",
         remarks=remarks,
+        difference=RANDOM_WEIGHTS,
     )

@@ -24,6 +24,9 @@ ARCHITECTURES = {
     "irene": "convgru_irene",
     "dgmr": "dgmr",
     "rvm": "rvm_mobilenetv3",
+    "weather2land": "convlstm_weather2land",
+    "sg_convlstm": "sg_convlstm",
+    "greenearthnet": "predrnn_greenearthnet",
     "torch": "convgru1d_bi_2layer",
 }
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
+from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, Block, blocks, name
 from tests.helpers.interop.recorded import recorded
 from tools import pictures
@@ -43,6 +44,14 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
     torch.save(recorded("irene").state, tmp_path / "weights.pth")
+    for source, file in (
+        ("weather2land", "Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt"), ("sg_convlstm", "sg_convlstm.pth"),
+        ("predrnn_greenearthnet", "seed=42.ckpt"),
+    ):  # fmt: skip
+        torch.save(recorded(source).state, tmp_path / file)
+    cube = "29SND_2017-06-30_2017-11-26_1081_1209_1721_1849_16_96_26_106"
+    save(tmp_path / f"context_{cube}.npz", **arrays(10, size=128))
+    save(tmp_path / f"target_{cube}.npz", **arrays(20, size=128))
     torch.save(recorded("openstl_mau").state, tmp_path / "mmnist_mau_one_ep200.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -16,6 +16,15 @@ def on_meta(name: str) -> nn.Module:
     return convrnn_zoo.create_model(name, device="meta").eval()
 
 
+def without_known_inputs(name: str) -> dict[str, Any]:
+    """Arguments of an architecture that then reads frames only, without static maps, future inputs and masks."""
+    model: Any = on_meta(name)
+    known: dict[str, Any] = {"static_chans": 0, "future_chans": 0} if getattr(model, "known_chans", 0) else {}
+    if getattr(model, "input_only", 0):  # whose padding by reflection needs large maps
+        known |= {"has_mask": False, "padding_mode": "zeros"}
+    return known
+
+
 def slow_unless(keep: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
     """Returns values as parameters, and marks those that `keep` rejects as ``slow``: long tests that repeat others."""
     return [

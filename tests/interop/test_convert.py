@@ -1,5 +1,6 @@
 """Conversion of foreign checkpoints: every loader reads the directory, and a failed conversion leaves no files."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,6 @@ def test_half_precision_is_preserved(tmp_path: Path) -> None:
 NOTHING = [
     ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError,
      "ndrplz"),
-    ("four layers", lambda d: {"source": "torch", "checkpoint": nn.GRU(2, 3, 4).state_dict()}, ValueError,
-     "Conv1dGRU.* 4"),
     ("valid padding", lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"}, ValueError,
      "ResizingConvLSTM"),
     ("other gates", lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"}, ValueError,
@@ -103,6 +102,44 @@ def test_a_custom_layer_becomes_a_model() -> None:
     x = torch.randn(5, 2, 2, 6, 6)
     torch.testing.assert_close(model(x.transpose(0, 1)).transpose(0, 1), layer(x)[0])
     assert interop.to_model(model) is model
+
+
+@pytest.mark.parametrize("widths", [[6, 5, 4, 3], [4] * 7])
+@pytest.mark.parametrize("has_prefix", [False, True])
+def test_a_stack_of_any_depth_becomes_a_model(widths: list[int], has_prefix: bool, tmp_path: Path) -> None:
+    """Four cells of several widths, as in weather2land: the directory gives the layer's outputs and the same file."""
+    state: dict[str, torch.Tensor] = {}
+    for i, (in_channels, width) in enumerate(pairwise([5, *widths])):
+        state[f"cell_list.{i}.conv.weight"] = torch.randn(4 * width, in_channels + width, 3, 3) / 10
+        state[f"cell_list.{i}.conv.bias"] = torch.randn(4 * width)
+    prefix = "net.lstm." * has_prefix
+    converted = interop.convert("ndrplz", {prefix + k: v for k, v in state.items()}, tmp_path / "out", prefix=prefix)
+    assert converted.architecture == "recurrent_stack"
+    assert converted.parameters == sum(v.numel() for v in state.values()) + 4 * sum(widths)  # the second bias
+    model = convrnn_zoo.from_pretrained(tmp_path / "out").eval()
+    assert type(model.rnn).__name__ == "Conv2dLSTM"
+    assert model.rnn.widths == widths
+    x, frames, maps = torch.rand(2, 3, 5, 6, 7), [], [(torch.zeros(2, w, 6, 7),) * 2 for w in widths]
+    for frame in x.unbind(1):
+        for i, (h, c) in enumerate(maps):
+            weight, bias = state[f"cell_list.{i}.conv.weight"], state[f"cell_list.{i}.conv.bias"]
+            gates = torch.conv2d(torch.cat([frame, h], 1), weight, bias, padding=1)
+            i_gate, f_gate, o_gate, g = gates.chunk(4, 1)
+            c = f_gate.sigmoid() * c + i_gate.sigmoid() * g.tanh()
+            maps[i] = (frame := o_gate.sigmoid() * c.tanh(), c)
+        frames.append(frame)
+    torch.testing.assert_close(model(x), torch.stack(frames, 1), rtol=1e-5, atol=1e-6)
+    assert_identical(interop.export(model, "ndrplz"), state)
+
+
+def test_a_deep_stack_of_both_directions_becomes_a_model(tmp_path: Path) -> None:
+    original = nn.GRU(2, 3, 4, bidirectional=True, batch_first=True)
+    assert interop.convert("torch", original.state_dict(), tmp_path / "out").architecture == "recurrent_stack"
+    model, x = convrnn_zoo.from_pretrained(tmp_path / "out"), torch.rand(1, 5, 2)
+    torch.testing.assert_close(model(x[..., None])[..., 0], original(x)[0])
+    assert convrnn_zoo.create_model("recurrent_stack", layer="Conv1dGRU").rnn.num_layers == 1
+    with pytest.raises(ValueError, match="layer must be one of"):
+        convrnn_zoo.create_model("recurrent_stack", layer="Module")
 
 
 def test_every_option_of_a_layer_is_one_of_its_model() -> None:

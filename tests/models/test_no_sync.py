@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import convrnn_zoo
-from tests.helpers.registry import slow_unless
+from tests.helpers.registry import slow_unless, without_known_inputs
 
 NAMES = convrnn_zoo.list_models()
 QUICK = ("convgru2d_bi_2layer", "minconvlstm1d_1layer", "utae_convgru", "utae_uconvlstm", "convlstm_forecaster", "mau")
@@ -46,7 +46,7 @@ class NoCopy(TorchDispatchMode):
 
 def build(name: str, device: str) -> tuple[torch.nn.Module, Tensor]:
     """Returns a model on a device, and frames of the size for which it is registered."""
-    model = convrnn_zoo.create_model(name, device=device).eval()
+    model = convrnn_zoo.create_model(name, device=device, **without_known_inputs(name)).eval()
     ndim = getattr(model, "ndim", 2)
     size = (8, 8, 8) if ndim == 3 else model.pretrained_cfg["input_size"][-ndim:]
     return model, torch.empty(2, 4, model.in_chans, *size, device=device)

@@ -36,6 +36,10 @@ PUBLISHED = {
     "phydnet": 3_091_732,
     "e3d_lstm": 51_347_456,
     "convgru_irene": 64_177_905,
+    "convlstm_weather2land": 201_424,
+    "sg_convlstm": 253_792,
+    "convlstm_greenearthnet": 1_036_101,
+    "predrnn_greenearthnet": 1_430_312,
     "dgmr": 53_566_957,
     "trajgru_hko7": 12_753_909 - 1_149_536,  # but for the input convolutions of a layer that has no input
 }

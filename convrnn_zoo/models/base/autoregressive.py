@@ -36,6 +36,9 @@ class AutoregressiveForecaster(Forecaster):
     A subclass defines :meth:`start` (the initial state) and :meth:`advance` (one step). A step reads a frame and the
     known inputs of the next frame, and forecasts that next frame. Frames and known inputs are folded into patches.
 
+    With `input_only`, the last channels of a frame are read and not forecast. :meth:`advance` returns them as well, for
+    the next step to read; the forecast does not have them.
+
     Args:
         patch_size: edge p of a patch in pixels; `reduction` by default.
         in_chans, horizon, reduction, **kwargs: as for :class:`Forecaster`.
@@ -45,6 +48,10 @@ class AutoregressiveForecaster(Forecaster):
     """
 
     export_step = "autoregressive"
+    input_only: ClassVar[int] = 0
+    """Number of the last channels of a frame that are not forecast, such as a mask of clouds."""
+    known_lead: ClassVar[int] = 1
+    """1 if a step reads the known inputs of the next frame, 0 if it reads those of the frame that it reads."""
     scan: Scan | None = None
     """Function that replaces the loop over time; the export sets it on a copy of the model."""
 
@@ -52,10 +59,17 @@ class AutoregressiveForecaster(Forecaster):
         self, in_chans: int, horizon: int, reduction: int, *, patch_size: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(in_chans, horizon, reduction, **kwargs)
-        if self.out_chans != self.in_chans:
+        forecast = self.in_chans - self.input_only
+        if forecast < 1:
             raise ValueError(
-                f"out_chans must be in_chans={in_chans} for a model that reads its own forecast, got {self.out_chans}; "
-                "pass variables that are known as future inputs, or take a convlstm_forecaster"
+                f"in_chans must be over {self.input_only}, the channels that are only read; got {in_chans}"
+            )
+        if kwargs.get("out_chans") is None:
+            self.out_chans = forecast
+        if self.out_chans != forecast:
+            raise ValueError(
+                f"out_chans must be {forecast}, as in_chans={in_chans}, for a model that reads its own forecast, got "
+                f"{self.out_chans}; pass variables that are known as future inputs, or take a convlstm_forecaster"
             )
         edge = self.reduction if patch_size is None else check.positive_int("patch_size", patch_size)
         self.unshuffle, self.shuffle = Unshuffle(edge), Shuffle(edge)
@@ -105,7 +119,7 @@ class AutoregressiveForecaster(Forecaster):
             horizon = self._check_teacher(x, teacher, horizon)
             mask = self._check_mask(mask, x, horizon)
         known = self.known_inputs(x, horizon, static, future)
-        known = None if known is None else self.unshuffle(known[:, 1:])
+        known = None if known is None else self.unshuffle(known[:, self.known_lead :][:, : x.shape[1] + horizon - 1])
         patches = self.unshuffle(x if teacher is None else torch.cat([x, teacher], dim=1))
 
         state = self.start(patches[:, 0] if known is None else torch.cat([patches[:, 0], known[:, 0]], 1))
@@ -113,7 +127,7 @@ class AutoregressiveForecaster(Forecaster):
         deltas: list[Delta] | None = [] if return_aux else None
         forecasts, _ = self._unroll(patches, steps, state, known=known, mask=mask, deltas=deltas)
         forecasts = forecasts[length - 1 :] if deltas is None else forecasts
-        frames = self.shuffle(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
+        frames = self._frames(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
         if deltas is None:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
@@ -132,7 +146,12 @@ class AutoregressiveForecaster(Forecaster):
         """Returns the forecast ``(N, horizon, C, H, W)`` from the state that :meth:`encode` returns."""
         y, *inner = self._check_state(state)
         forecasts, _ = self._unroll(None, self.check_horizon(horizon) - 1, tuple(inner), y)
-        return self.shuffle(torch.stack([y, *forecasts], dim=1))
+        return self._frames(torch.stack([y, *forecasts], dim=1))
+
+    def _frames(self, patches: Tensor) -> Tensor:
+        """Returns frames ``(N, T, C, H, W)`` of forecast patches, without the channels that are only read."""
+        frames = self.shuffle(patches)
+        return frames[:, :, : self.out_chans] if self.input_only else frames
 
     def _unroll(
         self, patches: Tensor | None, steps: int, state: Maps, y: Any = None, *, known: Tensor | None = None,

@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 
 import convrnn_zoo
-from tests.helpers.registry import on_meta
+from tests.helpers.registry import on_meta, without_known_inputs
 
 SMALL = {
     "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
+    "convlstm_greenearthnet": {"hidden_channels": 4},
+    "predrnn_greenearthnet": {"hidden_channels": 4, "num_layers": 1},
 }
 """Sizes of networks whose widths follow from others."""
 DENSE = {
@@ -43,15 +45,19 @@ def sizes(name: str) -> dict:
         return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
-        prefixes = ("convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm", "sa_convlstm", "motionrnn")
-        small = name.endswith("_forecaster") or name.startswith(prefixes)
+        prefixes = (
+            "convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm", "sa_convlstm", "motionrnn",
+            "convlstm_weather2land", "sg_convlstm",
+        )  # fmt: skip
+        small = name.endswith("_forecaster") or (name.startswith(prefixes) and name not in SMALL)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
-        return {"in_chans": 2, "horizon": 3, **layers}
-    layers = int(name[-len("1layer")])
+        return {"in_chans": 2, "horizon": 3, **layers, **without_known_inputs(name)}
+    layers = 4 if name == "recurrent_stack" else int(name[-len("1layer")])
+    depth = {"num_layers": 4, "bidirectional": True} if name == "recurrent_stack" else {}
     hidden = {} if name.startswith("min") else {"hidden_kernel_size": 3}  # those have no convolution of the state
     return {
         "in_chans": 2, "num_classes": 3, "drop_rate": 0.25, "global_pool": "max",
-        "hidden_channels": [4, 6, 2][:layers], "kernel_size": 1, "bias": False, **hidden,
+        "hidden_channels": [4, 6, 2, 5][:layers], "kernel_size": 1, "bias": False, **hidden, **depth,
     }  # fmt: skip
 
 

@@ -22,6 +22,9 @@ STATES: dict[str, Example] = {
     "irene": Example(recorded("irene").state, {}),
     "dgmr": Example(dgmr_states.state(), {}),
     "rvm": Example(rvm_states.state(), {}),
+    "weather2land": Example(recorded("weather2land").state, {}),
+    "sg_convlstm": Example(recorded("sg_convlstm").state, {}),
+    "greenearthnet": Example(recorded("predrnn_greenearthnet").state, {}),
     "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

@@ -7,7 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Forecaster
 from convrnn_zoo.models.pyramid_forecaster import PyramidForecaster
 from convrnn_zoo.pretrained.registry import entry_points
-from tests.helpers.registry import on_meta
+from tests.helpers.registry import on_meta, without_known_inputs
 
 FULL = {
     name: model
@@ -36,7 +36,7 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     **{
         name: (lambda width: {"hidden_channels": width, "num_layers": 2})
-        for name in ("predrnn_pp", "mim", "mau", "e3d_lstm", "sa_convlstm")
+        for name in ("predrnn_pp", "mim", "mau", "e3d_lstm", "sa_convlstm", "convlstm_weather2land", "sg_convlstm")
     },
     "motionrnn_predrnn": lambda width: {"hidden_channels": 4 * width, "num_layers": 2},  # motion has a quarter of them
 }  # fmt: skip
@@ -46,7 +46,7 @@ SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
 def tiny(name: str, width: int = 3, **kwargs: Any) -> Any:
     """The architecture with a handful of channels."""
     small = SMALL[name](width) if name in SMALL else widths(name, width)
-    return convrnn_zoo.create_model(name, **{**small, **kwargs})
+    return convrnn_zoo.create_model(name, **{"in_chans": 1, **small, **without_known_inputs(name), **kwargs})
 
 
 def count(model: Any) -> int:

@@ -10,13 +10,13 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import Stream, models
 from convrnn_zoo.layers import KINDS
-from tests.helpers.registry import on_meta, slow_unless
+from tests.helpers.registry import on_meta, slow_unless, without_known_inputs
 
 NAMES = convrnn_zoo.list_models()
 SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
 REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
-    models.convgru_advection.ConvGRUAdvection,
+    models.convgru_advection.ConvGRUAdvection, models.greenearthnet.GreenEarthNetConvLSTM,
 )  # fmt: skip
 CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)
 ON_META = {n: on_meta(n) for n in NAMES}
@@ -27,7 +27,8 @@ EDGE = {"convgru_hko7": 30, "trajgru_hko7": 30}
 
 
 def build(name, **kwargs):
-    return convrnn_zoo.create_model(name, in_chans=1, hidden_channels=SMALL.get(name, 3), **kwargs).eval()
+    sizes = {"in_chans": 1, "hidden_channels": SMALL.get(name, 3), **without_known_inputs(name), **kwargs}
+    return convrnn_zoo.create_model(name, **sizes).eval()
 
 
 def make_input(name, model, batch=2, steps=5):

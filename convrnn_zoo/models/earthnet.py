@@ -1,0 +1,184 @@
+"""Forecasters of Sentinel-2 images from EarthNet2021: ``convlstm_weather2land`` and ``sg_convlstm``."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers._run import Maps
+from ..layers.variants import Conv2dOneBiasLSTMCell, Conv2dPastPeepholeLSTMCell
+from ..pretrained.builder import build_model
+from ..pretrained.published import Published
+from ..pretrained.registry import register_model
+from .base.autoregressive import StackedCells
+from .base.blocks import layer_widths
+from .base.forecaster import FRAME_CFG
+
+
+class HeadlessStack(StackedCells):
+    """A stack of cells whose last layer has the channels of a frame, so that its h is the output.
+
+    Args:
+        in_chans: channels of a frame.
+        hidden_channels, num_layers: widths and number of the layers before the last.
+        kernel_size, patch_size, horizon, static_chans, future_chans, **kwargs: as for
+            :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`.
+    """
+
+    has_bias = True
+
+    def __init__(
+        self, in_chans: int = 4, hidden_channels: int | Sequence[int] = 32, kernel_size: int = 3, num_layers: int = 3,
+        patch_size: int = 1, horizon: int = 20, *, static_chans: int = 1, future_chans: int = 5, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        edge, last = check.positive_int("patch_size", patch_size), check.positive_int("in_chans", in_chans)
+        widths = [*layer_widths(hidden_channels, num_layers, False), max(1, last - self.input_only) * edge**2]
+        super().__init__(
+            in_chans, widths, kernel_size, len(widths), patch_size, horizon, static_chans=static_chans,
+            future_chans=future_chans, **kwargs,
+        )  # fmt: skip
+        self.head = nn.Identity()
+
+
+class Weather2Land(HeadlessStack):
+    r"""ConvLSTM layers whose last h is the next frame: ``x' = max(0, h)``.
+
+    A step reads a frame, clipped to [0, 1], static maps and the known inputs of the same step. Arguments are those of
+    :class:`HeadlessStack`.
+
+    Example:
+        >>> model = Weather2Land(hidden_channels=8)
+        >>> known = {"static": torch.rand(1, 1, 8, 8), "future": torch.rand(1, 6, 5, 1, 1)}
+        >>> tuple(model(torch.rand(1, 3, 4, 8, 8), horizon=3, **known).shape)
+        (1, 3, 4, 8, 8)
+    """
+
+    cell = Conv2dOneBiasLSTMCell
+    known_lead = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.head = nn.ReLU()
+
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
+        frame, known = x[:, : self.folded_out], x[:, self.folded_out :]
+        return super().advance(torch.cat([frame.clamp(0, 1), known], 1), state)
+
+
+class SGConvLSTM(HeadlessStack):
+    r"""ConvLSTM layers with peepholes that forecast the change of each pixel's last clear value.
+
+    With the mask m of clouds, 1 where a frame x is unusable, and the output h of the last layer:
+
+    .. math::
+        b_t &= (1 - m_t) ⊙ x_t + m_t ⊙ b_{t-1}, \quad b_{-1} = 0 \\
+        x_{t+1} &= b_t + h_t, \quad m_{t+1} = 0 \text{ in the forecast}
+
+    A step reads a frame with its mask, static maps and the known inputs of the next frame. All convolutions pad by
+    reflection.
+
+    Args:
+        in_chans: channels of an input frame; the last one is the mask. Forecasts have the other channels.
+        has_mask: whether frames have a mask. Without one, every pixel is clear.
+        padding_mode: padding of all convolutions.
+        **kwargs: as for :class:`HeadlessStack`.
+
+    Example:
+        >>> model = SGConvLSTM(hidden_channels=8)
+        >>> bands, mask = torch.rand(1, 3, 4, 8, 8), torch.rand(1, 3, 1, 8, 8).round()
+        >>> known = {"static": torch.rand(1, 1, 8, 8), "future": torch.rand(1, 6, 5, 1, 1)}
+        >>> tuple(model(torch.cat([bands, mask], 2), horizon=3, **known).shape)
+        (1, 3, 4, 8, 8)
+    """
+
+    cell = Conv2dPastPeepholeLSTMCell
+    memories: ClassVar[tuple[str, ...]] = ("clear",)
+
+    def __init__(
+        self, in_chans: int = 5, hidden_channels: int | Sequence[int] = 22, kernel_size: int = 5, num_layers: int = 2,
+        *args: Any, has_mask: bool = True, padding_mode: str = "reflect", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.input_only = int(check.boolean("has_mask", has_mask))
+        kwargs["padding_mode"] = padding_mode
+        super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
+
+    def start(self, x: Tensor) -> Maps:
+        zeros = [x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in self.widths for _ in self.layer_states]
+        return (*zeros, torch.zeros_like(zeros[-1]))
+
+    def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
+        *cells, clear = state
+        change, new = super().advance(x, tuple(cells))
+        bands, mask = x[:, : clear.shape[1]], x[:, clear.shape[1] : self.folded_out]
+        if self.input_only:
+            is_cloudy = mask.repeat(1, self.out_chans, 1, 1)
+            clear = (1 - is_cloudy) * bands + is_cloudy * clear
+        else:
+            clear = bands
+        return torch.cat([clear + change, torch.zeros_like(mask)], 1), (*new, clear)
+
+
+_CFG = {**FRAME_CFG, "input_size": (4, 128, 128)}
+_CLOUDY = "clouds are part of the input, as in the original; leave them out of scores"
+_SCORE = "MAE {} of reflectance on six test cubes of EarthNet2021, and 0.0311 for the last clear pixel"
+
+
+@register_model(
+    cfg=_CFG,
+    published=Published(
+        where="https://github.com/dcodrut/weather2land",
+        form="code/data/experiments/conv_lstm/version_0/checkpoints/Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt, a "
+        "Lightning checkpoint",
+        license="none stated: ask the authors before you share it",
+        convert="weather2land 'Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt'",
+        checked="the published file: outputs on six test cubes against those of the original code",
+        unchecked="the EarthNetScore of the complete test set",
+        remarks=_CLOUDY,
+        difference="2.4e-6, the published file on six real cubes",
+        score=_SCORE.format("0.0154"),
+    ),
+)
+def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2Land:
+    """The ConvLSTM of weather2land for EarthNet2021: four layers with 32, 32, 32 and 4 channels, 201,424 parameters.
+
+    Reads 10 Sentinel-2 images with 4 bands, one every 5 days, an elevation map, and 5 weather variables for 30 steps;
+    forecasts 20 images. Diaconu et al. 2022,
+    https://openaccess.thecvf.com/content/CVPR2022W/EarthVision/papers/Diaconu_Understanding_the_Role_of_Weather_Data_for_Earth_Surface_Forecasting_CVPRW_2022_paper.pdf.
+    See :class:`~convrnn_zoo.models.earthnet.Weather2Land`.
+
+    Args:
+        in_chans (4), hidden_channels (32), kernel_size (3), num_layers (3), patch_size (1), horizon (20), static_chans
+        (1), future_chans (5).
+    """
+    return build_model(Weather2Land, "convlstm_weather2land", pretrained, **kwargs)
+
+
+@register_model(
+    cfg={**_CFG, "input_size": (5, 128, 128)},
+    published=Published(
+        where="https://github.com/rudolfwilliam/satellite_image_forecasting",
+        form="trained_models/SGConvLSTM.ckpt, a Lightning checkpoint that holds more than tensors: convert rejects it "
+        "and prints the command that extracts weights.pth where Lightning is installed",
+        license="MIT, that of the repository; EarthNet2021, on which it was trained, is CC BY-NC-SA 4.0",
+        convert="sg_convlstm weights.pth",
+        checked="the published file: outputs on six test cubes against those of the original code",
+        unchecked="the EarthNetScore of the complete test set",
+        remarks=_CLOUDY,
+        difference="4.4e-6, the published file on six real cubes",
+        score=_SCORE.format("0.0157"),
+    ),
+)
+def sg_convlstm(pretrained: bool = False, **kwargs: Any) -> SGConvLSTM:
+    """SGConvLSTM for EarthNet2021: ConvLSTM layers with peepholes and 22, 22 and 4 channels, 253,792 parameters.
+
+    Reads 10 Sentinel-2 images with 4 bands and a mask of clouds, one every 5 days, an elevation map, and 5 weather
+    variables for 30 steps; forecasts the 4 bands of 20 images. Kladny et al. 2024,
+    https://doi.org/10.1016/j.ecoinf.2024.102474. See :class:`~convrnn_zoo.models.earthnet.SGConvLSTM`.
+
+    Args:
+        in_chans (5), hidden_channels (22), kernel_size (5), num_layers (2), patch_size (1), horizon (20), static_chans
+        (1), future_chans (5), has_mask (True), padding_mode ("reflect").
+    """
+    return build_model(SGConvLSTM, "sg_convlstm", pretrained, **kwargs)
