@@ -21,6 +21,7 @@ from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
+from .firenet import FIRENET
 from .irene import IRENE
 from .keras import KERAS
 from .keras_layers import ResizingConvLSTM
@@ -35,7 +36,8 @@ from .torchgeo import TORCHGEO, TorchGeoConvLSTM
 logger = logging.getLogger("convrnn_zoo")
 
 SOURCES: dict[str, Source] = {
-    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, RVM, TORCHGEO, TORCH)
+    s.name: s for s in (PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, OPENSTL, IRENE, DGMR, RVM, FIRENET,
+                        TORCHGEO, TORCH)
 }
 """The supported projects by name. All can be read; those with ``export`` can also be written."""
 AUTO = "auto"

@@ -24,6 +24,7 @@ ARCHITECTURES = {
     "irene": "convgru_irene",
     "dgmr": "dgmr",
     "rvm": "rvm_mobilenetv3",
+    "firenet": "firenet",
     "torch": "convgru1d_bi_2layer",
 }
 

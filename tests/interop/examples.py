@@ -22,6 +22,7 @@ STATES: dict[str, Example] = {
     "irene": Example(recorded("irene").state, {}),
     "dgmr": Example(dgmr_states.state(), {}),
     "rvm": Example(rvm_states.state(), {}),
+    "firenet": Example(recorded("firenet").state, {}),
     "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }
