@@ -3,9 +3,9 @@
 Also contains adapters for using forecasters as methods of pysteps and as networks of mlcast.
 """
 
+from ..layers.keras import ActivatedConvLSTM, ResizingConvLSTM
 from ._conversion import SOURCES, Conversion, Recognition, convert, export, load, recognise, to_model
 from ._key_map import OptionError, Source
-from .keras_layers import ActivatedConvLSTM, ResizingConvLSTM
 from .mlcast import MLCastNetwork
 from .pysteps import nowcast_method
 from .torchgeo import TorchGeoConvLSTM

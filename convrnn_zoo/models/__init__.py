@@ -1,8 +1,8 @@
 """The architectures, one paper or family per file. Importing this package registers them with timm."""
 # ruff: noqa: F401, I001
 
-from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, encoder_forecaster, firenet, irene, mau, mim
-from . import motionrnn, openstl, phydnet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, video
+from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, encoder_forecaster, firenet, irene
+from . import keras_network, mau, mim, motionrnn, openstl, phydnet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, video
 
 # These functions need the registered names.
 from ..pretrained.factory import create_model as create_model, from_pretrained as from_pretrained

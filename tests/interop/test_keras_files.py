@@ -284,5 +284,5 @@ def test_a_path_of_nested_models_finds_the_description_of_its_layer(tmp_path: Pa
                                                 "activation": activation}}
         for name, activation in (("rnn", "relu"), ("other", "tanh"))
     ]})  # fmt: skip
-    activations, _ = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
+    activations = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
     assert activations["activation"] == "relu"
