@@ -255,11 +255,11 @@ KERAS = Source(
     load=load,
     options={
         "layer": "name of a recurrent layer, to convert only that",
-        "last_frame": "type of a custom layer of a network that returns the last frame",
         "padding": "'same' or 'valid'; must be given for arrays",
         "recurrent_activation": "such as 'sigmoid'; must be given for arrays",
         **{name: repr(value) for name, value in DEFAULTS.items()},
         "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
+        "last_frame": "type of a custom layer of a network that returns the last frame",
     },
     checks={
         "strides": check.sizes, "dilation_rate": check.sizes, "go_backwards": check.boolean,

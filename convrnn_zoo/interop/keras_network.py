@@ -3,6 +3,7 @@
 No code in a file is run: a ``Lambda`` or a custom layer raises an error with its name.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from ..pretrained.errors import WeightsError
 from ..pretrained.meta import check_arguments
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries
+
+logger = logging.getLogger("convrnn_zoo")
 
 DROPPED = re.compile(
     r"(Spatial)?Dropout([123]D)?|AlphaDropout|Gaussian(Dropout|Noise)|ActivityRegularization|Identity"
@@ -145,6 +148,8 @@ def read_network(checkpoint: ForeignCheckpoint, last_frame: str | None) -> tuple
     previous, sizes = "input", []
     for layer in _layers(config):
         kind, options, name = str(layer["class_name"]), layer["config"], _layer_name(layer)
+        if "float16" in str(options.get("dtype")) and not nodes:
+            logger.warning("%s: Keras computes it in float16, and the converted network in float32", file)
         if name in nodes or name in aliases:
             raise TypeError(f"two layers have the name {name!r}")
         if shape := options.get("batch_shape") or options.get("batch_input_shape"):
