@@ -27,6 +27,7 @@ from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
 from .datasets.variables import Channels, DataVariable, split_channels
 from .datasets.video_folder import VideoFolder
+from .events import voxel_grid
 from .frames import labelled_frames, split_at_gaps
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
@@ -81,5 +82,5 @@ __all__ = [
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames",
     "Window", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound", "split_at_gaps",
-    "split_channels", "split_in_time", "to_table",
+    "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip

@@ -60,7 +60,8 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
         return [*fixed[0]], [[*fixed[1]]], {}, None
     if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
-        return axes, [axes], min_map_size(model.rnn), None
+        layers = recurrent_layers(model)
+        return axes, [axes] * len(layers), min_map_size(layers[0]), None
     encoder, reductions = model.encoder, model.encoder.reductions
     reason = "the requested size" if size else encoder.fixed_size_reason
     largest = max(reductions)

@@ -101,7 +101,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     """Returns the config from which the model can be built again, or raises WeightsError."""
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
-    if not cfg or built_with is None or cfg.get("architecture") not in entry_points():
+    if not cfg or built_with is None or cfg.get("architecture") not in entry_points(unlisted=True):
         hint = "build it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
         raise WeightsError(f"this {type(model).__name__} was not built by a name of the zoo; {hint}")
     name = cfg["architecture"]
@@ -112,7 +112,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    rebuilt = build_on_meta(entry_points()[name], args, name)
+    rebuilt = build_on_meta(entry_points(unlisted=True)[name], args, name)
     if getattr(model, "horizon", None) != getattr(rebuilt, "horizon", None):  # training sets it after building
         args["horizon"] = model.horizon
     if {k: v.shape for k, v in rebuilt.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:

@@ -1,16 +1,18 @@
 """Converts checkpoints of other projects to layers and models with equal outputs, and back.
 
-Also contains adapters for using forecasters as methods of pysteps and as networks of mlcast.
+``adapters`` has the models of the zoo in the interfaces of pysteps, mlcast, earth2studio, TorchGeo and aeon.
 """
 
+from ..layers.keras import ActivatedConvLSTM, ResizingConvLSTM
 from ._conversion import SOURCES, Conversion, Recognition, convert, export, load, recognise, to_model
 from ._key_map import OptionError, Source
-from .keras_layers import ActivatedConvLSTM, ResizingConvLSTM
-from .mlcast import MLCastNetwork
-from .pysteps import nowcast_method
+from .adapters.earth2studio import Prognostic
+from .adapters.mlcast import MLCastNetwork
+from .adapters.pysteps import nowcast_method, register_nowcast_method
 from .torchgeo import TorchGeoConvLSTM
 
 __all__ = [
-    "SOURCES", "ActivatedConvLSTM", "Conversion", "MLCastNetwork", "OptionError", "Recognition", "ResizingConvLSTM",
-    "Source", "TorchGeoConvLSTM", "convert", "export", "load", "nowcast_method", "recognise", "to_model",
+    "SOURCES", "ActivatedConvLSTM", "Conversion", "MLCastNetwork", "OptionError", "Prognostic", "Recognition",
+    "ResizingConvLSTM", "Source", "TorchGeoConvLSTM", "convert", "export", "load", "nowcast_method", "recognise",
+    "register_nowcast_method", "to_model",
 ]  # fmt: skip

@@ -15,17 +15,19 @@ from .._atomic import atomic_write
 from .._hints import suggest
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
+from ..layers.keras import ResizingConvLSTM
 from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
+from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
 from .earthnet import SG_CONVLSTM, WEATHER2LAND
+from .firenet import FIRENET
 from .greenearthnet import GREENEARTHNET
 from .irene import IRENE
 from .keras import KERAS
-from .keras_layers import ResizingConvLSTM
 from .kimmel import KIMMEL
 from .ndrplz import NDRPLZ
 from .openstl import OPENSTL
@@ -40,7 +42,7 @@ SOURCES: dict[str, Source] = {
     s.name: s
     for s in (
         PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, GREENEARTHNET, OPENSTL, IRENE, DGMR, RVM, WEATHER2LAND,
-        SG_CONVLSTM, TORCHGEO, TORCH,
+        SG_CONVLSTM, FIRENET, TORCHGEO, TORCH,
     )
 }  # fmt: skip
 """The supported projects by name. All can be read; those with ``export`` can also be written."""
@@ -295,7 +297,7 @@ def to_model(module: nn.Module) -> nn.Module:
     if isinstance(module, TorchGeoConvLSTM):
         head = module.linear_head()
         module = module.rnn
-    if getattr(module, "pretrained_cfg", {}).get("architecture") in list_models():
+    if getattr(module, "pretrained_cfg", {}).get("architecture") in entry_points(unlisted=True):
         return module
     names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
     name = names.get(type(module).__name__.removesuffix("Cell"))

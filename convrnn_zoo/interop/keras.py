@@ -1,4 +1,4 @@
-"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with or without a Bidirectional wrapper.
+"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with or without a Bidirectional wrapper, and networks of them.
 
 Keras has one bias, the channels last, and the gates in the order i, f, c, o.
 """
@@ -6,65 +6,52 @@ Keras has one bias, the channels last, and the gates in the order i, f, c, o.
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import KINDS, ConvLSTM
+from ..layers import ConvLSTM
 from ..layers import _checks as check
+from ..layers.keras import (
+    ActivatedConvLSTM,
+    ResizingConvLSTM,
+    keras_conv_lstm,
+    keras_variables,
+)  # fmt: skip
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint, some
 from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
-from .keras_layers import ACTIVATED, KERAS_ACTIVATIONS, ActivatedConvLSTM, ResizingConvLSTM
+from .keras_network import describes_network, keras_activation, load_network
 
 logger = logging.getLogger("convrnn_zoo")
 
 
-def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
-    """Loads a ConvLSTM layer, or a Bidirectional wrapper of one, as a batch-first ConvLSTM with channels first.
+def load(
+    checkpoint: ForeignCheckpoint, *, layer: str | None = None, last_frame: str | None = None, **options: Any
+) -> nn.Module:
+    """Loads a network as a ``keras_network``, or one ConvLSTM layer as a batch-first ConvLSTM with channels first.
 
-    The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, or an
+    A file with the configuration of several layers is a network, unless `layer` selects one of them. A layer is read
+    with its Bidirectional wrapper. The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, or an
     :class:`ActivatedConvLSTM` for other activations. It is a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
     or dilation: Keras applies these only to the convolution of the input. Dropout and regularizers are dropped.
     """
+    if layer is None and describes_network(checkpoint.config) and not options.keys() - {"keras_version"}:
+        version = options.get("keras_version", checkpoint.version)
+        return load_network(replace(checkpoint, version=version), last_frame)
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
-    bias, filters, ndim, directions = "bias" in arrays[0], rows // 4, len(kernel), len(arrays)
-    activations, geometry = resolve_settings(checkpoint, name, ndim, directions == 2, options)
-    is_core = set(geometry.values()) == {"same", (1,) * ndim}
-    args: dict[str, Any] = {"in_channels": in_channels, "kernel_size": tuple(kernel), "bias": bias}
-    if not is_core:
-        args = {"in_channels": rows * directions, "kernel_size": 1, "hidden_kernel_size": tuple(kernel), "bias": False}
-    rnn = (ACTIVATED if activations else KINDS["convlstm"])[ndim](
-        out_channels=filters, batch_first=True, bidirectional=directions == 2, dtype=arrays[0]["kernel"].dtype,
-        **args, **activations,
+    is_bidirectional = len(arrays) == 2
+    module = keras_conv_lstm(
+        in_channels, rows // 4, kernel, use_bias="bias" in arrays[0], bidirectional=is_bidirectional,
+        dtype=arrays[0]["kernel"].dtype, **resolve_settings(checkpoint, name, len(kernel), is_bidirectional, options),
     )  # fmt: skip
-    module: Any = rnn if is_core else ResizingConvLSTM(rnn, in_channels, kernel, bias=bias, **geometry)
-    for parameters, variables in zip(_keras_variables(module), arrays, strict=True):
+    for parameters, variables in zip(keras_variables(module), arrays, strict=True):
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
-        if "bias_hh" in parameters:
-            parameters["bias_hh"].zero_()
     return module
-
-
-def _keras_variables(module: Any) -> list[dict[str, Tensor]]:
-    """Returns, for each direction, our parameters ``(out, in, k…)`` by the names of Keras's variables.
-
-    Keras and this package order the gates equally. Our second bias, which Keras does not have, is called ``bias_hh``.
-    """
-    is_resizing = isinstance(module, ResizingConvLSTM)
-    rnn = module.rnn if is_resizing else module
-    directions = []
-    for i, end in enumerate(("", "_reverse")[: rnn.num_directions]):
-        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "bias_hh": "bias_hh"}
-        parameters = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
-        if is_resizing:
-            conv = {"kernel": module.input_conv.weight, "bias": module.input_conv.bias}
-            parameters |= {role: p if p is None else p.chunk(rnn.num_directions)[i] for role, p in conv.items()}
-        directions.append({role: p.detach() for role, p in parameters.items() if p is not None})
-    return directions
 
 
 def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
@@ -83,7 +70,7 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
         raise ValueError("NumPy arrays have no bfloat16; export the layer as layer.float()")
     name = name or f"conv_lstm{rnn.ndim}d"
     arrays: dict[str, Any] = {}
-    for side, parameters in zip(("forward", "backward"), _keras_variables(layer), strict=False):
+    for side, parameters in zip(("forward", "backward"), keras_variables(layer), strict=False):
         path = f"{side}_{name}/conv_lstm_cell" if rnn.bidirectional else "conv_lstm_cell"
         if "bias_hh" in parameters:
             parameters["bias"] = sum_biases(parameters["bias"], parameters.pop("bias_hh"))
@@ -172,11 +159,10 @@ REQUIRED = ("padding", "recurrent_activation")
 
 def resolve_settings(
     checkpoint: ForeignCheckpoint, name: str, ndim: int, bidirectional: bool, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns two dicts: the activations of a layer; and its padding, strides and dilation.
+) -> dict[str, Any]:
+    """Returns the activations, padding, strides and dilation of a layer.
 
-    The first dict is empty for tanh and sigmoid, the activations of the core family. Options of the caller override
-    the configuration in the file, which overrides Keras's defaults.
+    Options of the caller override the configuration in the file, which overrides Keras's defaults.
     """
     is_complete = {*REQUIRED, *DEFAULTS} <= options.keys()
     config = _layer_config(checkpoint, name, ndim, is_complete)
@@ -201,10 +187,11 @@ def resolve_settings(
         )
     if values["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
-    activations = {o: _activation(values[o], values["keras_version"]) for o in ("activation", "recurrent_activation")}
+    activations = {
+        o: keras_activation(values[o], values["keras_version"]) for o in ("activation", "recurrent_activation")
+    }
     sizes = {o: check.ntuple(o, values[o], ndim) for o in ("strides", "dilation_rate")}
-    is_core = activations == {"activation": "tanh", "recurrent_activation": "sigmoid"}
-    return {} if is_core else activations, {"padding": values["padding"], **sizes}
+    return {**activations, "padding": values["padding"], **sizes}
 
 
 def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_complete: bool) -> dict[str, Any]:
@@ -264,36 +251,20 @@ def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
         yield from _recurrent_layers(child)
 
 
-def _activation(name: Any, version: Any) -> str:
-    """Converts the name of an activation in a version of Keras to its name in :data:`KERAS_ACTIVATIONS`."""
-    if name == "hard_sigmoid":
-        major = re.match(r"\d+", str(version))
-        if major is None:
-            raise WeightsError(
-                "hard_sigmoid has the slope 1/5 in Keras 1 and 2 and 1/6 in Keras 3, and the file does not contain its "
-                "version: pass keras_version='2' or '3'"
-            )
-        return f"hard_sigmoid_keras{'3' if int(major[0][:9]) >= 3 else '2'}"
-    name = "linear" if name is None else name
-    if not isinstance(name, str) or name not in KERAS_ACTIVATIONS:
-        known = ", ".join(a for a in KERAS_ACTIVATIONS if not a.startswith("hard_sigmoid_"))
-        raise ValueError(f"the activation {name!r} is not supported; supported are {known}, hard_sigmoid")
-    return name
-
-
 KERAS = Source(
     name="keras",
-    title="Keras's ConvLSTM1D, 2D and 3D, https://keras.io/api/layers/recurrent_layers/",
+    title="Keras's ConvLSTM1D, 2D and 3D and networks of them, https://keras.io/api/layers/recurrent_layers/",
     key=r"(?:.*/)?recurrent_kernel(?::0)?",
     ranks=(3, 4, 5),
     key_description="a recurrent convolution under a variable path of Keras's",
     load=load,
     options={
-        "layer": "name of the layer, if the file has several, or others with weights",
+        "layer": "name of a recurrent layer, to convert only that",
         "padding": "'same' or 'valid'; must be given for arrays",
         "recurrent_activation": "such as 'sigmoid'; must be given for arrays",
         **{name: repr(value) for name, value in DEFAULTS.items()},
         "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
+        "last_frame": "type of a custom layer of a network that returns the last frame",
     },
     checks={
         "strides": check.sizes, "dilation_rate": check.sizes, "go_backwards": check.boolean,

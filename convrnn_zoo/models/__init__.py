@@ -3,7 +3,9 @@
 
 from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, earthnet, encoder_forecaster, greenearthnet
 from . import (
+    firenet,
     irene,
+    keras_network,
     mau,
     mim,
     motionrnn,

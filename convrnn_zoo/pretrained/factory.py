@@ -56,7 +56,7 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         return build_from_source(source, pretrained, **kwargs)
     name = current_name(name)
     architecture, _, tag = name.partition(".")
-    functions = entry_points()
+    functions = entry_points(unlisted=True)
     if architecture not in functions:
         raise ValueError(f"no model {name!r} in the zoo; {suggest(architecture, functions)}")
     if tag:
@@ -117,7 +117,7 @@ def from_pretrained(
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
-    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points()
+    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points(unlisted=True)
     if architecture not in functions:
         raise WeightsError(
             f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "

@@ -27,6 +27,7 @@ ARCHITECTURES = {
     "weather2land": "convlstm_weather2land",
     "sg_convlstm": "sg_convlstm",
     "greenearthnet": "predrnn_greenearthnet",
+    "firenet": "firenet",
     "torch": "convgru1d_bi_2layer",
 }
 

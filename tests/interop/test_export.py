@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from convrnn_zoo import create_model, interop, layers
-from convrnn_zoo.interop.keras_layers import ResizingConvLSTM
 from convrnn_zoo.layers import Conv1dLSTM, Conv2dGRU, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM, Conv2dRNN
+from convrnn_zoo.layers.keras import ResizingConvLSTM
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU, Conv2dOneBiasLSTM, Conv2dReLUGRU
 from tests.helpers.interop.examples import STATES
 

@@ -70,9 +70,9 @@ def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
     assert_identical(models[2].state_dict(), models[0].state_dict())
 
 
-def test_a_model_of_several_layers_requires_the_layer(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_layer_of_a_network_is_selected_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(WeightsError, match=r"first, second.*layer="):
-        interop.load("keras", KERAS / "stack.keras")
+        interop.load("keras", KERAS / "stack.weights.h5", **ASKED)  # which has no configuration
     with pytest.raises(WeightsError, match=r"'third'.*first, second"):
         interop.load("keras", KERAS / "stack.keras", layer="third")
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
@@ -291,5 +291,5 @@ def test_a_path_of_nested_models_finds_the_description_of_its_layer(tmp_path: Pa
                                                 "activation": activation}}
         for name, activation in (("rnn", "relu"), ("other", "tanh"))
     ]})  # fmt: skip
-    activations, _ = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
+    activations = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
     assert activations["activation"] == "relu"

@@ -17,6 +17,7 @@ SMALL = {
 """Sizes of networks whose widths follow from others."""
 DENSE = {
     "bcdunet_d3": {"widths": [4, 8]},
+    "firenet": {"hidden_channels": 4},
     "rvm_mobilenetv3": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "chunk_size": 3},
     "rvm_resnet50": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "refiner": True},
     "utae_convlstm": {"hidden_channels": 4},

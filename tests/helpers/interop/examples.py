@@ -25,6 +25,7 @@ STATES: dict[str, Example] = {
     "weather2land": Example(recorded("weather2land").state, {}),
     "sg_convlstm": Example(recorded("sg_convlstm").state, {}),
     "greenearthnet": Example(recorded("predrnn_greenearthnet").state, {}),
+    "firenet": Example(recorded("firenet").state, {}),
     "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }

@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import io
+import tomllib
 import warnings
 from datetime import datetime
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.interop import MLCastNetwork, nowcast_method
+from convrnn_zoo.interop import MLCastNetwork, nowcast_method, register_nowcast_method
 
 RAIN = "convgru_forecaster.rain"
 
@@ -362,3 +365,39 @@ def test_members_of_a_model_with_variables():
     rain = convrnn_zoo.Variable(name="rain", unit="mm/h", encoding="dbz")
     net.preprocessing = convrnn_zoo.Preprocessing(variables=(rain,), step=5.0, inputs=3)
     assert MLCastNetwork(net)(torch.rand(1, 3, 1, 8, 8), 2, ensemble_size=3).shape == (1, 2, 3, 8, 8)
+
+
+# ---- the plugin of pysteps -----------------------------------------------------------------------------------------
+def test_get_method_of_pysteps_returns_a_registered_model(model, images, monkeypatch):
+    interface = pytest.importorskip("pysteps.nowcasts.interface", reason="pip install 'convrnn-zoo[nowcast]'")
+    monkeypatch.setattr(interface, "_nowcast_methods", dict(interface._nowcast_methods))
+    register_nowcast_method("ConvGRU", model)
+    register_nowcast_method("convgru", model)  # again, as a notebook does
+    expected = nowcast_method(model)(images[:4], 2)
+    np.testing.assert_array_equal(interface.get_method("convgru")(images[:4], None, 2), expected)
+    with pytest.raises(ValueError, match=r"steps.*another name"):
+        register_nowcast_method("steps", model)
+    with pytest.raises(ValueError, match="forecaster"):
+        register_nowcast_method("mine", convrnn_zoo.create_model("convgru2d_1layer"))
+
+
+def test_the_plugin_is_declared_and_forecasts(model, images):
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [(name, value)] = project["entry-points"]["pysteps.plugins.nowcasts"].items()
+    forecast = EntryPoint(name, value, "pysteps.plugins.nowcasts").load()
+    rain = forecast(images[:4], None, 2, weights=RAIN)
+    np.testing.assert_array_equal(rain, nowcast_method(model)(images[:4], 2))
+    assert forecast(images[:4], None, 2).shape == (2, 42, 50)  # its default weights are part of the package
+
+
+# ---- mlcast itself -------------------------------------------------------------------------------------------------
+def test_the_lightning_module_of_mlcast_trains_the_network():
+    nowcasting = pytest.importorskip("mlcast.nowcasting_module", reason="pip install mlcast")
+    torch.manual_seed(0)
+    network = MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[4, 4]))
+    module = nowcasting.NowcastLightningModule(network=network, loss_class="mse")
+    x = 2 * torch.rand(2, 4, 1, 20, 24) - 1
+    assert module.network(x, steps=3).shape == (2, 3, 1, 20, 24)
+    assert sum(p.numel() for p in module.parameters() if p.requires_grad) == sum(
+        p.numel() for p in network.parameters()
+    )

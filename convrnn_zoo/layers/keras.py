@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import ConvRNNBase
-from ..layers import _checks as check
-from ..layers.lstm import LSTMEquations
+from . import _checks as check
+from ._base import ConvRNNBase
+from .lstm import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, LSTMEquations
 
 KERAS_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -130,7 +130,76 @@ class ResizingConvLSTM(nn.Module):
     def _gates(self, x: Tensor) -> Tensor:
         conv = self.input_conv
         if self.padding == "same":
-            axes = zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True)
-            missing = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in axes]
-            x = F.pad(x, [p for m in reversed(missing) for p in (m // 2, m - m // 2)])
+            x = F.pad(x, same_pads(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation))
         return conv(x)
+
+
+def same_pads(
+    sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
+    """Returns the padding of Keras's ``padding="same"`` for maps of these sizes, as the argument of ``F.pad``.
+
+    Example:
+        >>> same_pads((5, 8), (3, 3), (1, 2), (1, 1))
+        [0, 1, 1, 1]
+    """
+    axes = zip(sizes, kernel, strides, dilation, strict=True)
+    missing = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in axes]
+    return [p for m in reversed(missing) for p in (m // 2, m - m // 2)]
+
+
+def keras_conv_lstm(
+    in_channels: int, filters: int, kernel_size: Sequence[int], *, padding: str = "valid", strides: Sequence[int] = (),
+    dilation_rate: Sequence[int] = (), activation: str = "tanh", recurrent_activation: str = "sigmoid",
+    use_bias: bool = True, bidirectional: bool = False, dtype: torch.dtype | None = None,
+) -> Any:  # fmt: skip
+    """Returns the batch-first layer that computes a ConvLSTM of Keras.
+
+    It is a :class:`ConvLSTM` if the equations are the same, an :class:`ActivatedConvLSTM` for other activations, and a
+    :class:`ResizingConvLSTM` for ``padding="valid"``, strides or dilation. A second bias, which Keras does not have, is
+    zero.
+
+    Example:
+        >>> keras_conv_lstm(3, 2, (3, 3), padding="same")
+        Conv2dLSTM(3, 2, kernel_size=(3, 3), batch_first=True)
+    """
+    ndim, directions = len(kernel_size), 1 + bidirectional
+    one = (1,) * ndim
+    geometry: dict[str, Any] = {
+        "padding": padding, "strides": tuple(strides) or one, "dilation_rate": tuple(dilation_rate) or one
+    }  # fmt: skip
+    is_core = set(geometry.values()) == {"same", one}
+    args: dict[str, Any] = {"in_channels": in_channels, "kernel_size": tuple(kernel_size), "bias": use_bias}
+    if not is_core:
+        args = {"in_channels": 4 * filters * directions, "kernel_size": 1, "bias": False}
+        args["hidden_kernel_size"] = tuple(kernel_size)
+    activations = {"activation": activation, "recurrent_activation": recurrent_activation}
+    is_activated = tuple(activations.values()) != ("tanh", "sigmoid")
+    classes: Any = ACTIVATED if is_activated else {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
+    rnn = classes[ndim](
+        out_channels=filters, batch_first=True, bidirectional=bidirectional, dtype=dtype, **args,
+        **(activations if is_activated else {}),
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in rnn.named_parameters():
+            if name.startswith("bias_hh"):
+                parameter.zero_()
+    return rnn if is_core else ResizingConvLSTM(rnn, in_channels, kernel_size, bias=use_bias, **geometry)
+
+
+def keras_variables(module: Any) -> list[dict[str, Tensor]]:
+    """Returns, for each direction, our parameters ``(out, in, k…)`` by the names of Keras's variables.
+
+    Keras and this package order the gates equally. Our second bias, which Keras does not have, is called ``bias_hh``.
+    """
+    is_resizing = isinstance(module, ResizingConvLSTM)
+    rnn = module.rnn if is_resizing else module
+    directions = []
+    for i, end in enumerate(("", "_reverse")[: rnn.num_directions]):
+        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "bias_hh": "bias_hh"}
+        parameters = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
+        if is_resizing:
+            conv = {"kernel": module.input_conv.weight, "bias": module.input_conv.bias}
+            parameters |= {role: p if p is None else p.chunk(rnn.num_directions)[i] for role, p in conv.items()}
+        directions.append({role: p.detach() for role, p in parameters.items() if p is not None})
+    return directions

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._hints import warn
-from ..models import Ensemble, EnsembleForecaster, Forecaster
-from ..values.preprocessing import denormalize_rain, normalize_rain
-from ..values.units import is_rain
+from ..._hints import warn
+from ...models import Ensemble, EnsembleForecaster, Forecaster
+from ...values.preprocessing import denormalize_rain, normalize_rain
+from ...values.units import is_rain
 from .pysteps import to_whole_number
 
 

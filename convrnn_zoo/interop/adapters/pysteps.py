@@ -1,14 +1,16 @@
 """Forecasters as nowcasting methods of pysteps: https://pysteps.readthedocs.io"""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
-from ..models import Ensemble, EnsembleForecaster, Forecaster
-from ..values.tensors import to_tensor
+from ..._extras import need, quiet
+from ...layers import _checks as check
+from ...models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
+from ...values.tensors import to_tensor
 
 Timesteps = int | Sequence[float]
 
@@ -30,8 +32,8 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
     * `with_latest`: whether the output begins with the latest image, as :func:`pysteps.blending.steps.forecast`
       requires of ``precip_nowcast``.
 
-    ``pysteps.nowcasts.get_method`` has a fixed table of methods and cannot return this one. Call the function where you
-    would call the result of ``get_method``.
+    Call the function where you would call the result of ``pysteps.nowcasts.get_method``, or add it to the methods of
+    pysteps by :func:`register_nowcast_method`.
 
     Args:
         model: a forecaster of one channel with ``model.preprocessing``.
@@ -102,6 +104,53 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         return rain if isinstance(precip, Tensor) else rain.numpy()
 
     return forecast
+
+
+def register_nowcast_method(name: str, model: nn.Module) -> None:
+    """Adds a forecaster to the methods of pysteps, so that ``pysteps.nowcasts.get_method(name)`` returns it.
+
+    Args:
+        name: name of the method, in any case. It must not be one of pysteps.
+        model: a forecaster, as for :func:`nowcast_method`.
+
+    Raises:
+        ValueError: pysteps has a method with this name, or the model is not such a forecaster.
+        ImportError: pysteps is not installed.
+
+    Example:
+        >>> import convrnn_zoo, pysteps  # doctest: +SKIP
+        >>> register_nowcast_method("convgru", convrnn_zoo.from_pretrained("convgru_forecaster.rain"))  # doctest: +SKIP
+        >>> rain = pysteps.nowcasts.get_method("convgru")(images, None, 12)  # doctest: +SKIP
+    """
+    with quiet():
+        methods = need("pysteps.nowcasts.interface", "nowcast")._nowcast_methods
+    method, key = nowcast_method(model), str(name).lower()
+    if key in methods and getattr(methods[key], "__module__", "") != __name__:
+        raise ValueError(f"pysteps already has the method {key!r}; take another name")
+    methods[key] = method
+
+
+@cache
+def _load_method(weights: str) -> Callable[..., Any]:
+    return nowcast_method(from_pretrained(weights))
+
+
+def forecast(
+    precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *, weights: str = "convgru_advection.nowcast",
+    **options: Any,
+) -> Any:  # fmt: skip
+    """Forecasts radar images in mm/h, as the plugin ``convrnn_zoo`` of pysteps.
+
+    It is the entry point ``convrnn_zoo`` in the group ``pysteps.plugins.nowcasts``, which versions of pysteps with
+    plugins for nowcasts read: https://github.com/pySTEPS/pysteps/issues/394. `weights` is a name for
+    :func:`convrnn_zoo.from_pretrained`; the other arguments are those of :func:`nowcast_method`'s result.
+
+    Example:
+        >>> import numpy
+        >>> forecast(numpy.full((4, 60, 50), 2.0), None, 3, weights="convgru_forecaster.rain").shape
+        (3, 60, 50)
+    """
+    return _load_method(weights)(precip, velocity, timesteps, **options)
 
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:

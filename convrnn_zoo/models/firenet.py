@@ -1,0 +1,125 @@
+"""FireNet: images from the events of an event camera, by convolutional GRUs at full resolution."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import _checks as check
+from ..layers.variants import Conv2dOneBiasGRU
+from ..pretrained.builder import build_model
+from ..pretrained.published import Published
+from ..pretrained.registry import register_model
+from .base.blocks import framewise
+from .base.dense import DenseModel
+from .base.lengths import Lengths, mask_steps, run_padded, split_state
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with a shortcut: ``relu(x + conv2(relu(conv1(x))))``."""
+
+    def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:
+        super().__init__()
+        sizes = (channels, channels, kernel_size)
+        self.conv1, self.conv2 = (nn.Conv2d(*sizes, padding=kernel_size // 2, **factory) for _ in "12")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps of the same shape as `x` ``(N, C, H, W)``."""
+        return (x + self.conv2(self.conv1(x).relu())).relu()
+
+
+class FireNet(DenseModel):
+    """Reconstructs images from voxel grids of events: a convolution, two ConvGRUs and two residual blocks.
+
+    The order is convolution, ConvGRU, residual block, ConvGRU, residual block, and the head: a 1×1 convolution without
+    an activation. No layer reduces the resolution, so that frames may have any size.
+
+    Args:
+        in_chans: temporal bins of a voxel grid, see :func:`convrnn_zoo.data.voxel_grid`.
+        num_classes: outputs per pixel; 1 for the brightness, 0 for features.
+        hidden_channels, kernel_size: of all layers before the head.
+        device, dtype: of the parameters.
+
+    Shapes:
+        voxel grids ``(N, T, B, H, W)`` or one grid per sequence ``(N, B, H, W)`` to images ``(N, T, 1, H, W)`` or
+        ``(N, 1, H, W)``. With `lengths` ``(N,)``, the state is that after each sequence's end; features of padding are
+        0.
+
+    Example:
+        >>> model = FireNet(hidden_channels=4).eval()
+        >>> grids = torch.randn(1, 5, 5, 20, 30)
+        >>> first, state = model.forward_sequence(grids[:, :3])
+        >>> torch.allclose(model(grids[:, 3:], state), model(grids)[:, 3:], atol=1e-6)
+        True
+    """
+
+    export_forms, export_step = ("sequence", "step"), "recurrent"
+    export_inputs = ("state", "lengths")
+    input_weights = ("stem.weight",)
+
+    def __init__(
+        self, in_chans: int = 5, num_classes: int = 1, hidden_channels: int = 16, kernel_size: int = 3,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.in_chans = check.positive_int("in_chans", in_chans)
+        self.num_features = width = check.positive_int("hidden_channels", hidden_channels)
+        if check.positive_int("kernel_size", kernel_size) % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that maps keep their size, got {kernel_size}")
+        factory: Any = {"device": device, "dtype": dtype}
+        self.stem = nn.Conv2d(in_chans, width, kernel_size, padding=kernel_size // 2, **factory)
+        options: Any = {"batch_first": True, "reset_after": False, **factory}
+        self.rnns = nn.ModuleList(Conv2dOneBiasGRU(width, width, kernel_size, **options) for _ in "12")
+        self.blocks = nn.ModuleList(ResidualBlock(width, kernel_size, **factory) for _ in "12")
+        self.reset_classifier(num_classes)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        return {"stem": r"^stem", "blocks": r"^rnns\.(\d+)" if coarse else [(r"^(?:rnns|blocks)\.(\d+)", None)]}
+
+    def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        """Returns one image for each voxel grid; `hx` is a state of :meth:`forward_sequence`."""
+        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
+
+    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        return self.forward_sequence(x, hx, lengths)[0]
+
+    def forward_sequence(
+        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Returns ``(features, state)``; pass the state as `hx` with the next voxel grids."""
+        lengths = self.check_images(x, lengths)
+        if x.dim() == 4:
+            y, states = self.forward_sequence(x.unsqueeze(1), hx)
+            return y.squeeze(1), states
+        y, states = framewise(self.stem, x).relu(), []
+        for rnn, block, before in zip(self.rnns, self.blocks, split_state(hx, len(self.rnns)), strict=True):
+            [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
+            states.append(state)
+            y = framewise(block, h)
+        return mask_steps(y, lengths), states
+
+
+@register_model(
+    cfg={"input_size": (5, 180, 240), "num_classes": 1, "first_conv": "stem"},
+    published=Published(
+        where="https://github.com/ercanburak/EVREAL/tree/main/pretrained/FireNet",
+        form="model.pth, a checkpoint of tensors",
+        license="not stated; the authors' code, https://github.com/cedric-scheerlinck/rpg_e2vid, is under GPL-3.0",
+        convert="firenet model.pth",
+        checked="the file itself: its outputs and states for random voxel grids equal those of the authors' network",
+        unchecked="scores of the reconstructed images",
+    ),
+)
+def firenet(pretrained: bool = False, **kwargs: Any) -> FireNet:
+    """FireNet: images from an event camera, one for each voxel grid of events.
+
+    Maps voxel grids ``(N, T, 5, H, W)`` to images ``(N, T, 1, H, W)`` whose values are about 0 to 1; clamp them.
+    Scheerlinck et al. 2020, https://openaccess.thecvf.com/content_WACV_2020/html/Scheerlinck_Fast_Image_Reconstruction_with_an_Event_Camera_WACV_2020_paper.html
+    37,777 parameters.
+
+    Args:
+        in_chans (5), num_classes (1), hidden_channels (16), kernel_size (3); see
+        :class:`~convrnn_zoo.models.firenet.FireNet`.
+    """
+    return build_model(FireNet, "firenet", pretrained, **kwargs)

@@ -1,0 +1,48 @@
+"""A classifier of aeon for series of unequal length."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aeon.classification.base", reason="pip install 'convrnn-zoo[data]'")
+
+from convrnn_zoo.interop.adapters.aeon import ConvRNNClassifier
+
+
+@pytest.fixture(scope="module")
+def series():
+    """Rising and falling sines of 2 channels and 6 to 30 steps."""
+    rng = np.random.default_rng(0)
+    X, y = [], []
+    for i in range(40):
+        t = np.linspace(0, 1, rng.integers(6, 30))
+        X.append(np.stack([(1 if i % 2 else -1) * t, np.sin(9 * t)]) * 50 + rng.normal(0, 4, (2, len(t))))
+        y.append("up" if i % 2 else "down")
+    return X, np.array(y)
+
+
+def fit(X, y, **options):
+    return ConvRNNClassifier("convgru1d_1layer", hidden_channels=8, epochs=15, random_state=0, **options).fit(X, y)
+
+
+def test_series_of_unequal_length_are_classified(series):
+    X, y = series
+    classifier = fit(X[:30], y[:30])
+    assert classifier.score(X[30:], y[30:]) == 1.0
+    probabilities = classifier.predict_proba(X[30:])
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (classifier.classes_[probabilities.argmax(1)] == classifier.predict(X[30:])).all()
+    alone = np.concatenate([classifier.predict_proba([x]) for x in X[30:]])
+    np.testing.assert_allclose(alone, probabilities, atol=1e-5)  # padding has no effect
+
+
+def test_arrays_of_equal_length_and_seeds(series):
+    X, y = np.stack([x[:, :6] for x in series[0]]), series[1]
+    first, second = (fit(X, y).predict_proba(X) for _ in "12")
+    np.testing.assert_array_equal(first, second)
+
+
+def test_checks_of_aeon():
+    checks = pytest.importorskip("aeon.testing.estimator_checking")
+    checks.check_estimator(
+        ConvRNNClassifier, checks_to_run=["check_constructor", "check_get_params", "check_set_params", "check_clone"]
+    )  # fmt: skip
