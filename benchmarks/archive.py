@@ -86,14 +86,14 @@ def measure(repeats: int) -> dict[str, Any]:
         empty = [timed(lambda: client.gather(client.map(_nothing, range(TASKS), pure=False)), client) for _ in range(5)]
         for client in filter(None, clients.values()):
             client.close()
-    least = {
+    shortest = {
         m: {way: [min(t) for t in zip(*pairs[1:], strict=True)] for way, pairs in by.items()} for m, by in runs.items()
     }
     return {
         "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]], "size": SIZE, "forecasts": FORECASTS,
         "batch_size": BATCH, "repeats": repeats, "task": min(cpu for _, cpu in empty) / TASKS,
-        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in least.items()},
-        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in least.items()},
+        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in shortest.items()},
+        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in shortest.items()},
     }  # fmt: skip
 
 
