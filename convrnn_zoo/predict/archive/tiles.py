@@ -11,7 +11,7 @@ from ...layers.trajgru import TrajGRUCell
 from ...models import Ensemble, Forecaster
 from ...models.base.model import evaluating, reference_tensor
 
-LENGTHS = (128, 512, 2048)
+LENGTHS = (32, 128, 512)
 """Lengths of the maps on which a receptive field is measured, in pixels of the smallest map of the network."""
 WIDTH = 4
 """Width of these maps, in the same pixels."""
