@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def timed(run: Callable[[], Any], client: Any = None) -> tuple[float, float]:
     return time.perf_counter() - start, processor_time() - before
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
     """Returns the measurements as a dictionary for JSON."""
     from convrnn_zoo.predict.archive import forecast_archive
 
@@ -75,9 +75,9 @@ def measure(repeats: int) -> dict[str, Any]:
         archive = Path(folder) / "archive.zarr"
         make_archive(archive)
         clients: dict[str, Any] = {"no scheduler": None, "1 worker": start_cluster(1), "2 workers": start_cluster(2)}
-        runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {way: [] for way in clients} for m in MODELS}
+        runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {way: [] for way in clients} for m in models}
         for i in range(repeats + 1):  # the first round loads weights and code
-            for model in MODELS:
+            for model in models:
                 for way, client in clients.items():
                     options: dict[str, Any] = {"batch_size": BATCH, "threads": 1, "scheduler": client}
                     run = partial(forecast_archive, model, archive, Path(folder) / f"{model}-{way}-{i}.zarr", **options)
@@ -99,10 +99,11 @@ def measure(repeats: int) -> dict[str, Any]:
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=MEASURED, show_default=True)
+@click.option("--weights", "models", multiple=True, default=MODELS, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
-def main(output: Path, repeats: int) -> None:
+def main(output: Path, models: tuple[str, ...], repeats: int) -> None:
     """Measure forecasts of an archive per second."""
-    output.write_text(json.dumps(measure(repeats), indent=1) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(measure(models, repeats), indent=1) + "\n", encoding="utf-8")
     click.echo(output.read_text(encoding="utf-8"))
 
 
