@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def timed(run: Callable[[], Any], client: Any = None) -> tuple[float, float]:
     return time.perf_counter() - start, processor_time() - before
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
     """Returns the measurements as a dictionary for JSON."""
     from convrnn_zoo.predict.archive import forecast_archive
 
@@ -75,9 +75,9 @@ def measure(repeats: int) -> dict[str, Any]:
         archive = Path(folder) / "archive.zarr"
         make_archive(archive)
         clients: dict[str, Any] = {"no scheduler": None, "1 worker": start_cluster(1), "2 workers": start_cluster(2)}
-        runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {way: [] for way in clients} for m in MODELS}
+        runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {way: [] for way in clients} for m in models}
         for i in range(repeats + 1):  # the first round loads weights and code
-            for model in MODELS:
+            for model in models:
                 for way, client in clients.items():
                     options: dict[str, Any] = {"batch_size": BATCH, "threads": 1, "scheduler": client}
                     run = partial(forecast_archive, model, archive, Path(folder) / f"{model}-{way}-{i}.zarr", **options)
@@ -86,23 +86,24 @@ def measure(repeats: int) -> dict[str, Any]:
         empty = [timed(lambda: client.gather(client.map(_nothing, range(TASKS), pure=False)), client) for _ in range(5)]
         for client in filter(None, clients.values()):
             client.close()
-    least = {
+    shortest = {
         m: {way: [min(t) for t in zip(*pairs[1:], strict=True)] for way, pairs in by.items()} for m, by in runs.items()
     }
     return {
         "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]], "size": SIZE, "forecasts": FORECASTS,
         "batch_size": BATCH, "repeats": repeats, "task": min(cpu for _, cpu in empty) / TASKS,
-        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in least.items()},
-        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in least.items()},
+        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in shortest.items()},
+        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in shortest.items()},
     }  # fmt: skip
 
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=MEASURED, show_default=True)
+@click.option("--weights", "models", multiple=True, default=MODELS, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
-def main(output: Path, repeats: int) -> None:
+def main(output: Path, models: tuple[str, ...], repeats: int) -> None:
     """Measure forecasts of an archive per second."""
-    output.write_text(json.dumps(measure(repeats), indent=1) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(measure(models, repeats), indent=1) + "\n", encoding="utf-8")
     click.echo(output.read_text(encoding="utf-8"))
 
 

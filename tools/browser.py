@@ -1,4 +1,4 @@
-"""Collects what the page that forecasts in the browser needs: ``python -m tools.browser`` writes to docs/browser/.
+"""Collects the files of the page that forecasts in the browser: ``python -m tools.browser`` writes to docs/browser/.
 
 onnxruntime-web is fetched by npm in a pinned version, whose checksum is compared. The networks are exported from the
 shipped weights. Git tracks none of it. Files that exist are kept, since the export of the nowcast takes minutes.

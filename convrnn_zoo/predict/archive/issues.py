@@ -1,5 +1,6 @@
 """Issue times of forecasts: which frames of an archive are the last that a forecast reads."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from ...data.readers import Frames
 from ...values.labels.times import find_gaps
 from ...values.steps import Step, describe_step
 
+MINUTES = {"min": 1, "h": 60, "d": 1440}
+"""Minutes of the units of durations."""
 SLACK = 0.02
 """Share of a step by which the time between issue times may differ from a multiple of it."""
 
@@ -58,8 +61,8 @@ def find_issues(
     if minutes < step * (1 - SLACK) or abs(minutes / step - round(minutes / step)) > SLACK:
         raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
     times = numpy.round(frames.minutes[issues], 3)
-    chosen = issues[numpy.isclose((times + 1e-3) % minutes, 0, atol=2e-3)]
-    return chosen if len(chosen) else issues[numpy.isclose((times - times[0] + 1e-3) % minutes, 0, atol=2e-3)]
+    selected = issues[numpy.isclose((times + 1e-3) % minutes, 0, atol=2e-3)]
+    return selected if len(selected) else issues[numpy.isclose((times - times[0] + 1e-3) % minutes, 0, atol=2e-3)]
 
 
 def parse_duration(text: str) -> float:
@@ -69,12 +72,9 @@ def parse_duration(text: str) -> float:
         >>> [parse_duration(t) for t in ("30min", "6h", "1D")]
         [30.0, 360.0, 1440.0]
     """
-    try:
-        duration = need("pandas", "netcdf").Timedelta(text)
-        minutes = float(duration.total_seconds()) / 60
-    except ValueError:
-        minutes = 0.0
-    if not minutes > 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *(min|h|D|d)", text.strip())
+    minutes = float(match[1]) * MINUTES[match[2].lower()] if match else 0.0
+    if not minutes:
         raise ValueError(f"expected a duration such as 30min, 6h or 1D, or a number of frames, got {text!r}")
     return minutes
 
@@ -102,10 +102,9 @@ def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:
         return ~inside
     if not (dates := frames.dates):
         raise ValueError(f"period selects dates, which {frames.path} does not state; omit the option")
-    xarray, pandas = need("xarray", "netcdf"), need("pandas", "netcdf")
-    index = xarray.CFTimeIndex(dates) if hasattr(dates[0], "calendar") else pandas.DatetimeIndex(dates)
+    numbers = need("xarray", "netcdf").DataArray(numpy.arange(len(frames)), {"time": dates}, ["time"])
     try:
-        inside[index.slice_indexer(*period)] = True
+        inside[numbers.sel(time=slice(*period))] = True
     except (ValueError, TypeError, KeyError) as e:
         got = ", ".join(map(str, period))
         raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {got}") from e

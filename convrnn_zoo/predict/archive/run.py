@@ -200,8 +200,8 @@ class Job:
             if not observed.isfinite().any():
                 continue
             if not observed.isfinite().any(0).flatten(1).any(1).all():  # a variable is unknown in the tile only
-                whole = split_map(self.frames.size, None, 0)[0]
-                parts = self.forecast(self.read([issue], whole), [issue], known, whole)
+                entire = split_map(self.frames.size, None, 0)[0]
+                parts = self.forecast(self.read([issue], entire), [issue], known, entire)
                 for result, part in zip(results, parts, strict=True):
                     result[i] = part[0][..., *tile.place]
             elif all(channels.all() for channels in window):
@@ -236,7 +236,7 @@ class Job:
 
     @property
     def has_channels(self) -> bool:
-        """Whether forecasts have an axis of channels, as those of one sequence of frames ``(T, C, H, W)`` have."""
+        """True if forecasts have an axis of channels, as those of one sequence of frames ``(T, C, H, W)`` have."""
         return self.model.in_chans > 1 or self.model.out_chans > 1
 
     def shapes(self, tile: Tile) -> list[tuple[int, ...]]:
@@ -314,8 +314,8 @@ def _plan(
         frames.step or step, 1, split_map(frames.size, edge, halo), thresholds, options,
     )  # fmt: skip
     job.__dict__["frames"] = frames
-    whole = split_map(frames.size, None, 0)[0]
-    template = job.label([torch.zeros(()).expand(shape) for shape in job.shapes(whole)], int(issues[0]), whole)
+    entire = split_map(frames.size, None, 0)[0]
+    template = job.label([torch.zeros(()).expand(shape) for shape in job.shapes(entire)], int(issues[0]), entire)
     job.batch = batch_size or choose_batch(template)
     state = {
         "model": job.name, "weights": digest(model), "issue_times": describe_issues(frames, issues),

@@ -58,7 +58,7 @@ def create_store(
         settings: settings of the run, which :func:`open_store` compares.
     """
     numpy, xarray, dask_array = need("numpy", "cli"), need("xarray", "netcdf"), need("dask.array", "archive")
-    zarr, count = need("zarr", "zarr"), len(issues)
+    zarr, count = need("zarr", "archive"), len(issues)
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
     if step is not None and ISSUE in template.coords:
         lead = template.sizes[LEAD_TIME]
@@ -93,7 +93,7 @@ def open_store(path: Path, settings: Mapping[str, Any] | None = None) -> Any:
 
     With `settings`, raises ValueError if the store was begun with others.
     """
-    zarr = need("zarr", "zarr")
+    zarr = need("zarr", "archive")
     try:
         group = zarr.open_group(path, mode="r+" if settings else "r")[PROGRESS]
         stored = json.loads(group.attrs["settings"])
@@ -136,6 +136,6 @@ def write_region(path: Path, forecasts: Sequence[Any], first: int, place: tuple[
 
 def finish_region(path: Path, region: int, first: int, missing: Sequence[int]) -> None:
     """Marks a region as finished, after it wrote the numbers of input frames without a value of its issue times."""
-    group = need("zarr", "zarr").open_group(path, mode="r+")
+    group = need("zarr", "archive").open_group(path, mode="r+")
     group[MISSING][first : first + len(missing)] = missing
     group[PROGRESS]["done"][region] = 1

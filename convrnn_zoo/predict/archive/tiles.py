@@ -11,7 +11,7 @@ from ...layers.trajgru import TrajGRUCell
 from ...models import Ensemble, Forecaster
 from ...models.base.model import evaluating, reference_tensor
 
-LENGTHS = (128, 512, 2048)
+LENGTHS = (32, 128, 512)
 """Lengths of the maps on which a receptive field is measured, in pixels of the smallest map of the network."""
 WIDTH = 4
 """Width of these maps, in the same pixels."""
@@ -22,19 +22,19 @@ class Tile(NamedTuple):
 
     rows: slice
     columns: slice
-    kept_rows: slice
-    kept_columns: slice
+    inner_rows: slice
+    inner_columns: slice
 
     def crop(self, maps: Tensor) -> Tensor:
         """Removes the halo of maps ``(…, H, W)``."""
-        return maps[..., self.kept_rows, self.kept_columns]
+        return maps[..., self.inner_rows, self.inner_columns]
 
     @property
     def place(self) -> tuple[slice, slice]:
         """Rows and columns of the map that the tile covers without its halo."""
         return tuple(
-            slice(read.start + kept.start, read.start + kept.stop)
-            for read, kept in ((self.rows, self.kept_rows), (self.columns, self.kept_columns))
+            slice(read.start + inner.start, read.start + inner.stop)
+            for read, inner in ((self.rows, self.inner_rows), (self.columns, self.inner_columns))
         )  # type: ignore[return-value]
 
 
@@ -54,8 +54,8 @@ def split_edge(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice
 def split_map(size: tuple[int, int], tile: int | None, halo: int) -> list[Tile]:
     """Returns the tiles of a map ``(H, W)``; a single one if `tile` is None."""
     by_edge = [list(split_edge(length, tile or length, halo)) for length in size]
-    return [Tile(rows, columns, *kept) for rows, kept_rows in by_edge[0] for columns, *kept in
-            ((columns, kept_rows, kept_columns) for columns, kept_columns in by_edge[1])]  # fmt: skip
+    return [Tile(rows, columns, *inner) for rows, inner_rows in by_edge[0] for columns, *inner in
+            ((columns, inner_rows, inner_columns) for columns, inner_columns in by_edge[1])]  # fmt: skip
 
 
 def find_halo(model: Forecaster, inputs: int, horizon: int, has_members: bool = False) -> int:

@@ -1,5 +1,6 @@
 """Forecasts of archives: equal to `predict`, in regions, in several processes, and after interruptions."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -207,3 +208,25 @@ def test_memory_of_a_task_is_that_of_its_frames(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(Frames, "read", lambda self, a, b, *rest: (counts.append(b - a), read(self, a, b, *rest))[1])
     forecast_archive(network(), archive, tmp_path / "f.zarr", batch_size=3)
     assert max(counts) == 4  # the windows of three successive issue times of two frames
+
+
+def test_arrays_without_labels_have_numbers_of_frames(tmp_path):
+    values = rain()["rain"].values
+    np.save(tmp_path / "a.npy", values)
+    result = forecast_archive(network(), tmp_path / "a.npy", tmp_path / "f.zarr", every=10)
+    assert result["forecast_reference_time"].values.tolist() == [1, 11, 21, 31]
+    alone = network().forecast(torch.from_numpy(values[20:22]))
+    np.testing.assert_allclose(result["forecast"].values[2], alone, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="a number of frames above 0"):
+        forecast_archive(network(), tmp_path / "a.npy", tmp_path / "g.zarr", every="30min")
+
+
+def test_months_have_valid_dates_of_the_calendar(tmp_path):
+    dates = np.arange("2000-01", "2002-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    data = rain(steps=24).assign_coords(time=dates)
+    model = network()
+    model.preprocessing = dataclasses.replace(model.preprocessing, step="month")
+    result = forecast_archive(model, data, tmp_path / "f.zarr", every=12)
+    assert result["time"].values[0].astype("datetime64[D]").astype(str).tolist() == [
+        "2000-03-01", "2000-04-01", "2000-05-01"
+    ]  # fmt: skip
