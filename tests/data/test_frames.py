@@ -542,18 +542,24 @@ def test_maps_of_another_region_are_another_grid(tmp_path):
         model.forecast(wrf(), static=ground.assign_coords(XLONG=ground.XLONG + 1))
 
 
+def near_pole(first):
+    """Frames with maps of positions whose rows begin `first` rows from the north pole."""
+    y, x = np.mgrid[first : first + 40, -24:24] + 0.5
+    north, east = 90 - np.hypot(x, y) / 50, np.degrees(np.arctan2(x, y))
+    maps = {
+        "lat": (("y", "x"), north, {"units": "degrees_north"}), "lon": (("y", "x"), east, {"units": "degrees_east"}),
+    }  # fmt: skip
+    return radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
+
+
 def test_maps_around_a_pole_are_not_turned():
-    y, x = np.mgrid[-20:20, -24:24] + 0.5
-    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, -y)))}
-    data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
+    data = near_pole(-20)
     for turned in (data, data[:, ::-1], data[:, :, ::-1]):
         np.testing.assert_array_equal(labelled_frames(turned).rain, turned)
 
 
 def test_maps_next_to_a_pole_are_turned_by_the_mean_latitude_of_their_rows():
-    y, x = np.mgrid[-10:30, -24:24] + 0.5  # the pole is in the first quarter of the rows
-    maps = {"lat": (("y", "x"), 90 - np.hypot(x, y) / 50), "lon": (("y", "x"), np.degrees(np.arctan2(x, y)))}
-    data = radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
+    data = near_pole(-10)
     for source in (data, data[:, ::-1]):
         np.testing.assert_array_equal(labelled_frames(source).rain, data)
 
