@@ -16,8 +16,8 @@ from convrnn_zoo.cli._text import columns
 from convrnn_zoo.data import MiniCube, read_minicube
 from convrnn_zoo.models.earthnet import SGConvLSTM
 
-INPUTS = 10
-"""Images of a test cube that are inputs; the others are the truth."""
+INPUTS, LENGTH = 10, 30
+"""Images of a test cube that are inputs, and all of them. The others are the truth."""
 
 
 def find_cubes(data: Path) -> dict[str, MiniCube]:
@@ -26,7 +26,9 @@ def find_cubes(data: Path) -> dict[str, MiniCube]:
     for context in sorted(data.rglob("context_*.npz")):
         folders = ["target" if part == "context" else part for part in context.relative_to(data).parts[:-1]]
         target = data.joinpath(*folders, context.name.replace("context_", "target_", 1))
-        cubes[context.stem.removeprefix("context_")] = read_minicube(context, target)
+        cube = cubes[context.stem.removeprefix("context_")] = read_minicube(context, target)
+        if len(cube.frames) != LENGTH:
+            raise click.UsageError(f"expected cubes of {LENGTH} images, as of the main test, got {len(cube.frames)}")
     if not cubes:
         raise click.UsageError(f"{data} has no file context_….npz; pass the folder of a test split of EarthNet2021")
     return cubes

@@ -39,7 +39,7 @@ class HeadlessStack(StackedCells):
             in_chans, widths, kernel_size, len(widths), patch_size, horizon, static_chans=static_chans,
             future_chans=future_chans, **kwargs,
         )  # fmt: skip
-        self.head = nn.Identity()
+        self.head = nn.Identity()  # type: ignore[assignment]
 
 
 class Weather2Land(HeadlessStack):
@@ -60,7 +60,7 @@ class Weather2Land(HeadlessStack):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.head = nn.ReLU()
+        self.head = nn.ReLU()  # type: ignore[assignment]
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         frame, known = x[:, : self.folded_out], x[:, self.folded_out :]
@@ -132,7 +132,7 @@ _SCORE = "MAE {} of reflectance on six test cubes of EarthNet2021, and 0.0311 fo
         form="code/data/experiments/conv_lstm/version_0/checkpoints/Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt, a "
         "Lightning checkpoint",
         license="none stated: ask the authors before you share it",
-        convert="weather2land 'Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt'",
+        convert="weather2land Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt",
         checked="the published file: outputs on six test cubes against those of the original code",
         unchecked="the EarthNetScore of the complete test set",
         remarks=_CLOUDY,
@@ -161,7 +161,7 @@ def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2La
         where="https://github.com/rudolfwilliam/satellite_image_forecasting",
         form="trained_models/SGConvLSTM.ckpt, a Lightning checkpoint that holds more than tensors: convert rejects it "
         "and prints the command that extracts weights.pth where Lightning is installed",
-        license="MIT, that of the repository; EarthNet2021, on which it was trained, is CC BY-NC-SA 4.0",
+        license="MIT, that of the repository; the terms of its training data, EarthNet2021, were not checked",
         convert="sg_convlstm weights.pth",
         checked="the published file: outputs on six test cubes against those of the original code",
         unchecked="the EarthNetScore of the complete test set",

@@ -14,11 +14,12 @@ import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, Forecaster
 from convrnn_zoo.models.base.dense import DenseModel
 from convrnn_zoo.models.base.encoder import FrameEncoder
+from convrnn_zoo.models.greenearthnet import GreenEarthNetConvLSTM
 from tests.helpers.hub.examples import sizes, weight
 from tests.helpers.registry import on_meta, slow_unless
 
 META = {n: on_meta(n) for n in convrnn_zoo.list_models()}
-CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith("_bi_2layer")]
+CORE = [n for n, m in META.items() if isinstance(m, ConvRNNModel) and n.endswith(("_bi_2layer", "_stack"))]
 OTHERS = [n for n, m in META.items() if not isinstance(m, ConvRNNModel)]
 LIGHTEST = {type(META[n]): n for n in sorted(OTHERS, key=lambda n: (-weight(n), n))}
 NAMES = sorted([*CORE, *LIGHTEST.values()])
@@ -61,7 +62,7 @@ def run(model):
 
 def test_every_family_is_there():
     assert {type(m) for m in META.values()} == {type(META[n]) for n in NAMES}
-    assert len(CORE) == 21
+    assert len(CORE) == 22
     assert FORECASTERS
     assert {DenseModel, FrameEncoder} <= {c for n in READERS for m in META[n].modules() for c in type(m).__mro__}
 
@@ -187,7 +188,10 @@ def order_of_depths(model, depths):
         first.setdefault(name, depth)
 
     for name, module in model.named_modules():
-        # The model is not a step, and PhyDNet runs its two branches one after the other.
+        # The model is not a step, PhyDNet runs its two branches one after the other, and GreenEarthNet's ConvLSTM runs
+        # its head before its decoder as well.
+        if isinstance(model, GreenEarthNetConvLSTM) and name == "head":
+            continue
         options_of_model = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
         if name and options_of_model and "physics" not in name:
             module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in options_of_model)))
@@ -228,7 +232,8 @@ def test_a_moving_average_is_the_mean_and_loads(name):
 @every_name
 def test_frozen_encoder_is_fixed_saved_and_trainable_again(name, tmp_path):
     model = small(name)
-    part = next(n for n, child in model.named_children() if list(child.parameters()))  # the encoder or first module
+    parts = [n for n, child in model.named_children() if list(child.parameters())]
+    part = parts[0] if len(parts) > 1 else f"{parts[0]}.0"  # the encoder, or the first module or layer
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     freeze(model, [part])
     before = copy.deepcopy(model.get_submodule(part).state_dict())

@@ -34,8 +34,9 @@ class MiniCube(NamedTuple):
         """Returns the weather between images, ``(days / 5, 5, H, W)``: the means of five days.
 
         With `extremes`, the minimum temperature is the minimum of the five days, and the maximum their maximum.
+        Missing values count as 0, as in the code of both networks.
         """
-        days = self.daily[: len(self.daily) // DAYS * DAYS].unflatten(0, (-1, DAYS))
+        days = self.daily.nan_to_num(0)[: len(self.daily) // DAYS * DAYS].unflatten(0, (-1, DAYS))
         steps = days.mean(1)
         if extremes:
             steps[:, 3], steps[:, 4] = days[:, :, 3].amin(1), days[:, :, 4].amax(1)

@@ -48,7 +48,7 @@ class AutoregressiveForecaster(Forecaster):
     """
 
     export_step = "autoregressive"
-    input_only: ClassVar[int] = 0
+    input_only: int = 0
     """Number of the last channels of a frame that are not forecast, such as a mask of clouds."""
     known_lead: ClassVar[int] = 1
     """1 if a step reads the known inputs of the next frame, 0 if it reads those of the frame that it reads."""

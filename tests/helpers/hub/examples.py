@@ -12,6 +12,7 @@ SMALL = {
     "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
     "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
     "convlstm_greenearthnet": {"hidden_channels": 4},
+    "convlstm_weather2land": {"hidden_channels": [7, 7], "kernel_size": 3, "num_layers": 2},  # its ReLUs are alive
     "predrnn_greenearthnet": {"hidden_channels": 4, "num_layers": 1},
 }
 """Sizes of networks whose widths follow from others."""
@@ -48,7 +49,7 @@ def sizes(name: str) -> dict:
         # The sizes of the published pyramids are fixed; the others are made small.
         prefixes = (
             "convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm", "sa_convlstm", "motionrnn",
-            "convlstm_weather2land", "sg_convlstm",
+            "sg_convlstm",
         )  # fmt: skip
         small = name.endswith("_forecaster") or (name.startswith(prefixes) and name not in SMALL)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
