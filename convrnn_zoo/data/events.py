@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..values.tensors import to_tensor
 from ..layers import _checks as check
+from ..values.tensors import to_tensor
 
 
 def voxel_grid(
@@ -49,10 +49,8 @@ def voxel_grid(
     """
     times, columns, rows, signs = (_events(n, v) for n, v in (("t", t), ("x", x), ("y", y), ("polarity", polarity)))
     if len({len(v) for v in (times, columns, rows, signs)}) != 1:
-        lengths = [len(v) for v in (times, columns, rows, signs)]
-        raise ValueError(
-            f"t, x, y and polarity must have one value per event, got {lengths} values; pass equal lengths"
-        )
+        got = [len(v) for v in (times, columns, rows, signs)]
+        raise ValueError(f"t, x, y and polarity must have one value per event, got {got} values; pass equal lengths")
     height, width = check.ntuple("size", size, 2)
     grid = torch.zeros(check.positive_int("bins", bins) * height * width, dtype=torch.float64, device=times.device)
     if not len(times):

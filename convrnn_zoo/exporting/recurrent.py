@@ -179,7 +179,7 @@ class _StepNetwork(_Network):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], read_states(inputs, self.state_names), self.model.num_classes
-        if self.model.has_frame_encoder or self.has_fixed_maps:
+        if self.model.has_frame_encoder or self.has_fixed_maps or isinstance(self.model, DenseModel):
             # As a clip of one frame: the head would pool features of a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
             outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from ..pretrained.published import Published
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, layer_width, load_model, negate_update_gate, parameter_shapes
 
@@ -28,11 +29,14 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
     convs = [("stem", ""), ("head", ""), *((f"blocks.{i}", f".conv{n}") for i in "01" for n in "12")]
     maps = [KeyMap(f"{modules[name]}{conv}.{end}", f"{name}{conv}.{end}") for name, conv in convs for end in ENDS]
     gates = [m for name in ("rnns.0", "rnns.1") for m in KeyMap.joint(modules[name], f"{name}.", GATES)]
-    kernel = entries.axis_size([m.source for m in (*maps, *gates) if not m.target.startswith("head")], 2) or 1
+    convolved = [m.source for m in (*maps, *gates) if not m.target.startswith("head")]
+    kernel = entries.axis_size(convolved, 2) or 1
     sizes: dict[str, Any] = {
-        "in_chans": entries.axis_size([f"{modules['stem']}.weight"], 1) or 1, "kernel_size": kernel, "hidden_channels": layer_width(entries, gates, "rnns"),
+        "in_chans": entries.axis_size([f"{modules['stem']}.weight"], 1) or 1,
         "num_classes": entries.width({f"{modules['head']}.{end}": 1 for end in ENDS}),
-    }  # fmt: skip
+        "hidden_channels": layer_width(entries, gates, "rnns"),
+        "kernel_size": kernel,
+    }
     shapes = parameter_shapes(entries, "firenet", sizes, [kernel])
     state = gather(entries, [*maps, *gates], shapes)
     state |= negate_update_gate({key: value for key, value in state.items() if key.startswith("rnns.")})
@@ -47,4 +51,18 @@ FIRENET = Source(
     key_description="a convolution of its second ConvGRU",
     load=load,
     options={},
+    published=(
+        Published(
+            where="https://github.com/ercanburak/EVREAL/tree/main/pretrained/FireNet%2B",
+            form="model.pth of FireNet+, a checkpoint that holds more than tensors: convert rejects it and prints the "
+            "command that extracts weights.pth",
+            license="not stated",
+            convert="firenet weights.pth",
+            checked="the tensors of the file: outputs for random voxel grids equal those of the original network",
+            unchecked="scores of the reconstructed images",
+            paper="[Stoffregen et al. 2020](https://arxiv.org/abs/2003.09078)",
+            difference="3e-6, the published file on random voxel grids",
+            becomes="`firenet`, FireNet+",
+        ),
+    ),
 )

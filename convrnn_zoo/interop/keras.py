@@ -1,4 +1,4 @@
-"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with or without a Bidirectional wrapper, and networks of them.
+"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with a Bidirectional wrapper or not, and networks of them.
 
 Keras has one bias, the channels last, and the gates in the order i, f, c, o.
 """
@@ -21,6 +21,7 @@ from ..layers.keras import (
     keras_variables,
 )  # fmt: skip
 from ..pretrained.errors import WeightsError
+from ..pretrained.published import Published
 from ._checkpoint import ForeignCheckpoint, some
 from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
 from .keras_network import describes_network, keras_activation, load_network
@@ -34,9 +35,8 @@ def load(
     """Loads a network as a ``keras_network``, or one ConvLSTM layer as a batch-first ConvLSTM with channels first.
 
     A file with the configuration of several layers is a network, unless `layer` selects one of them. A layer is read
-    with its Bidirectional wrapper. The result is a :class:`~convrnn_zoo.layers.Conv2dLSTM` (or 1d, 3d) if its equations are the same, or an
-    :class:`ActivatedConvLSTM` for other activations. It is a :class:`ResizingConvLSTM` for ``padding="valid"``, strides
-    or dilation: Keras applies these only to the convolution of the input. Dropout and regularizers are dropped.
+    with its Bidirectional wrapper, as :func:`~convrnn_zoo.layers.keras.keras_conv_lstm` builds it. Dropout and
+    regularizers are dropped.
     """
     if layer is None and describes_network(checkpoint.config) and not options.keys() - {"keras_version"}:
         version = options.get("keras_version", checkpoint.version)
@@ -187,9 +187,8 @@ def resolve_settings(
         )
     if values["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
-    activations = {
-        o: keras_activation(values[o], values["keras_version"]) for o in ("activation", "recurrent_activation")
-    }
+    names = ("activation", "recurrent_activation")
+    activations = {o: keras_activation(values[o], values["keras_version"]) for o in names}
     sizes = {o: check.ntuple(o, values[o], ndim) for o in ("strides", "dilation_rate")}
     return {**activations, "padding": values["padding"], **sizes}
 
@@ -271,4 +270,18 @@ KERAS = Source(
         "keras_version": lambda name, value: check_string(name, str(value)),
     },
     export=export,
+    published=(
+        Published(
+            where="https://github.com/hpereira1/SST-ConvLSTM/tree/main/runs",
+            form="14 .keras networks that forecast sea surface temperature, 14 to 7 days, 100×100 pixels",
+            license="not stated",
+            convert="keras convlstm_v3_masked_seed42.keras --set last_frame=LastFrameSlice",
+            checked="all 14 files: parameters, and outputs for random fields in float32",
+            unchecked="the scores: the fields of OSTIA are not in the repository",
+            remarks="the seven files without LastFrameSlice need no option; Keras computes all of them in float16",
+            paper="none; [the repository](https://github.com/hpereira1/SST-ConvLSTM), 2026",
+            difference="below 6e-6, the published files on random fields",
+            becomes="`keras_network`, SST-ConvLSTM",
+        ),
+    ),
 )  # fmt: skip

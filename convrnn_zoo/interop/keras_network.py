@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..layers.keras import KERAS_ACTIVATIONS
 from ..models import create_model
-from ..models.keras_network import ACTIVATIONS, LAYERS, WRAPPERS
+from ..models.base.keras_layers import ACTIVATIONS, LAYERS, WRAPPERS
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import check_arguments
 from ._checkpoint import ForeignCheckpoint
@@ -43,7 +43,10 @@ def describes_network(config: Mapping[str, Any]) -> bool:
 
 
 def load_network(checkpoint: ForeignCheckpoint, last_frame: str | None = None) -> nn.Module:
-    """Loads a network as a ``keras_network``; `last_frame` is the type of a custom layer that returns the last frame."""
+    """Loads a network as a ``keras_network``.
+
+    `last_frame` is the type of a custom layer that returns the last frame.
+    """
     name = checkpoint.name
     try:
         layers, input_size = read_network(checkpoint, last_frame)

@@ -88,7 +88,7 @@ def test_a_network_can_be_trained_further() -> None:
 
 def test_an_architecture_without_layers_is_an_error() -> None:
     assert "keras_network" not in convrnn_zoo.list_models()
-    with pytest.raises(ValueError, match="convert model.keras"):
+    with pytest.raises(ValueError, match=r"convert model\.keras"):
         convrnn_zoo.create_model("keras_network")
 
 
@@ -135,7 +135,11 @@ UNSUPPORTED = [
     ("heads2d", reset("out_0", activation={"class_name": "Mine"}), r"'out_0'.*Mine"),
     ("heads2d", lambda c, _: c.update(class_name="Mine"), "'Mine', whose code is not in the file"),
     ("heads2d", lambda c, _: c["config"].update(output_layers=[["out_0", 0, 0], ["out_1", 0, 0]]), "2 outputs"),
-    ("heads2d", lambda _, l: l["out_0"]["inbound_nodes"].append(l["out_0"]["inbound_nodes"][0]), "called 2 times"),
+    (
+        "heads2d",
+        lambda _, layers: layers["out_0"]["inbound_nodes"].append(layers["out_0"]["inbound_nodes"][0]),
+        "called 2 times",
+    ),
     ("classifier2d", reset("dense", units=7), r"of another shape: layers/dense/vars/0"),
     ("classifier2d", reset("batch_normalization", axis=1), r"'batch_normalization'.*axis"),
 ]
@@ -160,14 +164,14 @@ def test_the_error_names_the_first_of_several(tmp_path: Path) -> None:
 
 
 DAMAGED = [
-    lambda _, l: l["out_0"].update(inbound_nodes=[]),
-    lambda _, l: l["out_0"].update(inbound_nodes=[{"args": [7], "kwargs": {}}]),
-    lambda _, l: l["lstm"].update(inbound_nodes=copy.deepcopy(l["out_0"]["inbound_nodes"])),  # a cycle
-    lambda _, l: l["lstm"]["config"].update(filters="many"),
-    lambda _, l: l["lstm"]["config"].update(filters=10**12),
-    lambda _, l: l["lstm"]["config"].update(kernel_size=[]),
-    lambda _, l: l["sst_input"]["config"].update(batch_shape=[None, 3, 8, 8, 10**9]),
-    lambda _, l: l["sst_input"]["config"].update(batch_shape=[None, None]),
+    lambda _, layers: layers["out_0"].update(inbound_nodes=[]),
+    lambda _, layers: layers["out_0"].update(inbound_nodes=[{"args": [7], "kwargs": {}}]),
+    lambda _, layers: layers["lstm"].update(inbound_nodes=copy.deepcopy(layers["out_0"]["inbound_nodes"])),  # a cycle
+    lambda _, layers: layers["lstm"]["config"].update(filters="many"),
+    lambda _, layers: layers["lstm"]["config"].update(filters=10**12),
+    lambda _, layers: layers["lstm"]["config"].update(kernel_size=[]),
+    lambda _, layers: layers["sst_input"]["config"].update(batch_shape=[None, 3, 8, 8, 10**9]),
+    lambda _, layers: layers["sst_input"]["config"].update(batch_shape=[None, None]),
     lambda c, _: c["config"].update(output_layers=[["none", 0, 0]]),
     lambda c, _: c["config"].update(layers=c["config"]["layers"] * 40),
     lambda c, _: c["config"]["layers"].append(None),
@@ -194,7 +198,7 @@ def test_a_custom_layer_may_be_declared_to_be_the_last_frame(tmp_path: Path) -> 
     path = rewrite("heads2d", tmp_path / "x.keras", change)
     with pytest.raises(ValueError, match="LastFrameSlice"):
         interop.load("keras", path)
-    with pytest.raises(WeightsError, match="unexpected: .*out_0"):
+    with pytest.raises(WeightsError, match=r"unexpected: .*out_0"):
         interop.load("keras", path, last_frame="LastFrameSlice")
 
 

@@ -40,12 +40,12 @@ class Prognostic(nn.Module):
     Example:
         >>> import convrnn_zoo, numpy as np
         >>> model = convrnn_zoo.create_model("convgru_forecaster", in_chans=2, hidden_channels=[4, 4]).eval()
-        >>> model.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", unit="K", mean=(280.0,), std=(10.0,))
+        >>> model.preprocessing = convrnn_zoo.Preprocessing(encoding="log", unit="mm/h", floor=0.1, top=60.0)
         >>> lat, lon = np.linspace(40, 50, 16), np.linspace(0, 10, 16)
-        >>> prognostic = Prognostic(model, ["t2m", "tcwv"], lat, lon, step=6, history=3)
+        >>> prognostic = Prognostic(model, ["tp", "sp"], lat, lon, step=6, history=3)
         >>> coords = prognostic.input_coords()
         >>> coords["batch"] = np.arange(1)
-        >>> y, coords = prognostic(280 + torch.randn(1, 3, 2, 16, 16), coords)
+        >>> y, coords = prognostic(torch.rand(1, 3, 2, 16, 16), coords)
         >>> tuple(y.shape), coords["lead_time"].astype("timedelta64[h]")
         ((1, 1, 2, 16, 16), array([6], dtype='timedelta64[h]'))
     """

@@ -136,8 +136,8 @@ def _load_method(weights: str) -> Callable[..., Any]:
 
 
 def forecast(
-    precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *, weights: str = "convgru_advection.nowcast",
-    **options: Any,
+    precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *,
+    weights: str = "convgru_advection.nowcast", **options: Any,
 ) -> Any:  # fmt: skip
     """Forecasts radar images in mm/h, as the plugin ``convrnn_zoo`` of pysteps.
 

@@ -1,4 +1,4 @@
-"""Makes the networks of tests/interop/keras/networks: ``KERAS_BACKEND=torch python make_keras_networks.py``.
+"""Makes tests/interop/keras/networks with Keras 3.15.1: ``KERAS_BACKEND=torch python make_keras_networks.py``.
 
 Each is a network of Keras as a .keras or .h5 file, and its input and output, channels last.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-HERE = Path(__file__).parent / "keras" / "networks"
+HERE = Path(__file__).parents[2] / "interop" / "keras" / "networks"
 L = keras.layers
 
 
@@ -85,6 +85,7 @@ def decoder2d() -> Any:
     y = L.TimeDistributed(L.Conv2DTranspose(3, 3, strides=2, padding="same", activation="silu"))(y)
     y = L.TimeDistributed(L.Conv2DTranspose(2, 2, strides=3))(y)
     y = L.TimeDistributed(L.ZeroPadding2D(((1, 0), (2, 1))))(y)
+    y = L.TimeDistributed(L.ZeroPadding2D(1))(y)
     y = L.TimeDistributed(L.Cropping2D((2, 1)))(y)
     y = L.TimeDistributed(L.UpSampling2D(2))(y)
     return keras.Model(x, L.ReLU(max_value=0.5, negative_slope=0.1)(y))

@@ -398,6 +398,5 @@ def test_the_lightning_module_of_mlcast_trains_the_network():
     module = nowcasting.NowcastLightningModule(network=network, loss_class="mse")
     x = 2 * torch.rand(2, 4, 1, 20, 24) - 1
     assert module.network(x, steps=3).shape == (2, 3, 1, 20, 24)
-    assert sum(p.numel() for p in module.parameters() if p.requires_grad) == sum(
-        p.numel() for p in network.parameters()
-    )
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert trained == sum(p.numel() for p in network.parameters())
