@@ -61,5 +61,5 @@ def test_a_mutant_survives_tests_that_pass(after, expected, tmp_path):
         "from convrnn_zoo.values.small import largest\ndef test_a(): assert largest(1, 2) == largest(2, 1) == 2\n"
     )
     mutant = Mutant("convrnn_zoo/values/small.py", 2, "a > b", after, source.replace("a > b", after))
-    assert survives(mutant, tmp_path, timeout=100) is expected
+    assert survives(mutant, tmp_path, timeout=500) is expected
     assert (tmp_path / "convrnn_zoo/values/small.py").read_text() == source
