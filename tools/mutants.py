@@ -2,8 +2,8 @@
 
 ``python -m tools.mutants --count 40 --seed 0`` changes one operator, constant or condition on each of 40 random lines,
 in a copy of the checkout. For a line of ``convrnn_zoo/a/b.py`` the tests of ``b`` run, then all of ``tests/a``, until
-one fails. A mutant that no test notices survives: add a test with a telling input, or simplify the line. Some mutants are
-equivalent to the original, so that 9 of 10 is the aim.
+one fails. A mutant that no test notices survives: add a test with a telling input, or simplify the line. Some mutants
+are equivalent to the original, so that 9 of 10 is the aim.
 
 No mutation tool is used, because the sample is of lines and every line has tests of its own. mutmut replaces each
 function by a dispatcher, which changes the signatures that models read. cosmic-ray runs one command for all mutants of
