@@ -20,7 +20,7 @@ SELECTION := tests/test_hubconf.py \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
-	site site-version browser pictures bench coverage dist release-check rehearse secrets audit sbom fuzz clean
+	site site-version browser pictures bench coverage dist release-check rehearse secrets audit sbom fuzz mutants clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/convrnn-zoo demo
@@ -134,6 +134,13 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet 'atheris>=3'
 	for target in config safetensors keras recipe zarr hdf5 units; do \
 		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
+
+# Changes random lines of layers, pretrained, data and train, and lists the changes that no test notices.
+COUNT ?= 40
+SEED ?= 0
+JOBS ?= 2
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.mutants --count $(COUNT) --seed $(SEED) --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-nightly $(RELEASE) $(SBOM) build dist runs/bench site *.egg-info

@@ -1,11 +1,15 @@
 """Everything is drawn from one seed, whatever order the tests run in, on one thread."""
 
+import collections
 import gc
+import logging
 import os
 import re
 import shutil
 import sys
+import zlib
 from importlib import metadata
+from typing import Any
 
 # The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +28,12 @@ def _is_at_least(package: str, *numbers: int) -> bool:
     return tuple(int(n) for n in re.findall(r"\d+", metadata.version(package))[: len(numbers)]) >= numbers
 
 
+# pytest adds its handlers to every logger that does not propagate, six times a test, and torch has about 55 of them:
+# a third of the time of a small test. Nothing is lost, as what propagates is captured as well.
+for _logger in logging.root.manager.loggerDict.values():
+    if isinstance(_logger, logging.Logger) and _logger.name.partition(".")[0] == "torch":
+        _logger.propagate = True
+
 NEEDS = {
     "cpu_sharding": (_is_at_least("torch", 2, 13), "this torch shards no models on CPUs"),
     "loops": (_is_at_least("torch", 2, 13), "loops over time are exported by torch 2.13 or newer"),
@@ -36,7 +46,26 @@ NEEDS = {
 """Features that not every system has: whether this one does, and the reason for skipping tests."""
 
 
+def mark_repetitions(items: list[pytest.Item]) -> None:
+    """Marks repetitions of functions with the marker ``sampled`` as ``slow``."""
+    rules: dict[Any, int] = collections.Counter()
+    for item in sorted(
+        items, key=lambda item: getattr(_parameters(item).get("cls"), "ndim", 2) != 2
+    ):  # 2-d layers first
+        if (mark := item.get_closest_marker("sampled")) and not item.get_closest_marker("slow"):
+            others = {k: repr(v) for k, v in _parameters(item).items() if k not in mark.args}
+            rule = item.path, item.originalname, *sorted(others.items())  # type: ignore[attr-defined]
+            rules[rule] += 1
+            if rules[rule] > 2 and zlib.crc32(item.nodeid.encode()) % 10:
+                item.add_marker(pytest.mark.slow)
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_repetitions(items)
     for item in items:
         for mark in item.iter_markers("needs"):
             for exists, reason in map(NEEDS.__getitem__, mark.args):

@@ -14,7 +14,7 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
 
     Maps rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``. Height and width
     are multiples of 8; ``forecast`` takes maps of any size and returns ensembles with ``members=20``, and
-    ``probabilities`` returns exceedance probabilities.
+    ``probabilities`` returns the probabilities of reaching rates.
     Rain is advected as in Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
     https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
     https://arxiv.org/abs/1511.06432.

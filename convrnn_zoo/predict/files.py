@@ -236,8 +236,8 @@ def forecast_with_probabilities(
         forecast = model.forecast(frames, horizon, **options)
     if not thresholds:
         return forecast, None
-    exceeded = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-    return forecast, torch.stack([x.mean(0) for x in exceeded], dim=-3)
+    reached = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
+    return forecast, torch.stack([x.mean(0) for x in reached], dim=-3)
 
 
 def forecast_files(

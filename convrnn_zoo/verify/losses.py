@@ -165,8 +165,8 @@ def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     known = truth.isfinite().unsqueeze(-3)
     levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
     weights = torch.tensor(EXCEEDANCE_WEIGHTS, device=truth.device)[:, None, None] * known
-    exceeds = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
-    total = F.binary_cross_entropy_with_logits(logits, exceeds, weight=weights, reduction="sum")
+    reached = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
+    total = F.binary_cross_entropy_with_logits(logits, reached, weight=weights, reduction="sum")
     return total / known.sum().clamp_min(1)
 
 

@@ -24,6 +24,7 @@ def test_every_recorded_file_has_its_source_here() -> None:
     assert {f.stem.partition("_")[0] for f in REFERENCE.glob("*.safetensors")} <= set(interop.SOURCES)
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("cls", "case"), recorded_layer_cases())
 def test_pytorch_convolutional_rnn(cls: str, case: str) -> None:
     """Sizes follow from the weights; other options are arguments."""

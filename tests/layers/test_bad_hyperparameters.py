@@ -89,12 +89,14 @@ def takers(cases: list, classes: list[type]) -> list:
     ]
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("cls", "kwargs", "error", "message"), takers(CASES, CLASSES) + takers(LISTS, SEQUENCES))
 def test_invalid_arguments(cls: type, kwargs: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         cls(**{**GOOD, **kwargs})
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize("bad", [NAN, True, "3", 3.0, None], ids=repr)
 @pytest.mark.parametrize(
     ("cls", "name"),

@@ -73,6 +73,7 @@ def check_message(message: str, module: Any, value: str) -> None:
     assert len(message) < 400  # a value is shortened
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("spoil", "error", "value"), INPUTS.values(), ids=INPUTS)
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
 def test_inputs(cls: type, spoil: Any, error: type[Exception], value: str) -> None:
@@ -93,6 +94,7 @@ def test_channels(cls: type, unbatched: bool) -> None:
         module(x)
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("spoil", "error", "value"), PACKED.values(), ids=PACKED)
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_packed_inputs(cls: type, spoil: Any, error: type[Exception], value: str) -> None:
@@ -139,6 +141,7 @@ def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) 
     assert all(p.grad is None or not p.grad.any() for p in module.parameters())
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(
     ("mode", "kernel", "min_size"),
     [

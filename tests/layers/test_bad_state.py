@@ -57,6 +57,7 @@ def assert_rejected(module: nn.Module, x: Tensor, hx: Any, error: type[Exception
     assert len(message) < 400  # a value is shortened
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("spoil", "error", "value"), TENSORS.values(), ids=TENSORS)
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
 def test_a_tensor_of_the_state(cls: type, spoil: Any, error: type[Exception], value: str | None) -> None:

@@ -29,6 +29,7 @@ def geometry(ndim: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, 
 
 
 # torch copies the input to pad an even kernel, and warns
+@pytest.mark.sampled("ndim", "dilation", "groups")
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("groups", [1, 2])

@@ -98,6 +98,7 @@ def test_state_dict_round_trip(cls: type, options: dict, tmp_path: Path) -> None
     assert_same_function(from_file, module, x)
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.bfloat16, 5e-2)], ids=str)
 @EVERY
 def test_dtypes(cls: type, options: dict, dtype: torch.dtype, tolerance: float) -> None:
@@ -109,6 +110,7 @@ def test_dtypes(cls: type, options: dict, dtype: torch.dtype, tolerance: float) 
     assert {p.dtype for p in cls(2, 3, 3, dtype=dtype, **options).parameters()} == {dtype}
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @EVERY
 def test_meta_device_gives_the_shapes(cls: type, options: dict, mode: str) -> None:

@@ -36,6 +36,7 @@ def test_with_one_tap_the_initial_weights_are_torchs(cls: type) -> None:
         assert torch.equal(mine.flatten(), expected.flatten())
 
 
+@pytest.mark.sampled("cls")
 @pytest.mark.parametrize("hidden_kernel_size", [None, 2])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("cls", "options"), over_variants(RECURRENT), ids=case_id)

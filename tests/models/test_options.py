@@ -53,6 +53,7 @@ def build(name, **options):
     ).eval()
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_works_or_is_rejected_when_the_model_is_built(name, options):

@@ -95,6 +95,7 @@ def test_mypy_accepts_user_code_and_rejects_errors(files, pytestconfig):
     assert errors == [["wrong.py", "3"], ["wrong.py", "4"], ["wrong.py", "5"]], output
 
 
+@pytest.mark.slow
 def test_pyright_accepts_user_code_and_rejects_errors(files):
     pytest.importorskip("basedpyright", reason="the extra dev")  # pyright, with all that it runs on
     settings = {"typeCheckingMode": "standard", "include": ["*.py"], "extraPaths": [str(ROOT)]}

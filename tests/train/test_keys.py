@@ -273,4 +273,4 @@ def test_several_forecasters_give_a_mean_and_a_deviation(tmp_path, caplog):
     assert metric.std == pytest.approx(abs(errors[0] - errors[1]) / 2, rel=1e-3)
     assert both.sha256 == single[0].sha256
     assert {p.name for p in (tmp_path / "both").glob("*.ckpt")} == {"last.ckpt", "seed2.ckpt"}
-    assert convrnn_zoo.from_pretrained(tmp_path / "both").record.sha256 == single[0].sha256
+    assert convrnn_zoo.from_pretrained(tmp_path / "both").metadata.sha256 == single[0].sha256

@@ -12,7 +12,7 @@ from ..base.blocks import constants
 from .motion import AdvectedFrames
 
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)
-"""Thresholds in mm/h whose exceedance the network forecasts."""
+"""Thresholds in mm/h; the network forecasts the probability of reaching each."""
 LEVELS = (*THRESHOLDS, 80.0)
 """Rain rates in mm/h between which the quantiles of an ensemble are interpolated."""
 DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
@@ -107,9 +107,9 @@ class Exceedance(NamedTuple):
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
-        For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to exceed the threshold
+        For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to reach the threshold
         in selected pixels, and to stay below it in other pixels; the highest threshold takes precedence. At least as
-        many pixels are selected as exceed the threshold in the model's extrapolation. For the selection, extrapolation
+        many pixels are selected as reach the threshold in the model's extrapolation. For the selection, extrapolation
         is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
         """
         rate = mean_rate(self.logits.sigmoid())

@@ -18,7 +18,7 @@ CORRELATION_MINUTES = 20.0
 
 
 def quantiles(probabilities: Tensor, levels: Sequence[float], count: int) -> Tensor:
-    """Converts probabilities ``(…, K, H, W)`` of exceeding K levels to equally likely values ``(count, …, H, W)``.
+    """Converts probabilities ``(…, K, H, W)`` of reaching K levels to equally likely values ``(count, …, H, W)``.
 
     The probability decreases linearly between two levels. Values below the first level are 0, and none exceeds the
     last level.
@@ -30,7 +30,7 @@ def quantiles(probabilities: Tensor, levels: Sequence[float], count: int) -> Ten
     """
     members = []
     for i in range(count):
-        q = 1 - (i + 0.5) / count  # the rate that is exceeded with this probability
+        q = 1 - (i + 0.5) / count  # the rate that is reached with this probability
         rate = torch.zeros_like(probabilities[..., 0, :, :])
         for k in range(len(levels) - 1):
             upper, lower = probabilities[..., k, :, :], probabilities[..., k + 1, :, :]

@@ -183,7 +183,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             logits = slope * (known * moved_excess + (1 - known) * unknown)
             added = warp(residual.to(moved.dtype), c.origins[:, k], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
             maps = list((logits + added).unbind(2))
-            for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be exceeded
+            for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be reached
                 maps[i] = torch.minimum(maps[i], maps[i - 1])
             return torch.stack(maps, 2), moved.squeeze(2)
 
@@ -220,7 +220,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
-            Mean rates. For each threshold of 0.5, 2 and 5 mm/h, they are clamped to exceed it in the pixels that
+            Mean rates. For each threshold of 0.5, 2 and 5 mm/h, they are clamped to reach it in the pixels that
             :func:`decide` selects, and to stay below it elsewhere. If `members` is set, equally likely rates.
 
         Example:
