@@ -13,6 +13,9 @@ from torch import Tensor
 from ..._typed import check_fields
 from ..files import natural_key, reading
 
+FEW = 20
+"""Largest number of names in a message."""
+
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     """Returns the path of the dataset `name`; raises FileNotFoundError if it is None or does not exist."""
@@ -43,14 +46,39 @@ def train_count(count: int, validation: float) -> int:
     return count - held_out
 
 
+def match_names(names: Sequence[str], patterns: tuple[str, ...], key: str) -> set[str]:
+    """Returns the names that are equal to a pattern or match it; raises ValueError if a pattern matches no name.
+
+    Example:
+        >>> sorted(match_names(["a.npy", "b.npy", "c.wav"], ("*.npy", "c.wav"), "split"))
+        ['a.npy', 'b.npy', 'c.wav']
+    """
+    selected = set(names) & set(patterns)
+    unused = []
+    for pattern in patterns:
+        if pattern not in selected:  # a list of files has thousands of names
+            selected.update(matches := fnmatch.filter(names, pattern))
+            unused += [] if matches else [pattern]
+    if unused:
+        raise ValueError(f"the recipe's data.{key}: {', '.join(unused[:FEW])} matches none of {listing(names)}")
+    return selected
+
+
+def listing(names: Sequence[str]) -> str:
+    """Returns the first few names, for messages."""
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW:,} more" if len(names) > FEW else "")
+
+
 def split_names(
-    names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time", validation: float = 0.0
-) -> list[str]:
+    names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time",
+    validation: float | tuple[str, ...] = 0.0,
+) -> list[str]:  # fmt: skip
     """Returns the names in one part of a split: ``"train"``, ``"validation"`` or ``"test"``.
 
     If `split` is a tuple of patterns, the test part is the names that match a pattern. Otherwise it is the last third
-    of the names, which are sorted first if `split` is ``"group"``. Of the remaining names, the last ones (a fraction
-    `validation`) are the validation part. Error messages recommend `alternative` as another value of ``data.split``.
+    of the names, which are sorted first if `split` is ``"group"``. Of the remaining names, those that match a pattern
+    of `validation`, or the last ones (a fraction `validation`), are the validation part. Error messages recommend
+    `alternative` as another value of ``data.split``.
 
     Example:
         >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
@@ -60,17 +88,24 @@ def split_names(
     if split == "group":
         names.sort(key=lambda name: natural_key(Path(name)))
     if isinstance(split, tuple):
-        test = [n for n in names if any(fnmatch.fnmatch(n, p) for p in split)]
-        if unused := [p for p in split if not fnmatch.filter(names, p)]:
-            raise ValueError(f"the recipe's data.split: {', '.join(unused)} matches none of {', '.join(names)}")
+        matching = match_names(names, split, "split")
+        test = [n for n in names if n in matching]
     else:
         test = names[len(names) - max(1, round(len(names) / 3)) :]
     if not test or len(test) >= len(names):
-        what = f"{'train' if test else 'test'}ing part of {', '.join(names)}"
+        what = f"{'train' if test else 'test'}ing part of {listing(names)}"
         raise ValueError(f'the recipe\'s data.split leaves no {what}; use more files, or split = "{alternative}"')
     if part == "test":
         return test
-    others = [n for n in names if n not in test]
+    tested = set(test)
+    others = [n for n in names if n not in tested]
+    if isinstance(validation, tuple):
+        held_out = match_names(names, validation, "validation")
+        if both := sorted(held_out & tested):
+            raise ValueError(f"the recipe's data.split and data.validation both name {listing(both)}")
+        if len(held_out) == len(others):
+            raise ValueError("the recipe's data.validation leaves nothing to train on; name fewer recordings")
+        return [n for n in others if (n in held_out) == (part == "validation")]
     cut = train_count(len(others), validation)
     return others[cut:] if part == "validation" else others[:cut]
 
@@ -126,16 +161,51 @@ class GroupedFiles(RecipeDataset):
                 raise ValueError(f"the recipe's data.group_pattern {self.group_pattern!r} is not found in {name}")
             return matched
         file = (path if path.is_dir() else path.parent) / self.group_file
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}, the recipe's data.group_file, does not exist; put it next to the data")
-        with reading(file, "CSV file"), file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [[(row.get(key) or "").strip() for key in ("file", "group")] for row in csv.DictReader(lines)]
+        rows = read_rows(file, ("file", "group"), "data.group_file")
         groups = {row[0]: row[1] for row in rows}
         if conflicts := [name for name, group in rows if groups[name] != group]:
             raise ValueError(f"{file}: {conflicts[0]} is in two groups; leave one of its lines")
         if missing := [name for name in names if not groups.get(name)]:
             raise ValueError(f"{file}: expected columns file,group and a line {missing[0]},GROUP; add it")
         return [groups[name] for name in names]
+
+
+def read_rows(file: Path, columns: Sequence[str], key: str) -> list[list[str]]:
+    """Reads columns of a CSV file that the key `key` of a recipe names; a missing value is empty."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}, the recipe's {key}, does not exist; put it next to the data")
+    with reading(file, "CSV file"), file.open(newline="", encoding="utf-8-sig") as lines:
+        return [[(row.get(column) or "").strip() for column in columns] for row in csv.DictReader(lines)]
+
+
+def is_list(pattern: str) -> bool:
+    """Returns whether a pattern is the name of a CSV file in the data directory.
+
+    Example:
+        >>> is_list("test.csv"), is_list("walk/1.csv"), is_list("*.csv")
+        (True, False, False)
+    """
+    return pattern.endswith(".csv") and not set(pattern) & set("/*?[")
+
+
+def read_lists(patterns: tuple[str, ...], path: Path, key: str) -> tuple[str, ...]:
+    """Replaces each pattern that is the name of a CSV file in the data directory by the names in its column `file`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a CSV file has no column `file`, or a line has no name.
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        if not is_list(pattern):
+            names.append(pattern)
+            continue
+        file = (path if path.is_dir() else path.parent) / pattern
+        listed = [row[0] for row in read_rows(file, ("file",), f"data.{key}")]
+        if not all(listed) or not listed:
+            raise ValueError(f"{file}: expected a column file with the name of a recording in every line")
+        names += listed
+    return tuple(names)
 
 
 def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
