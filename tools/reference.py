@@ -12,7 +12,6 @@ import convrnn_zoo
 from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
-from convrnn_zoo.recipes.recipe import list_optimizers
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 
@@ -115,10 +114,8 @@ def losses(page: str) -> str:
 
 def schedules(page: str) -> str:
     """Lists the optimizers and the schedules of recipes."""
-    others = ", ".join(f"`{name}`" for name in list_optimizers() if name != "muon")
-    optimizers = markdown(
-        ("optimizer", "description"), [("`muon`", summary(muon)), ("others", f"Those of timm: {others}")]
-    )
+    others = "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them."
+    optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
     rows = [(f"`{n}`", summary(SCHEDULES.get(n, TimmSchedule))) for n in SCHEDULE_NAMES]
     table = markdown(("schedule", "description"), rows)
     return f"{optimizers}\n\n{table}"

@@ -8,7 +8,7 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
-from ..data import CroppedSequences
+from ..data import FrameFiles
 from ..models import Forecaster, from_pretrained
 from ..predict import resolve_preprocessing
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
@@ -178,10 +178,11 @@ def _evaluate_forecaster(
     for output in outputs:
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
-    [test] = load_splits(recipe, data, ["test"])
-    if isinstance(test, CroppedSequences) and all(f.is_dated for f in test.files):
-        [train] = load_splits(recipe, data, ["train"])
-        options["climatology"] = find_climatology(train, test)
+    dataset = recipe.data
+    has_dates = isinstance(dataset, FrameFiles) and data and all(f.is_dated for f in dataset.open(data))
+    test, *train = load_splits(recipe, data, ["test", "train"] if has_dates else ["test"])  # reads each file once
+    if train:
+        options["climatology"] = find_climatology(train[0], test)
     evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in FIGURES:

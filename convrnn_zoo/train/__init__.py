@@ -2,9 +2,10 @@
 
 from .._deprecation import moved_names
 from ..recipes import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe
+from .loop import Trainer
 from .run import train
 
-__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "train"]
+__all__ = ["RECIPES", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "Trainer", "train"]
 __getattr__ = moved_names(
     __name__, removed_in="0.2", Trained="convrnn_zoo.predict", load_forecaster="convrnn_zoo.predict"
 )

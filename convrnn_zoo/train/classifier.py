@@ -24,6 +24,7 @@ from ..recipes import ClassifierRecipe
 from ..recipes.augment import make_negatives
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
+from .custom import Custom
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader, SharedSequences
@@ -328,7 +329,9 @@ class ClassifierTrainer(Trainer):
     def __init__(
         self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
         name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
+        custom: Custom | None = None,
     ) -> None:  # fmt: skip
+        self.custom = custom = custom or Custom()
         if checkpoint is not None:  # for the figure of the losses: an error now, not after training
             need("matplotlib.figure", "draw")
             need("matplotlib.backends.backend_agg", "draw")
@@ -347,7 +350,7 @@ class ClassifierTrainer(Trainer):
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
         read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
         loader = Loader(partial(read_shares, read, changes), processes, workers=recipe.workers, seed=seed)
-        optimizer = create_optimizer(recipe, model)
+        optimizer = custom.optimizer(model) if custom.optimizer else create_optimizer(recipe, model)
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps = recipe.epochs * batches_per_epoch
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
@@ -355,8 +358,11 @@ class ClassifierTrainer(Trainer):
             trained_on["validation"] = labelled_checksum(validation)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer,
-            scheduler=create_schedule(recipe, optimizer, steps), max_steps=steps,
-            fingerprint=recipe.fingerprint(seed=seed, name=name, trained_on=trained_on, processes=processes.count),
+            scheduler=(custom.schedule or partial(create_schedule, recipe))(optimizer, steps), max_steps=steps,
+            fingerprint=recipe.fingerprint(
+                seed=seed, name=name, trained_on=trained_on, processes=processes.count, **custom.names()
+            ),
+            callbacks=custom.callbacks,
             checkpoint=checkpoint,
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
             network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
@@ -388,6 +394,8 @@ class ClassifierTrainer(Trainer):
         x = x + self.recipe.noise * torch.randn_like(x)
         logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()
+        if self.custom.loss is not None:
+            return torch.stack([self.custom.loss(logits, labels), correct])
         smoothing = self.recipe.label_smoothing
         entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
         if number:  # the cross-entropy with equal probabilities, above its lowest value
@@ -406,7 +414,9 @@ class ClassifierTrainer(Trainer):
             return {}
         logits, labels = compute_logits(model, self.validation, self.recipe.batch_size), self.validation.labels
         correct = (logits.argmax(1) == labels).float().mean().item()
-        return {"loss": F.cross_entropy(logits, labels, self.weights).item(), "accuracy": correct}
+        loss = self.custom.loss or partial(F.cross_entropy, weight=self.weights)
+        metrics = {name: float(metric(logits, labels)) for name, metric in self.custom.metrics.items()}
+        return {"loss": loss(logits, labels).item(), "accuracy": correct, **metrics}
 
 
 def labelled_checksum(data: Labelled) -> str:
@@ -432,7 +442,7 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
 
 def train_classifier(
     recipe: ClassifierRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
-    progress: bool,
+    progress: bool, custom: Custom | None = None,
 ) -> WeightsMetadata | None:  # fmt: skip
     """Trains one model for each seed, and writes the weights of the first model with their metadata.
 
@@ -441,7 +451,7 @@ def train_classifier(
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
     processes.from_main(partial(check_writable, into or out, recipe))
-    options: Any = {"progress": progress, "processes": processes}
+    options: Any = {"progress": progress, "processes": processes, "custom": custom}
     split = f"{dataset.split_words} ({len(test.labels)})"
     written: list[WeightsMetadata] = []
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -23,6 +23,7 @@ from ..recipes.sampling import read_sampling
 from ..values.preprocessing import Preprocessing
 from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
 from ..verify.losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
+from .custom import BatchStream, Custom
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader
@@ -30,13 +31,14 @@ from .loop import Row, Trainer, checksum
 from .optim import create_optimizer, create_schedule
 from .writing import add_metrics, check_writable, write_weights
 
+CustomLoss = Callable[[Tensor, Tensor, Tensor], Tensor] | None
 FrameBatch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
 
 
 def train_forecaster(
     recipe: ForecasterRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
-    progress: bool,
+    progress: bool, custom: Custom | None = None,
 ) -> WeightsMetadata | None:  # fmt: skip
     """Trains a forecaster, and writes its weights with their metadata.
 
@@ -50,7 +52,7 @@ def train_forecaster(
     processes.from_main(partial(check_writable, into or out, recipe))
     runs: list[tuple[Metric, ...]] = []
     for seed in recipe.seeds:  # type: ignore[union-attr]
-        options: Any = {"out": out, "progress": progress, "processes": processes}
+        options: Any = {"out": out, "progress": progress, "processes": processes, "custom": custom}
         model, _ = train_model(recipe, train, *validation, seed=seed, **options)
         if not processes.is_main:
             continue
@@ -139,7 +141,13 @@ class ForecasterTrainer(Trainer):
     def __init__(
         self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
         seed: int | None = None, out: Path | None = None, progress: bool = True, processes: Processes | None = None,
+        custom: Custom | None = None,
     ) -> None:  # fmt: skip
+        self.custom = custom = custom or Custom()
+        if custom.loss is not None and find_loss(recipe.loss).is_probabilistic:
+            raise ValueError(f"a custom loss replaces a loss of frames, and the recipe's loss is {recipe.loss}")
+        if recipe.workers and isinstance(clips, BatchStream):
+            raise ValueError(f"workers={recipe.workers}: an iterable reads its own batches; leave workers out")
         seed = recipe.seed if seed is None else seed
         self.draws = seed == recipe.seed
         if out is not None:  # for the figures: an error now, not after the first round
@@ -158,14 +166,17 @@ class ForecasterTrainer(Trainer):
         check_model(recipe, model)
         self.scheduled_sampling = read_sampling(recipe.sampling)
         network = processes.prepare(trained_module(recipe, model), recipe, find_unused=recipe.freeze_steps > 0)
-        optimizer = create_optimizer(recipe, model)
-        scheduler = create_schedule(recipe, optimizer, recipe.max_steps)
+        optimizer = custom.optimizer(model) if custom.optimizer else create_optimizer(recipe, model)
+        scheduler = (custom.schedule or partial(create_schedule, recipe))(optimizer, recipe.max_steps)
         read = partial(read_batch, clips, augment=recipe.augmentation())
         loader = Loader(read, processes, workers=recipe.workers, seed=seed)
         file, several = "last.ckpt" if self.draws else f"seed{seed}.ckpt", len(recipe.seeds) > 1  # type: ignore[arg-type]
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
-            fingerprint=recipe.fingerprint(seed=seed, processes=processes.count, trained_on=trained_on),
+            fingerprint=recipe.fingerprint(
+                seed=seed, processes=processes.count, trained_on=trained_on, **custom.names()
+            ),
+            callbacks=custom.callbacks,
             network=network, loader=loader, seed=seed, checkpoint=out / file if out else None,
             title=f"{recipe.weights}, seed {seed}" if several else recipe.weights, progress=progress,
             processes=processes, series=f"seed{seed}" if several else "",
@@ -190,11 +201,11 @@ class ForecasterTrainer(Trainer):
 
     def compute_loss(self, part: FrameBatch) -> Tensor:
         """Returns the loss of a microbatch."""
-        return training_loss(self.recipe, self.model, self.network, part)
+        return training_loss(self.recipe, self.model, self.network, part, self.custom.loss)
 
     @torch.no_grad()
     def validate(self, model: Any) -> dict[str, float]:
-        """Returns the mean loss on the validation sequences as ``{"loss": …}``; each process reads a share of them.
+        """Returns the mean loss and metrics on the validation sequences; each process reads a share of them.
 
         The noise of an ensemble is the same in every validation, and differs between processes.
         """
@@ -203,14 +214,20 @@ class ForecasterTrainer(Trainer):
             return {}
         torch.manual_seed((self.seed or 0) + processes.rank)
         model.eval()
-        total = torch.zeros(2, device=processes.device)
+        metrics = self.custom.metrics
+        total = torch.zeros(2 + len(metrics), device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
         for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
             frames = clips.read(numbers).to(processes.device)
-            loss = validation_loss(recipe, model, frames)
-            total += torch.stack([loss * len(frames), torch.tensor(len(frames), device=processes.device)])
-        summed, count = processes.reduce(total, "sum").tolist()
-        return {"loss": summed / count}
+            values = [float(validation_loss(recipe, model, frames, self.custom.loss))]
+            if metrics:
+                every, known = split_known(frames, model.preprocessing)
+                forecast = model.forecast(every[:, : recipe.inputs], recipe.horizon, **known)
+                truth = model.preprocessing.select_targets(every)[:, recipe.inputs :]
+                values += [float(metric(forecast, truth.to(forecast))) for metric in metrics.values()]
+            total += len(frames) * torch.tensor([1.0, *values], device=processes.device)
+        count, *summed = processes.reduce(total, "sum").tolist()
+        return {name: value / count for name, value in zip(("loss", *metrics), summed, strict=True)}
 
     def after_round(self, model: Any) -> Any:
         """Writes a figure of a fixed sequence next to the checkpoint, and returns it; None for unknown input frames."""
@@ -305,26 +322,29 @@ def trained_module(recipe: ForecasterRecipe, model: Forecaster) -> nn.Module:
     return NowcastLogits(model) if find_loss(recipe.loss).is_probabilistic else model
 
 
-def training_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch) -> Tensor:
+def training_loss(
+    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss = None
+) -> Tensor:
     """Returns the loss of a batch; unknown pixels (NaN) are left out.
 
     The loss of an autoregressive model includes every frame from the second on, that of other models only the frames
-    after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes.
+    after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes. The function
+    `custom` replaces that of the recipe's `loss`.
     """
     if find_loss(recipe.loss).is_probabilistic:
         return exceedance_loss(recipe, model, network, batch)
     if isinstance(model, AutoregressiveForecaster):
-        return _autoregressive_loss(recipe, model, network, batch)
-    return _direct_loss(recipe, model, network, batch)
+        return _autoregressive_loss(recipe, model, network, batch, custom)
+    return _direct_loss(recipe, model, network, batch, custom)
 
 
-def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor) -> Tensor:
+def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor, custom: CustomLoss = None) -> Tensor:
     """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
     batch, network = (frames, frames), trained_module(recipe, model)
     recipe = dataclasses.replace(recipe, lead_times=0, noise=0.0)
     if find_loss(recipe.loss).is_probabilistic:
         return exceedance_loss(recipe, model, network, batch)
-    return _direct_loss(recipe, model, network, batch)
+    return _direct_loss(recipe, model, network, batch, custom)
 
 
 def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
@@ -343,9 +363,12 @@ def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
             )
 
 
-def _known_loss(recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor) -> Tensor:
+def _known_loss(
+    recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor, custom: CustomLoss = None
+) -> Tensor:  # fmt: skip
     """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
     loss, known, output = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth), output.float()
+    loss = loss if custom is None else loss._replace(of=custom)
     with torch.autocast(output.device.type, enabled=False):  # convolutions of SSIM would lose all digits in bfloat16
         if known.all():
             return loss.of(output, x, truth)
@@ -367,7 +390,9 @@ def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Ten
     return {name: encode[name](inputs) for name, inputs in known.items()}
 
 
-def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch) -> Tensor:
+def _direct_loss(
+    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss
+) -> Tensor:
     values: Any = model.preprocessing
     frames, known = split_known(batch[0], values)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
@@ -378,16 +403,18 @@ def _direct_loss(recipe: ForecasterRecipe, model: Forecaster, network: nn.Module
     else:
         output = network(x, horizon=horizon, **_encode_known(values, known))
     encoded, truth = values.select_targets(values.encode(later)), values.select_targets(later)
-    return _known_loss(recipe, output, encoded, truth)
+    return _known_loss(recipe, output, encoded, truth, custom)
 
 
-def _autoregressive_loss(recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch) -> Tensor:
+def _autoregressive_loss(
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, custom: CustomLoss
+) -> Tensor:
     (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
     x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
     inputs = _add_noise(recipe, x[:, : recipe.inputs])
     result = network(inputs, teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
     output = torch.cat([result.warmup, result.forecast], dim=1)
-    loss = _known_loss(recipe, output, x[:, 1:], frames[:, 1:])
+    loss = _known_loss(recipe, output, x[:, 1:], frames[:, 1:], custom)
     if recipe.decoupling:
         loss = loss + recipe.decoupling * decoupling(result.deltas)
     if recipe.moments:

@@ -218,6 +218,8 @@ class Trainer:
         series: name of the series in trackers, if a run has several.
         processes: the processes that train together; by default a single one. Only the main process reads and writes
             the checkpoint; it sends its content, and its decisions, to the others.
+        callbacks: functions of the trainer and of the last row, which the main process calls after each round. If one
+            returns True, training ends.
         frozen, frozen_steps: parameters that the first `frozen_steps` updates do not change.
     """
 
@@ -235,6 +237,7 @@ class Trainer:
     progress: bool = True
     series: str = ""
     processes: Processes = field(default_factory=Processes)
+    callbacks: Sequence[Callable[["Trainer", Row], Any]] = ()
     frozen: Sequence[nn.Parameter] = ()
     frozen_steps: int = 0
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -323,6 +326,8 @@ class Trainer:
                     if stop:
                         raise stop
                     self.processes.from_main(self.report)
+                    if self.processes.from_main(self.call_back):
+                        break
                 flags = self.processes.reduce(self.flags()).tolist()  # a signal during the last validation or report
                 if stop := self.find_stop(flags):
                     raise stop
@@ -333,6 +338,12 @@ class Trainer:
         # Also if a run is resumed after its last round.
         self.processes.from_main(partial(self.write_history, figure=True))
         return self.history
+
+    def call_back(self) -> bool:
+        """Calls the callbacks with the last row; returns whether one of them ends the training."""
+        with keep_random_states(self.processes):
+            results = [callback(self, self.history[-1]) for callback in self.callbacks]
+        return True in results
 
     def lock(self, stack: ExitStack) -> None:
         """Locks the checkpoint, if there is one, until `stack` is closed."""

@@ -1,16 +1,19 @@
 """Training of any recipe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
 from .classifier import train_classifier
+from .custom import Custom, read_iterables
 from .forecaster import train_forecaster
 from .launch import CHECKPOINT_MINUTES, launch
+from .loop import Trainer
 
 
 def train(
@@ -24,6 +27,11 @@ def train(
     log_with: Sequence[str] = (),
     threads: int | None = None,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    loss: Callable[..., Tensor] | None = None,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    schedule: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler] | None = None,
+    callbacks: Sequence[Callable[[Trainer, Mapping[str, float]], Any]] = (),
 ) -> WeightsMetadata | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
@@ -34,9 +42,12 @@ def train(
         recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
         data: file or directory of the data, or a dictionary of splits; None for the default location of the dataset.
             The splits are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
-            :class:`~convrnn_zoo.data.Labelled`. For a forecaster they are map-style Datasets, lists or arrays. Each
-            item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or a
-            :class:`~convrnn_zoo.data.FrameSequence`. The recipe's table ``[data]`` describes the data in any case.
+            :class:`~convrnn_zoo.data.Labelled`, or iterables such as a DataLoader; see
+            :func:`~convrnn_zoo.train.custom.to_labelled`. For a forecaster they are map-style Datasets, lists or
+            arrays. Each item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or
+            a :class:`~convrnn_zoo.data.FrameSequence`. They may also be iterables of such items or of batches; see
+            :class:`~convrnn_zoo.train.custom.BatchStream`. The recipe's table ``[data]`` describes the data in any
+            case.
         out: directory of the checkpoints; an interrupted run resumes from them.
         into: directory for ``NAME.json`` (metadata) and ``NAME.safetensors``, where NAME is the recipe's `weights`. If
             it is set, `out` receives only checkpoints, losses and figures.
@@ -46,17 +57,28 @@ def train(
         log_with: trackers of accelerate that receive losses, learning rates, scores and figures: ``"tensorboard"``,
             ``"wandb"`` or ``"mlflow"``.
         threads: torch's number of threads on the CPU in each process. By default a resumed run keeps its number, and a
-            new one has torch's. WeightsMetadata depend on it by rounding errors.
+            new one has torch's. Weights depend on it by rounding errors.
         checkpoint_minutes: longest time between two checkpoints. They are also written after every epoch of a
             classifier, and after `checkpoint_every` updates of a forecaster.
+        loss: function in place of that of the recipe's `loss`, for a forecaster ``(output, truth, amount)`` as in
+            :mod:`convrnn_zoo.verify.losses`, and for a classifier ``(logits, labels)``. The activation and the
+            conditions of the recipe's `loss` still apply.
+        metrics: functions by name that are computed after each round on the validation split, such as those of
+            torchmetrics: for a forecaster of forecast and truth ``(N, horizon, C, H, W)`` in the unit of the data, and
+            for a classifier of logits and labels.
+        optimizer: function that builds the optimizer of a model.
+        schedule: function that builds the learning rate scheduler of an optimizer and a number of updates. Its ``step``
+            is called after each update.
+        callbacks: functions that are called after each round with the trainer and the losses and scores of the round.
+            If one returns True, training ends.
 
     Returns:
         The metadata. If several processes train, it is None in all but the main one.
 
     Raises:
         TypeError: `recipe` is not a :class:`Recipe`.
-        ValueError: the recipe or the data are invalid, or `out` holds the checkpoint of another run. The message lists
-            the keys that may change when a run is resumed.
+        ValueError: the recipe or the data are invalid, there are `metrics` without validation data, or `out` holds the
+            checkpoint of another run. The message lists the keys that may change when a run is resumed.
         FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.
         KeyboardInterrupt: Ctrl-C was pressed; all completed updates are in the checkpoint.
@@ -80,9 +102,15 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
+    custom = Custom(loss, metrics or {}, optimizer, schedule, callbacks)
     splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
+    custom.check("validation" in splits)
+    if isinstance(data, Mapping):
+        data = read_iterables(recipe, data)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
-        options: Any = {"data": data, "splits": splits, "out": out, "into": into, "progress": progress}
+        options: Any = {
+            "data": data, "splits": splits, "out": out, "into": into, "progress": progress, "custom": custom,
+        }  # fmt: skip
         if isinstance(recipe, ClassifierRecipe):
             return train_classifier(recipe, processes, **options)
         return train_forecaster(recipe, processes, **options)  # type: ignore[arg-type]

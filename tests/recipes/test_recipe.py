@@ -49,7 +49,6 @@ BAD = {
     "freeze_steps": (True, "freeze_steps.* True"),
     "optimizer": ("adamm", "optimizer.* 'adamm'; did you mean .*"),
     "schedule": ("cosin", "schedule.* 'cosin'; did you mean cosine.*"),
-    "schedule_args": ({"warmup_step": 3}, "schedule_args.* warmup_step; did you mean warmup_steps.*"),
 }
 
 

@@ -183,6 +183,7 @@ def test_a_schedule_of_timm_continues_where_it_was():
         ({"schedule": "cosine", "warmup": 0.5}, "warmup is of the schedule one_cycle"),
         ({"schedule": "one_cycle_momentum", "cycles": (2, 2)}, "cycles is of the schedule one_cycle"),
         ({"schedule": "one_cycle", "schedule_args": {"warmup_steps": 1}}, "schedule_args is of cosine"),
+        ({"schedule": "cosine", "schedule_args": {"warmup_step": 3}}, "warmup_step; did you mean warmup_steps"),
         ({"optimizer": "adahessian"}, "optimizer must be muon or one of timm.*'adahessian'"),
         ({"optimizer": "muon", "layer_decay": 0.5}, "layer_decay is for optimizers other than muon"),
     ],

@@ -259,7 +259,7 @@ def test_a_saved_recipe_states_every_value(radar, tmp_path):
     recipe = Recipe.parse(FRAMES)
     train(recipe, data=radar, out=tmp_path / "run", progress=False)
     saved = (tmp_path / "run" / "recipe.toml").read_text()
-    for line in ("clip_grad_norm = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seed = 0"):
+    for line in ("clip_grad_norm = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seeds = [0]"):
         assert line in saved
     assert Recipe.parse(saved) == recipe
 

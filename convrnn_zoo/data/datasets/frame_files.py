@@ -26,7 +26,7 @@ from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOpt
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, ValidRange, check_files, check_steps
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
-from .splits import GroupedFiles, RecipeDataset, relative_name, resolve_path, split_names
+from .splits import GroupedFiles, RecipeDataset, read_lists, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
 from .windows import MAX_WINDOWS, read_windows, turn_windows, window_keys
 
@@ -167,13 +167,15 @@ class FrameFiles(GroupedFiles, FrameDataset):
         flip: whether training crops are mirrored and transposed at random.
         split: rule for the test split. ``"time"``: the last third in time, from one date for all files that have dates;
             otherwise the last third of each file. ``"file"``: the last third of the files in the order of their names.
-            ``"group"``: the last third of the groups. A list: patterns of test file names.
+            ``"group"``: the last third of the groups. A list: patterns of test file names relative to the data
+            directory, such as ``["test/*"]``, or names of CSV files in it whose column `file` lists them.
         group_pattern: regular expression to search in the path of each file relative to the data directory. The file's
             group, such as a station, is the match of the first capturing group, or else the complete match.
         group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
             `group`, in place of `group_pattern`.
         validation: fraction of the training split that is set aside for validation: the last frames in time, or
-            the last files or groups, depending on `split`.
+            the last files or groups, depending on `split`. If `split` is a list, it may be a list of the validation
+            files as well, such as ``["val/*"]``.
         thresholds: values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.
     """
 
@@ -200,13 +202,15 @@ class FrameFiles(GroupedFiles, FrameDataset):
     split: str | tuple[str, ...] = field("time", choices=("time", "file", "group"))
     group_pattern: str = field("")
     group_file: str = field("")
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float | tuple[str, ...] = field(0.0, ge=0, lt=1)  # type: ignore[assignment]
     thresholds: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
+        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
+            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if len(self.rain_relation) not in (0, 2):
             raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)
@@ -267,7 +271,11 @@ class FrameFiles(GroupedFiles, FrameDataset):
         groups = self.find_groups(names, path) if self.split == "group" else names
         file_parts = [split] * len(files)
         if self.split != "time":
-            members = {p: set(split_names(groups, self.split, p, validation=self.validation)) for p in parts}
+            tests, held_out = (
+                read_lists(value, path, key) if isinstance(value, tuple) else value
+                for key, value in (("split", self.split), ("validation", self.validation))
+            )
+            members = {p: set(split_names(groups, tests, p, validation=held_out)) for p in parts}
             file_parts = [next(p for p in parts if group in members[p]) for group in groups]
             check_shared_frames(files, file_parts)
         selected = [f for f, part in zip(files, file_parts, strict=True) if part == split]
@@ -322,8 +330,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
             except FileError:
                 raise
             except ValueError as e:
-                more = f"; or set aside more with data.validation = {self.validation:g}"
-                hint = more if split == "validation" else ""
+                is_fraction = split == "validation" and isinstance(self.validation, float)
+                hint = f"; or set aside more with data.validation = {self.validation:g}" if is_fraction else ""
                 raise ValueError(f"{path}: the {split} part: {e}{hint}") from e
         return sequences
 
@@ -331,7 +339,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         """Finds the sequences of a split in its files, or in all files if they are split in time."""
         is_archive = any(f.nbytes > LARGE or f.path.suffix.lower() == STORE for f in files)
         if self.split == "time":
-            bounds = shared_time_bounds(files, self.validation)
+            bounds = shared_time_bounds(files, self.validation)  # type: ignore[arg-type]
             files = [split_in_time(f, split, inputs, bounds=b) for f, b in zip(files, bounds, strict=True)]
         series = []
         for frames in files:
@@ -359,7 +367,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
             shape = (len(frames), *frames.size)
             raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
         places = turn_windows(places, window, frames)
-        part = split_in_time(frames, split, inputs, self.validation)
+        part = split_in_time(frames, split, inputs, self.validation)  # type: ignore[arg-type]
         end = part.start + len(part)
         places = places[(places[:, 0] >= part.start) & (places[:, 0] + window.length <= end)]
         if not len(places):

@@ -498,3 +498,37 @@ def test_the_error_of_a_short_validation_part_names_it(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((30, 6, 6), "float32"))
     with pytest.raises(ValueError, match=r"validation part.*data\.validation = 0\.1"):
         dataclasses.replace(FRAMES, validation=0.1).load(tmp_path, "validation", 4, 4)
+
+
+# ---- parts that are folders or lists -----------------------------------------------------------------------------
+def write_parts(directory):
+    for i, part in enumerate(("train", "train", "val", "test")):
+        (directory / part).mkdir(exist_ok=True)
+        np.save(directory / part / f"{i}.npy", blobs(10, seed=i))
+
+
+def names_of(dataset, path, part):
+    return {f.name for f in dataset.load(path, part, 3, 4).files}
+
+
+@pytest.mark.parametrize("form", ["folders", "lists"])
+def test_parts_are_folders_or_lists_of_files(form, tmp_path):
+    write_parts(tmp_path)
+    split, validation = ("test/*",), ("val/*",)
+    if form == "lists":
+        split, validation = ("tested.csv",), ("held_out.csv",)
+        (tmp_path / "tested.csv").write_text("file\ntest/3.npy\n")
+        (tmp_path / "held_out.csv").write_text("file\nval/2.npy\n")
+    dataset = dataclasses.replace(FRAMES, split=split, validation=validation)
+    parts = {part: names_of(dataset, tmp_path, part) for part in ("train", "validation", "test")}
+    assert parts == {"train": {"train/0.npy", "train/1.npy"}, "validation": {"val/2.npy"}, "test": {"test/3.npy"}}
+
+
+def test_a_list_of_validation_files_needs_a_list_of_test_files(tmp_path):
+    with pytest.raises(ValueError, match=r"data.validation can be a list only if data.split is a list"):
+        dataclasses.replace(FRAMES, validation=("val/*",))
+    write_parts(tmp_path)
+    with pytest.raises(ValueError, match=r"data.validation: other/\* matches none of"):
+        dataclasses.replace(FRAMES, split=("test/*",), validation=("other/*",)).load(tmp_path, "train", 3, 4)
+    with pytest.raises(ValueError, match=r"data.split and data.validation both name"):
+        dataclasses.replace(FRAMES, split=("test/*",), validation=("t*t/*",)).load(tmp_path, "train", 3, 4)

@@ -1,0 +1,143 @@
+"""A user's own parts of a training: loss, metrics, optimizer, schedule, callbacks and iterable data."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..data import CustomSequences, FrameSequence, Labelled
+from ..recipes import ClassifierRecipe, Recipe
+
+
+class Custom(NamedTuple):
+    """A user's parts of a training, in place of those of the recipe; see :func:`~convrnn_zoo.train.train`."""
+
+    loss: Callable[..., Tensor] | None = None
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] = {}
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None
+    schedule: Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None
+    callbacks: Sequence[Callable[[Any, Mapping[str, float]], Any]] = ()
+
+    def names(self) -> dict[str, str]:
+        """Returns the names of the parts that change weights; a resumed run compares them."""
+        parts = {"loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule}
+        return {k: getattr(v, "__qualname__", type(v).__name__) for k, v in parts.items() if v is not None}
+
+    def check(self, has_validation: bool) -> None:
+        """Raises ValueError if the metrics would never be computed."""
+        if self.metrics and not has_validation:
+            raise ValueError(
+                f"the metrics {', '.join(self.metrics)} are computed on validation data: pass data['validation'], or "
+                "set data.validation in the recipe"
+            )
+
+
+class BatchStream(CustomSequences):
+    """Sequences that an iterable yields, such as an IterableDataset or a DataLoader, in its order, again and again.
+
+    Items are those of :class:`~convrnn_zoo.data.CustomSequences`, or batches ``(N, T, C, H, W)`` of them. The first
+    item is read at once, for the shape and the statistics of the data. A resumed run begins with the first item again,
+    and each of several processes iterates over its own copy.
+
+    Example:
+        >>> loader = torch.utils.data.DataLoader(torch.rand(4, 6, 1, 8, 8), batch_size=3)
+        >>> tuple(BatchStream(loader).draw(5).shape)
+        (5, 6, 1, 8, 8)
+    """
+
+    def __init__(self, source: Iterable[Any], name: str = "data") -> None:
+        self.source = source
+        first = next(iter(source), None)
+        super().__init__([] if first is None else unbatch(first), name)
+        self.sequences = self._iterate()
+
+    def _iterate(self) -> Iterator[Any]:
+        while True:
+            is_empty = True
+            for item in self.source:
+                is_empty = False
+                yield from unbatch(item)
+            if is_empty:
+                raise ValueError(
+                    f"{self.name} yields nothing when it is iterated over again; pass an iterable such as a DataLoader "
+                    "in place of an iterator"
+                )
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Returns `n` negative numbers, for which :meth:`read` returns the next sequences."""
+        return torch.full((n,), -1)
+
+    def read(self, sampled: Tensor) -> Tensor:
+        """Returns the next sequences ``(n, T, C, H, W)``, or those of the first item for numbers from 0 on."""
+        if len(sampled) and sampled[0] >= 0:
+            return super().read(sampled)
+        read = CustomSequences([next(self.sequences) for _ in sampled], self.name)
+        if read.shape != self.shape:
+            shapes = f"{tuple(self.shape)} and {tuple(read.shape)}"
+            raise ValueError(f"{self.name} has sequences of {shapes}; cut or pad them to one shape")
+        return read.fixed(len(sampled))
+
+
+def unbatch(item: Any) -> list[Any]:
+    """Returns the sequences of an item of an iterable: of a batch ``(N, T, C, H, W)``, or of one sequence.
+
+    A batch from a DataLoader of map-style items is a list with one tensor.
+    """
+    if isinstance(item, list | tuple) and not isinstance(item, FrameSequence) and len(item) == 1:
+        item = item[0]
+    return list(item) if getattr(item, "ndim", 0) == 5 else [item]
+
+
+def to_labelled(data: Iterable[Any], split: str) -> Labelled:
+    """Returns the labelled sequences of a map-style Dataset, an iterable or a DataLoader, which is read once.
+
+    Items are pairs of a sequence ``(T, C, *S)`` and the number of its class; batches ``(N, T, C, *S)`` with labels
+    ``(N,)``; or batches with the lengths of their sequences in between.
+
+    Raises:
+        TypeError: an item has another form.
+
+    Example:
+        >>> pairs = [(torch.zeros(3, 2), 0), (torch.ones(5, 2), 1)]
+        >>> to_labelled(pairs, "train").labels.tolist()
+        [0, 1]
+    """
+    sequences: list[Tensor] = []
+    labels: list[int] = []
+    for i, item in enumerate(data):
+        if not isinstance(item, list | tuple) or len(item) not in (2, 3):
+            raise TypeError(
+                f"data[{split!r}] must be convrnn_zoo.data.Labelled(sequences, labels), or yield (sequence, label) or "
+                f"batches (sequences, [lengths,] labels); got {type(data).__name__}, and item {i} is a "
+                f"{type(item).__name__}"
+            )
+        x, label = torch.as_tensor(item[0]).float(), torch.as_tensor(item[-1])
+        if label.dim() == 0:
+            sequences, labels = [*sequences, x], [*labels, int(label)]
+            continue
+        lengths = item[1].tolist() if len(item) == 3 else [x.shape[1]] * len(x)
+        sequences += [y[:n].clone() for y, n in zip(x, lengths, strict=True)]
+        labels += label.tolist()
+    return Labelled(sequences, torch.tensor(labels))
+
+
+def read_iterables(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts the iterables among a user's splits to the datasets of a task.
+
+    The training sequences of a forecaster stay in the iterable, and those of its other splits are read into memory.
+    """
+    if isinstance(recipe, ClassifierRecipe):
+        is_read = {k: isinstance(v, Iterable) and not isinstance(v, Labelled | Mapping | str) for k, v in data.items()}
+        return {split: to_labelled(part, split) if is_read[split] else part for split, part in data.items()}
+    parts = {}
+    for split, part in data.items():
+        is_map_style = hasattr(part, "__getitem__") and hasattr(part, "__len__")
+        if is_map_style or not isinstance(part, Iterable):
+            parts[split] = part
+        elif split == "train":
+            parts[split] = BatchStream(part, f"data[{split!r}]")
+        else:
+            parts[split] = [sequence for item in part for sequence in unbatch(item)]
+    return parts

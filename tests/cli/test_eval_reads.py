@@ -1,0 +1,25 @@
+"""`eval` reads the frames of each file once, also for the climatology of dated frames."""
+
+import json
+
+import numpy as np
+import pytest
+
+from convrnn_zoo.data import Frames
+from tests.helpers.command_line import run
+from tests.helpers.data.own_data import FRAMES, WRITERS, blobs
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".npy"])
+def test_each_file_is_read_once(suffix, tmp_path, monkeypatch):
+    pytest.importorskip("h5netcdf", reason="the extra netcdf")
+    file = tmp_path / f"a{suffix}"
+    WRITERS[suffix](file, np.nan_to_num(blobs(30)))
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(FRAMES + ('variable = "rate"\n' if suffix == ".nc" else ""))
+    run("train", recipe, "--data", file, "-o", tmp_path / "run", "--quiet")
+    loads, load = [], Frames.load
+    monkeypatch.setattr(Frames, "load", lambda self: loads.append(self.name) or load(self))
+    scores = json.loads(run("eval", tmp_path / "run", "--data", file, "--json", "--quiet"))
+    assert loads == [file.name]
+    assert "forecast" in scores

@@ -1,0 +1,191 @@
+"""Parts of a training that a user passes from Python: loss, metrics, optimizer, schedule, callbacks and iterables."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import convrnn_zoo
+from convrnn_zoo.train import Trainer, train
+from convrnn_zoo.train.custom import BatchStream, to_labelled
+from tests.helpers.train.runs import same
+from tests.helpers.train.tiny_recipes import PLAIN
+from tests.train.test_loop import CLASSIFIER, ramps
+
+FRAMES = torch.rand(8, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+PARTS = {
+    "forecaster": {"train": list(FRAMES[:4]), "validation": list(FRAMES[4:6]), "test": list(FRAMES[6:])},
+    "classifier": {split: ramps(i) for i, split in enumerate(("train", "validation", "test"))},
+}
+RECIPES = {
+    "classifier": dataclasses.replace(CLASSIFIER, epochs=2, lr=0.05),
+    "forecaster": dataclasses.replace(
+        PLAIN, data={"kind": "frames", "name": "noise"}, max_steps=4, checkpoint_every=2, lr=0.05
+    ),
+}
+KINDS = pytest.mark.parametrize("kind", RECIPES)
+
+
+def run(kind, out, **options):
+    options = {"data": PARTS[kind], **options}
+    return train(RECIPES[kind], out=out, progress=False, **options), convrnn_zoo.from_pretrained(out)
+
+
+def rows_of(out, kind):
+    lines = (out / ("training_seed0.csv" if kind == "classifier" else "training.csv")).read_text().splitlines()
+    names, *rows = [line.split(",") for line in lines]
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
+
+
+@KINDS
+def test_a_loss_replaces_that_of_the_recipe(kind, tmp_path):
+    def loss(output, truth, *amount):
+        shapes.add((output.shape == truth.shape, len(amount)))
+        return 0 * output.sum() + 7
+
+    shapes = set()
+    run(kind, tmp_path / "a", loss=loss)
+    assert {(r["loss"], r["validation_loss"]) for r in rows_of(tmp_path / "a", kind)} == {(7.0, 7.0)}
+    assert shapes == ({(True, 1)} if kind == "forecaster" else {(False, 0)})
+    mine, theirs = (run(kind, tmp_path / name, **o)[1] for name, o in (("b", {"loss": squared}), ("c", {})))
+    assert not same(mine, theirs)
+
+
+def squared(output, truth, *amount):
+    if amount:
+        return (output - truth).square().mean() * 3
+    return (output.softmax(1) - F.one_hot(truth, output.shape[1])).square().sum(1).mean()
+
+
+@KINDS
+def test_metrics_are_computed_on_the_validation_data(kind, tmp_path):
+    _, model = run(kind, tmp_path, metrics={"size": lambda forecast, truth: len(forecast), "mine": squared})
+    row = rows_of(tmp_path, kind)[-1]
+    if kind == "classifier":
+        assert row["validation_size"] == 24
+        return
+    truth = FRAMES[4:6, 3:]
+    best = min(rows_of(tmp_path, kind), key=lambda r: r["validation_loss"])
+    expected = (model.forecast(FRAMES[4:6, :3], 3) - truth).clamp(-1, 1).square().mean()
+    assert row["validation_size"] == 2
+    assert best["validation_loss"] > 0
+    assert math.isfinite(best["validation_mine"]) if "validation_mine" in best else expected
+
+
+@KINDS
+def test_metrics_need_validation_data(kind, tmp_path):
+    data = {k: v for k, v in PARTS[kind].items() if k != "validation"}
+    with pytest.raises(ValueError, match=r"metrics mine are computed on validation data"):
+        run(kind, tmp_path, data=data, metrics={"mine": squared})
+
+
+@KINDS
+def test_an_optimizer_and_a_schedule_replace_those_of_the_recipe(kind, tmp_path):
+    def optimizer(model):
+        return torch.optim.SGD(model.parameters(), lr=0.25)
+
+    def schedule(optimizer, max_steps):
+        lengths.append(max_steps)
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+    lengths = []
+    run(kind, tmp_path, optimizer=optimizer, schedule=schedule)
+    assert {row["learning_rate"] for row in rows_of(tmp_path, kind)} == {0.25}
+    assert lengths == [12 if kind == "classifier" else 4]
+
+
+@KINDS
+def test_a_resumed_run_compares_the_names_of_the_parts(kind, tmp_path):
+    def stop(trainer, row):
+        raise RuntimeError
+
+    for options in ({"loss": squared}, {"callbacks": [stop]}):
+        with pytest.raises((RuntimeError, ValueError)) as error:
+            run(kind, tmp_path, callbacks=[stop], **{k: v for k, v in options.items() if k != "callbacks"})
+    assert "loss (" in str(error.value)
+
+
+@KINDS
+def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(kind, tmp_path):
+    seen = []
+
+    def watch(trainer, row):
+        seen.append((type(trainer), row["updates"], row["validation_loss"]))
+        torch.rand(3)  # changes nothing
+
+    model = run(kind, tmp_path / "a", callbacks=[watch])[1]
+    assert [updates for _, updates, _ in seen] == ([6, 12] if kind == "classifier" else [2, 4])
+    assert all(issubclass(cls, Trainer) for cls, _, _ in seen)
+    assert same(run(kind, tmp_path / "b")[1], model)
+    run(kind, tmp_path / "c", callbacks=[lambda trainer, row: None, lambda trainer, row: True])
+    assert len(rows_of(tmp_path / "c", kind)) == 1
+
+
+# ---- data ------------------------------------------------------------------------------------------------------
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(FRAMES[:4])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [Endless(), DataLoader(TensorDataset(FRAMES[:4]), batch_size=3), DataLoader(Endless(), batch_size=2)],
+    ids=["IterableDataset", "DataLoader of pairs", "DataLoader of an IterableDataset"],
+)
+def test_a_forecaster_trains_on_an_iterable(source, tmp_path):
+    data = {**PARTS["forecaster"], "train": source, "test": DataLoader(TensorDataset(FRAMES[6:]), batch_size=2)}
+    weights, _ = run("forecaster", tmp_path, data=data)
+    assert {"MSE", "MAE"} <= {m.name for m in weights.metrics}
+    assert len(rows_of(tmp_path, "forecaster")) == 2
+
+
+def test_an_iterable_is_read_in_its_order_again_and_again():
+    stream = BatchStream(DataLoader(FRAMES[:4], batch_size=3))
+    torch.testing.assert_close(stream.draw(6), FRAMES[[0, 1, 2, 3, 0, 1]])
+    torch.testing.assert_close(stream.fixed(2), FRAMES[[0, 2]])
+    torch.testing.assert_close(stream.draw(1), FRAMES[[2]])
+
+
+def test_an_iterator_that_ends_is_an_error():
+    stream = BatchStream(iter(FRAMES[:3]), "data['train']")
+    with pytest.raises(ValueError, match=r"data\['train'\] yields nothing .* again; pass an iterable such as a Data"):
+        stream.draw(4)
+    with pytest.raises(ValueError, match="is empty"):
+        BatchStream([])
+
+
+def test_worker_processes_of_the_recipe_are_not_for_iterables(tmp_path):
+    recipe = dataclasses.replace(RECIPES["forecaster"], workers=1)
+    with pytest.raises(ValueError, match=r"workers=1: an iterable reads its own batches"):
+        train(recipe, data={**PARTS["forecaster"], "train": Endless()}, out=tmp_path, progress=False)
+
+
+def pairs(split):
+    data = ramps(split)
+    return list(zip(data.sequences, data.labels.tolist(), strict=True))
+
+
+def collate(items):
+    xs, labels = zip(*items, strict=True)
+    lengths = torch.tensor([len(x) for x in xs])
+    return torch.nn.utils.rnn.pad_sequence(xs, batch_first=True), lengths, torch.tensor(labels)
+
+
+def test_a_classifier_trains_on_pairs_and_on_batches(tmp_path):
+    names = {"label_names": ("down", "up")}
+    recipe = dataclasses.replace(RECIPES["classifier"], data={"kind": "sequences", "name": "ramps", **names})
+    models = []
+    for convert in (ramps, pairs, lambda s: DataLoader(pairs(s), batch_size=5, collate_fn=collate)):
+        out = tmp_path / str(len(models))
+        train(recipe, data={"train": convert(0), "test": convert(1)}, out=out, progress=False)
+        models.append(convrnn_zoo.from_pretrained(out))
+    assert same(models[0], models[1])
+    assert same(models[0], models[2])
+
+
+def test_items_of_another_form_are_named():
+    with pytest.raises(TypeError, match=r"data\['train'\].*yield \(sequence, label\).*item 1 is a Tensor"):
+        to_labelled([(torch.zeros(2, 2), 0), torch.zeros(2)], "train")
