@@ -118,7 +118,8 @@ def export(
     if max_sizes is not None and format != "executorch":
         raise ExportError(f"max_sizes is for format='executorch', got format={format!r}; leave it out")
     if format == "executorch" and form == "sequence" and "horizon" in getattr(model, "export_inputs", ()):
-        horizon = horizon or (None if getattr(model, "future_chans", 0) else model.horizon)  # it takes no such input
+        default: Any = None if getattr(model, "future_chans", 0) else model.horizon
+        horizon = horizon or default  # ExecuTorch takes no such input
     spec = make_spec(
         copy_model(model, format, dtype), form, state=state, lengths=lengths, mask=mask, horizon=horizon, size=size,
         encoded=encoded,

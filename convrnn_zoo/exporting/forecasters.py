@@ -37,7 +37,7 @@ from .units import Seen, SequenceForecast, Units, known_specs
 
 def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -> ExportSpec:
     """Returns the specification of a forecaster that reads complete sequences."""
-    units, maps = Units(model, encoded), [*space(2, model.reduction)]
+    units, maps = Units(model, encoded), list[Axis | int](space(2, model.reduction))
     inputs = [units.input("input", [BATCH, TIME, model.in_chans, *maps]), *known_specs(units, maps)]
     steps: Axis | int = Axis("horizon", "horizon")
     fixed: dict[str, Any] = {}

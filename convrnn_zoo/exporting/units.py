@@ -67,7 +67,8 @@ class Units:
             return self.model(frames, horizon=horizon, **known)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # random frames have values out of the expected range
-            return self.model.forecast(frames, horizon, inputs="all", **known)
+            options: Any = {"inputs": "all", **known}
+            return self.model.forecast(frames, horizon, **options)
 
 
 def _in_unit(encoding: Encoding, variables: tuple[Variable, ...], noise: Tensor) -> Tensor:
