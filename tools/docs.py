@@ -362,7 +362,8 @@ def _file_cell(result: Any, is_timed: bool) -> str:
     if "error" in result:
         return f"no: {result['error'].partition('; ')[0]}"
     size = f"{result['bytes'] / 1e6:.2f} MB"
-    return f"{size}, {result['ms']:.2g} ms ({'×'.join(map(str, result['input'][1:]))})" if is_timed else size
+    time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
+    return f"{size}, {time} ms ({'×'.join(map(str, result['input'][1:]))})" if is_timed else size
 
 
 def weight_export_versions(page: str) -> str:
