@@ -39,6 +39,7 @@ from references.nowcast.intervals import ALL, Comparison, compare
 from . import docstrings as reference
 from . import exports as exports_tool
 from . import notebooks
+from . import weight_exports as weight_exports_tool
 from .address import addresses
 from .cards import shipped_card
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
@@ -57,6 +58,7 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 ``benchmarks.tasks``, ``benchmarks.archive``,
 ``benchmarks --device cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
+INT8 = ROOT / "benchmarks" / "int8.json"
 """Versions that the tests ran with, one entry per run."""
 NOWCASTS = ROOT / "tools" / "nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
@@ -342,6 +344,45 @@ def exports(page: str) -> str:
         alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
         table.append((", ".join(f"`{n}`" for n in alike), *ways))
     return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(table))
+
+
+def weight_exports(page: str) -> str:
+    """Lists size and time of the exported files of one set of weights for each architecture."""
+    rows = []
+    for name, results in weight_exports_tool.recorded().items():
+        if name != "versions":
+            cells = [_file_cell(results.get(way), is_timed="executorch" in way) for way in weight_exports_tool.WAYS]
+            rows.append((f"`{name}`", *cells))
+    return markdown(("weights", *weight_exports_tool.WAYS), rows)
+
+
+def _file_cell(result: Any, is_timed: bool) -> str:
+    if result is None:
+        return "not run"
+    if "error" in result:
+        return f"no: {result['error'].partition('; ')[0]}"
+    size = f"{result['bytes'] / 1e6:.2f} MB"
+    time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
+    return f"{size}, {time} ms ({'×'.join(map(str, result['input'][1:]))})" if is_timed else size
+
+
+def weight_export_versions(page: str) -> str:
+    """States the versions with which the files were exported and run."""
+    versions = weight_exports_tool.recorded()["versions"]
+    return f"torch {versions['torch']}, onnxruntime {versions['onnxruntime']}, ExecuTorch {versions['executorch']}"
+
+
+def int8(page: str) -> str:
+    """Compares step files in float32 and in int8."""
+    rows = []
+    for task, result in _recorded(INT8).items():
+        exact, small = result["float32"], result["int8"]
+        rows.append((
+            task, f"{exact['bytes'] / 1e6:.2f} → {small['bytes'] / 1e6:.2f} MB",
+            f"{exact['ms']:.2f} → {small['ms']:.2f} ms", f"{exact['value']:.4g} → {small['value']:.4g}",
+            f"{result['score']}, {result['sequences']} sequences",
+        ))  # fmt: skip
+    return markdown(("task", "file", "time of a step", "score", "which score"), rows)
 
 
 def versions(page: str) -> str:
@@ -639,6 +680,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
         spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
+        weight_exports, weight_export_versions, int8,
         speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
         precisions, archive, elsewhere, earthnet, published_speed, networks, openstl_scores,
         paper_scores, a_to_z, command_line, losses, samplings, schedules,

@@ -1,6 +1,7 @@
 """``convrnn-zoo export``."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,20 @@ import click
 import torch
 
 from ..exporting import export as export_model
+from ..exporting import export_triton
 from ..models import from_pretrained
 from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
 
-_FORMATS = {".onnx": "onnx", ".pt2": "torch"}
+_FORMATS = {".onnx": "onnx", ".pt2": "torch", ".pte": "executorch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
 @click.argument("weights")
-@output_file("File: .onnx or .pt2.", required=True)
+@output_file("File: .onnx, .pt2 or, for ExecuTorch, .pte. With --server, the model repository.", required=True)
 @click.option(
-    "--form", type=Choice(["sequence", "step"]), default="sequence", show_default=True,
-    help="Export the loop over time, or one step with the state as input and output.",
+    "--form", type=Choice(["sequence", "step"]),
+    help="Export the loop over time, or one step with the state as input and output [default: sequence; server: step].",
 )  # fmt: skip
 @click.option("--dtype", type=Choice(_DTYPES), help="Dtype of weights, input and output [default: unchanged].")
 @click.option("--state", is_flag=True, help="Make the state an input and output of the sequence form.")
@@ -33,23 +35,42 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     help="Fixed frame size of a nowcast or an image encoder.",
 )
 @click.option("--horizon", type=click.IntRange(min=1), help="Fixed horizon of a forecaster [default: an input].")
+@click.option("--encoded", is_flag=True, help="Leave the values of a forecaster encoded [default: unit of the data].")
+@click.option(
+    "--axis", "sizes", type=(str, click.IntRange(min=1)), multiple=True, metavar="NAME N",
+    help="Largest size of an axis in a .pte file, or its size on a server: height, width, time, … May be repeated.",
+)  # fmt: skip
+@click.option("--server", type=Choice(["triton"]), help="Write a model repository for a server.")
 @quiet_option
-def export(weights: str, output: Path, form: Any, dtype: str | None, quiet: bool, **options: Any) -> None:
-    """Export a model to ONNX, or to a program of torch.export.
+def export(
+    weights: str,
+    output: Path,
+    form: Any,
+    dtype: str | None,
+    sizes: Any,
+    server: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Export a model to ONNX, to a program of torch.export or of ExecuTorch, or for a server.
 
     The file is only written if its outputs agree with those of the model, also for inputs of other sizes.
 
     \b
     convrnn-zoo export convgru_forecaster.rain -o rain.onnx
     convrnn-zoo export convlstm1d_bi_1layer.japanese_vowels -o vowels.pt2
+    convrnn-zoo export convgru_forecaster.rain -o repository --server triton --axis height 128 --axis width 128
     """
-    if output.suffix not in _FORMATS:
-        raise click.BadParameter(f"expected the suffix .onnx or .pt2, got {output.name!r}", param_hint="--output")
+    if server is None and output.suffix not in _FORMATS:
+        raise click.BadParameter(f"expected the suffix .onnx, .pt2 or .pte, got {output.name!r}", param_hint="--output")
     # torch's exporter warns of its own use of a name, which no user can change.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-    files = export_model(
-        from_pretrained(weights), output, form, _FORMATS[output.suffix],  # type: ignore[arg-type]
-        dtype=getattr(torch, dtype) if dtype else None, progress=not quiet, **options,
-    )  # fmt: skip
+    options |= {"dtype": getattr(torch, dtype) if dtype else None, "progress": not quiet}
+    model = from_pretrained(weights)
+    if server:
+        files: Iterable[Path] = [export_triton(model, output, form=form, sizes=dict(sizes), **options)]
+    else:
+        format: Any = _FORMATS[output.suffix]
+        files = export_model(model, output, form or "sequence", format, max_sizes=dict(sizes) or None, **options)
     for file in files:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

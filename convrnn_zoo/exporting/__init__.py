@@ -1,6 +1,8 @@
-"""Export of models and layers as ONNX files and as programs of ``torch.export``."""
+"""Export of models and layers as ONNX files, as programs of ``torch.export`` and of ExecuTorch, and for servers."""
 
 from .export import export
+from .quantize import quantize
 from .spec import ExportError
+from .triton import export_triton
 
-__all__ = ["ExportError", "export"]
+__all__ = ["ExportError", "export", "export_triton", "quantize"]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from .._extras import need
+from .graph import fast_shapes
+from .sizes import check_sizes, size_rules, subgraphs
 from .spec import Axis, ExportError, ExportSpec, GraphSpec, Runner, Runners, Sizes, Values
 
 OPSET = 18  # the exporter's own version; for another one it converts the graph and loses the content of loops
@@ -26,6 +28,8 @@ CHECKED_SIZES = (
 )
 SINGLE_SIZES = {"batch": 1, "time": 1, "horizon": 1, "length": 4, "depth": 3, "height": 3, "width": 4}
 """Sizes of one sequence of one step. A program of torch.export may reject them, since torch specializes on 1."""
+TURNED_OVER = 1e-3
+"""Maximum share of values that rounding may turn over in outputs with jumps."""
 _EXPORT_LOCK = threading.Lock()  # torch's exporters are not thread-safe
 
 
@@ -46,21 +50,41 @@ class _NamedArguments(nn.Module):
         self.forward = forward
 
 
-def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes) -> ExportedProgram:
+def trace(graph: GraphSpec, sizes: Sizes, min_size: Sizes, max_size: Sizes) -> ExportedProgram:
     """Exports a graph to a program of torch.export, in which every :class:`Axis` of an input is dynamic."""
-    dims = {name: Dim(name, min=min_size.get(name, 1), max=MAX_SIZE) for name in sizes}
+    limits = {name: (min_size.get(name, 1), max_size.get(name, MAX_SIZE)) for name in sizes}
+    dims = {name: Dim(name, min=low, max=high) for name, (low, high) in limits.items() if high > low}
     values: dict[str, Any] = {t.name: t.sample(sizes) for t in graph.inputs}
     shapes: dict[str, Any] = {}
     for tensor in graph.inputs:
         shapes[tensor.name] = {
-            i: Dim.DYNAMIC if a.inferred else dims[a.size] if a.factor == 1 else a.factor * dims[a.size]
+            i: _dynamic(a, limits) if a.inferred else dims[a.size] if a.factor == 1 else a.factor * dims[a.size]
             for i, a in enumerate(tensor.axes)
-            if isinstance(a, Axis)
+            if isinstance(a, Axis) and a.size in dims
         }
         if tensor.name == "horizon":
-            shapes["horizon"] = Dim.DYNAMIC
-    with _EXPORT_LOCK, torch.no_grad(), _as_export_error("torch.export cannot export this model"):
-        return torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
+            low, high = limits["horizon"]
+            shapes["horizon"] = Dim.DYNAMIC if high == MAX_SIZE else Dim.DYNAMIC(min=low, max=high)
+    problem = "torch.export cannot export this model"
+    with _EXPORT_LOCK, torch.no_grad(), fast_shapes(), _as_export_error(problem):
+        program = torch.export.export(_NamedArguments(graph).eval(), (), values, dynamic_shapes=shapes, strict=False)
+    return _remove_unused(program)
+
+
+def _remove_unused(program: ExportedProgram) -> ExportedProgram:
+    """Removes assertions of dtypes, and the nodes that only they used, such as the first step before a loop."""
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program
+
+
+def _dynamic(axis: Axis, limits: Mapping[str, tuple[int, int]]) -> Any:
+    """Returns the dimension of an axis whose range torch infers, with the limits of its size if there are any."""
+    high = limits[axis.size][1] * axis.factor + (limits[axis.plus][1] if axis.plus else 0)
+    return Dim.DYNAMIC if limits[axis.size][1] == MAX_SIZE else Dim.DYNAMIC(max=high)
 
 
 @contextmanager
@@ -73,15 +97,17 @@ def _as_export_error(problem: str) -> Iterator[None]:
         raise ExportError(f"{problem}: {type(e).__name__}: {line[:400]}") from e
 
 
-def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, str]) -> Any:
+def to_onnx(program: ExportedProgram, graph: GraphSpec, spec: ExportSpec, metadata: Mapping[str, str]) -> Any:
     """Converts a program to an ONNX model with the names and the axes of `graph`."""
     onnx = need("onnx", "onnx")
     inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
-    with _EXPORT_LOCK, _as_export_error("the ONNX exporter of torch cannot export this model"):
+    with _EXPORT_LOCK, fast_shapes(), _as_export_error("the ONNX exporter of torch cannot export this model"):
         exported = torch.onnx.export(
-            program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
-        )
+            program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False,
+            optimize=False,
+        )  # fmt: skip
         assert exported is not None
+        _simplify(exported.model)
         model = exported.model_proto
     _clean(model)
     values = [*model.graph.input, *model.graph.output]
@@ -92,24 +118,38 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
         shape.Clear()
         for name in tensor.axis_names:
             shape.dim.add(**{"dim_param" if isinstance(name, str) else "dim_value": name})
+    check_sizes(model, size_rules(graph, spec))
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "convrnn_zoo", ""
     with _as_export_error("the ONNX exporter of torch wrote an invalid graph"):
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(model)  # onnxruntime infers the shapes, also those of loops that use outer sizes
     return model
 
 
-def _subgraphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _subgraphs(attribute.g)
+def _simplify(model: Any) -> None:
+    """Folds constants and removes duplicates in an ONNX model of onnx_ir.
+
+    The exporter's own optimization also searches for patterns, in a time that grows with the square of the nodes.
+    """
+    optimizer, passes = need("onnxscript.optimizer", "onnx"), need("onnx_ir.passes.common", "onnx")
+    optimizer.inline(model)
+    optimizer.fold_constants(model, onnx_shape_inference=False)
+    for simplify in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.NameFixPass(),
+    ):
+        simplify(model)
 
 
 def _clean(model: Any) -> None:
     """Removes information about the machine, inferred sizes and unused constants from an ONNX model."""
-    graphs = list(_subgraphs(model.graph))
+    graphs = list(subgraphs(model.graph))
     used = {name for g in graphs for node in g.node for name in node.input} | {o.name for g in graphs for o in g.output}
     for graph in graphs:
         del graph.value_info[:]
@@ -165,10 +205,11 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 
 
-def compare(spec: ExportSpec, runners: Runners, dtype: torch.dtype, *, single: bool) -> None:
+def compare(spec: ExportSpec, runners: Runners, tolerance: float, *, single: bool) -> None:
     """Raises ExportError if files and model differ for inputs of new sizes; `single` also compares N = T = 1."""
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
+        sizes = {name: min(value, spec.max_size.get(name, value)) for name, value in sizes.items()}
         try:
             with torch.no_grad():
                 comparisons = list(spec.check_run(runners, sizes))
@@ -182,10 +223,15 @@ def compare(spec: ExportSpec, runners: Runners, dtype: torch.dtype, *, single: b
                     f"the exported file returns {tuple(actual.shape)} {actual.dtype} as {name} at {sizes}, and the "
                     f"model {tuple(expected.shape)} {expected.dtype}"
                 )
-            scale = max(float(expected.abs().max()), 1e-3)
-            difference = float((actual.double() - expected.double()).abs().max()) / scale
-            if not difference <= TOLERANCES[dtype]:
+            if not torch.equal(actual.isnan(), expected.isnan()):
+                raise ExportError(f"the exported file has NaN elsewhere than the model, in {name} at {sizes}")
+            actual, expected = (x.double().nan_to_num(0) for x in (actual, expected))
+            differences = (actual - expected).abs() / max(float(expected.abs().max()), 1e-3)
+            difference = float(differences.max())
+            if name in spec.decided:
+                difference = float(differences.flatten().quantile(1 - TURNED_OVER))
+            if not difference <= tolerance:
                 raise ExportError(
                     f"the exported file differs from the model by {difference:.1e} of the largest value of {name} at "
-                    f"{sizes}, more than {TOLERANCES[dtype]:.0e}"
+                    f"{sizes}, more than {tolerance:.0e}"
                 )

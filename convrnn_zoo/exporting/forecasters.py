@@ -1,20 +1,18 @@
 """Specifications of forecasters."""
 
 import copy
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..layers._run import LayerStates
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import split_state
-from .graph import call_spec, prepare_model, unroll
+from .graph import prepare_model, scan, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -23,129 +21,181 @@ from .spec import (
     Comparisons,
     ExportError,
     ExportSpec,
-    FrameSize,
     GraphSpec,
     Runners,
     Sizes,
     TensorSpec,
+    Values,
     next_states,
     run_steps,
     space,
     state_specs,
 )
-from .states import StateNames, list_states, name_states, read_states
+from .states import list_states, name_states, read_states
+from .units import Seen, SequenceForecast, Units, known_specs
 
 
-def forecaster_sequence(
-    model: Forecaster, state: bool, lengths: bool | None, horizon: int | None, size: FrameSize | None
-) -> ExportSpec:
+def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -> ExportSpec:
     """Returns the specification of a forecaster that reads complete sequences."""
-    if state or lengths:
-        raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
-    dtype = next(model.parameters()).dtype
-    maps: Axes = [*space(2, model.reduction)]
-    frames: Axis | int = TIME
-    if model.unrolled:
-        frames = (model.preprocessing.inputs if model.preprocessing else None) or 4
-        horizon = model.horizon if horizon is None else horizon
-    if size is not None:
-        if any(edge % model.reduction for edge in size):
-            raise ExportError(f"size=(height, width) must be multiples of {model.reduction}, got {size}")
-        maps = list(size)
-    inputs, fixed = [TensorSpec("input", [BATCH, frames, model.in_chans, *maps], dtype)], {}
+    units, maps = Units(model, encoded), list[Axis | int](space(2, model.reduction))
+    inputs = [units.input("input", [BATCH, TIME, model.in_chans, *maps]), *known_specs(units, maps)]
     steps: Axis | int = Axis("horizon", "horizon")
-    if model.static_chans:
-        inputs.append(TensorSpec("static", [BATCH, model.static_chans, *maps], dtype))
+    fixed: dict[str, Any] = {}
     if model.future_chans:
         if horizon is not None:
             raise ExportError("the horizon of a model with future inputs is their number; leave horizon out")
-        every = Axis("time+horizon", "time", plus="horizon", inferred=True)
-        inputs.append(TensorSpec("future", [BATCH, every, model.future_chans, *maps], dtype))
     elif horizon is None:
         inputs.append(TensorSpec("horizon", [], torch.int64))
     else:
         steps = model.check_horizon(horizon)
         fixed = model.fixed_arguments(steps)
-    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], dtype)]
-    return call_spec(model, inputs, outputs, **fixed)
+    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], units.dtype)]
+    graph = GraphSpec(SequenceForecast(prepare_model(model, scan), units, **fixed), inputs, outputs)
+
+    def reference(values: Values) -> tuple[Tensor]:
+        known = {name: values[name] for name in ("static", "future") if name in values}
+        frames = values["input"]
+        every = values["future"].shape[1] - frames.shape[1] if "future" in values else fixed.get("horizon")
+        return (units.forecast(frames, values.get("horizon", every), **known),)
+
+    return ExportSpec.for_sequences(graph, reference, metadata=units.metadata)
 
 
 class _StepFunction(nn.Module):
-    """Calls `run` with the states, and with a frame if the graph has one as input."""
+    """Calls `run` with the inputs of the graph by name; `modules` are those that it uses."""
 
-    def __init__(self, run: Callable[..., list[Any]], names: StateNames, *modules: nn.Module) -> None:
+    def __init__(self, run: Callable[[Mapping[str, Tensor]], list[Tensor]], *modules: nn.Module) -> None:
         super().__init__()
-        self.run, self.names, self.modules_of_run = run, names, nn.ModuleList(modules)
+        self.run, self.modules_of_run = run, nn.ModuleList(modules)
 
-    def forward(self, input: Tensor | None = None, **states: Tensor) -> tuple[Tensor, ...]:
-        hx = read_states(states, self.names)
-        return tuple(x.clone() for x in (self.run(hx) if input is None else self.run(hx, input)))
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.clone() for x in self.run(inputs))
 
 
-def autoregressive_step(model: Any, size: None) -> ExportSpec:
+def _check_every_step(graph: GraphSpec, units: Units, horizon: int) -> Callable[[Runners, Sizes], Comparisons]:
+    """Returns a function that compares the forecast after each frame with the model's."""
+
+    def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
+        frames = [graph.inputs[0].sample(sizes, t) for t in range(sizes["time"])]
+        for t, result in enumerate(run_steps(runners[""], graph.zero_states(sizes), frames)):
+            expected = units.forecast(torch.stack(frames[: t + 1], 1), horizon)
+            yield f"forecast of step {t}", result["output"], expected
+
+    return check_run
+
+
+def autoregressive_step(model: Any, horizon: int | None, encoded: bool) -> ExportSpec:
     """Returns the specification of one step of a forecaster that reads its own forecast."""
-    dtype, reduction = next(model.parameters()).dtype, model.reduction
+    units, reduction = Units(model, encoded), model.reduction
     edge = reduction // model.unshuffle.downscale_factor
-    start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=dtype))
-    names = model.state_names()
+    start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=units.net_dtype))
+    names, maps = model.state_names(), [*space(2, reduction)]
     axes: dict[str, Axes] = {
         name: [BATCH, s.shape[1], *space(2, s.shape[-1], reduction // s.shape[-1])]
         for name, s in zip(names, start, strict=True)
     }
-    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
-    inputs, outputs = state_specs(axes, dtype)
+    reads_forecast = horizon is None and units.values is not None
+    if reads_forecast:
+        axes["frame"] = [BATCH, model.in_chans, *maps]
+    frame = units.input("input", [BATCH, model.in_chans, *maps])
+    seen = Seen(units, [BATCH, model.in_chans, *maps])
+    inputs, outputs = state_specs(axes, units.net_dtype)
+    seen_in, seen_out = state_specs(seen.axes, units.dtype)
     copied = prepare_model(model, unroll)
 
-    def run(states: LayerStates, frame: Tensor) -> list[Tensor]:
-        y, state = copied.advance(copied.unshuffle(frame), states[0])
-        return [copied.shuffle(y), *state]
+    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        x, pixels = units.encode(inputs["input"]), seen.update(inputs)
+        if reads_forecast:  # where there is no frame
+            missing = inputs["input"].isnan().flatten(1).all(1)
+            x = torch.where(missing[:, None, None, None], inputs["frame_in"], x)
+        y, state = copied.advance(copied.unshuffle(x), tuple(inputs[f"{name}_in"] for name in names))
+        if horizon is None:
+            y = copied.shuffle(y)
+            return [seen.decode(y, pixels), *state, *[y] * reads_forecast, *pixels]
+        forecast, later = [y], state
+        for _ in range(horizon - 1):
+            y, later = copied.advance(y, later)
+            forecast.append(y)
+        return [seen.decode(copied.shuffle(torch.stack(forecast, 1)), pixels), *state, *pixels]
 
-    module = _StepFunction(run, [[names]], copied)
-    graph = GraphSpec(module, [frame, *inputs], [TensorSpec("output", frame.axes, dtype), *outputs])
+    output = [BATCH, *([] if horizon is None else [horizon]), model.out_chans, *maps]
+    graph = GraphSpec(
+        _StepFunction(run, copied), [frame, *inputs, *seen_in],
+        [TensorSpec("output", output, units.dtype), *outputs, *seen_out],
+    )  # fmt: skip
+    if horizon is not None:
+        metadata = {"output": "the forecast after this frame", **units.metadata}
+        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), metadata=metadata)
 
     def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
-        horizon, forecast = sizes["horizon"], list[Tensor]()
+        forecast: list[Tensor] = []
         frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
-        inputs = chain(frames, (forecast[-1] for _ in range(horizon - 1)))  # which reads its own forecast
-        for result in run_steps(runners[""], graph.zero_states(sizes), inputs):
+
+        def inputs() -> Any:
+            yield from frames
+            for _ in range(sizes["horizon"] - 1):
+                yield torch.full_like(frames[0], torch.nan) if reads_forecast else forecast[-1]
+
+        for result in run_steps(runners[""], graph.zero_states(sizes), inputs()):
             forecast.append(result["output"])
-        yield "forecast", torch.stack(forecast[-horizon:], 1), model(torch.stack(frames, 1), horizon=horizon)
+        expected = units.forecast(torch.stack(frames, 1), sizes["horizon"])
+        yield "forecast", torch.stack(forecast[-sizes["horizon"] :], 1), expected
 
-    metadata = {"output": "the next frame, which is the input of the steps after the last input frame"}
-    return ExportSpec({"": graph}, check_run, metadata=metadata)
+    next_frame = "the next frame; without an input frame, pass "
+    next_frame += "NaN, for which the file reads its own forecast" if reads_forecast else "the last output"
+    return ExportSpec({"": graph}, check_run, metadata={"output": next_frame, **units.metadata})
 
 
-def encoder_forecaster_steps(model: EncoderForecaster, size: None) -> ExportSpec:
-    """Returns the specification of two files: one step of the encoder, and one of the forecaster."""
-    dtype, reduction = next(model.parameters()).dtype, model.reduction
+def encoder_forecaster_step(model: EncoderForecaster, horizon: int | None, encoded: bool) -> ExportSpec:
+    """Returns the specification of steps of encoder and forecaster, or of one step that forecasts after each frame."""
+    units, reduction = Units(model, encoded), model.reduction
     copied: EncoderForecaster = prepare_model(model, unroll)
     layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # enough for the padding of usual kernels
-    frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=dtype, device="meta")
+    frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=units.net_dtype, device="meta")
     state = copy.deepcopy(model).to("meta").encode(frames)
     reductions = [edge // tree_leaves(level)[0].shape[-1] for level in split_state(state, len(layers))]
     names, axes = name_states(layers, [space(2, reduction // r, r) for r in reductions])
-    inputs, outputs = state_specs(axes, dtype)
-    frame = TensorSpec("input", [BATCH, model.in_chans, *space(2, reduction)], dtype)
-    output = TensorSpec("output", [BATCH, model.out_chans, *space(2, reduction)], dtype)
+    maps = [*space(2, reduction)]
+    frame, seen = units.input("input", [BATCH, model.in_chans, *maps]), Seen(units, [BATCH, model.in_chans, *maps])
+    inputs, outputs = (
+        states + pixels
+        for states, pixels in zip(state_specs(axes, units.net_dtype), state_specs(seen.axes, units.dtype), strict=True)
+    )
 
-    def encode(states: Any, x: Tensor) -> list[Tensor]:
-        return list_states(copied.encode(x.unsqueeze(1), states))
+    def encode(inputs: Mapping[str, Tensor]) -> Any:
+        return copied.encode(units.encode(inputs["input"]).unsqueeze(1), read_states(inputs, names))
 
-    def forecast(states: Any) -> list[Tensor]:
-        frames, states = copied.decode_sequence(states, 1)
-        return [frames.squeeze(1), *list_states(states)]
+    def run_encoder(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        return [*list_states(encode(inputs)), *seen.update(inputs)]
 
-    first = _StepFunction(encode, names, *(getattr(copied, name) for name in copied.encoder_modules))
+    def run_forecaster(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        frames, states = copied.decode_sequence(read_states(inputs, names), 1)
+        pixels = [inputs["seen_in"]] if seen.axes else []
+        return [seen.decode(frames.squeeze(1), pixels), *list_states(states), *pixels]
+
+    def run_both(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        states, pixels = encode(inputs), seen.update(inputs)
+        frames, _ = copied.decode_sequence(states, model.check_horizon(horizon))
+        return [seen.decode(frames, pixels), *list_states(states), *pixels]
+
+    if horizon is not None:
+        output = TensorSpec("output", [BATCH, model.check_horizon(horizon), model.out_chans, *maps], units.dtype)
+        graph = GraphSpec(_StepFunction(run_both, copied), [frame, *inputs], [output, *outputs])
+        metadata = {"output": "the forecast after this frame", **units.metadata}
+        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), metadata=metadata)
+    output = TensorSpec("output", [BATCH, model.out_chans, *maps], units.dtype)
+    first = _StepFunction(run_encoder, *(getattr(copied, name) for name in copied.encoder_modules))
     others = [module for name, module in copied.named_children() if name not in copied.encoder_modules]
-    then = _StepFunction(forecast, names, *others)
+    then = _StepFunction(run_forecaster, *others)
     encoder, forecaster = GraphSpec(first, [frame, *inputs], outputs), GraphSpec(then, inputs, [output, *outputs])
 
     def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
-        frames, horizon = [frame.sample(sizes, t) for t in range(sizes["time"])], sizes["horizon"]
+        frames = [frame.sample(sizes, t) for t in range(sizes["time"])]
         *_, encoded = run_steps(runners["encoder"], encoder.zero_states(sizes), frames)
-        results = run_steps(runners["forecaster"], next_states(encoded), [None] * horizon)
-        forecast_frames = torch.stack([result["output"] for result in results], 1)
-        yield "forecast", forecast_frames, model(torch.stack(frames, 1), horizon=horizon)
+        results = run_steps(runners["forecaster"], next_states(encoded), [None] * sizes["horizon"])
+        forecast = torch.stack([result["output"] for result in results], 1)
+        yield "forecast", forecast, units.forecast(torch.stack(frames, 1), sizes["horizon"])
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
-    return ExportSpec({"encoder": encoder, "forecaster": forecaster}, check_run, metadata=metadata)
+    graphs = {"encoder": encoder, "forecaster": forecaster}
+    return ExportSpec(graphs, check_run, metadata=metadata | units.metadata)

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ..layers import _checks as check
-from .forecasters import autoregressive_step, encoder_forecaster_steps, forecaster_sequence
+from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence
 from .graph import check_version
 from .images import image_sequence
+from .nowcasts import nowcast_sequence
 from .recurrent import LayerModel, recurrent_sequence, recurrent_step
 from .spec import ExportError, ExportSpec, FrameSize
 
 
 def make_spec(
     model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
-    horizon: int | None = None, size: FrameSize | None = None,
+    horizon: int | None = None, size: FrameSize | None = None, encoded: bool = False,
 ) -> ExportSpec:  # fmt: skip
     """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
     owner, is_step = type(model).__name__, form == "step"
@@ -32,40 +33,43 @@ def make_spec(
     size = None if size is None else check.ntuple("size", size, 2)
     if mask and "mask" not in inputs:
         raise ExportError(f"mask is for models of image series, {end}")
-    if horizon is not None and "horizon" not in inputs:
-        raise ExportError(f"horizon is for forecasters, {end}")
+    if (horizon is not None or encoded) and "horizon" not in inputs:
+        raise ExportError(f"{'encoded' if encoded else 'horizon'} is for forecasters, {end}")
     is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
     if (is_step or state) and is_learned:
         raise ExportError(
             "states of files start from zeros, and learn_initial_state is set; export a sequence without state"
         )
     if is_step:
-        if lengths or mask or horizon is not None:
-            raise ExportError(
-                "lengths, mask and horizon are for the sequence form; leave them out, or take form='sequence'"
-            )
+        if lengths or mask:
+            raise ExportError("lengths and mask are for the sequence form; leave them out, or take form='sequence'")
         if form not in forms:
             raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
         if getattr(model, "known_chans", 0):
             raise ExportError("static and future inputs are for the sequence form; export that")
-        if model.export_step not in STEP_SPECS:
+        if model.export_step == "recurrent":
+            return recurrent_step(model, size)
+        if model.export_step not in FORECASTER_STEPS:
             raise ExportError(
                 f"{owner} has no step form; derive it from AutoregressiveForecaster or EncoderForecaster for one"
             )
-        return STEP_SPECS[model.export_step](model, size)
+        return FORECASTER_STEPS[model.export_step](model, horizon, encoded)
     check_version()
     if form not in forms:
         raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
     if "horizon" in inputs:
-        return forecaster_sequence(model, state, lengths, horizon, size)
+        if state or lengths:
+            raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
+        if model.unrolled:
+            return nowcast_sequence(model, horizon, size, encoded)
+        return forecaster_sequence(model, horizon, encoded)
     if "state" in inputs:
         return recurrent_sequence(model, state, lengths, size)
     return image_sequence(model, state, lengths, mask, "lengths" in inputs)
 
 
-STEP_SPECS: dict[str, Callable[..., ExportSpec]] = {
-    "recurrent": recurrent_step,
+FORECASTER_STEPS: dict[str, Callable[..., ExportSpec]] = {
     "autoregressive": autoregressive_step,
-    "encoder_forecaster": encoder_forecaster_steps,
+    "encoder_forecaster": encoder_forecaster_step,
 }
-"""Functions that specify the step form of a model, by its attribute ``export_step``."""
+"""Functions that specify the step form of a forecaster, by its attribute ``export_step``."""

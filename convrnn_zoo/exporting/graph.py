@@ -4,7 +4,8 @@ The operator is a prototype in a private module of torch. Only this file uses it
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
 from ..layers._run import scan as run_eagerly
-from .spec import ExportError, ExportSpec, GraphSpec, TensorSpec
+from .spec import ExportError
 
 Step = Callable[[Maps, Maps], Maps]
 MIN_TORCH = (2, 13)
@@ -92,6 +93,11 @@ def _owned(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
+def repeat(step: Callable[[Maps], Maps], count: int, state: Maps) -> tuple[Tensor, Maps]:
+    """Runs ``state = step(state)`` `count` times. Returns stacked first tensors of the states and the last state."""
+    return scan(lambda _, state: step(state), (torch.zeros(count),), state)
+
+
 def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
 
@@ -99,6 +105,45 @@ def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple
     """
     ys, state = run_eagerly(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
     return torch.stack(ys), state
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------
+@contextmanager
+def fast_shapes() -> Iterator[None]:
+    """Context manager in which torch computes the shapes of samples and of resized maps directly.
+
+    Otherwise it finds the shape of a result with dynamic sizes by decomposing the operation into dozens of others.
+    """
+    from torch._subclasses.fake_impls import get_fast_op_impls
+
+    def sample(mode: Any, x: Tensor, grid: Tensor, *options: Any) -> Tensor:
+        with mode:
+            return x.new_empty(x.shape[0], x.shape[1], grid.shape[1], grid.shape[2])
+
+    def resize(mode: Any, x: Tensor, size: Any, *options: Any) -> Tensor:
+        with mode:
+            if size is None:
+                size = [_scaled(edge, scale) for edge, scale in zip(x.shape[-2:], options[-1], strict=True)]
+            return x.new_empty(x.shape[0], x.shape[1], *size)
+
+    aten = torch.ops.aten
+    shapes = {aten.grid_sampler_2d.default: sample, aten.upsample_bilinear2d.vec: resize}
+    table = get_fast_op_impls()
+    previous = {op: table.get(op) for op in shapes}
+    table.update(shapes)
+    try:
+        yield
+    finally:
+        for op, function in previous.items():
+            if function is None:
+                del table[op]
+            else:
+                table[op] = function
+
+
+def _scaled(size: Any, scale: float) -> Any:
+    """Returns a scaled size. An integer factor stays one, since a rounded product would need a guard to compare."""
+    return size * int(scale) if float(scale).is_integer() else torch.sym_int(size * scale)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------
@@ -115,6 +160,8 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
             module.scan = loop
         if hasattr(module, "geometry") and max(module.geometry.stride) > 1:
             module.geometry = module.geometry._replace(explicit_padding=True)
+        if hasattr(module, "repeat"):
+            module.repeat = repeat
         if hasattr(module, "chunk_size"):
             module.chunk_size = None
     _replace_strided(model)
@@ -179,28 +226,3 @@ def _axis_geometry(conv: nn.Conv2d) -> list[tuple[int, int, int]]:
     """Returns kernel, stride and padding of each axis."""
     pads = (0, 0) if isinstance(conv.padding, str) else conv.padding  # torch takes no string with a stride
     return list(zip(conv.kernel_size, conv.stride, pads, strict=True))
-
-
-# ---- calls of models on complete sequences --------------------------------------------------------------------------
-class _Calls(nn.Module):
-    """Calls a model on complete sequences. `fixed` are arguments of the model that are not inputs of the graph.
-
-    With future inputs, the horizon is the number of their time steps minus the number of input frames.
-    """
-
-    def __init__(self, model: nn.Module, **fixed: Any) -> None:
-        super().__init__()
-        self.model, self.fixed = model, fixed
-
-    def forward(self, input: Tensor, **inputs: Any) -> tuple[Tensor]:
-        if "future" in inputs:
-            inputs["horizon"] = inputs["future"].shape[1] - input.shape[1]
-        return (self.model(input, **self.fixed, **inputs),)
-
-
-def call_spec(model: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], **fixed: Any) -> ExportSpec:
-    """Returns the specification of a model that is called on complete sequences."""
-    calls = _Calls(model, **fixed)
-    loop = unroll if model.unrolled else scan
-    graph = GraphSpec(_Calls(prepare_model(model, loop), **fixed), inputs, outputs)
-    return ExportSpec.for_sequences(graph, lambda values: calls(**values))

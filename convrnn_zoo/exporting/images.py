@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from .graph import call_spec
-from .spec import BATCH, TIME, ExportError, ExportSpec, TensorSpec, space
+from .graph import prepare_model
+from .spec import BATCH, TIME, ExportError, ExportSpec, GraphSpec, TensorSpec, space
 
 
 def image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, is_series: bool) -> ExportSpec:
@@ -24,4 +25,16 @@ def image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, is
     elif is_series and lengths is not False:
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
     outputs = [TensorSpec("output", [BATCH, model.num_classes or model.num_features, *frame], dtype)]
-    return call_spec(model, inputs, outputs)
+    graph, call = GraphSpec(_Call(prepare_model(model)), inputs, outputs), _Call(model)
+    return ExportSpec.for_sequences(graph, lambda values: call(**values))
+
+
+class _Call(nn.Module):
+    """Calls a model with its inputs by name."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input: Tensor, **inputs: Tensor) -> tuple[Tensor]:
+        return (self.model(input, **inputs),)

@@ -195,7 +195,8 @@ class _StepNetwork(_Network):
         if self.pool == "last":
             return (self.model.classify_pooled(pooled.to(self.dtype)), *states)
         steps = inputs["steps_in"] + 1
-        pooled = update_pool(self.pool, inputs["pool_in"], pooled, torch.ones_like(steps), steps)
+        count = steps.squeeze(1)
+        pooled = update_pool(self.pool, inputs["pool_in"], pooled, torch.ones_like(count), count)
         return (self.model.classify_pooled(pooled.to(self.dtype)), *states, pooled.clone(), steps)
 
 
@@ -210,7 +211,7 @@ def recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
     outputs = net.outputs((BATCH,))
     states_in, states_out = state_specs(net.state_axes, net.dtype)
     if net.pool in ("avg", "max"):
-        axes = {"pool": [BATCH, model.num_features], "steps": [BATCH]}
+        axes = {"pool": [BATCH, model.num_features], "steps": [BATCH, 1]}
         pool_in, pool_out = state_specs(axes, net.pool_dtype)
         states_in, states_out = states_in + pool_in, states_out + pool_out
     graph = GraphSpec(net, [frame, *states_in], [*outputs, *states_out])

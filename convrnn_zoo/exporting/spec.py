@@ -59,6 +59,7 @@ class TensorSpec:
     name: str
     axes: Sequence[Axis | int]
     dtype: torch.dtype
+    convert: Callable[[Tensor], Tensor] | None = None  # from noise to samples
 
     def shape(self, sizes: Sizes) -> list[int]:
         """Computes the shape from the values of the dynamic sizes."""
@@ -82,7 +83,8 @@ class TensorSpec:
             mask = torch.rand(self.shape(sizes), generator=generator) < 0.6
             mask[:, -1] = True  # each sequence has a date
             return mask
-        return torch.randn(self.shape(sizes), generator=generator).to(self.dtype)
+        noise = torch.randn(self.shape(sizes), generator=generator)
+        return (noise if self.convert is None else self.convert(noise)).to(self.dtype)
 
 
 def state_specs(
@@ -127,11 +129,13 @@ class ExportSpec:
     check_run: Callable[[Runners, Sizes], Comparisons]  # runs the files with given sizes, and yields what to compare
     min_size: Sizes = field(default_factory=dict)  # minimum of each dynamic size
     metadata: Mapping[str, Any] = field(default_factory=dict)  # in addition to names and sizes
+    max_size: Sizes = field(default_factory=dict)  # maximum of each dynamic size
+    decided: frozenset[str] = frozenset()  # outputs with jumps, at which rounding may turn over single values
 
     @classmethod
     def for_sequences(
         cls, graph: GraphSpec, reference: Callable[[Values], Iterable[Tensor]], min_size: Sizes | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None, **options: Any,
     ) -> "ExportSpec":  # fmt: skip
         """Returns the specification of one file for complete sequences; `reference` computes the model's outputs."""
 
@@ -144,4 +148,4 @@ class ExportSpec:
             for tensor, expected in zip(graph.outputs, reference(values), strict=True):
                 yield tensor.name, outputs[tensor.name], expected
 
-        return cls({"": graph}, check_run, min_size or {}, metadata or {})
+        return cls({"": graph}, check_run, min_size or {}, metadata or {}, **options)

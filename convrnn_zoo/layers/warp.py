@@ -27,5 +27,7 @@ def warp(x: Tensor, displacement: Tensor, outside: str = "zeros") -> Tensor:
     rows = (row[:, None] + displacement[..., 1, :, :]) * (2 / (row[-1] + 0.5)) - 1
     # Several displacements are concatenated along the height: one call, without a copy of x for each.
     grid = torch.stack([columns, rows], dim=-1).flatten(1, -3).expand(x.shape[0], -1, -1, -1)
-    y = F.grid_sample(x.to(dtype), grid.to(dtype), padding_mode=outside, align_corners=False)
-    return y.to(x.dtype).reshape(*x.shape[:2], *displacement.shape[1:-3], height, width)
+    # No conversion to the same dtype, which an exported graph would contain.
+    source, grid = (t if t.dtype == dtype else t.to(dtype) for t in (x, grid))
+    y = F.grid_sample(source, grid, padding_mode=outside, align_corners=False)
+    return (y if y.dtype == x.dtype else y.to(x.dtype)).reshape(*x.shape[:2], *displacement.shape[1:-3], height, width)

@@ -51,7 +51,12 @@ class HalfGRU(nn.Module):
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
     """Upsamples `y` by 2, crops it to the size of the last of `maps`, and applies `join` to the result and `maps`."""
     height, width = maps[-1].shape[-2:]
-    y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+    y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+    if isinstance(height, torch.SymInt):  # a slice would restrict an exported program to sizes that are cropped
+        y = y.index_select(-2, torch.arange(height, device=y.device))
+        y = y.index_select(-1, torch.arange(width, device=y.device))
+    else:
+        y = y[..., :height, :width]
     return join(torch.cat([y, *maps], 1))
 
 

@@ -22,7 +22,7 @@ _HEADROOM = 1.2
 
 def normalize_rain(rate: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
     """Converts rain rates R in mm/h to reflectivity ``Z = a R^b``, of which 0 to 60 dBZ are normalised to -1 to 1."""
-    return (10 * (a * rate.clamp_min(0) ** b + 1e-16).log10()).clamp(0, 60) / 30 - 1
+    return (10 * (a * rate.clamp_min(0) ** b + 1e-16).log10()).clamp(0.0, 60.0) / 30 - 1
 
 
 def denormalize_rain(x: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
@@ -77,13 +77,14 @@ class Encoding(JsonObject):
         """Decodes outputs of the model, ``(…, C, H, W)``, to the unit of the data."""
         if self.encoding == "log":
             floor, span = self._log
-            return (output.clamp(0, _HEADROOM) * span).expm1() * floor
+            return (output.clamp(0.0, _HEADROOM) * span).expm1() * floor
         if self.encoding == "dbz":
             return denormalize_rain(output)
         if self.encoding == "standardize":
             output = output * self._constant("std", output) + self._constant("mean", output)
-        bounded = self.lowest is not None or self.highest is not None
-        return output.clamp(self.lowest, self.highest) if bounded else output
+        # Bounds of one type: torch cannot export a clamp to an int and a float.
+        bounds = [None if bound is None else float(bound) for bound in (self.lowest, self.highest)]
+        return output if bounds == [None, None] else output.clamp(*bounds)
 
     @property
     def _log(self) -> tuple[float, float]:
@@ -242,21 +243,21 @@ class Preprocessing(Encoding):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encodes frames ``(…, C, H, W)`` in the unit of the data; NaN becomes 0, or no rain with ``dbz``."""
-        return _by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
+        return by_variable(Encoding.encode, self.variables, frames) if self.variables else super().encode(frames)
 
     def encode_static(self, maps: Tensor) -> Tensor:
         """Encodes static maps ``(…, S, H, W)`` as `static` describes; without `static`, only replaces NaN by 0."""
-        return _by_variable(Encoding.encode, self.static, maps) if self.static else Encoding().encode(maps)
+        return by_variable(Encoding.encode, self.static, maps) if self.static else Encoding().encode(maps)
 
     def encode_future(self, inputs: Tensor) -> Tensor:
         """Encodes known inputs ``(…, F, H, W)`` as `future` describes; without `future`, only replaces NaN by 0."""
-        return _by_variable(Encoding.encode, self.future, inputs) if self.future else Encoding().encode(inputs)
+        return by_variable(Encoding.encode, self.future, inputs) if self.future else Encoding().encode(inputs)
 
     def decode(self, output: Tensor) -> Tensor:
         """Decodes outputs of the model, ``(…, C, H, W)``, to the units of the targets."""
         output = ACTIVATIONS[self.activation](output)
         if self.variables:
-            return _by_variable(Encoding.decode, self.target_variables, output)
+            return by_variable(Encoding.decode, self.target_variables, output)
         return super().decode(output)
 
     @property
@@ -310,7 +311,7 @@ def _check_channels(frames: Tensor, count: int) -> None:
         raise ValueError(f"expected frames (…, {count}, H, W), got {tuple(frames.shape)}")
 
 
-def _by_variable(
+def by_variable(
     function: Callable[[Encoding, Tensor], Tensor], variables: Sequence[Encoding], frames: Tensor
 ) -> Tensor:
     """Applies a function to each variable and its channel of frames ``(…, C, H, W)``, and concatenates the results."""

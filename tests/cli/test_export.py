@@ -31,7 +31,7 @@ def test_the_suffix_selects_the_format(saved, tmp_path):
     expected = convrnn_zoo.from_pretrained(saved)(x)
     torch.testing.assert_close(torch.export.load(tmp_path / "gru.pt2").module()(input=x)[0], expected)
     text = run("export", saved, "-o", tmp_path / "gru.txt", code=2)
-    assert ".onnx or .pt2" in text
+    assert ".onnx, .pt2 or .pte" in text
     assert "gru.txt" in text
 
 

@@ -9,7 +9,7 @@ from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
 from tests.exporting.test_export import run_steps
 from tests.helpers.exporting.agreement import largest_difference, map_size, size_multiple
 from tests.helpers.registry import slow_unless
-from tools import exports
+from tools import exports, weight_exports
 
 RECORD = exports.recorded()
 
@@ -17,6 +17,13 @@ RECORD = exports.recorded()
 def test_exports_json_lists_all_names():
     assert list(RECORD) == list(exports.names()), "run `python -m tools.exports`"
     assert all(results.keys() == exports.WAYS.keys() for results in RECORD.values())
+
+
+def test_weight_exports_json_lists_weights_of_every_architecture():
+    recorded = weight_exports.recorded()
+    assert [name for name in recorded if name != "versions"] == weight_exports.names()
+    for name in weight_exports.names():
+        assert recorded[name].keys() == weight_exports.WAYS.keys(), f"run `python -m tools.weight_exports '{name}'`"
 
 
 ENCODERS = ("rvm", "mobilenetv3_large", "mobilenetv3_small")  # those of ResNets and VGGs stay
@@ -53,7 +60,7 @@ def test_weights_agree_at_other_sizes(name, tmp_path):
         with pytest.raises(ExportError, match=r"no export|size=\(height"):
             export(model, tmp_path / "a.onnx")
         return
-    (path,) = export(model, tmp_path / "a.onnx")
+    (path,) = export(model, tmp_path / "a.onnx", encoded=isinstance(model, Forecaster))
     assert largest_difference(model, path) < 1e-4
 
 

@@ -38,7 +38,7 @@ def vowels(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rain(tmp_path_factory):
     model = create_model(RAIN, pretrained=True).eval()
-    return model, export(model, tmp_path_factory.mktemp("rain") / "rain.onnx", "step")
+    return model, export(model, tmp_path_factory.mktemp("rain") / "rain.onnx", "step", encoded=True)
 
 
 # ---- the sequence form ------------------------------------------------------------------------------------------
@@ -253,6 +253,8 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (GRU, "a.onnx", {"form": "steps"}, "form.*'steps'"),
         (GRU, "a.onnx", {"format": "tf"}, "format.*'tf'"),
         (GRU, "a.onnx", {"horizon": 3}, "horizon.*ConvRNNModel"),
+        (GRU, "a.onnx", {"encoded": True}, "encoded.*ConvRNNModel"),
+        (GRU, "a.onnx", {"max_sizes": {"time": 3}}, "max_sizes.*executorch"),
         (GRU, "a.onnx", {"form": "step", "lengths": True}, "lengths.*sequence"),
         (GRU, "a.onnx", {"dtype": torch.bfloat16}, "'onnx'.*bfloat16"),
         (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional.*step"),

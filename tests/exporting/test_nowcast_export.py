@@ -1,5 +1,7 @@
 """The export of nowcasts of rain, for maps of dynamic and of fixed size."""
 
+import json
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from convrnn_zoo import ExportError, Preprocessing, create_model, export
 from convrnn_zoo.exporting.forms import make_spec
+from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 
 
 def build():
@@ -29,18 +32,23 @@ def assert_agrees(path, model, horizon, minutes, steps, sizes):
     session = onnxruntime.InferenceSession(path)
     for height, width in sizes:
         rain = showers(steps, height, width)
-        with torch.no_grad():
-            expected = model(rain, horizon, minutes=minutes).numpy()
-        [actual] = session.run(None, {"input": rain.numpy()})
-        differs = np.abs(actual - expected) > 1e-4 * expected.max()
+        expected = model.forecast(rain, horizon, minutes=minutes).numpy()
+        likely = model.probabilities(rain, THRESHOLDS, horizon, minutes=minutes).numpy()
+        actual, probabilities = session.run(None, {"input": rain.numpy()})
+        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+        differs = np.abs(actual - expected) > 1e-4 * np.nanmax(expected)
         assert differs.mean() < 1e-5  # where rounding turns over the decision of rain
+        np.testing.assert_allclose(probabilities, likely, atol=1e-4)
     return session
 
 
 def test_a_nowcast_has_a_dynamic_map_and_fixed_frames():
     graph = make_spec(build(), "sequence").graphs[""]
     assert [t.axis_names for t in graph.inputs] == [["batch", 3, 1, "height", "width"]]
-    assert [t.axis_names for t in graph.outputs] == [["batch", 12, 1, "height", "width"]]
+    maps = ["height", "width"]
+    assert [t.axis_names for t in graph.outputs] == [["batch", 12, 1, *maps], ["batch", 12, 1, 11, *maps]]
+    encoded = make_spec(build(), "sequence", encoded=True).graphs[""]
+    assert [t.name for t in encoded.outputs] == ["output"]
 
 
 def test_a_fixed_size_must_be_a_multiple_of_the_reduction():
@@ -52,6 +60,8 @@ def test_a_fixed_size_must_be_a_multiple_of_the_reduction():
 def test_a_file_of_one_size_forecasts_as_the_model_does(tmp_path):
     (path,) = export(model := build(), tmp_path / "a.onnx", size=(32, 48), horizon=2)
     session = assert_agrees(path, model, 2, 10.0, 3, [(32, 48)])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["thresholds"]) == list(THRESHOLDS)
     assert session.get_inputs()[0].shape == ["batch", 3, 1, 32, 48]
 
 
@@ -59,7 +69,14 @@ def test_a_file_of_one_size_forecasts_as_the_model_does(tmp_path):
 def test_a_file_of_any_size_forecasts_as_the_model_does(tmp_path):
     """The motion estimate has one to five resolutions, and not all sizes are divisible by all of them."""
     (path,) = export(model := build(), tmp_path / "a.onnx", horizon=2)
-    assert_agrees(path, model, 2, 10.0, 3, [(24, 40), (40, 48), (72, 136), (136, 152), (256, 320), (264, 280)])
+    sizes = [(24, 40), (40, 48), (72, 136), (136, 152), (256, 320), (264, 280)]
+    session = assert_agrees(path, model, 2, 10.0, 3, sizes)
+    rule = {"multiple": 8, "maximum": 8192}
+    sizes = session.get_modelmeta().custom_metadata_map["sizes"]
+    assert json.loads(sizes) == {"height": rule, "width": rule}
+    for shape, message in (((36, 40), "height must be a multiple of 8"), ((8, 8200), "width must be at most 8192")):
+        with pytest.raises(Exception, match=message):
+            session.run(None, {"input": np.zeros((1, 3, 1, *shape), np.float32)})
 
 
 @pytest.mark.slow
@@ -67,3 +84,5 @@ def test_the_shipped_nowcast_is_exported(tmp_path):
     model = create_model("convgru_advection.nowcast", pretrained=True).eval()
     (path,) = export(model, tmp_path / "a.onnx")
     assert_agrees(path, model, 12, 5.0, 4, [(48, 64), (128, 128), (264, 320)])
+    (path,) = export(model, tmp_path / "fixed.onnx", size=(160, 160))
+    assert_agrees(path, model, 12, 5.0, 4, [(160, 160)])

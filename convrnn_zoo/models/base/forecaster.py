@@ -198,12 +198,15 @@ class Forecaster(ZooModel):
             )
         return self.preprocessing
 
-    def _unknown(self, x: Tensor) -> Tensor:
+    def unknown_pixels(self, x: Tensor) -> Tensor:
         """Returns where the forecast from `x` ``(N, T, C, H, W)`` is NaN, as booleans ``(N, 1, C or 1, H, W)``."""
-        unknown, targets = x.isnan().all(1, keepdim=True), self._values().target_channels
-        if targets is not None:
-            return unknown[:, :, targets]
-        return unknown if self.out_chans == self.in_chans else unknown.all(2, keepdim=True)
+        return self.unknown_targets(x.isnan().all(1, keepdim=True))
+
+    def unknown_targets(self, unknown: Tensor) -> Tensor:
+        """Returns booleans ``(…, C or 1, H, W)`` of the outputs from those of the input channels."""
+        if self.preprocessing is not None and self.preprocessing.target_channels is not None:
+            return unknown[..., self.preprocessing.target_channels, :, :]
+        return unknown if self.out_chans == self.in_chans else unknown.all(-3, keepdim=True)
 
     def _in_unit(
         self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
@@ -244,7 +247,7 @@ class Forecaster(ZooModel):
             raise ValueError(f"{steps_text}; {hint}")
         values.check(x)
         x = x.float()
-        unknown = self._unknown(x)
+        unknown = self.unknown_pixels(x)
         like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}

@@ -36,7 +36,7 @@ class ZooModel(nn.Module):
     export_forms: ClassVar[tuple[str, ...]] = ()
     """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
     export_step: ClassVar[str] = ""
-    """Key of the function in :data:`convrnn_zoo.exporting.forms.STEP_SPECS` that specifies the step form."""
+    """``"recurrent"``, or the key in :data:`convrnn_zoo.exporting.forms.FORECASTER_STEPS` of the step form."""
     export_inputs: ClassVar[tuple[str, ...]] = ()
     """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
     unrolled: ClassVar[bool] = False

@@ -5,6 +5,8 @@ A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +24,23 @@ WIDE, WHOLE = 0.05, 0.01
 """Weights of a window four times as wide and of the entire map, relative to the 8-pixel window."""
 
 
-def trajectories(motion: Tensor, steps: int) -> Tensor:
+Maps = tuple[Tensor, ...]
+Repeat = Callable[[Callable[[Maps], Maps], int, Maps], tuple[Tensor, Maps]]
+
+
+def repeat(step: Callable[[Maps], Maps], count: int, state: Maps) -> tuple[Tensor, Maps]:
+    """Runs ``state = step(state)`` `count` times. Returns stacked first tensors of the states and the last state.
+
+    The export replaces this function by one with a loop in the graph.
+    """
+    out = []
+    for _ in range(count):
+        state = step(state)
+        out.append(state[0])
+    return torch.stack(out), state
+
+
+def trajectories(motion: Tensor, steps: int, repeat: Repeat = repeat) -> Tensor:
     """Returns displacements from each pixel to where its rain was 1, 2, … steps earlier, ``(N, steps, 2, H, W)``.
 
     Each step is traced backward with the motion at its midpoint, which one fixed-point iteration estimates. Outside the
@@ -37,16 +55,17 @@ def trajectories(motion: Tensor, steps: int) -> Tensor:
         [-1.0, -2.0]
     """
     with no_autocast(motion):  # positions in a map need a higher precision than bfloat16
-        total, step, out = torch.zeros_like(motion), motion, []
-        for i in range(steps):
-            if i:
-                step = warp(motion, total, "border")
+
+        def trace_back(state: Maps) -> Maps:
+            total, step = state
             total = total - warp(motion, total - step / 2, "border")
-            out.append(total)
-        return torch.stack(out, dim=1)
+            return total, warp(motion, total, "border")
+
+        totals, _ = repeat(trace_back, steps, (torch.zeros_like(motion), motion))
+        return totals.transpose(0, 1)
 
 
-def estimate_motion(frames: Tensor) -> Tensor:
+def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
     """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
     The method is the least squares of Lucas and Kanade from coarse to fine resolution. It reads ``log(rate + 0.1)``, so
@@ -81,7 +100,8 @@ def estimate_motion(frames: Tensor) -> Tensor:
         known = torch.isfinite(frames).to(frames.dtype)
         x = (frames.nan_to_num(0).clamp_min(0) + 0.1).log()
         x, known = _pad(torch.stack([x, known], 2).flatten(0, 1), unit).chunk(2, dim=1)
-        x = _blur(x * known, 1.0) / _blur(known, 1.0).clamp_min(1e-6)
+        windows = _window(1.0, x), _window(8.0 / COARSE, x)
+        x = _blur(x * known, windows[0]) / _blur(known, windows[0]).clamp_min(1e-6)
         pyramid = [(x, known)]
         for stride in strides:
             x, known = _block_means(torch.cat([x * known, known], 1), stride).chunk(2, dim=1)
@@ -92,8 +112,8 @@ def estimate_motion(frames: Tensor) -> Tensor:
             if ratio is not None:
                 size = (x.shape[2] // COARSE, x.shape[3] // COARSE)
                 motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
-            for _ in range(ITERATIONS):
-                motion = _iterate(x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), motion)
+            step = partial(_iterate, x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), windows)
+            _, (motion,) = repeat(step, ITERATIONS, (motion,))
         return _crop(_larger(motion, COARSE), height, width).contiguous()
 
 
@@ -147,8 +167,14 @@ class AdvectedFrames(NamedTuple):
     origins: Tensor
     """Displacements in pixels from each forecast pixel to its origin in the last frame, ``(N, horizon, 2, H, W)``."""
 
+    def at(self, steps: Sequence[int]) -> "AdvectedFrames":
+        """Returns the last frame once for each of the lead times `steps`, counted from 0, as a batch of (lead, N)."""
+        origins = torch.cat([self.origins[:, k] for k in steps]).unsqueeze(1)
+        rate, known = (x.expand(len(steps), *x.shape).flatten(0, 1) for x in (self.rate, self.known))
+        return self._replace(rate=rate, known=known, origins=origins)
 
-def advect(x: Tensor, horizon: int) -> AdvectedFrames:
+
+def advect(x: Tensor, horizon: int, repeat: Repeat = repeat) -> AdvectedFrames:
     """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last frame."""
     steps = x.shape[1]
     with no_autocast(x):
@@ -156,15 +182,15 @@ def advect(x: Tensor, horizon: int) -> AdvectedFrames:
         finite = x.isfinite().all(2, keepdim=True)
         known = finite.to(x.dtype)
         rate = torch.where(finite, x, 0).clamp_min(0)
-        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2))
+        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2), repeat)
         rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
-        past = trajectories(motion, max(steps - 1, 1))
+        past = trajectories(motion, max(steps - 1, 1), repeat)
         amount, amount_known = [scaled(rate[:, -1])], [known[:, -1]]
         for k in range(steps - 1):  # from the last but one to the first
             amount.insert(0, warp(scaled(rate[:, -2 - k]), past[:, k], "reflection"))
             amount_known.insert(0, warp(known[:, -2 - k], past[:, k]))
         amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
-        return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon))
+        return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon, repeat))
 
 
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,8 +242,9 @@ def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
     return torch.where(known > 0, x, _crop(around, *x.shape[-2:]))
 
 
-def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
-    """Performs one Gauss–Newton step, and smooths the motion with its confidence as weight."""
+def _iterate(x: Tensor, known: Tensor, windows: Maps, state: Maps) -> Maps:
+    """Performs one Gauss–Newton step of the motion, and smooths it with its confidence as weight."""
+    (motion,) = state
     n, pairs = x.shape[0], x.shape[1] - 1
     half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
     pair = torch.cat([x, known], dim=2)  # sampled at once
@@ -229,8 +256,8 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     weight = (known_before * known_after).square() / (1 + difference.square())
     products = torch.cat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], dim=1)
     sums = F.avg_pool2d((weight * products).unflatten(0, (n, pairs)).sum(1), COARSE)
-    narrow = _blur(sums, 8.0 / COARSE)
-    wide = _crop(_larger(_blur(F.avg_pool2d(_pad(sums, 4), 4), 8.0 / COARSE), 4), *sums.shape[-2:])
+    narrow = _blur(sums, windows[1])
+    wide = _crop(_larger(_blur(F.avg_pool2d(_pad(sums, 4), 4), windows[1]), 4), *sums.shape[-2:])
     sums = narrow + WIDE * wide + WHOLE * sums.mean((2, 3), keepdim=True)
     xx, xy, yy, xd, yd = sums.split(1, dim=1)
     ridge = _add_tiny(0.02 * (xx + yy))  # no motion is invented along a front
@@ -239,7 +266,7 @@ def _iterate(x: Tensor, known: Tensor, motion: Tensor) -> Tensor:
     step = torch.cat([xy * yd - yy * xd, xy * xd - xx * yd], dim=1) / determinant
     confidence = _add_tiny(narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]))
     # Within 1.5 pixels the linear approximation holds.
-    return _blur(confidence * (motion + step.clamp(-1.5, 1.5)), 1.0) / _blur(confidence, 1.0)
+    return (_blur(confidence * (motion + step.clamp(-1.5, 1.5)), windows[0]) / _blur(confidence, windows[0]),)
 
 
 def _add_tiny(x: Tensor) -> Tensor:
@@ -247,12 +274,17 @@ def _add_tiny(x: Tensor) -> Tensor:
     return -(-1e-9 - x)
 
 
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Convolves each map with a Gaussian window, with zeros beyond the edge."""
+def _window(sigma: float, like: Tensor) -> Tensor:
+    """Returns the weights of a Gaussian window with standard deviation `sigma` in pixels."""
     radius = int(2.5 * sigma + 0.5)
-    taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    taps = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
     taps = (-(taps**2) / (2 * sigma**2)).exp()
-    taps = taps / taps.sum()
+    return taps / taps.sum()
+
+
+def _blur(x: Tensor, taps: Tensor) -> Tensor:
+    """Convolves each map with a :func:`_window`, with zeros beyond the edge."""
+    radius = len(taps) // 2
     maps = x.reshape(-1, 1, *x.shape[-2:])
     maps = F.conv2d(maps, taps[None, None, None], padding=(0, radius))
     return F.conv2d(maps, taps[None, None, :, None], padding=(radius, 0)).reshape(x.shape)

@@ -18,7 +18,7 @@ from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.forecaster import Ensemble, Forecaster, Inputs
 from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
 from .ensemble import arrange, quantiles, rain_noise
-from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, smooth
+from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, repeat, smooth
 
 ForecastFunction = Callable[..., Tensor]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
@@ -89,6 +89,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     """
 
     unrolled = True
+    chunk_size: int | None = 1
+    """Number of lead times whose maps are computed at once, which limits the memory; None for all."""
+    repeat = staticmethod(repeat)
     default_step = DEFAULT_MINUTES
 
     def __init__(
@@ -141,7 +144,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
-        c = advect(x, horizon)
+        c = advect(x, horizon, self.repeat)
         motion, clock = motion_features(c.motion, minutes), lead_time_features(horizon, minutes, c.motion)
         details = self.details(detail_maps(c.amount).to(dtype))
 
@@ -159,29 +162,34 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
 
         out, steps = [], range(horizon) if steps is None else steps
-        for k in steps:
-            residual = self.head(F.leaky_relu(self.mix(self.fold(y[k])) + details, NEGATIVE_SLOPE))
-            out.append(self.advect_logits(residual, c, k, clock[k].flatten()))
-        logits, log_rate = (torch.stack(part, 1) for part in zip(*out, strict=True))
+        chunk = self.chunk_size or len(steps)
+        for i in range(0, len(steps), chunk):
+            leads = steps[i : i + chunk]
+            features = self.mix(self.fold(torch.cat([y[k] for k in leads]))).unflatten(0, (len(leads), n)) + details
+            residual = self.head(F.leaky_relu(features.flatten(0, 1), NEGATIVE_SLOPE))
+            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, n, -1, -1, -1).flatten(0, 1)
+            parts = self.advect_logits(residual, c.at(leads), times)
+            out.append([part.unflatten(0, (len(leads), n)).transpose(0, 1) for part in parts])
+        logits, log_rate = (torch.cat(part, 1) for part in zip(*out, strict=True))
         return Exceedance(logits, c.known[:, None] > 0, log_rate, torch.stack([clock[k, 0, 1, 0, 0] for k in steps]), c)
 
-    def advect_logits(self, residual: Tensor, c: AdvectedFrames, k: int, clock: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns logits ``(N, C, 11, H, W)`` of lead time k, and the log of the extrapolated rate ``(N, C, H, W)``.
+    def advect_logits(self, residual: Tensor, c: AdvectedFrames, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits ``(N, C, 11, H, W)``, and the log of the extrapolated rate ``(N, C, H, W)``.
 
         For each of the 11 :data:`THRESHOLDS`, two logits are added. One is computed from the extrapolated rate. The
-        other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to lead time k. `clock`
-        holds the lead-time features.
+        other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to the first lead time
+        of `c`. `times` ``(N, 1, 1, 1)`` is the first of :func:`lead_time_features`.
         """
         with no_autocast(residual):
-            moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, k, FLOOR))
+            moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, 0, FLOOR))
             levels = constants(THRESHOLDS, moved).log()[:, None, None]
             slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
             moved_weight, still_weight, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
-            slope = (slope + decay * clock[0].to(moved.dtype)).exp()
+            slope = (slope + decay * times.to(moved.dtype)).exp().unsqueeze(1)
             moved_excess, still_excess = moved - levels, still - levels
             unknown = moved_weight * moved_excess + still_weight * still_excess + bias
             logits = slope * (known * moved_excess + (1 - known) * unknown)
-            added = warp(residual.to(moved.dtype), c.origins[:, k], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
+            added = warp(residual.to(moved.dtype), c.origins[:, 0], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
             maps = list((logits + added).unbind(2))
             for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be reached
                 maps[i] = torch.minimum(maps[i], maps[i - 1])
@@ -198,11 +206,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
         return {"horizon": horizon, "minutes": self._values().step or DEFAULT_MINUTES}
 
-    def _unknown(self, x: Tensor) -> Tensor:
-        known = x[:, -1:].isfinite().all(2, keepdim=True)
-        if not known.flatten(1).any(1).all():
-            raise ValueError("the last frame is entirely unknown: leave it out, and forecast one frame more")
-        return ~known
+    def unknown_pixels(self, x: Tensor) -> Tensor:
+        return ~x[:, -1:].isfinite().all(2, keepdim=True)
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
@@ -297,6 +302,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         trained = self._values().pixel_km or PIXEL_KM
 
         def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> Tensor:
+            if self.unknown_pixels(x).flatten(1).all(1).any():
+                raise ValueError("the last frame is entirely unknown: leave it out, and forecast one frame more")
             ratio = (trained if pixel_km is None else check.number("pixel_km", pixel_km, positive=True)) / trained
             ratio = 1.0 if abs(ratio - 1) < 0.02 else ratio
             size = x.shape[-2:]

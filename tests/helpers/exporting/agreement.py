@@ -50,7 +50,7 @@ def largest_difference(model, path, sizes=SIZES):
             feeds, expected = {"lengths": lengths.numpy()}, model(x, lengths=lengths)
         else:
             feeds, expected = {}, model(x)
-        (y,) = run.run(None, {"input": x.numpy(), **feeds})
+        y = run.run(["output"], {"input": x.numpy(), **feeds})[0]
         assert y.shape == tuple(expected.shape)
         worst = max(worst, float(np.abs(y - expected.numpy()).max() / max(1, expected.abs().max())))
     return worst

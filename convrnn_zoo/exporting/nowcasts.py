@@ -1,0 +1,65 @@
+"""Specification of nowcasts, whose files contain the motion estimate and the advection."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.nowcast.decisions import THRESHOLDS
+from ..models.nowcast.network import MAX_EDGE
+from .graph import prepare_model
+from .spec import BATCH, Axes, ExportError, ExportSpec, FrameSize, GraphSpec, TensorSpec, Values, space
+from .units import SequenceForecast, Units
+
+
+def nowcast_sequence(model: Any, horizon: int | None, size: FrameSize | None, encoded: bool) -> ExportSpec:
+    """Returns the specification of a nowcast with a fixed number of input frames and a fixed horizon."""
+    frames = (model.preprocessing.inputs if model.preprocessing else None) or 4
+    steps = model.check_horizon(horizon)
+    maps: Axes = [*space(2, model.reduction)]
+    if size is not None:
+        if any(edge % model.reduction for edge in size):
+            raise ExportError(f"size=(height, width) must be multiples of {model.reduction}, got {size}")
+        maps = list(size)
+    units = Units(model, encoded)
+    fixed = model.fixed_arguments(steps)
+    prepared = prepare_model(model)
+    inputs = [units.input("input", [BATCH, frames, model.in_chans, *maps])]
+    outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], units.dtype)]
+    max_size = dict.fromkeys(("height", "width"), MAX_EDGE // model.reduction)
+    # The forecast decides by comparisons where rain occurs, so that rounding may turn over a pixel.
+    options: dict[str, Any] = {"max_size": max_size, "decided": frozenset({"output"})}
+    if units.values is None:
+        graph = GraphSpec(SequenceForecast(prepared, units, **fixed), inputs, outputs)
+        return ExportSpec.for_sequences(
+            graph, lambda values: (model(values["input"], **fixed),), metadata=units.metadata, **options
+        )
+    probabilities = [BATCH, steps, model.out_chans, len(THRESHOLDS), *maps]
+    outputs.append(TensorSpec("probabilities", probabilities, units.dtype))
+    graph = GraphSpec(_Nowcast(prepared, units, **fixed), inputs, outputs)
+
+    def reference(values: Values) -> tuple[Tensor, Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            likely = model.probabilities(values["input"], THRESHOLDS, steps, inputs="all")
+        return units.forecast(values["input"], steps), likely
+
+    metadata = {**units.metadata, "thresholds": list(THRESHOLDS)}
+    return ExportSpec.for_sequences(graph, reference, metadata=metadata, **options)
+
+
+class _Nowcast(nn.Module):
+    """Forecasts mean rates and probabilities; both are NaN where the last frame is unknown."""
+
+    def __init__(self, model: Any, units: Units, **fixed: Any) -> None:
+        super().__init__()
+        self.model, self.units, self.fixed = model, units, fixed
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        unknown, nowcast = (
+            self.model.unknown_pixels(input),
+            self.model.exceedance(self.units.encode(input), **self.fixed),
+        )
+        likely = nowcast.logits.sigmoid().float().masked_fill(unknown.unsqueeze(3), torch.nan)
+        return self.units.decode(nowcast.rates(), unknown), likely

@@ -1,0 +1,120 @@
+"""Quantization of exported step files to int8, calibrated on sequences."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .._atomic import atomic_write
+from .._extras import need
+from .spec import ExportError
+
+Feeds = dict[str, Any]
+
+
+def quantize(
+    path: str | os.PathLike[str], output: str | os.PathLike[str], sequences: Iterable[Any], *, first_float: int = 0
+) -> Path:
+    """Quantizes the convolutions of an exported step file to int8, for onnxruntime.
+
+    The weights and the inputs of convolutions become 8-bit integers; the states, the gates and the conversion of units
+    stay in float32. The ranges of the inputs are measured while the file runs on the `sequences`, with its own states.
+    Smaller files are certain. Whether they are faster depends on the processor, and the scores may get worse: compare
+    both files on data of your own.
+
+    Args:
+        path: ONNX file in the step form and in float32; for encoder-forecasters, one exported with a `horizon`.
+        output: the file to write.
+        sequences: calibration data; each sequence has the frames ``(T, N, C, *S)`` as the file reads them, T steps of
+            its input ``(N, C, *S)``. A few dozen real sequences are sufficient.
+        first_float: number of convolutions, from the input on, that stay in float32.
+
+    Returns:
+        Path of the written file.
+
+    Raises:
+        ExportError: the file has no states or no convolutions, is not in float32, or there are no sequences.
+
+    Example:
+        >>> import convrnn_zoo, numpy as np
+        >>> model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=1, hidden_channels=16, num_classes=2)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     [file] = convrnn_zoo.export(model, f"{directory}/gru.onnx", form="step")
+        ...     sequences = np.random.default_rng(0).normal(size=(3, 9, 1, 1, 12)).astype(np.float32)
+        ...     quantize(file, f"{directory}/gru.int8.onnx", sequences).name
+        'gru.int8.onnx'
+    """
+    onnx, quantization = need("onnx", "onnx"), need("onnxruntime.quantization", "onnx")
+    path, output = Path(path), Path(output)
+    model = onnx.load(path)
+    if not any(v.name.endswith("_in") for v in model.graph.input) or model.graph.input[0].name != "input":
+        raise ExportError(
+            f"{path.name} has no frame and states as inputs; export a step, for some forecasters with a horizon"
+        )
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    if not convolutions:
+        raise ExportError(f"{path.name} has no convolutions outside of loops; export a step")
+    for i, node in enumerate(convolutions):
+        node.name = node.name or f"conv_{i}"
+    reader = _Reader(path, sequences)
+    options = {"ActivationSymmetric": False, "WeightSymmetric": True, "EnableSubgraph": False}
+    with tempfile.TemporaryDirectory() as directory, atomic_write(output) as temporary:
+        named = Path(directory, "named.onnx")
+        onnx.save(model, named)
+        quantization.quantize_static(
+            str(named), str(temporary), reader, quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            nodes_to_quantize=[node.name for node in convolutions[first_float:]], op_types_to_quantize=["Conv"],
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            extra_options=options,
+        )  # fmt: skip
+        quantized = onnx.load(temporary)
+        properties = {p.key: p.value for p in model.metadata_props}
+        onnx.helper.set_model_props(quantized, properties | {"quantized": json.dumps({"weights": "int8"})})
+        onnx.save(quantized, temporary)
+    return output
+
+
+def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, Feeds]]:
+    """Runs a step file on frames, from zero states. Yields the inputs and the outputs of each step by name."""
+    numpy = need("numpy", "onnx")
+    first, *states = session.get_inputs()
+    names = [o.name for o in session.get_outputs()]
+    values: Feeds = {}
+    for frame in frames:
+        if not values:
+            sizes: Mapping[Any, int] = dict(zip(first.shape, frame.shape, strict=True))
+            values = {s.name: numpy.zeros(_shape(s.shape, sizes), numpy.float32) for s in states}
+        feeds = {first.name: frame, **values}
+        outputs = dict(zip(names, session.run(None, feeds), strict=True))
+        yield feeds, outputs
+        values = {s.name: outputs[s.name.removesuffix("_in") + "_out"] for s in states}
+
+
+def _shape(axes: Iterable[Any], sizes: Mapping[Any, int]) -> list[int]:
+    """Returns the shape of a state whose axes are sizes of the frame, such as ``height``, or ``height/4``."""
+    shape = []
+    for axis in axes:
+        name, _, divisor = str(axis).partition("/")
+        shape.append(axis if isinstance(axis, int) else -(-sizes[name] // int(divisor.lstrip("/") or 1)))
+    return shape
+
+
+class _Reader:
+    """Calibration data of onnxruntime: the inputs of each step, of which the states come from running the file."""
+
+    def __init__(self, path: Path, sequences: Iterable[Any]) -> None:
+        onnxruntime = need("onnxruntime", "onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.steps = (feeds for frames in sequences for feeds, _ in run_sequence(session, frames))
+        self.first: Feeds | None = next(self.steps, None)
+        if self.first is None:
+            raise ExportError("sequences has no frames to calibrate on; pass real sequences")
+
+    def get_next(self) -> Feeds | None:
+        """Returns the inputs of the next step, or None at the end."""
+        feeds, self.first = self.first or next(self.steps, None), None
+        return feeds

@@ -1,0 +1,42 @@
+"""Quantized step files are smaller and close to the model."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from convrnn_zoo import ExportError, create_model, export
+from convrnn_zoo.exporting import quantize
+from convrnn_zoo.exporting.quantize import run_sequence
+from tests.helpers.exporting.agreement import session
+
+
+@pytest.fixture(scope="module")
+def step(tmp_path_factory):
+    torch.manual_seed(0)
+    model = create_model("convgru1d_2layer", in_chans=1, hidden_channels=32, num_classes=3).eval()
+    return model, export(model, tmp_path_factory.mktemp("step") / "gru.onnx", "step")[0]
+
+
+def test_a_quantized_file_is_smaller_and_close(step, tmp_path):
+    model, path = step
+    generator = torch.Generator().manual_seed(1)
+    sequences = torch.randn(6, 12, 1, 1, 16, generator=generator).numpy()
+    quantized = quantize(path, tmp_path / "gru.int8.onnx", sequences)
+    assert quantized.stat().st_size < 0.5 * path.stat().st_size
+    *_, (_, outputs) = run_sequence(session(quantized), sequences[0])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(sequences[0]).transpose(0, 1)).numpy()
+    difference = np.abs(outputs["output"] - expected).max()
+    assert 0 < difference < 0.1 * np.abs(expected).max()
+    elements = {v.name: v.type.tensor_type.elem_type for v in onnx.load(quantized).graph.input}
+    assert set(elements.values()) == {onnx.TensorProto.FLOAT}  # states are not quantized
+
+
+def test_files_without_states_and_empty_calibration_are_rejected(step, tmp_path):
+    with pytest.raises(ExportError, match="no frames"):
+        quantize(step[1], tmp_path / "a.onnx", [])
+    (sequence,) = export(step[0], tmp_path / "sequence.onnx")
+    with pytest.raises(ExportError, match="export a step"):
+        quantize(sequence, tmp_path / "a.onnx", np.zeros((1, 2, 1, 1, 4), np.float32))
+    assert not (tmp_path / "a.onnx").exists()

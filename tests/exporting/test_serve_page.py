@@ -1,0 +1,92 @@
+"""The HTTP service of the page on serving keeps the states of each client, as a client over the network sees it."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn_zoo import Preprocessing, create_model, export
+from tests.helpers.docs.pages import ROOT, blocks
+
+PAGE = ROOT / "docs" / "how-to" / "serve.md"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The service of the page with a small model; returns its address and the model."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    directory = tmp_path_factory.mktemp("service")
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=[4, 4], kernel_size=3, horizon=12).eval()
+    model.preprocessing = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
+    export(model, directory / "rain.onnx", "step", horizon=12)
+    code = next(b.code for b in blocks(PAGE) if "app, clients" in b.code)
+    (directory / "service.py").write_text(code, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port), "--log-level", "warning"]
+    with subprocess.Popen(command, cwd=directory, env={**os.environ, "PYTHONPATH": ""}) as process:
+        try:
+            for _ in range(600):
+                with socket.socket() as tried:
+                    if not tried.connect_ex(("127.0.0.1", port)):
+                        break
+                assert process.poll() is None, "the service ended"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}", model
+        finally:
+            process.terminate()
+
+
+def send(address, client, frame):
+    buffer = io.BytesIO()
+    np.save(buffer, frame)
+    request = urllib.request.Request(f"{address}/clients/{client}/frames", buffer.getvalue(), method="POST")
+    with urllib.request.urlopen(request) as response:
+        return np.load(io.BytesIO(response.read()))
+
+
+def status(address, client, frame):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        send(address, client, frame)
+    return error.value.code
+
+
+@pytest.mark.slow
+def test_each_client_has_its_own_states(service):
+    address, model = service
+    rain = 5 * torch.rand(2, 4, 16, 24, generator=torch.Generator().manual_seed(0))
+    rain[0, :, :2] = torch.nan
+    for t in range(4):
+        for client in (0, 1):  # in turn
+            forecast = send(address, f"radar-{client}", rain[client, t].numpy())
+            expected = model.forecast(rain[client, : t + 1], 12, inputs="all").numpy()
+            np.testing.assert_allclose(forecast, expected, atol=1e-4)
+    urllib.request.urlopen(urllib.request.Request(f"{address}/clients/radar-0", method="DELETE")).close()
+    forecast = send(address, "radar-0", rain[0, 0].numpy())
+    np.testing.assert_allclose(forecast, model.forecast(rain[0, :1], 12, inputs="all").numpy(), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_wrong_frames_are_errors_of_the_client(service):
+    address, _ = service
+    assert status(address, "a", np.zeros((15, 24), np.float32)) == 400
+    assert status(address, "a", np.zeros((4, 4, 4), np.float32)) == 400
+    assert status(address, "a", np.array([{}], dtype=object)) == 400  # a pickle, which is not loaded
+    send(address, "b", np.zeros((16, 24), np.float32))
+    assert status(address, "b", np.zeros((16, 16), np.float32)) == 409
+
+
+def test_the_page_states_the_command_that_writes_the_file():
+    assert Path(PAGE).read_text(encoding="utf-8").count("--form step --horizon 12") == 1
