@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from convrnn_zoo import Weights
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo._extras import need
 from convrnn_zoo.data.datasets.splits import split_names
 
@@ -119,7 +119,7 @@ def forest(trees: int, into: Path | None) -> None:
     for name, value in scores.items():
         click.echo(f"{name}: {value:g} %")
     if into is not None:
-        record = Weights.from_json((into / f"{WEIGHTS}.json").read_text(encoding="utf-8"))
+        record = WeightsMetadata.from_json((into / f"{WEIGHTS}.json").read_text(encoding="utf-8"))
         metrics = [
             dataclasses.replace(m, baselines={**m.baselines, "random forest": scores[m.name]}) for m in record.metrics
         ]
