@@ -7,21 +7,27 @@ window is the person. ``convrnn-zoo train watch --data watch.npz`` trains the sh
 references.classifiers watch --data watch.npz --groups …`` measures the accuracy on each person with a network that was
 trained on the others.
 
-``python -m references.watch forest`` measures that of a random forest on statistics of the same windows.
+``python -m references.watch forest`` measures those of a random forest on statistics of the same windows; with
+``--weights-dir``, it adds them to the metadata of the weights.
 
 Reference:
     Burns, D. M. et al. (2018). Shoulder physiotherapy exercise recognition: machine learning the inertial signals from
     a smartwatch. Physiological Measurement 39(7). https://doi.org/10.1088/1361-6579/aacfd9
 """
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
+from convrnn_zoo import WeightsMetadata
 from convrnn_zoo._extras import need
-from convrnn_zoo.train.classifier import accuracy_interval
+from convrnn_zoo.data.datasets.splits import split_names
+
+WEIGHTS = "convgru1d_bi_2layer.watch"
 
 NAMES = {
     "PEN": "pendulum", "ABD": "abduction", "FEL": "forward elevation", "IR": "internal rotation",
@@ -82,23 +88,42 @@ def write(output: Path) -> None:
     click.echo(f"{output}: {len(windows.labels):,} windows of {len(set(windows.groups))} persons")
 
 
+def forest_accuracies(trees: int = 500) -> dict[str, float]:
+    """Returns the accuracies of a random forest in per cent, by the names of the metrics of the weights.
+
+    Of the metric "accuracy", training and test persons are those of ``split = "group"``.
+    """
+    ensemble, windows = need("sklearn.ensemble", "data"), cut_windows()
+    statistics = np.stack([describe(x[:n]) for x, n in zip(windows.x, windows.lengths, strict=True)])
+
+    def accuracy(persons: Sequence[str]) -> float:
+        own = np.isin(windows.groups, persons)
+        model = ensemble.RandomForestClassifier(trees, random_state=0).fit(statistics[~own], windows.labels[~own])
+        return 100 * float(np.mean(model.predict(statistics[own]) == windows.labels[own]))
+
+    persons = [str(person) for person in np.unique(windows.groups)]
+    each = {f"accuracy, {person} unseen": accuracy([person]) for person in persons}
+    tested = split_names(persons, "group", "test")
+    scores = {"accuracy": accuracy(tested), "accuracy, unseen groups": float(np.mean(list(each.values()))), **each}
+    return {name: round(value, 2) for name, value in scores.items()}
+
+
 @main.command()
 @click.option("--trees", default=500, show_default=True, help="Number of trees.")
-def forest(trees: int) -> None:
-    """Print the accuracy of a random forest on each person, trained on the others."""
-    ensemble = need("sklearn.ensemble", "data")
-    windows = cut_windows()
-    statistics = np.stack([describe(x[:n]) for x, n in zip(windows.x, windows.lengths, strict=True)])
-    correct = np.zeros(len(windows.labels), bool)
-    for person in np.unique(windows.groups):
-        own = windows.groups == person
-        model = ensemble.RandomForestClassifier(trees, random_state=0).fit(statistics[~own], windows.labels[~own])
-        correct[own] = model.predict(statistics[own]) == windows.labels[own]
-        click.echo(f"{person}: {100 * correct[own].mean():.2f} % of {own.sum()} windows")
-    means = [correct[windows.groups == person].mean() for person in np.unique(windows.groups)]
-    interval = accuracy_interval(correct.mean(), len(correct))
-    click.echo(f"mean of the persons: {100 * np.mean(means):.2f} ± {100 * np.std(means):.2f} %")
-    click.echo(f"all windows: {100 * correct.mean():.2f} % ({interval[0]:g} to {interval[1]:g})")
+@click.option(
+    "--weights-dir", "into", type=click.Path(path_type=Path), help="Directory of weights to add the scores to."
+)
+def forest(trees: int, into: Path | None) -> None:
+    """Print the accuracies of a random forest, and add them to the metadata of the weights."""
+    scores = forest_accuracies(trees)
+    for name, value in scores.items():
+        click.echo(f"{name}: {value:g} %")
+    if into is not None:
+        record = WeightsMetadata.from_json((into / f"{WEIGHTS}.json").read_text(encoding="utf-8"))
+        metrics = [
+            dataclasses.replace(m, baselines={**m.baselines, "random forest": scores[m.name]}) for m in record.metrics
+        ]
+        dataclasses.replace(record, metrics=tuple(metrics)).save(into)
 
 
 if __name__ == "__main__":

@@ -65,8 +65,7 @@ NOWCASTS = ROOT / "tools" / "nowcasts.json"
 TITLES = {
     "convgru_advection.nowcast": "rain in the next hours",
     "convgru_forecaster.rain": "rain, a small example",
-    "audio_convrnn.arabic_commands_large": "40 spoken commands (Arabic), accurate",
-    "audio_convrnn.arabic_commands": "40 spoken commands (Arabic), small, streams",
+    "audio_convrnn.arabic_commands": "40 spoken commands (Arabic)",
     "audio_convrnn.fsdd": "spoken digits (English)",
     "convgru1d_bi_2layer.watch": "exercises, by a smartwatch",
     "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by a vowel",

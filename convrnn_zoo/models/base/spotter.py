@@ -41,9 +41,9 @@ class Spotter:
 
     Example:
         >>> import convrnn_zoo
-        >>> model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True).eval()
-        >>> spotter, silence = Spotter(model, threshold=0.9), torch.zeros(4000)
-        >>> [spot for _ in range(5) for spot in spotter(silence, 8000)]
+        >>> model = convrnn_zoo.create_model("audio_convrnn.arabic_commands", pretrained=True).eval()
+        >>> spotter, silence = Spotter(model), torch.zeros(8000)
+        >>> [spot for _ in range(5) for spot in spotter(silence, 16000)]
         []
         >>> round(spotter.seconds_read, 1)
         2.5
