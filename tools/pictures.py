@@ -1,14 +1,15 @@
-"""Writes the figures of the gallery and the tutorials: ``python -m tools.pictures [PAGE...]``.
+"""Writes the figures of the gallery and the tutorials: ``python -m tools.pictures [--data DIR] [PAGE...]``.
 
 The examples of a page run in order in an empty directory. The figures that the page shows are copied from this
-directory to ``docs/pictures``. Without PAGE, the figures of all pages and of the forecaster families are written.
+directory to ``docs/pictures``. Without PAGE, the figures of all pages and of the forecaster families are written. DIR has
+the files that pages download. Without it, such pages are skipped with a message.
 """
 
+import argparse
 import contextlib
 import re
 import shlex
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ PAGES = (ROOT / "docs" / "gallery.md", *sorted((ROOT / "docs" / "tutorials").glo
 FAMILIES = "families.png"
 
 _BLOCK = re.compile(r"(?:<!-- (not run): .+ -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_DOWNLOAD = re.compile(r"^curl -LO \S+/(\S+)$", re.MULTILINE)
 _SHOWN = re.compile(r"!\[[^]]*\]\([./]*pictures/([\w.]+)\)")
 
 
@@ -48,12 +50,18 @@ def run(page: Path) -> None:
                     cli.main(words, standalone_mode=False)
 
 
-def main(pages: list[Path]) -> None:
-    """Writes the figures of `pages`, or of all pages."""
+def main(pages: list[Path], data: Path | None = None) -> None:
+    """Writes the figures of `pages`, or of all pages, with the files of `data` for pages that download some."""
     matplotlib.use("agg")
     for page in pages or PAGES:
+        files = _DOWNLOAD.findall(page.read_text(encoding="utf-8"))
+        if files and data is None:
+            print(f"{page}: skipped, since --data does not give {', '.join(files)}", flush=True)
+            continue
         print(page, flush=True)
         with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+            for file in files:
+                shutil.copy((data or page) / file, ".")
             run(page)
             for name in set(shown(page)) - {FAMILIES}:
                 shutil.copy(name, PICTURES / name)
@@ -62,4 +70,7 @@ def main(pages: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(name).resolve() for name in sys.argv[1:]])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=lambda name: Path(name).resolve())
+    parser.add_argument("pages", nargs="*", type=lambda name: Path(name).resolve())
+    main(**vars(parser.parse_args()))

@@ -307,7 +307,7 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: Step | N
         for method, by in scores.items():
             axis.plot([t * spacing for t in range(1, len(by[name]) + 1)], by[name], marker=".", label=method)
         axis.set_title(name, fontsize=10)
-        axis.set_xlabel(f"lead time in {unit}", fontsize=8)
+        axis.set_xlabel(f"lead time in {unit}{'s' * isinstance(step, str)}", fontsize=8)
     for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
         axis.plot(diagram["forecast"], diagram["observed"], marker=".")

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import convrnn_zoo
 from convrnn_zoo.cli._group import cli
 from tests.helpers.data.minicubes import arrays, save
+from tests.helpers.docs import climate
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, Block, blocks, name
 from tests.helpers.interop.recorded import recorded
 from tools import pictures
@@ -28,7 +29,7 @@ WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 SLOW = {"docs/how-to/export.md", "docs/gallery.md"}
 OPTIONAL = {"docs/how-to/lightning.md": "lightning"}
 """Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
-SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime")}
+SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime", *climate.PAGES)}
 
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 
@@ -107,6 +108,8 @@ def parse(words: list[str]) -> click.Context:
 def test_examples_run(page: Path, directory: Path) -> None:
     if name(page) in OPTIONAL:
         pytest.importorskip(OPTIONAL[name(page)])
+    if page.stem in climate.PAGES:
+        climate.write_climate(directory)
     names: dict[str, Any] = {}
     if page in CARDS:  # a card's snippet is given data in the shape that its record names
         weights = convrnn_zoo.WEIGHTS[page.stem]
