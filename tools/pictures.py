@@ -1,8 +1,8 @@
 """Writes the figures of the gallery and the tutorials: ``python -m tools.pictures [--data DIR] [PAGE...]``.
 
 The examples of a page run in order in an empty directory. The figures that the page shows are copied from this
-directory to ``docs/pictures``. Without PAGE, the figures of all pages and of the forecaster families are written. DIR has
-the files that pages download. Without it, such pages are skipped with a message.
+directory to ``docs/pictures``. Without PAGE, the figures of all pages and of the forecaster families are written. DIR
+has the files that pages download. Without it, such pages are skipped with a message.
 """
 
 import argparse
