@@ -1,5 +1,6 @@
 """Tiles of large maps, with a halo as wide as the receptive field of the network."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ from torch import Tensor
 from ...layers.motiongru import MotionGRUCell
 from ...layers.trajgru import TrajGRUCell
 from ...models import Ensemble, Forecaster
-from ...models.base.model import evaluating, reference_tensor
 
 LENGTHS = (32, 128, 512)
 """Lengths of the maps on which a receptive field is measured, in pixels of the smallest map of the network."""
@@ -65,18 +65,25 @@ def find_halo(model: Forecaster, inputs: int, horizon: int, has_members: bool = 
     forecast is NaN at all pixels that read it.
 
     Raises:
-        ValueError: the forecast at a pixel depends on the complete map. This is so for models that estimate or predict
-            a motion, that normalize or attend over the map, or that read noise of the size of the map; and for padding
-            that is circular.
+        ValueError: the forecast at a pixel depends on the complete map, or on its position in the map. This is so for
+            models that estimate or predict a motion, that normalize or attend over the map, that have a parameter for
+            each pixel, or that read noise of the size of the map; and for padding that is circular.
     """
     name = model.pretrained_cfg.get("architecture", type(model).__name__)
     moves = any(isinstance(m, TrajGRUCell | MotionGRUCell) for m in model.modules())
     if model.default_step or moves or (has_members and isinstance(model, Ensemble)):
         reason = "reads noise of the size of the map" if has_members and not moves else "moves pixels over the map"
         raise ValueError(f"tile: {name} {reason}, so that tiles would differ from the complete map; omit the option")
-    with evaluating(model), torch.no_grad():
-        radius = max(_measure(model, inputs, horizon, is_row, name) for is_row in (False, True))
-    return -(-radius // model.reduction) * model.reduction
+    double = copy.deepcopy(model).cpu().double().eval()
+    with torch.no_grad():
+        radius = max(_measure(double, inputs, horizon, is_row, name) for is_row in (False, True))
+        halo = -(-radius // model.reduction) * model.reduction
+        if not all(_is_equal_in_parts(double, inputs, horizon, halo, is_row) for is_row in (False, True)):
+            raise ValueError(
+                f"tile: the forecast of {name} depends on the position in the map, so that tiles would differ from the "
+                "complete map; omit the option"
+            )
+    return halo
 
 
 def _measure(model: Forecaster, inputs: int, horizon: int, is_row: bool, name: str) -> int:
@@ -97,19 +104,35 @@ def _measure(model: Forecaster, inputs: int, horizon: int, is_row: bool, name: s
 
 def _find_reached(model: Forecaster, inputs: int, horizon: int, length: int, at: int, is_row: bool) -> Tensor:
     """Returns the positions along a strip whose forecast reads the square at the position `at`."""
-    like, edge = reference_tensor(model), model.reduction
-    size = (WIDTH * edge, length * edge) if is_row else (length * edge, WIDTH * edge)
-
-    def strip(*shape: int) -> Tensor:
-        values = like.new_zeros(1, *shape, *size)
-        part: Any = slice(at, at + edge)
-        values[(..., part) if is_row else (..., part, slice(None))] = torch.nan
-        return values
-
-    known = {}
-    if model.static_chans:
-        known["static"] = strip(model.static_chans)
-    if model.future_chans:
-        known["future"] = strip(inputs + horizon, model.future_chans)
-    y = model(strip(inputs, model.in_chans), horizon, **known)
+    strips = _make_strips(model, inputs, horizon, length, is_row)
+    for values in strips.values():
+        values.zero_().narrow(-1 if is_row else -2, at, model.reduction).fill_(torch.nan)
+    y = _forecast(model, horizon, strips)
     return y.isnan().any(-2 if is_row else -1).flatten(0, -2).any(0).nonzero().flatten()
+
+
+def _is_equal_in_parts(model: Forecaster, inputs: int, horizon: int, halo: int, is_row: bool) -> bool:
+    """Returns whether the forecast of a part of a strip equals that of the complete strip, without a halo."""
+    axis, edge = -1 if is_row else -2, model.reduction
+    strips = _make_strips(model, inputs, horizon, halo // edge + 4, is_row)
+    complete = _forecast(model, horizon, strips)
+    part = _forecast(model, horizon, {k: v.narrow(axis, edge, v.shape[axis] - edge) for k, v in strips.items()})
+    inner = complete.shape[axis] - edge - halo
+    complete, part = (x.narrow(axis, x.shape[axis] - inner, inner) for x in (complete, part))
+    return torch.allclose(part, complete, rtol=1e-9, atol=1e-9 * float(complete.abs().max()))
+
+
+def _make_strips(model: Forecaster, inputs: int, horizon: int, length: int, is_row: bool) -> dict[str, Tensor]:
+    """Returns random frames and known inputs, of a few rows or columns and `length` pixels of the smallest map."""
+    generator, edge = torch.Generator().manual_seed(0), model.reduction
+    size = (WIDTH * edge, length * edge) if is_row else (length * edge, WIDTH * edge)
+    shapes = {"x": (inputs, model.in_chans), "static": (model.static_chans,)}
+    shapes["future"] = (inputs + horizon, model.future_chans)
+    options: Any = {"generator": generator, "dtype": torch.float64}
+    return {name: torch.rand(1, *shape, *size, **options) for name, shape in shapes.items() if all(shape)}
+
+
+def _forecast(model: Forecaster, horizon: int, strips: dict[str, Tensor]) -> Tensor:
+    known = {name: values for name, values in strips.items() if name != "x"}
+    result: Tensor = model(strips["x"], horizon, **known)
+    return result

@@ -11,7 +11,7 @@ from tests.helpers.hub.examples import classifies, make
 from tests.helpers.predict.archives import network, nowcast, rain
 
 FORECASTERS = [name for name in convrnn_zoo.list_models() if not classifies(name)]
-MOVING = {"convgru_advection", "trajgru_forecaster"} | {n for n in FORECASTERS if n.startswith("motionrnn")}
+MOVING = {"convgru_advection", "trajgru_hko7"} | {n for n in FORECASTERS if n.startswith("motionrnn")}
 LARGEST = 400
 """Edge of the largest map that is compared."""
 
@@ -53,10 +53,15 @@ def test_a_halo_that_is_smaller_would_not_suffice(name):
     assert tile_error(model, 4 * model.reduction, halo - 2 * model.reduction, size) > 1e-12
 
 
-@pytest.mark.parametrize("name", sorted({"convgru_advection", "trajgru_forecaster", "convgru_irene"} & {*FORECASTERS}))
+@pytest.mark.parametrize("name", sorted({"convgru_advection", "trajgru_hko7", "convgru_irene"} & {*FORECASTERS}))
 def test_models_that_read_the_complete_map_are_rejected(name):
     with pytest.raises(ValueError, match="tiles would differ from the complete map"):
         find_halo(make(name).eval(), 3, 2, has_members=True)
+
+
+def test_parameters_for_each_pixel_are_rejected():
+    with pytest.raises(ValueError, match="depends on the position in the map"):
+        find_halo(make("mim").eval(), 3, 2)
 
 
 def test_circular_padding_is_rejected():
