@@ -180,6 +180,8 @@ def nowcasts(page: str) -> str:
 
 def archive(page: str) -> str:
     """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
+    if not ARCHIVE.exists():
+        return "Not measured yet; `python -m benchmarks.archive` writes this table."
     data = _recorded(ARCHIVE)
     ways = list(next(iter(data["seconds"].values())))
     rows = [
