@@ -89,7 +89,8 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
         (_, c, m, *_), (w_po, w_cm, *others) = state, extra
-        b_po, b_cm = others[:2] if self.has_memory_biases else (None, None)
+        biases: Any = others if self.has_memory_biases else (None, None)
+        b_po, b_cm, *_ = biases
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
         c, m = (f + 1).sigmoid() * c + dc, (fm + 1).sigmoid() * m + dm

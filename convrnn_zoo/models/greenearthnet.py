@@ -166,7 +166,8 @@ class UpsamplingDecoder(nn.Module):
             x = self.up(x + block(x))
         x = x + first
         conv, norm, act = self.last
-        return self.head(act(norm(x + conv(x)))).tanh()
+        y: Tensor = self.head(act(norm(x + conv(x))))
+        return y.tanh()
 
 
 class GreenEarthNetPredRNN(AutoregressiveForecaster):
