@@ -30,11 +30,11 @@ WAYS = {
 
 
 def names() -> list[str]:
-    """Returns one set of weights for each architecture."""
-    first: dict[str, str] = {}
+    """Returns one set of weights for each architecture: the recorded one, or the first."""
+    chosen = {name.partition(".")[0]: name for name in recorded() if name in convrnn_zoo.WEIGHTS}
     for name in convrnn_zoo.WEIGHTS:
-        first.setdefault(name.partition(".")[0], name)
-    return list(first.values())
+        chosen.setdefault(name.partition(".")[0], name)
+    return sorted(chosen.values())
 
 
 def attempt(name: str, way: str) -> dict[str, Any]:
@@ -75,8 +75,7 @@ def main(argv: Sequence[str]) -> int:
     warnings.simplefilter("ignore")
     from importlib.metadata import version
 
-    known = names()
-    for name in known:
+    for name in names():
         if fnmatch(name, argv[0] if argv else "*"):
             for way in WAYS:
                 results = recorded()
@@ -87,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
                 results.setdefault(name, {})[way] = result
                 results["versions"] = {p: version(p) for p in ("torch", "onnxruntime", "executorch")}
                 results["versions"]["machine"] = platform.machine()
-                ordered = {n: results[n] for n in ("versions", *known) if n in results}
+                ordered = {n: results[n] for n in ("versions", *names()) if n in results}
                 RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
     return 0
 

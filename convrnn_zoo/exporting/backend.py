@@ -205,8 +205,11 @@ def dynamic_sizes(spec: ExportSpec, values: Mapping[str, int]) -> dict[str, int]
     return {n: values[n] + max(0, spec.min_size.get(n, 1) - 3) for n in values if n in names}
 
 
-def compare(spec: ExportSpec, runners: Runners, tolerance: float, *, single: bool) -> None:
+def compare(spec: ExportSpec, runners: Runners, *, single: bool) -> None:
     """Raises ExportError if files and model differ for inputs of new sizes; `single` also compares N = T = 1."""
+    dtypes = {p.dtype for graph in spec.graphs.values() for p in graph.module.parameters()}
+    dtypes |= {t.dtype for graph in spec.graphs.values() for t in graph.outputs}
+    tolerance = max(TOLERANCES[dtype] for dtype in dtypes & TOLERANCES.keys())
     for values in (*CHECKED_SIZES, SINGLE_SIZES) if single else CHECKED_SIZES:
         sizes = {"time": values["time"], "horizon": values["horizon"], **dynamic_sizes(spec, values)}
         sizes = {name: min(value, spec.max_size.get(name, value)) for name, value in sizes.items()}

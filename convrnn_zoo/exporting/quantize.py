@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .._atomic import atomic_write
 from .._extras import need
 from .spec import ExportError
@@ -78,14 +80,13 @@ def quantize(
 
 def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, Feeds]]:
     """Runs a step file on frames, from zero states. Yields the inputs and the outputs of each step by name."""
-    numpy = need("numpy", "onnx")
     first, *states = session.get_inputs()
     names = [o.name for o in session.get_outputs()]
     values: Feeds = {}
     for frame in frames:
         if not values:
             sizes: Mapping[Any, int] = dict(zip(first.shape, frame.shape, strict=True))
-            values = {s.name: numpy.zeros(_shape(s.shape, sizes), numpy.float32) for s in states}
+            values = {s.name: torch.zeros(_shape(s.shape, sizes)).numpy() for s in states}
         feeds = {first.name: frame, **values}
         outputs = dict(zip(names, session.run(None, feeds), strict=True))
         yield feeds, outputs

@@ -34,7 +34,7 @@ def check_sizes(model: Any, rules: Rules) -> None:
     """
     if not rules:
         return
-    onnx, numpy = need("onnx", "onnx"), need("numpy", "onnx")
+    onnx = need("onnx", "onnx")
     graph, node = model.graph, onnx.helper.make_node
     axes = [d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
     _rename_input(graph, "input", "rule/input")
@@ -59,8 +59,9 @@ def check_sizes(model: Any, rules: Rules) -> None:
             nodes.append(node("Add", [shape, zero], [f"{zero}/sum"]))
             shape = f"{zero}/sum"
     nodes.append(node("Reshape", ["input", shape], ["rule/input"]))
-    arrays = {name: numpy.array(value, numpy.int64) for name, value in constants.items()}
-    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    for name, value in constants.items():
+        dims, values = ([len(value)], value) if isinstance(value, list) else ([], [value])
+        graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT64, dims, values))
     others = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *others])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def export_triton(
     has_step = "step" in getattr(model, "export_forms", ()) and not _reads_both_ways(model)
     form = form or ("step" if has_step else "sequence")
     if hasattr(model, "horizon") and not getattr(model, "future_chans", 0):
-        options.setdefault("horizon", model.horizon)
+        options["horizon"] = options.get("horizon") or model.horizon
     weights = (getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__)
     tag = (getattr(model, "pretrained_cfg", None) or {}).get("tag")
     name = name or (f"{weights}.{tag}" if tag else weights)
@@ -83,9 +84,7 @@ def export_triton(
         text = configuration(onnx.load(path), name, max_batch_size, idle_seconds, sizes or {})
         (target / "config.pbtxt").write_text(text, encoding="utf-8")
     except BaseException:
-        (version / "model.onnx").unlink(missing_ok=True)
-        version.rmdir()
-        target.rmdir()
+        shutil.rmtree(target)
         raise
     return target / "config.pbtxt"
 

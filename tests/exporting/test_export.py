@@ -92,7 +92,7 @@ def test_graph_has_one_scan_per_direction_and_no_local_paths(vowels):
 def run_steps(path, frames, steps, directory):
     """Returns the outputs of drive.py for frames ``(T, N, C, *S)``, in a process without torch."""
     np.save(directory / "frames.npy", frames)
-    script = Path(__file__).parents[1] / "helpers" / "onnx" / "drive.py"
+    script = Path(__file__).parents[1] / "helpers" / "exporting" / "drive.py"
     subprocess.run([sys.executable, script, path, "frames.npy", "out.npy", str(steps)], cwd=directory, check=True)
     return np.load(directory / "out.npy")
 
