@@ -301,7 +301,7 @@ class Forecaster(ZooModel):
     def _read_labels(self, frames: Any) -> Any:
         """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
         values: Any = self._values()
-        names, units = [v.name for v in values.variables], {v.unit for v in values.variables or (values,)}
+        names, units = [v.name for v in values.variables], {v.unit for v in values.encodings}
         if names and not is_data_array(frames):
             data = normal_form(frames, names)
             return to_units(data, {v.name: v.unit for v in values.variables}, find_step(get_times(data)))
