@@ -394,10 +394,12 @@ class ClassifierTrainer(Trainer):
         x = x + self.recipe.noise * torch.randn_like(x)
         logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()
-        if self.custom.loss is not None:
-            return torch.stack([self.custom.loss(logits, labels), correct])
         smoothing = self.recipe.label_smoothing
-        entropy = F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
+        entropy = (
+            F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
+            if self.custom.loss is None
+            else self.custom.loss(logits, labels)
+        )
         if number:  # the cross-entropy with equal probabilities, above its lowest value
             excess = -others.log_softmax(1).mean() - math.log(others.shape[1])
             entropy = entropy + self.recipe.negatives * excess

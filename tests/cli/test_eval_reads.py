@@ -16,10 +16,10 @@ def test_each_file_is_read_once(suffix, tmp_path, monkeypatch):
     file = tmp_path / f"a{suffix}"
     WRITERS[suffix](file, np.nan_to_num(blobs(30)))
     recipe = tmp_path / "r.toml"
-    recipe.write_text(FRAMES + ('variable = "rate"\n' if suffix == ".nc" else ""))
+    recipe.write_text(FRAMES + ('variable = "rate"\nunit = "mm/h"\n' if suffix == ".nc" else ""))
     run("train", recipe, "--data", file, "-o", tmp_path / "run", "--quiet")
     loads, load = [], Frames.load
     monkeypatch.setattr(Frames, "load", lambda self: loads.append(self.name) or load(self))
-    scores = json.loads(run("eval", tmp_path / "run", "--data", file, "--json", "--quiet"))
+    run("eval", tmp_path / "run", "--data", file, "-o", tmp_path / "scores.json", "--quiet")
     assert loads == [file.name]
-    assert "forecast" in scores
+    assert "forecast" in json.loads((tmp_path / "scores.json").read_text())
