@@ -142,7 +142,8 @@ def weights(page: str) -> str:
         title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"
         others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name == "accuracy, unseen groups"][:1]
         if page == "README.md":
-            unseen = "".join(f"; {m.name.split(', ')[1]} {m.value:.4g} %" for m in others if m.name.startswith("acc"))
+            named = [dataclasses.replace(m, name=m.name.split(", ")[1]) for m in others if m.name.startswith("acc")]
+            unseen = "".join(f"; {_with_baselines(m, is_short=True)}" for m in named)
             rows.append((title, link, _with_baselines(w.metrics[0], is_short=True) + unseen, f"{w.num_params:,}"))
         else:
             figures = "; ".join(map(_with_baselines, [w.metrics[0], *others]))

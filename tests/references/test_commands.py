@@ -84,7 +84,8 @@ def test_windows_of_the_watch(tmp_path):
     pytest.importorskip("seglearn", reason="the extra data")
     done = CliRunner().invoke(watch.main, ["write", str(tmp_path / "watch.npz")])
     assert done.exit_code == 0, done.output
-    windows = np.load(tmp_path / "watch.npz")
+    with np.load(tmp_path / "watch.npz") as file:
+        windows = dict(file)
     assert windows["x"].shape == (2369, 20, 6, 10)
     assert len(set(windows["groups"])) == 10
     assert set(windows["labels"]) == set(watch.NAMES.values())
