@@ -72,7 +72,9 @@ def count_words(spots: Sequence[Spot], words: Sequence[Word]) -> dict[str, int]:
 
     A spot belongs to a word if its window, of one second, has its middle within the recording of the word.
     """
-    found, confused, false = set(), set(), 0
+    found: set[int] = set()
+    confused: set[int] = set()
+    false = 0
     for spot in spots:
         inside = [i for i, w in enumerate(words) if w.begin <= spot.seconds - 0.5 <= w.end]
         false += not inside

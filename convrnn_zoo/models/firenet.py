@@ -93,7 +93,8 @@ class FireNet(DenseModel):
             y, states = self.forward_sequence(x.unsqueeze(1), hx)
             return y.squeeze(1), states
         y, states = framewise(self.stem, x).relu(), []
-        for rnn, block, before in zip(self.rnns, self.blocks, split_state(hx, len(self.rnns)), strict=True):
+        parts: Any = zip(self.rnns, self.blocks, split_state(hx, len(self.rnns)), strict=True)
+        for rnn, block, before in parts:
             [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
             states.append(state)
             y = framewise(block, h)

@@ -149,7 +149,8 @@ class Augment:
 def draw_color(channels: int) -> Tensor:
     """Returns three cosines over the bands with random amplitudes, ``(channels, 1)``; one decibel has the size 1."""
     across = torch.arange(channels).add(0.5).div(channels).mul(math.pi)[:, None]
-    return DECIBEL * sum(float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3))
+    cosines = [float(torch.randn(())) * (k * across).cos() for k in (1, 2, 3)]
+    return DECIBEL * (cosines[0] + cosines[1] + cosines[2])
 
 
 def draw_rotation(most: float) -> Tensor:

@@ -73,7 +73,9 @@ SCHEDULE_ARGS = tuple(
 
 def list_optimizers() -> list[str]:
     """Returns the names of optimizers: ``"muon"`` and those of timm that need no second derivatives."""
-    names = [name for name in timm.optim.list_optimizers() if not timm.optim.get_optimizer_info(name).second_order]
+    names = [
+        name for name in map(str, timm.optim.list_optimizers()) if not timm.optim.get_optimizer_info(name).second_order
+    ]
     return sorted({"muon", *names})
 
 

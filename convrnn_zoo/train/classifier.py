@@ -365,7 +365,7 @@ class ClassifierTrainer(Trainer):
             callbacks=custom.callbacks,
             checkpoint=checkpoint,
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
-            network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",
+            network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",  # type: ignore[arg-type]
             frozen=frozen_parameters(model, recipe.init_from) if is_frozen else (),
             frozen_steps=recipe.freeze_steps or (recipe.freeze or 0) * batches_per_epoch,
         )  # fmt: skip
@@ -479,7 +479,7 @@ def train_classifier(
         train_one(
             recipe, seed, train, test, *validation, on_trained=write, checkpoint=out / f"seed{seed}.ckpt", **options
         )
-        for seed in recipe.seeds
+        for seed in recipe.seeds  # type: ignore[union-attr]
     ]
     if not processes.is_main:
         return None

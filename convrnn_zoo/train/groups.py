@@ -87,7 +87,7 @@ def measure_groups(
         if not set(parts[0].groups) & set(parts[1].groups):
             train_part = join([train_part, test_part])
         run = train_one(
-            recipe, recipe.seeds[0], train_part, unseen, *(part for part in validation if len(part.labels)),
+            recipe, recipe.seed, train_part, unseen, *(part for part in validation if len(part.labels)),
             name=f"without {name}", processes=processes,
             checkpoint=out / f"without-{quote(name, safe='')}.ckpt", progress=progress,
         )  # fmt: skip

@@ -63,7 +63,7 @@ def muon(model: nn.Module, lr: float, weight_decay: float = DECAY, **arguments: 
         "ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0, "momentum": 0.95,
     }  # fmt: skip
     try:
-        return create_optimizer_v2([kernels, others], "nmuon", lr, weight_decay, **{**rule, **arguments})  # type: ignore[arg-type]
+        return create_optimizer_v2([kernels, others], "nmuon", lr, weight_decay, **{**rule, **arguments})
     except (ValueError, TypeError) as e:
         if arguments:
             raise
@@ -180,7 +180,7 @@ class TimmSchedule(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues after the number of updates in a state dict."""
         self.last_epoch = state_dict["last_epoch"]
-        self._last_lr = self.get_lr()
+        self._last_lr = [*self.get_lr()]
 
 
 SCHEDULES: dict[str, Callable[[Any, torch.optim.Optimizer, int], LRScheduler]] = {

@@ -271,10 +271,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
         groups = self.find_groups(names, path) if self.split == "group" else names
         file_parts = [split] * len(files)
         if self.split != "time":
-            tests, held_out = (
-                read_lists(value, path, key) if isinstance(value, tuple) else value
-                for key, value in (("split", self.split), ("validation", self.validation))
-            )
+            tests, held_out = self.split, self.validation
+            tests = read_lists(tests, path, "split") if isinstance(tests, tuple) else tests
+            held_out = read_lists(held_out, path, "validation") if isinstance(held_out, tuple) else held_out
             members = {p: set(split_names(groups, tests, p, validation=held_out)) for p in parts}
             file_parts = [next(p for p in parts if group in members[p]) for group in groups]
             check_shared_frames(files, file_parts)

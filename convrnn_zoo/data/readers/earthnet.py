@@ -72,7 +72,7 @@ def read_minicube(context: str | os.PathLike[str], target: str | os.PathLike[str
 def _read(path: Path, names: tuple[str, ...]) -> list[Any]:
     arrays = read_arrays(path)
     for name in names:
-        shape = getattr(arrays.get(name), "shape", ())
+        shape: tuple[int, ...] = getattr(arrays.get(name), "shape", ())
         is_known = len(shape) == _AXES[name].count(",") + 1 and 0 not in shape
         is_known &= name != "highresdynamic" or (is_known and shape[2] >= 5)
         is_known &= name != "mesodynamic" or (is_known and shape[2] == 5)

@@ -68,7 +68,8 @@ class Prognostic(nn.Module):
         history = values.inputs if history is None else history
         if hours is None or history is None:
             raise ValueError("the model does not state its time step and input frames; pass step= and history=")
-        self.model, self.history = model, check.positive_int("history", history)
+        self.model: Any = model
+        self.history = check.positive_int("history", history)
         self.dt = np.timedelta64(round(hours * 3600), "s")
         self.domain = OrderedDict(
             variable=np.array(variables), lat=np.asarray(latitudes, float), lon=np.asarray(longitudes, float)

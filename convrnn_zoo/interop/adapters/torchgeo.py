@@ -30,7 +30,7 @@ class LastDate(nn.Module):
         return logits[torch.arange(len(x), device=x.device), last.to(x.device).long() - 1]
 
 
-class SpatioTemporalSegmentation(_Task):  # type: ignore[misc]
+class SpatioTemporalSegmentation(_Task):
     """TorchGeo's task with a model of the zoo: ``SpatioTemporalSegmentation(model="utae_convgru", num_classes=20)``.
 
     Batches have the keys ``image`` ``(N, T, C, H, W)``, ``mask`` ``(N, H, W)`` and, if the series differ in the number

@@ -50,7 +50,8 @@ class Spotter:
     """
 
     def __init__(self, model: Any, threshold: float | None = None, *, seconds: float = 1.0, windows: int = 10) -> None:
-        self.stream, self.front_end = Stream(model), getattr(model, "front_end", None)
+        self.stream = Stream(model)
+        self.front_end: Any = getattr(model, "front_end", None)
         if self.front_end is None or not getattr(model, "num_classes", 0):
             raise ValueError("Spotter expected an audio classifier: a model with a front end and classes")
         stored = model.metadata and model.metadata.threshold
