@@ -68,7 +68,7 @@ def compare(name: str, horizon: int | None, calibration: Sequence[Frames], test:
 
 def digits(path: Path) -> dict[str, Any]:
     """Spoken digits: accuracy on the 300 test recordings, calibrated on 40 training recordings."""
-    name = "convgru1d_2layer.fsdd"
+    name = "audio_convrnn.fsdd"
     model: Any = from_pretrained(name)
     mean, std = model.statistics()
 
