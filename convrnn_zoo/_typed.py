@@ -50,13 +50,17 @@ def _plain(value: Any) -> Any:
 def field(
     default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
     lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
+    description: str = "",
 ) -> Any:  # fmt: skip
-    """Declares a dataclass field and its valid values. A field without `default` and `factory` is required.
+    """Declares a dataclass field, its valid values and its meaning, in the markup of docstrings.
+
+    A field without `default` and `factory` is required.
 
     The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
     `choices`, if there are any. With `nonempty`, a string must not be blank. `choices` do not apply to lists.
     """
     rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
+    rules["description"] = description
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
 
 

@@ -22,27 +22,6 @@ class Augment:
     apply to any sequence ``(T, C, *S)`` of a classifier. The other fields apply only to the bands of
     :class:`~convrnn_zoo.LogMel`. Masked values become the mean of the training data.
 
-    Args:
-        flip: whether each axis of the maps ``(H, W)`` is mirrored, and square maps are transposed, with probability
-            0.5. Directions, such as those of wind, keep their values.
-        scale: standard deviation of the natural logarithm of a random factor of all values of a sequence.
-        stretch: the recording becomes longer or shorter by at most this fraction of its length.
-        steps: largest number of consecutive steps to mask, up to a third of the recording.
-        rotate: largest angle, in radians, of a random rotation about a random axis. Each three channels are a vector,
-            such as those of an accelerometer and a gyroscope. It imitates a sensor that is worn in another position.
-        gain: standard deviation, in decibels, of a random change in loudness.
-        color: standard deviation, in decibels, of the random amplitudes of three cosines over the bands. The cosines
-            are added to the recording. They imitate the frequency response of another microphone or room.
-        hiss: largest level of added noise, in decibels above the lowest value of the recording. The level is random,
-            and the same for all steps and bands of a recording.
-        tint: the level of `hiss` differs between the bands, by cosines as in `color` with this standard deviation in
-            decibels. Thus the noise may also be a hum or a rumble.
-        warp: the axis of the bands is stretched or compressed by at most this fraction, which imitates a vocal tract
-            of another length.
-        pitch: all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + `pitch`, which
-            imitates the pitch and the formants of a deeper or higher voice.
-        bands: largest number of neighbouring bands to mask.
-
     References:
         Jaitly, N. and Hinton, G. E. (2013). Vocal Tract Length Perturbation (VTLP) improves speech recognition.
         https://www.cs.toronto.edu/~ndjaitly/jaitly-icml13.pdf
@@ -59,18 +38,70 @@ class Augment:
         (True, (40, 1))
     """
 
-    flip: bool = field(False)
-    scale: float = field(0.0, ge=0)
-    stretch: float = field(0.0, ge=0, le=0.9)
-    steps: int = field(0, ge=0)
-    rotate: float = field(0.0, ge=0, le=math.pi)
-    gain: float = field(0.0, ge=0)
-    color: float = field(0.0, ge=0)
-    hiss: float = field(0.0, ge=0)
-    tint: float = field(0.0, ge=0)
-    warp: float = field(0.0, ge=0, le=0.9)
-    pitch: float = field(0.0, ge=0, le=1)
-    bands: int = field(0, ge=0)
+    flip: bool = field(
+        False,
+        description="whether each axis of the maps ``(H, W)`` is mirrored, and square maps are transposed, with "
+        "probability 0.5. Directions, such as those of wind, keep their values.",
+    )
+    scale: float = field(
+        0.0,
+        ge=0,
+        description="standard deviation of the natural logarithm of a random factor of all values of a sequence.",
+    )
+    stretch: float = field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="the recording becomes longer or shorter by at most this fraction of its length.",
+    )
+    steps: int = field(
+        0,
+        ge=0,
+        description="largest number of consecutive steps to mask, up to a third of the recording.",
+    )
+    rotate: float = field(
+        0.0,
+        ge=0,
+        le=math.pi,
+        description="largest angle, in radians, of a random rotation about a random axis. Each three channels are a "
+        "vector, such as those of an accelerometer and a gyroscope. It imitates a sensor that is worn in "
+        "another position.",
+    )
+    gain: float = field(0.0, ge=0, description="standard deviation, in decibels, of a random change in loudness.")
+    color: float = field(
+        0.0,
+        ge=0,
+        description="standard deviation, in decibels, of the random amplitudes of three cosines over the bands. The "
+        "cosines are added to the recording. They imitate the frequency response of another microphone "
+        "or room.",
+    )
+    hiss: float = field(
+        0.0,
+        ge=0,
+        description="largest level of added noise, in decibels above the lowest value of the recording. The level is "
+        "random, and the same for all steps and bands of a recording.",
+    )
+    tint: float = field(
+        0.0,
+        ge=0,
+        description="the level of `hiss` differs between the bands, by cosines as in `color` with this standard "
+        "deviation in decibels. Thus the noise may also be a hum or a rumble.",
+    )
+    warp: float = field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="the axis of the bands is stretched or compressed by at most this fraction, which imitates a "
+        "vocal tract of another length.",
+    )
+    pitch: float = field(
+        0.0,
+        ge=0,
+        le=1,
+        description="all frequencies in Hz are multiplied by a random ratio between 1 / (1 + `pitch`) and 1 + "
+        "`pitch`, which imitates the pitch and the formants of a deeper or higher voice.",
+    )
+    bands: int = field(0, ge=0, description="largest number of neighbouring bands to mask.")
 
     def __post_init__(self) -> None:
         check_fields(self, "augment.")

@@ -106,88 +106,138 @@ def _plain_lists(value: Any) -> Any:
 class Recipe:
     """Fields of every recipe. Subclasses add the fields of classifiers and of forecasters.
 
-    Args:
-        weights: name of the trained weights, ``architecture.tag``.
-        data: the dataset, or the table that describes it: its `kind` and the keys of that kind
-            (:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults.
-        description: sentence for metadata and model card that says what the model does.
-        license: licence of the weights.
-        citation: reference to cite, for metadata and model card.
-        remarks: further text of the model card, such as limitations.
-        batch_size: number of sequences in a batch of one process.
-        lr: highest learning rate.
-        optimizer: ``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``.
-        optimizer_args: further arguments of the optimizer, such as ``{momentum = 0.9}``.
-        weight_decay: weight decay of the optimizer; by default 0.1 for the kernels of ``muon``, and 0 for others.
-        schedule: ``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a schedule of
-            timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or ``rsqrt``.
-        schedule_args: arguments of ``cosine`` or of a schedule of timm, counted in updates, such as
-            ``{warmup_steps = 100, min_lr = 1e-5}``.
-        warmup: fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.
-        cycles: lengths in updates of the cycles of ``one_cycle``; empty for a single cycle.
-        seeds: random seed, or several: a model is trained with each. A seed determines the initial weights and the
-            order of the data, augmentation and noise. The weights of the first one are saved.
-        noise: standard deviation of the Gaussian noise that is added to the encoded input.
-        augment: table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data.
-        clip_grad_norm: maximum norm of the gradient.
-        init_from: weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.
-        layer_decay: factor that multiplies the learning rate for each layer towards the input; 1 has no effect.
-        freeze_steps: number of updates in which only the last layer is trained. Of a video classifier without
-            `init_from`, all layers but the encoder are trained, since they are random.
-        grad_accum_steps: number of batches of `batch_size` whose gradients are accumulated for one update.
-        ema: decay of an exponential moving average of the weights, such as 0.999; the averaged weights are evaluated
-            and saved. 0 does not average. In the first updates the decay is smaller:
-            ``1 - (1 + update) ** (-2 / 3)``.
-        bf16: whether to train under autocast to bfloat16; ``convrnn-zoo recipe`` proposes it for forecasters where this
-            CPU convolves faster in bfloat16.
-        fp16: whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16.
-        grad_checkpointing: whether to compute activations again in the backward pass, to save memory.
-        compile: whether to compile the model with ``torch.compile``.
-        sync_bn: whether several processes share the statistics of batch norms.
-        workers: number of processes that read batches ahead; 0 reads each batch when it is needed.
-        patience: number of validations without a lower loss after which training stops; 0 trains to the end.
-        keep_best: whether to save the weights with the lowest validation loss instead of the last weights. It has an
-            effect only with a validation split, which the key `validation` of ``[data]`` sets aside.
-        model: arguments of the architecture.
-
     Raises:
         ValueError: a field has the wrong type or is out of range. The message has a line for each such field.
     """
 
     datasets: ClassVar[Mapping[str, type]] = {**FRAME_DATASETS, **LABELLED_DATASETS}
-    weights: str = field(nonempty=True)
-    data: FrameDataset | LabelledDataset
-    description: str = field(nonempty=True)
-    license: str = field(nonempty=True)
-    batch_size: int = field(ge=1)
-    lr: float = field(gt=0)
-    clip_grad_norm: float = field(1.0, gt=0)
-    citation: str = field("")
-    remarks: str = field("")
-    init_from: str = field("")
-    layer_decay: float = field(1.0, gt=0, le=1)
-    freeze_steps: int = field(0, ge=0)
-    optimizer: str = field("adam")
-    optimizer_args: Mapping[str, Any] = field(factory=dict)
-    weight_decay: float | None = field(None, ge=0)
-    schedule: str = field("one_cycle", choices=SCHEDULES)
-    schedule_args: Mapping[str, Any] = field(factory=dict)
-    warmup: float = field(0.3, ge=0, le=1)
-    cycles: tuple[int, ...] = field((), ge=1)
-    seeds: int | tuple[int, ...] = field((0,), ge=0)
-    noise: float = field(0.0, ge=0)
-    augment: Mapping[str, Any] = field(factory=dict)
-    grad_accum_steps: int = field(1, ge=1)
-    ema: float = field(0.0, ge=0, lt=1)
-    bf16: bool = field(False)
-    fp16: bool = field(False)
-    grad_checkpointing: bool = field(False)
-    compile: bool = field(False)
-    sync_bn: bool = field(False)
-    workers: int = field(0, ge=0, le=1024)
-    patience: int = field(0, ge=0)
-    keep_best: bool = field(True)
-    model: Mapping[str, Any] = field(factory=dict)
+    weights: str = field(nonempty=True, description="name of the trained weights, ``architecture.tag``.")
+    data: FrameDataset | LabelledDataset = field(  # noqa: RUF009 (immutable)
+        description="the dataset, or the table that describes it: its `kind` and the keys of that kind "
+        "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults.",
+    )
+    description: str = field(
+        nonempty=True,
+        description="sentence for metadata and model card that says what the model does.",
+    )
+    license: str = field(nonempty=True, description="licence of the weights.")
+    batch_size: int = field(ge=1, description="number of sequences in a batch of one process.")
+    lr: float = field(gt=0, description="highest learning rate.")
+    clip_grad_norm: float = field(1.0, gt=0, description="maximum norm of the gradient.")
+    citation: str = field("", description="reference to cite, for metadata and model card.")
+    remarks: str = field("", description="further text of the model card, such as limitations.")
+    init_from: str = field(
+        "",
+        description="weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.",
+    )
+    layer_decay: float = field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor that multiplies the learning rate for each layer towards the input; 1 has no effect.",
+    )
+    freeze_steps: int = field(
+        0,
+        ge=0,
+        description="number of updates in which only the last layer is trained. Of a video classifier without "
+        "`init_from`, all layers but the encoder are trained, since they are random.",
+    )
+    optimizer: str = field(
+        "adam",
+        description="``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``.",
+    )
+    optimizer_args: Mapping[str, Any] = field(
+        factory=dict,
+        description="further arguments of the optimizer, such as ``{momentum = 0.9}``.",
+    )
+    weight_decay: float | None = field(
+        None,
+        ge=0,
+        description="weight decay of the optimizer; by default 0.1 for the kernels of ``muon``, and 0 for others.",
+    )
+    schedule: str = field(
+        "one_cycle",
+        choices=SCHEDULES,
+        description="``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a "
+        "schedule of timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or "
+        "``rsqrt``.",
+    )
+    schedule_args: Mapping[str, Any] = field(
+        factory=dict,
+        description="arguments of ``cosine`` or of a schedule of timm, counted in updates, such as ``{warmup_steps = "
+        "100, min_lr = 1e-5}``.",
+    )
+    warmup: float = field(
+        0.3,
+        ge=0,
+        le=1,
+        description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.",
+    )
+    cycles: tuple[int, ...] = field(
+        (),
+        ge=1,
+        description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle.",
+    )
+    seeds: int | tuple[int, ...] = field(
+        (0,),
+        ge=0,
+        description="random seed, or several: a model is trained with each. A seed determines the initial weights "
+        "and the order of the data, augmentation and noise. The weights of the first one are saved.",
+    )
+    noise: float = field(
+        0.0,
+        ge=0,
+        description="standard deviation of the Gaussian noise that is added to the encoded input.",
+    )
+    augment: Mapping[str, Any] = field(
+        factory=dict,
+        description="table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data.",
+    )
+    grad_accum_steps: int = field(
+        1,
+        ge=1,
+        description="number of batches of `batch_size` whose gradients are accumulated for one update.",
+    )
+    ema: float = field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of an exponential moving average of the weights, such as 0.999; the averaged weights are "
+        "evaluated and saved. 0 does not average. In the first updates the decay is smaller: ``1 - (1 + "
+        "update) ** (-2 / 3)``.",
+    )
+    bf16: bool = field(
+        False,
+        description="whether to train under autocast to bfloat16; ``convrnn-zoo recipe`` proposes it for forecasters "
+        "where this CPU convolves faster in bfloat16.",
+    )
+    fp16: bool = field(
+        False,
+        description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16.",
+    )
+    grad_checkpointing: bool = field(
+        False,
+        description="whether to compute activations again in the backward pass, to save memory.",
+    )
+    compile: bool = field(False, description="whether to compile the model with ``torch.compile``.")
+    sync_bn: bool = field(False, description="whether several processes share the statistics of batch norms.")
+    workers: int = field(
+        0,
+        ge=0,
+        le=1024,
+        description="number of processes that read batches ahead; 0 reads each batch when it is needed.",
+    )
+    patience: int = field(
+        0,
+        ge=0,
+        description="number of validations without a lower loss after which training stops; 0 trains to the end.",
+    )
+    keep_best: bool = field(
+        True,
+        description="whether to save the weights with the lowest validation loss instead of the last weights. It has "
+        "an effect only with a validation split, which the key `validation` of ``[data]`` sets aside.",
+    )
+    model: Mapping[str, Any] = field(factory=dict, description="arguments of the architecture.")
 
     def __post_init__(self) -> None:
         data: Any = {"kind": self.data} if isinstance(self.data, str) else self.data
@@ -447,31 +497,43 @@ def _is_beside(file: Path, path: Path) -> bool:
 class ClassifierRecipe(Recipe):
     """Recipe of a classifier of sequences.
 
-    Args:
-        epochs: number of epochs.
-        label_smoothing: fraction of the target probability that is spread evenly over all classes.
-        class_weights: weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely
-            proportional to the number of training sequences of the class.
-        negatives: number of sequences of no class for each sequence of a batch, such as 0.25. They are made of the
-            sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target is the same
-            probability for every class, so that a threshold on the probability rejects what is no class.
-        bucket_batches: number of updates whose sequences are sampled together, sorted by length and split into
-            batches, for less padding; 0 does not sort.
-        freeze: deprecated: `freeze_steps` in epochs.
-
     The default optimizer is ``adamw``, and the default schedule is ``one_cycle_momentum``.
     """
 
     datasets: ClassVar[Mapping[str, type]] = LABELLED_DATASETS
     data: LabelledDataset
-    epochs: int = field(ge=1)
+    epochs: int = field(ge=1, description="number of epochs.")
     optimizer: str = field("adamw")
     schedule: str = field("one_cycle_momentum", choices=SCHEDULES)
-    label_smoothing: float = field(0.0, ge=0, le=1)
-    class_weights: str | tuple[float, ...] = field((), gt=0, choices=("balanced",))
-    negatives: float = field(0.0, ge=0, le=1)
-    bucket_batches: int = field(0, ge=0)
-    freeze: int | None = field(None, ge=0)
+    label_smoothing: float = field(
+        0.0,
+        ge=0,
+        le=1,
+        description="fraction of the target probability that is spread evenly over all classes.",
+    )
+    class_weights: str | tuple[float, ...] = field(
+        (),
+        gt=0,
+        choices=("balanced",),
+        description='weight of each class in the loss, in the order of the classes, or ``"balanced"``: inversely '
+        "proportional to the number of training sequences of the class.",
+    )
+    negatives: float = field(
+        0.0,
+        ge=0,
+        le=1,
+        description="number of sequences of no class for each sequence of a batch, such as 0.25. They are made of "
+        "the sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target "
+        "is the same probability for every class, so that a threshold on the probability rejects what is "
+        "no class.",
+    )
+    bucket_batches: int = field(
+        0,
+        ge=0,
+        description="number of updates whose sequences are sampled together, sorted by length and split into "
+        "batches, for less padding; 0 does not sort.",
+    )
+    freeze: int | None = field(None, ge=0, description="deprecated: `freeze_steps` in epochs.")
     excluded: ClassVar[tuple[str, ...]] = ("freeze",)
     """Deprecated keys, which tables of keys leave out."""
 
@@ -489,43 +551,50 @@ class ClassifierRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ForecasterRecipe(Recipe):
-    """Recipe of a forecaster of frames.
-
-    Args:
-        inputs: number of frames that the model reads.
-        horizon: number of frames that the model forecasts.
-        max_steps: number of updates.
-        checkpoint_every: number of updates after which a checkpoint and a figure are written, and validation is done.
-        loss: ``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``,
-            ``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several names give a
-            sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It reads rain rates in mm/h
-            and ignores the `encoding` of the data.
-        sampling: table of scheduled sampling: a `name` in :data:`~convrnn_zoo.recipes.sampling.SAMPLINGS` and its
-            arguments.
-        decoupling: weight of PredRNN v2's decoupling loss.
-        moments: weight of PhyDNet's loss on the moments of its filters.
-        ensemble_size: number of ensemble members per sequence for the loss ``crps``; only for models that read noise.
-        quantile: probability of the loss ``quantile``: with 0.9, the truth exceeds the forecast in one of ten cases.
-        lead_times: number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.
-        test_sequences: number of sequences in the final evaluation.
-        validation_sequences: number of sequences in a validation.
-    """
+    """Recipe of a forecaster of frames."""
 
     datasets: ClassVar[Mapping[str, type]] = FRAME_DATASETS
     data: FrameDataset
-    inputs: int = field(ge=1, le=MAX_FRAMES)
-    horizon: int = field(ge=1, le=MAX_FRAMES)
-    max_steps: int = field(ge=1)
-    loss: str = field()
-    sampling: Mapping[str, Any] = field(factory=dict)
-    decoupling: float = field(0.0, ge=0)
-    moments: float = field(0.0, ge=0)
-    ensemble_size: int = field(0, ge=0)
-    quantile: float = field(0.5, gt=0, lt=1)
-    lead_times: int = field(0, ge=0)
-    checkpoint_every: int = field(100, ge=1)
-    test_sequences: int = field(1000, ge=1)
-    validation_sequences: int = field(256, ge=1)
+    inputs: int = field(ge=1, le=MAX_FRAMES, description="number of frames that the model reads.")
+    horizon: int = field(ge=1, le=MAX_FRAMES, description="number of frames that the model forecasts.")
+    max_steps: int = field(ge=1, description="number of updates.")
+    loss: str = field(
+        description="``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, "
+        "``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several "
+        "names give a sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It "
+        "reads rain rates in mm/h and ignores the `encoding` of the data.",
+    )
+    sampling: Mapping[str, Any] = field(
+        factory=dict,
+        description="table of scheduled sampling: a `name` in :data:`~convrnn_zoo.recipes.sampling.SAMPLINGS` and "
+        "its arguments.",
+    )
+    decoupling: float = field(0.0, ge=0, description="weight of PredRNN v2's decoupling loss.")
+    moments: float = field(0.0, ge=0, description="weight of PhyDNet's loss on the moments of its filters.")
+    ensemble_size: int = field(
+        0,
+        ge=0,
+        description="number of ensemble members per sequence for the loss ``crps``; only for models that read noise.",
+    )
+    quantile: float = field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="probability of the loss ``quantile``: with 0.9, the truth exceeds the forecast in one of ten "
+        "cases.",
+    )
+    lead_times: int = field(
+        0,
+        ge=0,
+        description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.",
+    )
+    checkpoint_every: int = field(
+        100,
+        ge=1,
+        description="number of updates after which a checkpoint and a figure are written, and validation is done.",
+    )
+    test_sequences: int = field(1000, ge=1, description="number of sequences in the final evaluation.")
+    validation_sequences: int = field(256, ge=1, description="number of sequences in a validation.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,10 +40,6 @@ class FreeRunning:
 class Scheduled(FreeRunning):
     """Scheduled sampling: all input frames are true; later frames are true with a linearly falling probability.
 
-    Args:
-        until: update from which the probability is 0.
-        start: probability at the first update; it falls to 0 at update `until`.
-
     Reference:
         Bengio, S. et al. (2015). Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks.
         https://arxiv.org/abs/1506.03099
@@ -53,8 +49,13 @@ class Scheduled(FreeRunning):
         (1.0, 0.75)
     """
 
-    until: int = field(ge=1)
-    start: float = field(1.0, ge=0, le=1)
+    until: int = field(ge=1, description="update from which the probability is 0.")
+    start: float = field(
+        1.0,
+        ge=0,
+        le=1,
+        description="probability at the first update; it falls to 0 at update `until`.",
+    )
 
     def chances(self, update: int) -> tuple[float, float]:
         """Returns the probabilities of reading the true frame, as :meth:`FreeRunning.chances` does."""
@@ -70,11 +71,6 @@ class ReverseScheduled(FreeRunning):
     From `begin` to `end`, the probability of true input frames is ``1 - exp(-(update - begin) / decay) / 2``, and that
     of true frames to forecast falls linearly from 0.5 to 0. From `end` on, the probabilities are 1 and 0.
 
-    Args:
-        begin: update until which both probabilities are 0.5.
-        end: update from which frames are read as in inference.
-        decay: decay constant of the exponential, in updates.
-
     Reference:
         Wang, Y. et al. (2023). PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning,
         section 3.4. https://arxiv.org/abs/2103.09504
@@ -84,9 +80,9 @@ class ReverseScheduled(FreeRunning):
         [(0.5, 0.5), (0.5, 0.5), (1.0, 0.0)]
     """
 
-    begin: int = field(ge=0)
-    end: int = field(ge=1)
-    decay: float = field(gt=0)
+    begin: int = field(ge=0, description="update until which both probabilities are 0.5.")
+    end: int = field(ge=1, description="update from which frames are read as in inference.")
+    decay: float = field(gt=0, description="decay constant of the exponential, in updates.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

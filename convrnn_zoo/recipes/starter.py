@@ -1,7 +1,6 @@
 """Generation of starting recipes for a model and a user's files; a comment explains every key."""
 
 import dataclasses
-import inspect
 import re
 import textwrap
 import typing
@@ -48,17 +47,15 @@ class FieldDoc(NamedTuple):
 
 
 def describe_fields(cls: type[Any]) -> list[FieldDoc]:
-    """Describes the keys of a recipe or of one of its tables, from the docstrings of the class and of its bases.
+    """Describes the keys of a recipe or of one of its tables, from the fields of the class and of its bases.
 
-    Keys that a class inherits but rejects, and therefore lists in `excluded`, are left out.
+    A field that a class declares again, such as with another default, keeps its description. Keys that a class inherits
+    but rejects, and therefore lists in `excluded`, are left out.
     """
     meanings: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
-        arguments = re.search(r"^Args:\n((?: .*\n|\n)+)", text + "\n", re.MULTILINE)
-        for names, meaning in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", arguments[1] if arguments else "", re.M):
-            plain = re.sub(r"\s+", " ", re.sub(r":\w+:`~?[\w.]*?(\w+)`|``(.*?)``|`(.*?)`", r"\1\2\3", meaning))
-            meanings |= {name.strip(): plain for name in names.split(",")}
+    for base in reversed([b for b in cls.__mro__ if dataclasses.is_dataclass(b)]):
+        described = {f.name: f.metadata.get("description", "") for f in dataclasses.fields(base)}
+        meanings |= {name: text for name, text in described.items() if text}
     hints = typing.get_type_hints(cls)
     fields = []
     for f in dataclasses.fields(cls):
@@ -67,7 +64,7 @@ def describe_fields(cls: type[Any]) -> list[FieldDoc]:
         value = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
         default = "required" if value is dataclasses.MISSING else "none" if value is None else toml(value)
         kind = describe_type(hints[f.name]).removeprefix("a ").replace("finite number", "number")
-        meaning = meanings.get(f.name, "")
+        meaning = re.sub(r":\w+:`~?[\w.]*?(\w+)`|``(.*?)``|`(.*?)`", r"\1\2\3", meanings.get(f.name, ""))
         if choices := [c for c in f.metadata.get("choices", ()) if c and c not in meaning]:
             meaning = f"{meaning.rstrip('.')}: {', '.join(choices)}."
         fields.append(FieldDoc(f.name, "table or string" if f.name == "data" else kind, default, meaning))

@@ -142,68 +142,107 @@ def mean_and_std(sequences: FrameSequences) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFiles(GroupedFiles, FrameDataset):
-    """Base class of datasets of frames in files. Its fields are keys of ``[data]``.
-
-    Args:
-        name: name of the data in the metadata and the model card.
-        license: licence of the data.
-        url: address of the data.
-        task: task in the metadata; by default precipitation nowcasting for rain, else video prediction.
-        unit: unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.
-        step: minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years apart.
-        pixel_km: edge of a pixel in km; by default that of the coordinates in the files.
-        rain_relation: constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default
-            200 and 1.6, those of Marshall and Palmer.
-        encoding: ``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.
-        floor: lowest value at which the encoding ``"log"`` is logarithmic.
-        top: value that the encoding ``"log"`` maps to 1.
-        valid_min: lowest valid value.
-        valid_max: highest valid value.
-        crop: edge in pixels of the square crops that are trained and tested on; by default whole frames.
-        stride: distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.
-        min_valid_fraction: minimum fraction of pixels without a missing value, in each frame of a crop.
-        min_wet_fraction: minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1
-            for rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or more.
-        flip: whether training crops are mirrored and transposed at random.
-        split: rule for the test split. ``"time"``: the last third in time, from one date for all files that have dates;
-            otherwise the last third of each file. ``"file"``: the last third of the files in the order of their names.
-            ``"group"``: the last third of the groups. A list: patterns of test file names relative to the data
-            directory, such as ``["test/*"]``, or names of CSV files in it whose column `file` lists them.
-        group_pattern: regular expression to search in the path of each file relative to the data directory. The file's
-            group, such as a station, is the match of the first capturing group, or else the complete match.
-        group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
-            `group`, in place of `group_pattern`.
-        validation: fraction of the training split that is set aside for validation: the last frames in time, or
-            the last files or groups, depending on `split`. If `split` is a list, it may be a list of the validation
-            files as well, such as ``["val/*"]``.
-        thresholds: values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.
-    """
+    """Base class of datasets of frames in files. Its fields are keys of ``[data]``."""
 
     suffixes: ClassVar[tuple[str, ...]]
     """Suffixes of the files."""
-    name: str = field(nonempty=True)
-    license: str = field("")
-    url: str = field("")
-    task: str = field("")
-    unit: str = field("")
-    step: float | Literal["month", "year"] | None = field(None, gt=0)
-    pixel_km: float | None = field(None, gt=0)
-    rain_relation: tuple[float, ...] = field((), gt=0)
-    encoding: str = field("none", choices=("none", "log", "standardize"))
-    floor: float = field(FLOOR, gt=0)
-    top: float = field(TOP, gt=0)
-    valid_min: float | None = field(None)
-    valid_max: float | None = field(None)
-    crop: int | None = field(None, ge=1, le=2**16)
-    stride: int | None = field(None, ge=1, le=2**16)
-    min_valid_fraction: float = field(0.5, ge=0, le=1)
-    min_wet_fraction: float = field(0.0, ge=0, le=1)
-    flip: bool = field(False)
-    split: str | tuple[str, ...] = field("time", choices=("time", "file", "group"))
-    group_pattern: str = field("")
-    group_file: str = field("")
-    validation: float | tuple[str, ...] = field(0.0, ge=0, lt=1)  # type: ignore[assignment]
-    thresholds: tuple[float, ...] = field((), gt=0)
+    name: str = field(nonempty=True, description="name of the data in the metadata and the model card.")
+    license: str = field("", description="licence of the data.")
+    url: str = field("", description="address of the data.")
+    task: str = field(
+        "",
+        description="task in the metadata; by default precipitation nowcasting for rain, else video prediction.",
+    )
+    unit: str = field(
+        "",
+        description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.',
+    )
+    step: float | Literal["month", "year"] | None = field(
+        None,
+        gt=0,
+        description='minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years '
+        "apart.",
+    )
+    pixel_km: float | None = field(
+        None,
+        gt=0,
+        description="edge of a pixel in km; by default that of the coordinates in the files.",
+    )
+    rain_relation: tuple[float, ...] = field(
+        (),
+        gt=0,
+        description="constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default "
+        "200 and 1.6, those of Marshall and Palmer.",
+    )
+    encoding: str = field(
+        "none",
+        choices=("none", "log", "standardize"),
+        description='``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.',
+    )
+    floor: float = field(FLOOR, gt=0, description='lowest value at which the encoding ``"log"`` is logarithmic.')
+    top: float = field(TOP, gt=0, description='value that the encoding ``"log"`` maps to 1.')
+    valid_min: float | None = field(None, description="lowest valid value.")
+    valid_max: float | None = field(None, description="highest valid value.")
+    crop: int | None = field(
+        None,
+        ge=1,
+        le=2**16,
+        description="edge in pixels of the square crops that are trained and tested on; by default whole frames.",
+    )
+    stride: int | None = field(
+        None,
+        ge=1,
+        le=2**16,
+        description="distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.",
+    )
+    min_valid_fraction: float = field(
+        0.5,
+        ge=0,
+        le=1,
+        description="minimum fraction of pixels without a missing value, in each frame of a crop.",
+    )
+    min_wet_fraction: float = field(
+        0.0,
+        ge=0,
+        le=1,
+        description="minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1 for "
+        "rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or "
+        "more.",
+    )
+    flip: bool = field(False, description="whether training crops are mirrored and transposed at random.")
+    split: str | tuple[str, ...] = field(
+        "time",
+        choices=("time", "file", "group"),
+        description='rule for the test split. ``"time"``: the last third in time, from one date for all files that '
+        'have dates; otherwise the last third of each file. ``"file"``: the last third of the files in '
+        'the order of their names. ``"group"``: the last third of the groups. A list: patterns of test '
+        'file names relative to the data directory, such as ``["test/*"]``, or names of CSV files in it '
+        "whose column `file` lists them.",
+    )
+    group_pattern: str = field(
+        "",
+        description="regular expression to search in the path of each file relative to the data directory. The "
+        "file's group, such as a station, is the match of the first capturing group, or else the "
+        "complete match.",
+    )
+    group_file: str = field(
+        "",
+        description="CSV file in the data directory with the columns `file` (a path relative to that directory) and "
+        "`group`, in place of `group_pattern`.",
+    )
+    validation: float | tuple[str, ...] = field(  # type: ignore[assignment]
+        0.0,
+        ge=0,
+        lt=1,
+        description="fraction of the training split that is set aside for validation: the last frames in time, or "
+        "the last files or groups, depending on `split`. If `split` is a list, it may be a list of the "
+        'validation files as well, such as ``["val/*"]``.',
+    )
+    thresholds: tuple[float, ...] = field(
+        (),
+        gt=0,
+        description="values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -441,41 +480,63 @@ def _plain_dates(value: Any) -> Any:
 class ArrayFrames(FrameFiles):
     """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in NumPy, HDF5, NetCDF, GRIB or Zarr files.
 
-    Args:
-        variable: name of the array to read, for files with several arrays; ``group/name`` for an array in a group.
-        variables: several variables ``(T, H, W)`` that the model reads, as names or tables of :class:`DataVariable`. A
-            ``.npy`` file has one channel for each of `variables`, `future` and `static`, in this order.
-        targets: names of the `variables` that the model forecasts; by default all.
-        static: maps ``(H, W)`` without time that the model also reads, such as elevation.
-        future: variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to forecast.
-        sel: part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as
-            ``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass indices.
-            `predict` ignores a selection of times.
-        dims: names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by dates and by
-            usual names such as ``lat`` and ``lon``; dimensions without names are in the order time, y, x.
-        fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
-        coarsen: edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km from
-            pixels of 1 km. The composites below a directory are one series for each of their formats.
-        windows: name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file lists the
-            crops, so that training does not search the store for them.
-        **kwargs: keys of :class:`FrameFiles`.
-
     Example:
         >>> ArrayFrames(name="drifting blobs", unit="mm/h", step=5, encoding="log", crop=64).thresholds
         (0.5, 2.0, 5.0, 10.0)
     """
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(ARRAY_READERS)
-    variable: str = field("")
-    variables: tuple[str | DataVariable, ...] = field(())
-    targets: tuple[str, ...] = field(())
-    static: tuple[str | DataVariable, ...] = field(())
-    future: tuple[str | DataVariable, ...] = field(())
-    sel: Mapping[str, Any] = field(factory=dict)
-    dims: Mapping[str, str] = field(factory=dict)
-    fill_value: float | None = field(None)
-    coarsen: int = field(1, ge=1)
-    windows: str = field("")
+    variable: str = field(
+        "",
+        description="name of the array to read, for files with several arrays; ``group/name`` for an array in a group.",
+    )
+    variables: tuple[str | DataVariable, ...] = field(
+        (),
+        description="several variables ``(T, H, W)`` that the model reads, as names or tables of "
+        ":class:`DataVariable`. A ``.npy`` file has one channel for each of `variables`, `future` and "
+        "`static`, in this order.",
+    )
+    targets: tuple[str, ...] = field(
+        (),
+        description="names of the `variables` that the model forecasts; by default all.",
+    )
+    static: tuple[str | DataVariable, ...] = field(
+        (),
+        description="maps ``(H, W)`` without time that the model also reads, such as elevation.",
+    )
+    future: tuple[str | DataVariable, ...] = field(
+        (),
+        description="variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to "
+        "forecast.",
+    )
+    sel: Mapping[str, Any] = field(
+        factory=dict,
+        description="part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as "
+        '``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass '
+        "indices. `predict` ignores a selection of times.",
+    )
+    dims: Mapping[str, str] = field(
+        factory=dict,
+        description="names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by "
+        "dates and by usual names such as ``lat`` and ``lon``; dimensions without names are in the order "
+        "time, y, x.",
+    )
+    fill_value: float | None = field(
+        None,
+        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
+    )
+    coarsen: int = field(
+        1,
+        ge=1,
+        description="edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 "
+        "km from pixels of 1 km. The composites below a directory are one series for each of their "
+        "formats.",
+    )
+    windows: str = field(
+        "",
+        description="name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file "
+        "lists the crops, so that training does not search the store for them.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -524,11 +585,6 @@ class ArrayFrames(FrameFiles):
 class VideoFrames(FrameFiles):
     """``kind = "video"``: videos, GIFs and folders of images, as brightness from 0 to 1.
 
-    Args:
-        channels: 1 for grey, 3 for RGB.
-        size: height and width in pixels to which frames are resized before cropping; by default not resized.
-        **kwargs: keys of :class:`FrameFiles`.
-
     Example:
         >>> VideoFrames(name="street", size=(64, 96)).read_options().size
         (64, 96)
@@ -537,8 +593,13 @@ class VideoFrames(FrameFiles):
     suffixes: ClassVar[tuple[str, ...]] = (*VIDEO_READERS, *IMAGES)
     valid_min: float | None = field(0.0)
     valid_max: float | None = field(1.0)
-    channels: int = field(1, ge=1, le=3)
-    size: tuple[int, ...] = field((), ge=1, le=MAX_EDGE)
+    channels: int = field(1, ge=1, le=3, description="1 for grey, 3 for RGB.")
+    size: tuple[int, ...] = field(
+        (),
+        ge=1,
+        le=MAX_EDGE,
+        description="height and width in pixels to which frames are resized before cropping; by default not resized.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -176,11 +176,7 @@ def name_classes(classes: Sequence[str], names: Sequence[str] | Mapping[str, str
 
 
 class LabelledDataset(RecipeDataset):
-    """Base class of datasets of labelled sequences.
-
-    Args:
-        validation: fraction of the training examples of each class that is set aside for validation.
-    """
+    """Base class of datasets of labelled sequences."""
 
     label_names: tuple[str, ...] | Mapping[str, str]
 
@@ -218,49 +214,63 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
     ``.npy``, ``.csv`` and audio files. A ``.npz`` file has one array ``(T, C)`` for each recording, or one array ``x``
     ``(N, T, C)`` for all. Hidden files and folders are ignored.
 
-    Args:
-        name: name of the data in the metadata and the model card.
-        license: licence of the data.
-        url: address of the data.
-        task: task in the metadata.
-        split: rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. ``"file"``: the
-            last third of the files in the order of their names. If there is only one file, or if every file has only
-            one class: the last third of each class. ``"group"``: the last third of the groups. A list: patterns
-            of test file names relative to the data directory, or names of CSV files in the data directory, such as
-            ``["test.csv"]``, whose column `file` lists them. If there is only one file of data, the names are those of
-            its recordings.
-        label_names: names of the classes, as a list in the order of their labels (numbers by value, then text), or as
-            a table by label, such as ``{walk = "Walking", run = "Running"}``.
-        front_end: arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default `rate`
-            is the lowest sample rate of the files; other files are resampled to it.
-        layout: order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. By default, ``"NTC"`` is assumed, and an
-            array with fewer steps than channels is rejected.
-        group_pattern: regular expression to search in the path of each file relative to the data directory. The group,
-            such as a speaker, is the match of the first capturing group, or else the complete match. Alternatively,
-            ``.npz`` files contain an array ``groups``.
-        group_file: CSV file in the data directory with the columns `file` (a path relative to that directory) and
-            `group`, in place of `group_pattern`.
-        validation: fraction of the training split that is set aside for validation, by the same rule as `split`. If
-            `split` is a list, it may be a list of the validation file names as well.
-        folder: folder in the data directory that contains the recordings, such as ``"dataset"``.
-
     Example:
         >>> LabelledSequences(name="gestures", license="CC0 1.0").split_words
         'a third of every class'
     """
 
-    name: str = field(nonempty=True)
-    license: str = field("")
-    url: str = field("")
-    task: str = field("sequence classification", nonempty=True)
-    split: str | tuple[str, ...] = field("random", choices=("random", "file", "group"))
-    label_names: tuple[str, ...] | Mapping[str, str] = field(())
-    front_end: Mapping[str, Any] = field(factory=dict)
-    layout: str = field("", choices=("", "NTC", "NCT"))
-    group_pattern: str = field("")
-    group_file: str = field("")
-    validation: float | tuple[str, ...] = field(0.0, ge=0, lt=1)  # type: ignore[assignment]
-    folder: str = field("")
+    name: str = field(nonempty=True, description="name of the data in the metadata and the model card.")
+    license: str = field("", description="licence of the data.")
+    url: str = field("", description="address of the data.")
+    task: str = field("sequence classification", nonempty=True, description="task in the metadata.")
+    split: str | tuple[str, ...] = field(
+        "random",
+        choices=("random", "file", "group"),
+        description='rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. '
+        '``"file"``: the last third of the files in the order of their names. If there is only one file, '
+        'or if every file has only one class: the last third of each class. ``"group"``: the last third '
+        "of the groups. A list: patterns of test file names relative to the data directory, or names of "
+        'CSV files in the data directory, such as ``["test.csv"]``, whose column `file` lists them. If '
+        "there is only one file of data, the names are those of its recordings.",
+    )
+    label_names: tuple[str, ...] | Mapping[str, str] = field(
+        (),
+        description="names of the classes, as a list in the order of their labels (numbers by value, then text), or "
+        'as a table by label, such as ``{walk = "Walking", run = "Running"}``.',
+    )
+    front_end: Mapping[str, Any] = field(
+        factory=dict,
+        description="arguments of :class:`~convrnn_zoo.LogMel`, which computes features of audio files. By default "
+        "`rate` is the lowest sample rate of the files; other files are resampled to it.",
+    )
+    layout: str = field(
+        "",
+        choices=("", "NTC", "NCT"),
+        description='order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. By default, ``"NTC"`` is assumed, '
+        "and an array with fewer steps than channels is rejected.",
+    )
+    group_pattern: str = field(
+        "",
+        description="regular expression to search in the path of each file relative to the data directory. The "
+        "group, such as a speaker, is the match of the first capturing group, or else the complete "
+        "match. Alternatively, ``.npz`` files contain an array ``groups``.",
+    )
+    group_file: str = field(
+        "",
+        description="CSV file in the data directory with the columns `file` (a path relative to that directory) and "
+        "`group`, in place of `group_pattern`.",
+    )
+    validation: float | tuple[str, ...] = field(  # type: ignore[assignment]
+        0.0,
+        ge=0,
+        lt=1,
+        description="fraction of the training split that is set aside for validation, by the same rule as `split`. "
+        "If `split` is a list, it may be a list of the validation file names as well.",
+    )
+    folder: str = field(
+        "",
+        description='folder in the data directory that contains the recordings, such as ``"dataset"``.',
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -154,7 +154,9 @@ class MovingMNIST(FrameDataset):
     valid_max = 1.0
     summed_over = 64 * 64
     hint = f"get the four idx files from {MNIST} (train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz are read)"
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float = field(
+        0.0, ge=0, lt=1, description="fraction of the training split that is set aside for validation."
+    )
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns sequences that are generated from the images of a split, or read from the published test file."""

@@ -49,7 +49,9 @@ class RainComposites(FrameDataset):
     valid_max = 300.0
     summed_over = 64 * 64
     hint = f"pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone {url}"
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float = field(
+        0.0, ge=0, lt=1, description="fraction of the training split that is set aside for validation."
+    )
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading radar files: rain rates in mm/h, averaged to 2 km."""

@@ -28,7 +28,9 @@ class JapaneseVowels(LabelledDataset):
     license = "CC BY 4.0"
     split_words = "official test split"
     label_names = tuple(f"speaker {i}" for i in range(1, 10))
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float = field(
+        0.0, ge=0, lt=1, description="fraction of the training examples of each class that is set aside for validation."
+    )
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in `path`, by default in the package aeon."""
@@ -58,7 +60,9 @@ class FSDD(LabelledDataset):
     license = "CC BY-SA 4.0"
     split_words = "official test split"
     label_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    validation: float = field(0.0, ge=0, lt=1)
+    validation: float = field(
+        0.0, ge=0, lt=1, description="fraction of the training examples of each class that is set aside for validation."
+    )
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads files such as ``7_george_12.wav`` in `path`, or in the folder ``recordings`` of `path`."""

@@ -111,11 +111,7 @@ def split_names(
 
 
 class RecipeDataset:
-    """Base class of datasets. A dataset's fields are keys of ``[data]``. Metadata and model cards show its attributes.
-
-    Args:
-        validation: fraction of the training split that is set aside for validation.
-    """
+    """Base class of datasets. A dataset's fields are keys of ``[data]``. Metadata and model cards show attributes."""
 
     title: str
     task: str

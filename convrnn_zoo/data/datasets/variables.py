@@ -18,25 +18,26 @@ ROLES = ("variables", "future", "static")
 
 @dataclass(frozen=True, kw_only=True)
 class DataVariable:
-    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings.
+    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings."""
 
-    Args:
-        name: name of the variable in the files.
-        unit: unit to convert values to; by default the unit in the file whose name sorts first.
-        encoding: ``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.
-        floor, top: constants of the encoding ``"log"``.
-        valid_min, valid_max: range of valid values.
-        fill_value: number that marks missing values, in addition to NaN and the fill values that the file states.
-    """
-
-    name: str = field(nonempty=True)
-    unit: str | None = field(None)
-    encoding: str = field("standardize", choices=("none", "log", "standardize"))
-    floor: float = field(FLOOR, gt=0)
-    top: float = field(TOP, gt=0)
-    valid_min: float | None = field(None)
-    valid_max: float | None = field(None)
-    fill_value: float | None = field(None)
+    name: str = field(nonempty=True, description="name of the variable in the files.")
+    unit: str | None = field(
+        None,
+        description="unit to convert values to; by default the unit in the file whose name sorts first.",
+    )
+    encoding: str = field(
+        "standardize",
+        choices=("none", "log", "standardize"),
+        description='``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.',
+    )
+    floor: float = field(FLOOR, gt=0, description='constants of the encoding ``"log"``.')
+    top: float = field(TOP, gt=0, description='constants of the encoding ``"log"``.')
+    valid_min: float | None = field(None, description="range of valid values.")
+    valid_max: float | None = field(None, description="range of valid values.")
+    fill_value: float | None = field(
+        None,
+        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "data.variables.")

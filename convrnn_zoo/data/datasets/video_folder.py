@@ -43,14 +43,6 @@ class VideoFolder(LabelledSequences):
     folder of images is one clip. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are divided by
     255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
 
-    Args:
-        size: edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then the
-            frame is center-cropped. Without `size`, all clips must have frames of the same size.
-        frame_stride: read every n-th frame, beginning with the first.
-        max_frames: maximum number of frames to read from each clip.
-        split: rule for the test split. ``"random"``, ``"group"`` or a list: as in :class:`LabelledSequences`.
-            ``"file"``: the last third of the clips of each class, in the order of their names.
-
     The other fields of :class:`LabelledSequences` also apply, except `front_end` and `layout`.
 
     Example:
@@ -61,9 +53,18 @@ class VideoFolder(LabelledSequences):
 
     excluded: ClassVar = ("front_end", "layout")
     task: str = field("video classification", nonempty=True)
-    size: int | None = field(None, ge=1, le=MAX_EDGE)
-    frame_stride: int = field(1, ge=1, le=10**6)
-    max_frames: int | None = field(None, ge=1, le=10**6)
+    split: str | tuple[str, ...] = field(
+        "random", choices=("random", "file", "group"),
+        description='rule for the test split. ``"random"``, ``"group"`` or a list: as in :class:`LabelledSequences`. '
+        '``"file"``: the last third of the clips of each class, in the order of their names.',
+    )  # fmt: skip
+    size: int | None = field(
+        None, ge=1, le=MAX_EDGE,
+        description="edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then "
+        "the frame is center-cropped. Without `size`, all clips must have frames of the same size.",
+    )  # fmt: skip
+    frame_stride: int = field(1, ge=1, le=10**6, description="read every n-th frame, beginning with the first.")
+    max_frames: int | None = field(None, ge=1, le=10**6, description="maximum number of frames to read from each clip.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
