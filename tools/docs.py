@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -660,9 +660,14 @@ def _forecasters() -> tuple[tuple[str, Any], ...]:
 @torch.no_grad()
 def _cost(model: Any, frames: int, **call: int) -> float:
     """Returns the multiply-adds of a forward pass on the meta device, in units of 10⁹."""
-    size = model.pretrained_cfg["input_size"][-1] if "horizon" in call else 64
+    size, known = model.pretrained_cfg["input_size"][-1] if "horizon" in call else 64, {}
+    zeros = partial(torch.zeros, device="meta")
+    if static := getattr(model, "static_chans", 0):
+        known["static"] = zeros(1, static, size, size)
+    if future := getattr(model, "future_chans", 0):
+        known["future"] = zeros(1, frames + call["horizon"], future, 1, 1)
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, frames, 1, size, size, device="meta"), **call)
+        model(zeros(1, frames, model.in_chans, size, size), **call, **known)
     return counter.get_total_flops() / 2e9
 
 
