@@ -31,7 +31,7 @@ def test_no_deprecation_is_overdue():
 
 
 def test_the_metadata_of_weights_have_their_former_names():
-    model = convrnn_zoo.create_model("convgru1d_1layer.vowels", pretrained=True)
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
     with pytest.warns(FutureWarning, match=r"record of a model .*0\.3.*metadata") as caught:
         assert model.record is model.metadata
     assert [w.filename for w in caught] == [__file__]
