@@ -128,9 +128,10 @@ class _Network(nn.Module):
             features = getattr(model, "num_features", last.widths[-1] * last.num_directions)
             axes = [[*leading, classes or features, *self.frame]]
         else:
-            if len(self.maps) > 1 and (classes or model.hidden != model.widths):
+            if len(self.maps) > 1 and classes:
                 raise ExportError("several levels have no output for every pixel; choose a global_pool")
-            axes = [[*leading, classes or width, *m] for width, m in zip(model.hidden, self.maps, strict=True)]
+            widths = model.widths if len(self.maps) > 1 else [model.head_hidden_size]
+            axes = [[*leading, classes or width, *m] for width, m in zip(widths, self.maps, strict=True)]
         names = ["output"] if len(axes) == 1 else [f"output_{i}" for i in range(len(axes))]
         return [TensorSpec(name, a, self.dtype) for name, a in zip(names, axes, strict=True)]
 

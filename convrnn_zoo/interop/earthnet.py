@@ -37,12 +37,12 @@ def _load(
     widths = [
         layer_width(entries, maps, f"layers.{i}.weight_xh", f"layers.{i}.bias") for i, maps in enumerate(by_layer)
     ]
-    first = entries.axis_size([by_layer[0][0].source], 1) or 0
-    known = first - widths[0] - len(BANDS) - has_mask
+    first = entries.axis_size([by_layer[0][0].source], 1)
+    known = 0 if first is None else first - widths[0] - len(BANDS) - has_mask  # `gather` names a missing entry
     if known not in (0, 1, 5, 6) or widths[-1] != len(BANDS) or n < 2:
         raise WeightsError(
             f"{entries.name}: expected layers from 4 bands, with or without elevation and 5 weather variables, to 4 "
-            f"bands, got {first - widths[0]} channels and widths {widths}; load other stacks as ndrplz"
+            f"bands, got {known + len(BANDS) + has_mask} channels and widths {widths}; load other stacks as ndrplz"
         )
     joint = [m.source for maps in by_layer for m in maps if m.target.endswith("weight_xh")]
     kernel = [entries.axis_size(joint, axis) or 1 for axis in (-2, -1)]

@@ -223,8 +223,8 @@ class ForecasterTrainer(Trainer):
             if metrics:
                 every, known = split_known(frames, model.preprocessing)
                 forecast = model.forecast(every[:, : recipe.inputs], recipe.horizon, **known)
-                truth = model.preprocessing.select_targets(every)[:, recipe.inputs :]
-                values += [float(metric(forecast, truth.to(forecast))) for metric in metrics.values()]
+                truth = model.preprocessing.select_targets(every)[:, recipe.inputs :].to(forecast).contiguous()
+                values += [float(metric(forecast, truth)) for metric in metrics.values()]
             total += len(frames) * torch.tensor([1.0, *values], device=processes.device)
         count, *summed = processes.reduce(total, "sum").tolist()
         return {name: value / count for name, value in zip(("loss", *metrics), summed, strict=True)}

@@ -121,7 +121,7 @@ def test_options_that_are_arguments_or_set_twice_are_errors(
 
 
 def test_errors_spell_options_as_the_command_line_does(tmp_path: Path) -> None:
-    done = run("convert", Path(__file__).parents[1] / "interop" / "keras" / "stack.keras", "-o", tmp_path / "out")
+    done = run("convert", Path(__file__).parents[1] / "interop" / "keras" / "stack.weights.h5", "-o", tmp_path / "out")
     assert "--set layer=" in done.output
     torch.save({"encoder.x": torch.ones(2)}, tmp_path / "a.pth")
     done = run("convert", "torch", tmp_path / "a.pth", "-o", tmp_path / "out", "--prefix", "rnn.")

@@ -57,7 +57,7 @@ def test_cards_have_only_ids_of_the_hub(record):
     data = ModelCard(card_text(record)).data
     assert set(data.metrics or ()) <= {"accuracy", "f1", "mae", "mse"}
     assert set(data.datasets or ()) <= {"ylecun/mnist", "zalando-datasets/fashion_mnist"}
-    assert data.pipeline_tag in {"audio-classification", "video-classification", "video-to-video"}
+    assert data.pipeline_tag in {"audio-classification", "video-classification", "video-to-video", None}  # of sensors
 
 
 @every_record
@@ -118,8 +118,9 @@ def test_the_cards_of_this_project_are_as_generated(name):
 def test_figures_next_to_cards_are_copies_of_the_projects(name):
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
-        (drawn,) = (p for parent in ("", "docs") if (p := CARDS.parent / parent / "pictures" / link).exists())
-        assert (CARDS / link).read_bytes() == drawn.read_bytes(), f"copy {drawn} to {CARDS}"
+        drawn = CARDS.parent / "docs" / "pictures" / link
+        assert (CARDS / link).exists()
+        assert not drawn.exists() or (CARDS / link).read_bytes() == drawn.read_bytes(), f"copy {drawn} to {CARDS}"
 
 
 @pytest.mark.parametrize("name", representatives())

@@ -21,7 +21,9 @@ KERAS_FILES = sorted(f.stem for f in REFERENCE.glob("keras_*.safetensors"))
 
 
 def test_every_recorded_file_has_its_source_here() -> None:
-    assert {f.stem.partition("_")[0] for f in REFERENCE.glob("*.safetensors")} <= set(interop.SOURCES)
+    of_greenearthnet = {"convlstm_greenearthnet", "predrnn_greenearthnet"}
+    names = {f.stem for f in REFERENCE.glob("*.safetensors")} - of_greenearthnet
+    assert not [name for name in names if not name.startswith(tuple(interop.SOURCES))]
 
 
 @pytest.mark.sampled("cls")

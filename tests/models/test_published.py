@@ -159,7 +159,9 @@ def test_default_horizons_match_the_papers():
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
     assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)
     assert FULL["convgru_advection"].horizon == 12
-    radar = {"convgru_irene", "dgmr", "convgru_advection"} | {n for n in NAMES if "radar" in n or "hko7" in n}
+    earth = {n for n in NAMES if FULL[n].horizon == 20 and n not in ("trajgru_hko7", "convgru_hko7")}
+    assert earth == {"convlstm_weather2land", "sg_convlstm", "convlstm_greenearthnet", "predrnn_greenearthnet"}
+    radar = {"convgru_irene", "dgmr", "convgru_advection"} | earth | {n for n in NAMES if "radar" in n or "hko7" in n}
     others = set(NAMES) - radar
     assert {FULL[n].horizon for n in others} == {10}
 

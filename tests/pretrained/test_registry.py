@@ -17,7 +17,7 @@ from convrnn_zoo.pretrained.registry import entry_points, register_model
 from tests.helpers.registry import slow_unless
 
 NAMES = convrnn_zoo.list_models()
-CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__]
+CORE = [n for n in NAMES if entry_points()[n].__module__ == convrnn.__name__ and n != "recurrent_stack"]
 SMALL = {"in_chans": 2, "hidden_channels": 4}
 
 
