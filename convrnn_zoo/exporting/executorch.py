@@ -47,12 +47,20 @@ def limit(sizes: Sizes, limits: Sizes) -> dict[str, int]:
 
 
 def to_executorch(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
-    """Lowers a program of torch.export; XNNPACK runs the operations that it supports."""
+    """Lowers a program of torch.export; XNNPACK runs the operations that it supports.
+
+    Raises:
+        ExportError: ExecuTorch does not support an operation of the program.
+    """
     exir = need("executorch.exir", "executorch")
     partitioner = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch").XnnpackPartitioner
     constants = {"metadata": json.dumps(dict(metadata), ensure_ascii=False)}
-    edge = exir.to_edge_transform_and_lower(program, partitioner=[partitioner()], constant_methods=constants)
-    return edge.to_executorch().buffer
+    try:
+        edge = exir.to_edge_transform_and_lower(program, partitioner=[partitioner()], constant_methods=constants)
+        return edge.to_executorch().buffer
+    except Exception as e:
+        line = next(filter(None, map(str.strip, str(e).splitlines())), "")
+        raise ExportError(f"ExecuTorch cannot run this model: {type(e).__name__}: {line[:300]}") from e
 
 
 def load_executorch(path: Path, graph: GraphSpec) -> Runner:
