@@ -108,9 +108,7 @@ NEEDS = [
 def test_the_package_imports_what_it_requires(file: str) -> None:
     """The command line may also use its extra; all other optional packages must be requested with `need`."""
     extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
-    base = (
-        {"torchgeo"} if file.endswith("adapters/torchgeo.py") else set()
-    )  # of its class; the module names its install
+    base = {"torchgeo"} if file.endswith("adapters/torchgeo.py") else set()  # base of a class
     assert foreign(statements(tree(file))) - base <= declared(*extras)
 
 

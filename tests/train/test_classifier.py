@@ -17,6 +17,7 @@ from convrnn_zoo.train.classifier import load_split, sample_batches
 
 RECIPE = dataclasses.replace(
     Recipe.read("fsdd_audio_convrnn"),
+    weights="convgru1d_bi_2layer.tones",
     seeds=(0,),
     epochs=2,
     batch_size=4,

@@ -155,7 +155,7 @@ def test_a_figure_is_written_after_every_round(tmp_path, clips):
 BAD = {
     "loss": ({"loss": "msa"}, "loss.*'msa'"),
     "data": ({"data": "mnist"}, r"data\.kind.*'mnist'"),
-    "schedule": ({"schedule": "step"}, "schedule.*'step'"),
+    "schedule": ({"schedule": "steps"}, "schedule.*'steps'"),
     "sampling": ({"sampling": {"name": "some"}}, r"sampling\.name.*'some'"),
     "arguments": (
         {"sampling": {"name": "scheduled", "to": 3}},

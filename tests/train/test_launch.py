@@ -126,7 +126,7 @@ def test_no_module_of_training_names_a_device():
 
 def test_models_and_batches_go_to_the_device_of_the_processes():
     meta = Processes(device=torch.device("meta"))
-    assert next(meta.prepare(torch.nn.Linear(1, 1)).parameters()).is_meta
+    assert next(meta.prepare(torch.nn.Linear(1, 1), CLASSIFIED).parameters()).is_meta
     assert set(meta.random_states()) == {"host", "numpy", "python"}
 
 

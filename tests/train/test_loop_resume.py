@@ -240,7 +240,7 @@ def test_batches_may_be_divided_otherwise(fields, tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [({"batch_size": 4}, r"sequences_per_update \(2 there, 4 here\)"), ({"lr": 0.02}, "lr"), ({"seed": 1}, "seed"),
+    [({"batch_size": 4}, r"sequences_per_update \(2 there, 4 here\)"), ({"lr": 0.02}, "lr"), ({"seeds": (1,)}, "seed"),
      ({"checkpoint_every": 3, "max_steps": 8}, "checkpoint_every")],
 )  # fmt: skip
 def test_other_changes_are_rejected_with_what_may_change(fields, name, tmp_path):

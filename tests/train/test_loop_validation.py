@@ -100,7 +100,7 @@ def test_processes_may_outnumber_the_validation_sequences():
     for rank in range(3):
         trainer.processes = Processes(Group(), count=3, rank=rank)
         trainer.validate(trainer.model)
-    loss, count = sum(totals).tolist()
+    count, loss = sum(totals).tolist()
     assert totals[2].tolist() == [0, 0]
     assert loss / count == pytest.approx(loss_of_one)
 
