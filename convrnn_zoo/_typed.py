@@ -59,7 +59,7 @@ def field(
     The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
     `choices`, if there are any. With `nonempty`, a string must not be blank. `choices` do not apply to lists.
     """
-    rules = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
+    rules: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     rules["description"] = description
     return dataclasses.field(default=default, default_factory=factory, metadata=rules)
 
