@@ -55,12 +55,15 @@ def to_executorch(program: ExportedProgram, metadata: Mapping[str, str]) -> byte
     exir = need("executorch.exir", "executorch")
     partitioner = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch").XnnpackPartitioner
     constants = {"metadata": json.dumps(dict(metadata), ensure_ascii=False)}
-    try:
-        edge = exir.to_edge_transform_and_lower(program, partitioner=[partitioner()], constant_methods=constants)
-        return edge.to_executorch().buffer
-    except Exception as e:
-        line = next(filter(None, map(str.strip, str(e).splitlines())), "")
-        raise ExportError(f"ExecuTorch cannot run this model: {type(e).__name__}: {line[:300]}") from e
+    error: Exception | None = None
+    for partitioners in ([partitioner()], []):  # some operations can only be lowered without XNNPACK
+        try:
+            edge = exir.to_edge_transform_and_lower(program, partitioner=partitioners, constant_methods=constants)
+            return edge.to_executorch().buffer
+        except Exception as e:
+            error = e
+    line = next(filter(None, map(str.strip, str(error).splitlines())), "")
+    raise ExportError(f"ExecuTorch cannot run this model: {type(error).__name__}: {line[:300]}") from error
 
 
 def load_executorch(path: Path, graph: GraphSpec) -> Runner:
