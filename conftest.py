@@ -9,6 +9,7 @@ import shutil
 import sys
 import zlib
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 # The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
@@ -21,6 +22,8 @@ collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
     "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
     "tests/helpers/interop/make_keras_networks.py",
+    # The class of this module is derived from one of TorchGeo.
+    *(["convrnn_zoo/interop/adapters/torchgeo.py"] if find_spec("torchgeo") is None else []),
 ]
 
 

@@ -220,6 +220,7 @@ def title_times(times: Sequence[Any]) -> list[str]:
     """Returns titles of frames: their dates if they differ by days, else their times, and the date where it changes.
 
     Example:
+        >>> from datetime import datetime
         >>> title_times([datetime(2020, 5, 1, 23, 50), datetime(2020, 5, 1, 23, 55), datetime(2020, 5, 2)])
         ['2020-05-01 23:50', '23:55', '2020-05-02 00:00']
         >>> title_times([datetime(2020, 5, 1), datetime(2020, 5, 2)])

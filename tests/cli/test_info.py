@@ -79,7 +79,8 @@ def test_info_of_a_directory_without_metadata(tmp_path):
     assert "trained on" not in metadata
     text = run("info", "convgru_forecaster")
     assert "convgru_forecaster.rain" in text
-    assert f"default weights  {next(n for n, w in WEIGHTS.items() if w.default)}" in text
+    (default,) = (n for n, w in WEIGHTS.items() if w.default and w.architecture == "convgru_forecaster")
+    assert f"default weights  {default}" in text
 
 
 def test_terminal_escapes_are_rejected_and_not_printed(tmp_path):
