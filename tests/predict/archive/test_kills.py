@@ -52,18 +52,18 @@ def test_a_command_with_two_processes_that_is_killed_five_times(tmp_path):
         words = ["predict", "convgru_forecaster.rain", "archive.zarr", "--every", "1", "--batch-size", "4", "--quiet"]
         return [sys.executable, "-m", "convrnn_zoo", *words, "--jobs", "2", "--threads", "1", "-o", name]
 
-    start = time.perf_counter()
+    def count():
+        return sum(1 for file in (tmp_path / "killed.zarr").rglob("*") if file.is_file())
+
     subprocess.run(command("whole.zarr"), cwd=tmp_path, check=True)
-    duration, moments = time.perf_counter() - start, random.Random(0)
-    killed = 0
-    for _ in range(5):
+    number, moments = sum(1 for file in (tmp_path / "whole.zarr").rglob("*") if file.is_file()), random.Random(0)
+    for _ in range(5):  # a kill after a random number of new files, and some milliseconds
+        until = count() + moments.randrange(number // 8)
         process = subprocess.Popen(command("killed.zarr"), cwd=tmp_path, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(moments.uniform(0.4, 0.9) * duration)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed >= 3
+        while process.poll() is None and count() <= until:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     subprocess.run(command("killed.zarr"), cwd=tmp_path, check=True)
     assert same(tmp_path / "whole.zarr", tmp_path / "killed.zarr")
