@@ -76,7 +76,6 @@ def test_a_profile_splits_the_time(tmp_path, monkeypatch):
         parts = dict(zip(KINDS, case["shares"][task]["ours"], strict=True))
         assert sum(parts.values()) == pytest.approx(1, abs=0.01)
         assert min(parts.values()) > 0
-        assert max(parts, key=parts.get) in ("convolutions", "rest")
     assert all(name in done.output for name in KINDS)
 
 
