@@ -23,8 +23,8 @@ PAGE = ROOT / "docs" / "how-to" / "serve.md"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     """The service of the page with a small model; returns its address and the model."""
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi", reason="pip install fastapi")
+    pytest.importorskip("uvicorn", reason="pip install uvicorn")
     directory = tmp_path_factory.mktemp("service")
     torch.manual_seed(0)
     model = create_model("convgru_forecaster", hidden_channels=[4, 4], kernel_size=3, horizon=12).eval()

@@ -32,6 +32,8 @@ for out in outs:
     sys.stdout.write("main\\n" if record else "helper\\n")  # at once: two processes write there
 """
 
+EVENTS = "tensorboard.backend.event_processing.event_accumulator"
+
 
 def launch_processes(*arguments):
     launcher = "accelerate.commands.launch"
@@ -214,7 +216,7 @@ def train_with(tracker, directory):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = pytest.importorskip(EVENTS, reason="the extra tensorboard")
     events = accumulator.EventAccumulator(str(train_with("tensorboard", tmp_path) / "run" / "training"))
     events.Reload()
     assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
@@ -227,7 +229,7 @@ CLASSIFIED = dataclasses.replace(TINY_CLASSIFIER, seeds=(3, 5), epochs=2)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_seed_has_a_series_of_its_own(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = pytest.importorskip(EVENTS, reason="the extra tensorboard")
     training.train(
         CLASSIFIED, data={"train": labelled(0), "test": labelled(1)}, out=tmp_path / "run", progress=False,
         log_with=["tensorboard"],

@@ -59,7 +59,7 @@ class ConvRNNClassifier(BaseClassifier):
         steps = torch.cat(series, 1)
         self._mean, self._std = steps.mean(1, keepdim=True), steps.std(1, correction=0, keepdim=True).clamp(min=1e-6)
         labels = torch.tensor([self._class_dictionary[label] for label in y])
-        seed = torch.seed() % 2**63 if self.random_state is None else int(self.random_state)
+        seed = torch.Generator().seed() % 2**63 if self.random_state is None else int(self.random_state)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network_ = create_model(

@@ -61,7 +61,7 @@ class Spotter:
         self.windows = check.positive_int("windows", windows)
         steps = check.number("seconds", seconds, positive=True) / self.front_end.hop
         self.stride = max(1, round(steps / self.windows))
-        """Number of steps from the begin of one window to the begin of the next."""
+        """Number of steps from the start of one window to the start of the next."""
         self.labels: list[str] = model._labels()
         self.reset()
 
@@ -114,7 +114,7 @@ class Spotter:
         steps, self.rest = self.front_end.encode_piece(torch.cat([self.rest.to(wave), wave]), rate)
         x = model.normalize(steps).to(reference_tensor(model))
         while len(x):
-            count = min(len(x), self.stride - self.steps % self.stride)  # up to the end or begin of a window
+            count = min(len(x), self.stride - self.steps % self.stride)  # up to the end or the start of a window
             logits = self.stream(x[:count].expand(self.windows, *x[:count].shape))
             x, self.steps = x[count:], self.steps + count
             if self.steps % self.stride:

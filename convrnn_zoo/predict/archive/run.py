@@ -286,7 +286,7 @@ def _plan(
     """Opens the archive, chooses issue times and regions, and creates the store or compares it with the settings."""
     architecture = model.pretrained_cfg.get("architecture", type(model).__name__)
     name = model.metadata.name if model.metadata else name or str(architecture)
-    check_options(model, name, members, thresholds, minutes, pixel_km)
+    check_options(model, name, members, seed, thresholds, minutes, pixel_km)
     settings = find_recipe(model, recipe)
     values = resolve_preprocessing(model, name, recipe, settings)
     read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
@@ -333,12 +333,14 @@ def _plan(
 
 
 def check_options(
-    model: Any, name: str, members: int | None, thresholds: Sequence[float], minutes: float | None,
+    model: Any, name: str, members: int | None, seed: int | None, thresholds: Sequence[float], minutes: float | None,
     pixel_km: float | None,
 ) -> None:  # fmt: skip
     """Raises ValueError for an option that a model does not support."""
     if members and not isinstance(model, Ensemble):
         raise ValueError(f"members: {name} makes one forecast; omit the option")
+    if seed is not None and not members:
+        raise ValueError("seed: an option of an ensemble; pass members as well")
     if thresholds and not (members or hasattr(model, "probabilities")):
         raise ValueError(
             f"thresholds: {name} forecasts no probabilities; pass weights of convgru_advection, or members"

@@ -166,7 +166,7 @@ def test_composites_of_other_quantities_and_missing_counts(tmp_path):
 
 
 def write_mch(directory, time, image):
-    image_module = pytest.importorskip("PIL.Image")
+    image_module = pytest.importorskip("PIL.Image", reason="the extra draw")
     path = directory / f"AQC{time:%y%j%H%M}F_00005.801.gif"
     picture = image_module.frombytes("P", image.shape[::-1], image.astype(np.uint8).tobytes())
     picture.putpalette([grey for grey in range(256) for _ in "RGB"])

@@ -42,7 +42,7 @@ def test_arrays_of_equal_length_and_seeds(series):
 
 
 def test_checks_of_aeon():
-    checks = pytest.importorskip("aeon.testing.estimator_checking")
+    checks = pytest.importorskip("aeon.testing.estimator_checking", reason="pip install 'convrnn-zoo[data]'")
     checks.check_estimator(
         ConvRNNClassifier, checks_to_run=["check_constructor", "check_get_params", "check_set_params", "check_clone"]
     )  # fmt: skip

@@ -39,7 +39,7 @@ def test_padding_has_no_effect():
 
 
 def test_a_checkpoint_restores_the_task(tmp_path):
-    lightning = pytest.importorskip("lightning.pytorch")
+    lightning = pytest.importorskip("lightning.pytorch", reason="pip install lightning")
     task = SpatioTemporalSegmentation(model="convgru2d_1layer", in_channels=3, num_classes=5, hidden_channels=4)
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
                                 default_root_dir=tmp_path, enable_model_summary=False)  # fmt: skip

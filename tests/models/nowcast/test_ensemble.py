@@ -106,7 +106,7 @@ def test_members_have_channels_and_the_dtype_of_the_frames(dtype):
 
 
 def test_labelled_frames_give_a_labelled_ensemble(model, frames):
-    xr = pytest.importorskip("xarray")
+    xr = pytest.importorskip("xarray", reason="the extra netcdf")
     labelled = xr.DataArray(frames.numpy(), dims=("time", "y", "x"), attrs={"units": "mm/h"})
     assert model.forecast(labelled, 2, members=3, seed=0).dims == ("realization", "lead_time", "y", "x")
 

@@ -13,7 +13,7 @@ import pytest
 from convrnn_zoo.predict.archive import forecast_archive
 from tests.helpers.predict.archives import network, rain, same
 
-pytest.importorskip("dask")
+pytest.importorskip("dask", reason="the extra archive")
 
 
 def write(archive, path):

@@ -14,7 +14,7 @@ from convrnn_zoo.predict.archive import forecast_archive
 from convrnn_zoo.predict.archive.store import OPEN
 from tests.helpers.predict.archives import network, nowcast, rain, same
 
-pytest.importorskip("dask")
+pytest.importorskip("dask", reason="the extra archive")
 
 
 @pytest.fixture
@@ -179,6 +179,15 @@ def test_other_settings_than_those_of_the_store_are_an_error(change, message, ar
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{**options, **change})
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1)]
+)
+def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
+    with pytest.raises(ValueError, match=f"^{option}: "):
+        forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: value})
+    assert not (tmp_path / "f.zarr").exists()
+
+
 def test_another_store_is_not_overwritten(archive, tmp_path):
     before = {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match="is no store of forecasts"):
@@ -190,7 +199,7 @@ def test_another_store_is_not_overwritten(archive, tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_workers_of_a_scheduler_write_the_same_store(archive, tmp_path):
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="the extra archive")
     options = {"batch_size": 4, "every": 2}
     forecast_archive(network(), archive, tmp_path / "one.zarr", **options)
     cluster = distributed.LocalCluster(

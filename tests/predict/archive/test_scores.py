@@ -11,8 +11,8 @@ from convrnn_zoo.predict.archive.store import OPEN
 from tests.helpers.command_line import run
 from tests.helpers.predict.archives import network, nowcast, rain
 
-pytest.importorskip("dask")
-pytest.importorskip("torchmetrics")
+pytest.importorskip("dask", reason="the extra archive")
+pytest.importorskip("torchmetrics", reason="the extra train")
 
 
 @pytest.fixture
