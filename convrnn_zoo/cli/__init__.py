@@ -1,6 +1,7 @@
 """Command line: ``convrnn-zoo``, or ``python -m convrnn_zoo``."""
 
 import sys
+import warnings
 
 from .._extras import need
 
@@ -12,5 +13,7 @@ def main() -> None:
     except ImportError as e:
         sys.exit(str(e))
     from ._group import cli
+    from ._text import format_warning
 
+    warnings.formatwarning = lambda message, *_: format_warning(message)
     cli()

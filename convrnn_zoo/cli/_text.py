@@ -1,9 +1,7 @@
 """Text for the terminal."""
 
 import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -88,13 +86,6 @@ def format_metrics(metrics: "Sequence[Metric]") -> str:
     return "\n".join([columns(rows, header=("test", "weights", *baselines)), *data, *totals])
 
 
-@contextmanager
-def warnings_to_stderr() -> Iterator[None]:
-    """Prints warnings as one line each on standard error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                click.echo(f"Warning: {printable(warning.message)}", err=True)
+def format_warning(message: Warning | str) -> str:
+    """Returns a warning as one line, without the place in the code."""
+    return f"Warning: {printable(message)}\n"

@@ -28,7 +28,7 @@ from ._options import (
     quiet_option,
 )  # fmt: skip
 from ._outputs import check_not_input
-from ._text import columns, printable, warnings_to_stderr
+from ._text import columns, printable
 from ._threads import set_threads, threads_option
 
 ARCHIVE_OPTIONS = ("every", "period", "tile", "batch_size", "jobs", "scheduler")
@@ -138,26 +138,25 @@ def predict(
     """
     if output is not None:
         check_not_input(output, files, local_path(weights))
-    with warnings_to_stderr():
-        model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
-        set_threads(threads)
-        if spot and isinstance(model, Forecaster):
-            raise ValueError(f"--spot: {weights} forecasts frames; omit the option")
-        if isinstance(model, Forecaster) and options["every"] is not None:
-            _forecast_archive(model, files, as_json, output, quiet, threads, **options)
-        elif isinstance(model, Forecaster):
-            if others := [name for name in ARCHIVE_OPTIONS if options.pop(name) is not None and name != "every"]:
-                raise ValueError(f"--{others[0].replace('_', '-')}: an option of an archive; pass --every as well")
-            _forecast(model, weights, files, as_json, output, quiet, **options)
+    model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
+    set_threads(threads)
+    if spot and isinstance(model, Forecaster):
+        raise ValueError(f"--spot: {weights} forecasts frames; omit the option")
+    if isinstance(model, Forecaster) and options["every"] is not None:
+        _forecast_archive(model, files, as_json, output, quiet, threads, **options)
+    elif isinstance(model, Forecaster):
+        if others := [name for name in ARCHIVE_OPTIONS if options.pop(name) is not None and name != "every"]:
+            raise ValueError(f"--{others[0].replace('_', '-')}: an option of an archive; pass --every as well")
+        _forecast(model, weights, files, as_json, output, quiet, **options)
+    else:
+        threshold = options.pop("threshold") if spot else None
+        names = {param.name: param.opts[0] for param in predict.params}
+        if unused := [names[key] for key, value in options.items() if value is not None and value is not False]:
+            raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
+        if spot:
+            _spot(model, files, as_json, output, quiet, threshold)
         else:
-            threshold = options.pop("threshold") if spot else None
-            names = {param.name: param.opts[0] for param in predict.params}
-            if unused := [names[key] for key, value in options.items() if value is not None and value is not False]:
-                raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
-            if spot:
-                _spot(model, files, as_json, output, quiet, threshold)
-            else:
-                _classify(model, files, as_json, output, quiet)
+            _classify(model, files, as_json, output, quiet)
 
 
 def _spot(

@@ -139,3 +139,17 @@ def test_a_device_that_cannot_be_used_is_a_usage_error(command, device):
     text = run(*command, "--device", device, code=2)
     assert "--device" in text
     assert device in text
+
+
+def test_the_program_prints_a_warning_as_one_line(tmp_path):
+    recipe = tmp_path / "old.toml"
+    text = (ROOT / "convrnn_zoo/recipes/moving_mnist_pyramid_first.toml").read_text(encoding="utf-8")
+    recipe.write_text(f"seed = 3\n{text}", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "-o", str(tmp_path / "run"), "--data", "no-such"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "default"},
+    )  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if "seeds" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("Warning: ")
+    assert ".py" not in done.stderr
