@@ -458,7 +458,7 @@ class EncoderForecaster(Forecaster):
     act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
     :meth:`decode_sequence`, builds the recurrent layers `encoder`, and sets :attr:`encoder_modules`. A state has one
     entry for each recurrent module of `encoder`, in the form in which that module returns it, and no list for a single
-    module. The entry may also be :class:`~convrnn_zoo.layers._run.LayerStates`, which both methods then return, too.
+    module. The entry may also be :class:`~convrnn_zoo.layers._states.LayerStates`, which both methods then return, too.
     """
 
     export_forms, export_step = ("sequence", "step"), "encoder_forecaster"
