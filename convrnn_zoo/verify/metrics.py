@@ -87,6 +87,13 @@ class Occurrences:
     fractions skill score (FSS) compares the fractions of pixels that reach the threshold in windows of 9×9 pixels. A
     score is NaN where its denominator is 0.
 
+    Args:
+        threshold: in the unit of the frames.
+        horizon: number of lead times.
+        window: edge of the windows in pixels, an odd number unless `counts_outside`.
+        counts_outside: whether pixels outside the frame count as below the threshold, as in pysteps. Otherwise, windows
+            at the edges are smaller.
+
     References:
         Shi, X. et al. (2015), section 4.2. https://arxiv.org/abs/1506.04214
         Roberts, N. M. and Lean, H. W. (2008). Scale-selective verification of rainfall accumulations.
@@ -100,8 +107,10 @@ class Occurrences:
         {'CSI': [0.333], 'POD': [0.5], 'FAR': [0.5], 'FSS': [1.0]}
     """
 
-    def __init__(self, threshold: float, horizon: int) -> None:
-        self.threshold = threshold
+    def __init__(
+        self, threshold: float, horizon: int, window: int = FSS_WINDOW, *, counts_outside: bool = False
+    ) -> None:
+        self.threshold, self.window, self.counts_outside = threshold, window, counts_outside
         self.counts = torch.zeros(3, horizon, dtype=torch.float64)  # hits, misses, false alarms
         self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
 
@@ -111,11 +120,16 @@ class Occurrences:
         occurs = [x.nan_to_num(0) >= self.threshold for x in (forecast, truth)]
         hits, predicted, observed = (x.sum(pixels) for x in (occurs[0] & occurs[1], *occurs))
         self.counts += torch.stack([hits, observed - hits, predicted - hits])
-        maps = [x.float().flatten(0, 2)[:, None] for x in occurs]
-        pooled = [F.avg_pool2d(x, FSS_WINDOW, 1, FSS_WINDOW // 2, count_include_pad=False) for x in maps]
-        f, o = (x.reshape(forecast.shape).double() for x in pooled)
+        f, o = (self._fractions(x.float().flatten(0, 2)).reshape(x.shape).double() for x in occurs)
         self.error += (f - o).square().sum(pixels)
         self.reference += (f.square() + o.square()).sum(pixels)
+
+    def _fractions(self, maps: Tensor) -> Tensor:
+        """Returns the mean of each window of maps ``(B, H, W)``."""
+        size = self.window
+        if self.counts_outside:
+            return F.avg_pool2d(F.pad(maps, (size // 2, (size - 1) // 2) * 2), size, 1)
+        return F.avg_pool2d(maps, size, 1, size // 2, count_include_pad=False)
 
     def scores(self) -> dict[str, list[float]]:
         """Returns each score by lead time."""
@@ -171,6 +185,30 @@ def choose_crps(are_quantiles: bool) -> Callable[[Tensor, Tensor], Tensor]:
     return quantile_crps if are_quantiles else fair_crps
 
 
+class BrierScores:
+    """Brier scores of probabilities by lead time: means of ``(p − o)²`` over known pixels, o being 0 or 1.
+
+    Example:
+        >>> brier = BrierScores([1.0], horizon=1)
+        >>> brier.add(1.0, torch.full((1, 1, 1, 2, 2), 0.5), torch.tensor([[[[[0.0, 2.0], [3.0, torch.nan]]]]]))
+        >>> brier.scores("mm/h")
+        {'Brier 1 mm/h': [0.25]}
+    """
+
+    def __init__(self, thresholds: Iterable[float], horizon: int) -> None:
+        self.sums = {t: torch.zeros(2, horizon, dtype=torch.float64) for t in thresholds}  # errors, known pixels
+
+    def add(self, threshold: float, probability: Tensor, truth: Tensor) -> None:
+        """Adds the probabilities that a threshold is reached, and true frames, both ``(N, T, C, H, W)``."""
+        known, occurred = truth.isfinite(), (truth >= threshold).to(probability.dtype)
+        error = torch.where(known, (probability - occurred).square(), 0)
+        self.sums[threshold] += torch.stack([x.double().sum((0, 2, 3, 4)) for x in (error, known)])
+
+    def scores(self, unit: str) -> dict[str, list[float]]:
+        """Returns each score by lead time."""
+        return {f"Brier {t:g} {unit}".rstrip(): (error / known).tolist() for t, (error, known) in self.sums.items()}
+
+
 class ProbabilityScores:
     """CRPS and Brier scores of ensembles by lead time, and their reliability diagrams over all lead times.
 
@@ -183,34 +221,31 @@ class ProbabilityScores:
         ({'CRPS': [1.0], 'Brier 1': [0.25]}, 1.0)
     """
 
-    def __init__(self, thresholds: Iterable[float], horizon: int, are_quantiles: bool = False) -> None:
+    def __init__(self, thresholds: Sequence[float], horizon: int, are_quantiles: bool = False) -> None:
         self.pixel_crps = choose_crps(are_quantiles)
         self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum and number of frames
-        self.known = torch.zeros(horizon, dtype=torch.float64)  # number of pixels
-        self.brier = {t: torch.zeros(horizon, dtype=torch.float64) for t in thresholds}
+        self.brier = BrierScores(thresholds, horizon)
         self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
 
     def add(self, members: Tensor, truth: Tensor) -> None:
         """Adds members ``(M, N, T, C, H, W)`` and true frames ``(N, T, C, H, W)``; pixels with NaN are left out."""
         known = truth.isfinite() & members.isfinite().all(0)
-        pixels = (0, 2, 3, 4)
-        score = self.pixel_crps(members.nan_to_num(0).float(), truth.nan_to_num(0))
+        truth = truth.masked_fill(~known, torch.nan)
+        exact = torch.promote_types(members.dtype, torch.float32)
+        score = self.pixel_crps(members.nan_to_num(0).to(exact), truth.nan_to_num(0))
         by_frame = torch.where(known, score, 0).double().sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
         self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
-        self.known += known.double().sum(pixels)
-        for threshold, brier in self.brier.items():
+        for threshold, bins in self.bins.items():
             probability = (members >= threshold).double().mean(0)
-            occurred = (truth >= threshold).double()
-            brier += torch.where(known, (probability - occurred).square(), 0).sum(pixels)
+            self.brier.add(threshold, probability, truth)
             numbers = (probability * BINS).long().clamp_max(BINS - 1)[known]
-            for total, values in zip(self.bins[threshold], (torch.ones(()), probability, occurred), strict=True):
+            for total, values in zip(bins, (torch.ones(()), probability, (truth >= threshold).double()), strict=True):
                 total += torch.bincount(numbers, values.expand_as(probability)[known], BINS)
 
     def scores(self, unit: str) -> dict[str, list[float]]:
         """Returns each score by lead time."""
         total, count = self.crps
-        briers = {f"Brier {t:g} {unit}".rstrip(): (b / self.known).tolist() for t, b in self.brier.items()}
-        return {"CRPS": (total / count).tolist(), **briers}
+        return {"CRPS": (total / count).tolist(), **self.brier.scores(unit)}
 
     def reliability(self, unit: str) -> dict[str, dict[str, list[float]]]:
         """Returns the mean forecast, observed frequency and pixel count of each bin of probability, by threshold."""
