@@ -167,16 +167,25 @@ def _spot(
         raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
     figure = output if output is not None and output.suffix in FIGURES else None
     rows = [{"file": str(file), **spot._asdict()} for file, spot in spot_files(model, files, figure, threshold)]
+    table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
+    header = ("file", "seconds", "word", "probability")
+    _print_rows(rows, table, header, as_json, output, "" if quiet else plural(len(rows), "word"))
+
+
+def _print_rows(
+    rows: Sequence[Any], table: Sequence[Sequence[str]], header: Sequence[str], as_json: bool, output: Path | None,
+    summary: str,
+) -> None:  # fmt: skip
+    """Writes `rows` to a .json file, and prints them as JSON, as a table or, if they were written, as a summary."""
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output is not None and output.suffix == ".json":
         write_text(output, text)
     if as_json:
         click.echo(text, nl=False)
     elif output is None:
-        table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
-        click.echo(columns(table, header=("file", "seconds", "word", "probability")))
-    elif not quiet:
-        click.echo(f"{output}: {plural(len(rows), 'word')}")
+        click.echo(columns(table, header=header))
+    elif summary:
+        click.echo(f"{output}: {summary}")
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool) -> None:
@@ -198,15 +207,8 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
         answer = {"prediction": p.label, "probability": p.probability, "probabilities": p.probabilities}
         rows.append({"file": recording.file, **key, **answer})
         table.append((recording.name, p.label, f"{p.probability:.3f}"))
-    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    if output is not None:
-        write_text(output, text)
-    if as_json:
-        click.echo(text, nl=False)
-    elif output is None:
-        click.echo(columns(table, header=("sequence", "prediction", "probability")))
-    elif not quiet:
-        click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
+    summary = "" if quiet else f"{plural(len(rows), 'sequence')} classified"
+    _print_rows(rows, table, ("sequence", "prediction", "probability"), as_json, output, summary)
 
 
 def _forecast_archive(

@@ -23,7 +23,7 @@ from ..values.labels import times
 from ..values.labels.axes import NAMES
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
-from ..values.steps import Step, describe_step, is_same
+from ..values.steps import Step, check_same
 from ..values.units import plural
 from ..verify import split_known
 from ..verify.losses import find_loss
@@ -117,11 +117,7 @@ def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
         step = times.check_step(frames.times, expected)
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
-    if step is not None and expected is not None and not is_same(step, expected):
-        raise ValueError(
-            f"{file} has a frame every {describe_step(step)}, and one every {describe_step(expected)} is expected; "
-            "pass frames at the step of the training, or --minutes if the model supports any"
-        )
+    check_same(step, expected, f"the frames of {file}", "--minutes")
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:

@@ -248,8 +248,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
-        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
-            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if len(self.rain_relation) not in (0, 2):
             raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)

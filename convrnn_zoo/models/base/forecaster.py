@@ -15,7 +15,7 @@ from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
-from ...values.steps import Step, describe_step, is_same
+from ...values.steps import Step, check_same
 from ...values.tensors import to_tensor
 from ...values.units import plural
 from .blocks import Unshuffle
@@ -241,10 +241,7 @@ class Forecaster(ZooModel):
             expected = step or expected or self.default_step
         if self.default_step and isinstance(expected, str):
             raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
-        if step and expected and not is_same(step, expected):
-            hint = "pass frames at the step of the training, or `minutes` to a model of any step"
-            steps_text = f"frames are {describe_step(step)} apart, and {describe_step(expected)} is expected"
-            raise ValueError(f"{steps_text}; {hint}")
+        check_same(step, expected, "frames", "`minutes`")
         values.check(x)
         x = x.float()
         unknown = self.unknown_pixels(x)
