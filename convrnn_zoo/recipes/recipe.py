@@ -35,7 +35,7 @@ from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
 from ..verify.losses import find_loss
-from ._values import toml, toml_key
+from ._toml import format_toml, override, read_toml
 from .augment import Augment
 from .sampling import read_sampling
 
@@ -356,9 +356,9 @@ class Recipe:
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
             raise FileNotFoundError(f"no recipe {str(source)!r}; pass a .toml file or one of: {', '.join(RECIPES)}")
-        table = _read_toml(path)
+        table = read_toml(path)
         for assignment in overrides:
-            _override(table, assignment)
+            override(table, assignment)
         try:
             return Recipe.of(table)
         except ValueError as e:
@@ -433,64 +433,7 @@ class Recipe:
             True
         """
         kind = next(k for k, cls in RECIPE_KINDS.items() if cls is type(self))
-        fields = self.to_table()
-        tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
-        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if not (k in tables or v is None)]
-        for table, values in tables.items():
-            if values:
-                lines += ["", f"[{table}]", *(f"{toml_key(k)} = {toml(v)}" for k, v in values.items() if v is not None)]
-        return "\n".join(lines) + "\n"
-
-
-def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Reads a TOML file, and merges its keys into those of the file that it extends."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise ValueError(f"{path} is not valid TOML: {e}") from e
-    base = table.pop("extends", None)
-    if base is None:
-        return table
-    is_name = isinstance(base, str) and Path(base).name == base
-    file = path.parent / base if is_name else path
-    if depth > 4 or not file.is_file() or file == path or not _is_beside(file, path):
-        raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
-    merged = _read_toml(file, depth + 1)
-    for key, value in table.items():
-        is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if is_table else value
-    return merged
-
-
-def _override(table: dict[str, Any], assignment: str) -> None:
-    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe."""
-    path, sign, text = (part.strip() for part in assignment.partition("="))
-    *tables, key = path.split(".")
-    if not sign or not all((*tables, key)):
-        raise ValueError(f"expected KEY=VALUE, such as lr=0.001 or data.crop=64, got {assignment!r}")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as e:
-        if not re.fullmatch(r"[\w.+:/-]+", text):
-            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}") from e
-        parsed = {"value": text}  # shells remove the quotes of a string
-    if len(parsed) > 1:
-        raise ValueError(f"the value of {path} must be one value, got {text!r}")
-    parent = table
-    for name in tables:
-        inner = parent.get(name, {})
-        if isinstance(inner, str) and name == "data":  # short for its kind
-            inner = {"kind": inner}
-        if not isinstance(inner, dict):
-            raise ValueError(f"{path} cannot be set, because the recipe's {name} is not a table")
-        parent[name] = parent = dict(inner)
-    parent[key] = parsed["value"]
-
-
-def _is_beside(file: Path, path: Path) -> bool:
-    """Returns whether a .toml file is in the directory of `path`, also if symbolic links are followed."""
-    folders = {path.parent.resolve(), path.resolve().parent}
-    return file.suffix == ".toml" and file.resolve().parent in folders
+        return format_toml({"kind": kind, **self.to_table()})
 
 
 @dataclass(frozen=True, kw_only=True)

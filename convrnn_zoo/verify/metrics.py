@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._extras import need, progress_bar
 from ..data import FrameSequences, split_channels
-from ..data.datasets.frame_files import RAIN_THRESHOLDS, FrameDataset
+from ..data.datasets.frame_dataset import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.metadata import Metric

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need, progress_bar
-from ...data.datasets.frame_files import RAIN_THRESHOLDS
+from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ...data.readers import Frames, ReadOptions, open_files
 from ...data.untrusted import check_zarr_store, checked_codecs
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
