@@ -14,7 +14,7 @@ from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.steps import Step
 from ..values.units import format_lead_time, is_rain, time_unit
 from ._values import find_value_range
-from .metrics import Evaluation
+from .evaluation import Evaluation
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")

@@ -18,7 +18,8 @@ from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
 from ...values.units import is_rain
 from ...verify._values import finite
-from ...verify.metrics import BrierScores, Scores, TargetScores
+from ...verify.evaluation import Scores, TargetScores
+from ...verify.metrics import BrierScores
 from .store import ISSUE, MISSING, OPEN, open_store
 
 METHODS = ("forecast", "last frame")
