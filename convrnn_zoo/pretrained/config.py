@@ -25,9 +25,9 @@ MAX_TEXT = 2**20
 """Size limit of a text file of a repository in bytes."""
 
 
-@dataclasses.dataclass
-class _Cfg(PretrainedCfg):
-    """timm's pretrained cfg, with the values that the zoo supports."""
+@dataclasses.dataclass(frozen=True)
+class _Cfg:
+    """Fields of timm's pretrained cfg that the zoo reads, with timm's defaults."""
 
     input_size: tuple[int, int, int] = field(PretrainedCfg.input_size, ge=1)
     mean: tuple[float, ...] | None = PretrainedCfg.mean
@@ -36,16 +36,14 @@ class _Cfg(PretrainedCfg):
     label_names: tuple[str, ...] | None = None
     first_conv: str | tuple[str, ...] | None = None
     classifier: str | tuple[str, ...] | None = None
-    paper_ids: str | tuple[str, ...] | None = None
-    notes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(f"mean and std must be of the same channels, got {self.mean} and {self.std}")
         if math.prod(self.input_size) > MAX_INPUT:
             raise ValueError(f"input_size must be (C, H, W), at most {MAX_INPUT:,} values, got {self.input_size}")
-        if len(self.label_names or ()) not in (0, self.num_classes):
-            raise ValueError(f"contradicts itself: {self.num_classes} classes, and {len(self.label_names)} label_names")
+        if (count := len(self.label_names or ())) not in (0, self.num_classes):
+            raise ValueError(f"label_names must be of {self.num_classes} classes, got {count}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +102,27 @@ def read_config(path: Path, name: str) -> Config:
     return parse_config(raw, name)
 
 
+def _names(cls: type[Any]) -> set[str]:
+    """Returns the names of the fields of a dataclass."""
+    return {f.name for f in dataclasses.fields(cls)}
+
+
 def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
     """Checks the content of a config.json, or raises WeightsError, whose message names the model and the fix."""
     if not isinstance(raw, dict):
         raise WeightsError(f"{name}: {CONFIG} must be an object, got {type(raw).__name__}; {fix}")
     cfg = raw.get("pretrained_cfg") or {}
-    if isinstance(cfg, dict):
-        cfg = {**cfg, **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
-    fields = {f.name for f in dataclasses.fields(_ConfigFile)}
     raw = {"metadata": raw.get("record"), **raw}  # the key of earlier versions
     try:
-        file = read(_ConfigFile, {**{k: raw[k] for k in fields & {*raw}}, "pretrained_cfg": cfg}, CONFIG)
+        if isinstance(cfg, dict):
+            cfg = {**cfg, **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
+            if unknown := cfg.keys() - _names(PretrainedCfg):
+                listed = ", ".join(sorted(unknown))[:200]
+                raise ValueError(
+                    f"pretrained_cfg has fields that timm does not know: {listed}; upgrade it if it is older"
+                )
+            raw["pretrained_cfg"] = {k: v for k, v in cfg.items() if k in _names(_Cfg)}
+        file = read(_ConfigFile, {k: v for k, v in raw.items() if k in _names(_ConfigFile)}, CONFIG)
         args = check_arguments(file.model_args, name)
         metadata = None if file.metadata is None else WeightsMetadata.from_plain(file.metadata)
         checked = file.pretrained_cfg
