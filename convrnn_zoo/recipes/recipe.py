@@ -114,11 +114,10 @@ class Recipe:
     weights: str = field(nonempty=True, description="name of the trained weights, ``architecture.tag``.")
     data: FrameDataset | LabelledDataset = field(  # noqa: RUF009 (immutable)
         description="the dataset, or the table that describes it: its `kind` and the keys of that kind "
-        "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults.",
+        "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults."
     )
     description: str = field(
-        nonempty=True,
-        description="sentence for metadata and model card that says what the model does.",
+        nonempty=True, description="sentence for metadata and model card that says what the model does."
     )
     license: str = field(nonempty=True, description="licence of the weights.")
     batch_size: int = field(ge=1, description="number of sequences in a batch of one process.")
@@ -143,12 +142,10 @@ class Recipe:
         "`init_from`, all layers but the encoder are trained, since they are random.",
     )
     optimizer: str = field(
-        "adam",
-        description="``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``.",
+        "adam", description="``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``."
     )
     optimizer_args: Mapping[str, Any] = field(
-        factory=dict,
-        description="further arguments of the optimizer, such as ``{momentum = 0.9}``.",
+        factory=dict, description="further arguments of the optimizer, such as ``{momentum = 0.9}``."
     )
     weight_decay: float | None = field(
         None,
@@ -174,9 +171,7 @@ class Recipe:
         description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.",
     )
     cycles: tuple[int, ...] = field(
-        (),
-        ge=1,
-        description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle.",
+        (), ge=1, description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle."
     )
     seeds: int | tuple[int, ...] = field(
         (0,),
@@ -185,18 +180,13 @@ class Recipe:
         "and the order of the data, augmentation and noise. The weights of the first one are saved.",
     )
     noise: float = field(
-        0.0,
-        ge=0,
-        description="standard deviation of the Gaussian noise that is added to the encoded input.",
+        0.0, ge=0, description="standard deviation of the Gaussian noise that is added to the encoded input."
     )
     augment: Mapping[str, Any] = field(
-        factory=dict,
-        description="table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data.",
+        factory=dict, description="table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data."
     )
     grad_accum_steps: int = field(
-        1,
-        ge=1,
-        description="number of batches of `batch_size` whose gradients are accumulated for one update.",
+        1, ge=1, description="number of batches of `batch_size` whose gradients are accumulated for one update."
     )
     ema: float = field(
         0.0,
@@ -212,12 +202,10 @@ class Recipe:
         "where this CPU convolves faster in bfloat16.",
     )
     fp16: bool = field(
-        False,
-        description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16.",
+        False, description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16."
     )
     grad_checkpointing: bool = field(
-        False,
-        description="whether to compute activations again in the backward pass, to save memory.",
+        False, description="whether to compute activations again in the backward pass, to save memory."
     )
     compile: bool = field(False, description="whether to compile the model with ``torch.compile``.")
     sync_bn: bool = field(False, description="whether several processes share the statistics of batch norms.")
@@ -449,10 +437,7 @@ class ClassifierRecipe(Recipe):
     optimizer: str = field("adamw")
     schedule: str = field("one_cycle_momentum", choices=SCHEDULES)
     label_smoothing: float = field(
-        0.0,
-        ge=0,
-        le=1,
-        description="fraction of the target probability that is spread evenly over all classes.",
+        0.0, ge=0, le=1, description="fraction of the target probability that is spread evenly over all classes."
     )
     class_weights: str | tuple[float, ...] = field(
         (),
@@ -505,7 +490,7 @@ class ForecasterRecipe(Recipe):
         description="``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, "
         "``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several "
         "names give a sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It "
-        "reads rain rates in mm/h and ignores the `encoding` of the data.",
+        "reads rain rates in mm/h and ignores the `encoding` of the data."
     )
     sampling: Mapping[str, Any] = field(
         factory=dict,
@@ -527,9 +512,7 @@ class ForecasterRecipe(Recipe):
         "cases.",
     )
     lead_times: int = field(
-        0,
-        ge=0,
-        description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.",
+        0, ge=0, description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all."
     )
     checkpoint_every: int = field(
         100,

@@ -41,12 +41,10 @@ class FrameFiles(GroupedFiles, FrameDataset):
     license: str = field("", description="licence of the data.")
     url: str = field("", description="address of the data.")
     task: str = field(
-        "",
-        description="task in the metadata; by default precipitation nowcasting for rain, else video prediction.",
+        "", description="task in the metadata; by default precipitation nowcasting for rain, else video prediction."
     )
     unit: str = field(
-        "",
-        description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.',
+        "", description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.'
     )
     step: float | Literal["month", "year"] | None = field(
         None,
@@ -55,9 +53,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         "apart.",
     )
     pixel_km: float | None = field(
-        None,
-        gt=0,
-        description="edge of a pixel in km; by default that of the coordinates in the files.",
+        None, gt=0, description="edge of a pixel in km; by default that of the coordinates in the files."
     )
     rain_relation: tuple[float, ...] = field(
         (),
@@ -87,10 +83,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         description="distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.",
     )
     min_valid_fraction: float = field(
-        0.5,
-        ge=0,
-        le=1,
-        description="minimum fraction of pixels without a missing value, in each frame of a crop.",
+        0.5, ge=0, le=1, description="minimum fraction of pixels without a missing value, in each frame of a crop."
     )
     min_wet_fraction: float = field(
         0.0,
@@ -386,12 +379,10 @@ class ArrayFrames(FrameFiles):
         "`static`, in this order.",
     )
     targets: tuple[str, ...] = field(
-        (),
-        description="names of the `variables` that the model forecasts; by default all.",
+        (), description="names of the `variables` that the model forecasts; by default all."
     )
     static: tuple[str | DataVariable, ...] = field(
-        (),
-        description="maps ``(H, W)`` without time that the model also reads, such as elevation.",
+        (), description="maps ``(H, W)`` without time that the model also reads, such as elevation."
     )
     future: tuple[str | DataVariable, ...] = field(
         (),

@@ -268,8 +268,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         "If `split` is a list, it may be a list of the validation file names as well.",
     )
     folder: str = field(
-        "",
-        description='folder in the data directory that contains the recordings, such as ``"dataset"``.',
+        "", description='folder in the data directory that contains the recordings, such as ``"dataset"``.'
     )
 
     def __post_init__(self) -> None:
