@@ -85,17 +85,9 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @quiet_option
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
-    weights: str,
-    files: tuple[Path, ...],
-    as_json: bool,
-    output: Path | None,
-    dtype: str | None,
-    device: torch.device,
-    threads: int | None,
-    quiet: bool,
-    spot: bool,
-    **options: Any,
-) -> None:
+    weights: str, files: tuple[Path, ...], as_json: bool, output: Path | None, dtype: str | None, device: torch.device,
+    threads: int | None, quiet: bool, spot: bool, **options: Any,
+) -> None:  # fmt: skip
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
     A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one sequence per array,
@@ -240,19 +232,10 @@ def _forecast_archive(
 
 
 def _forecast(
-    model: Forecaster,
-    name: str,
-    files: Sequence[Path],
-    as_json: bool,
-    output: Path | None,
-    quiet: bool,
-    *,
-    members: int | None,
-    seed: int | None,
-    threshold: float | None,
-    thresholds: tuple[float, ...] | None,
+    model: Forecaster, name: str, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, *,
+    members: int | None, seed: int | None, threshold: float | None, thresholds: tuple[float, ...] | None,
     **options: Any,
-) -> None:
+) -> None:  # fmt: skip
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:

@@ -49,17 +49,10 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: Forecaster,
-    recipe: "ForecasterRecipe",
-    clips: FrameSequences,
-    sequences: int | None = None,
-    *,
-    ensemble_size: int | None = None,
-    seed: int = 0,
-    batch_size: int = 16,
-    progress: bool = False,
+    model: Forecaster, recipe: "ForecasterRecipe", clips: FrameSequences, sequences: int | None = None, *,
+    ensemble_size: int | None = None, seed: int = 0, batch_size: int = 16, progress: bool = False,
     climatology: Baseline | None = None,
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
     Targets with names have separate scores in their own units, such as ``"MSE of t2m"``. Only one batch of sequences is
