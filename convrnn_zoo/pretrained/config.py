@@ -130,7 +130,7 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
         stated = check_arguments({"num_classes": checked.num_classes, "in_chans": cfg["input_size"][0]}, name)
         args = {**args, **stated, **args}  # in the order of the file
         if args["num_classes"] != checked.num_classes:
-            raise ValueError(f"{CONFIG} contradicts itself: num_classes {checked.num_classes}, and model_args {args}")
+            raise ValueError(f"{CONFIG} contradicts itself: {checked.num_classes} classes, and model_args {args}")
         if file.preprocessing is not None:
             sizes = {"out_chans": args["in_chans"], "static_chans": 0, "future_chans": 0, **args}
             names = ("in_chans", "out_chans", "static_chans", "future_chans")
@@ -144,5 +144,6 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
     except WeightsError:
         raise
     except ValueError as e:
-        raise WeightsError(f"{name}: {one_line(e)}; {fix}") from e
+        problem = one_line(e)
+        raise WeightsError(f"{name}: {'' if problem.startswith(CONFIG) else f'{CONFIG}: '}{problem}; {fix}") from e
     return config
