@@ -90,8 +90,8 @@ pictures: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks --compile-peers --profile --new-sizes --errors -o runs/bench
 	$(BIN)/python -m benchmarks --scaling -o runs/bench
-	$(BIN)/python -m benchmarks.half -o runs/bench/half.json
-	$(BIN)/python -m benchmarks.joint --threads 1 --clock cpu -o runs/bench/joint.json
+	$(BIN)/python -m benchmarks.comparisons half -o runs/bench/half.json
+	$(BIN)/python -m benchmarks.comparisons joint --threads 1 --clock cpu -o runs/bench/joint.json
 	$(BIN)/python -m benchmarks.tasks -o runs/bench/tasks.json
 
 # Wheel and source distribution, from what git tracks.

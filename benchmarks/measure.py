@@ -1,15 +1,12 @@
 """Interleaved timing: all implementations take turns, so that disturbances affect them equally."""
 
-import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
-import click
 import torch
 
 from .cases import Case
@@ -90,37 +87,3 @@ def ratios(times: Times, of: str) -> dict[str, float]:
         for name, others in times.items()
         if name != of
     }
-
-
-def comparison_command(
-    help: str, cases: Sequence[Case], implementations: dict[str, Build], measured: Path
-) -> click.Command:
-    """Returns a command that times implementations on some cases and writes their medians to a file."""
-
-    @click.command(help=help)
-    @click.option("--case", "names", multiple=True, type=click.Choice([c.name for c in cases]), help="Only this case.")
-    @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Runs of each layer.")
-    @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
-    @click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="See benchmarks.")
-    @click.option(
-        "-o",
-        "--output",
-        "out",
-        default=measured,
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="File to write.",
-    )
-    def command(names: tuple[str, ...], rounds: int, threads: int | None, clock: str, out: Path) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        rows = []
-        for case in [c for c in cases if c.name in names] or cases:
-            row: dict[str, Any] = {"title": case.title}
-            for task, times in time_case(case, implementations, rounds, clock):
-                row[task] = {name: round(median(times[name]), 7) for name in implementations}
-            rows.append(row)
-            click.echo(json.dumps(row))
-        result = {"threads": torch.get_num_threads(), "torch": torch.__version__, "clock": clock, "rounds": rounds}
-        out.write_text(json.dumps({**result, "cases": rows}, indent=1) + "\n", encoding="utf-8")
-
-    return command

@@ -3,9 +3,7 @@
 Each use of a deprecated form gives a FutureWarning that states the replacement and the version that removes it:
 
 * **a public name**: ``__getattr__ = renamed_names(__name__, removed_in="0.3", OldName="NewName")`` in the module that
-  has the new name;
-* **a name that moved**: ``__getattr__ = moved_names(__name__, removed_in="0.3", Name="convrnn_zoo.new")`` in the module
-  that had it;
+  had it; a name that moved is ``Name="convrnn_zoo.new.Name"``;
 * **an argument**: ``@renamed_arguments(removed_in="0.3", old="new")`` on the function or on ``__init__``;
 * **a model or a set of weights**: ``rename_model("old", "new", removed_in="0.3")`` of
   :mod:`convrnn_zoo.pretrained.registry`;
@@ -16,7 +14,6 @@ Each use of a deprecated form gives a FutureWarning that states the replacement 
 import dataclasses
 import functools
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -48,30 +45,18 @@ DEPRECATIONS: list[Deprecation] = []
 
 
 def renamed_names(module: str, removed_in: str, **renamed: str) -> Callable[[str], Any]:
-    """Returns the ``__getattr__`` of a module in which the keys of `renamed` are deprecated names of its values."""
+    """Returns the ``__getattr__`` of a module in which the keys of `renamed` are deprecated names of its values.
+
+    A value ``module.Name`` is in another module, which is imported at the first use.
+    """
     deprecations = {old: Deprecation(f"{module}.{old}", new, removed_in) for old, new in renamed.items()}
 
     def get(name: str) -> Any:
         if name not in deprecations:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         deprecations[name].warn()
-        return getattr(sys.modules[module], deprecations[name].new)
-
-    return get
-
-
-def moved_names(module: str, removed_in: str, **moved: str) -> Callable[[str], Any]:
-    """Returns the ``__getattr__`` of a module whose names in the keys of `moved` are now in the modules of its values.
-
-    The new module is imported at the first use.
-    """
-    deprecations = {name: Deprecation(f"{module}.{name}", f"{new}.{name}", removed_in) for name, new in moved.items()}
-
-    def get(name: str) -> Any:
-        if name not in deprecations:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        deprecations[name].warn()
-        return getattr(importlib.import_module(moved[name]), name)
+        home, _, new = deprecations[name].new.rpartition(".")
+        return getattr(importlib.import_module(home or module), new)
 
     return get
 

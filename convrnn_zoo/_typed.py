@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,13 @@ T = TypeVar("T")
 
 
 class JsonObject:
-    """Base class of dataclasses that are stored as JSON objects."""
+    """Base class of dataclasses that are stored as JSON objects, and whose fields are checked when one is made."""
 
     json_name: ClassVar[str]
     """Name of the object in error messages."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, name=self.json_name)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain JSON; fields that are None or an empty tuple are left out."""
@@ -97,10 +101,10 @@ def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -
         raise ValueError(f"{name}: {where}{e}") from e
 
 
-def check_fields(table: Any, where: str = "") -> None:
-    """Checks and converts the fields of a dataclass of a recipe, as :func:`read` does."""
+def check_fields(table: Any, where: str = "", name: str = "the recipe") -> None:
+    """Checks and converts the fields of a dataclass, as :func:`read` does."""
     fields = {f.name: f for f in dataclasses.fields(table)}
-    values = _convert(fields, {k: getattr(table, k) for k in fields}, type(table), "the recipe", where, [])
+    values = _convert(fields, {k: getattr(table, k) for k in fields}, type(table), name, where, [])
     for key, value in values.items():
         object.__setattr__(table, key, value)
 
@@ -161,8 +165,8 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
 def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> Any:
     """Checks a string, bool or number, and converts it to the type of its field, or raises ValueError."""
     choices = get_args(expected) or rules.get("choices", ())
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    types: Any = {int: int, float: int | float, bool: bool, NoneType: NoneType}.get(expected, str)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's as well
+    types: Any = {int: numbers.Integral, float: numbers.Real, bool: bool, NoneType: NoneType}.get(expected, str)
     if not isinstance(value, types) or (expected in (int, float) and not is_number):
         raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
     if isinstance(value, str):
@@ -182,7 +186,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
     for key, (words, holds) in _BOUNDS.items():
         bound = rules.get(key)
         if bound is not None and not holds(value, bound):
-            raise ValueError(f"{label} must be {words} {bound:g}, got {value!r}")
+            raise ValueError(f"{label} must be {words} {bound:,g}, got {value!r}")
     return expected(value)
 
 

@@ -21,14 +21,7 @@ from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.classifier import (
-    accuracy,
-    accuracy_interval,
-    compute_logits,
-    load_splits,
-    percent,
-    train_one,
-)
+from convrnn_zoo.train.classifier import accuracy, accuracy_interval, compute_logits, load_splits, percent, train_one
 
 from .classifiers import weights_option
 

@@ -54,8 +54,7 @@ NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE = (
 )
 CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
 PRECISIONS = ROOT / "tools" / "precision.json"
-"""Results of ``python -m benchmarks.norms``, ``benchmarks.minimal``, ``benchmarks.torchgeo``, ``benchmarks.half``,
-``benchmarks.tasks``, ``benchmarks.archive``,
+"""Results of ``python -m benchmarks.comparisons NAME``, ``benchmarks.tasks``, ``benchmarks.archive``,
 ``benchmarks --device cuda``, ``benchmarks --scaling`` and ``tools.precision``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 INT8 = ROOT / "benchmarks" / "int8.json"
@@ -570,8 +569,8 @@ def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
     header = ("shape", *(f"{title}, {task}" for title in columns.values() for task in tasks))
     threads, clock = result["threads"], "processor" if result["clock"] == "cpu" else "wall"
     caption = (
-        f"`python -m benchmarks.{path.stem}` with torch {result['torch']}, {threads} thread{'s' * (threads > 1)}, "
-        f"{clock} time; medians of {result['rounds']} runs in turn."
+        f"`python -m benchmarks.comparisons {path.stem}` with torch {result['torch']}, {threads} "
+        f"thread{'s' * (threads > 1)}, {clock} time; medians of {result['rounds']} runs in turn."
     )
     return f"{markdown(header, rows)}\n\n{caption}"
 

@@ -54,17 +54,9 @@ from ._threads import set_threads, threads_option
 @threads_option
 @quiet_option
 def eval_weights(
-    weights: str,
-    data: Path | None,
-    recipe: str | None,
-    outputs: tuple[Path, ...],
-    as_json: bool,
-    device: torch.device,
-    threads: int | None,
-    quiet: bool,
-    groups: Path | None,
-    **options: Any,
-) -> None:
+    weights: str, data: Path | None, recipe: str | None, outputs: tuple[Path, ...], as_json: bool, device: torch.device,
+    threads: int | None, quiet: bool, groups: Path | None, **options: Any,
+) -> None:  # fmt: skip
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per

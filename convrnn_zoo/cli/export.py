@@ -43,15 +43,9 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @click.option("--server", type=Choice(["triton"]), help="Write a model repository for a server.")
 @quiet_option
 def export(
-    weights: str,
-    output: Path,
-    form: Any,
-    dtype: str | None,
-    sizes: Any,
-    server: str | None,
-    quiet: bool,
+    weights: str, output: Path, form: Any, dtype: str | None, sizes: Any, server: str | None, quiet: bool,
     **options: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Export a model to ONNX, to a program of torch.export or of ExecuTorch, or for a server.
 
     The file is only written if its outputs agree with those of the model, also for inputs of other sizes.

@@ -85,17 +85,9 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @quiet_option
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
-    weights: str,
-    files: tuple[Path, ...],
-    as_json: bool,
-    output: Path | None,
-    dtype: str | None,
-    device: torch.device,
-    threads: int | None,
-    quiet: bool,
-    spot: bool,
-    **options: Any,
-) -> None:
+    weights: str, files: tuple[Path, ...], as_json: bool, output: Path | None, dtype: str | None, device: torch.device,
+    threads: int | None, quiet: bool, spot: bool, **options: Any,
+) -> None:  # fmt: skip
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
     A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one sequence per array,
@@ -166,16 +158,25 @@ def _spot(
         raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
     figure = output if output is not None and output.suffix in FIGURES else None
     rows = [{"file": str(file), **spot._asdict()} for file, spot in spot_files(model, files, figure, threshold)]
+    table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
+    header = ("file", "seconds", "word", "probability")
+    _print_rows(rows, table, header, as_json, output, "" if quiet else plural(len(rows), "word"))
+
+
+def _print_rows(
+    rows: Sequence[Any], table: Sequence[Sequence[str]], header: Sequence[str], as_json: bool, output: Path | None,
+    summary: str,
+) -> None:  # fmt: skip
+    """Writes `rows` to a .json file, and prints them as JSON, as a table or, if they were written, as a summary."""
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output is not None and output.suffix == ".json":
         write_text(output, text)
     if as_json:
         click.echo(text, nl=False)
     elif output is None:
-        table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
-        click.echo(columns(table, header=("file", "seconds", "word", "probability")))
-    elif not quiet:
-        click.echo(f"{output}: {plural(len(rows), 'word')}")
+        click.echo(columns(table, header=header))
+    elif summary:
+        click.echo(f"{output}: {summary}")
 
 
 def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool) -> None:
@@ -197,15 +198,8 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
         answer = {"prediction": p.label, "probability": p.probability, "probabilities": p.probabilities}
         rows.append({"file": recording.file, **key, **answer})
         table.append((recording.name, p.label, f"{p.probability:.3f}"))
-    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    if output is not None:
-        write_text(output, text)
-    if as_json:
-        click.echo(text, nl=False)
-    elif output is None:
-        click.echo(columns(table, header=("sequence", "prediction", "probability")))
-    elif not quiet:
-        click.echo(f"{output}: {plural(len(rows), 'sequence')} classified")
+    summary = "" if quiet else f"{plural(len(rows), 'sequence')} classified"
+    _print_rows(rows, table, ("sequence", "prediction", "probability"), as_json, output, summary)
 
 
 def _forecast_archive(
@@ -237,19 +231,10 @@ def _forecast_archive(
 
 
 def _forecast(
-    model: Forecaster,
-    name: str,
-    files: Sequence[Path],
-    as_json: bool,
-    output: Path | None,
-    quiet: bool,
-    *,
-    members: int | None,
-    seed: int | None,
-    threshold: float | None,
-    thresholds: tuple[float, ...] | None,
+    model: Forecaster, name: str, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, *,
+    members: int | None, seed: int | None, threshold: float | None, thresholds: tuple[float, ...] | None,
     **options: Any,
-) -> None:
+) -> None:  # fmt: skip
     if output is None and not as_json:
         raise ValueError(f"{name} forecasts frames: pass -o FILE ({', '.join(SUFFIXES)}) or --json")
     if output is not None:

@@ -42,17 +42,9 @@ from ._threads import threads_option
 )  # fmt: skip
 @quiet_option
 def train(
-    recipe: str,
-    data: Path | None,
-    output: Path | None,
-    into: Path | None,
-    overrides: tuple[str, ...],
-    device: torch.device | None,
-    threads: int | None,
-    checkpoint_minutes: float,
-    log_with: tuple[str, ...],
-    quiet: bool,
-) -> None:
+    recipe: str, data: Path | None, output: Path | None, into: Path | None, overrides: tuple[str, ...],
+    device: torch.device | None, threads: int | None, checkpoint_minutes: float, log_with: tuple[str, ...], quiet: bool,
+) -> None:  # fmt: skip
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. A run that

@@ -10,7 +10,8 @@ from typing import Any
 from .._hints import similar
 from .._typed import read
 from .datasets.digit_motion import DigitMotion
-from .datasets.frame_files import ArrayFrames, FrameDataset, FrameFiles, VideoFrames
+from .datasets.frame_dataset import FrameDataset
+from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
     CustomSequences,

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from ..layers._states import split_levels
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
-from ..models.base.lengths import split_state
 from .graph import prepare_model, scan, unroll
 from .spec import (
     BATCH,
@@ -153,7 +152,7 @@ def encoder_forecaster_step(model: EncoderForecaster, horizon: int | None, encod
     layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # enough for the padding of usual kernels
     frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=units.net_dtype, device="meta")
     state = copy.deepcopy(model).to("meta").encode(frames)
-    reductions = [edge // tree_leaves(level)[0].shape[-1] for level in split_state(state, len(layers))]
+    reductions = [edge // list_states(level)[0].shape[-1] for level in split_levels(state, len(layers))]
     names, axes = name_states(layers, [space(2, reduction // r, r) for r in reductions])
     maps = [*space(2, reduction)]
     frame, seen = units.input("input", [BATCH, model.in_chans, *maps]), Seen(units, [BATCH, model.in_chans, *maps])

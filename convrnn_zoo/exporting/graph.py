@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..layers._run import LayerStates, Maps, prepare_weights, reference_step
+from ..layers._run import Maps, prepare_weights, reference_step
 from ..layers._run import scan as run_eagerly
+from ..layers._states import LayerStates
 from .spec import ExportError
 
 Step = Callable[[Maps, Maps], Maps]

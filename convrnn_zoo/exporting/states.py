@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..layers._run import LayerStates
+from ..layers._states import LayerStates, name_tensors
 from .graph import equations, state_suffixes
 from .spec import BATCH, Axes, Axis
 
@@ -34,5 +34,4 @@ def read_states(inputs: Mapping[str, Tensor], names: StateNames) -> Any:
 
 def list_states(states: Any) -> list[Tensor]:
     """Returns the states of a model in the order of their names."""
-    layers = [states] if isinstance(states, LayerStates) else states
-    return [s for layer in layers for maps in layer for s in maps]
+    return [tensor for _, tensor in name_tensors(states)]

@@ -12,9 +12,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .._hints import warn
 from . import _checks as check
+from . import _states
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
-from ._run import DirectionWeights, LayerStates, Maps, Scan, reference_step
+from ._run import DirectionWeights, Maps, Scan, reference_step
+from ._states import LayerStates
 
 Size = int | Sequence[int]  # for all spatial axes, or one per axis
 Widths = int | Sequence[int]  # for all layers, or one per layer
@@ -317,7 +319,7 @@ def _complete_docstring(cls: Any) -> None:
     if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
         cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
     elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
-        state, h_0, h_n = (check.state_text(cls.states, end) for end in ("", "_0", "_n"))
+        state, h_0, h_n = (_states.format_names(cls.states, end) for end in ("", "_0", "_n"))
         name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]
         summary = cls.summary.format(ndim=cls.ndim, base=name, space=space, state=state, h_0=h_0, h_n=h_n)
         cls.__doc__ = f"{summary}\n\n{inspect.cleandoc(base.__doc__ or '')}".rstrip()
@@ -374,8 +376,8 @@ class ConvRNNCellBase(Equations):
         shape = (*input.shape[: -self.ndim - 1], self.out_channels, *input.shape[-self.ndim :])
         if hx is None:
             return (input.new_zeros(shape),) * len(names)
-        parts = zip(names, check.state_parts(owner, hx, names), strict=True)
-        return tuple(check.state_tensor(owner, name, part, shape, input) for name, part in parts)
+        parts = zip(names, _states.check_parts(owner, hx, names), strict=True)
+        return tuple(_states.check_tensor(owner, name, part, shape, input) for name, part in parts)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Computes the next state, ``h`` or ``(h, c)``, from the current state `hx`, which is zero by default."""
@@ -520,7 +522,7 @@ class ConvRNNBase(Equations):
         x, batch_sizes, unbatched = self._unpack_input(input)
         steps = None if mask is None else self._unpack_mask(mask, input)
         x = x if steps is None else torch.where(steps, x, 0)  # else NaN in padding would reach the gradients
-        states, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
+        initial, suffixes = self._unpack_state(hx, x, packed, unbatched), self._suffixes()
         output: Any = None
         finals: list[Maps] = []
         for layer in range(self.num_layers if depth is None else check.depth("depth", depth, self.num_layers)):
@@ -533,7 +535,7 @@ class ConvRNNBase(Equations):
                 x, weights = self._drop_channels(x, weights, width, batch_sizes)
             output = None  # frees the output of the layer before the last
             x, ends = run_layer(
-                self, x, states[each], weights, batch_sizes, mask=steps,
+                self, x, initial[each], weights, batch_sizes, mask=steps,
                 zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
             )  # fmt: skip
             finals += ends
@@ -543,8 +545,8 @@ class ConvRNNBase(Equations):
                 output = x.squeeze(1) if unbatched else x.transpose(0, 1) if self.batch_first else x
             if collect is not None:
                 collect(output)
-        finals = _reorder(finals, None if packed is None else packed.unsorted_indices)
-        return output, finals if isinstance(hx, LayerStates) else self._pack_state(finals, unbatched)
+        finals = _states.reorder(finals, None if packed is None else packed.unsorted_indices)
+        return output, finals if isinstance(hx, LayerStates) else _states.stack(self, finals, unbatched)
 
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None
@@ -608,26 +610,12 @@ class ConvRNNBase(Equations):
         """Checks `hx` and returns a tuple of states per layer and direction, with sequences in the order of packing."""
         order = None if packed is None else packed.sorted_indices
         if isinstance(hx, LayerStates):
-            return _reorder(hx, order)
-        owner, names, directions = type(self).__name__, self.states, self.num_directions
+            return _states.reorder(hx, order)
         batch = x.shape[-self.ndim - 2] if packed is None else int(packed.batch_sizes[0])
         shapes = [(batch, width, *x.shape[-self.ndim :]) for width in self.widths]
         if hx is None:
             return [self._initial_state(suffix, x, shapes[layer]) for layer, suffix in self._suffixes()]
-        # Shape of one layer's state as the caller passes it: with an axis for directions, and N only for a batch.
-        stored = [(directions, *(shape[1:] if unbatched else shape)) for shape in shapes]
-        parts = []
-        for name, part in zip(names, check.state_parts(owner, hx, names), strict=True):
-            if check.is_int(self.out_channels):
-                shape = (directions * len(stored), *stored[0][1:])
-                layers = list(check.state_tensor(owner, f"{name}_0", part, shape, x).split(directions))
-            else:
-                expected = f"{name}_0 as a tuple of {len(stored)} layers, as out_channels is a list"
-                each = zip(check.state_tuple(owner, expected, part, len(stored)), stored, strict=True)
-                layers = [check.state_tensor(owner, f"{name}_0[{i}]", *one, x) for i, one in enumerate(each)]
-            maps = [s for layer in layers for s in layer.unbind(0)]
-            parts.append([s.unsqueeze(0) for s in maps] if unbatched else maps)
-        return _reorder(list(zip(*parts, strict=True)), order)
+        return _states.reorder(_states.unstack(self, hx, shapes, x, unbatched), order)
 
     def _initial_state(self, suffix: str, like: Tensor, shape: Sequence[int]) -> Maps:
         """Returns the initial state, zero or learned, as an expanded view, which takes no memory."""
@@ -642,20 +630,5 @@ class ConvRNNBase(Equations):
         unbatched = h.dim() == self.ndim + 2
         n, size = 1 if unbatched else h.shape[1], h.shape[-self.ndim :]
         shapes = [(n, width, *size) for width in self.widths]
-        states = [self._initial_state(suffix, h, shapes[layer]) for layer, suffix in self._suffixes()]
-        return self._pack_state(states, unbatched)
-
-    def _pack_state(self, finals: Sequence[Maps], unbatched: bool) -> Any:
-        """Stacks the final states of layers and directions: a tensor per state, or a tuple of one tensor per layer."""
-        stacked, parts = check.is_int(self.out_channels), []
-        for tensors in zip(*finals, strict=True):
-            maps = [s.squeeze(0) for s in tensors] if unbatched else list(tensors)
-            each = len(maps) if stacked else self.num_directions
-            layers = [torch.stack(maps[i : i + each]) for i in range(0, len(maps), each)]
-            parts.append(layers[0] if stacked else tuple(layers))
-        return tuple(parts) if len(parts) > 1 else parts[0]
-
-
-def _reorder(states: list[Maps], order: Tensor | None) -> LayerStates:
-    """Reorders the sequences in all states by the indices `order`; None keeps their order."""
-    return LayerStates(maps if order is None else tuple(s.index_select(0, order) for s in maps) for maps in states)
+        initial = [self._initial_state(suffix, h, shapes[layer]) for layer, suffix in self._suffixes()]
+        return _states.stack(self, initial, unbatched)

@@ -30,12 +30,6 @@ def describe(value: object) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def state_text(names: Sequence[str], end: str = "") -> str:
-    """Formats the names of the tensors of a state, each with the suffix `end`: ``h_0``, or ``(h_0, c_0)``."""
-    text = ", ".join(f"{name}{end}" for name in names)
-    return text if len(names) == 1 else f"({text})"
-
-
 def positive_int(name: str, value: object) -> int:
     """Checks a positive int or NumPy integer and returns it as an int."""
     if not is_int(value):
@@ -247,28 +241,6 @@ def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
         return
     if not (has_autocast(like.device.type) and x.is_floating_point()):
         raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
-
-
-def state_tensor(owner: str, name: str, h: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    if not isinstance(h, Tensor):
-        raise TypeError(f"{owner} expected {name} of shape {shape}, got {describe(h)}; pass None for a zero state")
-    if tuple(h.shape) != shape:
-        raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(h.shape)}; pass None for a zero state")
-    device_and_dtype(owner, name, h, like)
-    return h
-
-
-def state_parts(owner: str, hx: object, names: Sequence[str]) -> tuple[Any, ...]:
-    """Returns `hx`, a tensor or a tuple of tensors, as a tuple with one entry for each of `names`."""
-    return (hx,) if len(names) == 1 else state_tuple(owner, f"{state_text(names, '_0')} as a tuple", hx, len(names))
-
-
-def state_tuple(owner: str, expected: str, value: object, n: int) -> tuple[Any, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{owner} expected {expected}, got {describe(value)}; pass None for a zero state")
-    if len(value) != n:
-        raise ValueError(f"{owner} expected {expected}, got {len(value)} entries; pass all {n} or None")
-    return tuple(value)
 
 
 def packed_sizes(owner: str, packed: PackedSequence) -> list[int]:

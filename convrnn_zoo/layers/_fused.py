@@ -31,7 +31,8 @@ from ._run import (
     sum_bias,
 )  # fmt: skip
 
-# Products, and values of the weight, below which one call beats three without the zeros: benchmarks.joint, AMD Zen 5.
+# Products, and values of the weight, below which one call beats three without the zeros: measured on AMD Zen 5 by
+# ``benchmarks.comparisons joint``.
 JOINT_PRODUCTS, JOINT_VALUES = 1 << 23, 24_000
 Parts = Sequence[Tensor]
 """Pre-activations of the gates, or their gradients, by :class:`Part`."""

@@ -68,13 +68,6 @@ def can_recompute() -> bool:
     return torch.is_grad_enabled() and not is_transformed(unknown=False)
 
 
-class LayerStates(list[Maps]):
-    """States as one tuple per layer and direction, in torch's order: l0, l0_reverse, l1, …
-
-    A sequence layer accepts them as `hx` in place of stacked states, and then returns its final states in this form.
-    """
-
-
 class ScanSpec(NamedTuple):
     """Arguments, other than tensors, for running one layer over a sequence.
 

@@ -26,7 +26,8 @@ from ..pretrained.registry import list_models as list_models
 from .audio import AudioModel as AudioModel
 from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForecaster, Rollout as Rollout
 from .base.classifier import Prediction as Prediction
-from .base.forecaster import Ensemble as Ensemble, EnsembleForecaster as EnsembleForecaster, Forecaster as Forecaster
+from .base.ensemble import Ensemble as Ensemble, EnsembleForecaster as EnsembleForecaster
+from .base.forecaster import Forecaster as Forecaster
 from .base.model import ZooModel as ZooModel
 from .base.spotter import Spot as Spot, Spotter as Spotter
 from .base.stream import Stream as Stream

@@ -13,7 +13,8 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, recompute
-from .base.forecaster import FRAME_CFG, EnsembleForecaster
+from .base.ensemble import EnsembleForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class Down(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
 from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
-from ..layers._run import LayerStates, Maps
+from ..layers._run import Maps
+from ..layers._states import LayerStates, check_encoded
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
@@ -130,9 +131,8 @@ class ConvRNNForecaster(EncoderForecaster):
         names = len(self.encoder.states)
         parts = state if names > 1 else (state,)  # for each of h and c, one tensor per layer
         several = isinstance(parts, (tuple, list)) and all(isinstance(part, (tuple, list)) for part in parts)
-        if not several or [len(part) for part in parts] != [self.encoder.num_layers] * names:
-            owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
-            raise ValueError(f"{owner} expected the state that encode returns, {got}")
+        is_valid = several and [len(part) for part in parts] == [self.encoder.num_layers] * names
+        check_encoded(type(self).__name__, state, is_valid)
         return self.encoder._unpack_state(state, parts[0][0], None, False)
 
 

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import Published
 from ..pretrained.registry import register_model
 from .base.blocks import framewise
 from .base.dense import DenseModel
-from .base.lengths import Lengths, mask_steps, run_padded, split_state
+from .base.lengths import Lengths, mask_steps, run_padded
 
 
 class ResidualBlock(nn.Module):
@@ -93,7 +94,7 @@ class FireNet(DenseModel):
             y, states = self.forward_sequence(x.unsqueeze(1), hx)
             return y.squeeze(1), states
         y, states = framewise(self.stem, x).relu(), []
-        parts: Any = zip(self.rnns, self.blocks, split_state(hx, len(self.rnns)), strict=True)
+        parts: Any = zip(self.rnns, self.blocks, split_levels(hx, len(self.rnns)), strict=True)
         for rnn, block, before in parts:
             [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
             states.append(state)

@@ -11,7 +11,8 @@ from ..pretrained.builder import build_model
 from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle
-from .base.forecaster import FRAME_CFG, EnsembleForecaster
+from .base.ensemble import EnsembleForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class ConvGRUEnsemble(EnsembleForecaster):

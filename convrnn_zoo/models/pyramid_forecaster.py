@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from ..layers import Conv2dGRU, ConvRNNCellBase
 from ..layers import _checks as check
+from ..layers._states import split_levels
 from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unroll, Unshuffle, framewise, stage
 from .base.forecaster import FRAME_CFG, EncoderForecaster
-from .base.lengths import split_state
 
 
 class PyramidForecaster(EncoderForecaster):
@@ -51,13 +51,13 @@ class PyramidForecaster(EncoderForecaster):
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> tuple[Any, ...]:
         y = self.join_known(x, known).transpose(0, 1)
         states = []
-        for down, layer, before in zip(self.downs, self.encoder, split_state(state, len(self.downs)), strict=True):
+        for down, layer, before in zip(self.downs, self.encoder, split_levels(state, len(self.downs)), strict=True):
             y, after = layer(framewise(down, y), before)
             states.append(after)
         return tuple(states)
 
     def decode_sequence(self, state: Any, horizon: int, known: Tensor | None = None) -> tuple[Tensor, Any]:
-        state = split_state(() if state is None else state, len(self.ups))
+        state = split_levels(() if state is None else state, len(self.ups))
         h = state[-1]
         while not isinstance(h, Tensor):
             h = h[0]

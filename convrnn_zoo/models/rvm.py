@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import _checks as check
+from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.published import RANDOM_WEIGHTS, Published
@@ -16,7 +17,7 @@ from ..pretrained.registry import register_model
 from .base.blocks import constants, conv_norm_relu, framewise
 from .base.dense import DenseModel
 from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, mask_steps, run_padded, split_state
+from .base.lengths import Lengths, mask_steps, run_padded
 from .base.model import reference_tensor
 
 
@@ -156,7 +157,7 @@ class RecurrentDecoderModel(DenseModel):
             frames.append(framewise(partial(F.avg_pool2d, kernel_size=2, ceil_mode=True), frames[-1]))
         scales = [*zip(reversed(skips), reversed(frames[1:]), strict=True), (x,)]
         y, states, levels = framewise(self.aspp, top), [], []
-        for i, (gru, before) in enumerate(zip(self.grus, split_state(hx, len(self.grus)), strict=True)):
+        for i, (gru, before) in enumerate(zip(self.grus, split_levels(hx, len(self.grus)), strict=True)):
             y, state = gru(y, before, lengths)
             states.append(state)
             levels.append(y)

@@ -12,12 +12,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..layers import KINDS
 from ..layers import _checks as check
+from ..layers._states import split_levels
 from ..pretrained.builder import build_model
 from ..pretrained.factory import create_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
 from .base.encoder import FrameEncoder
-from .base.lengths import check_pool, mask_steps, split_state
+from .base.lengths import check_pool, mask_steps
 from .base.model import ZooModel, reference_tensor
 
 
@@ -153,7 +154,7 @@ class VideoModel(Classifier):
             x = mask_steps(x, mask)  # the encoder also reads the padding
             maps = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         outputs, states = [], []
-        for m, state, rnn in zip(maps, split_state(hx, len(maps)), self.rnns, strict=True):
+        for m, state, rnn in zip(maps, split_levels(hx, len(maps)), self.rnns, strict=True):
             y, state = rnn(m, state, mask=mask)
             outputs.append(y)
             states.append(state)

@@ -23,7 +23,7 @@ from ..values.labels import times
 from ..values.labels.axes import NAMES
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
-from ..values.steps import Step, describe_step, is_same
+from ..values.steps import Step, check_same
 from ..values.units import plural
 from ..verify import split_known
 from ..verify.losses import find_loss
@@ -68,14 +68,9 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
 
 
 def choose_read_options(
-    model: Forecaster,
-    name: str,
-    recipe: Recipe | None,
-    key: str | None,
-    pixel_km: float | None = None,
-    minutes: float | None = None,
-    coarsen: int | None = None,
-) -> ReadOptions:
+    model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None,
+    minutes: float | None = None, coarsen: int | None = None,
+) -> ReadOptions:  # fmt: skip
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
     Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
@@ -117,11 +112,7 @@ def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
         step = times.check_step(frames.times, expected)
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
-    if step is not None and expected is not None and not is_same(step, expected):
-        raise ValueError(
-            f"{file} has a frame every {describe_step(step)}, and one every {describe_step(expected)} is expected; "
-            "pass frames at the step of the training, or --minutes if the model supports any"
-        )
+    check_same(step, expected, f"the frames of {file}", "--minutes")
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
@@ -157,15 +148,9 @@ def count_observed(reader: Frames) -> int:
 
 
 def choose_window(
-    reader: Frames,
-    file: Path,
-    inputs: int | None,
-    horizon: int,
-    start: str | None,
-    compare: bool,
-    has_future: bool,
+    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool,
     observed: int | None = None,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int]:  # fmt: skip
     """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
@@ -241,24 +226,12 @@ def forecast_with_probabilities(
 
 
 def forecast_files(
-    model: Forecaster,
-    name: str,
-    files: Sequence[Path],
-    *,
-    recipe: str | None = None,
-    inputs: int | None = None,
-    horizon: int | None = None,
-    start: str | None = None,
-    compare: bool = False,
-    key: str | None = None,
-    minutes: float | None = None,
-    pixel_km: float | None = None,
-    coarsen: int | None = None,
-    rain_relation: Sequence[float] | None = None,
-    thresholds: Sequence[float] = (),
-    output: Path | None = None,
+    model: Forecaster, name: str, files: Sequence[Path], *, recipe: str | None = None, inputs: int | None = None,
+    horizon: int | None = None, start: str | None = None, compare: bool = False, key: str | None = None,
+    minutes: float | None = None, pixel_km: float | None = None, coarsen: int | None = None,
+    rain_relation: Sequence[float] | None = None, thresholds: Sequence[float] = (), output: Path | None = None,
     **options: Any,
-) -> Forecast:
+) -> Forecast:  # fmt: skip
     """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
 
     Args:

@@ -48,23 +48,25 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs
     seconds, probabilities = stream_probabilities(model, wave, rate)
     labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
-    top.set_ylabel("sound")
-    top.set_yticks([])
+    axis = plot_sound(figure, wave, rate)
+    axis.set(ylim=(0, 1), ylabel="probability", xlabel="seconds of sound")
     named = (probabilities.max(0).values >= MIN_NAMED).nonzero().flatten().tolist()
     for i, values in enumerate(probabilities.T):
         style: dict[str, Any] = {"label": labels[i], "linewidth": 2} if i in named else {"color": "#c8c8c8"}
-        bottom.plot(seconds, values, zorder=2 if i in named else 1, **style)
-    bottom.set_ylim(0, 1)
-    bottom.set_xlim(0, len(wave) / rate)
-    bottom.set_ylabel("probability")
-    bottom.set_xlabel("seconds of sound")
+        axis.plot(seconds, values, zorder=2 if i in named else 1, **style)
     if named:
-        bottom.legend(loc="upper left", fontsize=9, frameon=False)
+        axis.legend(loc="upper left", fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def plot_sound(figure: Any, wave: Tensor, rate: int) -> Any:
+    """Plots a sound in the upper third of a figure, and returns the axis below it, which has the same seconds."""
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
+    top.set(ylabel="sound", yticks=[], xlim=(0, len(wave) / rate))
     for axis in (top, bottom):
         axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    return bottom
 
 
 def spot_words(model: Any, wave: Tensor, rate: int, threshold: float | None = None) -> list[Spot]:
@@ -87,8 +89,9 @@ def draw_spots(
         ValueError: the suffix is not ``.png`` or ``.svg``, or :func:`spot_words` raises ValueError.
     """
     check_suffix(path, FIGURES)
-    length = len(wave) / rate
-    figure = new_figure(min(18.0, max(7.2, 0.8 * length)), 4.0, heading)  # raises ImportError before the model runs
+    figure = new_figure(
+        min(18.0, max(7.2, 0.8 * len(wave) / rate)), 4.0, heading
+    )  # raises ImportError before the model runs
     with evaluating(model):
         spotter = Spotter(model, threshold)
         windows, spots = [], []
@@ -96,25 +99,16 @@ def draw_spots(
             windows.append(window)
             spots += spotter.decide(*window)
         spots += spotter.finish()
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
-    top.set_ylabel("sound")
-    top.set_yticks([])
-    labels = spotter.labels
+    axis, labels = plot_sound(figure, wave, rate), spotter.labels
+    axis.set(ylim=(0, 1.12), ylabel="probability of the last second", xlabel="seconds of sound")
     for label in sorted({spot.label for spot in spots}, key=labels.index):
-        bottom.plot([t for t, _ in windows], [p[labels.index(label)] for _, p in windows], linewidth=1.5)
+        axis.plot([t for t, _ in windows], [p[labels.index(label)] for _, p in windows], linewidth=1.5)
     for spot in spots:
-        bottom.plot(spot.seconds, spot.probability, "o", color="black", markersize=4)
-        bottom.annotate(
+        axis.plot(spot.seconds, spot.probability, "o", color="black", markersize=4)
+        axis.annotate(
             spot.label, (spot.seconds, spot.probability), (0, 5), textcoords="offset points", ha="center", fontsize=9
         )
-    bottom.axhline(spotter.threshold, color="#a0a0a0", linewidth=1, linestyle="--")
-    bottom.set_ylim(0, 1.12)
-    bottom.set_xlim(0, length)
-    bottom.set_ylabel("probability of the last second")
-    bottom.set_xlabel("seconds of sound")
-    for axis in (top, bottom):
-        axis.spines[["top", "right"]].set_visible(False)
+    axis.axhline(spotter.threshold, color="#a0a0a0", linewidth=1, linestyle="--")
     save_figure(figure, path)
     return spots
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from timm.models import PretrainedCfg
 
-from .._typed import CONTROL, one_line
+from .._typed import field, one_line, read
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
 from .errors import WeightsError
@@ -23,7 +23,40 @@ WEIGHTS_CFG_KEYS = ("tag", "description", "origin_url", "license")
 CONFIG, WEIGHTS_FILE, CARD = "config.json", "model.safetensors", "README.md"
 MAX_TEXT = 2**20
 """Size limit of a text file of a repository in bytes."""
-_DEFAULTS = {f.name: f.default for f in dataclasses.fields(PretrainedCfg)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cfg:
+    """Fields of timm's pretrained cfg that the zoo reads, with timm's defaults."""
+
+    input_size: tuple[int, int, int] = field(PretrainedCfg.input_size, ge=1)
+    mean: tuple[float, ...] | None = PretrainedCfg.mean
+    std: tuple[float, ...] | None = field(PretrainedCfg.std, gt=0)
+    num_classes: int = PretrainedCfg.num_classes
+    label_names: tuple[str, ...] | None = None
+    first_conv: str | tuple[str, ...] | None = None
+    classifier: str | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"mean and std must be of the same channels, got {self.mean} and {self.std}")
+        if math.prod(self.input_size) > MAX_INPUT:
+            raise ValueError(f"input_size must be (C, H, W), at most {MAX_INPUT:,} values, got {self.input_size}")
+        if (count := len(self.label_names or ())) not in (0, self.num_classes):
+            raise ValueError(f"label_names must be of {self.num_classes} classes, got {count}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _ConfigFile:
+    """Keys of a config.json that the zoo reads."""
+
+    architecture: str
+    pretrained_cfg: _Cfg
+    model_args: Any = dataclasses.field(default_factory=dict)
+    weights_sha256: str | None = None
+    preprocessing: Preprocessing | None = None
+    front_end: LogMel | None = None
+    metadata: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,72 +102,48 @@ def read_config(path: Path, name: str) -> Config:
     return parse_config(raw, name)
 
 
+def _names(cls: type[Any]) -> set[str]:
+    """Returns the names of the fields of a dataclass."""
+    return {f.name for f in dataclasses.fields(cls)}
+
+
 def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
     """Checks the content of a config.json, or raises WeightsError, whose message names the model and the fix."""
-
-    def error(problem: str) -> WeightsError:
-        return WeightsError(f"{name}: {problem}; {fix}")
-
-    def require(condition: object, problem: str) -> None:
-        if not condition:
-            raise error(problem)
-
-    require(isinstance(raw, dict), f"{CONFIG} must be an object, got {type(raw).__name__}")
-    architecture, cfg, sha256 = (raw.get(k) for k in ("architecture", "pretrained_cfg", "weights_sha256"))
-    require(isinstance(architecture, str), f"{CONFIG} names no architecture")
-    require(isinstance(cfg, dict | None), "pretrained_cfg is not an object")
-    is_checksum = sha256 is None or (isinstance(sha256, str) and len(sha256) == 64)
-    require(is_checksum, "weights_sha256 is not a checksum")
-    cfg = {**(cfg or {}), **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
-    labels = cfg.get("label_names") or []
-    are_words = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    require(are_words, "label_names are not a list of words")
-    require(not any(CONTROL.search(label) for label in labels), "label_names contain control characters")
-    unknown = ", ".join(sorted(set(cfg) - set(_DEFAULTS)))[:200]
-    require(not unknown, f"pretrained_cfg has fields that timm does not know: {unknown}; upgrade it if it is older")
-    for key, minimum, expected in (("mean", -math.inf, "finite numbers"), ("std", 0.0, "finite numbers above 0")):
-        values = cfg.get(key) or ()
-        numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values)
-        is_valid = numbers and all(minimum < v < math.inf for v in values)
-        require(is_valid, f"{key} must be a list of {expected}, got {str(values)[:80]}")
-    lengths = [len(cfg.get(key) or ()) for key in ("mean", "std")]
-    require(lengths[0] == lengths[1], f"mean and std must be of the same channels, got {lengths[0]} and {lengths[1]}")
-    for key in ("first_conv", "classifier"):
-        modules = cfg.get(key) or ()
-        are_names = isinstance(modules, str) or (
-            isinstance(modules, list | tuple) and all(isinstance(module, str) for module in modules)
-        )
-        require(are_names, f"{key} must be the name of a module or a list of names, got {str(modules)[:80]}")
-    args = check_arguments(raw.get("model_args", {}), name)
-    size = cfg.get("input_size", _DEFAULTS["input_size"])
-    numbers = isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and n > 0 for n in size)
-    limit = f"three positive numbers (C, H, W), at most {MAX_INPUT:,} values"
-    require(numbers and math.prod(size) <= MAX_INPUT, f"input_size must be {limit}, got {size!r:.80}")
-    cfg["input_size"] = [args.get("in_chans", size[0]), *size[1:]]
-    classes = cfg.get("num_classes", _DEFAULTS["num_classes"])
-    stated = check_arguments({"num_classes": classes, "in_chans": cfg["input_size"][0]}, name)
-    contradiction = f"{CONFIG} contradicts itself: {classes} classes, and"
-    require(args.get("num_classes", classes) == classes, f"{contradiction} model_args {args}")
-    require(len(labels) in (0, classes), f"{contradiction} {len(labels)} label_names")
-    args = {**args, **stated, **args}  # in the order of the file
+    if not isinstance(raw, dict):
+        raise WeightsError(f"{name}: {CONFIG} must be an object, got {type(raw).__name__}; {fix}")
+    cfg = raw.get("pretrained_cfg") or {}
     raw = {"metadata": raw.get("record"), **raw}  # the key of earlier versions
-    readers = {
-        "preprocessing": Preprocessing.from_json,
-        "front_end": LogMel.from_json,
-        "metadata": WeightsMetadata.from_plain,
-    }
     try:
-        parts: Any = {k: None if raw.get(k) is None else read(raw[k]) for k, read in readers.items()}
-        preprocessing, front_end, metadata = parts.values()
-        if preprocessing is not None:
+        if isinstance(cfg, dict):
+            cfg = {**cfg, **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}
+            if unknown := cfg.keys() - _names(PretrainedCfg):
+                listed = ", ".join(sorted(unknown))[:200]
+                raise ValueError(
+                    f"pretrained_cfg has fields that timm does not know: {listed}; upgrade it if it is older"
+                )
+            raw["pretrained_cfg"] = {k: v for k, v in cfg.items() if k in _names(_Cfg)}
+        file = read(_ConfigFile, {k: v for k, v in raw.items() if k in _names(_ConfigFile)}, CONFIG)
+        args = check_arguments(file.model_args, name)
+        metadata = None if file.metadata is None else WeightsMetadata.from_plain(file.metadata)
+        checked = file.pretrained_cfg
+        cfg["input_size"] = [args.get("in_chans", checked.input_size[0]), *checked.input_size[1:]]
+        stated = check_arguments({"num_classes": checked.num_classes, "in_chans": cfg["input_size"][0]}, name)
+        args = {**args, **stated, **args}  # in the order of the file
+        if args["num_classes"] != checked.num_classes:
+            raise ValueError(f"{CONFIG} contradicts itself: {checked.num_classes} classes, and model_args {args}")
+        if file.preprocessing is not None:
             sizes = {"out_chans": args["in_chans"], "static_chans": 0, "future_chans": 0, **args}
             names = ("in_chans", "out_chans", "static_chans", "future_chans")
-            preprocessing.check_channels(*(sizes[name] for name in names))
+            file.preprocessing.check_channels(*(sizes[name] for name in names))
+        if file.front_end is not None and (bands := file.front_end.bands) != args["in_chans"]:
+            raise ValueError(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {bands} bands of audio")
+        parts = file.weights_sha256, file.preprocessing, file.front_end, metadata
+        config = Config(file.architecture, cfg, args, *parts)
+        if metadata is not None and config != dataclasses.replace(Config.of(metadata), cfg=cfg):
+            raise ValueError(f"{CONFIG} contradicts itself: its metadata is of another model, {metadata.name}")
+    except WeightsError:
+        raise
     except ValueError as e:
-        raise error(f"{CONFIG}: {one_line(e)}") from e
-    if front_end is not None and front_end.bands != args["in_chans"]:
-        raise error(f"{CONFIG} contradicts itself: {args['in_chans']} channels, and {front_end.bands} bands of audio")
-    config = Config(architecture, cfg, args, sha256, preprocessing, front_end, metadata)
-    if metadata is not None and config != dataclasses.replace(Config.of(metadata), cfg=cfg):
-        raise error(f"{CONFIG} contradicts itself: its metadata is of another model, {metadata.name}")
+        problem = one_line(e)
+        raise WeightsError(f"{name}: {'' if problem.startswith(CONFIG) else f'{CONFIG}: '}{problem}; {fix}") from e
     return config

@@ -49,15 +49,10 @@ class Augment:
         description="standard deviation of the natural logarithm of a random factor of all values of a sequence.",
     )
     stretch: float = field(
-        0.0,
-        ge=0,
-        le=0.9,
-        description="the recording becomes longer or shorter by at most this fraction of its length.",
+        0.0, ge=0, le=0.9, description="the recording becomes longer or shorter by at most this fraction of its length."
     )
     steps: int = field(
-        0,
-        ge=0,
-        description="largest number of consecutive steps to mask, up to a third of the recording.",
+        0, ge=0, description="largest number of consecutive steps to mask, up to a third of the recording."
     )
     rotate: float = field(
         0.0,

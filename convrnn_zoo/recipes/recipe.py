@@ -35,7 +35,7 @@ from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
 from ..verify.losses import find_loss
-from ._values import toml, toml_key
+from ._toml import format_toml, override, read_toml
 from .augment import Augment
 from .sampling import read_sampling
 
@@ -114,11 +114,10 @@ class Recipe:
     weights: str = field(nonempty=True, description="name of the trained weights, ``architecture.tag``.")
     data: FrameDataset | LabelledDataset = field(  # noqa: RUF009 (immutable)
         description="the dataset, or the table that describes it: its `kind` and the keys of that kind "
-        "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults.",
+        "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults."
     )
     description: str = field(
-        nonempty=True,
-        description="sentence for metadata and model card that says what the model does.",
+        nonempty=True, description="sentence for metadata and model card that says what the model does."
     )
     license: str = field(nonempty=True, description="licence of the weights.")
     batch_size: int = field(ge=1, description="number of sequences in a batch of one process.")
@@ -143,12 +142,10 @@ class Recipe:
         "`init_from`, all layers but the encoder are trained, since they are random.",
     )
     optimizer: str = field(
-        "adam",
-        description="``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``.",
+        "adam", description="``muon``, or the name of an optimizer of timm, such as ``adam``, ``adamw`` or ``sgd``."
     )
     optimizer_args: Mapping[str, Any] = field(
-        factory=dict,
-        description="further arguments of the optimizer, such as ``{momentum = 0.9}``.",
+        factory=dict, description="further arguments of the optimizer, such as ``{momentum = 0.9}``."
     )
     weight_decay: float | None = field(
         None,
@@ -174,9 +171,7 @@ class Recipe:
         description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.",
     )
     cycles: tuple[int, ...] = field(
-        (),
-        ge=1,
-        description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle.",
+        (), ge=1, description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle."
     )
     seeds: int | tuple[int, ...] = field(
         (0,),
@@ -185,18 +180,13 @@ class Recipe:
         "and the order of the data, augmentation and noise. The weights of the first one are saved.",
     )
     noise: float = field(
-        0.0,
-        ge=0,
-        description="standard deviation of the Gaussian noise that is added to the encoded input.",
+        0.0, ge=0, description="standard deviation of the Gaussian noise that is added to the encoded input."
     )
     augment: Mapping[str, Any] = field(
-        factory=dict,
-        description="table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data.",
+        factory=dict, description="table of :class:`~convrnn_zoo.recipes.Augment`: random changes of the training data."
     )
     grad_accum_steps: int = field(
-        1,
-        ge=1,
-        description="number of batches of `batch_size` whose gradients are accumulated for one update.",
+        1, ge=1, description="number of batches of `batch_size` whose gradients are accumulated for one update."
     )
     ema: float = field(
         0.0,
@@ -212,12 +202,10 @@ class Recipe:
         "where this CPU convolves faster in bfloat16.",
     )
     fp16: bool = field(
-        False,
-        description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16.",
+        False, description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16."
     )
     grad_checkpointing: bool = field(
-        False,
-        description="whether to compute activations again in the backward pass, to save memory.",
+        False, description="whether to compute activations again in the backward pass, to save memory."
     )
     compile: bool = field(False, description="whether to compile the model with ``torch.compile``.")
     sync_bn: bool = field(False, description="whether several processes share the statistics of batch norms.")
@@ -356,9 +344,9 @@ class Recipe:
         path = RECIPES.get(str(source), Path(source))
         if not path.is_file():
             raise FileNotFoundError(f"no recipe {str(source)!r}; pass a .toml file or one of: {', '.join(RECIPES)}")
-        table = _read_toml(path)
+        table = read_toml(path)
         for assignment in overrides:
-            _override(table, assignment)
+            override(table, assignment)
         try:
             return Recipe.of(table)
         except ValueError as e:
@@ -433,64 +421,7 @@ class Recipe:
             True
         """
         kind = next(k for k, cls in RECIPE_KINDS.items() if cls is type(self))
-        fields = self.to_table()
-        tables = {k: v for k, v in fields.items() if isinstance(v, Mapping)}
-        lines = [f"{k} = {toml(v)}" for k, v in {"kind": kind, **fields}.items() if not (k in tables or v is None)]
-        for table, values in tables.items():
-            if values:
-                lines += ["", f"[{table}]", *(f"{toml_key(k)} = {toml(v)}" for k, v in values.items() if v is not None)]
-        return "\n".join(lines) + "\n"
-
-
-def _read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Reads a TOML file, and merges its keys into those of the file that it extends."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise ValueError(f"{path} is not valid TOML: {e}") from e
-    base = table.pop("extends", None)
-    if base is None:
-        return table
-    is_name = isinstance(base, str) and Path(base).name == base
-    file = path.parent / base if is_name else path
-    if depth > 4 or not file.is_file() or file == path or not _is_beside(file, path):
-        raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
-    merged = _read_toml(file, depth + 1)
-    for key, value in table.items():
-        is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if is_table else value
-    return merged
-
-
-def _override(table: dict[str, Any], assignment: str) -> None:
-    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe."""
-    path, sign, text = (part.strip() for part in assignment.partition("="))
-    *tables, key = path.split(".")
-    if not sign or not all((*tables, key)):
-        raise ValueError(f"expected KEY=VALUE, such as lr=0.001 or data.crop=64, got {assignment!r}")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as e:
-        if not re.fullmatch(r"[\w.+:/-]+", text):
-            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}") from e
-        parsed = {"value": text}  # shells remove the quotes of a string
-    if len(parsed) > 1:
-        raise ValueError(f"the value of {path} must be one value, got {text!r}")
-    parent = table
-    for name in tables:
-        inner = parent.get(name, {})
-        if isinstance(inner, str) and name == "data":  # short for its kind
-            inner = {"kind": inner}
-        if not isinstance(inner, dict):
-            raise ValueError(f"{path} cannot be set, because the recipe's {name} is not a table")
-        parent[name] = parent = dict(inner)
-    parent[key] = parsed["value"]
-
-
-def _is_beside(file: Path, path: Path) -> bool:
-    """Returns whether a .toml file is in the directory of `path`, also if symbolic links are followed."""
-    folders = {path.parent.resolve(), path.resolve().parent}
-    return file.suffix == ".toml" and file.resolve().parent in folders
+        return format_toml({"kind": kind, **self.to_table()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -506,10 +437,7 @@ class ClassifierRecipe(Recipe):
     optimizer: str = field("adamw")
     schedule: str = field("one_cycle_momentum", choices=SCHEDULES)
     label_smoothing: float = field(
-        0.0,
-        ge=0,
-        le=1,
-        description="fraction of the target probability that is spread evenly over all classes.",
+        0.0, ge=0, le=1, description="fraction of the target probability that is spread evenly over all classes."
     )
     class_weights: str | tuple[float, ...] = field(
         (),
@@ -562,7 +490,7 @@ class ForecasterRecipe(Recipe):
         description="``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, "
         "``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several "
         "names give a sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It "
-        "reads rain rates in mm/h and ignores the `encoding` of the data.",
+        "reads rain rates in mm/h and ignores the `encoding` of the data."
     )
     sampling: Mapping[str, Any] = field(
         factory=dict,
@@ -584,9 +512,7 @@ class ForecasterRecipe(Recipe):
         "cases.",
     )
     lead_times: int = field(
-        0,
-        ge=0,
-        description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all.",
+        0, ge=0, description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all."
     )
     checkpoint_every: int = field(
         100,

@@ -51,10 +51,7 @@ class Scheduled(FreeRunning):
 
     until: int = field(ge=1, description="update from which the probability is 0.")
     start: float = field(
-        1.0,
-        ge=0,
-        le=1,
-        description="probability at the first update; it falls to 0 at update `until`.",
+        1.0, ge=0, le=1, description="probability at the first update; it falls to 0 at update `until`."
     )
 
     def chances(self, update: int) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from ..values.labels.form import choose_variable
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing, Variable
 from ..values.units import is_rain, rain_rate
-from ._values import toml
+from ._toml import toml
 from .augment import Augment
 from .recipe import RECIPE_KINDS, RECIPES, Recipe, find_recipe
 from .sampling import SAMPLINGS

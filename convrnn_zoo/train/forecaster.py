@@ -15,6 +15,7 @@ from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
+from ..layers._half import no_autocast
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric, WeightsMetadata
@@ -369,7 +370,7 @@ def _known_loss(
     """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
     loss, known, output = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth), output.float()
     loss = loss if custom is None else loss._replace(of=custom)
-    with torch.autocast(output.device.type, enabled=False):  # convolutions of SSIM would lose all digits in bfloat16
+    with no_autocast(output):  # convolutions of SSIM would lose all digits in bfloat16
         if known.all():
             return loss.of(output, x, truth)
         if not known.any():
@@ -418,7 +419,7 @@ def _autoregressive_loss(
     if recipe.decoupling:
         loss = loss + recipe.decoupling * decoupling(result.deltas)
     if recipe.moments:
-        with torch.autocast(loss.device.type, enabled=False):
+        with no_autocast(loss):
             loss = loss + recipe.moments * partial_derivatives(model.moments())
     return loss
 

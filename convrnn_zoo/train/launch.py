@@ -220,13 +220,9 @@ def check_launcher(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def launch(
-    device: torch.device | str | None = None,
-    log_with: Sequence[str] = (),
-    directory: Path | None = None,
-    config: Mapping[str, Any] | None = None,
-    threads: int | None = None,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-) -> Iterator[Processes]:
+    device: torch.device | str | None = None, log_with: Sequence[str] = (), directory: Path | None = None,
+    config: Mapping[str, Any] | None = None, threads: int | None = None, checkpoint_minutes: float = CHECKPOINT_MINUTES,
+) -> Iterator[Processes]:  # fmt: skip
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
     All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process

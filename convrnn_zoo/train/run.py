@@ -17,22 +17,14 @@ from .loop import Trainer
 
 
 def train(
-    recipe: Recipe,
-    *,
-    data: Path | str | Mapping[str, Any] | None = None,
-    out: Path | str,
-    into: Path | str | None = None,
-    progress: bool = True,
-    device: torch.device | str | None = None,
-    log_with: Sequence[str] = (),
-    threads: int | None = None,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-    loss: Callable[..., Tensor] | None = None,
-    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
+    recipe: Recipe, *, data: Path | str | Mapping[str, Any] | None = None, out: Path | str,
+    into: Path | str | None = None, progress: bool = True, device: torch.device | str | None = None,
+    log_with: Sequence[str] = (), threads: int | None = None, checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    loss: Callable[..., Tensor] | None = None, metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
     schedule: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler] | None = None,
     callbacks: Sequence[Callable[[Trainer, Mapping[str, float]], Any]] = (),
-) -> WeightsMetadata | None:
+) -> WeightsMetadata | None:  # fmt: skip
     """Trains the weights of a recipe and writes them with their metadata.
 
     The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``metadata.json`` and

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._typed import JsonObject
-from ..layers import _checks as check
+from .._typed import JsonObject, field
 from .tensors import to_tensor
 
 MAX_PEAK = 10.0
@@ -63,20 +62,16 @@ class LogMel(JsonObject):
 
     json_name: ClassVar = "front_end"
     encoding: Literal["log_mel"] = "log_mel"
-    rate: int = 16000
-    window: float = 0.032
-    hop: float = 0.02
-    bands: int = 40
+    rate: int = field(16000, ge=1)
+    window: float = field(0.032, gt=0)
+    hop: float = field(0.02, gt=0)
+    bands: int = field(40, ge=1)
     lowest: float = 60.0
     highest: float | None = None
-    floor: float = 1e-5
+    floor: float = field(1e-5, gt=0)
 
     def __post_init__(self) -> None:
-        check.choice("encoding", self.encoding, ("log_mel",))
-        for name in ("rate", "bands"):
-            check.positive_int(name, getattr(self, name))
-        for name in ("window", "hop", "floor"):
-            check.number(name, getattr(self, name), positive=True)
+        super().__post_init__()
         if not 2 <= self.size <= self.rate or not 1 <= self.step <= self.size:
             raise ValueError(
                 f"window must be between two samples and a second, and hop between one sample and window; got "

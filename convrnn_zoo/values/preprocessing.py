@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from .._hints import suggest, warn
-from .._typed import JsonObject
-from ..layers import _checks as check
-from .steps import MONTHS, Step
+from .._typed import JsonObject, field
+from .steps import Step
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 MAX_FRAMES = 10_000
@@ -39,16 +38,13 @@ class Encoding(JsonObject):
     unit: str = ""
     lowest: float | None = None
     highest: float | None = None
-    floor: float | None = None
-    top: float | None = None
+    floor: float | None = field(None, gt=0)
+    top: float | None = field(None, gt=0)
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[float, ...] = field((), gt=0)
 
     def __post_init__(self) -> None:
-        check.choice("encoding", self.encoding, ("none", "log", "standardize", "dbz"))
-        for name in ("floor", "top", "lowest", "highest"):
-            if (value := getattr(self, name)) is not None:
-                check.number(name, value, positive=name in ("floor", "top"))
+        super().__post_init__()
         if None not in (self.lowest, self.highest) and not self.lowest < self.highest:  # type: ignore[operator]
             raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
         constants = {"floor": self.floor, "top": self.top, "mean": self.mean, "std": self.std}
@@ -56,10 +52,8 @@ class Encoding(JsonObject):
         if wrong := [k for k, v in constants.items() if (v not in (None, ())) != (k in required)]:
             takes = " and ".join(sorted(required)) or "no constants"
             raise ValueError(f"the encoding {self.encoding!r} takes {takes}; correct {', '.join(wrong)}")
-        if len(self.mean) != len(self.std) or not all(map(math.isfinite, (*self.mean, *self.std))):
-            raise ValueError(f"mean and std must be finite numbers, as many of each, got {self.mean} and {self.std}")
-        if any(s <= 0 for s in self.std):
-            raise ValueError(f"std must be above 0, got {self.std}")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean and std must be as many numbers, got {self.mean} and {self.std}")
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encodes frames ``(…, C, H, W)`` in the unit of the data; NaN becomes 0, or no rain with ``dbz``."""
@@ -134,11 +128,9 @@ class Variable(Encoding):
     """A variable of the data with its own unit and encoding; `mean` and `std` are tuples of one number."""
 
     json_name: ClassVar = "variable"
-    name: str
+    name: str = field(nonempty=True)
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("name must be the name of the variable, got ''")
         super().__post_init__()
         if len(self.mean) > 1:
             raise ValueError(f"mean and std of {self.name} must be one number each, got {len(self.mean)}")
@@ -207,10 +199,10 @@ class Preprocessing(Encoding):
     """
 
     json_name: ClassVar = "preprocessing"
-    step: Step | None = None
-    pixel_km: float | None = None
-    inputs: int | None = None
-    horizon: int | None = None
+    step: Step | None = field(None, gt=0)  # noqa: RUF009 (immutable)
+    pixel_km: float | None = field(None, gt=0)
+    inputs: int | None = field(None, ge=1, le=MAX_FRAMES)
+    horizon: int | None = field(None, ge=1, le=MAX_FRAMES)
     activation: Literal["none", "sigmoid"] = "none"
     variables: tuple[Variable, ...] = ()
     targets: tuple[str, ...] = ()
@@ -219,16 +211,6 @@ class Preprocessing(Encoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.choice("activation", self.activation, tuple(ACTIVATIONS))
-        for name in ("inputs", "horizon"):
-            if getattr(self, name) is not None and check.positive_int(name, getattr(self, name)) > MAX_FRAMES:
-                raise ValueError(f"{name} must be at most {MAX_FRAMES:,} frames, got {getattr(self, name)}")
-        if isinstance(self.step, str):
-            check.choice("step", self.step, tuple(MONTHS))
-        elif self.step is not None:
-            check.number("step", self.step, positive=True)
-        if self.pixel_km is not None:
-            check.number("pixel_km", self.pixel_km, positive=True)
         if self.variables and (own := [f.name for f in fields(Encoding) if getattr(self, f.name) != f.default]):
             raise ValueError(f"{', '.join(own)}: each of the variables has its own; set them there")
         names = [v.name for v in (*self.variables, *self.static, *self.future)]

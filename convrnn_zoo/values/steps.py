@@ -31,6 +31,15 @@ def is_same(step: Step, expected: Step) -> bool:
     return abs(step - expected) <= 0.02 * expected
 
 
+def check_same(step: Step | None, expected: Step | None, name: str, option: str) -> None:
+    """Raises ValueError if the known steps of the frames `name` and of the training differ; `option` sets another."""
+    if step and expected and not is_same(step, expected):
+        raise ValueError(
+            f"{name} are {describe_step(step)} apart, and {describe_step(expected)} is expected; pass frames at the "
+            f"step of the training, or {option} to a model of any step"
+        )
+
+
 def describe_step(step: Step) -> str:
     """Returns a step for messages, such as ``"5 minutes"`` or ``"month"``."""
     return step if isinstance(step, str) else f"{step:g} minutes"

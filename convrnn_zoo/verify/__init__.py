@@ -3,6 +3,7 @@
 from ._values import find_value_range, finite
 from .baselines import Baseline, choose_baselines, extrapolation, find_climatology, last_frame
 from .confusion import Confusion, count_confusions, draw_confusion, write_confusion
+from .evaluation import Evaluation, Scores, average, better, evaluate, make_metrics, split_known, with_units
 from .figures import (
     FIGURES,
     Panels,
@@ -15,20 +16,7 @@ from .figures import (
     strip,
 )
 from .losses import LOSSES, Loss, fair_crps, find_loss, quantile_crps
-from .metrics import (
-    Evaluation,
-    Occurrences,
-    ProbabilityScores,
-    Scores,
-    average,
-    better,
-    ensemble_scores,
-    evaluate,
-    frame_scores,
-    make_metrics,
-    split_known,
-    with_units,
-)
+from .metrics import Occurrences, ProbabilityScores, ensemble_scores, frame_scores
 
 __all__ = [
     "FIGURES", "LOSSES", "Baseline", "Confusion", "Evaluation", "Loss", "Occurrences", "Panels", "ProbabilityScores",

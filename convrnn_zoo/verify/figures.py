@@ -14,7 +14,7 @@ from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.steps import Step
 from ..values.units import format_lead_time, is_rain, time_unit
 from ._values import find_value_range
-from .metrics import Evaluation
+from .evaluation import Evaluation
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -140,15 +140,10 @@ def choose_paints(
 
 
 def draw_frames(
-    rows: Mapping[str, Mapping[int, Tensor]],
-    columns: Sequence[Sequence[int]],
-    titles: Callable[[int], str],
-    scale: Encoding,
-    heading: str,
-    width: float = WIDTH,
-    value_range: tuple[float, float] | None = None,
+    rows: Mapping[str, Mapping[int, Tensor]], columns: Sequence[Sequence[int]], titles: Callable[[int], str],
+    scale: Encoding, heading: str, width: float = WIDTH, value_range: tuple[float, float] | None = None,
     max_difference: float | None = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Returns a figure with one row of frames for each title in `rows`, and color bars at the bottom.
 
     Column k of row r shows frame number ``columns[r][k]``. The color scale is that of differences if the frame or its
@@ -366,15 +361,9 @@ def ensemble_rows(members: Tensor, thresholds: Sequence[float], truth: Tensor | 
 
 
 def ensemble_strip(
-    members: Tensor,
-    values: Preprocessing,
-    *,
-    threshold: float | Sequence[float],
-    truth: Tensor | None = None,
-    labels: Sequence[str] = (),
-    heading: str = "",
-    most: int = 6,
-) -> Any:
+    members: Tensor, values: Preprocessing, *, threshold: float | Sequence[float], truth: Tensor | None = None,
+    labels: Sequence[str] = (), heading: str = "", most: int = 6,
+) -> Any:  # fmt: skip
     """Plots an ensemble over time as one image: mean, standard deviation and the probabilities of thresholds.
 
     Each target has its own rows.

@@ -1,7 +1,5 @@
-"""Verification of nowcasts on rain events with the scores of pysteps, by lead time and by window."""
+"""Verification of nowcasts on rain events, by lead time and by window."""
 
-import copy
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo._extras import need
-from convrnn_zoo.verify import finite
+from convrnn_zoo.verify import Occurrences, ProbabilityScores, finite
 
 from .events import quiet_pysteps
 
@@ -28,6 +26,7 @@ GROUPS = {"5–15 min": (0, 15), "20–30 min": (15, 30), "35–60 min": (30, 60
 """Groups of lead times: longer than the first number of minutes, up to the second."""
 HOUR = "5–60 min"
 """All lead times, as a group of the fractions skill score."""
+HOURLY = (HOUR, slice(None))
 SCALES = {"4–16 km": (4, 16), "16–64 km": (16, 64)}
 """Wavelengths over which the power spectra of forecast and observation are compared."""
 FRACTIONS = {"2 km": 1, "10 km": 5, "20 km": 10}
@@ -100,91 +99,77 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
         ``"MSE by window"``. ``"MSE"`` is a number. ``"power 4–16 km at 30 and 60 min"`` is the spectral power in a band
         of wavelengths, divided by the power of the truth.
     """
-    cat, cont = quiet_pysteps("verification.detcatscores"), quiet_pysteps("verification.detcontscores")
-    spatial, spectral = quiet_pysteps("verification.spatialscores"), quiet_pysteps("utils.spectral")
-    tables: dict[str, list[Any]] = {name: [] for name in methods}
-    fractions: dict[str, list[Any]] = {name: [] for name in methods}
-    errors: dict[str, list[Any]] = {name: [] for name in methods}
+    spectral = quiet_pysteps("utils.spectral")
+    counted: dict[str, list[Any]] = {name: [] for name in methods}
+    errors: dict[str, list[Tensor]] = {name: [] for name in methods}
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
     groups = lead_times(minutes)
     for window in windows_of_hours(frames, minutes, every):
         horizon = len(window.truth)
-        unknown = ~window.inputs[-1].isfinite()
-        truth = window.truth.masked_fill(unknown, torch.nan).double().numpy()
         spectra = [int(lead // minutes) - 1 for lead in SPECTRA]
-        power["truth"].append([spectrum(spectral, truth[k]) for k in spectra])
+        known = window.truth.isfinite() & window.inputs[-1].isfinite()
+        truth = window.truth.double().where(known, torch.nan)
+        power["truth"].append([spectrum(spectral, truth[k].numpy()) for k in spectra])
         for name, method in methods.items():
-            predicted = np.where(np.isnan(truth), np.nan, method(window.inputs, horizon).nan_to_num(0).double().numpy())
-            # Rain of exactly t occurs, as in training; pysteps counts rain above a threshold only.
-            counted = {t: [cat.det_cat_fct_init(np.nextafter(t, 0)) for _ in range(horizon)] for t in THRESHOLDS}
-            erred = [cont.det_cont_fct_init() for _ in range(horizon)]
-            for k in range(horizon):
-                cont.det_cont_fct_accum(erred[k], predicted[k], truth[k])
-                for t in THRESHOLDS:
-                    cat.det_cat_fct_accum(counted[t][k], predicted[k], truth[k])
-            tables[name].append(counted)
-            fractions[name].append(_fractions(spatial, predicted, truth, groups))
-            errors[name].append(erred)
-            power[name].append([spectrum(spectral, predicted[k]) for k in spectra])
+            predicted = method(window.inputs, horizon).nan_to_num(0).double().where(known, torch.nan)
+            counters = {}
+            for t, (scale, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
+                counters[t, scale] = Occurrences(t, horizon, pixels, counts_outside=True)  # the FSS of pysteps
+                counters[t, scale].add(predicted[None, :, None], truth[None, :, None])
+            counted[name].append(counters)
+            squared = (predicted - truth).square()
+            errors[name].append(torch.stack([x.nansum((1, 2)) for x in (known.double(), squared, predicted, truth)]))
+            power[name].append([spectrum(spectral, predicted[k].numpy()) for k in spectra])
     ratio = _power_ratios(power)
     return {
         name: {
-            **_occurrences(cat, tables[name], groups),
-            **_errors(cont, errors[name]),
-            **{f"FSS {score} by window": [w[score] for w in fractions[name]] for score in fractions[name][0]},
+            **_occurrences(counted[name], groups),
+            **_errors(torch.stack(errors[name])),
+            **_fractions(counted[name], groups),
             **ratio[name],
         }
         for name in methods
     }
 
 
-def _occurrences(
-    cat: Any, counted: Sequence[Mapping[float, Sequence[Any]]], groups: Mapping[str, slice]
-) -> dict[str, Any]:
-    def score(tables: Sequence[Any], name: str = "CSI") -> float:
-        merged = functools.reduce(cat.det_cat_fct_merge, tables[1:], copy.deepcopy(tables[0]))  # changes the first
-        with np.errstate(invalid="ignore", divide="ignore"):  # nothing was forecast or observed
-            return float(cat.det_cat_fct_compute(merged, name)[name])
+def _csi(counts: Tensor) -> Any:
+    """Returns the CSI of numbers of hits, misses and false alarms, along the first axis."""
+    return (counts[0] / counts.sum(0)).tolist()
 
+
+def _occurrences(counted: Sequence[Mapping[Any, Occurrences]], groups: Mapping[str, slice]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for t in THRESHOLDS:
-        frames = [[w[t][k] for w in counted] for k in range(len(counted[0][t]))]
-        out[f"CSI {t:g}"] = {
-            g: score([table for frame in frames[part] for table in frame]) for g, part in groups.items()
-        }
-        out[f"CSI {t:g} by window"] = [{g: score(w[t][part]) for g, part in groups.items()} for w in counted]
-        out[f"CSI {t:g} by frame"] = [score(f) for f in frames]
-        out[f"frequency bias {t:g} by frame"] = _numbers([score(f, "BIAS") for f in frames])
+        counts = torch.stack([w[t, next(iter(FRACTIONS))].counts for w in counted])  # (window, 3, lead time)
+        hits, missed, false = frames = counts.sum(0)
+        by_window = {g: counts[:, :, part].sum(-1) for g, part in groups.items()}
+        out[f"CSI {t:g}"] = {g: _csi(of.sum(0)) for g, of in by_window.items()}
+        out[f"CSI {t:g} by window"] = [{g: _csi(of[i]) for g, of in by_window.items()} for i in range(len(counts))]
+        out[f"CSI {t:g} by frame"] = _csi(frames)
+        out[f"frequency bias {t:g} by frame"] = _numbers((hits + false) / (hits + missed))
     return out
 
 
-def _fractions(
-    spatial: Any, predicted: Any, truth: Any, groups: Mapping[str, slice]
-) -> dict[str, dict[str, float | None]]:
-    """Returns the FSS of a window by threshold, scale and group of lead times; None if no pixel reaches a threshold."""
-    out: dict[str, dict[str, float | None]] = {}
-    for t, (name, pixels) in itertools.product(THRESHOLDS, FRACTIONS.items()):
-        for group, part in {**groups, HOUR: slice(None)}.items():
-            score = spatial.fss_init(t, pixels)
-            for frame, observed in zip(predicted[part], truth[part], strict=True):
-                spatial.fss_accum(score, frame, observed)
-            is_dry = score["sum_fct_sq"] + score["sum_obs_sq"] == 0
-            out.setdefault(f"{t:g}, {name}", {})[group] = None if is_dry else float(spatial.fss_compute(score))
+def _fractions(counted: Sequence[Mapping[Any, Occurrences]], groups: Mapping[str, slice]) -> dict[str, Any]:
+    """Returns the FSS of each window by threshold, scale and group of lead times; None if nothing occurs."""
+    out: dict[str, Any] = {}
+    for t, scale in itertools.product(THRESHOLDS, FRACTIONS):
+        windows = out[f"FSS {t:g}, {scale} by window"] = []
+        for counter in (w[t, scale] for w in counted):
+            sums = {g: (counter.error[p].sum(), counter.reference[p].sum()) for g, p in [*groups.items(), HOURLY]}
+            windows.append({g: float(1 - error / all_) if all_ else None for g, (error, all_) in sums.items()})
     return out
 
 
-def _errors(cont: Any, erred: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    n = np.array([[e["n"] for e in w] for w in erred], dtype=float)
-    mse = np.array([[float(cont.det_cont_fct_compute(e, "MSE")["MSE"]) for e in w] for w in erred])
-    predicted = np.array([[float(e["mpred"]) for e in w] for w in erred])
-    came = np.array([[float(e["mobs"]) for e in w] for w in erred])
-    with np.errstate(invalid="ignore", divide="ignore"):  # without rain
-        bias = (predicted * n).sum(0) / (came * n).sum(0)
+def _errors(sums: Tensor) -> dict[str, Any]:
+    """Returns scores from the count, squared errors, forecasts and truths, summed over pixels: ``(window, 4, T)``."""
+    count, squared, _, _ = sums.sum((0, 2))
+    by_window, by_frame = sums.sum(2), sums.sum(0)
     return {
-        "MSE": float((mse * n).sum() / n.sum()),
-        "MSE by window": _numbers((mse * n).sum(1) / n.sum(1)),
-        "MSE by frame": _numbers((mse * n).sum(0) / n.sum(0)),
-        "bias by frame": _numbers(bias),
+        "MSE": float(squared / count),
+        "MSE by window": _numbers(by_window[:, 1] / by_window[:, 0]),
+        "MSE by frame": _numbers(by_frame[1] / by_frame[0]),
+        "bias by frame": _numbers(by_frame[2] / by_frame[3]),
     }
 
 
@@ -214,8 +199,8 @@ def verify_ensembles(
 
     A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The
     arguments are those of :func:`verify`. The CRPS is pysteps': it is that of the members as they are, which are
-    quantiles at each pixel for a nowcast by probabilities (:func:`~convrnn_zoo.verify.losses.quantile_crps`) and random
-    for STEPS. It is not the fair score, which only suits random members, so compare ensembles of one size.
+    quantiles at each pixel for a nowcast by probabilities and random for STEPS. It is not the fair score, which only
+    suits random members, so compare ensembles of one size.
 
     Returns:
         Scores of each method by name, as in :func:`verify`. ``"CRPS by frame"`` and ``"CRPS by window"`` are in mm/h.
@@ -225,70 +210,72 @@ def verify_ensembles(
         difference between forecast and frequency. ``"power 4–16 km at 30 and 60 min"`` is the mean spectral power of
         the members in a band of wavelengths, divided by the power of the truth.
     """
-    prob, spectral = quiet_pysteps("verification.probscores"), quiet_pysteps("utils.spectral")
+    spectral = quiet_pysteps("utils.spectral")
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
     spectra = [int(lead // minutes) - 1 for lead in SPECTRA]
     summarized: dict[tuple[str, str], list[float]] = {}
-    crps: dict[str, list[list[Any]]] = {name: [] for name in methods}  # windows of frames, as is the next
-    brier: dict[tuple[str, float], list[list[float]]] = {}
-    diagrams: dict[tuple[str, float], Any] = {}
-    errors: dict[tuple[str, float], list[float]] = {}
+    scored: dict[str, list[ProbabilityScores]] = {name: [] for name in methods}
+    crps: dict[str, list[list[float]]] = {name: [] for name in methods}
     for window in windows_of_hours(frames, minutes, every):
         horizon = len(window.truth)
         predicted = {name: method(window.inputs, horizon) for name, method in methods.items()}
         known = window.truth.isfinite() & window.inputs[-1].isfinite()
         for members in predicted.values():
             known = known & members.isfinite().all(0)
-        power["truth"].append([spectrum(spectral, window.truth[k].where(known[k], 0).numpy()) for k in spectra])
+        truth = window.truth.double().where(known, torch.nan)
+        power["truth"].append([spectrum(spectral, truth[k].numpy()) for k in spectra])
         for name, members in predicted.items():
             member_maps = [members[:, k].where(known[k], 0).numpy() for k in spectra]
             power[name].append([np.mean([spectrum(spectral, member) for member in maps], 0) for maps in member_maps])
             for key, summarize in SUMMARIES.items():
-                summary, truth = (summarize(x.where(known, 0).double()) for x in (members, window.truth))
-                score = prob.CRPS_init()
-                prob.CRPS_accum(score, summary.flatten(1).numpy(), truth.flatten().numpy())
-                summarized.setdefault((name, key), []).append(float(prob.CRPS_compute(score)))
-            pairs = [
-                (members[:, k][:, known[k]].double().numpy(), window.truth[k][known[k]].double().numpy())
-                for k in range(horizon)
-            ]
-            scores = [prob.CRPS_init() for _ in pairs]
-            for score, (x, truth) in zip(scores, pairs, strict=True):
-                prob.CRPS_accum(score, x, truth)
-            crps[name].append(scores)
-            for t in THRESHOLDS:
-                chances = [((x >= t).mean(0), truth >= t) for x, truth in pairs]
-                brier.setdefault((name, t), []).append([float(((p - wet) ** 2).mean()) for p, wet in chances])
-                diagram = diagrams.setdefault((name, t), prob.reldiag_init(t, n_bins=10, min_count=10))
-                for (p, _), (_, truth) in zip(chances, pairs, strict=True):
-                    prob.reldiag_accum(diagram, p, truth)
-                chance, occurred = (np.concatenate(arrays) for arrays in zip(*chances, strict=True))
-                errors.setdefault((name, t), []).append(_reliability_error(chance, occurred))
+                summary, observed = (summarize(x.where(known, 0).double()) for x in (members, window.truth))
+                summarized.setdefault((name, key), []).append(pysteps_crps(summary, observed))
+            scores = ProbabilityScores(THRESHOLDS, horizon, are_quantiles=True)
+            scores.add(members.double()[:, None, :, None], truth[None, :, None])
+            scored[name].append(scores)
+            pairs = [(members[:, k][:, known[k]].double(), truth[k][known[k]]) for k in range(horizon)]
+            crps[name].append([pysteps_crps(*pair) for pair in pairs])
     out: dict[str, Any] = {}
     ratio = _power_ratios(power)
-    for name in methods:
-        sums = np.array([[[score["CRPS_sum"], score["n"]] for score in scores] for scores in crps[name]])
+    for name, windows in scored.items():
+        count = torch.stack([w.brier.sums[THRESHOLDS[0]][1] for w in windows])  # known pixels, (window, lead time)
+        total_crps = count * torch.tensor(crps[name], dtype=torch.float64).nan_to_num(0)
         out[name] = {
-            "CRPS by frame": _numbers(sums.sum(0)[:, 0] / sums.sum(0)[:, 1]),
-            "CRPS by window": _numbers(sums.sum(1)[:, 0] / sums.sum(1)[:, 1]),
+            "CRPS by frame": _numbers(total_crps.sum(0) / count.sum(0)),
+            "CRPS by window": _numbers(total_crps.sum(1) / count.sum(1)),
             **{f"{key} by window": summarized[name, key] for key in SUMMARIES},
             **ratio[name],
         }
         for t in THRESHOLDS:
-            out[name][f"Brier {t:g} by frame"] = _numbers(np.mean(brier[name, t], 0))
-            out[name][f"Brier {t:g} by window"] = _numbers(np.mean(brier[name, t], 1))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                forecast, observed = prob.reldiag_compute(diagrams[name, t])
-            out[name][f"reliability {t:g}"] = {"forecast": _numbers(forecast), "observed": _numbers(observed)}
-            out[name][f"reliability error {t:g} by window"] = errors[name, t]
+            error, number = torch.stack([w.brier.sums[t] for w in windows]).unbind(1)
+            total, forecast, observed = torch.stack([w.bins[t] for w in windows]).sum(0)
+            out[name][f"Brier {t:g} by frame"] = _numbers((error / number).mean(0))
+            out[name][f"Brier {t:g} by window"] = _numbers((error / number).mean(1))
+            diagram = {"forecast": forecast / total, "observed": observed / total}
+            out[name][f"reliability {t:g}"] = {axis: _numbers(values) for axis, values in diagram.items()}
+            out[name][f"reliability error {t:g} by window"] = [reliability_error(w.bins[t]) for w in windows]
     return out
 
 
-def _reliability_error(p: Any, wet: Any, classes: int = 10) -> float:
-    """Returns the mean squared difference of forecast probability and observed frequency, over equally wide classes."""
-    index = np.minimum((p * classes).astype(int), classes - 1)
-    counts, forecast, observed = (np.bincount(index, values, classes) for values in (None, p, wet))
-    return float(((forecast - observed) ** 2 / np.maximum(counts, 1)).sum() / len(p))
+def reliability_error(bins: Tensor) -> float:
+    """Returns the mean squared difference of forecast probability and observed frequency over bins of probability.
+
+    `bins` are the count, the sum of forecasts and the sum of occurrences of each: ``(3, bins)``.
+    """
+    count, forecast, observed = bins
+    return float(((forecast - observed).square() / count.clamp_min(1)).sum() / count.sum())
+
+
+def pysteps_crps(members: Tensor, truth: Tensor) -> float:
+    """Returns pysteps' mean CRPS of members ``(M, …)``, by which the published weights were compared with STEPS.
+
+    It is lower than :func:`~convrnn_zoo.verify.quantile_crps` where the truth equals a member and not the next higher
+    one: pysteps leaves out the distance between these two members.
+    """
+    crps = quiet_pysteps("verification.probscores")
+    score = crps.CRPS_init()
+    crps.CRPS_accum(score, members.flatten(1).numpy(), truth.flatten().numpy())
+    return float(crps.CRPS_compute(score))
 
 
 def _numbers(values: Any) -> Any:

@@ -203,7 +203,7 @@ def test_a_cell_without_a_step_raises() -> None:
 def test_gates_are_joined_where_the_zeros_of_the_joint_weight_cost_less_than_a_call(
     sizes: tuple[int, int], n: int, pixels: int, count: int
 ) -> None:
-    """The faster of both ways, as measured by ``python -m benchmarks.joint``."""
+    """The faster of both ways, as measured by ``python -m benchmarks.comparisons joint``."""
     rnn = Conv2dGRU(*sizes, 3)
     convs = fused_convs(rnn, rnn._weights("_l0", sizes[1]), n * pixels, lambda *args: args)
     assert len(convs) == count

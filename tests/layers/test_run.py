@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 from convrnn_zoo.layers._conv import Geometry, same_conv
-from convrnn_zoo.layers._run import LayerStates, scan
+from convrnn_zoo.layers._run import scan
+from convrnn_zoo.layers._states import LayerStates
 from tests.helpers.layers.oracles import assert_close
 
 LENGTHS = torch.tensor([5, 2, 3])

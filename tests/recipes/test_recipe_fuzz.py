@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.memory import peak_memory
-from convrnn_zoo.recipes._values import toml
+from convrnn_zoo.recipes._toml import toml
 from tests.helpers.command_line import CliRunner, cli
 from tests.helpers.data.own_data import CLIPS, FRAMES, RADAR, RAMPS, blobs, write_clips, write_ramps
 from tests.helpers.train.tiny_recipes import TINY

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import click
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import accuracy, load_splits
 from references.classifiers import WithoutLengths, main, measure_padding
 from tests.helpers.data.own_data import RAMPS, ramps, write_ramps
-from tools.crossval import changed, compare, group_folds
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=2, seeds=(0, 1))
 
@@ -23,15 +21,6 @@ def data(tmp_path):
     arrays, labels = ramps(24)
     np.savez(tmp_path / "a.npz", **arrays, labels=labels, groups=["ann", "ann", "bob", "bob"] * 6)
     return tmp_path / "a.npz"
-
-
-def test_settings_are_compared_on_a_group_that_training_excludes(data):
-    train, _ = load_splits(RECIPE, data)
-    ((others, held_out),) = group_folds(train, ["bob"])
-    assert (set(others.groups), set(held_out.groups)) == ({"ann"}, {"bob"})
-    assert len(others.labels) + len(held_out.labels) == len(train.labels)
-    with pytest.raises(ValueError, match=r"--group.*ann, bob.*eve"):
-        list(group_folds(train, ["eve"]))
 
 
 def test_models_without_lengths_read_the_padding(data, tmp_path):
@@ -75,10 +64,3 @@ def test_metrics_are_added_to_the_metadata(data, tmp_path):
     metadata = WeightsMetadata.from_json(file.read_text())
     assert [m.name for m in metadata.metrics][:2] == ["accuracy", "accuracy, lengths withheld"]
     assert metadata.metrics[-1].name == "accuracy, bob unseen"
-
-
-def test_cross_validation_changes_keys_of_the_data_and_takes_no_patience():
-    assert changed(RECIPE, {"data.validation": 0.1, "model.hidden_channels": 2}).data.validation == 0.1
-    patient = dataclasses.replace(RECIPE, patience=2, data=dataclasses.replace(RECIPE.data, validation=0.2))
-    with pytest.raises(click.UsageError, match="patience"):
-        compare(patient, None, {}, 2, 1)

@@ -12,6 +12,7 @@ import torch
 
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from convrnn_zoo.recipes import ForecasterRecipe, Recipe
+from convrnn_zoo.verify import ProbabilityScores
 from convrnn_zoo.verify.losses import exceedance as cross_entropy
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
@@ -228,7 +229,7 @@ def test_metrics_state_the_interval_of_each_difference():
 
 @needs_pysteps
 def test_fractions_and_scores_by_window_are_those_computed_by_hand():
-    from references.nowcast.verification import _reliability_error, last_frame, verify, verify_ensembles
+    from references.nowcast.verification import last_frame, reliability_error, verify, verify_ensembles
 
     frames = torch.rand(22, 12, 12, generator=torch.Generator().manual_seed(1)) ** 4 * 8
     scores = verify({"last frame": last_frame}, frames)["last frame"]
@@ -246,8 +247,11 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
         assert members["CRPS by window"][window] == pytest.approx(float((truth - forecast).abs().mean()), rel=1e-4)
         wrong = float(((truth > 2) != (forecast > 2)).float().mean())
         assert members["Brier 2 by window"][window] == pytest.approx(wrong)
-    chances, wet = np.array([0.05, 0.05, 1.0, 1.0]), np.array([False, True, True, True])
-    assert _reliability_error(chances, wet) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)
+    chances, wet = torch.tensor([0.05, 0.05, 1.0, 1.0]), torch.tensor([False, True, True, True])
+    many = (torch.arange(20)[:, None] < 20 * chances).float().reshape(20, 1, 1, 1, 1, 4)
+    counted = ProbabilityScores((1.0,), horizon=1)
+    counted.add(many, wet.float().reshape(1, 1, 1, 1, 4))
+    assert reliability_error(counted.bins[1.0]) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)
 
 
 def test_times_of_radar_images_may_cross_midnight():

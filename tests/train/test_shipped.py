@@ -8,7 +8,7 @@ import torch
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import RECIPES
-from convrnn_zoo.verify.metrics import average
+from convrnn_zoo.verify import average
 from tests.helpers.registry import slow_unless
 from tests.helpers.train.small_scores import FORECASTERS, SCORES, small_scores
 

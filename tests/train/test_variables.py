@@ -13,7 +13,7 @@ from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build, training_loss
-from convrnn_zoo.verify.metrics import evaluate
+from convrnn_zoo.verify import evaluate
 from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")

@@ -11,8 +11,8 @@ import torch
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import loop, train
+from convrnn_zoo.verify import Evaluation
 from convrnn_zoo.verify.figures import draw_scores, save_images
-from convrnn_zoo.verify.metrics import Evaluation
 from tests.helpers.train.runs import interrupted, sha256
 from tests.helpers.train.tiny_recipes import FILE, train_command
 

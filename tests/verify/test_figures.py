@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, Variable
-from convrnn_zoo.verify import figures
+from convrnn_zoo.verify import Evaluation, figures
 from convrnn_zoo.verify.figures import (
     DIFFERENCE,
     Panels,
@@ -15,7 +15,6 @@ from convrnn_zoo.verify.figures import (
     side_by_side,
     strip,
 )
-from convrnn_zoo.verify.metrics import Evaluation
 
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")

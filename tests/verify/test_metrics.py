@@ -16,8 +16,8 @@ from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build
+from convrnn_zoo.verify import better, evaluate, frame_scores, make_metrics
 from convrnn_zoo.verify.baselines import choose_baselines, extrapolation, last_frame, zero
-from convrnn_zoo.verify.metrics import better, evaluate, frame_scores, make_metrics
 from tests.helpers.train.tiny_recipes import PLAIN
 
 RAIN = FRAME_DATASETS["rain"]()
@@ -253,7 +253,7 @@ import dataclasses, sys, torch
 from pathlib import Path
 from convrnn_zoo.data import ArrayFrames, CustomSequences
 from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.verify.metrics import evaluate
+from convrnn_zoo.verify import evaluate
 from tests.helpers.train.tiny_recipes import PLAIN
 
 class Noise(torch.utils.data.Dataset):

@@ -10,134 +10,25 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from ..._hints import suggest
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
-from ...values.preprocessing import Preprocessing, Variable
-from ...values.steps import Step
 from ...values.units import MARSHALL_PALMER, is_rain
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, find_sources, join, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
-from .checks import WET, ValidRange, check_files, check_steps
+from .checks import WET, check_files, check_steps
+from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
-from .splits import GroupedFiles, RecipeDataset, read_lists, relative_name, resolve_path, split_names
-from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
+from .splits import GroupedFiles, read_lists, relative_name, resolve_path, split_names
+from .variables import FLOOR, ROLES, TOP, DataVariable
 from .windows import MAX_WINDOWS, read_windows, turn_windows, window_keys
 
 logger = logging.getLogger(__name__)
-RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
-"""Default thresholds in mm/h of the scores of rain forecasts."""
-
-
-class FrameDataset(RecipeDataset):
-    """Base class of datasets for forecasting. Defines how frames are read and split, and how forecasts are scored."""
-
-    unit: str = ""
-    step: Step | None = None
-    """Minutes between frames, ``"month"`` or ``"year"``."""
-    pixel_km: float | None = None
-    """Edge of a pixel in km; None if it is stated by the files, or does not matter."""
-    encoding: str = "none"
-    floor: float = FLOOR
-    top: float = TOP
-    valid_min: float | None = None
-    valid_max: float | None = None
-    thresholds: tuple[float, ...] = ()
-    """Lowest values of an event in CSI, POD and FAR; one score for each value."""
-    variables: tuple[str | DataVariable, ...] = ()
-    """Variables that a model reads, if each channel has its own unit and encoding; see :class:`ArrayFrames`."""
-    targets: tuple[str, ...] = ()
-    static: tuple[str | DataVariable, ...] = ()
-    future: tuple[str | DataVariable, ...] = ()
-    summed_over: int | None = None
-    """Number of pixels of a frame, if publications report errors summed over the pixels."""
-
-    @property
-    def all_variables(self) -> tuple[DataVariable, ...]:
-        """The variables in the order of the channels; empty if all channels share one unit and encoding."""
-        return tuple(v for role in ROLES for v in getattr(self, role))
-
-    def read_options(self) -> ReadOptions:
-        """Returns the options for reading files, in training and in `predict`."""
-        return ReadOptions(unit=self.unit)
-
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
-
-        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits.
-
-        Raises:
-            FileNotFoundError: the path is None, does not exist, or contains no file of this dataset.
-            ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement load")
-
-    def load_splits(
-        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
-    ) -> Sequence[FrameSequences]:
-        """Returns the sequences of several splits; see :meth:`load`. Datasets in files read each file once for all."""
-        return [self.load(path, split, inputs, horizon) for split in splits]
-
-    def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
-        """Returns one valid range for all channels, or one for each variable; `units` are the units in the files."""
-        variables = self.all_variables
-        if not variables:
-            return [ValidRange(self.unit, self.valid_min, self.valid_max)]
-        return [
-            ValidRange((unit if v.unit is None else v.unit) or "", v.valid_min, v.valid_max, v.name)
-            for v, unit in zip(variables, units or [None] * len(variables), strict=True)
-        ]
-
-    def preprocessing(
-        self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
-    ) -> Preprocessing:
-        """Returns the preprocessing of the frames. Mean and standard deviation are computed from `train`.
-
-        Raises:
-            ValueError: an encoding is ``"standardize"``, and `train` is None or a channel is constant.
-        """
-        variables, mean, std = self.all_variables, [], []
-        stated = (f.pixel_km for f in getattr(train, "files", []))
-        pixel_km = self.pixel_km or next((round(p, 4) for p in stated if p), None)
-        if any(source.encoding == "standardize" for source in variables or (self,)):
-            if train is None:
-                raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
-            mean, std = (x.tolist() for x in mean_and_std(train))
-        shared: dict[str, Any] = {
-            "step": self.step, "pixel_km": pixel_km, "inputs": inputs, "horizon": horizon, "activation": activation,
-            "targets": self.targets,
-        }  # fmt: skip
-        if not variables:
-            return Preprocessing(unit=self.unit, **encoding_fields(self, self.title, mean, std), **shared)
-        if mean and len(mean) != len(variables):
-            names = ", ".join(v.name for v in variables)
-            raise ValueError(f"{self.title}: expected {len(variables)} channels ({names}), got {len(mean)}")
-        ranges = self.ranges(next((f.units for f in getattr(train, "files", [])), ()))
-        rows = {}
-        for i, (v, valid) in enumerate(zip(variables, ranges, strict=True)):
-            constants = encoding_fields(v, v.name, mean[i : i + 1], std[i : i + 1])
-            rows[v.name] = Variable(name=v.name, unit=valid.unit, **constants)
-        roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
-        return Preprocessing(**roles, **shared)
-
-
-def mean_and_std(sequences: FrameSequences) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation of each channel over 256 sequences, reading eight at a time."""
-
-    def total(change: Any) -> Tensor:
-        samples = sequences.fixed_samples(256).split(8)
-        parts = (sequences.read(part).double().transpose(0, 2).flatten(1) for part in samples)
-        return torch.stack([change(part).sum(1) for part in parts]).sum(0)
-
-    count = total(torch.isfinite)
-    mean = total(lambda x: x.nan_to_num(0)) / count
-    return mean, (total(lambda x: (x - mean[:, None]).nan_to_num(0).square()) / count).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +41,10 @@ class FrameFiles(GroupedFiles, FrameDataset):
     license: str = field("", description="licence of the data.")
     url: str = field("", description="address of the data.")
     task: str = field(
-        "",
-        description="task in the metadata; by default precipitation nowcasting for rain, else video prediction.",
+        "", description="task in the metadata; by default precipitation nowcasting for rain, else video prediction."
     )
     unit: str = field(
-        "",
-        description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.',
+        "", description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.'
     )
     step: float | Literal["month", "year"] | None = field(
         None,
@@ -164,9 +53,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         "apart.",
     )
     pixel_km: float | None = field(
-        None,
-        gt=0,
-        description="edge of a pixel in km; by default that of the coordinates in the files.",
+        None, gt=0, description="edge of a pixel in km; by default that of the coordinates in the files."
     )
     rain_relation: tuple[float, ...] = field(
         (),
@@ -196,10 +83,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         description="distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.",
     )
     min_valid_fraction: float = field(
-        0.5,
-        ge=0,
-        le=1,
-        description="minimum fraction of pixels without a missing value, in each frame of a crop.",
+        0.5, ge=0, le=1, description="minimum fraction of pixels without a missing value, in each frame of a crop."
     )
     min_wet_fraction: float = field(
         0.0,
@@ -248,8 +132,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
-        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
-            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if len(self.rain_relation) not in (0, 2):
             raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)
@@ -497,12 +379,10 @@ class ArrayFrames(FrameFiles):
         "`static`, in this order.",
     )
     targets: tuple[str, ...] = field(
-        (),
-        description="names of the `variables` that the model forecasts; by default all.",
+        (), description="names of the `variables` that the model forecasts; by default all."
     )
     static: tuple[str | DataVariable, ...] = field(
-        (),
-        description="maps ``(H, W)`` without time that the model also reads, such as elevation.",
+        (), description="maps ``(H, W)`` without time that the model also reads, such as elevation."
     )
     future: tuple[str | DataVariable, ...] = field(
         (),

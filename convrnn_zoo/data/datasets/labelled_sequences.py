@@ -268,14 +268,11 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         "If `split` is a list, it may be a list of the validation file names as well.",
     )
     folder: str = field(
-        "",
-        description='folder in the data directory that contains the recordings, such as ``"dataset"``.',
+        "", description='folder in the data directory that contains the recordings, such as ``"dataset"``.'
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
-            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if Path(self.folder).is_absolute() or ".." in Path(self.folder).parts:
             raise ValueError(f"the recipe's data.folder must be a folder in the data directory, got {self.folder!r}")
         if self.front_end:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._typed import field
 from ..files import FileError, read_unpacked
 from ..readers.numpy import load_npy
-from .frame_files import FrameDataset
+from .frame_dataset import FrameDataset
 from .frame_sequences import CustomSequences, FrameSequence, FrameSequences
 from .labelled_sequences import LazySequences
 from .splits import resolve_path, train_count

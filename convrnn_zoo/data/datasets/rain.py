@@ -8,7 +8,7 @@ from pathlib import Path
 from ..._typed import field
 from ..formats.radar import COARSEN, FORMATS, find_composites
 from ..frames import Frames, ReadOptions, split_at_gaps
-from .frame_files import RAIN_THRESHOLDS, FrameDataset
+from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Sampling, Window, split_in_time
 from .splits import resolve_path
 

@@ -129,6 +129,7 @@ class GroupedFiles(RecipeDataset):
     """Base class of datasets of files that may belong to groups, such as stations or speakers."""
 
     name: str
+    split: str | tuple[str, ...]
     group_pattern: str
     group_file: str
 
@@ -139,6 +140,8 @@ class GroupedFiles(RecipeDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
+            raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if self.group_pattern and self.group_file:
             raise ValueError("the recipe's data.group_pattern and data.group_file are both set; remove one of them")
         try:

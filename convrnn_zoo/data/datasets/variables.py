@@ -22,8 +22,7 @@ class DataVariable:
 
     name: str = field(nonempty=True, description="name of the variable in the files.")
     unit: str | None = field(
-        None,
-        description="unit to convert values to; by default the unit in the file whose name sorts first.",
+        None, description="unit to convert values to; by default the unit in the file whose name sorts first."
     )
     encoding: str = field(
         "standardize",

@@ -12,6 +12,7 @@ from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
 from ...layers._run import Maps, Scan, scan
+from ...layers._states import check_encoded
 from .blocks import Shuffle, Unshuffle, feature_size, layer_widths, recompute
 from .forecaster import Forecaster
 
@@ -195,9 +196,7 @@ class AutoregressiveForecaster(Forecaster):
     def _check_state(self, state: Any) -> Maps:
         """Returns the state as a tuple; raises ValueError unless it has the tensors that :meth:`encode` returns."""
         is_state = isinstance(state, tuple | list) and bool(state) and all(isinstance(s, Tensor) for s in state)
-        if not is_state or not self._fits(len(state), state):
-            owner, got = type(self).__name__, f"got {check.describe(state)}; pass it unchanged"
-            raise ValueError(f"{owner} expected the state that encode returns, {got}")
+        check_encoded(type(self).__name__, state, is_state and self._fits(len(state), state))
         return tuple(state)
 
     def _fits(self, count: int, state: Maps) -> bool:

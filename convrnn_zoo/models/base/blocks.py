@@ -12,7 +12,8 @@ from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
-from ...layers._run import LayerStates, can_recompute
+from ...layers._run import can_recompute
+from ...layers._states import LayerStates
 
 
 def constants(values: Sequence[float], like: Tensor) -> Tensor:

@@ -23,15 +23,22 @@ Shape = tuple[int, ...]
 
 
 class KerasLayer(nn.Module):
-    """A layer on tensors with the channels last, as in Keras. `shape` is that of the input with a batch of 1."""
+    """A layer on tensors with the channels last, as in Keras.
+
+    `shape` is that of the input with a batch of 1. `ndim` is the number of spatial axes, for layers that have it in
+    their name. `settings` are the options with their defaults, and the fixed arguments of :data:`LAYERS`.
+    """
 
     options: ClassVar[Mapping[str, Any]] = {}
     """Names and defaults of the options that change the output in inference."""
     inputs_count: ClassVar[int] = 1
     """Number of inputs; 0 for two or more, which are passed as a list."""
 
-    def __init__(self, shape: Any, **options: Any) -> None:
+    def __init__(self, shape: Any, ndim: int = 0, **settings: Any) -> None:
         super().__init__()
+        if ndim and len(shape) != ndim + 2:
+            raise ValueError(f"it expects an input with {ndim + 2} axes, including the batch, got {len(shape)}")
+        self.ndim, self.settings = ndim, {**self.options, **settings}
 
     def forward(self, x: Any) -> Tensor:
         return x
@@ -55,10 +62,8 @@ class ConvLSTM(KerasLayer):
     }  # fmt: skip
 
     def __init__(self, shape: Shape, ndim: int, merge_mode: str | None = None, **options: Any) -> None:
-        super().__init__(shape)
-        self.ndim, self.merge_mode = ndim, merge_mode
-        _check_rank(shape, ndim + 3)
-        settings = {**self.options, **options}
+        super().__init__(shape, ndim + 1, **options)
+        self.ndim, self.merge_mode, settings = ndim, merge_mode, self.settings
         self.return_sequences = check.boolean("return_sequences", settings.pop("return_sequences"))
         self.go_backwards = check.boolean("go_backwards", settings.pop("go_backwards"))
         for name in ("kernel_size", "strides", "dilation_rate"):
@@ -125,9 +130,8 @@ class Conv(KerasLayer):
     }  # fmt: skip
 
     def __init__(self, shape: Shape, ndim: int, **options: Any) -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
-        settings = {**self.options, **options}
+        super().__init__(shape, ndim, **options)
+        settings = self.settings
         paddings = ("valid", "same", "causal") if ndim == 1 else ("valid", "same")
         self.padding = check.choice("padding", settings["padding"], paddings)
         self.act = activation(settings["activation"])
@@ -158,10 +162,8 @@ class ConvTranspose(KerasLayer):
     }  # fmt: skip
 
     def __init__(self, shape: Shape, ndim: int, **options: Any) -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
-        self.ndim = ndim
-        settings = {**self.options, **options}
+        super().__init__(shape, ndim, **options)
+        settings = self.settings
         self.is_same = check.choice("padding", settings["padding"], ("valid", "same")) == "same"
         self.act = activation(settings["activation"])
         kernel, strides = (check.ntuple(n, settings[n], ndim) for n in ("kernel_size", "strides"))
@@ -191,8 +193,8 @@ class Dense(KerasLayer):
     options: ClassVar = {"units": None, "activation": "linear", "use_bias": True}
 
     def __init__(self, shape: Shape, **options: Any) -> None:
-        super().__init__(shape)
-        settings = {**self.options, **options}
+        super().__init__(shape, **options)
+        settings = self.settings
         self.act = activation(settings["activation"])
         self.linear = nn.Linear(shape[-1], check.positive_int("units", settings["units"]), settings["use_bias"])
 
@@ -209,20 +211,16 @@ class BatchNormalization(KerasLayer):
     options: ClassVar = {"epsilon": 1e-3, "momentum": 0.99, "center": True, "scale": True, "axis": -1}
 
     def __init__(self, shape: Shape, **options: Any) -> None:
-        super().__init__(shape)
-        settings = {**self.options, **options}
-        _check_axis(shape, settings["axis"])
-        self.norm = nn.BatchNorm1d(shape[-1], settings["epsilon"], 1 - settings["momentum"])
-        self.center, self.scale = settings["center"], settings["scale"]
+        super().__init__(shape, **options)
+        _check_axis(shape, self.settings["axis"])
+        self.norm = nn.BatchNorm1d(shape[-1], self.settings["epsilon"], 1 - self.settings["momentum"])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
     def variables(self) -> dict[str, Tensor]:
-        norm = self.norm
-        affine = {"gamma": norm.weight.detach()} if self.scale else {}
-        affine |= {"beta": norm.bias.detach()} if self.center else {}
-        return {**affine, "moving_mean": norm.running_mean, "moving_variance": norm.running_var}  # type: ignore[dict-item]
+        statistics: Any = {"moving_mean": self.norm.running_mean, "moving_variance": self.norm.running_var}
+        return _scale_and_shift(self) | statistics
 
 
 class LayerNormalization(KerasLayer):
@@ -231,18 +229,15 @@ class LayerNormalization(KerasLayer):
     options: ClassVar = {"epsilon": 1e-3, "center": True, "scale": True, "axis": -1}
 
     def __init__(self, shape: Shape, **options: Any) -> None:
-        super().__init__(shape)
-        settings = {**self.options, **options}
-        _check_axis(shape, settings["axis"])
-        self.center, self.scale = settings["center"], settings["scale"]
-        self.norm = nn.LayerNorm(shape[-1], settings["epsilon"])
+        super().__init__(shape, **options)
+        _check_axis(shape, self.settings["axis"])
+        self.norm = nn.LayerNorm(shape[-1], self.settings["epsilon"])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)
 
     def variables(self) -> dict[str, Tensor]:
-        affine = {"gamma": self.norm.weight.detach()} if self.scale else {}
-        return affine | ({"beta": self.norm.bias.detach()} if self.center else {})
+        return _scale_and_shift(self)
 
 
 class Pooling(KerasLayer):
@@ -250,11 +245,9 @@ class Pooling(KerasLayer):
 
     options: ClassVar = {"pool_size": 2, "strides": None, "padding": "valid"}
 
-    def __init__(self, shape: Shape, ndim: int, is_max: bool, **options: Any) -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
-        self.ndim, self.is_max = ndim, is_max
-        settings = {**self.options, **options}
+    def __init__(self, shape: Shape, ndim: int, **options: Any) -> None:
+        super().__init__(shape, ndim, **options)
+        settings = self.settings
         self.size = check.ntuple("pool_size", settings["pool_size"], self.ndim)
         self.strides = check.ntuple("strides", settings["strides"] or self.size, self.ndim)
         self.is_same = check.choice("padding", settings["padding"], ("valid", "same")) == "same"
@@ -262,7 +255,7 @@ class Pooling(KerasLayer):
     def forward(self, x: Tensor) -> Tensor:
         x = x.movedim(-1, 1)
         pads = same_pads(x.shape[2:], self.size, self.strides, (1,) * self.ndim) if self.is_same else []
-        if self.is_max:
+        if self.settings["is_max"]:
             y = getattr(F, f"max_pool{self.ndim}d")(F.pad(x, pads, value=-math.inf), self.size, self.strides)
             return y.movedim(1, -1)
         mean = getattr(F, f"avg_pool{self.ndim}d")
@@ -277,14 +270,9 @@ class GlobalPooling(KerasLayer):
 
     options: ClassVar = {"keepdims": False}
 
-    def __init__(self, shape: Shape, ndim: int, is_max: bool, keepdims: bool = False) -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
-        self.ndim, self.is_max, self.keepdims = ndim, is_max, keepdims
-
     def forward(self, x: Tensor) -> Tensor:
-        axes = tuple(range(1, self.ndim + 1))
-        return x.amax(axes, self.keepdims) if self.is_max else x.mean(axes, self.keepdims)
+        axes, keepdims = tuple(range(1, self.ndim + 1)), self.settings["keepdims"]
+        return x.amax(axes, keepdims) if self.settings["is_max"] else x.mean(axes, keepdims)
 
 
 class UpSampling(KerasLayer):
@@ -292,11 +280,11 @@ class UpSampling(KerasLayer):
 
     options: ClassVar = {"size": 2, "interpolation": "nearest"}
 
-    def __init__(self, shape: Shape, ndim: int, size: Any = 2, interpolation: str = "nearest") -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
+    def __init__(self, shape: Shape, ndim: int, **options: Any) -> None:
+        super().__init__(shape, ndim, **options)
         modes = ("nearest", "bilinear") if ndim == 2 else ("nearest",)
-        self.size, self.mode = check.ntuple("size", size, ndim), check.choice("interpolation", interpolation, modes)
+        self.size = check.ntuple("size", self.settings["size"], ndim)
+        self.mode = check.choice("interpolation", self.settings["interpolation"], modes)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mode == "nearest":
@@ -313,8 +301,7 @@ class Padding(KerasLayer):
     options: ClassVar = {"padding": None, "cropping": None}
 
     def __init__(self, shape: Shape, ndim: int, padding: Any = None, cropping: Any = None) -> None:
-        super().__init__(shape)
-        _check_rank(shape, ndim + 2)
+        super().__init__(shape, ndim)
         sides = cropping if padding is None else padding
         sides = [sides] * 2 * ndim if check.is_int(sides) else list(sides)
         sides = [n for n in sides for _ in (0, 1)] if len(sides) == ndim else sides
@@ -367,10 +354,11 @@ class RepeatVector(KerasLayer):
 
     options: ClassVar = {"n": None}
 
-    def __init__(self, shape: Shape, n: Any = None) -> None:
-        super().__init__(shape)
-        _check_rank(shape, 2)
-        self.n = check.positive_int("n", n)
+    def __init__(self, shape: Shape, **options: Any) -> None:
+        super().__init__(shape, **options)
+        if len(shape) != 2:
+            raise ValueError(f"it expects an input with 2 axes, including the batch, got {len(shape)}")
+        self.n = check.positive_int("n", self.settings["n"])
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unsqueeze(1).expand(-1, self.n, -1)
@@ -385,8 +373,8 @@ class Activation(KerasLayer):
     options: ClassVar = {"activation": "linear"}
 
     def __init__(self, shape: Shape, **options: Any) -> None:
-        super().__init__(shape)
-        self.act = activation(options.get("activation", "linear"))
+        super().__init__(shape, **options)
+        self.act = activation(self.settings["activation"])
 
     def forward(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.act](x)
@@ -397,26 +385,18 @@ class ReLU(KerasLayer):
 
     options: ClassVar = {"max_value": None, "negative_slope": 0.0}
 
-    def __init__(self, shape: Shape, max_value: float | None = None, negative_slope: float = 0.0) -> None:
-        super().__init__(shape)
-        self.max_value, self.slope = max_value, negative_slope
-
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(x, self.slope)
-        return y if self.max_value is None else y.clamp(max=self.max_value)
+        limit, y = self.settings["max_value"], F.leaky_relu(x, self.settings["negative_slope"])
+        return y if limit is None else y.clamp(max=limit)
 
 
 class Rescaling(KerasLayer):
     """Multiplies by a scale and adds an offset."""
 
-    options: ClassVar = {"scale": None, "offset": 0.0}
-
-    def __init__(self, shape: Shape, scale: float = 1.0, offset: float = 0.0) -> None:
-        super().__init__(shape)
-        self.scale, self.offset = float(scale), float(offset)
+    options: ClassVar = {"scale": 1.0, "offset": 0.0}
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.offset
+        return x * float(self.settings["scale"]) + float(self.settings["offset"])
 
 
 class LastFrame(KerasLayer):
@@ -434,12 +414,8 @@ class Merge(KerasLayer):
 
     inputs_count = 0
 
-    def __init__(self, shape: Any, mode: str) -> None:
-        super().__init__(shape)
-        self.mode = mode
-
     def forward(self, x: list[Tensor]) -> Tensor:
-        return MERGES[self.mode](x)
+        return MERGES[self.settings["mode"]](x)
 
 
 class Concatenate(KerasLayer):
@@ -448,12 +424,8 @@ class Concatenate(KerasLayer):
     inputs_count = 0
     options: ClassVar = {"axis": -1}
 
-    def __init__(self, shape: Any, axis: int = -1) -> None:
-        super().__init__(shape)
-        self.axis = axis
-
     def forward(self, x: list[Tensor]) -> Tensor:
-        return torch.cat(x, self.axis)
+        return torch.cat(x, self.settings["axis"])
 
 
 MERGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
@@ -513,11 +485,6 @@ def activation(name: Any) -> str:
     return name
 
 
-def _check_rank(shape: Shape, rank: int) -> None:
-    if len(shape) != rank:
-        raise ValueError(f"it expects an input with {rank} axes, including the batch, got {len(shape)}")
-
-
 def _check_axis(shape: Shape, axis: Any) -> None:
     if axis not in (-1, len(shape) - 1):
         raise ValueError(f"axis must be that of the channels, {len(shape) - 1}, got {axis!r}")
@@ -526,6 +493,11 @@ def _check_axis(shape: Shape, axis: Any) -> None:
 def _to_keras(value: Tensor) -> Tensor:
     """Returns a view of a parameter ``(out, in, k…)`` as Keras's ``(k…, in, out)``."""
     return value.movedim((0, 1), (-1, -2)) if value.dim() > 1 else value
+
+
+def _scale_and_shift(layer: Any) -> dict[str, Tensor]:
+    affine = {"gamma": ("scale", layer.norm.weight), "beta": ("center", layer.norm.bias)}
+    return {name: value.detach() for name, (option, value) in affine.items() if layer.settings[option]}
 
 
 def _kernel_and_bias(module: Any) -> dict[str, Tensor]:

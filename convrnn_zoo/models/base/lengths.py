@@ -1,4 +1,4 @@
-"""Checks, packing, masks and pools of sequences of unequal length, and states of several levels."""
+"""Checks, packing, masks and pools of sequences of unequal length."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -150,16 +150,6 @@ POOLS = {"avg": pool_avg, "max": pool_max, "last": pool_last}
 def check_pool(kind: str | None) -> str | None:
     """Returns `kind` if it is a name in :data:`POOLS`, ``""`` (no pool) or None (default); else raises ValueError."""
     return check.choice("global_pool", kind, ("", *POOLS, None))
-
-
-def split_state(hx: Any, levels: int) -> list[Any]:
-    """Returns a list of one state per level; `hx` is such a list, a single state for one level, or None for zeros."""
-    if hx is None or levels == 1:
-        return [hx] * levels
-    if not isinstance(hx, (list, tuple)) or len(hx) != levels:
-        got = f"got {check.describe(hx)}; leave it out for zero states"
-        raise ValueError(f"expected the state as a list of {levels}, as the model returns it, {got}")
-    return list(hx)
 
 
 def pool(x: Any, kind: str, lengths: Lengths | None, directions: int, ndim: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..._hints import warn
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
+from ...layers._states import map_tensors, name_tensors, nest_tensors
 from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
 from .classifier import Classifier
@@ -22,33 +23,6 @@ from .model import reference_tensor
 
 StreamState = Any
 """State of a model: a tensor, or nested tuples of tensors, each ``(…, N, C, *S)``."""
-
-
-def map_state(function: Callable[..., Tensor], *states: StreamState) -> StreamState:
-    """Applies a function to every tensor of a state, or to the corresponding tensors of several states."""
-    if isinstance(states[0], Tensor):
-        return function(*states)
-    return tuple(map_state(function, *parts) for parts in zip(*states, strict=True))
-
-
-def named_tensors(state: StreamState, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors of a state with names: ``.0.1`` is ``state[0][1]``; a state that is one tensor has ``""``."""
-    if isinstance(state, Tensor):
-        yield name, state
-    else:
-        for i, part in enumerate(state):
-            yield from named_tensors(part, f"{name}.{i}")
-
-
-def nest_tensors(tensors: dict[str, Tensor]) -> StreamState:
-    """Restores a state from its :func:`named_tensors`: ``{".0": a, ".1.0": b}`` becomes ``(a, (b,))``."""
-    if "" in tensors:
-        return tensors[""]
-    parts: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        first, dot, remainder = name[1:].partition(".")
-        parts.setdefault(int(first), {})[dot + remainder] = tensor
-    return tuple(nest_tensors(parts[i]) for i in sorted(parts))
 
 
 class Stream:
@@ -226,7 +200,7 @@ class Stream:
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
             return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
 
-        return map_state(merge, state, other)
+        return map_tensors(merge, state, other)
 
     def reset(self, items: Tensor | Sequence[int] | None = None) -> None:
         """Restarts all sequences, or only those that `items` selects by index in the batch or by booleans ``(N,)``.
@@ -256,7 +230,7 @@ class Stream:
         """Returns the initial state (zeros or learned) in the structure and sizes of `state`."""
         layers = [m for m in self.model.modules() if isinstance(m, ConvRNNBase) and m.learn_initial_state]
         if not layers:
-            return map_state(torch.zeros_like, state)
+            return map_tensors(torch.zeros_like, state)
         if len(layers) == 1:
             return layers[0].initial_state(state)
         return tuple(layer.initial_state(part) for layer, part in zip(layers, state, strict=True))
@@ -288,7 +262,7 @@ class Stream:
         """
         if self.state is None:
             raise ValueError("save expected a stream that has read frames, got a new one; there is no state yet")
-        tensors = {f"state{name}": t for name, t in named_tensors(self.state)}
+        tensors = {f"state{name}": t for name, t in name_tensors(self.state)}
         tensors |= {"steps": self.steps, "weights_sha256": self._weights_sha256()}
         write_safetensors(tensors if self._pooled is None else {**tensors, "pooled": self._pooled}, Path(path))
 

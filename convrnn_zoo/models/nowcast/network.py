@@ -15,7 +15,8 @@ from ...layers.warp import warp
 from ...values.preprocessing import Preprocessing
 from ...values.units import is_rain
 from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
-from ..base.forecaster import Ensemble, Forecaster, Inputs
+from ..base.ensemble import Ensemble
+from ..base.forecaster import Forecaster, Inputs
 from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
 from .ensemble import arrange, quantiles, rain_noise
 from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, repeat, smooth

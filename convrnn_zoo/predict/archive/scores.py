@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need, progress_bar
-from ...data.datasets.frame_files import RAIN_THRESHOLDS
+from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ...data.readers import Frames, ReadOptions, open_files
 from ...data.untrusted import check_zarr_store, checked_codecs
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
@@ -18,7 +18,8 @@ from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
 from ...values.units import is_rain
 from ...verify._values import finite
-from ...verify.metrics import Scores, TargetScores
+from ...verify.evaluation import Scores, TargetScores
+from ...verify.metrics import BrierScores
 from .store import ISSUE, MISSING, OPEN, open_store
 
 METHODS = ("forecast", "last frame")
@@ -43,34 +44,6 @@ class ArchiveScores(NamedTuple):
         """Returns the scores as JSON, with null for values that are not finite."""
         months = {month: {"issue_times": self.issue_times[month], **by} for month, by in self.by_month.items()}
         return json.dumps(finite(months), indent=2, ensure_ascii=False) + "\n"
-
-
-class ProbabilityErrors:
-    """Brier scores of stored probabilities by lead time: means of ``(p − o)²`` over known pixels, o being 0 or 1.
-
-    Example:
-        >>> errors = ProbabilityErrors([1.0], horizon=1)
-        >>> errors.add(torch.full((1, 1, 1, 2, 2), 0.5), torch.tensor([[[[0.0, 2.0], [3.0, torch.nan]]]]))
-        >>> errors.scores("mm/h")
-        {'Brier 1 mm/h': [0.25]}
-    """
-
-    def __init__(self, thresholds: Sequence[float], horizon: int) -> None:
-        self.thresholds = thresholds
-        self.sums = torch.zeros(2, len(thresholds), horizon, dtype=torch.float64)
-
-    def add(self, probabilities: Tensor, truth: Tensor) -> None:
-        """Adds probabilities ``(T, C, thresholds, H, W)`` and true frames ``(T, C, H, W)``."""
-        known = truth.isfinite()
-        for i, threshold in enumerate(self.thresholds):
-            error = (probabilities[:, :, i] - (truth >= threshold).float()).square()
-            self.sums[0, i] += torch.where(known, error, 0).double().sum((1, 2, 3))
-            self.sums[1, i] += known.double().sum((1, 2, 3))
-
-    def scores(self, unit: str) -> dict[str, list[float]]:
-        """Returns each score by lead time."""
-        means = self.sums[0] / self.sums[1]
-        return {f"Brier {t:g} {unit}".rstrip(): row.tolist() for t, row in zip(self.thresholds, means, strict=True)}
 
 
 class Target:
@@ -131,7 +104,7 @@ class MonthScores:
         has_members = target.forecast is not None and MEMBER in target.forecast.dims
         stored = [] if target.probabilities is None else target.probabilities[THRESHOLD].values.tolist()
         self.scores: dict[str, TargetScores] = {}
-        self.errors = {method: ProbabilityErrors(stored, horizon) for method in METHODS}
+        self.briers = {method: BrierScores(stored, horizon) for method in METHODS}
         if target.forecast is not None:
             kind = members if has_members else None
             self.scores = {
@@ -146,16 +119,15 @@ class MonthScores:
                 maps = torch.where(truth.isnan(), 0, maps)
                 self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
         if probabilities is not None:
-            thresholds = self.errors["forecast"].thresholds
-            reached = torch.stack([(last >= t).float() for t in thresholds], -3).expand_as(probabilities)
-            for method, chances in {"forecast": probabilities, "last frame": reached}.items():
-                self.errors[method].add(chances, truth)
+            for i, threshold in enumerate(self.briers["forecast"].sums):
+                self.briers["forecast"].add(threshold, probabilities[None, :, :, i], truth[None])
+                self.briers["last frame"].add(threshold, (last >= threshold).float(), truth[None])
 
     def result(self, method: str) -> dict[str, list[float]]:
         """Returns each score of a method by lead time."""
         scores = self.scores[method].scores() if self.scores else {}
         name = getattr(self.target.target, "name", "")
-        briers = self.errors[method].scores(self.target.unit)
+        briers = self.briers[method].scores(self.target.unit)
         return {**{f"{k} of {name}" if name else k: v for k, v in briers.items()}, **scores}
 
 

@@ -9,7 +9,7 @@ from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.data import CroppedSequences, Frames, Sampling, Window, to_table
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.predict import load_forecaster
-from convrnn_zoo.verify.metrics import Scores, evaluate
+from convrnn_zoo.verify import Scores, evaluate
 
 HERE = Path(__file__).parents[2] / "train" / "small"
 DEMO = Path(__file__).parents[3] / "convrnn_zoo" / "demo"

@@ -5,7 +5,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.models.base.forecaster import EnsembleForecaster
+from convrnn_zoo.models.base.ensemble import EnsembleForecaster
 from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
