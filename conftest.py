@@ -22,8 +22,8 @@ collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
     "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
     "tests/helpers/interop/make_keras_networks.py",
-    # The class of this module is derived from one of TorchGeo.
-    *(["convrnn_zoo/interop/adapters/torchgeo.py"] if find_spec("torchgeo") is None else []),
+    # The classes of these modules are derived from those of another package.
+    *(f"convrnn_zoo/interop/adapters/{name}.py" for name in ("aeon", "torchgeo") if find_spec(name) is None),
 ]
 
 
