@@ -52,7 +52,8 @@ def test_class_names_match_dimension_and_base(cls: type) -> None:
     kind = getattr(layers, cls.__name__.replace(f"{cls.ndim}d", ""))
     assert issubclass(cls, kind)
     assert cls.__doc__
-    assert all(part in kind.__doc__ for part in ("References:", "Args:", "Shapes"))
+    paragraphs = ["References:", "Args:", "Shapes", *(base.__doc__.splitlines()[0] for base in kind.__bases__)]
+    assert all(f"\n\n{start}" in f"\n\n{kind.__doc__}" for start in paragraphs)
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)
