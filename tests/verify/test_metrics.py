@@ -47,6 +47,7 @@ def test_extrapolation_of_a_moving_shower_beats_the_last_frame():
 
 
 @needs_pysteps
+@pytest.mark.slow
 def test_the_import_of_pysteps_keeps_standard_output_clean():
     code = "import torch; from convrnn_zoo.verify import extrapolation; extrapolation(torch.rand(1, 2, 1, 32, 32), 1)"
     warnings = ["-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning"]  # of torch 2.6, as it ends

@@ -16,6 +16,7 @@ import torch
 from convrnn_zoo.models import EnsembleForecaster
 from convrnn_zoo.train import classifier, forecaster
 from convrnn_zoo.train.launch import launch
+from tests.helpers.train.small_figures import write_small_figures
 from tests.helpers.train.tiny_recipes import PLAIN
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
@@ -130,4 +131,5 @@ def interrupting(pressed, owner, name, call):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    write_small_figures()
     main(Path(sys.argv[1]))
