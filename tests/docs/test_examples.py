@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import convrnn_zoo
+import convrnn_zoo.train.forecaster  # so that examples train with the fixture small_figures
 from convrnn_zoo.cli._group import cli
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.docs import climate
