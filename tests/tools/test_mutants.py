@@ -28,15 +28,25 @@ def test_the_sample_is_of_different_lines_and_repeats():
 
 
 @pytest.mark.parametrize(
-    ("file", "expected"),
+    ("file", "named", "folder"),
     [
-        ("convrnn_zoo/values/units.py", [["tests/values/test_units.py"], ["tests/values"]]),
-        ("convrnn_zoo/layers/_conv.py", [["tests/layers/test_conv.py"], ["tests/layers"]]),
-        ("convrnn_zoo/_hints.py", [["tests/test_hints.py"], ["tests"]]),
+        ("convrnn_zoo/values/units.py", {"tests/values/test_units.py"}, "tests/values"),
+        ("convrnn_zoo/layers/_conv.py", {"tests/layers/test_conv.py", "tests/layers/test_run.py"}, "tests/layers"),
+        ("convrnn_zoo/_hints.py", {"tests/test_hints.py"}, "tests"),
     ],
 )
-def test_the_tests_are_those_of_the_file_and_then_of_the_folder(file, expected):
-    assert pytest_paths(ROOT, file) == expected
+def test_the_tests_of_a_file_run_before_those_of_the_folder(file, named, folder):
+    """``tests/layers/test_run.py`` imports ``_conv``."""
+    first, *others = pytest_paths(ROOT, file)
+    assert named <= set(first)
+    assert all(Path(path).parent == Path(folder) for path in first)
+    assert others == [[folder]]
+
+
+def test_all_tests_of_a_folder_run_if_none_names_the_file(tmp_path):
+    (tmp_path / "tests/values").mkdir(parents=True)
+    assert pytest_paths(tmp_path, "convrnn_zoo/values/a.py") == [["tests/values"]]
+    assert pytest_paths(tmp_path, "convrnn_zoo/other/a.py") == [["tests"]]
 
 
 def test_a_mutant_survives_tests_that_pass(tmp_path, capsys):
