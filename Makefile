@@ -19,6 +19,9 @@ SELECTION := tests/test_hubconf.py \
 	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 
+# Every process of the tests imports the package and the tests, which are compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
 	site site-version browser pictures bench coverage dist release-check rehearse secrets audit sbom fuzz mutants clean
 

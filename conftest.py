@@ -22,8 +22,8 @@ collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
     "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
     "tests/helpers/interop/make_keras_networks.py",
-    # The class of this module is derived from one of TorchGeo.
-    *(["convrnn_zoo/interop/adapters/torchgeo.py"] if find_spec("torchgeo") is None else []),
+    # The classes of these modules are derived from those of another package.
+    *(f"convrnn_zoo/interop/adapters/{name}.py" for name in ("aeon", "torchgeo") if find_spec(name) is None),
 ]
 
 
@@ -85,6 +85,35 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what stays until the end is not searched after every few tests
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # of a worker of pytest-xdist
+        session.config.workeroutput["peak"] = _peak()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    PEAKS[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", 0.0)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    peaks = PEAKS or {"main": _peak()}
+    text = ", ".join(f"{name} {peak:.1f}" for name, peak in sorted(peaks.items()))
+    terminalreporter.write_line(f"peak memory in GiB, without processes that tests start: {text}")
+
+
+PEAKS: dict[str, float] = {}
+"""Peak memory of the workers. `make test` should need less than 4 GiB for each."""
+
+
+def _peak() -> float:
+    """Returns the peak memory of this process in GiB, or 0 on systems other than Linux."""
+    if sys.platform != "linux":
+        return 0.0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def pytest_report_header() -> str:
     packages = ("torch", "timm", "huggingface-hub", "safetensors", "numpy")
     return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
@@ -98,3 +127,12 @@ def seed() -> None:
 @pytest.fixture(autouse=True)
 def doctest_names(doctest_namespace: dict) -> None:
     doctest_namespace["torch"] = torch
+
+
+@pytest.fixture(autouse=True)
+def small_figures(request: pytest.FixtureRequest) -> None:
+    """Training writes images of a few pixels, except in tests with the marker ``figures``."""
+    if "convrnn_zoo.train.forecaster" in sys.modules and not request.node.get_closest_marker("figures"):
+        from tests.helpers.train.small_figures import write_small_figures
+
+        write_small_figures(request.getfixturevalue("monkeypatch").setattr)

@@ -66,18 +66,18 @@ def foreign(modules: Iterator[str]) -> set[str]:
     return {distribution(m) for m in modules if m.partition(".")[0] not in HERE}
 
 
-def statements(tree: ast.AST) -> Iterator[str]:
+def statements(nodes: list[ast.AST]) -> Iterator[str]:
     """Yields the modules that statements import."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             yield node.module
 
 
-def calls(tree: ast.AST, *functions: str) -> Iterator[list[str]]:
+def calls(nodes: list[ast.AST], *functions: str) -> Iterator[list[str]]:
     """Yields the string arguments of every call of functions with these names."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and {getattr(node.func, "id", ""), getattr(node.func, "attr", "")} & {*functions}:
             yield [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
 
@@ -87,8 +87,10 @@ def files(*folders: str) -> list[str]:
 
 
 @functools.cache
-def tree(file: str) -> ast.Module:
-    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+def nodes(file: str) -> list[ast.AST]:
+    """Returns the calls and the statements that import."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
 
 
 PACKAGE = files("convrnn_zoo")
@@ -98,7 +100,7 @@ NOT_INSTALLED = {"earth2studio", "test-models", "torchgeo"}
 NEEDS = [
     (file, distribution(module), extra)
     for file in PACKAGE
-    for module, extra in filter(None, calls(tree(file), "need"))
+    for module, extra in filter(None, calls(nodes(file), "need"))
     if module != "json"  # of the function's own example
 ] + [("convrnn_zoo/train/launch.py", distribution(name), name) for name in TRACKERS]
 """File, package and extra of every package that is imported on demand."""
@@ -109,7 +111,7 @@ def test_the_package_imports_what_it_requires(file: str) -> None:
     """The command line may also use its extra; all other optional packages must be requested with `need`."""
     extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
     base = {"torchgeo"} if file.endswith("adapters/torchgeo.py") else set()  # base of a class
-    assert foreign(statements(tree(file))) - base <= declared(*extras)
+    assert foreign(statements(nodes(file))) - base <= declared(*extras)
 
 
 @pytest.mark.parametrize(("file", "package", "extra"), NEEDS)
@@ -118,27 +120,27 @@ def test_an_extra_contains_the_packages_requested_in_its_name(file: str, package
 
 
 def test_required_packages_are_imported() -> None:
-    assert declared() <= foreign(module for file in PACKAGE for module in statements(tree(file)))
+    assert declared() <= foreign(module for file in PACKAGE for module in statements(nodes(file)))
 
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
 def test_packages_of_an_extra_are_used(extra: str) -> None:
     used = {package for _, package, of_extra in NEEDS if of_extra == extra}
     if extra == "cli":
-        used |= {p for file in PACKAGE if "/cli/" in file for p in foreign(statements(tree(file)))}
-    used |= {distribution(m) for file in files("references") for m, e in calls(tree(file), "need") if e == extra}
+        used |= {p for file in PACKAGE if "/cli/" in file for p in foreign(statements(nodes(file)))}
+    used |= {distribution(m) for file in files("references") for m, e in calls(nodes(file), "need") if e == extra}
     assert listed(extra) <= used
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT)
 def test_tests_and_tools_import_packages_of_dev(file: str) -> None:
-    assert foreign(statements(tree(file))) - NOT_INSTALLED <= declared("dev")
+    assert foreign(statements(nodes(file))) - NOT_INSTALLED <= declared("dev")
 
 
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)
 def test_packages_of_developers_are_used(extra: str) -> None:
-    used = foreign(module for file in DEVELOPMENT for module in statements(tree(file)))
-    used |= foreign(words[0] for file in DEVELOPMENT for words in calls(tree(file), "importorskip") if words)
+    used = foreign(module for file in DEVELOPMENT for module in statements(nodes(file)))
+    used |= foreign(words[0] for file in DEVELOPMENT for words in calls(nodes(file), "importorskip") if words)
     used |= {package for package, words in BY_CONFIGURATION.items() if words in CONFIGURATION}
     assert listed(extra) <= used
 

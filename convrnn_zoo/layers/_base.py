@@ -317,7 +317,7 @@ def _complete_docstring(cls: Any) -> None:
     """Joins the docstrings of a class and its bases; for one that only sets `ndim`, `summary` and that of its base."""
     is_ours = cls.__module__.startswith(f"{__package__}.")
     if is_ours and not hasattr(cls, "ndim") and len(cls.__bases__) > 1 and (cls.__doc__ or "\n").startswith("\n"):
-        cls.__doc__ = "".join(part.__doc__ or "" for part in (*cls.__bases__, cls))
+        cls.__doc__ = "\n\n".join(inspect.cleandoc(part.__doc__) for part in (*cls.__bases__, cls) if part.__doc__)
     elif cls.__doc__ is None and vars(cls).get("ndim") in SPACE and hasattr(base := cls.__mro__[1], "states"):
         state, h_0, h_n = (_states.format_names(cls.states, end) for end in ("", "_0", "_n"))
         name, space = base.__name__.removesuffix("Cell"), SPACE[cls.ndim]

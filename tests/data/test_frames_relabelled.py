@@ -264,7 +264,7 @@ OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derand
 
 
 @given(labels())
-@settings(max_examples=30, **OPTIONS)
+@settings(max_examples=12, **OPTIONS)
 def test_labels_do_not_change_a_forecast(how):
     check(how)
 

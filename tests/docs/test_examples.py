@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import convrnn_zoo
+import convrnn_zoo.train.forecaster  # so that examples train with the fixture small_figures
 from convrnn_zoo.cli._group import cli
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.docs import climate
@@ -26,7 +26,7 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-
 SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", re.MULTILINE)
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
-SLOW = {"docs/how-to/export.md", "docs/gallery.md"}
+SLOW = {"docs/how-to/export.md", "docs/how-to/serve.md", "docs/gallery.md"}
 OPTIONAL = {"docs/how-to/lightning.md": "lightning", "docs/how-to/serve.md": "fastapi"}
 """Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
 SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime", *climate.PAGES)}
@@ -34,9 +34,10 @@ SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster",
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 
 
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Directory in which examples run, with the files that they use and nothing else of the checkout."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that examples use."""
+    tmp_path = tmp_path_factory.mktemp("files")
     shutil.copy(ROOT / "hubconf.py", tmp_path)
     np.save(tmp_path / "recording.npy", np.random.default_rng(0).normal(size=(17, 12, 1)))
     np.save(tmp_path / "frames.npy", np.random.default_rng(0).uniform(0, 5, size=(16, 40, 48)))
@@ -55,6 +56,13 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(tmp_path / f"target_{cube}.npz", **arrays(20, size=128))
     torch.save(recorded("openstl_mau").state, tmp_path / "mmnist_mau_one_ep200.pth")
     shutil.copy(ROOT / "tests/interop/keras/networks/forecast2d.keras", tmp_path / "model.keras")
+    return tmp_path
+
+
+@pytest.fixture
+def directory(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Directory in which examples run, with the files that they use and nothing else of the checkout."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -5,6 +5,7 @@ import inspect
 import io
 import pickle
 import pydoc
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -52,7 +53,19 @@ def test_class_names_match_dimension_and_base(cls: type) -> None:
     kind = getattr(layers, cls.__name__.replace(f"{cls.ndim}d", ""))
     assert issubclass(cls, kind)
     assert cls.__doc__
-    assert all(part in kind.__doc__ for part in ("References:", "Args:", "Shapes"))
+    paragraphs = ["References:", "Args:", "Shapes", *(base.__doc__.splitlines()[0] for base in kind.__bases__)]
+    assert all(f"\n\n{start}" in f"\n\n{kind.__doc__}" for start in paragraphs)
+
+
+def test_the_dimension_of_a_class_is_that_of_its_name() -> None:
+    """Also of layers that are not public, such as those with the activations of Keras."""
+    found, pending = {}, [layers.ConvRNNBase, layers.ConvRNNCellBase]
+    for cls in pending:  # grows in the loop
+        pending += cls.__subclasses__()
+        if cls.__module__.startswith("convrnn_zoo.") and (named := re.search(r"Conv(\d)d", cls.__name__)):
+            found[cls.__name__] = (int(named[1]), cls.ndim)
+    assert {"ActivatedConv1dLSTM", "Conv3dMinExpLSTM", "Conv2dGRUCell"} <= found.keys()
+    assert not {name: dims for name, dims in found.items() if dims[0] != dims[1]}
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=case_id)

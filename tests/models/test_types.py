@@ -84,6 +84,7 @@ def run(directory: Path, module: str, *args: str) -> str:
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="the extra dev")
 def test_mypy_accepts_user_code_and_rejects_errors(files, pytestconfig):
     # As for an installed package, whose settings and internal errors do not affect users.

@@ -14,7 +14,6 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.recipes import ClassifierRecipe
 from convrnn_zoo.train import classifier, train
-from tests.helpers.train.runs import run_together
 
 RECIPE = ClassifierRecipe(
     weights="convgru1d_1layer.still",
@@ -53,24 +52,6 @@ def test_loss_and_accuracy_are_means_over_samples(weights, accumulated, tmp_path
     train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)  # 17 = 4 · 4 + 1
     model = convrnn_zoo.from_pretrained(tmp_path)
     check_rows(tmp_path / "training_seed0.csv", model, noise(), torch.tensor(weights) if weights else None)
-
-
-SCRIPT = """
-import dataclasses, sys
-from pathlib import Path
-from convrnn_zoo.train import train
-from tests.train.test_classifier_scores import RECIPE, noise
-recipe = dataclasses.replace(RECIPE, class_weights=(1.0, 9.0), grad_accum_steps=2, batch_size=3)
-train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=Path(sys.argv[1]), progress=False)
-"""
-
-
-def test_two_processes_average_over_the_samples_of_both(tmp_path):
-    """Of the last batch of five sequences, one process has three and the other two."""
-    run_together(*[["-c", SCRIPT, tmp_path]] * 2)
-    check_rows(
-        tmp_path / "training_seed0.csv", convrnn_zoo.from_pretrained(tmp_path), noise(), torch.tensor([1.0, 9.0])
-    )
 
 
 @pytest.mark.parametrize("with_validation", [False, True])

@@ -144,12 +144,14 @@ def test_frames_of_any_size_are_forecast(clips):
     torch.testing.assert_close(model.forecast(padded)[..., :13, :18], forecast)
 
 
+@pytest.mark.figures
 def test_a_figure_is_written_after_every_round(tmp_path, clips):
     train(TINY, clips, out=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         ".last.ckpt.lock", "last.ckpt", "training.csv", "training.png",
         "update0000002.png", "update0000004.png", "update0000006.png",
     ]  # fmt: skip
+    assert all(path.stat().st_size > 1000 for path in tmp_path.glob("*.png"))
 
 
 BAD = {

@@ -252,6 +252,7 @@ def test_official_training_parts_are_divided_by_class():
     assert torch.bincount(parts["train"].labels).tolist() == [24] * 9
 
 
+@pytest.mark.figures
 def test_a_recipe_with_validation_trains_from_files(tmp_path):
     (tmp_path / "radar").mkdir()
     for i in range(2):

@@ -3,15 +3,24 @@
 import json
 
 import pytest
+import torch
 
+import convrnn_zoo
 from tests.helpers.train.runs import run_together
+from tests.train.test_classifier_scores import check_rows, noise
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
-    """What each of two processes saw."""
+def directories(tmp_path_factory):
+    """The directories of two processes that have trained together."""
     directories = [tmp_path_factory.mktemp("machine") for _ in range(2)]
     run_together(*(["-m", "tests.helpers.train.two_machines", directory] for directory in directories))
+    return directories
+
+
+@pytest.fixture(scope="module")
+def seen(directories):
+    """What each of two processes saw."""
     return [json.loads((directory / "seen.json").read_text()) for directory in directories]
 
 
@@ -65,3 +74,10 @@ def test_a_run_goes_on_with_another_number_of_processes(seen):
     assert main["losses"] == other["losses"]
     assert len(main["losses"]) == 3
     assert main["prolonged"] == other["prolonged"]
+
+
+def test_scores_are_means_over_the_samples_of_both_processes(directories):
+    """Of the last batch of five sequences, one process has three and the other two."""
+    main, other = (directory / "scores" for directory in directories)
+    check_rows(main / "training_seed0.csv", convrnn_zoo.from_pretrained(main), noise(), torch.tensor([1.0, 9.0]))
+    assert not other.exists()

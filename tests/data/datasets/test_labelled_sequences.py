@@ -1,9 +1,6 @@
 """Labelled sequences: archives with labels, a folder for each class, sound; splits; invalid data."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -289,16 +286,8 @@ def test_duplicate_label_names_are_rejected():
 
 def test_folders_of_equal_numbers_have_one_order(tmp_path):
     write_folders(tmp_path, ["1", "01", "001", "1.0", "nan", "b"])
-    code = (
-        "import sys; from pathlib import Path; from convrnn_zoo.data import read_dataset\n"
-        "print(read_dataset({'kind': 'sequences', 'name': 'a'}).load(Path(sys.argv[1]), 'train').label_names)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    labels = read_dataset({"kind": "sequences", "name": "a"}).load(tmp_path, "train").label_names  # random hash seed
-    assert result.stdout == f"{labels}\n" == "('001', '01', '1', '1.0', 'b', 'nan')\n"
+    data = read_dataset({"kind": "sequences", "name": "a"}).load(tmp_path, "train")  # with a random hash seed
+    assert data.label_names == ("001", "01", "1", "1.0", "b", "nan")
 
 
 def test_the_last_files_of_every_folder_are_the_test(tmp_path):

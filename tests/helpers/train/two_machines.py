@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 
 from convrnn_zoo.models import EnsembleForecaster
-from convrnn_zoo.train import classifier, forecaster
+from convrnn_zoo.train import classifier, forecaster, train
 from convrnn_zoo.train.launch import launch
+from tests.helpers.train.small_figures import write_small_figures
 from tests.helpers.train.tiny_recipes import PLAIN
+from tests.train import test_classifier_scores as scores
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
 
@@ -25,6 +27,7 @@ ENSEMBLE = dataclasses.replace(
     grad_accum_steps=2, checkpoint_every=3, validation_sequences=3,
 )  # fmt: skip
 NOISY = dataclasses.replace(CLASSIFIER, workers=1, patience=20, epochs=3, batch_size=3)
+SCORED = dataclasses.replace(scores.RECIPE, class_weights=(1.0, 9.0), grad_accum_steps=2, batch_size=3)
 DECIDED = dataclasses.replace(CLASSIFIER, patience=2, epochs=8)
 
 
@@ -110,6 +113,8 @@ def main(directory):
         seen["losses"], seen["prolonged"] = [row["loss"] for row in history], digest(model)
         files = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
         seen["files"] = files
+    data = {"train": scores.noise(), "test": scores.noise(seed=1)}
+    train(SCORED, data=data, out=directory / "scores", progress=False)
     (directory / "seen.json").write_text(json.dumps(seen))
 
 
@@ -130,4 +135,5 @@ def interrupting(pressed, owner, name, call):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    write_small_figures()
     main(Path(sys.argv[1]))
