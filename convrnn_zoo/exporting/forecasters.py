@@ -12,7 +12,7 @@ from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from ..models.base.lengths import split_state
-from .graph import prepare_model, scan, unroll
+from .graph import graph_loop, prepare_model, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -50,7 +50,7 @@ def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -
         steps = model.check_horizon(horizon)
         fixed = model.fixed_arguments(steps)
     outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], units.dtype)]
-    graph = GraphSpec(SequenceForecast(prepare_model(model, scan), units, **fixed), inputs, outputs)
+    graph = GraphSpec(SequenceForecast(prepare_model(model, graph_loop), units, **fixed), inputs, outputs)
 
     def reference(values: Values) -> tuple[Tensor]:
         known = {name: values[name] for name in ("static", "future") if name in values}

@@ -14,7 +14,7 @@ from .._hints import warn
 from . import _checks as check
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
-from ._run import DirectionWeights, LayerStates, Maps, Scan, reference_step
+from ._run import DirectionWeights, LayerStates, Loop, Maps, reference_step
 
 Size = int | Sequence[int]  # for all spatial axes, or one per axis
 Widths = int | Sequence[int]  # for all layers, or one per layer
@@ -65,7 +65,7 @@ class Equations(nn.Module):
 
     A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
     """
-    scan: Scan | None = None  # replaces the loop over time in a copy of the layer for export
+    export_loop: Loop | None = None  # replaces the loop over time in a copy of the layer for export
     export_forms: tuple[str, ...] = ()
     """Forms in which :func:`convrnn_zoo.export` can write the cell or layer: ``"sequence"``, ``"step"``, or none."""
 
