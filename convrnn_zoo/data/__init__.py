@@ -1,6 +1,7 @@
-"""Datasets of frames and of labelled sequences, and the names under which recipes refer to them.
+"""Readers of files, and datasets of frames and of labelled sequences by the names that recipes use.
 
-To train on data in Python, pass a map-style Dataset of frames ``(T, C, H, W)`` to :func:`convrnn_zoo.train.train`.
+Recipes, training and predictions read data with this package, which knows none of them. To train on data in Python,
+pass a map-style Dataset of frames ``(T, C, H, W)`` to :func:`convrnn_zoo.train.train`.
 """
 
 import dataclasses

@@ -13,12 +13,12 @@ from torch.nn.utils.rnn import PackedSequence
 from ..layers import KINDS
 from ..layers import _checks as check
 from ..pretrained.builder import build_model
-from ..pretrained.factory import create_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
 from .base.encoder import FrameEncoder
 from .base.lengths import check_pool, mask_steps, split_state
 from .base.model import ZooModel, reference_tensor
+from .factory import create_model
 
 
 class VideoModel(Classifier):
