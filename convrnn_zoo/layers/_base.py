@@ -50,7 +50,8 @@ class Equations(nn.Module):
     summed: ClassVar[int | None] = None
     """Number of leading gates whose input and state contributions are added, or `None` for all.
 
-    The remaining gates keep the two separate, input first.
+    The remaining gates keep the two separate, input first. A GRU with gates r, z, n has ``summed = 2``: r multiplies
+    only the state contribution to n, so that :meth:`step` receives r, z, and the two contributions to n.
     """
     returned: ClassVar[int | None] = None  # number of leading states that a step returns, None means all
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}  # keyword arguments with their allowed values, the default first
@@ -410,9 +411,8 @@ class ConvRNNBase(Equations):
         batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences keep their layout.
         dropout: dropout probability of the output of each layer except the last, in training.
         bidirectional: whether a second set of weights reads the sequence from its end.
-        stride, dilation, groups: arguments of every convolution. A stride does not make the map smaller. With
-            ``stride=s`` the maps of input and state are padded to about s times their size, and the kernel moves over
-            them by s pixels.
+        stride, dilation, groups: arguments of every convolution. As in pytorch_convolutional_rnn, a stride s does not
+            make the map smaller: input and state are padded to about s times their size.
             Groups divide the rows of ``weight_ih`` and ``weight_hh``, in which the gates are stacked: with
             ``groups=2`` the first half of the gates reads the first half of the channels. For a GRU with
             ``reset_after=False``, the rows r, z and the rows n of ``weight_hh`` are divided separately.

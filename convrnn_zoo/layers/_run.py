@@ -171,9 +171,7 @@ def _linear_step(x: Maps, state: Maps) -> Maps:
     return (torch.addcmul(b, f, state[0]),)
 
 
-def linear_recurrence(
-    f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1
-) -> list[Tensor]:
+def run_linear_loop(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1) -> list[Tensor]:
     """Computes ``state = f ⊙ state + b`` along axis 0, and returns every state.
 
     The T steps, padded with steps that change nothing, are divided into blocks of equal length. A block is a linear
@@ -185,7 +183,7 @@ def linear_recurrence(
         maps: Maps = (state,)
         return run_loop(_linear_step, list(zip(f.unbind(0), b.unbind(0), strict=True)), maps, reverse=reverse)[0]
     if reverse:
-        return linear_recurrence(f.flip(0), b.flip(0), state, num_blocks=num_blocks)[::-1]
+        return run_linear_loop(f.flip(0), b.flip(0), state, num_blocks=num_blocks)[::-1]
     num_steps, length = len(f), -(-len(f) // num_blocks)
     missing = length * num_blocks - num_steps
     if missing:
@@ -316,7 +314,7 @@ def _run_linear(
         f, b = torch.where(mask, f, 1), torch.where(mask, b, 0)
     # Several blocks take more arithmetic and fewer operations in a row, which only pays on an accelerator.
     num_blocks = 1 if xs.device.type == "cpu" else math.isqrt(len(xs))
-    ys = linear_recurrence(f, b, state[0], reverse=reverse, num_blocks=num_blocks)
+    ys = run_linear_loop(f, b, state[0], reverse=reverse, num_blocks=num_blocks)
     return torch.cat(ys), (ys[0 if reverse else -1],)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo.layers import Conv2dMinExpLSTM, Conv2dMinGRU, Conv2dMinLSTM, _run
-from convrnn_zoo.layers._run import linear_recurrence
+from convrnn_zoo.layers._run import run_linear_loop
 from tests.helpers.layers.oracles import CLASSES, SEQUENCES, case_id
 
 KINDS = {"minconvgru": Conv2dMinGRU, "minconvlstm": Conv2dMinLSTM, "minconvexplstm": Conv2dMinExpLSTM}
@@ -62,7 +62,7 @@ def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_bl
     for t in range(num_steps)[:: -1 if reverse else 1]:
         state = f[t] * state + b[t]
         expected.append(state)
-    ys = torch.stack(linear_recurrence(f, b, h, reverse=reverse, num_blocks=num_blocks))
+    ys = torch.stack(run_linear_loop(f, b, h, reverse=reverse, num_blocks=num_blocks))
     loop = torch.stack(expected[:: -1 if reverse else 1])
     torch.testing.assert_close(ys, loop)
     for actual, expected_grad in zip(
@@ -81,7 +81,7 @@ def test_a_long_sequence_of_vanishing_and_saturated_gates(
     """Compares with single steps in double precision; every value and gradient is finite."""
     if blocks:
         monkeypatch.setattr(
-            _run, "linear_recurrence", lambda *args, num_blocks, **kw: linear_recurrence(*args, num_blocks=14, **kw)
+            _run, "run_linear_loop", lambda *args, num_blocks, **kw: run_linear_loop(*args, num_blocks=14, **kw)
         )
     rnn = cls(2, 3, 3)
     with torch.no_grad():
