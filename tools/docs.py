@@ -134,9 +134,11 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights by task with their main scores. README shows one score each, and leaves out the data."""
+    """Lists the weights by task with their main scores. README shows one score each, without data and small networks."""
     order = list(TITLES)
     known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
+    if page == "README.md":
+        known = [w for w in known if "small" not in TITLES.get(w.name, "")]
     rows: list[tuple[str, ...]] = []
     for w in known:
         title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"
