@@ -134,7 +134,7 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights by task with their main scores. README shows one score each, without data and small networks."""
+    """Lists the weights by task with their main scores. README has one score each, and no data and small networks."""
     order = list(TITLES)
     known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
     if page == "README.md":

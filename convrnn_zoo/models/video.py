@@ -49,6 +49,7 @@ class VideoModel(Classifier):
 
     ndim = 2
     has_frame_encoder = True
+    unsaved_args = frozenset({"encoder_pretrained"})
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
 
     def __init__(
@@ -83,8 +84,6 @@ class VideoModel(Classifier):
         self.input_weights = tuple(f"encoder.{self.encoder.trunk()[0]}{module}.weight" for module in modules)
         self.reset_classifier(num_classes)
 
-    unsaved_args = frozenset({"encoder_pretrained"})
-
     def kernels(self, kernel_size: int, levels: int) -> list[int]:
         """Returns the kernel of the recurrent module of each level."""
         return [kernel_size] * levels
@@ -99,10 +98,7 @@ class VideoModel(Classifier):
         """Channels of the pooled features, concatenated over the levels."""
         return sum(self.widths)
 
-    @property
-    def head_hidden_size(self) -> int:
-        """Number of channels that the classifiers of all levels read."""
-        return sum(self.widths)
+    head_hidden_size = num_features
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
