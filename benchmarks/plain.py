@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._run import scan
+from convrnn_zoo.layers._run import run_loop
 
 Maps = tuple[Tensor, ...]
 
@@ -45,7 +45,7 @@ class Plain(nn.Module):
             state = states[index] if states else (zero,) * len(layer.states)
             step, reverse = self.step(suffix, layer.widths[depth]), suffix.endswith("reverse")
             xs = layer_input.unbind(0) if sizes is None else layer_input.split(sizes)
-            ys, state = scan(step, xs, state, reverse=reverse, sizes=sizes)
+            ys, state = run_loop(step, xs, state, reverse=reverse, sizes=sizes)
             outputs.append(torch.stack(ys) if sizes is None else torch.cat(ys))
             last.append(state)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -layer.ndim - 1)

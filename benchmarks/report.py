@@ -8,12 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tools.tables import markdown
-
 from .measure import TASKS, ratios
 from .peers import BY_AUTOGRAD, NO_PEERS
 from .scaling import exponent
 from .shares import KINDS
+from .tables import markdown
 
 _BEST, _BEST_COMPILED = "fastest peer", "fastest compiled peer"
 

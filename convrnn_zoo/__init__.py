@@ -2,6 +2,10 @@
 
 Importing this package registers every architecture with timm.
 
+A package imports only from those before it in this list: `layers`; `values`, which converts data to tensors;
+`pretrained`, the files of weights; `models`; `hub`, `interop` and `exporting`; `data`, readers and datasets; `verify`,
+losses and scores; `recipes` of training; `train` and `predict`, which do not import each other; and `cli`.
+
 Example:
     >>> import torch, convrnn_zoo
     >>> model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=1, hidden_channels=8)

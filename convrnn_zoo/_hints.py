@@ -3,7 +3,7 @@
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 PACKAGES = ("convrnn_zoo", "torch", "timm")
 """Packages whose lines are not named by warnings: this one, and those that call it."""
@@ -15,12 +15,8 @@ def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
     It suggests up to three similar options, or else lists the first `max_listed`.
     """
     options = [str(option) for option in options]
-    if isinstance(name, str):
-        similarity = {o: difflib.SequenceMatcher(None, name.lower(), o.lower()).ratio() for o in options}
-        best = max(similarity.values(), default=0.0)
-        near = [o for o in sorted(similarity, key=lambda o: -similarity[o]) if similarity[o] > best - 0.1]
-        if best >= 0.6:
-            return f"did you mean {' or '.join(near[: 1 if best == 1 else 3])}?"
+    if near := _nearest(name, options):
+        return f"did you mean {' or '.join(near)}?"
     listed = ", ".join(options[:max_listed])
     more = f", … ({len(options)} in all)" if len(options) > max_listed else ""
     return f"expected one of {listed}{more}" if options else "none is available"
@@ -28,8 +24,18 @@ def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
 
 def similar(name: object, options: Iterable[str]) -> str:
     """Returns ``"; did you mean X?"`` for the end of a message that lists the options; empty if none is similar."""
-    hint = suggest(name, options)
-    return f"; {hint}" if hint.startswith("did") else ""
+    options = [str(option) for option in options]
+    return f"; {suggest(name, options)}" if _nearest(name, options) else ""
+
+
+def _nearest(name: object, options: Sequence[str]) -> list[str]:
+    """Returns up to three options that are similar to `name`, the most similar first; one that differs in case only."""
+    if not isinstance(name, str):
+        return []
+    similarity = {o: difflib.SequenceMatcher(None, name.lower(), o.lower()).ratio() for o in options}
+    best = max(similarity.values(), default=0.0)
+    near = [o for o in sorted(similarity, key=lambda o: -similarity[o]) if similarity[o] > best - 0.1]
+    return near[: 1 if best == 1 else 3] if best >= 0.6 else []
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:

@@ -41,6 +41,13 @@ def test_the_metadata_of_weights_have_their_former_names():
     assert "Weights" not in convrnn_zoo.__all__
 
 
+def test_old_names_of_windows_and_sounds():
+    with pytest.warns(FutureWarning, match=r"data\.Sampling .*0\.3.*WindowSelection"):
+        assert convrnn_zoo.data.Sampling is convrnn_zoo.data.WindowSelection
+    with pytest.warns(FutureWarning, match=r"LogMel\.step .*0\.3.*hop_length"):
+        assert convrnn_zoo.LogMel().step == convrnn_zoo.LogMel().hop_length == 320
+
+
 @pytest.fixture
 def module():
     module = types.ModuleType("some_module")

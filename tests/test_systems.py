@@ -14,7 +14,7 @@ import convrnn_zoo
 from convrnn_zoo import _atomic
 from convrnn_zoo._atomic import write_text
 from convrnn_zoo.hub.cards import check_card
-from convrnn_zoo.pretrained.factory import split_address
+from convrnn_zoo.models.factory import split_address
 from convrnn_zoo.recipes import Recipe
 
 ROOT = Path(__file__).parent.parent

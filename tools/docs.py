@@ -22,6 +22,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
+from benchmarks.tables import markdown
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
@@ -44,7 +45,6 @@ from .address import addresses
 from .cards import shipped_card
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
-from .tables import markdown
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
@@ -133,9 +133,11 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights by task with their main scores. README shows one score each, and leaves out the data."""
+    """Lists the weights by task with their main scores. README has one score each, and no data and small networks."""
     order = list(TITLES)
     known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
+    if page == "README.md":
+        known = [w for w in known if "small" not in TITLES.get(w.name, "")]
     rows: list[tuple[str, ...]] = []
     for w in known:
         title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"

@@ -4,13 +4,12 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.tables import markdown
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.models import create_model
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
-
-from .tables import markdown
 
 MEASURED = Path(__file__).parent.parent / "benchmarks" / "published.json"
 """Results of ``python -m benchmarks.published``."""

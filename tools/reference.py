@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import convrnn_zoo
+from benchmarks.tables import markdown
 from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
@@ -16,7 +17,6 @@ from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 
 from . import docstrings
-from .tables import markdown
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
 MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "predict", "recipes", "train", "verify")

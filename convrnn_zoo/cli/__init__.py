@@ -1,4 +1,4 @@
-"""Command line: ``convrnn-zoo``, or ``python -m convrnn_zoo``."""
+"""Command line, ``convrnn-zoo`` or ``python -m convrnn_zoo``: one file per command, which calls the other packages."""
 
 import sys
 import warnings

@@ -86,7 +86,7 @@ data_option = click.option("--data", type=click.Path(path_type=Path), help="File
 
 def local_path(weights: str) -> str:
     """Returns the path if WEIGHTS is a local directory or metadata file; otherwise an empty string."""
-    from ..pretrained.factory import split_address  # which needs torch
+    from ..models.factory import split_address  # which needs torch
 
     scheme, location = split_address(weights)
     return location if scheme == "local-dir" else ""

@@ -9,7 +9,7 @@ import torch
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import Forecaster, create_model
-from ..pretrained.factory import build_from_source, split_address
+from ..models.factory import build_from_source, split_address
 from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
 from ..pretrained.published import PUBLISHED
 from ..pretrained.registry import find_weights

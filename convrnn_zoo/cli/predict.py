@@ -110,9 +110,9 @@ def predict(
     follow the input frames. With --compare and without --start, the observed frames are the last frames of the file,
     and the model reads the frames before the observed frames.
 
-    --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or a model that reads noise. A .png
-    then shows the mean, the standard deviation and the probability that --threshold is reached. --compare prints the
-    CRPS.
+    --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or an EnsembleForecaster such as
+    convgru_irene. A .png then shows the mean, the standard deviation and the probability that --threshold is reached.
+    --compare prints the CRPS.
 
     --every forecasts from many issue times of an archive into one .zarr store, which a later run completes if this one
     is interrupted. --jobs and --scheduler distribute the issue times.

@@ -6,10 +6,10 @@ import click
 
 from .._atomic import write_text
 from ..hub import from_pretrained, save_pretrained
+from ..models.factory import split_address
 from ..pretrained.config import CARD, MAX_TEXT, read_text
 from ..pretrained.download import HubFile, download
 from ..pretrained.errors import HubAccessError, WeightsError
-from ..pretrained.factory import split_address
 from ..values.units import plural
 from ._options import output_directory
 

@@ -8,8 +8,8 @@ import click
 
 from .._atomic import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
+from ..models.factory import is_path, split_address
 from ..pretrained.config import CARD
-from ..pretrained.factory import is_path, split_address
 from ._options import WEIGHTS_EPILOG
 
 

@@ -89,7 +89,7 @@ def train(
             click.echo(f"\n{event}; {words} with{launcher}:\n{command}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
-        # After a signal in code that was text, sys.exit would end CPython by the signal instead.
+        # Not sys.exit: if the interrupt has passed through `exec` of a string, CPython ends by the signal instead.
         os._exit(128 + (signal.SIGTERM if isinstance(e, Terminated) else signal.SIGINT))
     if metadata is not None:
         click.echo(format_metrics(metadata.metrics))

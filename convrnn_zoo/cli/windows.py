@@ -16,7 +16,7 @@ from ._options import output_file
 @click.argument("recipe")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="The .zarr store.")
 @output_file("CSV file [default: data.windows of the recipe, next to the store].")
-@click.option("--min-probability", default=IMPORTANCE.base, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--min-probability", default=IMPORTANCE.min_probability, show_default=True, type=click.FloatRange(0, 1),
               help="Probability of a dry window.")  # fmt: skip
 @click.option("--scale", default=IMPORTANCE.scale, show_default=True, type=click.FloatRange(0),
               help="Probability added for a window that is wet everywhere.")  # fmt: skip
@@ -42,10 +42,10 @@ def windows(
     if output is None and not kind.windows:
         raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
     output = output or data.parent / kind.windows
-    sampling = kind.sampling._replace(base=min_probability, scale=scale, saturation=saturation)
+    selection = kind.selection._replace(min_probability=min_probability, scale=scale, saturation=saturation)
     files = kind.open(data)
     sizes = kind.window(data, files, settings.inputs + settings.horizon)  # type: ignore[attr-defined]
-    listed = list_windows(files[0], sizes, sampling, kind.step, seed)
+    listed = list_windows(files[0], sizes, selection, kind.step, seed)
     count = write_windows(listed, output, window_keys(kind, sizes.length))
     click.echo(
         f"{output}: {plural(count, 'window')} of {plural(sizes.length, 'frame')} of {sizes.height}×{sizes.width} pixels"

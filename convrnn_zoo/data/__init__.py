@@ -1,12 +1,14 @@
-"""Datasets of frames and of labelled sequences, and the names under which recipes refer to them.
+"""Readers of files, and datasets of frames and of labelled sequences by the names that recipes use.
 
-To train on data in Python, pass a map-style Dataset of frames ``(T, C, H, W)`` to :func:`convrnn_zoo.train.train`.
+Recipes, training and predictions read data with this package, which knows none of them. To train on data in Python,
+pass a map-style Dataset of frames ``(T, C, H, W)`` to :func:`convrnn_zoo.train.train`.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from .._deprecation import renamed_names
 from .._hints import similar
 from .._typed import read
 from .datasets.digit_motion import DigitMotion
@@ -17,8 +19,8 @@ from .datasets.frame_sequences import (
     CustomSequences,
     FrameSequence,
     FrameSequences,
-    Sampling,
     Window,
+    WindowSelection,
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
@@ -81,7 +83,8 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
-    "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "Sampling", "VideoFolder", "VideoFrames",
-    "Window", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound", "split_at_gaps",
-    "split_channels", "split_in_time", "to_table", "voxel_grid",
+    "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
+    "WindowSelection", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
+    "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip
+__getattr__ = renamed_names(__name__, removed_in="0.3", Sampling="WindowSelection")

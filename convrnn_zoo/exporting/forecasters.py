@@ -11,7 +11,7 @@ from ..layers._states import split_levels
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
-from .graph import prepare_model, scan, unroll
+from .graph import graph_loop, prepare_model, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -49,7 +49,7 @@ def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -
         steps = model.check_horizon(horizon)
         fixed = model.fixed_arguments(steps)
     outputs = [TensorSpec("output", [BATCH, steps, model.out_chans, *maps], units.dtype)]
-    graph = GraphSpec(SequenceForecast(prepare_model(model, scan), units, **fixed), inputs, outputs)
+    graph = GraphSpec(SequenceForecast(prepare_model(model, graph_loop), units, **fixed), inputs, outputs)
 
     def reference(values: Values) -> tuple[Tensor]:
         known = {name: values[name] for name in ("static", "future") if name in values}

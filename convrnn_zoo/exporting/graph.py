@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..layers._run import Maps, prepare_weights, reference_step
-from ..layers._run import scan as run_eagerly
+from ..layers._run import Maps, prepare_weights, reference_step, run_loop
 from ..layers._states import LayerStates
 from .spec import ExportError
 
@@ -34,7 +33,7 @@ def check_version() -> None:
 
 
 # ---- time ------------------------------------------------------------------------------------------------------
-def scan(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+def graph_loop(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
     """Runs ``state = step(x, state)`` along axis 0. Returns the stacked first tensor of each state, and the last state.
 
     Every tensor that the operator's body reads must be an input of the operator. ``torch._higher_order_ops.scan.scan``
@@ -96,7 +95,7 @@ def _owned(x: Tensor) -> Tensor:
 
 def repeat(step: Callable[[Maps], Maps], count: int, state: Maps) -> tuple[Tensor, Maps]:
     """Runs ``state = step(state)`` `count` times. Returns stacked first tensors of the states and the last state."""
-    return scan(lambda _, state: step(state), (torch.zeros(count),), state)
+    return graph_loop(lambda _, state: step(state), (torch.zeros(count),), state)
 
 
 def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
@@ -104,7 +103,7 @@ def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple
 
     It is used for single steps, and after operations that compute sizes from data, where torch cannot convert a loop.
     """
-    ys, state = run_eagerly(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
+    ys, state = run_loop(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
     return torch.stack(ys), state
 
 
@@ -148,7 +147,7 @@ def _scaled(size: Any, scale: float) -> Any:
 
 
 # ---- models ----------------------------------------------------------------------------------------------------
-def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
+def prepare_model(model: nn.Module, loop: Callable[..., Any] = graph_loop) -> Any:
     """Returns a copy of a model that torch can export.
 
     Loops over time are replaced with `loop`. Strided convolutions divide sizes without rounding. An image encoder reads
@@ -157,8 +156,8 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = scan) -> Any:
     model = copy.deepcopy(model)
     module: Any
     for module in model.modules():
-        if hasattr(module, "scan"):
-            module.scan = loop
+        if hasattr(module, "export_loop"):
+            module.export_loop = loop
         if hasattr(module, "geometry") and max(module.geometry.stride) > 1:
             module.geometry = module.geometry._replace(explicit_padding=True)
         if hasattr(module, "repeat"):

@@ -12,7 +12,7 @@ from ..models import ZooModel
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.dense import DenseModel
 from ..models.base.lengths import POOLS, update_pool
-from .graph import advance, equations, prepare_model, scan, unroll
+from .graph import advance, equations, graph_loop, prepare_model, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -161,7 +161,7 @@ class _SequenceNetwork(_Network):
 
 def recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
     """Returns the specification of a recurrent model or layer that reads complete sequences."""
-    net, has_lengths = _SequenceNetwork(model, size, scan), "lengths" in model.export_inputs
+    net, has_lengths = _SequenceNetwork(model, size, graph_loop), "lengths" in model.export_inputs
     if lengths and not has_lengths:
         raise ExportError("a single layer takes no lengths but packed sequences, which no exported graph supports")
     fixed = model.has_frame_encoder or net.has_fixed_maps

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: saving and pushing models, and their cards. Loading is in ``convrnn_zoo.pretrained``."""
+"""Saving models, pushing them to the Hugging Face Hub, and their cards. Loading is in ``convrnn_zoo.pretrained``."""
 
 from ..models import from_pretrained
 from .cards import card_text, check_card, model_card

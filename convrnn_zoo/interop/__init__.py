@@ -1,6 +1,7 @@
 """Converts checkpoints of other projects to layers and models with equal outputs, and back.
 
-``adapters`` has the models of the zoo in the interfaces of pysteps, mlcast, earth2studio, TorchGeo and aeon.
+The result of a conversion is saved like any model of the zoo. ``adapters`` has the models of the zoo in the
+interfaces of pysteps, mlcast, earth2studio, TorchGeo and aeon.
 """
 
 from ..layers.keras import ActivatedConvLSTM, ResizingConvLSTM

@@ -89,9 +89,9 @@ def group_arrays(checkpoint: ForeignCheckpoint, names: Sequence[str]) -> dict[st
     for key in checkpoint.state:
         parts = key.split("/")[:-1]
         parts = parts[1:] if parts[:1] == ["layers"] else parts
-        for found, candidates in ((by_name, {n: n for n in names}), (by_type, types)):
+        for by_group, candidates in ((by_name, {n: n for n in names}), (by_type, types)):
             if part := next((part for part in parts if part in candidates), None):
-                found.setdefault(candidates[part], []).append(key)
+                by_group.setdefault(candidates[part], []).append(key)
     is_named = sum(map(len, by_name.values())) == len(checkpoint.state)
     return by_name if is_named or len(by_name) >= len(by_type) else by_type
 
@@ -109,14 +109,14 @@ def _names_by_type(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _keys_by_role(keys: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
     """Returns the keys of a layer by the names of its variables. Some files number the variables instead."""
-    found = {}
+    keys_by_role = {}
     for key in keys:
         *path, role = key.split("/")
         side = next((s for s in ("forward", "backward") for part in path if part.startswith(f"{s}_")), None)
         if role.isdecimal() and int(role) < len(roles):
             role = roles[int(role)]
-        found[f"{side}/{role}" if side and f"{side}/{role}" in roles else role] = key
-    return found
+        keys_by_role[f"{side}/{role}" if side and f"{side}/{role}" in roles else role] = key
+    return keys_by_role
 
 
 # ---- configuration ---------------------------------------------------------------------------------------------

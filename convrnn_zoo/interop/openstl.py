@@ -291,8 +291,8 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 10, **options: Any) ->
     required = ("patch_size", *MAU_OPTIONS) if convert is mau else ("patch_size",)
     if missing := [name for name in required if options.get(name) is None]:
         raise WeightsError(
-            f"openstl requires {', '.join(missing)}, which the weights in {checkpoint.name} do not contain; pass what "
-            f"the configuration has ({'; '.join(f'{name}: {OPENSTL.options[name]}' for name in missing)})"
+            f"openstl requires {', '.join(missing)}, which the weights in {checkpoint.name} do not contain; pass "
+            f"them from the configuration ({'; '.join(f'{name}: {OPENSTL.options[name]}' for name in missing)})"
         )
     if convert is mau:
         residual = check.choice("cell_mode", options.pop("cell_mode"), ("normal", "residual")) == "residual"

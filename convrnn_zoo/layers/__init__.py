@@ -1,4 +1,7 @@
-"""Core layers: convolutional RNN, LSTM, peephole LSTM, GRU and minimal RNNs in one, two and three dimensions."""
+"""Cells and sequence layers in one to three dimensions: RNN, LSTM, peephole LSTM, GRU and minimal RNNs.
+
+They need torch only. Cells of other papers are in modules of their own, such as :mod:`convrnn_zoo.layers.trajgru`.
+"""
 # ruff: noqa: F403, I001
 
 from typing import TYPE_CHECKING

@@ -15,7 +15,7 @@ from . import _checks as check
 from . import _states
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer
-from ._run import DirectionWeights, Maps, Scan, reference_step
+from ._run import DirectionWeights, Loop, Maps, reference_step
 from ._states import LayerStates
 
 Size = int | Sequence[int]  # for all spatial axes, or one per axis
@@ -52,7 +52,8 @@ class Equations(nn.Module):
     summed: ClassVar[int | None] = None
     """Number of leading gates whose input and state contributions are added, or `None` for all.
 
-    The remaining gates keep the two separate, input first.
+    The remaining gates keep the two separate, input first. A GRU with gates r, z, n has ``summed = 2``: r multiplies
+    only the state contribution to n, so that :meth:`step` receives r, z, and the two contributions to n.
     """
     returned: ClassVar[int | None] = None  # number of leading states that a step returns, None means all
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}  # keyword arguments with their allowed values, the default first
@@ -67,7 +68,7 @@ class Equations(nn.Module):
 
     A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
     """
-    scan: Scan | None = None  # replaces the loop over time in a copy of the layer for export
+    export_loop: Loop | None = None  # replaces the loop over time in a copy of the layer for export
     export_forms: tuple[str, ...] = ()
     """Forms in which :func:`convrnn_zoo.export` can write the cell or layer: ``"sequence"``, ``"step"``, or none."""
 
@@ -412,9 +413,8 @@ class ConvRNNBase(Equations):
         batch_first: whether input and output tensors are ``(N, T, …)``. States and packed sequences keep their layout.
         dropout: dropout probability of the output of each layer except the last, in training.
         bidirectional: whether a second set of weights reads the sequence from its end.
-        stride, dilation, groups: arguments of every convolution. A stride does not make the map smaller. With
-            ``stride=s`` the maps of input and state are padded to about s times their size, and the kernel moves over
-            them by s pixels.
+        stride, dilation, groups: arguments of every convolution. As in pytorch_convolutional_rnn, a stride s does not
+            make the map smaller: input and state are padded to about s times their size.
             Groups divide the rows of ``weight_ih`` and ``weight_hh``, in which the gates are stacked: with
             ``groups=2`` the first half of the gates reads the first half of the channels. For a GRU with
             ``reset_after=False``, the rows r, z and the rows n of ``weight_hh`` are divided separately.

@@ -22,7 +22,7 @@ from ._run import (
     GATES_BYTES,
     DirectionWeights,
     Maps,
-    ScanSpec,
+    RunSpec,
     can_recompute,
     fold,
     is_traced,
@@ -49,7 +49,7 @@ def run_layer(
     """Runs one layer in one or two directions over ``(T, N, C, *S)`` or packed data, in place where possible.
 
     Returns the output in the layout of `xs`, with the directions concatenated along the channels, and the final state
-    of each direction. Their dtype is that of the weights, also under autocast. See :class:`ScanSpec` for the options.
+    of each direction. Their dtype is that of the weights, also under autocast. See :class:`RunSpec` for the options.
     """
     dtype = weights[0].ih.dtype
     is_fused = mask is None and _can_fuse(cell, xs, weights)
@@ -58,9 +58,9 @@ def run_layer(
         for state, w in zip(states, weights, strict=True)
         for t in (*(s.to(dtype) for s in state), w.ih, w.hh, w.b_ih, w.b_hh, w.h_mask, *w.extra)
     ]
-    spec = ScanSpec(
+    spec = RunSpec(
         cell=cell,
-        batch_sizes=batch_sizes or ([] if cell.scan is not None else [xs.shape[1]] * xs.shape[0]),
+        batch_sizes=batch_sizes or ([] if cell.export_loop is not None else [xs.shape[1]] * xs.shape[0]),
         packed=batch_sizes is not None,
         num_directions=len(weights),
         zero_state=zero_state,
@@ -84,7 +84,7 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
     return (
         cell.in_place is not None
         and not any(cell.zoneout)  # which its derivative does not include
-        and cell.scan is None
+        and cell.export_loop is None
         and not is_traced()  # a graph needs to hold every operation, in a form that can be differentiated
         and xs.numel() > 0
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
@@ -268,7 +268,7 @@ class Direction:
     """
 
     def __init__(
-        self, spec: ScanSpec, xs: Tensor, state: Maps, w: DirectionWeights, y: Tensor | None, reverse: bool, keep: bool
+        self, spec: RunSpec, xs: Tensor, state: Maps, w: DirectionWeights, y: Tensor | None, reverse: bool, keep: bool
     ) -> None:
         cell, dtype = spec.cell, spec.conv_dtype
         self.spec, self.state, self.reverse, self.keep = spec, state, reverse, keep
@@ -280,7 +280,7 @@ class Direction:
         self.channels, *self.size = state[0].shape[1:]
         self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
-        self.step = cell.in_place(cell, w.extra, self.buffers, keep)
+        self.in_place = cell.in_place(cell, w.extra, self.buffers, keep)
         make = partial(FusedConv, cell.geometry, len(state[0]), self.size, dtype, self.buffers.channels_last)
         self.convs = fused_convs(cell, w, state[0][:, 0].numel(), make)
         self.joint = self.convs[0] if len(self.convs[0].parts) > 1 else None
@@ -291,7 +291,7 @@ class Direction:
     def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
         inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
-        sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.step.forward
+        sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.in_place.forward
         at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
         convs = [conv.conv for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
@@ -299,7 +299,7 @@ class Direction:
         views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
         first = ts[-1] if self.reverse else ts[0]
 
-        def step(t: int, state: Maps) -> Maps:
+        def run_step(t: int, state: Maps) -> Maps:
             n = sizes[t]
             if n not in views:
                 views[n] = xh[:n, :inputs], xh[:n, inputs:], [xh[:n, conv.channels] for conv in fused]
@@ -319,12 +319,12 @@ class Direction:
             new = (ys[t], *others)
             write(parts, state, new)
             if keep:
-                self.saved[t] = tuple(parts) if self.step.saves_parts else (), others
+                self.saved[t] = tuple(parts) if self.in_place.saves_parts else (), others
             return new
 
         if not self.keep:  # the states except h are overwritten
             state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
-        return fold(step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))
+        return fold(run_step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))
 
     def forward_segments(self, saved: list[Tensor]) -> Maps:
         """Runs all steps in segments and adds the state before each segment to `saved`."""
@@ -354,13 +354,13 @@ class Direction:
         spec, segments = self.spec, self.spec.segments()
         self.x_grad, self.weights = x_grad, weights
         self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
-        self.step.extra_grads = [torch.zeros_like(w) for w in self.step.extra]
+        self.in_place.extra_grads = [torch.zeros_like(w) for w in self.in_place.extra]
         like = self.state[0]
         self.weight_grads = [like.new_zeros(conv.weight.shape) for conv in self.convs]
         self.bias_grads = [None if conv.bias is None else like.new_zeros(conv.bias.shape) for conv in self.convs]
         num_others = len(self.state) - 1
         if not spec.checkpointed:
-            num_parts = sum(len(conv.parts) for conv in self.convs) if self.step.saves_parts else 0
+            num_parts = sum(len(conv.parts) for conv in self.convs) if self.in_place.saves_parts else 0
             for t in self.ys:
                 self.saved[t] = tuple(islice(saved, num_parts)), tuple(islice(saved, num_others))
             return [*self.backward(segments[0], self.state, grads, to_state), *self._parameter_gradients()]
@@ -391,7 +391,7 @@ class Direction:
         into_at: dict[int, Maps] = {}
         state_at = [self.ys.__getitem__, *(lambda t, i=i: self.saved[t][1][i] for i in range(len(start) - 1))]
 
-        def step(t: int, grads: Maps) -> Maps:
+        def step_back(t: int, grads: Maps) -> Maps:
             gate_grads = into_at[t]
             into = [g[: self.sizes[t]] for g in uncast] if self.is_cast else gate_grads
             if self.y_grads is not None:
@@ -399,7 +399,7 @@ class Direction:
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
-            dh, *other_grads = self.step.backward(parts, before, (self.ys[t], *others), grads, into_parts)
+            dh, *other_grads = self.in_place.backward(parts, before, (self.ys[t], *others), grads, into_parts)
             for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True) if self.is_cast else ():
                 grad.copy_(into_grad)
                 if bias is not None and self.weights:
@@ -418,7 +418,7 @@ class Direction:
             sizes = self.sizes[block.start : block.stop]
             parts = [g[: sum(sizes)].split(sizes) for g in gates]
             into_at.update(zip(block, zip(*parts, strict=True), strict=True))
-            grads = fold(step, block, grads, reverse=not self.reverse, sizes=self.spec.sizes(block))
+            grads = fold(step_back, block, grads, reverse=not self.reverse, sizes=self.spec.sizes(block))
             self._flush(block, ts, start[0], gates, xh)
             return grads
 
@@ -434,7 +434,7 @@ class Direction:
         hh = torch.cat([weight[:, -self.channels :] for part, weight, _ in rows if part.reads_h])
         b_ih = [bias for part, _, bias in rows if part.reads_x and bias is not None]
         b_hh = [bias for part, _, bias in rows if part.reads_h and bias is not None]
-        return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.step.extra_grads]
+        return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.in_place.extra_grads]
 
     def _blocks(self, ts: range) -> list[range]:
         """Divides `ts` into blocks of steps; :meth:`_flush` reads the gate gradients of one block at once."""
@@ -490,7 +490,7 @@ class FusedLayer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(spec: ScanSpec, saved: list[Tensor], xs: Tensor, *tensors: Any) -> Any:
+    def forward(spec: RunSpec, saved: list[Tensor], xs: Tensor, *tensors: Any) -> Any:
         h = tensors[0]
         keep = spec.needs_grad and not spec.checkpointed
         with no_autocast(xs):
@@ -525,7 +525,7 @@ class FusedLayer(torch.autograd.Function):
         return None, None, *(next(result) if required else None for required in requires_grad)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, spec: ScanSpec, saved: Any, *tensors: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, spec: RunSpec, saved: Any, *tensors: Any) -> Any:
         out = torch.vmap(_reference(spec), in_dims[2:], randomness=info.randomness)(*tensors)
         return out, (0,) * len(out)
 
@@ -542,7 +542,7 @@ class FusedLayerBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        spec: ScanSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, *tensors: Any
+        spec: RunSpec, saved: list[Tensor], requires_grad: Sequence[bool], y: Tensor | None, *tensors: Any
     ) -> Any:
         (y_grad, *grads), (xs, *inputs) = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
         each, num_states = len(inputs) // spec.num_directions, len(spec.cell.states)
@@ -580,7 +580,7 @@ class FusedLayerBackward(torch.autograd.Function):
         return None, None, None, None, *(result.get(i) for i in range(len(saved)))
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, spec: ScanSpec, saved: Any, requires_grad: Any, y: Any, *tensors: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, spec: RunSpec, saved: Any, requires_grad: Any, y: Any, *tensors: Any) -> Any:
         function = partial(_reference_backward, spec, requires_grad)
         out = torch.vmap(function, in_dims[4:], randomness=info.randomness)(*tensors)
         return out, (0,) * len(out)
@@ -590,17 +590,17 @@ class FusedLayerBackward(torch.autograd.Function):
         return _jvp(ctx.function, ctx.saved_tensors, tangents)
 
 
-def _reference(spec: ScanSpec) -> Callable[..., Maps]:
+def _reference(spec: RunSpec) -> Callable[..., Maps]:
     return partial(reference_layer, spec._replace(checkpointed=False))  # which torch.func does not support
 
 
-def _directions(spec: ScanSpec, xs: Tensor, y: Tensor | None, tensors: Sequence[Any], keep: bool) -> list[Direction]:
+def _directions(spec: RunSpec, xs: Tensor, y: Tensor | None, tensors: Sequence[Any], keep: bool) -> list[Direction]:
     ys = [None] * spec.num_directions if y is None else y.chunk(spec.num_directions, 1)
     each = zip(spec.directions(tensors), ys, strict=True)
     return [Direction(spec, xs, *state_and_weights, h, d == 1, keep) for d, (state_and_weights, h) in enumerate(each)]
 
 
-def _num_outputs(spec: ScanSpec) -> int:
+def _num_outputs(spec: RunSpec) -> int:
     return 1 + spec.num_directions * len(spec.cell.states)
 
 
@@ -642,7 +642,7 @@ def _jvp(function: Callable[..., Maps], primals: Sequence[Any], tangents: Sequen
     return result
 
 
-def _reference_backward(spec: ScanSpec, requires_grad: Sequence[bool], *tensors: Any) -> Maps:
+def _reference_backward(spec: RunSpec, requires_grad: Sequence[bool], *tensors: Any) -> Maps:
     """Computes the same as :class:`FusedLayerBackward` through autograd of :func:`reference_layer`."""
     grads, inputs = tensors[: _num_outputs(spec)], tensors[_num_outputs(spec) :]
     out, vjp = _vjp(_reference(spec), inputs, [i for i, required in enumerate(requires_grad) if required])

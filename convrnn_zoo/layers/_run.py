@@ -20,8 +20,8 @@ GATES_BYTES = 8 << 20
 Maps = tuple[Tensor, ...]
 StateT = TypeVar("StateT", bound=tuple[Any, ...])
 Step = Callable[[Any, StateT], StateT]
-Scan = Callable[..., tuple[Any, Any]]
-"""Replacement of the loop over time, ``scan(step, xs, state, *, reverse=False) -> (stacked outputs, last state)``.
+Loop = Callable[..., tuple[Any, Any]]
+"""Replacement of the loop over time, ``loop(step, xs, state, *, reverse=False) -> (stacked outputs, last state)``.
 
 `xs` is a tuple of tensors ``(T, N, …)``: the input, and the mask if there is one. `step` takes a tuple of their slices.
 """
@@ -68,7 +68,7 @@ def can_recompute() -> bool:
     return torch.is_grad_enabled() and not is_transformed(unknown=False)
 
 
-class ScanSpec(NamedTuple):
+class RunSpec(NamedTuple):
     """Arguments, other than tensors, for running one layer over a sequence.
 
     The tensors are passed separately. The first is the input ``(T, N, C, *S)``, or the data ``(ΣT, C, *S)`` of a packed
@@ -139,13 +139,13 @@ def fold(
     return tuple(torch.cat(part) if len(part) > 1 else part[0] for part in parts)  # type: ignore[return-value]
 
 
-def scan(
+def run_loop(
     step: Step[StateT], xs: Sequence[Any], state: StateT, *, reverse: bool = False, sizes: Sequence[int] | None = None
 ) -> tuple[list[Any], StateT]:
     """Returns the first entry of every state that :func:`fold` computes, in the order of `xs`, and the last state.
 
     Example:
-        >>> scan(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
+        >>> run_loop(lambda x, state: (state[0] + x,), [1, 2, 3], (0,), reverse=True)
         ([6, 5, 3], (6,))
     """
     ys = []
@@ -164,7 +164,7 @@ def _linear_step(x: Maps, state: Maps) -> Maps:
     return (torch.addcmul(b, f, state[0]),)
 
 
-def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1) -> list[Tensor]:
+def run_linear_loop(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, num_blocks: int = 1) -> list[Tensor]:
     """Computes ``state = f ⊙ state + b`` along axis 0, and returns every state.
 
     The T steps, padded with steps that change nothing, are divided into blocks of equal length. A block is a linear
@@ -174,9 +174,9 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
     """
     if num_blocks == 1:
         maps: Maps = (state,)
-        return scan(_linear_step, list(zip(f.unbind(0), b.unbind(0), strict=True)), maps, reverse=reverse)[0]
+        return run_loop(_linear_step, list(zip(f.unbind(0), b.unbind(0), strict=True)), maps, reverse=reverse)[0]
     if reverse:
-        return linear_scan(f.flip(0), b.flip(0), state, num_blocks=num_blocks)[::-1]
+        return run_linear_loop(f.flip(0), b.flip(0), state, num_blocks=num_blocks)[::-1]
     num_steps, length = len(f), -(-len(f) // num_blocks)
     missing = length * num_blocks - num_steps
     if missing:
@@ -196,11 +196,11 @@ def linear_scan(f: Tensor, b: Tensor, state: Tensor, *, reverse: bool = False, n
 
 
 # ---- reference implementation ----------------------------------------------------------------------------------
-def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
+def reference_layer(spec: RunSpec, xs: Tensor, *tensors: Any, mask: Tensor | None = None) -> Maps:
     """Runs a layer step by step under ordinary autograd, ``torch.func`` or ``torch.compile``.
 
     Returns the output, with the directions concatenated along the channels, and the final states. The output is
-    ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` if the cell has a `scan` and the input is not packed. Where `mask`
+    ``(ΣT, C, *S)``, or ``(T, N, C, *S)`` if the cell has an `export_loop` and the input is not packed. Where `mask`
     ``(T, N, 1, …)`` is false, the sequence has no step: its state does not change, and its output is zero.
     """
     outputs: list[Tensor] = []
@@ -217,12 +217,12 @@ def reference_layer(spec: ScanSpec, xs: Tensor, *tensors: Any, mask: Tensor | No
     return y, *finals
 
 
-def _segments(spec: ScanSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
+def _segments(spec: RunSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
     """Divides the steps if the layer is checkpointed, or if the gates of a linear cell exceed the caches of the CPU."""
     steps, cell = len(spec.batch_sizes), spec.cell
     if spec.checkpointed and spec.needs_grad:
         return spec.segments()
-    if not cell.is_linear or cell.scan is not None or xs.device.type != "cpu" or torch.compiler.is_compiling():
+    if not cell.is_linear or cell.export_loop is not None or xs.device.type != "cpu" or torch.compiler.is_compiling():
         return [range(steps)]
     row = len(w.ih) * math.prod(xs.shape[-cell.ndim :]) * w.ih.itemsize
     length = max(1, GATES_BYTES // max(1, row * spec.batch_sizes[0]))
@@ -231,7 +231,7 @@ def _segments(spec: ScanSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
 
 def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
     """Joins the weights of input and state where one convolution can replace two."""
-    if cell.scan is not None:  # an exported loop rejects two views of one tensor
+    if cell.export_loop is not None:  # an exported loop rejects two views of one tensor
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
     if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
@@ -270,7 +270,7 @@ def updated(cell: Any, like: Tensor, rate: float) -> Any:
 
 
 def _run_steps(
-    spec: ScanSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+    spec: RunSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
 ) -> tuple[Tensor, Maps]:
     cell = spec.cell
 
@@ -281,16 +281,16 @@ def _run_steps(
         return tuple(torch.where(x[1], s, old) for s, old in zip(new, state, strict=True))
 
     inputs = (xs,) if mask is None else (xs, mask)
-    if cell.scan is not None and not spec.packed:
-        return cell.scan(step, inputs, state, reverse=reverse)
+    if cell.export_loop is not None and not spec.packed:
+        return cell.export_loop(step, inputs, state, reverse=reverse)
     sizes = spec.sizes(ts)
     steps = list(zip(*(x.unbind(0) if sizes is None else x.split(sizes) for x in inputs), strict=True))
-    ys, state = scan(step, steps, state, reverse=reverse, sizes=sizes)
+    ys, state = run_loop(step, steps, state, reverse=reverse, sizes=sizes)
     return torch.cat(ys), state
 
 
 def _run_linear(
-    spec: ScanSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+    spec: RunSpec, ts: range, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
 ) -> tuple[Tensor, Maps]:
     """Computes the gates of all steps `ts` of a linear cell at once, and then the states."""
     gates = spec.cell.conv(xs if spec.packed else xs.flatten(0, 1), w.ih, w.b_ih)
@@ -300,22 +300,22 @@ def _run_linear(
         f, b = torch.lerp(torch.ones_like(f), f, fraction), b * fraction
     if (sizes := spec.sizes(ts)) is not None:
         steps = list(zip(f.split(sizes), b.split(sizes), strict=True))
-        ys, state = scan(_linear_step, steps, state, reverse=reverse, sizes=sizes)
+        ys, state = run_loop(_linear_step, steps, state, reverse=reverse, sizes=sizes)
         return torch.cat(ys), state
     f, b = (x.unflatten(0, xs.shape[:2]) for x in (f, b))
     if mask is not None:
         f, b = torch.where(mask, f, 1), torch.where(mask, b, 0)
     # Several blocks take more arithmetic and fewer operations in a row, which only pays on an accelerator.
     num_blocks = 1 if xs.device.type == "cpu" else math.isqrt(len(xs))
-    ys = linear_scan(f, b, state[0], reverse=reverse, num_blocks=num_blocks)
+    ys = run_linear_loop(f, b, state[0], reverse=reverse, num_blocks=num_blocks)
     return torch.cat(ys), (ys[0 if reverse else -1],)
 
 
 def _run_direction(
-    spec: ScanSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
+    spec: RunSpec, xs: Tensor, mask: Tensor | None, state: Maps, w: DirectionWeights, reverse: bool
 ) -> tuple[Tensor, Maps]:
     """Runs all steps in one direction. If checkpointed, only the states between segments are stored for backward."""
-    run_steps = _run_linear if spec.cell.is_linear and spec.cell.scan is None else _run_steps
+    run_steps = _run_linear if spec.cell.is_linear and spec.cell.export_loop is None else _run_steps
     segments = _segments(spec, xs, w)
     if len(segments) == 1:
         return run_steps(spec, segments[0], xs, mask, state, w, reverse)

@@ -67,7 +67,7 @@ class GRUEquations(Normed):
 
     ``reset_after=False`` resets the state before its convolution, as in Ballas et al. 2016:
     ``n = tanh(W_in * x + b_in + W_hn * (r ⊙ h) + b_hn)``. The rows of ``weight_ih`` and ``weight_hh`` are in
-    torch's order r, z, n. The state is ``h``. ``⊙`` is an element-wise product, ``·`` stands for a gate.
+    torch's order r, z, n. The state is ``h``. ``⊙`` is an element-wise product, ``·`` a gate.
 
     With ``norm="layer"`` or ``"group"`` the pre-activations of r and z are normalised over channels and map. The input
     and the state contribution to n are normalised separately; with ``reset_after=False`` their sum is normalised.

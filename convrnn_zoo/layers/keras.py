@@ -55,20 +55,14 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
 
 
 class ActivatedConv1dLSTM(ActivatedConvLSTM):
-    """1-d :class:`ActivatedConvLSTM`."""
-
     ndim = 1
 
 
 class ActivatedConv2dLSTM(ActivatedConvLSTM):
-    """2-d :class:`ActivatedConvLSTM`."""
-
     ndim = 2
 
 
 class ActivatedConv3dLSTM(ActivatedConvLSTM):
-    """3-d :class:`ActivatedConvLSTM`."""
-
     ndim = 3
 
 

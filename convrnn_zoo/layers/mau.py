@@ -19,7 +19,7 @@ class MAUCell(ConvRNNCellBase):
     The spatial state s is passed up through the layers, and the temporal state t is passed through time. The unit
     attends to its last τ steps. The state holds the τ outputs t of these steps, the newest first, then their τ inputs
     s. ``*`` is a convolution, ``⊙`` an element-wise product, ⟨,⟩ an inner product, N a layer norm over channels and
-    map. ``·`` stands for the names on the left of its equation:
+    map. ``·`` is each name on the left of its equation:
 
     .. math::
         a_k &= \mathrm{softmax}_k(⟨s_k, N(W_{ia} * s + b_{ia})⟩ / \sqrt{C H W}) \\

@@ -18,7 +18,7 @@ __all__ = [
 
 class MinimalEquations(Equations):
     """
-    The gates read the input only: all steps are convolved at once, and a linear scan over time computes h. No
+    The gates read the input only: all steps are convolved at once, and a linear recurrence over time gives h. No
     convolution reads h, so that a state does not move between pixels within a layer. For data with motion, stack layers
     or use :class:`ConvGRU`. The function g is not applied to the initial state. Every h is positive
     if the initial state is positive.

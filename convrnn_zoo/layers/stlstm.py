@@ -94,9 +94,9 @@ class STLSTMCell(MapNormed, ConvRNNCellBase):
         i, f, g, o, im, fm, gm = gates.chunk(self.gates, dim=1)
         dc, dm = i.sigmoid() * g.tanh(), im.sigmoid() * gm.tanh()
         c, m = (f + 1).sigmoid() * c + dc, (fm + 1).sigmoid() * m + dm
-        both = torch.cat([c, m], dim=1)
-        o = (o + self.normalize_map("po", self.conv(both, w_po, b_po))).sigmoid()
-        return self.output(o, self.conv(both, w_cm, b_cm).tanh(), state), c, m, dc, dm
+        memories = torch.cat([c, m], dim=1)
+        o = (o + self.normalize_map("po", self.conv(memories, w_po, b_po))).sigmoid()
+        return self.output(o, self.conv(memories, w_cm, b_cm).tanh(), state), c, m, dc, dm
 
     def output(self, o: Tensor, maps: Tensor, state: Maps) -> Tensor:
         """Computes h' from the output gate o and from `maps`, which are ``tanh(W_cm * [c', m'])``."""

@@ -1,4 +1,7 @@
-"""The architectures, one paper or family per file. Importing this package registers them with timm."""
+"""The architectures, one paper or family per file, and ``create_model``, which builds one and loads its weights.
+
+Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` has what they share.
+"""
 # ruff: noqa: F401, I001
 
 from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, earthnet, encoder_forecaster, greenearthnet
@@ -21,7 +24,7 @@ from . import (
 from . import video
 
 # These functions need the registered names.
-from ..pretrained.factory import create_model as create_model, from_pretrained as from_pretrained
+from .factory import create_model as create_model, from_pretrained as from_pretrained
 from ..pretrained.registry import list_models as list_models
 from .audio import AudioModel as AudioModel
 from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForecaster, Rollout as Rollout

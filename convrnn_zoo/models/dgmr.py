@@ -234,8 +234,7 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     ``(N, 4, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of 32. DGMR was trained to read 4
     frames of 256×256 pixels and forecast the next 18 frames, at intervals of 5 minutes. ``model(x, noise=…)`` returns
     one member of an ensemble, and ``model.members(x, members=20, seed=0)`` returns 20. Ravuri et al. 2021,
-    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting. The attention of that
-    code confuses the axes of a map; this model reproduces it.
+    https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting.
 
     Args:
         in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).

@@ -60,7 +60,7 @@ class E3DLSTM(StackedCells):
 
     @property
     def state_grows(self) -> bool:
-        """Whether the state grows with each step."""
+        """True if the state grows with each step."""
         return self.max_memories is None
 
     def reset_state(self, state: Maps, items: Tensor) -> Maps:

@@ -21,8 +21,8 @@ class MAU(AutoregressiveForecaster):
     """Stacked motion-aware units between a convolutional encoder and decoder of frames.
 
     The layer norms of the units have a scale and a shift for each pixel of the maps, for frames of `img_size`. For
-    frames of another size, both are interpolated bilinearly, which OpenSTL's code does not support. Two convolutions
-    (``merge`` and ``conv_last_sr``), which OpenSTL's code builds and never uses, are left out.
+    frames of another size, both are interpolated bilinearly, which OpenSTL's code does not support. Its unused
+    convolutions ``merge`` and ``conv_last_sr`` are left out.
 
     Args:
         hidden_channels: channels of every map.

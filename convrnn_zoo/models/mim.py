@@ -22,7 +22,7 @@ class MIM(PredRNN):
     The first MIM-N reads the change of the ST-LSTM's h since the previous step. Each later MIM-N reads the output of
     the previous MIM-N. The peepholes have one weight for each pixel of the maps, for frames of `img_size`. Each block
     has a memory s. OpenSTL's code never resets s, so that a forecast depends on earlier batches. Here s is zero at the
-    start of every call. A kernel of each MIM-N (``conv_last``), which OpenSTL's code never uses, is left out.
+    start of every call. The unused kernel ``conv_last`` of each MIM-N is left out.
 
     Arguments are those of :class:`~convrnn_zoo.models.base.autoregressive.StackedCells`, with at least two layers of
     one width.
@@ -87,7 +87,7 @@ def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     For frames of 64×64, OpenSTL's code builds 38,043,648 parameters; 98,304 of them are never used and are left out
     here. Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10
     input and 10 forecast frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678.
-    In OpenSTL's evaluation, memories continue from batch to batch; here they are zero at the start of every call.
+    OpenSTL's scores were computed with memories that it never resets; see :class:`~convrnn_zoo.models.mim.MIM`.
 
     Args:
         those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64).

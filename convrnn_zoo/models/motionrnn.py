@@ -86,7 +86,7 @@ class MotionPredRNN(StackedCells):
         del self.head
         self.highway = nn.Conv2d(self.folded_in, width, 1, bias=False, **factory)
         self.motions = nn.ModuleList(MotionUnit(width, kernel_size, **factory) for _ in self.widths[1:])
-        self.head = head  # the last module, as it is the last to run
+        self.head = head  # after the motions, since it is the last to run
 
     def state_names(self) -> list[str]:
         motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]

@@ -101,7 +101,7 @@ def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
 class PredRNNPP(PredRNN):
     """A stack of at least two causal LSTM cells with a gradient highway between the first and the second.
 
-    A kernel of every cell (``conv_o``), which OpenSTL's code builds and never uses, is left out.
+    The unused kernel ``conv_o`` of OpenSTL's cells is left out.
     """
 
     cell = CausalLSTMCell

@@ -14,12 +14,12 @@ from ..layers import KINDS
 from ..layers import _checks as check
 from ..layers._states import split_levels
 from ..pretrained.builder import build_model
-from ..pretrained.factory import create_model
 from ..pretrained.registry import register_model
 from .base.classifier import Classifier
 from .base.encoder import FrameEncoder
 from .base.lengths import check_pool, mask_steps
 from .base.model import ZooModel, reference_tensor
+from .factory import create_model
 
 
 class VideoModel(Classifier):
@@ -50,6 +50,7 @@ class VideoModel(Classifier):
 
     ndim = 2
     has_frame_encoder = True
+    unsaved_args = frozenset({"encoder_pretrained"})
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
 
     def __init__(
@@ -84,8 +85,6 @@ class VideoModel(Classifier):
         self.input_weights = tuple(f"encoder.{self.encoder.trunk()[0]}{module}.weight" for module in modules)
         self.reset_classifier(num_classes)
 
-    unsaved_args = frozenset({"encoder_pretrained"})
-
     def kernels(self, kernel_size: int, levels: int) -> list[int]:
         """Returns the kernel of the recurrent module of each level."""
         return [kernel_size] * levels
@@ -100,10 +99,7 @@ class VideoModel(Classifier):
         """Channels of the pooled features, concatenated over the levels."""
         return sum(self.widths)
 
-    @property
-    def head_hidden_size(self) -> int:
-        """Number of channels that the classifiers of all levels read."""
-        return sum(self.widths)
+    head_hidden_size = num_features
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Predictions of trained models for files: forecasts of frames with their labels, and classes of recordings."""
+"""Predictions of trained models for files: forecasts of frames with their labels, and classes of recordings.
+
+The recipe in the metadata of the weights determines how files are read. Nothing here trains.
+"""
 
 from .files import forecast_files, resolve_preprocessing
 from .forecast import NUMBERS, SUFFIXES, Forecast

@@ -74,7 +74,7 @@ def choose_read_options(
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
     Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
-    have 2×2 pixels, unless `pixel_km` is passed or the model reads noise.
+    have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)

@@ -1,1 +1,1 @@
-"""Registry of models, and configuration, download and safe loading of their weights."""
+"""From the name of a model to its weights: registry, configuration, download, safe loading. Knows no architecture."""

@@ -88,9 +88,11 @@ def build_model(
     if source is not None:
         target = build_on_meta(constructor, args, f"the model of {source.name}")
         if pretrained:
-            sizes = {"in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"] or target.num_classes}
-            chans, classes = ((config.args or sizes)[key] for key in sizes)
+            stored_args = config.args or {
+                "in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"] or target.num_classes
+            }  # fmt: skip
             stored = read_state_dict(source)
+            chans, classes = stored_args["in_chans"], stored_args["num_classes"]
             state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
             is_adapted = state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
             placement.setdefault("dtype", dtype := float_dtype(state))

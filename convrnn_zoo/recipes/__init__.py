@@ -1,4 +1,7 @@
-"""Recipes: everything that determines a set of weights, as dataclasses, as TOML files, and as texts to start from."""
+"""Recipes: everything that determines a set of weights, as dataclasses, as TOML files, and as texts to start from.
+
+A recipe names a model, a dataset, a loss, and the settings of training, and runs nothing.
+"""
 
 from .augment import Augment
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe

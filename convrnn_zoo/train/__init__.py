@@ -1,4 +1,7 @@
-"""Training from recipes; the zoo's weights were trained with this package."""
+"""Training from recipes: the loop, its batches, optimizers and processes, and one file per task.
+
+It writes weights with their metadata and scores, which the other packages load by name.
+"""
 
 from .._deprecation import renamed_names
 from ..recipes import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe

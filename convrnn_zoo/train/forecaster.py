@@ -305,7 +305,7 @@ def check_model(recipe: ForecasterRecipe, model: Forecaster) -> None:
         raise ValueError(f"{name} never reads its own frames: leave sampling and decoupling out")
     if recipe.ensemble_size and not (loss.is_ensemble and isinstance(model, EnsembleForecaster)):
         raise ValueError(
-            f"ensemble_size={recipe.ensemble_size} is for the loss crps and a model that reads noise, such as "
+            f"ensemble_size={recipe.ensemble_size} is for the loss crps and an EnsembleForecaster, such as "
             f"convgru_irene; the recipe has {recipe.loss} and {name}: leave ensemble_size out"
         )
     if not loss.is_probabilistic:
@@ -465,7 +465,7 @@ def check_frame_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSe
             f"got {height}×{width}; set data.crop = {crop} in the recipe, or pad the frames"
         )
     counts = {"batch_size": recipe.batch_size}
-    if clips.is_generated:  # a split on disk bounds the number of sequences
+    if clips.is_generated:  # else the files limit the number of test sequences
         counts["test_sequences"] = recipe.test_sequences
     for key, count in counts.items():
         size = count * sequence.numel() * sequence.element_size()

@@ -180,8 +180,8 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
-HISTORY = ("history", "done", "sums", "sampling", "best")
-"""Attributes of :class:`Trainer` that a checkpoint holds."""
+HISTORY = {"history": "history", "done": "done", "sums": "sums", "generator_state": "sampling", "best": "best"}
+"""Attributes of :class:`Trainer` that a checkpoint holds, with their keys in it."""
 
 
 @contextmanager
@@ -257,7 +257,7 @@ class Trainer:
         # number of updates since, determine the remaining batches of the round.
         self.generator = torch.Generator()
         self.generator.set_state(torch.get_rng_state())
-        self.sampling = self.generator.get_state()  # at the begin of the current round
+        self.generator_state = self.generator.get_state()  # at the begin of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
         self.received_signal: Callable[[], int] = lambda: 0
         self.saved_at = time.monotonic()
@@ -369,9 +369,9 @@ class Trainer:
                 module.load_state_dict(content[name])
         for group, values in zip(self.optimizer.param_groups, schedule):  # noqa: B905 (none without a new schedule)
             group.update(values)
-        for key in HISTORY:
-            setattr(self, key, content[key])
-        self.generator.set_state(self.sampling)
+        for name, key in HISTORY.items():
+            setattr(self, name, content[key])
+        self.generator.set_state(self.generator_state)
         rank, states = self.processes.rank, content["processes"]
         if rank >= len(states):  # of a run of fewer processes
             self.processes.seed(self.seed or 0, self.updates)
@@ -405,7 +405,8 @@ class Trainer:
             raise diverged(f"the weights are no longer finite ({broken[0]})")
         if self.checkpoint is None:
             return
-        content: dict[str, Any] = {"run": self.fingerprint, **{key: getattr(self, key) for key in HISTORY}}
+        content: dict[str, Any] = {key: getattr(self, name) for name, key in HISTORY.items()}
+        content["run"] = self.fingerprint
         state = {"random": self.processes.random_states(), "threads": torch.get_num_threads()}
         content["processes"] = self.processes.gather(state)
         content |= {name: module.state_dict() for name, module in self.modules.items()}
@@ -512,7 +513,7 @@ class Trainer:
         if "validation_loss" in row and loss < min(self.validation_losses, default=math.inf):
             self.best = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
         self.history.append(row)
-        self.done, self.sums, self.sampling = 0, torch.zeros_like(self.sums), self.generator.get_state()
+        self.done, self.sums, self.generator_state = 0, torch.zeros_like(self.sums), self.generator.get_state()
         self.save()
         self.processes.from_main(self.write_history)
 

@@ -84,8 +84,8 @@ def train(
         ...     "lr": 0.01, "loss": "mse", "model": {"hidden_channels": [2, 2], "kernel_size": 3},
         ... })
         >>> clips = [torch.rand(3, 1, 8, 8) for _ in range(4)]
-        >>> record = train(recipe, data={"train": clips, "test": clips[:1]}, out=directory, progress=False)
-        >>> record.dataset, (directory / "model.safetensors").is_file()
+        >>> metadata = train(recipe, data={"train": clips, "test": clips[:1]}, out=directory, progress=False)
+        >>> metadata.dataset, (directory / "model.safetensors").is_file()
         ('noise', True)
     """
     if not isinstance(recipe, Recipe):

@@ -1,1 +1,1 @@
-"""Between the values of the data and tensors: preprocessing, front end of sound, units, time steps and labels."""
+"""Conversion between data and tensors: preprocessing, log-mel, units, time steps and labels. Opens no files."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._deprecation import Deprecation
 from .._typed import JsonObject, field
 from .tensors import to_tensor
 
@@ -17,6 +18,7 @@ MAX_FILTERS = 2**25
 """Largest product of bands and points of the spectrum: the size of the filters."""
 MAX_SPECTRA = 2**24
 """Number of FFT points that are computed at once, enough for minutes of speech."""
+_STEP = Deprecation("LogMel.step", "LogMel.hop_length", removed_in="0.3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class LogMel(JsonObject):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.size <= self.rate or not 1 <= self.step <= self.size:
+        if not 2 <= self.size <= self.rate or not 1 <= self.hop_length <= self.size:
             raise ValueError(
                 f"window must be between two samples and a second, and hop between one sample and window; got "
                 f"window={self.window:g}, hop={self.hop:g} at {self.rate:,} samples per second"
@@ -91,9 +93,15 @@ class LogMel(JsonObject):
         return round(self.window * self.rate)
 
     @property
-    def step(self) -> int:
+    def hop_length(self) -> int:
         """Number of samples from the start of one window to the start of the next."""
         return round(self.hop * self.rate)
+
+    @property
+    def step(self) -> int:
+        """Deprecated name of `hop_length`."""
+        _STEP.warn()
+        return self.hop_length
 
     @property
     def _points(self) -> int:
@@ -133,8 +141,8 @@ class LogMel(JsonObject):
             True
         """
         wave = self._check(wave, rate)
-        count = max(0, (len(wave) - self.size) // self.step + 1)
-        return (self._steps(wave) if count else wave.new_zeros(0, self.bands, 1)), wave[count * self.step :]
+        count = max(0, (len(wave) - self.size) // self.hop_length + 1)
+        return (self._steps(wave) if count else wave.new_zeros(0, self.bands, 1)), wave[count * self.hop_length :]
 
     def _check(self, wave: Any, rate: int) -> Tensor:
         if rate != self.rate:
@@ -161,7 +169,7 @@ class LogMel(JsonObject):
         weights = self._triangles().to(wave)
         filters = (weights / weights.sum(1, keepdim=True)).T
         steps = []
-        for windows in wave.unfold(0, self.size, self.step).split(max(1, MAX_SPECTRA // self._points)):
+        for windows in wave.unfold(0, self.size, self.hop_length).split(max(1, MAX_SPECTRA // self._points)):
             power = torch.fft.rfft(windows * hann, self._points).abs().square()
             steps.append((power @ filters).clamp_min(self.floor).log())
         return torch.cat(steps).unsqueeze(-1)

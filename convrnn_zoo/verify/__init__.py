@@ -1,4 +1,7 @@
-"""Scores of forecasts and of classes, the losses that have gradients, baselines to compare with, and figures."""
+"""Losses, and scores of trained models on datasets, with baselines to compare with and figures.
+
+Recipes name the losses; training and predictions use the scores.
+"""
 
 from ._values import find_value_range, finite
 from .baselines import Baseline, choose_baselines, extrapolation, find_climatology, last_frame

@@ -62,7 +62,7 @@ def evaluate(
         model, recipe, clips: the forecaster, its recipe and the test split.
         sequences: number of sequences; by default the recipe's.
         ensemble_size: number of members for CRPS, Brier scores and reliability; 0 leaves these scores out. The default
-            is 20 for a model that forecasts probabilities, and the recipe's number for a model that reads noise.
+            is 20 for a model that forecasts probabilities, and the recipe's number for an ensemble forecaster.
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
         climatology: further baseline, which receives the numbers of the sequences and the horizon.

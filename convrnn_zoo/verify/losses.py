@@ -17,7 +17,7 @@ from ..values.units import is_rain
 BALANCE = ((2.0, 2.0), (5.0, 5.0), (10.0, 10.0), (30.0, 30.0))
 """Pairs of a rain rate in mm/h and the weight of pixels from this rate on; pixels with less rain have weight 1."""
 LIGHT = ((0.5, 3.0), (2.0, 5.0), (5.0, 10.0), (10.0, 20.0))
-"""The same with larger weights for light rain: a model then forecasts it an hour ahead if it is as likely as not."""
+"""The same with larger weights for light rain: a model then forecasts light rain an hour ahead where it is likely."""
 SSIM_WINDOW = 7
 """Edge of the window of SSIM in pixels."""
 EXCEEDANCE_WEIGHTS = (1.0, 1.0, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0)

@@ -13,7 +13,7 @@ import torch
 import convrnn_zoo
 from benchmarks.memory import rise
 from convrnn_zoo import WeightsError, from_pretrained
-from convrnn_zoo.pretrained.factory import build_from_source
+from convrnn_zoo.models.factory import build_from_source
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.pretrained.source import open_repository
 from tests.helpers.hub.examples import files, make

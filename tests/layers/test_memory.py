@@ -34,7 +34,7 @@ def saved(run: Callable[[], Tensor]) -> int:
     return sum(held.values())
 
 
-def test_a_training_step_saves_less_than_the_plain_scan() -> None:
+def test_a_training_step_saves_less_than_the_plain_loop() -> None:
     rnn, x = Conv2dLSTM(8, 8, 3), torch.randn(12, 2, 8, 8, 8)
     plain = Plain(rnn)
     input_size = x.untyped_storage().nbytes()  # saved by both
@@ -49,7 +49,7 @@ def test_checkpointing_saves_only_the_ends_of_segments() -> None:
 
 
 @pytest.mark.slow
-def test_peak_of_a_training_step_is_below_that_of_the_plain_scan() -> None:
+def test_peak_of_a_training_step_is_below_that_of_the_plain_loop() -> None:
     ours, plain = (peak_of(CASE, scheme) for scheme in ("ours", "two convolutions"))
     assert ours is not None
     assert plain is not None

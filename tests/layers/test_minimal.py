@@ -1,4 +1,4 @@
-"""Minimal layers: the equations of their paper, a scan that equals the steps, and the outputs of the original code."""
+"""Minimal layers: the equations of their paper, blocks of steps, and the outputs of the original code."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo.layers import Conv2dMinExpLSTM, Conv2dMinGRU, Conv2dMinLSTM, _run
-from convrnn_zoo.layers._run import linear_scan
+from convrnn_zoo.layers._run import run_linear_loop
 from tests.helpers.layers.oracles import CLASSES, SEQUENCES, case_id
 
 KINDS = {"minconvgru": Conv2dMinGRU, "minconvlstm": Conv2dMinLSTM, "minconvexplstm": Conv2dMinExpLSTM}
@@ -52,7 +52,7 @@ def test_the_published_numbers_of_parameters(cls: type, width: int, count: int) 
     assert sum(p.numel() for p in network.parameters()) == count
 
 
-# ---- the scan --------------------------------------------------------------------------------------------------
+# ---- the recurrence --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("num_steps", "num_blocks"), [(1, 1), (6, 2), (7, 3), (12, 12), (5, 1)])
 def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_blocks: int, reverse: bool) -> None:
@@ -62,7 +62,7 @@ def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_bl
     for t in range(num_steps)[:: -1 if reverse else 1]:
         state = f[t] * state + b[t]
         expected.append(state)
-    ys = torch.stack(linear_scan(f, b, h, reverse=reverse, num_blocks=num_blocks))
+    ys = torch.stack(run_linear_loop(f, b, h, reverse=reverse, num_blocks=num_blocks))
     loop = torch.stack(expected[:: -1 if reverse else 1])
     torch.testing.assert_close(ys, loop)
     for actual, expected_grad in zip(
@@ -81,7 +81,7 @@ def test_a_long_sequence_of_vanishing_and_saturated_gates(
     """Compares with single steps in double precision; every value and gradient is finite."""
     if blocks:
         monkeypatch.setattr(
-            _run, "linear_scan", lambda *args, num_blocks, **kw: linear_scan(*args, num_blocks=14, **kw)
+            _run, "run_linear_loop", lambda *args, num_blocks, **kw: run_linear_loop(*args, num_blocks=14, **kw)
         )
     rnn = cls(2, 3, 3)
     with torch.no_grad():

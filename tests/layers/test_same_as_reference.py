@@ -1,4 +1,4 @@
-"""For any layer, the engine gives the outputs, states and gradients of the plain scan."""
+"""For any layer, the engine gives the outputs, states and gradients of the plain loop."""
 
 import pytest
 import torch

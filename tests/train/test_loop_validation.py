@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, Labelled, Sampling, Window, open_frames
+from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, Labelled, Window, WindowSelection, open_frames
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
 from convrnn_zoo.recipes import Recipe
@@ -196,7 +196,9 @@ def write_steps(kind, path):
         write_zarr(path / "a.zarr", frames)
     if kind == "windows":
         keys = window_keys(ArrayFrames(name="a", step=5.0), 5)
-        write_windows(list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), Sampling()), path / "w.csv", keys)
+        write_windows(
+            list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), WindowSelection()), path / "w.csv", keys
+        )
     return {"name": "a", "step": 5.0, **({"windows": "w.csv"} if kind == "windows" else {})}
 
 

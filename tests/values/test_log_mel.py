@@ -31,7 +31,7 @@ def reference(front_end, wave):
     frequencies = np.arange(points // 2 + 1) * front_end.rate / points
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(front_end.size) / front_end.size)
     rows = []
-    for start in range(0, len(wave) - front_end.size + 1, front_end.step):
+    for start in range(0, len(wave) - front_end.size + 1, front_end.hop_length):
         power = np.abs(np.fft.rfft(wave[start : start + front_end.size] * hann, points)) ** 2
         row = []
         for left, middle, right in zip(edges, edges[1:], edges[2:], strict=False):

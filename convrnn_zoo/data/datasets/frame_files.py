@@ -23,7 +23,14 @@ from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOpt
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, check_files, check_steps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
-from .frame_sequences import CroppedSequences, FrameSequences, Sampling, Window, shared_time_bounds, split_in_time
+from .frame_sequences import (
+    CroppedSequences,
+    FrameSequences,
+    Window,
+    WindowSelection,
+    shared_time_bounds,
+    split_in_time,
+)
 from .splits import GroupedFiles, read_lists, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable
 from .windows import MAX_WINDOWS, read_windows, turn_windows, window_keys
@@ -155,10 +162,10 @@ class FrameFiles(GroupedFiles, FrameDataset):
         return f"{where} of {files}"
 
     @property
-    def sampling(self) -> Sampling:
+    def selection(self) -> WindowSelection:
         """Conditions that crops must meet."""
         wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
-        return Sampling(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
+        return WindowSelection(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
 
     def find_sources(self, path: Path) -> list[list[Path]]:
         """Returns the files of the dataset at or below a path; each list is opened as one sequence of frames."""
@@ -267,7 +274,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
             if len(parts) > 1:
                 logger.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
         max_windows = MAX_WINDOWS if is_archive else math.inf
-        return CroppedSequences.search(series, window, self.sampling, max_windows=max_windows, **self.options(split))
+        return CroppedSequences.search(series, window, self.selection, max_windows=max_windows, **self.options(split))
 
     def options(self, split: str) -> dict[str, Any]:
         """Returns arguments of the sequences of a split."""

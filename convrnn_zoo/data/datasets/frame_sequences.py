@@ -169,15 +169,15 @@ def split_in_time(
     return frames.between(max(0, first), end)
 
 
-class Sampling(NamedTuple):
+class WindowSelection(NamedTuple):
     """Conditions that windows must meet, and the probability with which such a window is kept.
 
-    A window is kept with probability ``min(1, base + scale * amount)``. The amount is the mean of
+    A window is kept with probability ``min(1, min_probability + scale * amount)``. The amount is the mean of
     ``1 - exp(-value / saturation)`` over the first channel of all frames. Missing values count as 0. Windows with much
     rain are therefore kept many times as often as dry ones. Rates far above `saturation` all count nearly the same.
 
     Args:
-        base, scale, saturation: constants of this probability; by default every window is kept.
+        min_probability, scale, saturation: constants of this probability; by default every window is kept.
         min_valid: minimum fraction of pixels without a missing value, in every frame.
         min_wet: minimum fraction of wet pixels, over all frames.
         threshold: lowest value of a wet pixel.
@@ -187,7 +187,7 @@ class Sampling(NamedTuple):
         https://doi.org/10.1038/s41586-021-03854-z
     """
 
-    base: float = 1.0
+    min_probability: float = 1.0
     scale: float = 0.0
     saturation: float = 1.0
     min_valid: float = 0.5
@@ -205,7 +205,7 @@ class Window(NamedTuple):
 
 
 def find_windows(
-    frames: Frames, window: Window, sampling: Sampling, generator: torch.Generator | None = None
+    frames: Frames, window: Window, selection: WindowSelection, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
     """Yields a tensor ``(M, 3)`` for each possible first frame t. Its rows ``(t, y, x)`` are the kept windows."""
     kernel = (window.height, window.width)
@@ -215,21 +215,21 @@ def find_windows(
     for t in range(len(frames)):
         frame = frames.read(t, t + 1)[0]
         maps = [torch.isfinite(frame[: frames.observed]).all(0)]
-        if sampling.min_wet > 0:
-            maps.append((frame >= sampling.threshold).any(0))
-        if sampling.scale > 0:
-            maps.append(1 - (-frame[0].nan_to_num(0).clamp_min(0) / sampling.saturation).exp())
+        if selection.min_wet > 0:
+            maps.append((frame >= selection.threshold).any(0))
+        if selection.scale > 0:
+            maps.append(1 - (-frame[0].nan_to_num(0).clamp_min(0) / selection.saturation).exp())
         pooled = F.avg_pool2d(torch.stack([m.float() for m in maps])[:, None], kernel, window.stride)[:, 0]
         recent.append(list(pooled))
         if len(recent) < window.length:
             continue
         known, *others = (torch.stack(m, -1) for m in zip(*recent, strict=True))
-        keep = known.amin(-1) > sampling.min_valid - 1e-6
-        if sampling.min_wet > 0:
-            keep &= others.pop(0).mean(-1) >= sampling.min_wet
-        if sampling.base < 1:
-            amount = others[0].mean(-1) if sampling.scale > 0 else torch.zeros_like(keep, dtype=torch.float32)
-            chance = (sampling.base + sampling.scale * amount).clamp_max(1)
+        keep = known.amin(-1) > selection.min_valid - 1e-6
+        if selection.min_wet > 0:
+            keep &= others.pop(0).mean(-1) >= selection.min_wet
+        if selection.min_probability < 1:
+            amount = others[0].mean(-1) if selection.scale > 0 else torch.zeros_like(keep, dtype=torch.float32)
+            chance = (selection.min_probability + selection.scale * amount).clamp_max(1)
             keep &= torch.rand(chance.shape, generator=generator) < chance
         corners = keep.nonzero() * window.stride
         yield torch.cat([torch.full((len(corners), 1), frames.start + t - window.length + 1), corners], 1)
@@ -254,12 +254,13 @@ class CroppedSequences(FrameSequences):
 
     @classmethod
     def search(
-        cls, files: Sequence[Frames], window: Window, sampling: Sampling, max_windows: float = math.inf, **options: Any
+        cls, files: Sequence[Frames], window: Window, selection: WindowSelection, max_windows: float = math.inf,
+        **options: Any,
     ) -> "CroppedSequences":  # fmt: skip
         """Finds all windows that meet `sampling`; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
-            for places in find_windows(frames, window, sampling):
+            for places in find_windows(frames, window, selection):
                 rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
@@ -271,8 +272,9 @@ class CroppedSequences(FrameSequences):
                 hint = f'the longest has {longest}; lower them, or do not split files in time: data.split = "file"'
                 raise ValueError(f"no series has {window.length} frames, inputs + horizon: {hint}")
             raise ValueError(
-                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has {sampling.min_valid:g}"
-                f" of them present in each frame and {sampling.min_wet:g} at {sampling.threshold:g} or more; "
+                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
+                f"{selection.min_valid:g} of them present in each frame and {selection.min_wet:g} at "
+                f"{selection.threshold:g} or more; "
                 "reduce the frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
             )
         return cls(files, window, torch.cat(rows), **options)

@@ -234,11 +234,11 @@ def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
 def select_per_class(
     labels: Sequence[Any], select_count: Callable[[int], int], files: Sequence[str] | None = None
 ) -> set[int]:
-    """Samples ``select_count(n)`` of the n examples of each class with a fixed seed, and returns their indices.
+    """Selects ``select_count(n)`` of n examples of each class, and returns their indices.
 
-    If `files` (the file of each example) is passed, the last examples of each class are selected instead. In a class
-    with n > 2 files, these are all examples in the last ``select_count(n)`` files. In a class with one or two files,
-    they are the last ``select_count(n)`` of its n examples.
+    Without `files`, the examples are sampled with a fixed seed. With `files` (the file of each example), the examples
+    of the last ``select_count(n)`` of n files are selected, so that no file is divided. A class of one or two files is
+    divided by examples: the last ``select_count(n)`` of its n examples are selected.
     """
     generator, selected = torch.Generator().manual_seed(0), set()
     for label in sorted(set(labels)):

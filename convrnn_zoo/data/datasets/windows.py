@@ -15,7 +15,7 @@ from ...values.steps import Step
 from ..files import FileError, reading
 from ..frames import split_at_gaps
 from ..readers import Frames
-from .frame_sequences import Sampling, Window, find_windows
+from .frame_sequences import Window, WindowSelection, find_windows
 
 COLUMNS = ("t", "x", "y")
 """Columns in the order that other programs, such as mlcast, expect; pandas skips the line before with `comment`."""
@@ -27,16 +27,16 @@ KEYS = (
 HINT = "write it again with `convrnn-zoo windows`"
 MAX_WINDOWS = 2_000_000
 """Maximum number of windows of a store that training accepts without a CSV file of windows."""
-IMPORTANCE = Sampling(base=2e-4, scale=0.1)
+IMPORTANCE = WindowSelection(min_probability=2e-4, scale=0.1)
 
 
 def list_windows(
-    frames: Frames, window: Window, sampling: Sampling, step: Step | None = None, seed: int = 0
+    frames: Frames, window: Window, selection: WindowSelection, step: Step | None = None, seed: int = 0
 ) -> Iterator[Tensor]:
     """Samples windows and yields them as rows ``(t, y, x)`` of tensors ``(M, 3)``; none spans a gap in time."""
     generator = torch.Generator().manual_seed(seed)
     for part in split_at_gaps(frames, step):
-        for places in find_windows(part, window, sampling, generator):
+        for places in find_windows(part, window, selection, generator):
             yield turn_windows(places, window, frames)
 
 
@@ -57,7 +57,7 @@ def window_keys(data: Any, length: int) -> dict[str, Any]:
     """Returns what determines the windows of `length` frames in a store: the values of keys of ``[data]``."""
     keys = {key: getattr(data, key) for key in KEYS} | {"frames": length}
     if data.min_wet_fraction:
-        keys["wet"] = data.sampling.threshold
+        keys["wet"] = data.selection.threshold
     return json.loads(json.dumps(keys))
 
 

@@ -1,1 +1,1 @@
-"""Base classes and parts that the architectures share."""
+"""Base classes and parts that the architectures share. Knows no architecture."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...layers import ConvRNNCellBase
 from ...layers import _checks as check
 from ...layers._norm import MapNormed
-from ...layers._run import Maps, Scan, scan
+from ...layers._run import Loop, Maps, run_loop
 from ...layers._states import check_encoded
 from .blocks import Shuffle, Unshuffle, feature_size, layer_widths, recompute
 from .forecaster import Forecaster
@@ -53,7 +53,7 @@ class AutoregressiveForecaster(Forecaster):
     """Number of the last channels of a frame that are not forecast, such as a mask of clouds."""
     known_lead: ClassVar[int] = 1
     """1 if a step reads the known inputs of the next frame, 0 if it reads those of the frame that it reads."""
-    scan: Scan | None = None
+    export_loop: Loop | None = None
     """Function that replaces the loop over time; the export sets it on a copy of the model."""
 
     def __init__(
@@ -128,7 +128,7 @@ class AutoregressiveForecaster(Forecaster):
         deltas: list[Delta] | None = [] if return_aux else None
         forecasts, _ = self._unroll(patches, steps, state, known=known, mask=mask, deltas=deltas)
         forecasts = forecasts[length - 1 :] if deltas is None else forecasts
-        frames = self._frames(torch.stack(forecasts, 1) if self.scan is None else forecasts.transpose(0, 1))
+        frames = self._frames(torch.stack(forecasts, 1) if self.export_loop is None else forecasts.transpose(0, 1))
         if deltas is None:
             return frames
         return Rollout(frames[:, length - 1 :], frames[:, : length - 1], deltas)
@@ -162,7 +162,7 @@ class AutoregressiveForecaster(Forecaster):
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
         reads the previous forecast. The mask starts at the second step. `y` is the forecast before the first step. The
-        forecasts are a list or, from :attr:`scan`, a tensor ``(steps, N, …)``. With :attr:`scan`, there is no `mask`.
+        forecasts are a list; those of :attr:`export_loop`, which supports no `mask`, are a tensor ``(steps, N, …)``.
         """
         run: Callable[..., Any] = self.advance if deltas is None else self.advance_with_deltas
         run = partial(recompute, run) if self.grad_checkpointing else run
@@ -177,12 +177,12 @@ class AutoregressiveForecaster(Forecaster):
                 deltas.extend(*increments)
             return (y, *state)
 
-        if self.scan is not None and patches is not None:
+        if self.export_loop is not None and patches is not None:
             xs = patches.transpose(0, 1)
             is_read = torch.arange(steps) < xs.shape[0]
             xs = torch.cat([xs, xs.new_zeros(steps - xs.shape[0], *xs.shape[1:])])
             inputs = (xs, is_read) if known is None else (xs, is_read, known.transpose(0, 1))
-            ys, last = self.scan(step, inputs, (torch.zeros_like(xs[0]), *state))
+            ys, last = self.export_loop(step, inputs, (torch.zeros_like(xs[0]), *state))
             return ys, last[1:]
 
         def inputs_at(t: int) -> Any:
@@ -190,7 +190,7 @@ class AutoregressiveForecaster(Forecaster):
             is_read = None if mask is None or not t else mask[:, t - 1, None, None, None]
             return (frame, is_read) if known is None else (frame, is_read, known[:, t])
 
-        ys, last = scan(step, [inputs_at(t) for t in range(steps)], (y, *state))
+        ys, last = run_loop(step, [inputs_at(t) for t in range(steps)], (y, *state))
         return ys, last[1:]
 
     def _check_state(self, state: Any) -> Maps:

@@ -29,7 +29,7 @@ def framewise(module: Callable[..., Tensor], *clips: Tensor) -> Tensor:
 class FrozenStatistics:
     """Context in which norms do not update their running statistics, for a repeated forward pass.
 
-    It may be entered several times: a checkpoint is recomputed in each of several backward passes.
+    It can be entered several times: a checkpoint is recomputed in each of several backward passes.
     """
 
     def __init__(self, module: nn.Module) -> None:

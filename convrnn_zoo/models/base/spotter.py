@@ -75,7 +75,7 @@ class Spotter:
     @property
     def seconds_read(self) -> float:
         """Seconds of the sound so far."""
-        return (self.steps * self.front_end.step + len(self.rest)) / self.front_end.rate
+        return (self.steps * self.front_end.hop_length + len(self.rest)) / self.front_end.rate
 
     def __call__(self, wave: Any, rate: int) -> list[Spot]:
         """Reads the next piece of the sound, and returns the words whose search has ended.
@@ -121,6 +121,6 @@ class Spotter:
                 continue
             ended = self.steps // self.stride % self.windows
             if int(self.stream.steps[ended]) == length:
-                seconds = ((self.steps - 1) * self.front_end.step + self.front_end.size) / rate
+                seconds = ((self.steps - 1) * self.front_end.hop_length + self.front_end.size) / rate
                 yield seconds, logits[ended].float().softmax(0).cpu()
             self.stream.reset([ended])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
+from convrnn_zoo.data import ArrayFrames, Window, WindowSelection, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, read_windows, window_keys, write_windows
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import forecaster as training
@@ -24,8 +24,8 @@ KIND = ArrayFrames(name="blobs", unit="mm/h", step=5, crop=16, stride=4)
 SIZES = Window(length=7, height=16, width=16, stride=4)
 
 
-def listed(path, sampling, sizes=SIZES):
-    return torch.cat(list(list_windows(open_frames(path), sizes, sampling)))
+def listed(path, selection, sizes=SIZES):
+    return torch.cat(list(list_windows(open_frames(path), sizes, selection)))
 
 
 def test_windows_have_enough_present_values_and_no_gaps(tmp_path):
@@ -33,7 +33,7 @@ def test_windows_have_enough_present_values_and_no_gaps(tmp_path):
     frames[5] = np.nan
     write_zarr(tmp_path / "a.zarr", frames)
     zarr.open_group(str(tmp_path / "a.zarr"))["time"][12:] = np.arange(12, 20) * 5 + 60
-    result = listed(tmp_path / "a.zarr", Sampling())
+    result = listed(tmp_path / "a.zarr", WindowSelection())
     assert result[:, 0].unique().tolist() == [12, 13]  # neither over the empty frame nor over the gap
     assert result[:, 1].unique().tolist() == [0, 4, 8]
     assert result[:, 2].unique().tolist() == [0, 4, 8, 12, 16]
@@ -44,11 +44,11 @@ def test_windows_are_sampled_by_importance(tmp_path):
     frames[:, :, 20:] = 1.0
     write_zarr(tmp_path / "a.zarr", frames)
     sizes = Window(length=1, height=4, width=4, stride=4)
-    result = listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes)
+    result = listed(tmp_path / "a.zarr", WindowSelection(min_probability=0.1, scale=0.5), sizes)
     dry, wet = ((result[:, 2] >= 20).eq(rains).sum().item() / 2000 for rains in (False, True))
     assert dry == pytest.approx(0.1, abs=0.03)
     assert wet == pytest.approx(0.1 + 0.5 * (1 - np.exp(-1)), abs=0.04)
-    assert torch.equal(result, listed(tmp_path / "a.zarr", Sampling(base=0.1, scale=0.5), sizes))
+    assert torch.equal(result, listed(tmp_path / "a.zarr", WindowSelection(min_probability=0.1, scale=0.5), sizes))
 
 
 def test_training_reads_the_windows_of_the_command(tmp_path):
@@ -112,10 +112,11 @@ path, steps = sys.argv[1], int(sys.argv[2])
 group = zarr.open_group(path, mode="w")
 array = group.create_array("rate", shape=(steps, 1024, 1024), chunks=(1, 1024, 1024), dtype="float32", fill_value=0)
 array[0] = array[steps - 1] = np.random.default_rng(0).random((1024, 1024), dtype="float32")  # the others are sparse
-from convrnn_zoo.data import ArrayFrames, Sampling, Window, open_frames
+from convrnn_zoo.data import ArrayFrames, WindowSelection, Window, open_frames
 from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
 from pathlib import Path
-result = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), Sampling(base=0.02, scale=0.1))
+selection = WindowSelection(min_probability=0.02, scale=0.1)
+result = list_windows(open_frames(Path(path)), Window(16, 256, 256, 64), selection)
 kind = ArrayFrames(name="a", crop=256, windows="w.csv")
 count = write_windows(result, Path(path).with_name("w.csv"), window_keys(kind, 16))
 clips = kind.load(Path(path), "train", 4, 12)
@@ -166,7 +167,7 @@ def test_the_list_of_windows_is_next_to_the_store(tmp_path):
     write_zarr(tmp_path / "a.zarr", blobs(30))
     kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, crop=16, windows="w.csv")
     opened = dataclasses.replace(kind, windows="").open(tmp_path / "a.zarr")
-    listed = list_windows(opened[0], Window(7, 16, 16, 2), Sampling())
+    listed = list_windows(opened[0], Window(7, 16, 16, 2), WindowSelection())
     write_windows(listed, tmp_path / "w.csv", window_keys(kind, 7))
     assert len(kind.load(tmp_path, "train", 3, 4)) == len(kind.load(tmp_path / "a.zarr", "train", 3, 4))
 
@@ -229,7 +230,7 @@ def test_windows_of_a_store_from_south_to_north_have_its_positions(tmp_path):
     kind = ArrayFrames(name="a", unit="mm/h", crop=4, stride=2, windows="w.csv", min_wet_fraction=1.0)
     (opened,) = kind.open(tmp_path / "a.zarr")
     window = kind.window(tmp_path, [opened], 3)
-    write_windows(list_windows(opened, window, kind.sampling), tmp_path / "w.csv", window_keys(kind, 3))
+    write_windows(list_windows(opened, window, kind.selection), tmp_path / "w.csv", window_keys(kind, 3))
     assert read_windows(tmp_path / "w.csv", window_keys(kind, 3))[:, 1:].unique(dim=0).tolist() == [[2, 4]]
     clips = kind.load(tmp_path / "a.zarr", "train", 2, 1)
     assert clips.fixed(9).unique().tolist() == [5]

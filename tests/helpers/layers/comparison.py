@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers import ConvRNNBase
-from convrnn_zoo.layers._run import scan
+from convrnn_zoo.layers._run import run_loop
 
 SEQUENCES = [
     v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")
@@ -100,7 +100,7 @@ def plain(
         zero = x.new_zeros(n, rnn.widths[depth], *x.shape[-rnn.ndim :])
         state = states[index] if states else (zero,) * len(rnn.states)
         steps, reverse = layer_input.split(sizes) if sizes else layer_input.unbind(0), suffix.endswith("reverse")
-        ys, state = scan(lambda x, s, w=w: rnn.advance(x, s, w), steps, state, reverse=reverse, sizes=sizes)
+        ys, state = run_loop(lambda x, s, w=w: rnn.advance(x, s, w), steps, state, reverse=reverse, sizes=sizes)
         outputs.append(torch.cat(ys) if sizes else torch.stack(ys))
         last.append(state)
         x = torch.cat(outputs, -rnn.ndim - 1)

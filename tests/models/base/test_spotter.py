@@ -33,8 +33,8 @@ def test_each_window_is_classified_as_a_recording_of_its_own(model, size):
     spotter = Spotter(model, 0.5, seconds=0.5, windows=5)
     found = windows(spotter, SOUND, size)
     assert spotter.stride == 5
-    samples = 24 * model.front_end.step + model.front_end.size  # of 25 steps
-    begins = range(0, len(SOUND) - samples + 1, 5 * model.front_end.step)
+    samples = 24 * model.front_end.hop_length + model.front_end.size  # of 25 steps
+    begins = range(0, len(SOUND) - samples + 1, 5 * model.front_end.hop_length)
     assert [round(t, 3) for t, _ in found] == [round((b + samples) / RATE, 3) for b in begins]
     for (_, probabilities), begin in zip(found, begins, strict=True):
         [expected] = model.classify_sound([SOUND[begin : begin + samples]], RATE)

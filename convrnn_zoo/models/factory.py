@@ -3,18 +3,16 @@
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from torch import nn
 
 from .._hints import suggest
-from .errors import WeightsError
-from .limits import size_limit
-from .registry import current_name, entry_points
-from .source import SOURCES_BY_SCHEME, WeightsSource
-
-if TYPE_CHECKING:
-    from ..models.base.model import ZooModel
+from ..pretrained.errors import WeightsError
+from ..pretrained.limits import size_limit
+from ..pretrained.registry import current_name, entry_points
+from ..pretrained.source import SOURCES_BY_SCHEME, WeightsSource
+from .base.model import ZooModel
 
 
 @overload
@@ -22,7 +20,7 @@ def create_model(
     name: str, pretrained: bool | str = False, *, features_only: Literal[True], **kwargs: Any
 ) -> nn.Module: ...
 @overload
-def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> "ZooModel": ...
+def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> ZooModel: ...
 def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> Any:
     """Builds a model of the zoo: ``"architecture"``, ``"architecture.tag"``, ``"hf-hub:…"`` or ``"local-dir:…"``.
 
@@ -72,7 +70,7 @@ def from_pretrained(
 def from_pretrained(
     repo_id_or_dir: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None, max_bytes: int | None = None, **kwargs: Any,
-) -> "ZooModel": ...  # fmt: skip
+) -> ZooModel: ...  # fmt: skip
 def from_pretrained(
     repo_id_or_dir: Any, *, revision: Any = None, token: Any = None, cache_dir: Any = None, max_bytes: Any = None,
     **kwargs: Any,

@@ -1,4 +1,4 @@
-"""Scans over time, with sums, words and integers in place of convolutions."""
+"""Loops over time, with sums, words and integers in place of convolutions."""
 
 import weakref
 
@@ -8,30 +8,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convrnn_zoo.layers._run import fold, scan
+from convrnn_zoo.layers._run import fold, run_loop
 
 lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def test_running_sum() -> None:
-    assert scan(lambda x, s: (s[0] + x,), [1, 2, 3], (10,)) == ([11, 13, 16], (16,))
+    assert run_loop(lambda x, s: (s[0] + x,), [1, 2, 3], (10,)) == ([11, 13, 16], (16,))
 
 
 def test_reversed_outputs_stay_in_the_order_of_the_inputs() -> None:
-    assert scan(lambda x, s: (s[0] + x,), [1, 2, 3], (10,), reverse=True) == ([16, 15, 13], (16,))
+    assert run_loop(lambda x, s: (s[0] + x,), [1, 2, 3], (10,), reverse=True) == ([16, 15, 13], (16,))
 
 
 def test_order_of_time() -> None:
     def spell(x: str, s: tuple[str]) -> tuple[str]:
         return (s[0] + x,)
 
-    assert scan(spell, "abc", (">",)) == ([">a", ">ab", ">abc"], (">abc",))
-    assert scan(spell, "abc", (">",), reverse=True) == ([">cba", ">cb", ">c"], (">cba",))
+    assert run_loop(spell, "abc", (">",)) == ([">a", ">ab", ">abc"], (">abc",))
+    assert run_loop(spell, "abc", (">",), reverse=True) == ([">cba", ">cb", ">c"], (">cba",))
 
 
 def test_first_state_is_the_output_and_all_are_passed_on() -> None:
-    ys, last = scan(lambda x, s: (s[0] + s[1], s[1] * x), [2, 3], (0, 1))  # the second is a running product
+    ys, last = run_loop(lambda x, s: (s[0] + s[1], s[1] * x), [2, 3], (0, 1))  # the second is a running product
     assert (ys, last) == ([1, 3], (3, 6))
 
 
@@ -56,12 +56,12 @@ def test_a_fold_keeps_only_the_last_state_in_memory() -> None:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_one_step(reverse: bool) -> None:
-    assert scan(lambda x, s: (x - s[0],), [5], (3,), reverse=reverse) == ([2], (2,))
+    assert run_loop(lambda x, s: (x - s[0],), [5], (3,), reverse=reverse) == ([2], (2,))
 
 
 def test_packed_forward_a_sequence_that_ended_keeps_its_state() -> None:
     xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
-    ys, (last,) = scan(lambda x, s: (s[0] + x,), xs, (torch.tensor([0, 0, 7]),), sizes=[3, 2, 1])
+    ys, (last,) = run_loop(lambda x, s: (s[0] + x,), xs, (torch.tensor([0, 0, 7]),), sizes=[3, 2, 1])
     assert [y.tolist() for y in ys] == [[1, 10, 107], [3, 30], [6]]
     assert last.tolist() == [6, 30, 107]
 
@@ -69,7 +69,7 @@ def test_packed_forward_a_sequence_that_ended_keeps_its_state() -> None:
 def test_packed_reversed_a_sequence_enters_at_its_own_end() -> None:
     xs = [torch.tensor([1, 10, 100]), torch.tensor([2, 20]), torch.tensor([3])]
     start = (torch.tensor([1000, 2000, 3000]),)
-    ys, (last,) = scan(lambda x, s: (s[0] + x,), xs, start, reverse=True, sizes=[3, 2, 1])
+    ys, (last,) = run_loop(lambda x, s: (s[0] + x,), xs, start, reverse=True, sizes=[3, 2, 1])
     assert [y.tolist() for y in ys] == [[1006, 2030, 3100], [1005, 2020], [1003]]
     assert last.tolist() == [1006, 2030, 3100]
 
@@ -87,19 +87,19 @@ def test_packed_equals_separate_sequences(reverse: bool, lengths: list[int]) -> 
     starts = [100 + n for n in range(len(rows))]
     xs = [torch.tensor([row[t] for row in rows if t < len(row)]) for t in range(lengths[0])]
     state = torch.tensor(starts), torch.zeros(len(rows), dtype=torch.int64)
-    ys, (last, count) = scan(horner, xs, state, reverse=reverse, sizes=[len(x) for x in xs])
+    ys, (last, count) = run_loop(horner, xs, state, reverse=reverse, sizes=[len(x) for x in xs])
     assert [len(y) for y in ys] == [len(x) for x in xs]
     for n, row in enumerate(rows):
-        expected, (end, steps) = scan(horner, row, (starts[n], 0), reverse=reverse)
+        expected, (end, steps) = run_loop(horner, row, (starts[n], 0), reverse=reverse)
         assert [int(ys[t][n]) for t in range(len(row))] == expected
         assert (int(last[n]), int(count[n])) == (end, steps)
 
 
 @PROPERTY
 @given(batch=st.integers(1, 4), steps=st.integers(1, 4), reverse=st.booleans())
-def test_packed_without_padding_is_the_plain_scan(batch: int, steps: int, reverse: bool) -> None:
+def test_packed_without_padding_is_the_plain_loop(batch: int, steps: int, reverse: bool) -> None:
     xs = list(torch.arange(batch * steps).view(steps, batch))
     state = torch.arange(batch), torch.zeros(batch, dtype=torch.int64)
-    plain, packed = (scan(horner, xs, state, reverse=reverse, sizes=sizes) for sizes in (None, [batch] * steps))
+    plain, packed = (run_loop(horner, xs, state, reverse=reverse, sizes=sizes) for sizes in (None, [batch] * steps))
     for p, q in zip([*plain[0], *plain[1]], [*packed[0], *packed[1]], strict=True):
         assert torch.equal(p, q)
