@@ -65,3 +65,8 @@ def test_a_run_goes_on_with_another_number_of_processes(seen):
     assert main["losses"] == other["losses"]
     assert len(main["losses"]) == 3
     assert main["prolonged"] == other["prolonged"]
+
+
+def test_parameters_of_a_loss_that_is_not_used_do_not_stop_the_processes(seen):
+    main, other = seen
+    assert main["adapted"] == other["adapted"]

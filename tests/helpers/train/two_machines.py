@@ -16,7 +16,7 @@ import torch
 from convrnn_zoo.models import EnsembleForecaster
 from convrnn_zoo.train import classifier, forecaster
 from convrnn_zoo.train.launch import launch
-from tests.helpers.train.tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
 
@@ -25,6 +25,8 @@ ENSEMBLE = dataclasses.replace(
     grad_accum_steps=2, checkpoint_every=3, validation_sequences=3,
 )  # fmt: skip
 NOISY = dataclasses.replace(CLASSIFIER, workers=1, patience=20, epochs=3, batch_size=3)
+ADAPTED = dataclasses.replace(TINY, decoupling=0.0, sampling={}, max_steps=3)
+"""PredRNN v2, whose adapter has no gradient without the decoupling loss."""
 DECIDED = dataclasses.replace(CLASSIFIER, patience=2, epochs=8)
 
 
@@ -73,6 +75,7 @@ def main(directory):
         seen["updates_before"] = before
         EnsembleForecaster.draw_noise = draw_noise
 
+        seen["adapted"] = forecast("adapted", ADAPTED)
         seen["classifier"] = classify("whole")
         with interrupting(rank, classifier.F, "cross_entropy", 6):
             classify("resumed")
