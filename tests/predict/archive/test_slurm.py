@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -24,11 +23,10 @@ options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keyw
 with SLURMCluster(**options, scheduler_options={"dashboard_address": "127.0.0.1:0"}) as cluster:
     print(cluster.job_script())
 """
-needs_jobqueue = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="pip install dask-jobqueue")
 
 
-@needs_jobqueue
 def test_the_job_script_states_what_the_page_requests(tmp_path):
+    pytest.importorskip("dask_jobqueue", reason="pip install dask-jobqueue")
     command = [sys.executable, "-c", PRINT]  # a process of its own, whose sockets end with it
     text = subprocess.run(command, input=CODE, capture_output=True, text=True, check=True, timeout=300).stdout.strip()
     directives = {line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("#SBATCH")}
@@ -43,11 +41,11 @@ def test_the_job_script_states_what_the_page_requests(tmp_path):
 
 
 @pytest.mark.slow
-@needs_jobqueue
 @pytest.mark.skipif(not shutil.which("sbatch"), reason="needs SLURM, whose partition is called standard")
 def test_the_example_forecasts_an_archive_on_a_cluster(tmp_path):
     import xarray as xr
 
+    pytest.importorskip("dask_jobqueue", reason="pip install dask-jobqueue")
     times = np.datetime64("2020-06-01", "ns") + 5 * np.arange(10) * np.timedelta64(1, "m")
     rain = np.random.default_rng(0).gamma(0.3, 2.0, (10, 32, 32)).astype("float32")
     data = xr.DataArray(rain, {"time": times}, ("time", "y", "x"), "rain", {"units": "mm/h"})
