@@ -1,7 +1,7 @@
 """Forecasts of an archive per second: ``python -m benchmarks.archive`` writes archive.json.
 
 The archive is random rain. The same issue times are forecast in one process without a scheduler, and by one and two
-workers of a Dask cluster on this machine. Runs of the three ways are interleaved, and the least of their times counts.
+workers of a Dask cluster on this machine. Runs of the three ways are interleaved, and the medians of their times count.
 Processor time is that of all processes together, which other programs hardly change. The cost of the scheduler is the
 processor time per task of tasks that do nothing.
 """
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -40,8 +41,9 @@ def start_cluster(workers: int) -> Any:
     """Returns a client of a cluster on this machine whose workers have imported the package."""
     import distributed
 
-    cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
-    client = distributed.Client(cluster)
+    from convrnn_zoo.predict.archive.run import start_workers
+
+    client = distributed.Client(start_workers(workers))
     client.run(_import)
     return client
 
@@ -86,14 +88,15 @@ def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
         empty = [timed(lambda: client.gather(client.map(_nothing, range(TASKS), pure=False)), client) for _ in range(5)]
         for client in filter(None, clients.values()):
             client.close()
-    shortest = {
-        m: {way: [min(t) for t in zip(*pairs[1:], strict=True)] for way, pairs in by.items()} for m, by in runs.items()
+    medians = {
+        m: {way: [median(t) for t in zip(*pairs[1:], strict=True)] for way, pairs in by.items()}
+        for m, by in runs.items()
     }
     return {
         "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]], "size": SIZE, "forecasts": FORECASTS,
-        "batch_size": BATCH, "repeats": repeats, "task": min(cpu for _, cpu in empty) / TASKS,
-        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in shortest.items()},
-        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in shortest.items()},
+        "batch_size": BATCH, "repeats": repeats, "task": median(cpu for _, cpu in empty) / TASKS,
+        "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in medians.items()},
+        "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in medians.items()},
     }  # fmt: skip
 
 

@@ -1,10 +1,12 @@
-"""Step files in float32 and in int8: size, time of a step and score; writes ``int8.json``.
+"""Files in float32 and in int8: size, time of a call and score; writes ``int8.json``.
 
-``python -m benchmarks.int8 --digits DIR --mnist DIR --rain DIR`` needs the recordings of FSDD, the idx files of MNIST
-and the radar composites of pysteps. Files are calibrated on training data and scored on test data.
+``python -m benchmarks.int8 --digits DIR --commands DIR --mnist DIR --rain DIR`` needs the recordings of FSDD, the
+repository of the Arabic Speech Commands, the idx files of MNIST and the radar composites of pysteps. Files are in the
+step form, that of the nowcast in the sequence form. They are calibrated on training data and scored on test data.
 """
 
 import argparse
+import csv
 import json
 import tempfile
 import time
@@ -22,6 +24,7 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingMNIST
 from convrnn_zoo.data.datasets.rain import RainComposites
 from convrnn_zoo.data.datasets.speech import FSDD
 from convrnn_zoo.exporting import quantize
+from convrnn_zoo.exporting.forms import streaming_form
 from convrnn_zoo.exporting.quantize import run_sequence
 
 RECORD = Path(__file__).parent / "int8.json"
@@ -44,19 +47,21 @@ def last_output(session: Any, frames: Frames) -> Any:
 
 def compare(name: str, horizon: int | None, calibration: Sequence[Frames], test: Sequence[Frames], score: Score,
             unit: str) -> dict[str, Any]:  # fmt: skip
-    """Exports weights in the step form, quantizes the file and returns size, time and score of both."""
+    """Exports weights, quantizes the file and returns size, time of a call and score of both."""
+    model = from_pretrained(name)
     with tempfile.TemporaryDirectory() as directory:
-        options: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
-        (exact,) = export(from_pretrained(name), Path(directory, "float32.onnx"), "step", **options)
+        form, horizon = streaming_form(model, None, horizon)
+        (exact,) = export(model, Path(directory, "float32.onnx"), form, horizon=horizon)  # type: ignore[arg-type]
         files = {"float32": exact, "int8": quantize(exact, Path(directory, "int8.onnx"), calibration)}
         result: dict[str, Any] = {"score": unit, "sequences": len(test)}
         sessions = {kind: load(file) for kind, file in files.items()}
         times: dict[str, list[float]] = {kind: [] for kind in files}
+        calls = len(test[0]) if form == "step" else 1
         for _ in range(5):  # interleaved, because other programs slow a machine down for a while
             for kind, session in sessions.items():
                 start = time.process_time()
                 last_output(session, test[0])
-                times[kind].append((time.process_time() - start) / len(test[0]))
+                times[kind].append((time.process_time() - start) / calls)
         for kind, session in sessions.items():
             value = score([last_output(session, frames) for frames in test])
             result[kind] = {
@@ -66,25 +71,43 @@ def compare(name: str, horizon: int | None, calibration: Sequence[Frames], test:
     return result
 
 
+def accuracy(labels: Any) -> Score:
+    """Returns a function that computes the accuracy of outputs."""
+    return lambda outputs: round(
+        float(np.mean([o[0].argmax() == label for o, label in zip(outputs, labels, strict=True)])), 4
+    )
+
+
+def spoken_steps(model: Any, features: Any) -> Frames:
+    """Returns the steps ``(T, 1, bands, 1)`` of the file of a classifier of sound."""
+    return model.normalize(features[None]).transpose(0, 1).contiguous().numpy().astype(np.float32)
+
+
 def digits(path: Path) -> dict[str, Any]:
     """Spoken digits: accuracy on the 300 test recordings, calibrated on 40 training recordings."""
     name = "audio_convrnn.fsdd"
     model: Any = from_pretrained(name)
-    mean, std = model.statistics()
-
-    def steps(features: Any) -> Frames:  # (T, 40, 1)
-        return ((features - mean[:, None]) / std[:, None])[:, None].numpy().astype(np.float32)
-
     folder = path / "recordings" if (path / "recordings").is_dir() else path
     train = [f for f in sorted(folder.glob("*.wav")) if int(f.stem.split("_")[-1]) >= 5]
     test = FSDD().load(path, "test", model.front_end)
-    labels = test.labels.numpy()
-    calibration = [steps(encode_sound(f, model.front_end)) for f in train[:: len(train) // 40]]
+    calibration = [spoken_steps(model, encode_sound(f, model.front_end)) for f in train[:: len(train) // 40]]
+    steps = [spoken_steps(model, x) for x in test.sequences]
+    return compare(name, None, calibration, steps, accuracy(test.labels.numpy()), "accuracy")
 
-    def accuracy(outputs: list[Any]) -> float:
-        return round(float(np.mean([o[0].argmax() == label for o, label in zip(outputs, labels, strict=True)])), 4)
 
-    return compare(name, None, calibration, [steps(x) for x in test.sequences], accuracy, "accuracy")
+def commands(path: Path) -> dict[str, Any]:
+    """Spoken commands: accuracy on the 2,400 test recordings, calibrated on 40 training recordings."""
+    name = "audio_convrnn.arabic_commands"
+    model: Any = from_pretrained(name)
+
+    def read(split: str, every: int) -> tuple[list[Frames], list[int]]:
+        with (path / f"{split}.csv").open(encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))[::every]
+        steps = [spoken_steps(model, encode_sound(path / row["file"], model.front_end)) for row in rows]
+        return steps, [model.pretrained_cfg["label_names"].index(row["class"]) for row in rows]
+
+    steps, labels = read("test", 1)
+    return compare(name, None, read("train", 180)[0], steps, accuracy(labels), "accuracy")
 
 
 def forecasts(name: str, dataset: Any, path: Path, score: str, count: int, metric: Callable[..., float]) -> Any:
@@ -110,6 +133,13 @@ def squared_error(forecast: Any, truth: Any) -> float:
     return float(((forecast - truth) ** 2).sum((-3, -2, -1)).mean())
 
 
+def critical_success(forecast: Any, truth: Any, threshold: float = 1.0) -> float:
+    """Returns the CSI of known pixels at a threshold in mm/h."""
+    known = np.isfinite(truth) & np.isfinite(forecast)
+    wet, observed = (forecast >= threshold) & known, (truth >= threshold) & known
+    return float((wet & observed).sum() / max(1, (wet | observed).sum()))
+
+
 def absolute_error(forecast: Any, truth: Any) -> float:
     """Returns the mean absolute error of known pixels."""
     return float(np.nanmean(np.abs(forecast - truth)))
@@ -118,19 +148,22 @@ def absolute_error(forecast: Any, truth: Any) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tasks whose data are passed and saves the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for task in ("digits", "mnist", "rain"):
+    for task in ("digits", "commands", "mnist", "rain"):
         parser.add_argument(f"--{task}", type=Path)
     parser.add_argument("--count", type=int, default=32, help="test sequences of a forecaster")
     options = parser.parse_args(argv)
     warnings.simplefilter("ignore")
     tasks: Iterable[tuple[str, Path | None, Callable[[Path], Any]]] = (
         ("spoken digits", options.digits, digits),
+        ("spoken commands", options.commands, commands),
         ("Moving MNIST", options.mnist, lambda path: forecasts(
             "convgru_forecaster.moving_mnist", MovingMNIST(), path, "squared error of a frame", options.count,
             squared_error)),
         ("rain", options.rain, lambda path: forecasts(
             "convgru_forecaster.rain", RainComposites(), path, "mean absolute error in mm/h", options.count,
             absolute_error)),
+        ("nowcast", options.rain, lambda path: forecasts(
+            "convgru_advection.nowcast", RainComposites(), path, "CSI at 1 mm/h", options.count, critical_success)),
     )  # fmt: skip
     for task, path, run in tasks:
         if path is not None:

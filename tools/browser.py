@@ -25,6 +25,12 @@ PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """Checksum of the package, as in the lock file of npm."""
 SCRIPTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+MODELS: dict[str, tuple[str, Any]] = {
+    "nowcast": ("convgru_advection.nowcast", "sequence"),
+    "digits": ("audio_convrnn.fsdd", "step"),
+    "commands": ("audio_convrnn.arabic_commands", "step"),
+}
+"""Weights and form of each exported file."""
 SAMPLE = slice(0, 4)
 """Frames of the sample that the page forecasts from."""
 
@@ -56,6 +62,8 @@ def describe(file: Path) -> dict[str, Any]:
     session = need("onnxruntime", "onnx").InferenceSession(file)
     metadata = session.get_modelmeta().custom_metadata_map
     settings = {key: json.loads(metadata[key]) for key in ("front_end", "mean", "std", "classes") if key in metadata}
+    if "thresholds" in metadata:
+        settings["thresholds"] = json.loads(metadata["thresholds"])
     if "state" in metadata:
         settings["states"] = {
             f"{state['name']}_in": {"shape": [1, *state["shape"][1:]], "type": state["dtype"]}
@@ -69,18 +77,22 @@ def export_models(folder: Path) -> None:
     import convrnn_zoo
 
     folder.mkdir(parents=True, exist_ok=True)
-    digits, nowcast = folder / "digits.onnx", folder / "nowcast.onnx"
-    if not digits.exists():
-        convrnn_zoo.export(convrnn_zoo.from_pretrained("audio_convrnn.fsdd"), digits, form="step")
-    if not nowcast.exists():
-        convrnn_zoo.export(convrnn_zoo.from_pretrained("convgru_advection.nowcast"), nowcast, progress=True)
-    model = convrnn_zoo.from_pretrained("convgru_advection.nowcast")
-    values: Any = model.preprocessing
-    settings = {"inputs": values.inputs, "step": values.step, "reduction": model.reduction}
-    (folder / "nowcast.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "digits.json").write_text(json.dumps(describe(digits)), encoding="utf-8")
+    for name, (weights, form) in MODELS.items():
+        file, model = folder / f"{name}.onnx", convrnn_zoo.from_pretrained(weights)
+        if not file.exists():
+            convrnn_zoo.export(model, file, form, progress=True)
+        settings = describe(file)
+        if hasattr(model, "horizon"):
+            values: Any = model.preprocessing
+            settings |= {"inputs": values.inputs, "step": values.step, "reduction": model.reduction}
+        if model.metadata.threshold is not None:
+            settings["threshold"] = model.metadata.threshold
+        (folder / f"{name}.json").write_text(json.dumps(settings), encoding="utf-8")
     np.save(folder / "radar.npy", np.load(DEMO / "nowcast.npz")["x"][SAMPLE])
     shutil.copy(DEMO / "seven.wav", folder)
+    soundfile = need("soundfile", "sound")
+    commands, rate = soundfile.read(DEMO / "commands.ogg")
+    soundfile.write(folder / "commands.wav", commands, rate, subtype="PCM_16")  # Safari does not decode Vorbis
 
 
 def main() -> None:

@@ -193,7 +193,8 @@ def archive(page: str) -> str:
     ]  # fmt: skip
     loads = " to ".join(f"{x:.0f}" for x in data["load"])
     text = (
-        f"Forecasts per second, and in brackets the processor time per forecast in all processes, for maps of "
+        f"Forecasts per second, and in brackets the processor time per forecast in all processes, as medians of "
+        f"{data['repeats']} interleaved rounds, for maps of "
         f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
         f"{data['cores']} cores. Other programs used the cores as well (load average {loads}), so that only the "
         f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of "
@@ -350,23 +351,24 @@ def exports(page: str) -> str:
 
 
 def weight_exports(page: str) -> str:
-    """Lists size and time of the exported files of one set of weights for each architecture."""
+    """Lists size, time and difference of the exported files of one set of weights for each architecture."""
     rows = []
     for name, results in weight_exports_tool.recorded().items():
         if name != "versions":
-            cells = [_file_cell(results.get(way), is_timed="executorch" in way) for way in weight_exports_tool.WAYS]
-            rows.append((f"`{name}`", *cells))
+            rows.append((f"`{name}`", *(_file_cell(results.get(way), way) for way in weight_exports_tool.WAYS)))
     return markdown(("weights", *weight_exports_tool.WAYS), rows)
 
 
-def _file_cell(result: Any, is_timed: bool) -> str:
+def _file_cell(result: Any, way: str) -> str:
     if result is None:
         return "not run"
     if "error" in result:
         return f"no: {result['error'].partition('; ')[0]}"
-    size = f"{result['bytes'] / 1e6:.2f} MB"
-    time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
-    return f"{size}, {time} ms ({'×'.join(map(str, result['input'][1:]))})" if is_timed else size
+    parts = [f"{result['bytes'] / 1e6:.2f} MB"] if way != "browser" else [result["form"]]
+    if "executorch" in way or way == "browser":
+        time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
+        parts.append(f"{time} ms ({'×'.join(map(str, result['input'][1:]))})")
+    return ", ".join([*parts, f"{result['difference']:.0e}"])
 
 
 def weight_export_versions(page: str) -> str:

@@ -1,5 +1,6 @@
 """``convrnn-zoo export``."""
 
+import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +10,10 @@ import click
 import torch
 
 from ..exporting import export as export_model
-from ..exporting import export_triton
+from ..exporting import export_triton, quantize
+from ..exporting.forms import streaming_form
 from ..models import from_pretrained
+from ..predict import calibration_sequences
 from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch", ".pte": "executorch"}
@@ -40,10 +43,15 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     "--axis", "sizes", type=(str, click.IntRange(min=1)), multiple=True, metavar="NAME N",
     help="Largest size of an axis in a .pte file, or its size on a server: height, width, time, … May be repeated.",
 )  # fmt: skip
+@click.option(
+    "--int8", "calibration", type=click.Path(exists=True, path_type=Path), metavar="PATH",
+    help="Quantize an .onnx file to int8, calibrated on the files or the folder PATH, which predict reads.",
+)  # fmt: skip
 @click.option("--server", type=Choice(["triton"]), help="Write a model repository for a server.")
 @quiet_option
 def export(
-    weights: str, output: Path, form: Any, dtype: str | None, sizes: Any, server: str | None, quiet: bool,
+    weights: str, output: Path, form: Any, dtype: str | None, sizes: Any, server: str | None,
+    calibration: Path | None, quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
     """Export a model to ONNX, to a program of torch.export or of ExecuTorch, or for a server.
@@ -53,18 +61,38 @@ def export(
     \b
     convrnn-zoo export convgru_forecaster.rain -o rain.onnx
     convrnn-zoo export convlstm1d_bi_1layer.japanese_vowels -o vowels.pt2
+    convrnn-zoo export audio_convrnn.fsdd -o digits.int8.onnx --int8 recordings
     convrnn-zoo export convgru_forecaster.rain -o repository --server triton --axis height 128 --axis width 128
     """
+    if calibration is not None and (server or sizes or output.suffix != ".onnx"):
+        raise click.BadParameter(
+            "quantizes an .onnx file; leave out --server and --axis, or --int8", param_hint="--int8"
+        )
     if server is None and output.suffix not in _FORMATS:
         raise click.BadParameter(f"expected the suffix .onnx, .pt2 or .pte, got {output.name!r}", param_hint="--output")
     # torch's exporter warns of its own use of a name, which no user can change.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     options |= {"dtype": getattr(torch, dtype) if dtype else None, "progress": not quiet}
     model = from_pretrained(weights)
-    if server:
-        files: Iterable[Path] = [export_triton(model, output, form=form, sizes=dict(sizes), **options)]
+    if calibration is not None:
+        files: Iterable[Path] = [_export_int8(model, output, form, calibration, **options)]
+    elif server:
+        files = [export_triton(model, output, form=form, sizes=dict(sizes), **options)]
     else:
         format: Any = _FORMATS[output.suffix]
         files = export_model(model, output, form or "sequence", format, max_sizes=dict(sizes) or None, **options)
     for file in files:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _export_int8(model: Any, output: Path, form: str | None, calibration: Path, **options: Any) -> Path:
+    """Exports the step form, or the sequence form of a model without one, and quantizes it."""
+    sequences = calibration_sequences(model, [calibration])
+    form, options["horizon"] = streaming_form(model, form, options["horizon"])
+    with tempfile.TemporaryDirectory() as directory:
+        (exact,) = export_model(model, Path(directory, "exact.onnx"), form, **options)  # type: ignore[arg-type]
+        if options["progress"]:
+            click.echo(
+                f"quantizing {exact.stat().st_size / 1e6:.1f} MB, calibrated on {len(sequences)} sequences", err=True
+            )
+        return quantize(exact, output, sequences)

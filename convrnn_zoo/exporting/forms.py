@@ -73,3 +73,11 @@ FORECASTER_STEPS: dict[str, Callable[..., ExportSpec]] = {
     "encoder_forecaster": encoder_forecaster_step,
 }
 """Functions that specify the step form of a forecaster, by its attribute ``export_step``."""
+
+
+def streaming_form(model: Any, form: str | None, horizon: int | None) -> tuple[str, int | None]:
+    """Returns the step form, or the sequence form of a model without one, and the horizon of a forecaster's files."""
+    reads_both_ways = any(getattr(module, "num_directions", 1) > 1 for module in model.modules())
+    has_step = "step" in getattr(model, "export_forms", ()) and not reads_both_ways
+    has_horizon = hasattr(model, "horizon") and not getattr(model, "future_chans", 0)
+    return form or ("step" if has_step else "sequence"), horizon or (model.horizon if has_horizon else None)

@@ -1,6 +1,7 @@
-"""Quantization of exported step files to int8, calibrated on sequences."""
+"""Quantization of exported files to int8, calibrated on sequences."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,30 +15,33 @@ from .._extras import need
 from .spec import ExportError
 
 Feeds = dict[str, Any]
+MIN_WEIGHTS = 64
+"""Number of weights of a convolution below which it stays in float32, such as the filters of a motion estimate."""
 
 
 def quantize(
     path: str | os.PathLike[str], output: str | os.PathLike[str], sequences: Iterable[Any], *, first_float: int = 0
 ) -> Path:
-    """Quantizes the convolutions of an exported step file to int8, for onnxruntime.
+    """Quantizes the convolutions of an exported file to int8, for onnxruntime.
 
     The weights and the inputs of convolutions become 8-bit integers; the states, the gates and the conversion of units
     stay in float32. The ranges of the inputs are measured while the file runs on the `sequences`, with its own states.
-    Smaller files are certain. Whether they are faster depends on the processor, and the scores may get worse: compare
-    both files on data of your own.
+    Convolutions in the loop of a sequence file stay in float32. Smaller files are certain. Whether they are faster
+    depends on the processor, and the scores may get worse: compare both files on data of your own.
 
     Args:
-        path: ONNX file in the step form and in float32; for encoder-forecasters, one exported with a `horizon`.
+        path: ONNX file in float32, in the step form, for encoder-forecasters one exported with a `horizon`; or of a
+            nowcast.
         output: the file to write.
         sequences: calibration data; each sequence has the frames ``(T, N, C, *S)`` as the file reads them, T steps of
-            its input ``(N, C, *S)``. A few dozen real sequences are sufficient.
+            N sequences. A few dozen real sequences are sufficient.
         first_float: number of convolutions, from the input on, that stay in float32.
 
     Returns:
         Path of the written file.
 
     Raises:
-        ExportError: the file has no states or no convolutions, is not in float32, or there are no sequences.
+        ExportError: the file has no input of frames or no convolutions outside of loops, or there are no sequences.
 
     Example:
         >>> import convrnn_zoo, numpy as np
@@ -51,11 +55,14 @@ def quantize(
     onnx, quantization = need("onnx", "onnx"), need("onnxruntime.quantization", "onnx")
     path, output = Path(path), Path(output)
     model = onnx.load(path)
-    if not any(v.name.endswith("_in") for v in model.graph.input) or model.graph.input[0].name != "input":
-        raise ExportError(
-            f"{path.name} has no frame and states as inputs; export a step, for some forecasters with a horizon"
-        )
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    others = [v.name for v in model.graph.input[1:] if not v.name.endswith("_in")]
+    if model.graph.input[0].name != "input" or others:
+        problem = f"the inputs {', '.join(others)}" if others else "no input of frames"
+        raise ExportError(f"{path.name} has {problem}; export a step, for some forecasters with a horizon")
+    sizes = {i.name: math.prod(i.dims) for i in model.graph.initializer}
+    convolutions = [
+        n for n in model.graph.node if n.op_type == "Conv" and sizes.get(n.input[1], 0) >= MIN_WEIGHTS
+    ]  # fmt: skip
     if not convolutions:
         raise ExportError(f"{path.name} has no convolutions outside of loops; export a step")
     for i, node in enumerate(convolutions):
@@ -79,9 +86,14 @@ def quantize(
 
 
 def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, Feeds]]:
-    """Runs a step file on frames, from zero states. Yields the inputs and the outputs of each step by name."""
+    """Runs a step file on frames, from zero states, or a sequence file on all frames at once.
+
+    Yields the inputs and the outputs of each call by name.
+    """
     first, *states = session.get_inputs()
     names = [o.name for o in session.get_outputs()]
+    if not states:
+        frames = [torch.stack([torch.as_tensor(frame) for frame in frames], 1).numpy()]
     values: Feeds = {}
     for frame in frames:
         if not values:
@@ -103,7 +115,7 @@ def _shape(axes: Iterable[Any], sizes: Mapping[Any, int]) -> list[int]:
 
 
 class _Reader:
-    """Calibration data of onnxruntime: the inputs of each step, of which the states come from running the file."""
+    """Calibration data of onnxruntime: the inputs of each call, of which the states come from running the file."""
 
     def __init__(self, path: Path, sequences: Iterable[Any]) -> None:
         onnxruntime = need("onnxruntime", "onnx")

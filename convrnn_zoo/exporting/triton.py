@@ -11,6 +11,7 @@ from torch import nn
 
 from .._extras import need
 from .export import export
+from .forms import streaming_form
 from .spec import ExportError
 
 MAX_BATCH_SIZE = 8
@@ -66,10 +67,7 @@ def export_triton(
         ...     "sequence_batching" in path.read_text()
         True
     """
-    has_step = "step" in getattr(model, "export_forms", ()) and not _reads_both_ways(model)
-    form = form or ("step" if has_step else "sequence")
-    if hasattr(model, "horizon") and not getattr(model, "future_chans", 0):
-        options["horizon"] = options.get("horizon") or model.horizon
+    form, options["horizon"] = streaming_form(model, form, options.get("horizon"))
     weights = (getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__)
     tag = (getattr(model, "pretrained_cfg", None) or {}).get("tag")
     name = name or (f"{weights}.{tag}" if tag else weights)
@@ -87,10 +85,6 @@ def export_triton(
         shutil.rmtree(target)
         raise
     return target / "config.pbtxt"
-
-
-def _reads_both_ways(model: Any) -> bool:
-    return any(getattr(module, "num_directions", 1) > 1 for module in model.modules())
 
 
 def configuration(onnx_model: Any, name: str, max_batch_size: int, idle_seconds: int, sizes: Mapping[str, int]) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import VideoFolder, read_sound
-from ..data.readers import FileError, list_files
+from ..data.readers import FileError, list_files, sequences
 from ..data.readers.audio import AUDIO
-from ..data.readers.sequences import RECORDING_SUFFIXES, Recording, read_recordings
+from ..data.readers.sequences import RECORDING_SUFFIXES, Recording
 from ..models import VideoModel, ZooModel
 from ..recipes import ClassifierRecipe, find_recipe
 from .streaming import draw_probabilities
@@ -22,13 +22,14 @@ def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Rec
         FileNotFoundError: a file does not exist.
         ValueError: a file is damaged, of an unknown format, or contains no recording.
     """
-    for recordings in _read_recordings(model, files):
+    for recordings in read_recordings(model, files):
         names = [recording.name for recording in recordings]
         predictions = model.classify([recording.values for recording in recordings], names=names)
         yield from zip(recordings, predictions, strict=True)
 
 
-def _read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Recording]]:
+def read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Recording]]:
+    """Yields lists of the recordings of files and folders, as the recipe of the classifier specifies."""
     recipe = find_recipe(model)
     dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
     archives = all(file.suffix.lower() == ".npz" for file in files)
@@ -43,7 +44,7 @@ def _read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Re
     if not inside:
         raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(RECORDING_SUFFIXES)}")
     layout = getattr(dataset, "layout", "")
-    yield [recording for file in inside for recording in read_recordings(file, model, layout)]
+    yield [recording for file in inside for recording in sequences.read_recordings(file, model, layout)]
 
 
 def draw_classes(model: Any, files: Sequence[Path], output: Path) -> float:

@@ -166,6 +166,8 @@ class ForecasterTrainer(Trainer):
         check_loss(recipe, model.preprocessing, self.shown)
         check_model(recipe, model)
         self.scheduled_sampling = read_sampling(recipe.sampling)
+        if hasattr(model, "adapter") and not recipe.decoupling:  # only that loss has a gradient for it
+            model.adapter.requires_grad_(False)
         network = processes.prepare(trained_module(recipe, model), recipe, find_unused=recipe.freeze_steps > 0)
         optimizer = custom.optimizer(model) if custom.optimizer else create_optimizer(recipe, model)
         scheduler = (custom.schedule or partial(create_schedule, recipe))(optimizer, recipe.max_steps)

@@ -1,32 +1,43 @@
-// Draws a map of rain rates on a canvas: rates below the threshold are white, unknown pixels are grey.
-const COLOURS = [
-  [0.1, [204, 224, 245]], [0.5, [138, 180, 229]], [1, [77, 130, 203]], [2, [38, 84, 166]],
-  [5, [120, 60, 160]], [10, [200, 50, 120]], [20, [235, 90, 60]], [40, [250, 190, 60]],
-];
+// Draws a map on a canvas: rain rates in mm/h, or probabilities from 0 to 1. Unknown pixels are grey.
+export const RATES = {
+  unit: "mm/h",
+  classes: [
+    [0.1, [204, 224, 245]], [0.5, [138, 180, 229]], [1, [77, 130, 203]], [2, [38, 84, 166]],
+    [5, [120, 60, 160]], [10, [200, 50, 120]], [20, [235, 90, 60]], [40, [250, 190, 60]],
+  ],
+  label: (lowest) => `${lowest}`,
+};
+export const PROBABILITIES = {
+  unit: "probability",
+  classes: [
+    [0.05, [229, 236, 220]], [0.2, [183, 214, 163]], [0.4, [120, 184, 122]], [0.6, [56, 145, 96]], [0.8, [14, 92, 70]],
+  ],
+  label: (lowest) => `${Math.round(100 * lowest)} %`,
+};
 
-export function drawMap(canvas, values, { height, width }, threshold) {
+export function drawMap(canvas, values, { height, width }, { classes }) {
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  values.forEach((rate, i) => image.data.set([...colour(rate, threshold), 255], 4 * i));
+  values.forEach((value, i) => image.data.set([...colour(value, classes), 255], 4 * i));
   context.putImageData(image, 0, 0);
 }
 
-function colour(rate, threshold) {
-  if (Number.isNaN(rate)) return [190, 190, 190];
-  if (rate < threshold) return [255, 255, 255];
-  return (COLOURS.findLast(([lowest]) => rate >= lowest) ?? COLOURS[0])[1];
+function colour(value, classes) {
+  if (Number.isNaN(value)) return [190, 190, 190];
+  const reached = classes.filter(([lowest]) => value >= lowest);
+  return reached.length ? reached[reached.length - 1][1] : [255, 255, 255];
 }
 
-export function drawLegend(element) {
+export function drawLegend(element, { classes, unit, label }) {
   element.replaceChildren(
-    ...COLOURS.map(([lowest, rgb]) => {
+    ...classes.map(([lowest, rgb]) => {
       const entry = document.createElement("span");
       entry.style.borderLeft = `1.2em solid rgb(${rgb})`;
-      entry.textContent = `${lowest}`;
+      entry.textContent = label(lowest);
       return entry;
     }),
-    "mm/h",
+    unit,
   );
 }

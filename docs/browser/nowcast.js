@@ -1,51 +1,58 @@
 // The nowcast on the page: frames from the sample or from dropped files, a forecast, and sliders for what is shown.
-import { fetchBytes, openModel, report } from "./session.js";
+import { disableUnsupported, fetchBytes, openModel, report } from "./session.js";
 import { readNpy } from "./npy.js";
 import { cropForecast, fromArray, padFrames, readFrames } from "./radar.js";
-import { drawLegend, drawMap } from "./map.js";
+import { PROBABILITIES, RATES, drawLegend, drawMap } from "./map.js";
 
 const page = document.getElementById("nowcast");
 const part = (name) => page.querySelector(`[data-part="${name}"]`);
-const THRESHOLDS = [0.1, 0.5, 1, 2, 5, 10, 20];
 let model;
-let shown; // { maps, inputs, height, width }: input and forecast frames
+let shown; // { observed, rates, probabilities, height, width }: maps one after the other
 
 async function forecast(radar) {
   model ??= await openModel("nowcast");
-  const { inputs, reduction } = model.settings;
+  const { inputs, reduction, thresholds } = model.settings;
   const size = radar.height * radar.width;
   const padding = padFrames(radar, inputs, reduction);
   const shape = [1, inputs, 1, padding.rows, padding.columns];
   const start = performance.now();
-  const { output } = await model.session.run({ input: new model.ort.Tensor("float32", padding.padded, shape) });
+  const outputs = await model.session.run({ input: new model.ort.Tensor("float32", padding.padded, shape) });
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   const observed = radar.frames.subarray(radar.frames.length - inputs * size);
-  const rates = cropForecast(output.data, padding, observed.subarray(-size), radar);
-  const maps = new Float32Array(observed.length + rates.length);
-  maps.set(observed);
-  maps.set(rates, observed.length);
-  shown = { maps, inputs, forecast: rates, height: radar.height, width: radar.width };
-  part("time").max = maps.length / size - inputs;
+  const crop = ({ data }) => cropForecast(data, padding, observed.subarray(-size), radar);
+  const rates = crop(outputs.output);
+  shown = { observed, rates, probabilities: crop(outputs.probabilities), height: radar.height, width: radar.width };
+  part("time").max = rates.length / size;
   part("time").min = 1 - inputs;
   part("time").value = 1;
+  part("threshold").max = thresholds.length;
   show();
-  window.nowcastForecast = rates; // for tests
+  window.nowcastForecast = shown; // for tests
   return `${rates.length / size} maps of ${radar.height} × ${radar.width} pixels, forecast in ${seconds} s.`;
+}
+
+// Returns the map of a step (0 is the last observed frame): rain rates, or for a threshold the probability to reach it.
+function select(step, index) {
+  const { thresholds, inputs } = model.settings;
+  const size = shown.height * shown.width;
+  const at = (maps, i) => maps.subarray(i * size, (i + 1) * size);
+  if (step > 0 && index < 0) return at(shown.rates, step - 1);
+  if (step > 0) return at(shown.probabilities, (step - 1) * thresholds.length + index);
+  const rates = at(shown.observed, step + inputs - 1);
+  return index < 0 ? rates : rates.map((v) => (Number.isNaN(v) ? NaN : Number(v >= thresholds[index])));
 }
 
 function show() {
   if (!shown) return;
   const step = Number(part("time").value);
+  const index = part("threshold").value - 1;
+  const scale = index < 0 ? RATES : PROBABILITIES;
   const minutes = step * model.settings.step;
-  const threshold = THRESHOLDS[part("threshold").value];
-  const size = shown.height * shown.width;
-  const at = (step + shown.inputs - 1) * size;
-  const values = shown.maps.subarray(at, at + size);
-  drawMap(part("map"), values, shown, threshold);
-  const known = values.filter((v) => !Number.isNaN(v));
-  const share = (100 * known.filter((v) => v >= threshold).length) / Math.max(known.length, 1);
-  part("time-label").textContent = step > 0 ? `forecast, ${minutes} min ahead` : `observed, ${-minutes} min ago`;
-  part("threshold-label").textContent = `${threshold} mm/h or more: ${share.toFixed(1)} % of the map`;
+  drawMap(part("map"), select(step, index), shown, scale);
+  drawLegend(part("legend"), scale);
+  const rate = model.settings.thresholds[index];
+  part("time-label").textContent = step > 0 ? `Forecast, ${minutes} min ahead` : `Observed, ${-minutes} min ago`;
+  part("threshold-label").textContent = index < 0 ? "Shown: rain rate" : `Shown: probability of ${rate} mm/h or more`;
 }
 
 async function fromSample() {
@@ -55,7 +62,7 @@ async function fromSample() {
 const status = part("status");
 const fromFiles = (files) =>
   report(status, "Reading and forecasting …", async () => forecast(await readFrames(files, Number(part("scale").value))));
-part("sample").addEventListener("click", () => report(status, "Loading the network (17 MB) and forecasting …", fromSample));
+part("sample").addEventListener("click", () => report(status, "Loading the network (14 MB) and forecasting …", fromSample));
 part("files").addEventListener("change", (event) => fromFiles(event.target.files));
 part("time").addEventListener("input", show);
 part("threshold").addEventListener("input", show);
@@ -64,4 +71,5 @@ part("drop").addEventListener("drop", (event) => {
   event.preventDefault();
   fromFiles(event.dataTransfer.files);
 });
-drawLegend(part("legend"));
+drawLegend(part("legend"), RATES);
+disableUnsupported(page, status);

@@ -29,7 +29,8 @@ export function fromArray({ shape, data }) {
 async function fromImage(file, scale) {
   const image = await createImageBitmap(file);
   const { width, height } = image;
-  const context = new OffscreenCanvas(width, height).getContext("2d");
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d");
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, width, height).data;
   const frames = Float32Array.from({ length: width * height }, (_, i) => {

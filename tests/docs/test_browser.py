@@ -115,9 +115,53 @@ def test_maps_of_any_size_are_padded_and_cropped(tmp_path):
     np.testing.assert_array_equal(np.array(cropped, float).reshape(2, 3, 5), known)
 
 
+@needs_node
+@pytest.mark.parametrize("rate", [44100, 48000, 16000])
+def test_pieces_of_the_microphone_are_resampled(rate, tmp_path):
+    """Tones below half the new rate stay, and higher ones vanish."""
+    code = f"""
+        import {{ Resampler }} from "./resample.js";
+        const results = [440, 3000, 12000].map((frequency) => {{
+          const angle = (2 * Math.PI * frequency) / {rate};
+          const wave = Float32Array.from({{ length: {rate} }}, (_, i) => Math.sin(angle * i));
+          const resampler = new Resampler({rate}, 16000);
+          const outputs = [];
+          for (let at = 0; at < wave.length; at += 777) outputs.push(...resampler.read(wave.subarray(at, at + 777)));
+          return outputs;
+        }});
+        console.log(JSON.stringify(results));
+    """
+    for frequency, outputs in zip((440, 3000, 12000), run_node(code, tmp_path), strict=True):
+        seconds = np.arange(len(outputs)) / 16000
+        expected = np.sin(2 * np.pi * frequency * seconds) if frequency < 8000 or rate == 16000 else 0 * seconds
+        assert len(outputs) > 15900
+        np.testing.assert_allclose(outputs[200:-50], expected[200:-50], atol=1e-3)
+
+
+@needs_node
+def test_words_are_decided_as_in_the_package(tmp_path):
+    model = convrnn_zoo.from_pretrained("audio_convrnn.arabic_commands").eval()
+    spotter = convrnn_zoo.Spotter(model, threshold=0.5)
+    probabilities = np.random.default_rng(0).dirichlet(np.full(40, 0.02), 300).round(6)
+    seconds = [round(1 + 0.1 * i, 6) for i in range(300)]
+    expected = [s for t, p in zip(seconds, probabilities, strict=True) for s in spotter.decide(t, torch.tensor(p))]
+    expected += spotter.finish()
+    settings = {"front_end": model.front_end.to_json(), "threshold": 0.5, "classes": spotter.labels, "states": {}}
+    code = f"""
+        import {{ Spotter }} from "./spotter.js";
+        const spotter = new Spotter({{ settings: {json.dumps(settings)} }});
+        const [seconds, probabilities] = {json.dumps([seconds, probabilities.tolist()])};
+        const spots = seconds.flatMap((t, i) => spotter.decide(t, probabilities[i]));
+        console.log(JSON.stringify([...spots, ...spotter.finish()]));
+    """
+    spots = run_node(code, tmp_path)
+    assert len(spots) > 20
+    assert [(s["seconds"], s["label"]) for s in spots] == [(s.seconds, s.label) for s in expected]
+
+
 def test_the_page_names_the_parts_that_its_scripts_use():
     page = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
-    for section, script in (("nowcast", "nowcast.js"), ("speech", "speech.js")):
+    for section, script in (("nowcast", "nowcast.js"), ("speech", "speech.js"), ("commands", "commands.js")):
         html = page[page.index(f'<div id="{section}"') :]
         used = set(re.findall(r'part\("([\w-]+)"\)', (SCRIPTS / script).read_text(encoding="utf-8")))
         assert used <= set(re.findall(r'data-part="([\w-]+)"', html[: html.index("\n</div>")]))
@@ -132,21 +176,22 @@ def test_the_runtime_is_pinned():
 
 # ---- Chromium ----------------------------------------------------------------------------------------------------
 class Server(http.server.ThreadingHTTPServer):
-    """Serves docs/ and a page, and waits for the result that the page sends."""
+    """Serves docs/ and a page in a frame, and waits for the result that the page sends."""
 
     page: bytes
+    frame: bytes
     result: bytes
     has_result: threading.Event
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
-        if self.path != "/test.html":
+        if self.path not in ("/test.html", "/frame.html"):
             return super().do_GET()
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
-        self.wfile.write(self.server.page)
+        self.wfile.write(self.server.page if self.path == "/test.html" else self.server.frame)
         return None
 
     def do_POST(self):
@@ -159,20 +204,22 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def run_chromium(body, directory):
-    """Returns what a module in the page of docs/ sends, as JSON."""
+def run_chromium(body, directory, width=1000):
+    """Returns what a module in the page of docs/ sends, as JSON. The page is in a frame of `width` pixels."""
     page = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
-    parts = "".join(re.findall(r'<div id="(?:nowcast|speech)".*?\n</div>', page, re.DOTALL))
-    html = f"""<!doctype html>{parts}<script type="module">
+    parts = "".join(re.findall(r'<div id="(?:nowcast|speech|commands)".*?\n</div>', page, re.DOTALL))
+    style = '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/style.css">'
+    html = f"""<!doctype html>{style}<body class="md-typeset">{parts}</body><script type="module">
         async function send(result) {{ await fetch("/result", {{ method: "POST", body: JSON.stringify(result) }}); }}
         try {{ {body} }} catch (error) {{ await send({{ error: error.stack }}); }}
     </script>"""
     handler = functools.partial(Handler, directory=ROOT / "docs")
     with Server(("127.0.0.1", 0), handler) as server:
         server.page, server.has_result = html.encode(), threading.Event()
+        server.frame = f'<!doctype html><iframe src="/test.html" width="{width}" height="900"></iframe>'.encode()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}"]
-        command = [CHROMIUM, *options, f"http://127.0.0.1:{server.server_port}/test.html"]
+        command = [CHROMIUM, *options, f"http://127.0.0.1:{server.server_port}/frame.html"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             assert server.has_result.wait(1500), "Chromium sent no result"
@@ -199,7 +246,9 @@ CLICK = """
       if (text.startsWith("It failed")) throw new Error(text);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    await send({ values: Array.from(window.RESULT, (v) => (typeof v === "number" ? v : Array.from(v))) });
+    const plain = (v) => (ArrayBuffer.isView(v) ? Array.from(v) : v);
+    const overflow = document.documentElement.scrollWidth - window.innerWidth;
+    await send({ values: JSON.parse(JSON.stringify(window.RESULT, (_, v) => plain(v))), overflow });
 """
 
 
@@ -214,7 +263,9 @@ def click(section, result):
 def test_the_digit_has_the_probabilities_of_the_package(tmp_path):
     from convrnn_zoo.predict import stream_probabilities
 
-    values = run_chromium(click("speech", "speechProbabilities"), tmp_path)["values"]
+    result = run_chromium(click("speech", "speechProbabilities"), tmp_path, width=360)
+    assert result["overflow"] <= 0  # of a phone's screen
+    values = result["values"]
     model = convrnn_zoo.from_pretrained("audio_convrnn.fsdd").eval()
     wave, rate = convrnn_zoo.data.read_sound(DEMO / "seven.wav", rate=8000)
     _, expected = stream_probabilities(model, wave, rate)
@@ -223,14 +274,52 @@ def test_the_digit_has_the_probabilities_of_the_package(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@needs_files("models/commands.onnx", "models/commands.wav")
+def test_the_commands_are_those_of_the_package(tmp_path):
+    result = run_chromium(click("commands", "commandsFound"), tmp_path, width=360)
+    assert result["overflow"] <= 0  # of a phone's screen
+    model = convrnn_zoo.from_pretrained("audio_convrnn.arabic_commands").eval()
+    wave, rate = convrnn_zoo.data.read_sound(SCRIPTS / "models" / "commands.wav", rate=16000)
+    spotter = convrnn_zoo.Spotter(model)
+    windows = list(spotter.read(wave, rate))
+    assert [w["seconds"] for w in result["values"]["windows"]] == pytest.approx([t for t, _ in windows])
+    mine = torch.tensor([w["probabilities"] for w in result["values"]["windows"]])
+    torch.testing.assert_close(mine, torch.stack([p for _, p in windows]), rtol=0, atol=1e-4)
+    spots = [s for window in windows for s in spotter.decide(*window)] + spotter.finish()
+    assert len(spots) >= 6
+    assert [s["label"] for s in result["values"]["spots"]] == [s.label for s in spots]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @needs_files("models/nowcast.onnx")
 def test_the_rain_is_that_of_the_package(tmp_path):
-    values = run_chromium(click("nowcast", "nowcastForecast"), tmp_path)["values"]
+    result = run_chromium(click("nowcast", "nowcastForecast"), tmp_path, width=360)
+    assert result["overflow"] <= 0  # of a phone's screen
     frames = np.load(DEMO / "nowcast.npz")["x"][browser.SAMPLE].astype("float32")
     model = convrnn_zoo.from_pretrained("convgru_advection.nowcast").eval()
-    expected = model.forecast(frames).astype(float)
-    mine = np.array(values, float).reshape(expected.shape)
-    np.testing.assert_array_equal(np.isnan(mine), np.isnan(expected))
-    difference = abs(mine - expected)[~np.isnan(expected)]
-    assert (difference > 1e-4 * (1 + np.nanmax(expected))).mean() < 1e-4  # decisions compare rounded numbers
-    assert np.median(difference) < 1e-5
+    thresholds = json.loads((SCRIPTS / "models" / "nowcast.json").read_text())["thresholds"]
+    for name, expected in {
+        "rates": model.forecast(frames), "probabilities": model.probabilities(frames, thresholds)
+    }.items():  # fmt: skip
+        expected = np.asarray(expected, float)
+        mine = np.array(result["values"][name], float).reshape(expected.shape)
+        np.testing.assert_array_equal(np.isnan(mine), np.isnan(expected))
+        difference = abs(mine - expected)[~np.isnan(expected)] / (1 + np.nanmax(expected))
+        assert (difference > 1e-4).mean() < 1e-4, name  # decisions compare rounded numbers
+        assert np.median(difference) < 1e-5
+
+
+@pytest.mark.slow
+@needs_files()
+def test_a_browser_without_support_says_so(tmp_path):
+    body = """
+        WebAssembly.validate = () => false;
+        for (const name of ["nowcast", "speech", "commands"]) await import(`/browser/${name}.js`);
+        const texts = Array.from(document.querySelectorAll("output"), (e) => e.textContent);
+        await send({ texts, enabled: document.querySelectorAll("button:enabled, input:enabled").length });
+    """
+    result = run_chromium(body, tmp_path)
+    assert result["enabled"] == 0
+    assert all("Firefox 90" in text for text in result["texts"])
+    assert len(result["texts"]) == 3

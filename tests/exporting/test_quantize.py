@@ -33,10 +33,13 @@ def test_a_quantized_file_is_smaller_and_close(step, tmp_path):
     assert set(elements.values()) == {onnx.TensorProto.FLOAT}  # states are not quantized
 
 
-def test_files_without_states_and_empty_calibration_are_rejected(step, tmp_path):
+def test_files_without_convolutions_outside_of_loops_and_empty_calibration_are_rejected(step, tmp_path):
     with pytest.raises(ExportError, match="no frames"):
         quantize(step[1], tmp_path / "a.onnx", [])
     (sequence,) = export(step[0], tmp_path / "sequence.onnx")
-    with pytest.raises(ExportError, match="export a step"):
+    with pytest.raises(ExportError, match="the inputs lengths; export a step"):
+        quantize(sequence, tmp_path / "a.onnx", np.zeros((1, 2, 1, 1, 4), np.float32))
+    (sequence,) = export(step[0], tmp_path / "sequence.onnx", lengths=False)
+    with pytest.raises(ExportError, match="no convolutions outside of loops"):
         quantize(sequence, tmp_path / "a.onnx", np.zeros((1, 2, 1, 1, 4), np.float32))
     assert not (tmp_path / "a.onnx").exists()

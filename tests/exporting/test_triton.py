@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from google.protobuf import text_format
 
 from convrnn_zoo import ExportError, Preprocessing, create_model, export_triton
 from tests.helpers.command_line import run
 from tests.helpers.exporting.agreement import session
-from tests.helpers.exporting.triton_schema import TYPES, model_config
+from tests.helpers.exporting.triton_schema import published_schema
 
 
-def read(path):
-    return text_format.Parse(path.read_text(encoding="utf-8"), model_config())
+@pytest.fixture(scope="module")
+def read():
+    """Function that parses a configuration by the published schema, in which an unknown field is an error."""
+    schema = published_schema()
+    from google.protobuf import text_format
+
+    return lambda path: text_format.Parse(path.read_text(encoding="utf-8"), schema.ModelConfig())
 
 
 def serve(config, path, requests):
@@ -35,17 +39,20 @@ def tiny_rain():
 
 
 @pytest.mark.slow
-def test_a_forecaster_forecasts_after_each_frame_of_a_sequence(tmp_path):
+def test_a_forecaster_forecasts_after_each_frame_of_a_sequence(read, tmp_path):
     model = tiny_rain()
     path = export_triton(model, tmp_path, name="rain", sizes={"height": 16, "width": 24})
     assert path == tmp_path / "rain" / "config.pbtxt"
     config = read(path)
     assert (config.name, config.backend, config.max_batch_size) == ("rain", "onnxruntime", 8)
-    assert [(i.name, TYPES[i.data_type], list(i.dims)) for i in config.input] == [("input", "FP32", [1, 16, 24])]
+    types = published_schema().DataType
+    assert [(i.name, types.Name(i.data_type), list(i.dims)) for i in config.input] == [
+        ("input", "TYPE_FP32", [1, 16, 24])
+    ]
     assert [(o.name, list(o.dims)) for o in config.output] == [("output", [3, 1, 16, 24])]
     assert [s.input_name for s in config.sequence_batching.state] == ["h_l0_in", "h_l1_in", "seen_in"]
     assert all(s.initial_state[0].zero_data for s in config.sequence_batching.state)
-    assert {p.key: p.value.string_value for p in config.parameters}["unit"] == "mm/h"
+    assert config.parameters["unit"].string_value == "mm/h"
     rain = 5 * torch.rand(4, 1, 1, 16, 24)
     rain[..., :3] = torch.nan
     results = serve(config, path.parent / "1" / "model.onnx", [{"input": frame.numpy()} for frame in rain])
@@ -54,7 +61,7 @@ def test_a_forecaster_forecasts_after_each_frame_of_a_sequence(tmp_path):
         np.testing.assert_allclose(result["output"][0], expected, atol=1e-4)
 
 
-def test_a_classifier_keeps_its_pool_on_the_server(tmp_path):
+def test_a_classifier_keeps_its_pool_on_the_server(read, tmp_path):
     model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
     path = export_triton(model, tmp_path, sizes={"length": 8})
     assert path.parent.name == "convgru1d_1layer"
@@ -66,7 +73,7 @@ def test_a_classifier_keeps_its_pool_on_the_server(tmp_path):
     assert all(s.dims for s in config.sequence_batching.state)  # the server has no states without dimensions
 
 
-def test_a_model_that_reads_both_ways_has_no_states_on_the_server(tmp_path):
+def test_a_model_that_reads_both_ways_has_no_states_on_the_server(read, tmp_path):
     model = create_model("convgru1d_bi_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
     config = read(export_triton(model, tmp_path, name="both"))
     assert not config.HasField("sequence_batching")
@@ -87,7 +94,7 @@ def test_errors_leave_no_model_in_the_repository(tmp_path):
         export_triton(model, tmp_path, name="gru", sizes={"length": 8})
 
 
-def test_the_command_writes_a_repository(tmp_path):
+def test_the_command_writes_a_repository(read, tmp_path):
     import convrnn_zoo
 
     model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()

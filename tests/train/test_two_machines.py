@@ -81,3 +81,8 @@ def test_scores_are_means_over_the_samples_of_both_processes(directories):
     main, other = (directory / "scores" for directory in directories)
     check_rows(main / "training_seed0.csv", convrnn_zoo.from_pretrained(main), noise(), torch.tensor([1.0, 9.0]))
     assert not other.exists()
+
+
+def test_parameters_of_a_loss_that_is_not_used_do_not_stop_the_processes(seen):
+    main, other = seen
+    assert main["adapted"] == other["adapted"]

@@ -368,6 +368,20 @@ def describe_issues(frames: Frames, issues: Any) -> dict[str, Any]:
 
 
 # ---- several processes -------------------------------------------------------------------------------------------
+def start_workers(jobs: int) -> Any:
+    """Starts a Dask cluster of processes on this machine.
+
+    Dask sets MALLOC_TRIM_THRESHOLD_ in its processes, with which glibc returns the memory of each large tensor to the
+    system; getting it back doubles the processor time of a forecast.
+    """
+    options = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+    with need("dask.config", "archive").set(options):
+        return need("distributed", "archive").LocalCluster(
+            n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1",
+            silence_logs=logging.ERROR,
+        )  # fmt: skip
+
+
 def _run_on_workers(job: Job, regions: Sequence[int], jobs: int, scheduler: Any, threads: int | None) -> Iterator[int]:
     """Yields the number of each region as a worker finishes it.
 
@@ -377,16 +391,7 @@ def _run_on_workers(job: Job, regions: Sequence[int], jobs: int, scheduler: Any,
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             job.threads = threads or max(1, (os.cpu_count() or 1) // jobs)
-            cluster = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    memory_limit=0,
-                    dashboard_address="127.0.0.1:0",
-                    host="127.0.0.1",
-                    silence_logs=logging.ERROR,
-                )
-            )
+            cluster = stack.enter_context(start_workers(jobs))
             client = stack.enter_context(distributed.Client(cluster))
         elif isinstance(scheduler, str):
             client = stack.enter_context(distributed.Client(scheduler))

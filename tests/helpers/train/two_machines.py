@@ -17,7 +17,7 @@ from convrnn_zoo.models import EnsembleForecaster
 from convrnn_zoo.train import classifier, forecaster, train
 from convrnn_zoo.train.launch import launch
 from tests.helpers.train.small_figures import write_small_figures
-from tests.helpers.train.tiny_recipes import PLAIN
+from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train import test_classifier_scores as scores
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
@@ -28,6 +28,8 @@ ENSEMBLE = dataclasses.replace(
 )  # fmt: skip
 NOISY = dataclasses.replace(CLASSIFIER, workers=1, patience=20, epochs=3, batch_size=3)
 SCORED = dataclasses.replace(scores.RECIPE, class_weights=(1.0, 9.0), grad_accum_steps=2, batch_size=3)
+ADAPTED = dataclasses.replace(TINY, decoupling=0.0, sampling={}, max_steps=3)
+"""PredRNN v2, whose adapter has no gradient without the decoupling loss."""
 DECIDED = dataclasses.replace(CLASSIFIER, patience=2, epochs=8)
 
 
@@ -76,6 +78,7 @@ def main(directory):
         seen["updates_before"] = before
         EnsembleForecaster.draw_noise = draw_noise
 
+        seen["adapted"] = forecast("adapted", ADAPTED)
         seen["classifier"] = classify("whole")
         with interrupting(rank, classifier.F, "cross_entropy", 6):
             classify("resumed")
