@@ -85,8 +85,9 @@ def export_models(folder: Path) -> None:
         if hasattr(model, "horizon"):
             values: Any = model.preprocessing
             settings |= {"inputs": values.inputs, "step": values.step, "reduction": model.reduction}
-        if model.metadata.threshold is not None:
-            settings["threshold"] = model.metadata.threshold
+        metadata: Any = model.metadata
+        if metadata.threshold is not None:
+            settings["threshold"] = metadata.threshold
         (folder / f"{name}.json").write_text(json.dumps(settings), encoding="utf-8")
     np.save(folder / "radar.npy", np.load(DEMO / "nowcast.npz")["x"][SAMPLE])
     shutil.copy(DEMO / "seven.wav", folder)

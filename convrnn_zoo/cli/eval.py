@@ -1,6 +1,7 @@
 """``convrnn-zoo eval``."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..verify import (
     draw_scores,
     evaluate,
     find_climatology,
+    skill,
     with_units,
     write_confusion,
 )
@@ -60,9 +62,11 @@ def eval_weights(
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per
-    lead time. The baselines of rain include the extrapolation of pysteps, if it is installed: pip install
-    'convrnn-zoo[nowcast]'. Models that forecast probabilities or ensembles are also scored by CRPS, Brier scores and
-    reliability. The scores of a classifier are its accuracy, the recall of each class and the confusion matrix.
+    lead time. The baselines of rain include extrapolation, S-PROG, ANVIL and LINDA of pysteps, if it is installed: pip
+    install 'convrnn-zoo[nowcast]'. The last table has the skill against the best baseline: 1 is perfect, and 0 is as
+    good as the baseline. Models that forecast probabilities or ensembles are also scored by CRPS, Brier scores and
+    reliability; for rain, STEPS of pysteps is one more baseline. The scores of a classifier are its accuracy, the
+    recall of each class and the confusion matrix.
 
     WEIGHTS may also be a .zarr store that `predict --every` wrote, and --data the archive: the scores are by month and
     lead time.
@@ -183,7 +187,10 @@ def _evaluate_forecaster(
 
 
 def format_scores(scores: Scores) -> str:
-    """Returns two tables: the mean of each metric for each method, and the lead times at which the forecast is better.
+    """Returns three tables of the metrics.
+
+    The first has the mean of each metric for each method, the second the lead times at which the forecast is better,
+    and the third the skill against the best baseline; see :func:`~convrnn_zoo.verify.skill`.
 
     If a score is undefined at some lead times, its mean states their number, such as "0.5 (9 of 12)". A baseline is
     averaged over the lead times at which the score of the forecast is defined.
@@ -194,9 +201,12 @@ def format_scores(scores: Scores) -> str:
         for metric, ours in scores["forecast"].items()
     ]
     compared = [(metric, *(better(scores, metric, b) for b in others)) for metric in scores["forecast"]]
+    skills = [(metric, *skill(scores, metric)) for metric in scores["forecast"]]
+    best = [(metric, name, "" if math.isnan(value) else f"{value:+.3f}") for metric, name, value in skills]
     return "\n\n".join(
         [
             columns(rows, header=("mean over lead times", *scores)),
             columns(compared, header=("forecast is better than", *others)),
+            columns(best, header=("", "best baseline", "skill against it")),
         ]
     )

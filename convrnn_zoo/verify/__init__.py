@@ -4,9 +4,19 @@ Recipes name the losses; training and predictions use the scores.
 """
 
 from ._values import find_value_range, finite
-from .baselines import Baseline, choose_baselines, extrapolation, find_climatology, last_frame
+from .baselines import (
+    Baseline,
+    anvil,
+    choose_baselines,
+    extrapolation,
+    find_climatology,
+    last_frame,
+    linda,
+    sprog,
+    steps,
+)
 from .confusion import Confusion, count_confusions, draw_confusion, write_confusion
-from .evaluation import Evaluation, Scores, average, better, evaluate, make_metrics, split_known, with_units
+from .evaluation import Evaluation, Scores, average, better, evaluate, make_metrics, skill, split_known, with_units
 from .figures import (
     FIGURES,
     Panels,
@@ -23,8 +33,9 @@ from .metrics import Occurrences, ProbabilityScores, ensemble_scores, frame_scor
 
 __all__ = [
     "FIGURES", "LOSSES", "Baseline", "Confusion", "Evaluation", "Loss", "Occurrences", "Panels", "ProbabilityScores",
-    "Scores", "animate", "average", "better", "choose_baselines", "count_confusions", "draw_confusion", "draw_losses",
-    "draw_scores", "ensemble_scores", "ensemble_strip", "evaluate", "extrapolation", "fair_crps", "find_climatology",
-    "find_loss", "find_value_range", "finite", "frame_scores", "last_frame", "make_metrics", "probability_strip",
-    "quantile_crps", "save_images", "split_known", "strip", "with_units", "write_confusion",
+    "Scores", "animate", "anvil", "average", "better", "choose_baselines", "count_confusions", "draw_confusion",
+    "draw_losses", "draw_scores", "ensemble_scores", "ensemble_strip", "evaluate", "extrapolation", "fair_crps",
+    "find_climatology", "find_loss", "find_value_range", "finite", "frame_scores", "last_frame", "linda",
+    "make_metrics", "probability_strip", "quantile_crps", "save_images", "skill", "split_known", "sprog", "steps",
+    "strip", "with_units", "write_confusion",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,16 @@ from ..values.units import is_rain
 
 logger = logging.getLogger(__name__)
 Baseline = Callable[[Tensor, int], Tensor]
-"""Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data."""
+"""Forecasts frames ``(N, horizon, C, H, W)`` from frames ``(N, T, C, H, W)``, both in the unit of the data.
+
+An ensemble has members, ``(M, N, horizon, C, H, W)``.
+"""
+DRY, DRIEST, THRESHOLD_DECIBELS = -15.0, 0.1, -10.0
+"""Value of dry pixels in dB, and the lowest rain rate in mm/h and in dB, as in pysteps' examples."""
+CASCADE_LEVELS, ANVIL_RADIUS = 6, 25
+"""Number of scales of S-PROG, ANVIL and STEPS, and radius of ANVIL's windows in pixels."""
+MIN_EDGE, MIN_WET = 32, 0.001
+"""Smallest edge of a map in pixels, and smallest fraction of wet pixels, that pysteps' methods read reliably."""
 
 
 def quiet_pysteps(module: str = "") -> Any:
@@ -65,10 +75,155 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     pysteps = quiet_pysteps()
     with quiet():
         find_motion, extrapolate = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
-        frames = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)
-        forecast = torch.stack([torch.from_numpy(extrapolate(x[-1], find_motion(x), horizon)) for x in frames])
-    forecast = forecast.unflatten(0, (inputs.shape[0], inputs.shape[2])).movedim(1, 2).to(inputs.dtype)
-    return torch.where(forecast.isnan(), last_frame(inputs, horizon), forecast)
+    return _each_map(inputs, horizon, lambda rate: extrapolate(rate[-1], find_motion(rate), horizon))
+
+
+def sprog(inputs: Tensor, horizon: int) -> Tensor:
+    """Forecasts rain in mm/h by pysteps' S-PROG: rain is advected, and its small scales fade before the large ones.
+
+    The last three frames, in dB, are separated into 6 scales. Each is an autoregressive process of second order, with
+    coefficients from these frames. Maps with almost no rain or less than 32×32 pixels are extrapolated.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Seed, A. W. (2003). A Dynamic and Spatial Scaling Approach to Advection Forecasting.
+        https://doi.org/10.1175/1520-0450(2003)042%3C0381:ADASSA%3E2.0.CO;2
+    """
+
+    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
+        run = pysteps.nowcasts.get_method("sprog")
+        decibels = _decibels(pysteps, rate)[-3:]
+        scaled = run(decibels, motion, horizon, n_cascade_levels=CASCADE_LEVELS, precip_thr=THRESHOLD_DECIBELS)
+        return _decibels(pysteps, scaled, inverse=True)
+
+    return _with_motion(inputs, horizon, forecast)
+
+
+def anvil(inputs: Tensor, horizon: int) -> Tensor:
+    """Forecasts rain in mm/h by pysteps' ANVIL: autoregressive processes of local growth and decay at 6 scales.
+
+    It reads the last four frames. Maps with almost no rain or less than 32×32 pixels are extrapolated.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Pulkkinen, S. et al. (2020). Nowcasting of Convective Rainfall Using Volumetric Radar Observations.
+        https://doi.org/10.1109/TGRS.2020.2984594
+    """
+
+    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
+        run = pysteps.nowcasts.get_method("anvil")
+        order = min(2, len(rate) - 2)
+        return run(
+            rate[-order - 2 :], motion, horizon, n_cascade_levels=CASCADE_LEVELS, ar_order=order,
+            ar_window_radius=ANVIL_RADIUS,
+        )  # fmt: skip
+
+    return _with_motion(inputs, horizon, forecast)
+
+
+def linda(inputs: Tensor, horizon: int, *, minutes: float = 5.0, pixel_km: float = 2.0) -> Tensor:
+    """Forecasts rain in mm/h by pysteps' LINDA: an autoregressive process of growth and decay, and smoothing.
+
+    It reads the last three frames, `minutes` apart with pixels of `pixel_km`, and takes seconds per forecast. Both
+    processes are estimated for the complete map; LINDA's other form, with separate ones for 15 cells, takes three times
+    as long. Maps with almost no rain or less than 32×32 pixels are extrapolated.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Pulkkinen, S. et al. (2021). Lagrangian INtegro-Difference equation model with Autoregression for Precipitation
+        Nowcasting. https://doi.org/10.1109/TGRS.2021.3121626
+    """
+
+    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
+        run = pysteps.nowcasts.get_method("linda")
+        return run(
+            rate[-3:], motion, horizon, feature_method="domain", kmperpixel=pixel_km, timestep=minutes,
+            add_perturbations=False,
+        )  # fmt: skip
+
+    return _with_motion(inputs, horizon, forecast)
+
+
+def steps(
+    inputs: Tensor, horizon: int, members: int = 20, *, minutes: float = 5.0, pixel_km: float = 2.0, seed: int = 0,
+    fill: bool = True,
+) -> Tensor:  # fmt: skip
+    """Returns an ensemble of rain in mm/h by pysteps' STEPS, ``(members, N, horizon, C, H, W)``.
+
+    STEPS is S-PROG with noise that replaces the scales which faded, and with perturbed motion. The members are random.
+    The options are those of pysteps' examples. It reads the last three frames, `minutes` apart with pixels of
+    `pixel_km`. Maps with almost no rain or less than 32×32 pixels are extrapolated. Without `fill`, pixels whose rain
+    would come from outside the frame are NaN.
+
+    Raises:
+        ImportError: pysteps or OpenCV is not installed.
+
+    Reference:
+        Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
+        extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
+    """
+
+    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
+        run = pysteps.nowcasts.get_method("steps")
+        ensemble = run(
+            _decibels(pysteps, rate)[-3:], motion, horizon, n_ens_members=members, n_cascade_levels=CASCADE_LEVELS,
+            precip_thr=THRESHOLD_DECIBELS, kmperpixel=pixel_km, timestep=minutes, noise_method="nonparametric",
+            vel_pert_method="bps", mask_method="incremental", seed=seed,
+        )  # fmt: skip
+        return _decibels(pysteps, ensemble, inverse=True)
+
+    return _with_motion(inputs, horizon, forecast, members, fill)
+
+
+def _with_motion(
+    inputs: Tensor, horizon: int, forecast: Callable[[Any, Any, Any], Any], members: int | None = None,
+    fill: bool = True,
+) -> Tensor:  # fmt: skip
+    """Runs ``forecast(pysteps, rate, motion)`` for each map; unknown values of the inputs count as dry.
+
+    Maps that pysteps' methods cannot use are extrapolated, with the same forecast for all members.
+    """
+    pysteps = quiet_pysteps()
+    with quiet():
+        find_motion = pysteps.motion.get_method("LK")
+
+    def run(rate: Any) -> Any:
+        frames = torch.from_numpy(rate)
+        known = frames.nan_to_num(0)
+        wet = (known[-3:] >= DRIEST).double().mean((1, 2)).min()
+        if len(frames) < 3 or min(frames.shape[1:]) < MIN_EDGE or wet < MIN_WET:
+            one = extrapolation(frames[None, :, None], horizon)[0, :, 0]
+            return one if members is None else one.expand(members, *one.shape)
+        return forecast(pysteps, known.numpy(), find_motion(_decibels(pysteps, known.numpy())))
+
+    return _each_map(inputs, horizon, run, fill)
+
+
+def _decibels(pysteps: Any, rate: Any, inverse: bool = False) -> Any:
+    """Converts rates in mm/h to dB, or back."""
+    transform = pysteps.utils.transformation.dB_transform
+    if inverse:
+        return transform(rate, threshold=THRESHOLD_DECIBELS, inverse=True)[0]
+    return transform(rate, threshold=DRIEST, zerovalue=DRY)[0]
+
+
+def _each_map(inputs: Tensor, horizon: int, forecast: Callable[[Any], Any], fill: bool = True) -> Tensor:
+    """Runs `forecast` for the maps ``(T, H, W)`` of each sequence and channel, as an array.
+
+    `forecast` returns ``(horizon, H, W)``, or ``(members, horizon, H, W)``. With `fill`, NaN becomes the value of the
+    last input frame.
+    """
+    with quiet():
+        maps = inputs.double().movedim(2, 1).flatten(0, 1).numpy()  # (N·C, T, H, W)
+        out = torch.stack([torch.as_tensor(forecast(rate)) for rate in maps], -4)
+    out = out.unflatten(-4, (inputs.shape[0], inputs.shape[2])).movedim(-4, -3).to(inputs.dtype)
+    return torch.where(out.isnan(), last_frame(inputs, horizon), out) if fill else out
 
 
 class Climatology:
@@ -125,20 +280,29 @@ def find_climatology(train: Any, test: Any) -> Climatology | None:
     return climatology if climatology.covers_test() else None
 
 
-def choose_baselines(targets: Sequence[Encoding], sample: Tensor) -> dict[str, Baseline]:
+def choose_baselines(
+    targets: Sequence[Encoding], sample: Tensor, *, minutes: float = 5.0, pixel_km: float = 2.0, members: int = 0
+) -> dict[str, Baseline]:
     """Returns the baselines by name: ``"last frame"``, and those that apply to the encodings and units of the targets.
 
-    ``"zero"`` needs targets in mm/h, or targets that have no unit and are not standardized. ``"extrapolation"`` needs
-    targets in mm/h, and pysteps. It is tried on the input frames `sample`; without pysteps, a warning is logged.
+    ``"zero"`` needs targets in mm/h, or targets that have no unit and are not standardized. The methods of pysteps need
+    targets in mm/h and pysteps: ``"extrapolation"``, ``"S-PROG"``, ``"ANVIL"``, ``"LINDA"``, and ``"STEPS"`` with that
+    number of `members`, if it is not 0. The extrapolation is tried on the input frames `sample`; without pysteps, a
+    warning is logged. `minutes` between frames and the edge of a pixel, `pixel_km`, are settings of LINDA and STEPS.
     """
     baselines: dict[str, Baseline] = {"last frame": last_frame}
     if all(is_rain(t.unit) or (not t.unit and t.encoding != "standardize") for t in targets):
         baselines["zero"] = zero
     if all(is_rain(t.unit) for t in targets):
+        scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
         try:
             extrapolation(sample, 1)
         except ImportError as e:
-            logger.warning("the extrapolation is left out: %s", e)
+            logger.warning("the extrapolation and other methods of pysteps are left out: %s", e)
         else:
-            baselines["extrapolation"] = extrapolation
+            baselines |= {
+                "extrapolation": extrapolation, "S-PROG": sprog, "ANVIL": anvil, "LINDA": partial(linda, **scales),
+            }  # fmt: skip
+            if members:
+                baselines["STEPS"] = partial(steps, members=members, **scales)
     return baselines

@@ -17,6 +17,7 @@ from ..data.datasets.variables import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.metadata import Metric
 from ..values.preprocessing import Encoding, Preprocessing, Variable
+from ..values.steps import mean_minutes
 from ..values.units import is_rain
 from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
@@ -80,7 +81,11 @@ def evaluate(
         return values.select_targets(split_channels(clips.read(samples), values).frames)
 
     targets = values.target_variables
-    baselines = choose_baselines(targets, read_targets(batches[0][:1])[:, :inputs])
+    step, pixel_km = getattr(data, "step", None), getattr(data, "pixel_km", None)
+    baselines = choose_baselines(
+        targets, read_targets(batches[0][:1])[:, :inputs], minutes=mean_minutes(step) if step else 5.0,
+        pixel_km=pixel_km or 2.0, members=ensemble_size,
+    )  # fmt: skip
     if climatology is not None:
         baselines["climatology"] = climatology
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
@@ -88,7 +93,14 @@ def evaluate(
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
     collected = {
         method: [
-            TargetScores(target, channel, value_range, data.thresholds, recipe.horizon, members_are)
+            TargetScores(
+                target,
+                channel,
+                value_range,
+                data.thresholds,
+                recipe.horizon,
+                "random" if members_are and method == "STEPS" else members_are,
+            )
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
         for method in ("forecast", *baselines)
@@ -109,8 +121,9 @@ def evaluate(
                     forecast = values.select_targets(mean).to(truth)
                 else:
                     forecast = baselines[name](last, recipe.horizon)
-                forecast = torch.where(truth.isnan(), 0, forecast)
-                members = forecast[None]
+                members = forecast if forecast.dim() > truth.dim() else forecast[None]  # those of STEPS
+                members = torch.where(truth.isnan(), 0, members)
+                forecast = members.mean(0)
                 if ensemble_size and name == "forecast":
                     ensemble: Any = {"members": ensemble_size, "seed": seed, "batch_size": batch_size}
                     members = model.forecast(x, recipe.horizon, **ensemble)
@@ -254,6 +267,31 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     if len(won_last) == sum(wins.values()):
         return f"from frame {won_last[0]} on"
     return f"at {sum(wins.values())} of {len(wins)} lead times"
+
+
+def skill(scores: Scores, metric: str) -> tuple[str, float]:
+    """Returns the best baseline in the mean of a metric, and the skill of the forecast against it.
+
+    The skill is the fraction of the baseline's distance from a perfect score that the forecast removes: 1 is perfect, 0
+    as good as the baseline, and below 0 is worse. Perfect are 0 for errors and 1 for other scores. The PSNR has no
+    perfect score: its skill is NaN.
+
+    Example:
+        >>> scores = {"forecast": {"CSI 2": [0.6]}, "last frame": {"CSI 2": [0.2]}, "S-PROG": {"CSI 2": [0.5]}}
+        >>> name, value = skill(scores, "CSI 2")
+        >>> name, round(value, 3)
+        ('S-PROG', 0.2)
+    """
+    ours = scores["forecast"][metric]
+    lower = metric.partition(" ")[0] in LESS_IS_BETTER
+    means = {name: average(by[metric], ours).value for name, by in scores.items() if name != "forecast"}
+    known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    if not known:
+        return "", math.nan
+    best = (min if lower else max)(known, key=known.__getitem__)
+    perfect = 0.0 if lower else math.nan if metric.startswith("PSNR") else 1.0
+    distance = perfect - known[best]
+    return best, 1 - (perfect - average(ours, scores[best][metric]).value) / distance if distance else math.nan
 
 
 def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:

@@ -130,6 +130,19 @@ def test_metadata_compares_means_over_the_same_lead_times():
     assert "25 to 20" in noise.note
 
 
+def test_the_tables_of_eval_end_with_the_skill_against_the_best_baseline():
+    from convrnn_zoo.cli.eval import format_scores
+
+    scores = {
+        "forecast": {"MSE": [1.0, 1.0], "PSNR": [20.0, 20.0]}, "last frame": {"MSE": [4.0, 4.0], "PSNR": [14.0, 14.0]},
+        "S-PROG": {"MSE": [3.0, 1.0], "PSNR": [15.0, 20.0]},
+    }  # fmt: skip
+    header, mse, psnr = (line.split("  ") for line in format_scores(scores).split("\n\n")[-1].splitlines())
+    assert [cell.strip() for cell in header if cell.strip()] == ["best baseline", "skill against it"]
+    assert [cell.strip() for cell in mse if cell.strip()] == ["MSE", "S-PROG", "+0.500"]
+    assert [cell.strip() for cell in psnr if cell.strip()] == ["PSNR", "S-PROG"]
+
+
 def test_the_table_of_eval_states_over_how_many_lead_times_a_mean_is():
     from convrnn_zoo.cli.eval import format_scores
 

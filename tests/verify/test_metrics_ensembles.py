@@ -9,12 +9,14 @@ import torch
 
 from convrnn_zoo import EnsembleForecaster, Preprocessing
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
+from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.verify.baselines import extrapolation
 from convrnn_zoo.verify.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.verify.losses import crps, quantile, quantile_crps
-from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores
+from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores, evaluate
 from tests.helpers.train.runs import interrupted, same
+from tests.helpers.train.small_scores import rain
 from tests.helpers.train.tiny_recipes import PLAIN
 
 RAIN = Preprocessing(encoding="dbz", unit="mm/h", step=5.0)
@@ -107,6 +109,19 @@ def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
         assert masked[name] == pytest.approx(values, rel=1e-6), name
     with pytest.raises(ValueError, match=r"members \(M, T, H, W\).*truth \(T, H, W\)"):
         ensemble_scores(around, truth[:2])
+
+
+def test_a_nowcast_is_compared_with_an_ensemble_of_steps():
+    pytest.importorskip("pysteps", reason="the extra nowcast")
+    pytest.importorskip("cv2", reason="the extra nowcast")
+    model, recipe, _ = load_forecaster("convgru_advection.nowcast")
+    clips = rain(recipe.inputs + recipe.horizon)
+    scores = evaluate(model, recipe, clips, 2, ensemble_size=4).scores
+    assert {"S-PROG", "ANVIL", "LINDA", "STEPS"} < set(scores)
+    for one in ("extrapolation", "S-PROG", "ANVIL", "LINDA"):
+        assert scores[one]["CRPS"] == pytest.approx(scores[one]["MAE"], rel=1e-4)
+    assert all(c < e for c, e in zip(scores["STEPS"]["CRPS"], scores["STEPS"]["MAE"], strict=True))
+    assert "STEPS" not in evaluate(model, recipe, clips, 1, ensemble_size=0).scores
 
 
 def test_occurrences_and_reliability_are_those_of_pysteps():

@@ -1,6 +1,6 @@
 """The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -142,6 +142,18 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         steps: Sequence[int] | None = None,
     ) -> Exceedance:  # fmt: skip
         """Returns the logits of reaching each threshold, for all lead times or those in `steps`, counted from 0."""
+        parts = list(self.exceedances(x, horizon, minutes, steps))
+        if len(parts) == 1:
+            return parts[0]
+        logits, log_rate = (torch.cat([getattr(part, name) for part in parts], 1) for name in ("logits", "log_rate"))
+        hours = torch.cat([part.hours for part in parts])
+        return parts[0]._replace(logits=logits, log_rate=log_rate, hours=hours)
+
+    def exceedances(
+        self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
+        steps: Sequence[int] | None = None,
+    ) -> Iterator[Exceedance]:  # fmt: skip
+        """Yields :meth:`exceedance` for :attr:`chunk_size` lead times at once, so that not all are in memory."""
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
         dtype, n, length = x.dtype, x.shape[0], x.shape[1]
@@ -161,8 +173,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         y = F.interpolate(framewise(self.up, y).flatten(0, 1), scale_factor=STRIDE, mode="bilinear")
         y = y.unflatten(0, (horizon, n))
         y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
+        del hidden, state, low, low_state, motion  # all that the maps of a lead time do not need
 
-        out, steps = [], range(horizon) if steps is None else steps
+        steps = range(horizon) if steps is None else steps
         chunk = self.chunk_size or len(steps)
         for i in range(0, len(steps), chunk):
             leads = steps[i : i + chunk]
@@ -170,9 +183,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             residual = self.head(F.leaky_relu(features.flatten(0, 1), NEGATIVE_SLOPE))
             times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, n, -1, -1, -1).flatten(0, 1)
             parts = self.advect_logits(residual, c.at(leads), times)
-            out.append([part.unflatten(0, (len(leads), n)).transpose(0, 1) for part in parts])
-        logits, log_rate = (torch.cat(part, 1) for part in zip(*out, strict=True))
-        return Exceedance(logits, c.known[:, None] > 0, log_rate, torch.stack([clock[k, 0, 1, 0, 0] for k in steps]), c)
+            logits, log_rate = (part.unflatten(0, (len(leads), n)).transpose(0, 1) for part in parts)
+            hours = torch.stack([clock[k, 0, 1, 0, 0] for k in leads])
+            yield Exceedance(logits, c.known[:, None] > 0, log_rate, hours, c)
 
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, times: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)``, and the log of the extrapolated rate ``(N, C, H, W)``.
@@ -238,7 +251,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         """
 
         def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
-            return self.exceedance(x, horizon, minutes).rates()
+            return torch.cat([part.rates() for part in self.exceedances(x, horizon, minutes)], 1)
 
         run = self.choose_run(mean_rates, members, seed)
         scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
@@ -260,10 +273,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         """
         count = check.positive_int("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
-        nowcast, out = self.exceedance(x, horizon, minutes), []
-        noises = rain_noise(nowcast.advected.rate, nowcast.advected.origins, minutes, count, generator)
-        for logits, noise in zip(nowcast.logits.unbind(1), noises, strict=True):
-            out.append(arrange(quantiles(interpolate_probabilities(logits, LEVELS), LEVELS, count), noise))
+        out: list[Tensor] = []
+        noises: Iterator[Tensor] = iter(())
+        for part in self.exceedances(x, horizon, minutes):
+            if not out:
+                noises = rain_noise(part.advected.rate, part.advected.origins, minutes, count, generator)
+            for logits in part.logits.unbind(1):
+                members_at = quantiles(interpolate_probabilities(logits, LEVELS), LEVELS, count)
+                out.append(arrange(members_at, next(noises)))
         return torch.stack(out, 2).to(x.dtype)
 
     @torch.no_grad()
@@ -289,7 +306,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
         def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
-            return interpolate_probabilities(self.exceedance(x, horizon, minutes).logits, rates)
+            parts = self.exceedances(x, horizon, minutes)
+            return torch.cat([interpolate_probabilities(part.logits, rates) for part in parts], 1)
 
         options: Any = {"minutes": minutes, "pixel_km": pixel_km, "thresholds": rates}
         return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **options)

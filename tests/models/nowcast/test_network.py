@@ -13,6 +13,7 @@ from convrnn_zoo.models.nowcast.decisions import (
     DECIDED,
     FLOOR,
     THRESHOLDS,
+    Exceedance,
     decide,
     interpolate_probabilities,
     mean_rate,
@@ -131,6 +132,17 @@ def test_probabilities_fall_with_the_threshold_and_widen_with_the_lead_time(mode
     assert (p[:, 1:] <= p[:, :-1] + 1e-5).all()
     doubt = (p * (1 - p)).mean((2, 3))[:, 1]
     assert doubt[-1] > doubt[0]
+
+
+def test_a_forecast_holds_the_probabilities_of_one_lead_time_at_once(model, frames, monkeypatch):
+    held, rates = [], Exceedance.rates
+    expected = model(frames[None, :, None], 5)[0, :, 0]
+    monkeypatch.setattr(Exceedance, "rates", lambda part: held.append(part.logits.shape[1]) or rates(part))
+    torch.testing.assert_close(model.forecast(frames, 5), expected)
+    assert held == [1] * 5
+    monkeypatch.setattr(model, "chunk_size", 2)
+    torch.testing.assert_close(model.forecast(frames, 5), expected)
+    assert held[5:] == [2, 2, 1]
 
 
 def test_only_pixels_missing_in_the_last_frame_are_nan(model, frames):
