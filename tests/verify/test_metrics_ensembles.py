@@ -12,9 +12,10 @@ from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.verify.baselines import extrapolation
+from convrnn_zoo.verify.evaluation import evaluate
 from convrnn_zoo.verify.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.verify.losses import crps, quantile, quantile_crps
-from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores, evaluate
+from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.small_scores import rain
 from tests.helpers.train.tiny_recipes import PLAIN
@@ -194,7 +195,7 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
     {"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}
 ])  # fmt: skip
 def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
-    with pytest.raises(ValueError, match=r"ensemble_size=3.*crps.*noise"):
+    with pytest.raises(ValueError, match=r"ensemble_size=3.*crps.*EnsembleForecaster"):
         training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
 
 
