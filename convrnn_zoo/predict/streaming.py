@@ -35,7 +35,7 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
         stream, parameter = Stream(model), next(model.parameters())
         logits = [stream(model.normalize(step).to(parameter)) for step in steps[:, None, None]]
         probabilities = [y.float().softmax(1).cpu() for y in logits]
-    return (torch.arange(len(steps)) * front_end.step + front_end.size) / rate, torch.cat(probabilities)
+    return (torch.arange(len(steps)) * front_end.hop_length + front_end.size) / rate, torch.cat(probabilities)
 
 
 def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading: str = "") -> None:
