@@ -118,7 +118,7 @@ class Recipe:
     )
     description: str = field(
         nonempty=True,
-        description="sentence for metadata and model card that says what the model does.",
+        description="sentence on the purpose of the model, for its metadata and card.",
     )
     license: str = field(nonempty=True, description="licence of the weights.")
     batch_size: int = field(ge=1, description="number of sequences in a batch of one process.")
