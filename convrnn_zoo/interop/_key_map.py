@@ -161,8 +161,8 @@ class KeyMap(NamedTuple):
     """Maps a checkpoint's entry `source` to our parameter `target`. `gates` are the gates to copy, in our order.
 
     An empty `target` marks gates that have no effect and are left out; another map copies the other gates of `source`.
-    Several maps to one target fill its rows one after the other. A target with ``weight_xh`` stands for ``weight_ih``
-    and ``weight_hh``, concatenated along axis 1.
+    Several maps to one target fill its rows one after the other. A target with ``weight_xh`` means ``weight_ih`` and
+    ``weight_hh``, concatenated along axis 1.
     """
 
     source: str

@@ -28,12 +28,12 @@ def _preprocessing(has_elevation: bool, has_weather: bool, has_mask: bool, horiz
 
 
 def _load(
-    entries: Entries, name: str, cells: str, maps_of: Any, convs: Sequence[str], *, horizon: int, has_mask: bool
+    entries: Entries, name: str, cells: str, layer_maps: Any, convs: Sequence[str], *, horizon: int, has_mask: bool
 ) -> nn.Module:
     """Loads a stack whose last layer has the four bands, and reads its sizes from the entries."""
     pattern = rf"{cells}\.(\d+)\.(?:{'|'.join(convs)})\.(?:weight|bias)"
     n = entries.count(pattern, f"{cells}.0.{convs[0]}.weight, …".replace("\\", ""))
-    by_layer = [maps_of(i) for i in range(n)]
+    by_layer = [layer_maps(i) for i in range(n)]
     widths = [
         layer_width(entries, maps, f"layers.{i}.weight_xh", f"layers.{i}.bias") for i, maps in enumerate(by_layer)
     ]

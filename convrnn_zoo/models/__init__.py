@@ -1,6 +1,6 @@
 """The architectures, one paper or family per file, and ``create_model``, which builds one and loads its weights.
 
-Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` has what they share.
+Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` has their shared parts.
 """
 # ruff: noqa: F401, I001
 

@@ -117,7 +117,7 @@ class Recipe:
         "(:mod:`convrnn_zoo.data`). A string is the `kind` of a dataset whose keys have their defaults."
     )
     description: str = field(
-        nonempty=True, description="sentence for metadata and model card that says what the model does."
+        nonempty=True, description="sentence on the purpose of the model, for its metadata and card."
     )
     license: str = field(nonempty=True, description="licence of the weights.")
     batch_size: int = field(ge=1, description="number of sequences in a batch of one process.")

@@ -51,6 +51,8 @@ def train_forecaster(
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
     processes.from_main(partial(check_writable, into or out, recipe))
+    is_custom = isinstance(test, CustomSequences)
+    split = f"{len(test)} sequences passed from Python" if is_custom else recipe.data.split_words
     runs: list[tuple[Metric, ...]] = []
     for seed in recipe.seeds:  # type: ignore[union-attr]
         options: Any = {"out": out, "progress": progress, "processes": processes, "custom": custom}
@@ -59,9 +61,10 @@ def train_forecaster(
             continue
         if not runs:  # before the evaluation, which could fail
             shape = ("T", model.in_chans, "H", "W")
-            first, weights = model, write_weights(recipe, model, recipe.data, out, into, input_shape=shape)
+            first, weights = model, write_weights(recipe, model, recipe.data, out, into, input_shape=shape, split=split)
         evaluation = evaluate(model, recipe, test, progress=progress, climatology=find_climatology(train, test))
-        runs.append(make_metrics(evaluation.scores, recipe.data, model.preprocessing))
+        metrics = make_metrics(evaluation.scores, recipe.data, model.preprocessing)
+        runs.append(tuple(dataclasses.replace(metric, split=split) for metric in metrics))
     return add_metrics(weights, first, join_runs(runs), out, into) if processes.is_main else None
 
 

@@ -39,6 +39,11 @@ def rows_of(out, kind):
     return [dict(zip(names, map(float, row), strict=True)) for row in rows]
 
 
+def test_metadata_name_the_sequences_of_the_user_as_the_test_split(tmp_path):
+    metadata, _ = run("forecaster", tmp_path)
+    assert {metadata.split, *(m.split for m in metadata.metrics)} == {"2 sequences passed from Python"}
+
+
 @KINDS
 def test_a_loss_replaces_that_of_the_recipe(kind, tmp_path):
     def loss(output, truth, *amount):

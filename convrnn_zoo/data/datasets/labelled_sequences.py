@@ -265,7 +265,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         ge=0,
         lt=1,
         description="fraction of the training split that is set aside for validation, by the same rule as `split`. "
-        "If `split` is a list, it may be a list of the validation file names as well.",
+        "If `split` is a list, the validation files can be listed as well.",
     )
     folder: str = field(
         "", description='folder in the data directory that contains the recordings, such as ``"dataset"``.'

@@ -77,7 +77,7 @@ class Prognostic(nn.Module):
         self.front_hook = self.rear_hook = _unchanged
 
     def input_coords(self) -> Coords:
-        """Returns the coordinates of an input. The dimension ``batch`` stands for any leading dimensions."""
+        """Returns the coordinates of an input. The dimension ``batch`` means any leading dimensions."""
         np = need("numpy", "cli")
         lead = np.array([-i * self.dt for i in reversed(range(self.history))])
         return OrderedDict(batch=np.empty(0), lead_time=lead, **self.domain)
