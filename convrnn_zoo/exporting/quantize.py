@@ -1,10 +1,12 @@
 """Quantization of exported files to int8, calibrated on sequences."""
 
 import json
+import logging
 import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def quantize(
         node.name = node.name or f"conv_{i}"
     reader = _Reader(path, sequences)
     options = {"ActivationSymmetric": False, "WeightSymmetric": True, "EnableSubgraph": False}
-    with tempfile.TemporaryDirectory() as directory, atomic_write(output) as temporary:
+    with tempfile.TemporaryDirectory() as directory, atomic_write(output) as temporary, _without_advice():
         named = Path(directory, "named.onnx")
         onnx.save(model, named)
         quantization.quantize_static(
@@ -83,6 +85,17 @@ def quantize(
         onnx.helper.set_model_props(quantized, properties | {"quantized": json.dumps({"weights": "int8"})})
         onnx.save(quantized, temporary)
     return output
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Context without the warning of onnxruntime that recommends a preprocessing, which would rename the tensors."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
 
 
 def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, Feeds]]:
