@@ -368,7 +368,9 @@ def _file_cell(result: Any, way: str) -> str:
     if "executorch" in way or way == "browser":
         time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
         parts.append(f"{time} ms ({'×'.join(map(str, result['input'][1:]))})")
-    return ", ".join([*parts, f"{result['difference']:.0e}"])
+    if "difference" in result:
+        parts.append(f"{result['difference']:.0e}")
+    return ", ".join(parts)
 
 
 def weight_export_versions(page: str) -> str:
@@ -378,7 +380,7 @@ def weight_export_versions(page: str) -> str:
 
 
 def int8(page: str) -> str:
-    """Compares step files in float32 and in int8."""
+    """Compares files in float32 and in int8."""
     rows = []
     for task, result in _recorded(INT8).items():
         exact, small = result["float32"], result["int8"]
@@ -387,7 +389,7 @@ def int8(page: str) -> str:
             f"{exact['ms']:.2f} → {small['ms']:.2f} ms", f"{exact['value']:.4g} → {small['value']:.4g}",
             f"{result['score']}, {result['sequences']} sequences",
         ))  # fmt: skip
-    return markdown(("task", "file", "time of a step", "score", "which score"), rows)
+    return markdown(("task", "file", "time of a call", "score", "which score"), rows)
 
 
 def versions(page: str) -> str:

@@ -53,17 +53,38 @@ def to_executorch(program: ExportedProgram, metadata: Mapping[str, str]) -> byte
         ExportError: ExecuTorch does not support an operation of the program.
     """
     exir = need("executorch.exir", "executorch")
-    partitioner = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch").XnnpackPartitioner
+    xnnpack = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch")
+    operations = need("executorch.backends.xnnpack.partition.config", "executorch").ALL_PARTITIONER_CONFIGS
+    # XNNPACK claims all resizing, and then rejects some of it.
+    others = [operation for operation in operations if operation.__name__ != "BilinearResize2dConfig"]
     constants = {"metadata": json.dumps(dict(metadata), ensure_ascii=False)}
+    _replace_sorts(program)
+    # Of outputs of loops, whose sizes are upper bounds, ExecuTorch has no views.
+    has_loop = any(node.target is torch.ops.higher_order.scan for node in program.graph.nodes)
+    config = exir.ExecutorchBackendConfig(remove_view_copy=not has_loop)
     error: Exception | None = None
-    for partitioners in ([partitioner()], []):  # some operations can only be lowered without XNNPACK
-        try:
+    for partitioners in ([xnnpack.XnnpackPartitioner(configs=others)], []):
+        try:  # some operations can only be lowered without XNNPACK
             edge = exir.to_edge_transform_and_lower(program, partitioner=partitioners, constant_methods=constants)
-            return edge.to_executorch().buffer
+            return edge.to_executorch(config).buffer
         except Exception as e:
             error = e
     line = next(filter(None, map(str.strip, str(error).splitlines())), "")
     raise ExportError(f"ExecuTorch cannot run this model: {type(error).__name__}: {line[:300]}") from error
+
+
+def _replace_sorts(program: ExportedProgram) -> None:
+    """Replaces sorting, for which ExecuTorch has no kernel, with the selection of as many values as there are."""
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        if node.target not in (aten.sort.default, aten.sort.stable):
+            continue
+        arguments = dict(zip(("self", "dim", "descending"), node.args, strict=False), **node.kwargs)
+        dim, values = arguments.get("dim", -1), arguments["self"].meta["val"]
+        node.target = aten.topk.default
+        node.args = (arguments["self"], values.shape[dim], dim, arguments.get("descending", False))
+        node.kwargs = {}
+    program.graph_module.recompile()
 
 
 def load_executorch(path: Path, graph: GraphSpec) -> Runner:
