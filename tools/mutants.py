@@ -49,7 +49,9 @@ def sample_mutants(root: Path, folders: Iterable[str], count: int, seed: int) ->
         for name, operator in operators.items():
             positions = (position for node in nodes for position in operator.mutation_positions(node))
             for number, (start, end) in enumerate(positions):
-                if not lines[start[0] - 1][: start[1]].endswith("strict="):  # of zip, which guards against our mistakes
+                before, after = lines[start[0] - 1][: start[1]], lines[start[0] - 1][start[1] :]
+                # The strict mode of zip guards against our mistakes, and a * before keywords is no product.
+                if not before.endswith("strict=") and not after.startswith("*,"):
                     by_line[path, start[0]].append(MutationSpec(path, name, number, start, end))
     generator = random.Random(seed)
     chosen = generator.sample(sorted(by_line), min(count, len(by_line)))

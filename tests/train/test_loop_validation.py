@@ -1,6 +1,7 @@
 """Averaged weights, accumulated gradients, and the selection of weights by a validation part."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_validation_does_not_change_training():
     without, _ = forecaster.train_model(recipe, moving(), progress=False)
     validated, _ = forecaster.train_model(recipe, moving(), moving(1), progress=False)
     assert same(without, validated)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_noise_of_a_validation_has_the_seed_of_the_run(seed, monkeypatch):
+    trainer = forecaster.ForecasterTrainer(ALL, moving(), moving(1), seed=seed, progress=False)
+    seeds, manual_seed = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda number: seeds.append(number) or manual_seed(number))
+    trainer.validate(trainer.model)
+    assert seeds == [seed]
+
+
+def test_microbatches_have_one_weight_for_the_loss_and_for_each_metric_by_default():
+    assert loop.Trainer.weigh(SimpleNamespace(metrics=("a", "b")), None).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_run_that_stopped_early_does_not_go_on(tmp_path):

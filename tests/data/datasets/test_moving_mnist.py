@@ -1,5 +1,6 @@
 """The generator moves images as the paper describes, and damaged files are errors."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -45,6 +46,13 @@ def test_overlapping_images_show_the_brighter_pixel():
     assert ((bright == 0) | (bright >= 16)).all()  # the dim image never hides a part of the bright one
 
 
+def test_fields_are_passed_by_name_and_do_not_change():
+    with pytest.raises(TypeError, match="positional"):
+        MovingMNIST(0.1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MovingMNIST(validation=0.1).validation = 0.2
+
+
 def test_random_sequences_follow_the_seed_and_fixed_ones_do_not():
     images = torch.randint(256, (9, 28, 28), dtype=torch.uint8)
     moving = MovingDigits(images, 8)
@@ -57,7 +65,11 @@ def test_random_sequences_follow_the_seed_and_fixed_ones_do_not():
     assert torch.equal(moving.fixed(7), fixed[:7])
     assert torch.equal(MovingDigits(images, 5).fixed(20), fixed[:, :5])
     for i in (0, 1, 6, 19):
-        assert torch.equal(moving[i].frames, fixed[i])
+        frames, time, mask = moving[i]
+        assert torch.equal(frames, fixed[i])
+        assert time == 0.0
+        assert mask.all()
+        assert mask.shape == frames.shape
 
 
 @pytest.mark.parametrize("name", [n for n, s in FRAME_DATASETS.items() if issubclass(s, MovingMNIST)])
