@@ -226,6 +226,7 @@ def _example(metadata: WeightsMetadata, shape: str) -> list[str]:
         if metadata.threshold is not None and not metadata.model_args.get("bidirectional"):
             lines += ["spotter = convrnn_zoo.Spotter(model)  # finds words in sound that goes on and on"]
             lines += ["words = spotter(wave, rate)  # the words so far; call it again with the next piece"]
+            lines += ["words += spotter.finish()  # after the last piece: a word at the end of the sound"]
         return lines
     if metadata.num_classes:
         call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import convrnn_zoo.train.forecaster  # so that examples train with the fixture small_figures
 from convrnn_zoo.cli._group import cli
+from convrnn_zoo.predict.streaming import spot_words
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.docs import climate
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, Block, blocks, name
@@ -138,6 +139,19 @@ def test_examples_run(page: Path, directory: Path) -> None:
             run_python(block, names)
     if page in pictures.PAGES:
         assert {file for file in pictures.shown(page) if not Path(file).is_file()} <= {pictures.FAMILIES}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/how-to/speech.md"], ids=name)
+def test_spotters_of_examples_find_the_word_at_the_end(
+    page: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [block] = [b for b in blocks(page) if b.language == "python" and "Spotter(" in b.code]
+    names: dict[str, Any] = {"convrnn_zoo": convrnn_zoo, "shutil": shutil, "Path": Path}
+    run_python(block, names)
+    words = [spot.label for spot in spot_words(names["model"], names["wave"], names["rate"])]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(words) == 8
+    assert all(word in line for word, line in zip(words, printed, strict=True))
 
 
 @every_page
