@@ -58,6 +58,8 @@ FREEZE = Deprecation("freeze", "freeze_steps", removed_in="0.2")
 TIMM_SCHEDULES = ("tanh", "step", "multistep", "poly", "constant", "wsd", "rsqrt")
 SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
 """Names of schedules; the last ones are those of timm."""
+SPLITS = ("train", "test", "validation")
+"""Parts of the data of a training."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
@@ -295,10 +297,13 @@ class Recipe:
         """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or `data` have it.
 
         Raises:
-            ValueError: a key of the recipe needs a validation split, and there is none.
+            ValueError: a key of the recipe needs a validation split, and there is none; or `data` is a dictionary with
+                a key that is no split.
         """
+        if unknown := [key for key in data if key not in SPLITS] if isinstance(data, Mapping) else []:
+            raise ValueError(f"data has the key {unknown[0]!r}, which is no split; {suggest(unknown[0], SPLITS)}")
         if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
-            return "train", "test", "validation"
+            return SPLITS
         for f in dataclasses.fields(self):
             if f.name in ("patience", "validation_sequences") and getattr(self, f.name) != f.default:
                 raise ValueError(

@@ -33,7 +33,7 @@ def train(
     Args:
         recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
         data: file or directory of the data, or a dictionary of splits; None for the default location of the dataset.
-            The splits are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
+            The keys are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
             :class:`~convrnn_zoo.data.Labelled`, or iterables such as a DataLoader; see
             :func:`~convrnn_zoo.train.custom.to_labelled`. For a forecaster they are map-style Datasets, lists or
             arrays. Each item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or

@@ -1,6 +1,7 @@
 """Parts of a training that a user passes from Python: loss, metrics, optimizer, schedule, callbacks and iterables."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -135,6 +136,15 @@ def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(k
 
 
 # ---- data ------------------------------------------------------------------------------------------------------
+@KINDS
+@pytest.mark.parametrize(
+    ("key", "hint"), [("val", "expected one of train, test, validation"), ("valdiation", "did you mean validation?")]
+)
+def test_a_key_of_data_that_is_no_split_is_an_error(kind, key, hint, tmp_path):
+    with pytest.raises(ValueError, match=rf"data has the key '{key}', which is no split; {re.escape(hint)}"):
+        run(kind, tmp_path, data={**PARTS[kind], key: PARTS[kind]["validation"]})
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         return iter(FRAMES[:4])
