@@ -25,8 +25,12 @@ class Custom(NamedTuple):
         parts = {"loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule}
         return {k: getattr(v, "__qualname__", type(v).__name__) for k, v in parts.items() if v is not None}
 
-    def check(self, has_validation: bool) -> None:
-        """Raises ValueError if the metrics would never be computed."""
+    def check(self, has_validation: bool, columns: Sequence[str]) -> None:
+        """Raises ValueError if the metrics would never be computed, or would replace `columns` that training writes."""
+        if taken := [name for name in self.metrics if name in columns]:
+            raise ValueError(
+                f"training already writes validation_{taken[0]}: rename {taken[0]!r} of metrics, such as my_{taken[0]}"
+            )
         if self.metrics and not has_validation:
             raise ValueError(
                 f"the metrics {', '.join(self.metrics)} are computed on validation data: pass data['validation'], or "

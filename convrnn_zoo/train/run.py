@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
-from .classifier import train_classifier
+from .classifier import ClassifierTrainer, train_classifier
 from .custom import Custom, read_iterables
-from .forecaster import train_forecaster
+from .forecaster import ForecasterTrainer, train_forecaster
 from .launch import CHECKPOINT_MINUTES, launch
 from .loop import Trainer
 
@@ -57,7 +57,8 @@ def train(
             conditions of the recipe's `loss` still apply.
         metrics: functions by name that are computed after each round on the validation split, such as those of
             torchmetrics: for a forecaster of forecast and truth ``(N, horizon, C, H, W)`` in the unit of the data, and
-            for a classifier of logits and labels.
+            for a classifier of logits and labels. Their columns are ``validation_NAME``; the name ``"loss"`` is taken,
+            and ``"accuracy"`` for a classifier.
         optimizer: function that builds the optimizer of a model.
         schedule: function that builds the learning rate scheduler of an optimizer and a number of updates. Its ``step``
             is called after each update.
@@ -69,8 +70,9 @@ def train(
 
     Raises:
         TypeError: `recipe` is not a :class:`Recipe`.
-        ValueError: the recipe or the data are invalid, there are `metrics` without validation data, or `out` holds the
-            checkpoint of another run. The message lists the keys that may change when a run is resumed.
+        ValueError: the recipe or the data are invalid, there are `metrics` without validation data or with the name of
+            another column, or `out` holds the checkpoint of another run. The message lists the keys that may change
+            when a run is resumed.
         FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.
         KeyboardInterrupt: Ctrl-C was pressed; all completed updates are in the checkpoint.
@@ -95,8 +97,9 @@ def train(
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     custom = Custom(loss, metrics or {}, optimizer, schedule, callbacks)
+    trainer = ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
     splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
-    custom.check("validation" in splits)
+    custom.check("validation" in splits, ("loss", *trainer.metrics))
     if isinstance(data, Mapping):
         data = read_iterables(recipe, data)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:

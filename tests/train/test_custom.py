@@ -93,6 +93,12 @@ def test_metrics_need_validation_data(kind, tmp_path):
         run(kind, tmp_path, data=data, metrics={"mine": error})
 
 
+@pytest.mark.parametrize(("kind", "name"), [("forecaster", "loss"), ("classifier", "loss"), ("classifier", "accuracy")])
+def test_metrics_do_not_replace_the_columns_of_training(kind, name, tmp_path):
+    with pytest.raises(ValueError, match=rf"training already writes validation_{name}: rename '{name}' of metrics"):
+        run(kind, tmp_path, metrics={name: error})
+
+
 @KINDS
 def test_an_optimizer_and_a_schedule_replace_those_of_the_recipe(kind, tmp_path):
     def optimizer(model):
