@@ -395,11 +395,8 @@ class ClassifierTrainer(Trainer):
         logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()
         smoothing = self.recipe.label_smoothing
-        entropy = (
-            F.cross_entropy(logits, labels, self.weights_on_device, label_smoothing=smoothing)
-            if self.custom.loss is None
-            else self.custom.loss(logits, labels)
-        )
+        plain = partial(F.cross_entropy, weight=self.weights_on_device, label_smoothing=smoothing)
+        entropy = (self.custom.checked_loss or plain)(logits, labels)
         if number:  # the cross-entropy with equal probabilities, above its lowest value
             excess = -others.log_softmax(1).mean() - math.log(others.shape[1])
             entropy = entropy + self.recipe.negatives * excess
@@ -416,8 +413,8 @@ class ClassifierTrainer(Trainer):
             return {}
         logits, labels = compute_logits(model, self.validation, self.recipe.batch_size), self.validation.labels
         correct = (logits.argmax(1) == labels).float().mean().item()
-        loss = self.custom.loss or partial(F.cross_entropy, weight=self.weights)
-        metrics = {name: float(metric(logits, labels)) for name, metric in self.custom.metrics.items()}
+        loss = self.custom.checked_loss or partial(F.cross_entropy, weight=self.weights)
+        metrics = self.custom.compute_metrics(logits, labels)
         return {"loss": loss(logits, labels).item(), "accuracy": correct, **metrics}
 
 

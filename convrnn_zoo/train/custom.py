@@ -1,6 +1,7 @@
 """A user's own parts of a training: loss, metrics, optimizer, schedule, callbacks and iterable data."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..data import CustomSequences, FrameSequence, Labelled
+from ..layers._checks import describe
 from ..recipes import ClassifierRecipe, Recipe
 
 
@@ -25,8 +27,31 @@ class Custom(NamedTuple):
         parts = {"loss": self.loss, "optimizer": self.optimizer, "schedule": self.schedule}
         return {k: getattr(v, "__qualname__", type(v).__name__) for k, v in parts.items() if v is not None}
 
+    @property
+    def checked_loss(self) -> Callable[..., Tensor] | None:
+        """The loss, which raises TypeError if it does not return one number; None without a custom loss."""
+        return None if self.loss is None else partial(_call_loss, self.loss)
+
+    def compute_metrics(self, *values: Tensor) -> dict[str, float]:
+        """Returns the metrics by name; raises TypeError if one is not a number."""
+        return {name: _to_float(name, metric(*values)) for name, metric in self.metrics.items()}
+
     def check(self, has_validation: bool, columns: Sequence[str]) -> None:
-        """Raises ValueError if the metrics would never be computed, or would replace `columns` that training writes."""
+        """Raises an error if the parts cannot be used.
+
+        Raises:
+            TypeError: a part is no function, the metrics are no dictionary, or the callbacks no list.
+            ValueError: the metrics would never be computed, or would replace `columns` that training writes.
+        """
+        for name in ("loss", "optimizer", "schedule"):
+            if (part := getattr(self, name)) is not None and not callable(part):
+                raise TypeError(
+                    f"{name} must be a function, got {describe(part)}; the recipe's key {name} takes a name"
+                )
+        if not isinstance(self.metrics, Mapping) or not all(map(callable, self.metrics.values())):
+            raise TypeError(f"metrics must be a dictionary of functions by their names, got {describe(self.metrics)}")
+        if not isinstance(self.callbacks, Sequence) or not all(map(callable, self.callbacks)):
+            raise TypeError(f"callbacks must be a list of functions, got {describe(self.callbacks)}")
         if taken := [name for name in self.metrics if name in columns]:
             raise ValueError(
                 f"training already writes validation_{taken[0]}: rename {taken[0]!r} of metrics, such as my_{taken[0]}"
@@ -36,6 +61,21 @@ class Custom(NamedTuple):
                 f"the metrics {', '.join(self.metrics)} are computed on validation data: pass data['validation'], or "
                 "set data.validation in the recipe"
             )
+
+
+def _call_loss(loss: Callable[..., Tensor], *values: Any) -> Tensor:
+    """Returns a custom loss of shape ``()``."""
+    result = loss(*values)
+    if not isinstance(result, Tensor) or result.numel() != 1:
+        raise TypeError(f"loss must return a tensor with one number, such as a mean; got {describe(result)}")
+    return result.reshape(())
+
+
+def _to_float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise TypeError(f"the metric {name} must return one number, such as a mean; got {describe(value)}") from e
 
 
 class BatchStream(CustomSequences):

@@ -207,7 +207,7 @@ class ForecasterTrainer(Trainer):
 
     def compute_loss(self, part: FrameBatch) -> Tensor:
         """Returns the loss of a microbatch."""
-        return training_loss(self.recipe, self.model, self.network, part, self.custom.loss)
+        return training_loss(self.recipe, self.model, self.network, part, self.custom.checked_loss)
 
     @torch.no_grad()
     def validate(self, model: Any) -> dict[str, float]:
@@ -225,12 +225,12 @@ class ForecasterTrainer(Trainer):
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
         for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
             frames = clips.read(numbers).to(processes.device)
-            values = [float(validation_loss(recipe, model, frames, self.custom.loss))]
+            values = [float(validation_loss(recipe, model, frames, self.custom.checked_loss))]
             if metrics:
                 every, known = split_known(frames, model.preprocessing)
                 forecast = model.forecast(every[:, : recipe.inputs], recipe.horizon, **known)
                 truth = model.preprocessing.select_targets(every)[:, recipe.inputs :].to(forecast).contiguous()
-                values += [float(metric(forecast, truth)) for metric in metrics.values()]
+                values += self.custom.compute_metrics(forecast, truth).values()
             total += len(frames) * torch.tensor([1.0, *values], device=processes.device)
         count, *summed = processes.reduce(total, "sum").tolist()
         return {name: value / count for name, value in zip(("loss", *metrics), summed, strict=True)}

@@ -69,7 +69,7 @@ def train(
         The metadata. If several processes train, it is None in all but the main one.
 
     Raises:
-        TypeError: `recipe` is not a :class:`Recipe`.
+        TypeError: `recipe` is not a :class:`Recipe`, a part is no function, or the loss or a metric returns no number.
         ValueError: the recipe or the data are invalid, there are `metrics` without validation data or with the name of
             another column, or `out` holds the checkpoint of another run. The message lists the keys that may change
             when a run is resumed.
@@ -96,7 +96,7 @@ def train(
         data = Path(data)
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
-    custom = Custom(loss, metrics or {}, optimizer, schedule, callbacks)
+    custom = Custom(loss, {} if metrics is None else metrics, optimizer, schedule, callbacks)
     trainer = ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
     splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
     custom.check("validation" in splits, ("loss", *trainer.metrics))

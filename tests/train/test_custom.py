@@ -99,6 +99,38 @@ def test_metrics_do_not_replace_the_columns_of_training(kind, name, tmp_path):
         run(kind, tmp_path, metrics={name: error})
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("loss", "mse", "loss must be a function, got 'mse' (str); the recipe's key loss takes a name"),
+        ("optimizer", "adamw", "optimizer must be a function, got 'adamw' (str); the recipe's key optimizer takes"),
+        ("schedule", "cosine", "schedule must be a function, got 'cosine' (str); the recipe's key schedule takes"),
+        ("metrics", [error], "metrics must be a dictionary of functions by their names, got [<function error"),
+        ("metrics", {"mae": "mae"}, "metrics must be a dictionary of functions by their names, got {'mae': 'mae'}"),
+        ("callbacks", error, "callbacks must be a list of functions, got <function error"),
+        ("callbacks", ["print"], "callbacks must be a list of functions, got ['print']"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_parts_of_another_type_are_errors(part, value, words, tmp_path):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        run("forecaster", tmp_path, **{part: value})
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@KINDS
+@pytest.mark.parametrize("reduce", [lambda x: x.sum(0).flatten(), lambda x: x.sum().item()], ids=["map", "float"])
+def test_a_loss_that_is_not_one_number_is_an_error(kind, reduce, tmp_path):
+    with pytest.raises(TypeError, match=r"loss must return a tensor with one number, such as a mean; got "):
+        run(kind, tmp_path, loss=lambda output, *others: reduce(output))
+
+
+@KINDS
+def test_a_metric_that_is_not_one_number_is_an_error(kind, tmp_path):
+    with pytest.raises(TypeError, match=r"the metric map must return one number, such as a mean; got a tensor of sha"):
+        run(kind, tmp_path, metrics={"map": lambda forecast, truth: forecast})
+
+
 @KINDS
 def test_an_optimizer_and_a_schedule_replace_those_of_the_recipe(kind, tmp_path):
     def optimizer(model):

@@ -27,8 +27,8 @@ class Spotter:
     zero, as in training: a state that comes from earlier sound would be unknown to the classifier. The windows overlap,
     and are read together as a batch of one :class:`~convrnn_zoo.Stream`. A window whose highest probability reaches the
     threshold begins a search: the best window of the next W / 2 seconds is the word. The search for the next word
-    begins W / 2 seconds after the end of that window. A word is thus reported W / 2 seconds after its first window. Call
-    :meth:`finish` when the sound ends, for a word at its end.
+    begins W / 2 seconds after the end of that window. A word is thus reported W / 2 seconds after its first window.
+    Call :meth:`finish` when the sound ends, for a word at its end.
 
     Args:
         model: an audio classifier of one direction with a front end, in evaluation mode.
