@@ -33,13 +33,19 @@ LayerEntry = list[Any]
 
 
 def describes_network(config: Mapping[str, Any]) -> bool:
-    """Returns whether a configuration is that of a network, and not only of one recurrent layer."""
+    """Returns whether a configuration is that of a network, and not only of one layer that returns its sequence.
+
+    A ConvLSTM that returns the last step only is a network too, since the layers of this package return all steps.
+    """
     layers = config.get("config", {})
     layers = layers.get("layers") if isinstance(layers, Mapping) else layers
     if not isinstance(layers, list):
         return False
-    names = [layer.get("class_name") if isinstance(layer, Mapping) else None for layer in layers]
-    return len([name for name in names if name != "InputLayer"]) > 1
+    layers = [layer for layer in layers if not isinstance(layer, Mapping) or layer.get("class_name") != "InputLayer"]
+    options: Any = layers[0].get("config") if len(layers) == 1 and isinstance(layers[0], Mapping) else None
+    if isinstance(options, Mapping) and isinstance(options.get("layer"), Mapping):  # the wrapper Bidirectional
+        options = options["layer"].get("config")
+    return len(layers) > 1 or (isinstance(options, Mapping) and options.get("return_sequences") is False)
 
 
 def load_network(checkpoint: ForeignCheckpoint, last_frame: str | None = None) -> nn.Module:

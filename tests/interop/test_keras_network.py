@@ -44,6 +44,24 @@ def test_outputs_are_those_of_keras(file: str) -> None:
     assert_close(model(x), y)
 
 
+@pytest.mark.parametrize("name", ["same2d", "bi_valid1d"])
+@torch.no_grad()
+def test_a_single_layer_that_returns_the_last_step_is_a_network(name: str, tmp_path: Path) -> None:
+    def change(config: dict[str, Any], layers: dict[str, Any]) -> None:
+        config["config"]["output_layers"] = config["config"]["output_layers"][:1]
+        [layer] = [layer["config"] for layer in layers.values() if layer["class_name"] != "InputLayer"]
+        for options in (layer, *(layer.get(side, {}).get("config", {}) for side in ("layer", "backward_layer"))):
+            options |= {"return_sequences": False, "return_state": False}
+
+    tensors, _ = open_file(KERAS / f"{name}.safetensors")
+    model = interop.load("auto", rewrite(KERAS / f"{name}.keras", tmp_path / "x.keras", change))
+    assert isinstance(model, KerasNetwork)
+    y = tensors["y"][:, -1]
+    if name.startswith("bi"):  # Keras returns the last step of each direction: of the second, the first in time
+        y = torch.cat([y.chunk(2, -1)[0], tensors["y"][:, 0].chunk(2, -1)[1]], -1)
+    assert_close(model(channels_first(tensors["x"], True)), channels_first(y, False))
+
+
 @pytest.mark.parametrize("name", ["classifier2d", "heads2d", "sound1d"])
 def test_formats_hold_the_same(name: str) -> None:
     one, other = (interop.load("keras", NETWORKS / f"{name}{end}") for end in (".keras", ".h5"))
@@ -102,9 +120,9 @@ def test_inputs_of_another_size_are_errors() -> None:
 
 
 # ---- files that are not supported -------------------------------------------------------------------------------
-def rewrite(name: str, path: Path, change: Any) -> Path:
+def rewrite(name: str | Path, path: Path, change: Any) -> Path:
     """Copies a .keras file with a changed configuration."""
-    with zipfile.ZipFile(NETWORKS / f"{name}.keras") as old, zipfile.ZipFile(path, "w") as new:
+    with zipfile.ZipFile(NETWORKS / f"{name}.keras" if isinstance(name, str) else name) as old, zipfile.ZipFile(path, "w") as new:
         for member in old.namelist():
             content = old.read(member)
             if member == "config.json":
