@@ -72,7 +72,7 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
         left_out = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
         logger.info("%s: the weights are under %r; left out: %s", name, wrapper, left_out)
         state = state[wrapper]
-    if not state:
+    if not state and not content.config:  # a network of Keras without weights has a layer that the error names
         raise WeightsError(f"{name} contains no tensors; save model.state_dict() to it")
     if prefix:
         state = {key: value for key, value in state.items() if isinstance(key, str)}

@@ -139,6 +139,8 @@ def _source(name: str) -> Source:
 
 def _recognise(content: ForeignCheckpoint) -> Recognition:
     likely = _likely_source(content)
+    if likely is None and content.config:
+        return Recognition(SOURCES["keras"], "it has a configuration of Keras", "")
     if likely is None:
         raise WeightsError(
             f"{content.name}: its keys are those of no known source ({', '.join(SOURCES)}): {some(content.state)}"

@@ -33,7 +33,7 @@ LayerEntry = list[Any]
 
 
 def describes_network(config: Mapping[str, Any]) -> bool:
-    """Returns whether a configuration is that of a network, and not only of one layer that returns its sequence.
+    """Returns whether a configuration is that of a network, and not only of one ConvLSTM that returns its sequence.
 
     A ConvLSTM that returns the last step only is a network too, since the layers of this package return all steps.
     """
@@ -42,10 +42,13 @@ def describes_network(config: Mapping[str, Any]) -> bool:
     if not isinstance(layers, list):
         return False
     layers = [layer for layer in layers if not isinstance(layer, Mapping) or layer.get("class_name") != "InputLayer"]
-    options: Any = layers[0].get("config") if len(layers) == 1 and isinstance(layers[0], Mapping) else None
-    if isinstance(options, Mapping) and isinstance(options.get("layer"), Mapping):  # the wrapper Bidirectional
-        options = options["layer"].get("config")
-    return len(layers) > 1 or (isinstance(options, Mapping) and options.get("return_sequences") is False)
+    if len(layers) != 1 or not isinstance(layers[0], Mapping) or not isinstance(layers[0].get("config"), Mapping):
+        return len(layers) > 1
+    [layer] = layers
+    if layer.get("class_name") == "Bidirectional" and isinstance(layer["config"].get("layer"), Mapping):
+        layer = layer["config"]["layer"]
+    is_layer = re.fullmatch("ConvLSTM[123]D", str(layer.get("class_name"))) is not None
+    return not is_layer or layer.get("config", {}).get("return_sequences") is False
 
 
 def load_network(checkpoint: ForeignCheckpoint, last_frame: str | None = None) -> nn.Module:

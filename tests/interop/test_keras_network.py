@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 from click.testing import CliRunner
@@ -170,6 +171,22 @@ def test_errors_name_the_first_layer_that_is_not_supported(
     path = rewrite(name, tmp_path / "x.keras", change)
     with pytest.raises(ValueError, match=message):
         interop.load("keras", path)
+
+
+@pytest.mark.parametrize("kind", ["Lambda", "LSTM"])
+@pytest.mark.parametrize("source", ["auto", "keras"])
+def test_a_network_of_one_layer_without_weights_names_the_layer(kind: str, source: str, tmp_path: Path) -> None:
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": [None, 4, 8, 8, 1]}},
+        {"class_name": kind, "config": {"name": "last"}},
+    ]}}  # fmt: skip
+    h5py.File(tmp_path / "x.h5", "w").close()
+    with zipfile.ZipFile(tmp_path / "x.keras", "w") as file:
+        file.writestr("config.json", json.dumps(config))
+        file.writestr("metadata.json", json.dumps({"keras_version": "3.8.0"}))
+        file.write(tmp_path / "x.h5", "model.weights.h5")
+    with pytest.raises(ValueError, match=rf"layer 'last' \({kind}\) is not supported"):
+        interop.load(source, tmp_path / "x.keras")
 
 
 def test_the_error_names_the_first_of_several(tmp_path: Path) -> None:
