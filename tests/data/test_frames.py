@@ -331,6 +331,26 @@ def test_pixel_sizes_are_read_from_coordinates():
     assert find_pixel_km(labelled_frames(radar().assign_coords(y=np.arange(40)))) is None
 
 
+@pytest.mark.parametrize("first", [-0.5, 179.5])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_longitudes_that_cross_greenwich_or_the_date_line_keep_the_pixel_size_and_the_direction(first, is_turned):
+    data = radar().drop_vars(["y", "x"]).rename(y="lat", x="lon").isel(lon=slice(None, None, -1 if is_turned else 1))
+    longitudes = first + np.arange(48) * 0.02
+    longitudes = longitudes[::-1] if is_turned else longitudes
+    data = data.assign_coords(lat=np.linspace(50, 49.2, 40))
+    expected = labelled_frames(data.assign_coords(lon=longitudes))
+    for crossing in (longitudes % 360, (longitudes + 180) % 360 - 180):
+        found = labelled_frames(data.assign_coords(lon=crossing))
+        np.testing.assert_array_equal(found["rain"], expected["rain"])
+        assert find_pixel_km(found) == pytest.approx(find_pixel_km(expected)) == pytest.approx(1.8, rel=0.05)
+
+
+def test_coordinates_of_irregular_steps_warn():
+    columns = np.append(np.arange(47), 200.0)
+    with pytest.warns(UserWarning, match="x has steps from 1 to 154; .* pass pixel_km"):
+        find_pixel_km(labelled_frames(radar().assign_coords(x=("x", columns, {"units": "km"}))))
+
+
 def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowcast, tmp_path):
     data = radar(1.0)
     expected = nowcast.forecast(data.values, pixel_km=1.0)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..._extras import need
-from ..._hints import suggest
+from ..._hints import suggest, warn
 from ..units import conversion
 from .times import decode_time
 
@@ -194,7 +194,8 @@ def find_pixel_km(data: Any) -> float | None:
     """Returns the edge of a pixel in km of data in normal form, from its coordinates; None if they do not state it.
 
     Coordinates are lengths, or degrees, which are converted at the mean latitude: of each row and column, or maps
-    ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width.
+    ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width. Warns if the steps of
+    a coordinate differ from their mean by more than a half.
     """
     height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
     return math.sqrt(height * width) if height and width else None
@@ -205,14 +206,35 @@ def _edge_km(data: Any, axis: str, name: str) -> float | None:
     place = axis_coordinate(data, axis)
     if place is None or place.size < 2 or place.dtype.kind not in "iuf":
         return None
-    edge = float(abs(place.values[-1] - place.values[0])) / (place.size - 1)
-    unit, is_angle = str(place.attrs.get("units", "")), name in (place.attrs.get("standard_name"), place.name)
-    if unit.startswith("degree") or str(place.name).lower() in (name, name[:3]) or is_angle:
+    steps = _find_steps(place, name)
+    mean, unit = float(steps.mean()), str(place.attrs.get("units", ""))
+    if (abs(steps - mean) > 0.5 * abs(mean)).any():
+        spread = f"steps from {steps.min():.4g} to {steps.max():.4g}"
+        warn(f"{place.name} has {spread}; pixels of their mean are assumed, so pass pixel_km if they have another edge")
+    edge = abs(mean)
+    if _is_angle(place, name):
         latitude = axis_coordinate(data, "y")
         is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
         return edge * KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
     to_km = conversion(unit, "km") if unit else None
     return None if to_km is None else float(to_km(edge))
+
+
+def _is_angle(place: Any, name: str) -> bool:
+    """Returns whether a coordinate is in degrees, by its unit or as it is called latitude or longitude, as `name`."""
+    is_called = str(place.name).lower() in (name, name[:3]) or place.attrs.get("standard_name") == name
+    return str(place.attrs.get("units", "")).startswith("degree") or is_called
+
+
+def _wrap(degrees: Any) -> Any:
+    """Returns differences of angles from -180 to 180: longitudes jump by 360 at the date line, or at Greenwich."""
+    return (degrees + 180) % 360 - 180
+
+
+def _find_steps(place: Any, name: str) -> Any:
+    """Returns the steps along a coordinate as an array of float64, those of longitudes without their jump."""
+    steps = need("numpy", "cli").diff(place.values.astype("float64"))
+    return _wrap(steps) if _is_angle(place, name) else steps
 
 
 def find_maps(data: Any) -> list[Any]:
@@ -226,7 +248,7 @@ def _map_edge_km(data: Any, axis: str) -> float | None:
     maps = find_maps(data)
     if not maps or data.sizes[axis] < 2:
         return None
-    north, east = (((m.diff(axis) + 180) % 360 - 180) for m in maps)  # longitudes jump at the date line
+    north, east = (_wrap(m.diff(axis)) for m in maps)
     east = east * need("numpy", "cli").cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
     edge = float(((north**2 + east**2) ** 0.5).mean()) * KM_PER_DEGREE
     return edge if math.isfinite(edge) else None
@@ -236,11 +258,10 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     """Returns whether a dimension runs from south to north, or from east to west, if coordinates state positions."""
     place, sign = axis_coordinate(array, axis, names), 1 if axis == "y" else -1
     if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis):
-        steps = place.values[1:] - place.values[:-1]
-        return bool((sign * steps > 0).all())
+        return bool((sign * _find_steps(place, dict(AXIS_ANGLES)[axis]) > 0).all())
     if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
-    steps = (maps[0 if axis == "y" else 1].diff(axis) + 180) % 360 - 180
+    steps = _wrap(maps[0 if axis == "y" else 1].diff(axis))
     if axis == "x":
         return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps around a pole
     means = steps.mean("x").cumsum("y")  # latitudes of rows: on maps around a pole, the middle ones are the highest
