@@ -42,8 +42,6 @@ class _Cfg:
             raise ValueError(f"mean and std must be of the same channels, got {self.mean} and {self.std}")
         if math.prod(self.input_size) > MAX_INPUT:
             raise ValueError(f"input_size must be (C, H, W), at most {MAX_INPUT:,} values, got {self.input_size}")
-        if (count := len(self.label_names or ())) not in (0, self.num_classes):
-            raise ValueError(f"label_names must be of {self.num_classes} classes, got {count}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +127,11 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
         cfg["input_size"] = [args.get("in_chans", checked.input_size[0]), *checked.input_size[1:]]
         stated = check_arguments({"num_classes": checked.num_classes, "in_chans": cfg["input_size"][0]}, name)
         args = {**args, **stated, **args}  # in the order of the file
+        contradiction = f"{CONFIG} contradicts itself: {checked.num_classes} classes, and"
         if args["num_classes"] != checked.num_classes:
-            raise ValueError(f"{CONFIG} contradicts itself: {checked.num_classes} classes, and model_args {args}")
+            raise ValueError(f"{contradiction} model_args {args}")
+        if (count := len(checked.label_names or ())) not in (0, checked.num_classes):
+            raise ValueError(f"{contradiction} {count} label_names")
         if file.preprocessing is not None:
             sizes = {"out_chans": args["in_chans"], "static_chans": 0, "future_chans": 0, **args}
             names = ("in_chans", "out_chans", "static_chans", "future_chans")
