@@ -30,6 +30,7 @@ def test_loads_every_architecture_from_a_directory(name, tmp_path):
     assert_same(model, create_model(f"local-dir:{tmp_path}", pretrained=True))
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n if is_core(n) else weight(n) < 300_000, FAMILIES))
 def test_loads_every_family_from_the_hub(name, hub, offline):
     model, repo = make(name, **labels(name)), f"alice/{name}"

@@ -265,7 +265,7 @@ def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
     torch.testing.assert_close(grad(lambda x: rnn(x)[0].sum())(x), expected)
 
 
-@pytest.mark.parametrize("mode", ["real", "symbolic"])
+@pytest.mark.parametrize("mode", [pytest.param("real", marks=pytest.mark.slow), "symbolic"])
 @pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_a_graph_of_make_fx_computes_and_differentiates_equally(cls: type, options: dict, mode: str) -> None:
     rnn, x = layer(cls, options)
