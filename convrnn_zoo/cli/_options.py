@@ -108,7 +108,7 @@ def output_path(help: str, name: str = "output", file_okay: bool = True, dir_oka
 output_file = partial(output_path, dir_okay=False)
 output_directory = partial(output_path, file_okay=False)
 WEIGHTS_EPILOG = (
-    "WEIGHTS are weights of the zoo (architecture.tag), the directory or metadata file of a training run, or a "
-    "repository of the Hugging Face Hub (hf-hub:OWNER/REPO)."
+    "WEIGHTS are weights of the zoo (architecture.tag, or architecture for its default weights), the directory or "
+    "metadata file of a training run, or a repository of the Hugging Face Hub (hf-hub:OWNER/REPO)."
 )
 """Explanation of the argument WEIGHTS below the help of a command."""

@@ -10,7 +10,7 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
-from ..models import Forecaster, from_pretrained
+from ..models import Forecaster
 from ..predict import resolve_preprocessing
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
@@ -32,6 +32,7 @@ from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, l
 from ._outputs import check_not_input
 from ._text import columns
 from ._threads import set_threads, threads_option
+from ._weights import load_weights
 
 
 @click.command("eval", epilog=WEIGHTS_EPILOG)
@@ -87,7 +88,7 @@ def eval_weights(
         scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
         click.echo(scores if as_json else text, nl=not as_json)
         return
-    model = from_pretrained(weights).eval().to(device)
+    model = load_weights(weights, quiet).to(device)
     set_threads(threads)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
     if settings is None:

@@ -12,9 +12,9 @@ import torch
 from ..exporting import export as export_model
 from ..exporting import export_triton, quantize
 from ..exporting.forms import streaming_form
-from ..models import from_pretrained
 from ..predict import calibration_sequences
 from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
+from ._weights import load_weights
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch", ".pte": "executorch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -73,7 +73,7 @@ def export(
     # torch's exporter warns of its own use of a name, which no user can change.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     options |= {"dtype": getattr(torch, dtype) if dtype else None, "progress": not quiet}
-    model = from_pretrained(weights)
+    model = load_weights(weights, quiet)
     if calibration is not None:
         files: Iterable[Path] = [_export_int8(model, output, form, calibration, **options)]
     elif server:

@@ -11,7 +11,7 @@ import click
 import torch
 
 from .._atomic import check_suffix, write_text
-from ..models import Ensemble, Forecaster, ZooModel, from_pretrained
+from ..models import Ensemble, Forecaster, ZooModel
 from ..predict import NUMBERS, SUFFIXES, Forecast, classify_files, draw_classes, forecast_files, spot_files
 from ..values.units import format_lead_time, plural
 from ..verify import FIGURES
@@ -30,6 +30,7 @@ from ._options import (
 from ._outputs import check_not_input
 from ._text import columns, printable
 from ._threads import set_threads, threads_option
+from ._weights import load_weights
 
 ARCHIVE_OPTIONS = ("every", "period", "tile", "batch_size", "jobs", "scheduler")
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
@@ -130,7 +131,7 @@ def predict(
     """
     if output is not None:
         check_not_input(output, files, local_path(weights))
-    model = from_pretrained(weights, dtype=getattr(torch, dtype) if dtype else None).to(device)
+    model = load_weights(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
     set_threads(threads)
     if spot and isinstance(model, Forecaster):
         raise ValueError(f"--spot: {weights} forecasts frames; omit the option")

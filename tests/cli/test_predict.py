@@ -55,6 +55,16 @@ def predict(run_dir, *args, code=0):
     return run("predict", run_dir / "run", run_dir / "frames.npy", *args, code=code)
 
 
+def test_the_default_weights_of_an_architecture_are_named(tmp_path):
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).random((10, 16, 16), np.float32))
+    args = ["predict", "convgru_forecaster", tmp_path / "frames.npy", "-o", tmp_path / "a.npy"]
+    expected = "convgru_forecaster: its default weights convgru_forecaster.moving_mnist are used; others: "
+    assert expected in (printed := run(*args))
+    assert RAIN in printed
+    assert "its default" not in run(*args, "--quiet") + run("predict", RAIN, *args[2:])
+    assert "predrnn has no pretrained weights" in run("predict", "predrnn", *args[2:], code=1)
+
+
 def test_numbers_are_in_the_unit_of_the_data_and_nan_where_unknown(run_dir, expected, tmp_path):
     assert "read frames 2 to 5 of 6, forecast 3 frames" in predict(run_dir, "-o", tmp_path / "a.npy")
     forecasts = np.load(tmp_path / "a.npy")
