@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from torch import nn
 
 from .._hints import suggest
-from ..pretrained.errors import WeightsError
+from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.limits import size_limit
 from ..pretrained.registry import current_name, entry_points
 from ..pretrained.source import SOURCES_BY_SCHEME, WeightsSource
@@ -56,7 +56,10 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     architecture, _, tag = name.partition(".")
     functions = entry_points(unlisted=True)
     if architecture not in functions:
-        raise ValueError(f"no model {name!r} in the zoo; {suggest(architecture, functions)}")
+        other = (
+            f"but a directory: pass 'local-dir:{name}'" if os.path.isdir(name) else f"and there is no directory {name}"
+        )
+        raise ValueError(f"no model {name!r} in the zoo, {other}; {suggest(architecture, functions)}")
     if tag:
         kwargs.setdefault("pretrained_cfg", tag)
     return functions[architecture](pretrained, **kwargs)
@@ -110,7 +113,12 @@ def from_pretrained(
     address = (f"{scheme}:{name}" if scheme else name) + (f"@{revision}" if revision else "")
     kwargs = {"pretrained": True, "cache_dir": cache_dir, "token": token, **kwargs}
     with size_limit(max_bytes):
-        return create_model(address, **kwargs).eval()
+        try:
+            return create_model(address, **kwargs).eval()
+        except HubAccessError as e:
+            if scheme != "hf-hub" or ":" in os.fspath(repo_id_or_dir):
+                raise
+            raise HubAccessError(f"there is no directory {name}, and on the Hub: {e}") from e
 
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:

@@ -27,6 +27,22 @@ def test_from_pretrained_returns_a_model_in_evaluation_mode(saved):
     assert not any(module.training for module in from_pretrained(saved, features_only=True).modules())
 
 
+def test_an_address_that_is_missing_everywhere_names_the_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ValueError, match=r"no model 'runn' in the zoo, and there is no directory runn; expected one of"
+    ):
+        convrnn_zoo.from_pretrained("runn")
+    with pytest.raises(convrnn_zoo.HubAccessError, match=r"there is no directory runs/foo, and on the Hub: runs/foo,"):
+        convrnn_zoo.from_pretrained("runs/foo")
+    with pytest.raises(convrnn_zoo.HubAccessError, match=r"^runs/foo, config.json: "):
+        convrnn_zoo.from_pretrained("hf-hub:runs/foo")
+    (tmp_path / "runn").mkdir()
+    with pytest.raises(ValueError, match=r"no model 'runn' in the zoo, but a directory: pass 'local-dir:runn'"):
+        convrnn_zoo.create_model("runn")
+
+
 def test_create_model_returns_a_model_in_training_mode_as_timm_does():
     for create in (create_model, timm.create_model):
         assert create(VOWELS, pretrained=True).training
