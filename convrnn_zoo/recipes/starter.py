@@ -256,6 +256,10 @@ def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict
     if isinstance(model, VideoModel):
         table |= {"kind": "clips", "size": 112}  # one size for clips of different ones
     dataset: Any = read_dataset(table)
+    if "test" in (parts := dataset.find_parts(path) if path.exists() else {}):
+        keys = {"split": "test", "validation": "validation"}
+        table |= {key: [f"{parts[part]}/*"] for key, part in keys.items() if part in parts}
+        dataset = read_dataset(table)
     part = dataset.load(path, "train", front_end)
     table["label_names"] = list(part.label_names)
     if part.front_end is not None and front_end is None:

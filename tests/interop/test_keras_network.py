@@ -123,10 +123,8 @@ def test_inputs_of_another_size_are_errors() -> None:
 # ---- files that are not supported -------------------------------------------------------------------------------
 def rewrite(name: str | Path, path: Path, change: Any) -> Path:
     """Copies a .keras file with a changed configuration."""
-    with (
-        zipfile.ZipFile(NETWORKS / f"{name}.keras" if isinstance(name, str) else name) as old,
-        zipfile.ZipFile(path, "w") as new,
-    ):
+    source = NETWORKS / f"{name}.keras" if isinstance(name, str) else name
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
         for member in old.namelist():
             content = old.read(member)
             if member == "config.json":

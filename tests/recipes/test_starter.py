@@ -139,6 +139,17 @@ def test_recordings_are_described_and_trained_on(tmp_path):
     assert train(small, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False) is not None
 
 
+@pytest.mark.parametrize("name", ["convgru1d_1layer", "mobilenetv3_small_100_convgru2d"])
+def test_folders_of_the_parts_are_described(name, tmp_path):
+    shape = (4, 3, 24, 32) if "2d" in name else (4, 2)
+    for folder in [tmp_path / "data" / part / label for part in ("train", "Valid", "test") for label in "ab"]:
+        folder.mkdir(parents=True)
+        for i in range(2):
+            np.save(folder / f"{i}.npy", np.zeros(shape, "uint8"))
+    data = Recipe.parse(starting_recipe(name, tmp_path / "data")).data
+    assert (data.split, data.validation, data.label_names) == (("test/*",), ("Valid/*",), ("a", "b"))
+
+
 def test_clips_of_several_sizes_are_described(tmp_path):
     for label, height in {"left": 24, "right": 40}.items():
         (tmp_path / "clips" / label).mkdir(parents=True)

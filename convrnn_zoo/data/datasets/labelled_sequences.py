@@ -36,6 +36,8 @@ ARCHIVES = (".npz", ".ts")
 """Suffixes of files that contain several recordings and their classes."""
 SINGLES = (".npy", ".csv", *AUDIO)
 """Suffixes of files that contain one recording; the folder is its class."""
+PARTS = {"test": "test", "testing": "test", **dict.fromkeys(("val", "valid", "validation", "dev"), "validation")}
+"""Parts of the data by the usual names of their folders, in lower case."""
 
 
 class Labelled(NamedTuple):
@@ -206,12 +208,33 @@ class LabelledDataset(RecipeDataset):
         raise NotImplementedError(f"{type(self).__name__} must define load")
 
 
+def list_singles(folder: Path) -> list[Path]:
+    """Lists the ``.npy``, ``.csv`` and audio files in a folder."""
+    return [f for f in list_dir(folder) if f.suffix.lower() in SINGLES and f.is_file()]
+
+
+def list_class_folders(path: Path, list_examples: Callable[[Path], list[Path]]) -> list[Path]:
+    """Returns the folders of the classes in a folder, or in the folders of its parts, such as ``train`` and ``test``.
+
+    `list_examples` lists the examples in a folder.
+    """
+    folders = list_folders(path)
+    inner = [folder for part in folders for folder in list_folders(part)]
+    return inner if not any(map(list_examples, folders)) and any(map(list_examples, inner)) else folders
+
+
+def list_folders(path: Path) -> list[Path]:
+    """Lists the folders in a folder."""
+    return [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else []
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledSequences(GroupedFiles, LabelledDataset):
     """Fields of ``[data]`` with ``kind = "sequences"``.
 
     The data are ``.npz`` files with an array ``labels`` (or ``y``), ``.ts`` files, or one folder per class with
-    ``.npy``, ``.csv`` and audio files. A ``.npz`` file has one array ``(T, C)`` for each recording, or one array ``x``
+    ``.npy``, ``.csv`` and audio files. The folders of the classes may be in folders of the parts, such as ``train`` and
+    ``test``, which `split` then names. A ``.npz`` file has one array ``(T, C)`` for each recording, or one array ``x``
     ``(N, T, C)`` for all. Hidden files and folders are ignored.
 
     Example:
@@ -338,6 +361,9 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         front_end = front_end or self.create_front_end(folder)
         recordings = self.recordings(folder, front_end)
         files = [relative_name(Path(r.file), path) for r in recordings]
+        if self.split in ("random", "file") and (test := self.find_parts(folder).get("test")):
+            pattern = relative_name(folder / test / "*", path)
+            raise ValueError(f'{path} has a folder of test data; name it: data.split = ["{pattern}"]')
         if self.group_pattern or self.group_file:
             groups = self.find_groups(files, path)
             recordings = [r._replace(group=group) for r, group in zip(recordings, groups, strict=True)]
@@ -360,6 +386,16 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             logger.warning(message)
         groups = [r.group for r in selected] if any(r.group for r in recordings) else []
         return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
+
+    list_examples = staticmethod(list_singles)
+    """Lists the examples in the folder of a class."""
+
+    def find_parts(self, path: Path) -> dict[str, str]:
+        """Returns the folders of the parts ``"test"`` and ``"validation"`` by part, if these have class folders."""
+        if path.is_file() or any(f.suffix.lower() in ARCHIVES for f in list_dir(path)):
+            return {}
+        names = [f.parent.name for f in list_class_folders(path, self.list_examples) if f.parent != path]
+        return {PARTS[name.lower()]: name for name in names if name.lower() in PARTS}
 
     def expand_lists(self, path: Path) -> "LabelledSequences":
         """Returns the dataset with each CSV file in `split` and `validation` replaced by the names that it lists."""
@@ -404,11 +440,10 @@ def encode_sound(file: Path, front_end: LogMel) -> Tensor:
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """Lists the ``.npz`` and ``.ts`` files at a path; if none, the ``.npy``, ``.csv`` and audio files in subfolders."""
+    """Lists the ``.npz`` and ``.ts`` files at a path; if none, the files in the folders of the classes."""
     inside = [path] if path.is_file() else list_dir(path)
     archives = [f for f in inside if f.suffix.lower() in ARCHIVES and f.is_file()]
-    singles = [f for folder in inside if folder.is_dir() for f in list_dir(folder) if f.suffix.lower() in SINGLES]
-    return archives or [f for f in singles if f.is_file()]
+    return archives or [f for folder in list_class_folders(path, list_singles) for f in list_singles(folder)]
 
 
 def warn_if_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:

@@ -15,7 +15,7 @@ from ..files import FileError, list_dir
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
 from ..readers.numpy import load_npy
 from ..readers.sequences import Recording
-from .labelled_sequences import LabelledSequences, LazySequences
+from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
 
 
 def read_array(path: Path, channels: int, part: slice) -> Tensor:
@@ -35,13 +35,25 @@ CLIP_READERS = {**VIDEO_READERS, ".npy": read_array}
 """Readers of clips by the suffix of the file."""
 
 
+def has_images(folder: Path) -> bool:
+    """Returns whether a folder contains images, as that of a clip does."""
+    return any(p.suffix.lower() in IMAGES and p.is_file() for p in list_dir(folder))
+
+
+def list_examples(folder: Path) -> list[Path]:
+    """Lists the files of clips and the folders of images in a folder."""
+    return [p for p in list_dir(folder) if p.suffix.lower() in CLIP_READERS or (p.is_dir() and has_images(p))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoFolder(LabelledSequences):
     """Fields of ``[data]`` with ``kind = "clips"``.
 
     The data are one folder per class with videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
-    folder of images is one clip. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are divided by
-    255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are ignored.
+    folder of images is one clip. The folders of the classes may be in folders of the parts, such as ``train`` and
+    ``test``, which `split` then names. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are
+    divided by 255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are
+    ignored.
 
     The other fields of :class:`LabelledSequences` also apply, except `front_end` and `layout`.
 
@@ -52,6 +64,7 @@ class VideoFolder(LabelledSequences):
     """
 
     excluded: ClassVar = ("front_end", "layout")
+    list_examples = staticmethod(list_examples)
     task: str = field("video classification", nonempty=True)
     split: str | tuple[str, ...] = field(
         "random", choices=("random", "file", "group"),
@@ -113,9 +126,9 @@ class VideoFolder(LabelledSequences):
     def recordings(self, path: Path, front_end: LogMel | None = None) -> list[Recording]:
         """Returns a recording for each clip in the class folders; its `values` is the path of the clip."""
         recordings = []
-        for folder in [p for p in list_dir(path) if p.is_dir()] if path.is_dir() else ():
+        for folder in list_class_folders(path, self.list_examples):
             inside = list_dir(folder)
-            if any(p.suffix.lower() in IMAGES and p.is_file() for p in inside):
+            if has_images(folder):
                 raise FileError(f"{folder} contains images; move those of each clip into a folder within it")
             clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIP_READERS]
             if not clips:

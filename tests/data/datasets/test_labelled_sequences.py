@@ -290,6 +290,26 @@ def test_folders_of_equal_numbers_have_one_order(tmp_path):
     assert data.label_names == ("001", "01", "1", "1.0", "b", "nan")
 
 
+def test_class_folders_may_be_in_folders_of_the_parts(tmp_path):
+    for part, count in {"train": 5, "val": 2, "test": 3}.items():
+        write_folders(tmp_path / "words" / part, ["a", "b"], count)
+    fields = {"split": ["words/test/*"], "validation": ["words/val/*"], "folder": "words"}
+    for split, count in {"train": 5, "validation": 2, "test": 3}.items():
+        part = make(**fields).load(tmp_path, split)
+        assert (part.label_names, part.labels.bincount().tolist()) == (("a", "b"), [count, count])
+    for split in ("random", "file"):
+        with pytest.raises(ValueError, match=r'has a folder of test data; name it: data\.split = \["words/test/\*"\]'):
+            make(split=split, folder="words").load(tmp_path, "train")
+    by_folder = make(split="group", folder="words", group_pattern="words/([^/]+)/").load(tmp_path, "test")
+    assert set(by_folder.groups) == {"val"}
+
+
+def test_class_folders_may_be_in_folders_of_other_names(tmp_path):
+    for speaker in ("ann", "bob"):
+        write_folders(tmp_path / speaker, ["a", "b"])
+    assert make().load(tmp_path, "train").labels.bincount().tolist() == [4, 4]
+
+
 def test_the_last_files_of_every_folder_are_the_test(tmp_path):
     write_folders(tmp_path, ["a", "b", "c"], count=12)
     for split, expected in (("train", range(8)), ("test", range(8, 12))):

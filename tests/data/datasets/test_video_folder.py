@@ -48,6 +48,16 @@ def test_resizes_the_shorter_side_and_crops_the_center(height, width):
     assert resize((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
 
 
+def test_class_folders_may_be_in_folders_of_the_parts(tmp_path):
+    for part in ("train", "val", "test"):
+        write_clips(tmp_path / part)  # files, and folders of images
+    fields = {"size": 16, "split": ("test/*",), "validation": ("val/*",)}
+    parts = [dataclasses.replace(KIND, **fields).load(tmp_path, split) for split in ("train", "validation", "test")]
+    assert [part.labels.bincount().tolist() for part in parts] == [[6, 6]] * 3
+    assert [part.label_names for part in parts] == [("dark", "light")] * 3
+    assert all("/test/" in str(path) for path in parts[2].sequences.items)
+
+
 def test_splits_every_class_and_reads_clips_on_demand(tmp_path, monkeypatch):
     write_clips(tmp_path)
     train, test = (dataclasses.replace(KIND, size=16).load(tmp_path, split) for split in ("train", "test"))
