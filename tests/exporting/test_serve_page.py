@@ -49,17 +49,18 @@ def service(tmp_path_factory):
             process.terminate()
 
 
-def send(address, client, frame):
+def send(address, client, frame, save=np.save):
     buffer = io.BytesIO()
-    np.save(buffer, frame)
+    save(buffer, frame)
     request = urllib.request.Request(f"{address}/clients/{client}/frames", buffer.getvalue(), method="POST")
     with urllib.request.urlopen(request) as response:
         return np.load(io.BytesIO(response.read()))
 
 
-def status(address, client, frame):
+def status(address, client, frame, save=np.save):
     with pytest.raises(urllib.error.HTTPError) as error:
-        send(address, client, frame)
+        send(address, client, frame, save)
+    error.value.close()
     return error.value.code
 
 
@@ -84,6 +85,9 @@ def test_wrong_frames_are_errors_of_the_client(service):
     assert status(address, "a", np.zeros((15, 24), np.float32)) == 400
     assert status(address, "a", np.zeros((4, 4, 4), np.float32)) == 400
     assert status(address, "a", np.array([{}], dtype=object)) == 400  # a pickle, which is not loaded
+    assert status(address, "a", np.zeros((16, 24), np.complex64)) == 400
+    assert status(address, "a", np.zeros((16, 24), np.float32), np.savez) == 400
+    assert send(address, "ints", np.zeros((16, 24), np.int64)).shape == (12, 16, 24)
     send(address, "b", np.zeros((16, 24), np.float32))
     assert status(address, "b", np.zeros((16, 16), np.float32)) == 409
 
