@@ -38,7 +38,7 @@ class Spotter:
 
     Raises:
         ValueError: the model has no front end or no classifier, or :class:`~convrnn_zoo.Stream` rejects it; or there is
-            no threshold.
+            no threshold, or one that is no probability above 0.
 
     Example:
         >>> import convrnn_zoo
@@ -61,6 +61,8 @@ class Spotter:
         if (threshold := stored if threshold is None else threshold) is None:
             raise ValueError("the weights have no threshold; pass threshold, such as 0.5")
         self.threshold = check.number("threshold", threshold, positive=True)
+        if self.threshold > 1:
+            raise ValueError(f"threshold must be a probability above 0 and at most 1, got {threshold}")
         self.windows = check.positive_int("windows", windows)
         steps = check.number("seconds", seconds, positive=True) / self.front_end.hop
         self.stride = max(1, round(steps / self.windows))

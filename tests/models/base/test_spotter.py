@@ -85,6 +85,12 @@ def test_models_that_cannot_spot_words_are_rejected(model, change, message):
         Spotter(model)
 
 
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 1.5, float("nan")])
+def test_a_threshold_is_a_probability_above_0(model, threshold):
+    with pytest.raises(ValueError, match="threshold must be a"):
+        Spotter(model, threshold)
+
+
 def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     pytest.importorskip("matplotlib", reason="the extra draw")
     soundfile = pytest.importorskip("soundfile", reason="the extra sound")
