@@ -145,7 +145,8 @@ def predict(
         threshold = options.pop("threshold") if spot else None
         names = {param.name: param.opts[0] for param in predict.params}
         if unused := [names[key] for key, value in options.items() if value is not None and value is not False]:
-            raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
+            hint = "; --threshold is also valid with --spot" if "--threshold" in unused else ""
+            raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier{hint}")
         if spot:
             _spot(model, files, as_json, output, quiet, threshold)
         else:
