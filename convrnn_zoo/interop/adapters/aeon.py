@@ -65,6 +65,8 @@ class ConvRNNClassifier(BaseClassifier):
             self.network_ = create_model(
                 self.model, in_chans=len(steps), num_classes=len(self.classes_), hidden_channels=self.hidden_channels
             ).to(self.device)  # fmt: skip
+            if (ndim := getattr(self.network_, "ndim", None)) != 1:
+                raise ValueError(f"model must be 1-d, such as 'convgru1d_bi_2layer'; {self.model!r} has ndim={ndim}")
             optimizer = torch.optim.AdamW(self.network_.parameters(), lr=self.learning_rate)
             batches = -(-len(series) // self.batch_size)
             schedule = torch.optim.lr_scheduler.OneCycleLR(

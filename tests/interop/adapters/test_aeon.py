@@ -41,6 +41,12 @@ def test_arrays_of_equal_length_and_seeds(series):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("name", ["convgru2d_1layer", "convlstm3d_bi_1layer"])
+def test_a_model_of_maps_is_an_error(series, name):
+    with pytest.raises(ValueError, match=rf"model must be 1-d, such as 'convgru1d_bi_2layer'; '{name}' has ndim="):
+        ConvRNNClassifier(name, hidden_channels=8, epochs=1).fit(series[0], series[1])
+
+
 def test_checks_of_aeon():
     checks = pytest.importorskip("aeon.testing.estimator_checking", reason="pip install 'convrnn-zoo[data]'")
     checks.check_estimator(
