@@ -106,13 +106,14 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
-def check_step(frames: Frames, expected: Step | None, file: Path) -> None:
-    """Raises ValueError if the time step of the frames is not constant, or not the expected one."""
+def check_step(frames: Frames, expected: Step | None, file: Path) -> Step | None:
+    """Returns the step of the frames, or else the expected one; raises ValueError if it is not constant, or another."""
     try:
         step = times.check_step(frames.times, expected)
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
     check_same(step, expected, f"the frames of {file}", "--minutes")
+    return step or expected
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
@@ -269,7 +270,7 @@ def forecast_files(
     notes += [f"pixels of {scales['pixel_km']:.3g} km"] if "pixel_km" in scales else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
-    check_step(reader, minutes or values.step, file)
+    step = check_step(reader, minutes or values.step, file)
     if output is not None and output.suffix == ".nc" and reader.dataset is not None:
         dataset, dropped = drop_unstorable_attrs(reader.dataset)
         reader = dataclasses.replace(reader, dataset=dataset)
@@ -288,7 +289,7 @@ def forecast_files(
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
         model.metadata.name if model.metadata else name, file.name, values, reader.between(0, count), first, total,
-        frames[:count], forecast, frames[count:] if compare else None, reader.step or minutes or values.step,
+        frames[:count], forecast, frames[count:] if compare else None, step,
         options.get("members", 0), tuple(thresholds), not isinstance(model, EnsembleForecaster),
         probabilities, tuple(filter(None, notes)),
     )  # fmt: skip

@@ -9,6 +9,10 @@ Step = float | Literal["month", "year"]
 """Minutes between frames, or ``"month"`` or ``"year"``, whose lengths differ."""
 MONTHS = {"month": 1, "year": 12}
 """Number of months in a calendar step."""
+TOLERANCE = 0.02
+"""Share of a step by which times between frames may differ from it."""
+TOLERATED = f"{100 * TOLERANCE:g} %"
+"""The tolerance in words."""
 SHORTEST_MONTH = 27.5 * 1440
 """Minutes that are fewer than those of any month."""
 _DAYS = 365.2425 / 12
@@ -24,11 +28,16 @@ def mean_minutes(step: Step) -> float:
     return MONTHS[step] * _DAYS * 1440 if isinstance(step, str) else step
 
 
-def is_same(step: Step, expected: Step) -> bool:
-    """Returns whether two steps are equal, up to 2 % of their minutes."""
-    if isinstance(step, str) or isinstance(expected, str):
-        return step == expected
-    return abs(step - expected) <= 0.02 * expected
+def is_near(minutes: Any, step: float) -> Any:
+    """Returns whether times between frames equal a step, up to :data:`TOLERANCE`: a boolean, or an array of them."""
+    return abs(minutes - step) <= TOLERANCE * step + 1e-9
+
+
+def is_same(step: Step | None, expected: Step | None) -> bool:
+    """Returns whether two known steps are equal, up to :data:`TOLERANCE`."""
+    if step is None or expected is None or isinstance(step, str) or isinstance(expected, str):
+        return step is not None and step == expected
+    return bool(is_near(step, expected))
 
 
 def check_same(step: Step | None, expected: Step | None, name: str, option: str) -> None:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from convrnn_zoo.values.steps import find_calendar_step, is_next, mean_minutes, next_dates
+from convrnn_zoo.values.labels.times import check_step, find_gaps, find_step
+from convrnn_zoo.values.steps import find_calendar_step, is_next, is_same, mean_minutes, next_dates
 
 MONTHS = [(2020 + m // 12, m % 12 + 1) for m in range(30)]
 
@@ -38,3 +39,14 @@ def test_other_steps_are_no_months(days):
 
 def test_the_mean_of_a_month_is_a_twelfth_of_a_year():
     assert 12 * mean_minutes("month") == mean_minutes("year")
+
+
+def test_one_tolerance_holds_for_steps_gaps_and_the_step_of_irregular_times():
+    numpy = pytest.importorskip("numpy", reason="the extra cli")
+    seconds = 300 * numpy.arange(50) + numpy.random.default_rng(0).integers(-2, 3, 50)
+    times = numpy.datetime64("2020-01-01", "ns") + seconds * numpy.timedelta64(1, "s")
+    assert is_same(find_step(times), 5.0)
+    assert not find_gaps(times, 5.0).any()
+    assert check_step(times, 5.0) == 5.0
+    with pytest.raises(ValueError, match="pass equal steps, up to 2 %"):
+        check_step(times[[0, 1, 2, 3, 5]], 5.0)

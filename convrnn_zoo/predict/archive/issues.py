@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._extras import need
+from ..._hints import warn
 from ...data.readers import Frames
 from ...values.labels.times import find_gaps
-from ...values.steps import Step, describe_step
+from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
 
 MINUTES = {"min": 1, "h": 60, "d": 1440}
 """Minutes of the units of durations."""
-SLACK = 0.02
-"""Share of a step by which the time between issue times may differ from a multiple of it."""
 
 
 def find_issues(
@@ -22,7 +21,8 @@ def find_issues(
     """Returns the numbers of the frames at the issue times, as an array.
 
     An issue time is the time of a frame that ends `count` frames at one step. Issue times are multiples of `every`
-    since midnight of 1970-01-01; if no frame has such a time, they are counted from the first possible one.
+    since midnight of 1970-01-01; if no frame has such a time, they are counted from the first possible one, with a
+    warning. Times and steps may differ by the tolerance of steps; a warning counts what irregular steps leave out.
 
     Args:
         frames: the frames of the archive.
@@ -37,12 +37,15 @@ def find_issues(
         ValueError: no frame is an issue time, or `every` is no multiple of the step.
     """
     numpy = need("numpy", "cli")
-    gaps = _find_gaps(frames, step)  # numbers of the frames before a gap
-    numbers = numpy.arange(len(frames))
-    first = numpy.concatenate([[0], gaps + 1])[numpy.searchsorted(gaps, numbers)]
-    last = numpy.concatenate([gaps, [len(frames) - 1]])[numpy.searchsorted(gaps, numbers)]
-    complete = (numbers - first + 1 >= count) & (last - numbers >= ahead)
-    issues = numbers[complete & _is_within(frames, period)]
+    gaps, irregular = _find_gaps(frames, step)
+    within, complete = _is_within(frames, period), _is_complete(gaps, count, ahead)
+    possible = within & _is_complete(gaps & ~irregular, count, ahead)
+    if lost := int((possible & ~complete).sum()):
+        apart = numpy.diff(frames.minutes)[irregular]
+        got = f"frames are {apart.min():.4g} to {apart.max():.4g} minutes apart"
+        expected = f"expected {describe_step(step or 0.0)}, up to {TOLERATED}"
+        warn(f"{frames.path}: {lost} of {possible.sum()} issue times are left out, since {got}; {expected}")
+    issues = numpy.flatnonzero(within & complete)
     if not len(issues):
         between = f" from {period[0] or 'the first'} to {period[1] or 'the last'}" if any(period) else ""
         spaced = f" {describe_step(step)} apart" if step else ""
@@ -50,19 +53,40 @@ def find_issues(
         raise ValueError(
             f"{frames.path}: no frame{between} ends {count} frames{spaced}{after}; pass other files or a lower --inputs"
         )
-    if every is None:
-        return issues
+    return issues if every is None else _choose_issues(frames, issues, step, every)
+
+
+def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
+    """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
+    numpy = need("numpy", "cli")
+    numbers, ends = numpy.arange(len(gaps) + 1), numpy.flatnonzero(gaps)
+    first = numpy.concatenate([[0], ends + 1])[numpy.searchsorted(ends, numbers)]
+    last = numpy.concatenate([ends, [len(gaps)]])[numpy.searchsorted(ends, numbers)]
+    return (numbers - first + 1 >= count) & (last - numbers >= ahead)
+
+
+def _choose_issues(frames: Frames, issues: Any, step: Step | None, every: str | int) -> Any:
+    """Returns the issue times at multiples of a duration, or every so many of them."""
+    numpy = need("numpy", "cli")
     number = int(every) if isinstance(every, int) or str(every).isdecimal() else None
     if number is not None or frames.times is None or isinstance(step, str) or step is None:
-        if not number:
+        if number is None or number < 1:
             raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
         return issues[(issues - issues[0]) % number == 0]
     minutes = parse_duration(str(every))
-    if minutes < step * (1 - SLACK) or abs(minutes / step - round(minutes / step)) > SLACK:
+    if abs(minutes - max(round(minutes / step), 1) * step) > TOLERANCE * step:
         raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
-    times = numpy.round(frames.minutes[issues], 3)
-    selected = issues[numpy.isclose((times + 1e-3) % minutes, 0, atol=2e-3)]
-    return selected if len(selected) else issues[numpy.isclose((times - times[0] + 1e-3) % minutes, 0, atol=2e-3)]
+    times = frames.minutes[issues]
+
+    def at_multiples(times: Any) -> Any:
+        return issues[abs(times - (times / minutes).round() * minutes) <= TOLERANCE * step]
+
+    selected = at_multiples(times)
+    if not len(selected):
+        first = frames.dates[issues[0]] if frames.dates else f"{times[0]:g} minutes"
+        warn(f"{frames.path}: no issue time is a multiple of {every} since midnight; they are counted from {first}")
+        selected = at_multiples(times - times[0])
+    return selected
 
 
 def parse_duration(text: str) -> float:
@@ -80,10 +104,11 @@ def parse_duration(text: str) -> float:
 
 
 def _find_gaps(frames: Frames, step: Step | None) -> Any:
-    """Returns the numbers of the frames that no frame follows after one step, in an array without the last frame."""
+    """Returns for all but the last frame whether none follows after one step, and whether one follows irregularly."""
     numpy = need("numpy", "cli")
+    none = numpy.zeros(max(len(frames) - 1, 0), bool)
     if frames.times is None or step is None or len(frames) < 2:
-        return numpy.empty(0, int)
+        return none, none
     gaps = find_gaps(frames.times, step)
     if gaps.all():
         got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.minutes).round(3).tolist()))[:3])
@@ -91,7 +116,8 @@ def _find_gaps(frames: Frames, step: Step | None) -> Any:
             f"{frames.path}: frames are {got} minutes apart, and {describe_step(step)} are expected; pass frames at "
             "the step of the training, or --minutes if the model supports any"
         )
-    return numpy.flatnonzero(gaps)
+    irregular = none if isinstance(step, str) else gaps & (abs(numpy.diff(frames.minutes) - step) < step / 2)
+    return gaps, irregular
 
 
 def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:

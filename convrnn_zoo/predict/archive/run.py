@@ -311,7 +311,7 @@ def _plan(
     edge = None if edge is None or max(frames.size) <= edge else edge
     job = Job(
         model.eval(), opener, path, name, issues, count, horizon,
-        frames.step or step, 1, split_map(frames.size, edge, halo), thresholds, options,
+        step, 1, split_map(frames.size, edge, halo), thresholds, options,
     )  # fmt: skip
     job.__dict__["frames"] = frames
     entire = split_map(frames.size, None, 0)[0]

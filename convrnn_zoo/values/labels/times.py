@@ -9,7 +9,17 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._extras import need
-from ..steps import SHORTEST_MONTH, Step, find_calendar_step, is_next, next_dates
+from ..steps import (
+    SHORTEST_MONTH,
+    TOLERANCE,
+    TOLERATED,
+    Step,
+    find_calendar_step,
+    is_near,
+    is_next,
+    is_same,
+    next_dates,
+)
 from ..units import MAX_UNIT
 
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
@@ -120,12 +130,17 @@ def list_dates(times: Any) -> list[Any]:
 
 
 def find_step(times: Any) -> Step | None:
-    """Returns the most frequent step of decoded times, in minutes or of the calendar; None for less than two times."""
+    """Returns the most frequent step of decoded times, in minutes or of the calendar; None for less than two times.
+
+    Steps that differ by no more than the tolerance count for each other, so that times may be a little irregular.
+    """
     if times is None or len(times) < 2:
         return None
-    minutes = to_minutes(times)
-    steps, counts = need("numpy", "cli").unique(((minutes[1:] - minutes[:-1]) * 6e5).round() / 6e5, return_counts=True)
-    step = float(steps[counts.argmax()])
+    numpy, minutes = need("numpy", "cli"), to_minutes(times)
+    steps, counts = numpy.unique(((minutes[1:] - minutes[:-1]) * 6e5).round() / 6e5, return_counts=True)
+    total, slack = numpy.concatenate([[0], counts.cumsum()]), TOLERANCE * abs(steps)
+    ends = [numpy.searchsorted(steps, *side) for side in ((steps - slack, "left"), (steps + slack, "right"))]
+    step = float(steps[numpy.lexsort((-steps, counts, total[ends[1]] - total[ends[0]]))[-1]])
     return (find_calendar_step(list_dates(times)) if step > SHORTEST_MONTH else None) or step
 
 
@@ -135,18 +150,20 @@ def find_gaps(times: Any, step: Step) -> Any:
         numpy, dates = need("numpy", "cli"), list_dates(times)
         return numpy.array([not is_next(a, b, step) for a, b in pairwise(dates)], bool)
     minutes = to_minutes(times)
-    return abs(minutes[1:] - minutes[:-1] - step) > 0.02 * step
+    return ~is_near(minutes[1:] - minutes[:-1], step)
 
 
 def check_step(times: Any, expected: Step | None = None) -> Step | None:
     """Returns the step of decoded times; None for less than two. Raises ValueError if the steps differ.
 
-    It is a calendar step if this is `expected`, or if the times are months or years apart otherwise.
+    It is `expected` if the steps equal it up to the tolerance, or if this is a calendar step, and a calendar step as
+    well if the times are months or years apart.
     """
     step = find_step(times)
     if step is None:
         return None
-    step = expected if isinstance(expected, str) and list_dates(times) else step
+    if expected and (is_same(step, expected) or (isinstance(expected, str) and list_dates(times))):
+        step = expected
     if not isinstance(step, str) and step <= 0:
         raise ValueError("time repeats a value; pass frames that all have their own time")
     gaps = find_gaps(times, step)
@@ -158,7 +175,8 @@ def check_step(times: Any, expected: Step | None = None) -> Step | None:
         raise ValueError(f"the frame of {date:%Y-%m-%d} is not a {step} after that before; pass successive ones")
     minutes = to_minutes(times)
     listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
-    raise ValueError(f"time has frames {', '.join(f'{s:g}' for s in listed[:4])} minutes apart; pass equal steps")
+    apart = ", ".join(f"{s:g}" for s in listed[:4])
+    raise ValueError(f"time has frames {apart} minutes apart; pass equal steps, up to {TOLERATED}")
 
 
 def get_times(data: Any) -> Any:

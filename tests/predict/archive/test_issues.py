@@ -18,8 +18,27 @@ def test_every_counts_from_midnight():
     assert find_issues(frames(range(5, 100, 5)), 2, 5.0, every="30min").tolist() == [5, 11, 17]  # minutes 30, 60, 90
 
 
-def test_frames_at_other_times_count_from_the_first_one():
-    assert find_issues(frames(range(7, 100, 5)), 2, 5.0, every="30min").tolist() == [1, 7, 13]
+def test_frames_at_other_times_count_from_the_first_one_with_a_warning():
+    with pytest.warns(
+        UserWarning, match="no issue time is a multiple of 30min since midnight; .* from 1970-01-01 00:12"
+    ):
+        found = find_issues(frames(range(7, 100, 5)), 2, 5.0, every="30min")
+    assert found.tolist() == [1, 7, 13]
+    with pytest.warns(UserWarning, match="counted from 1970-01-01 01:00"):
+        found = find_issues(frames(range(0, 300, 5)), 2, 5.0, every="6h", period=("1970-01-01T01:00", None))
+    assert found.tolist() == [12]
+
+
+def test_steps_within_the_tolerance_are_equal_and_others_are_counted_in_a_warning():
+    jitter = np.random.default_rng(0).uniform(-1, 1, 40) / 60  # minutes
+    minutes = np.arange(40) * 5.0
+    assert find_issues(frames(minutes + 2 * jitter), 4, 5.0, every="30min").tolist() == [6, 12, 18, 24, 30, 36]
+    with pytest.warns(UserWarning) as caught:
+        found = find_issues(frames(minutes + 5 * jitter), 4, 5.0)
+    lost = 37 - len(found)
+    assert 5 < lost < 37
+    apart = "frames are 4.867 to 5.133 minutes apart; expected 5 minutes, up to 2 %"
+    assert str(caught[0].message) == f"a: {lost} of 37 issue times are left out, since {apart}"
 
 
 def test_a_number_of_frames():
@@ -50,6 +69,7 @@ def test_months():
         (range(0, 50, 5), {"every": "7min"}, "a multiple of 5 minutes"),
         (range(0, 50, 5), {"every": "soon"}, "a duration such as 30min"),
         (range(0, 50, 5), {"every": "0"}, "a number of frames above 0"),
+        (range(0, 50, 5), {"every": -3}, "a number of frames above 0 for a, got -3"),
         (range(0, 50, 5), {"period": ("1971", None)}, "no frame from 1971 to the last ends 2 frames"),
         (range(0, 50, 5), {"period": ("once", None)}, "period takes dates"),
         (range(0, 50, 10), {}, "frames are 10 minutes apart, and 5 minutes are expected"),
