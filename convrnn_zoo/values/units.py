@@ -146,6 +146,7 @@ def conversion(
     Args:
         source, target: the units.
         name: standard name of the quantity, if it is known: a speed is converted to a rain rate only if this is one.
+            Without a name, the conversion has a note.
         minutes: duration of the sums, if `source` is a depth of rain and `target` is a rain rate.
         relation: constants a and b of ``Z = a R^b``, for the conversion of reflectivity to rain rates.
 
@@ -170,7 +171,8 @@ def conversion(
                 return Conversion(functools.partial(_affine, factor=factor, offset=0.0))
             if name and not _RAIN_NAMES.search(name):
                 return None
-            return Conversion(functools.partial(_speed_to_rain, factor=factor))
+            note = "" if name else f"rain rates from {source}, which nothing calls another speed than that of rain"
+            return Conversion(functools.partial(_speed_to_rain, factor=factor), note)
         depth = rain_depth(source)
         if depth is not None and minutes:
             apply = functools.partial(_affine, factor=depth * 60 / minutes / rates[1], offset=0.0)

@@ -82,6 +82,10 @@ def test_sums_are_rates_if_their_duration_is_known():
 def test_wind_is_not_rain():
     assert conversion("m s-1", "mm/h", name="eastward_wind") is None
     assert conversion("m s-1", "mm/h", name="lwe_precipitation_rate")(np.array([1e-6]))[0] == pytest.approx(3.6)
+    unnamed = conversion("m s-1", "mm/h")
+    assert unnamed(np.array([1e-6]))[0] == pytest.approx(3.6)
+    assert "rain rates from m s-1" in unnamed.note
+    assert not conversion("m s-1", "mm/h", name="rainfall_rate").note
     with pytest.raises(ValueError, match=r"36,000,000 mm/h.* speed"):
         conversion("m s-1", "mm/h")(np.array([np.nan, 10.0]))
 
