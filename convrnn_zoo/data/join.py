@@ -86,7 +86,11 @@ def _check_equal(parts: Sequence[Any], names: Sequence[Any], one: Any, other: An
     for label in [n for n, v in parts[0].data_vars.items() if "time" in v.dims]:
         if not numpy.allclose(a[label].values, b[label].values, rtol=1e-5, atol=1e-8, equal_nan=True):
             date = str(date)[:19]
-            files = f"{names[one[0]]} and {names[other[0]]}" if one[0] != other[0] else f"{names[one[0]]}, twice,"
+            if one[0] == other[0]:
+                raise FileError(
+                    f"{names[one[0]]} has two frames of {label} at {date}, which differ; remove one of them"
+                )
+            files = f"{names[one[0]]} and {names[other[0]]}"
             raise FileError(f"{files} have different values of {label} at {date}; pass the files of one series")
 
 

@@ -323,6 +323,19 @@ def nowcast():
     return model
 
 
+def test_a_range_is_selected_in_either_order():
+    for data in (rain(), rain().isel(lat=slice(None, None, -1))):
+        first, second = (labelled_frames(data, sel={"lat": ends}) for ends in ([51, 52.6], [52.6, 51]))
+        assert first.identical(second)
+        assert 0 < first.sizes["y"] < HEIGHT
+
+
+def test_a_time_that_occurs_twice_names_the_file_once(tmp_path):
+    data = xarray.concat([radar(), radar().isel(time=[3]) + 1], "time").to_dataset(name="rain")
+    with pytest.raises(ValueError, match=r"a.nc has two frames of rain at 2020.* which differ; remove one of them"):
+        labelled_frames(write(tmp_path / "a.nc", data))
+
+
 def test_pixel_sizes_are_read_from_coordinates():
     assert find_pixel_km(labelled_frames(radar(0.5))) == pytest.approx(0.5)
     degrees = find_pixel_km(labelled_frames(rain()))  # 1° by 0.5° at 51.5°

@@ -113,8 +113,8 @@ def _replace(array: Any, variable: Any) -> Any:
 def select(data: Any, selection: Mapping[str, Any]) -> Any:
     """Returns the selected part of a Dataset.
 
-    `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends.
-    Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
+    `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends,
+    in either order. Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     for dim, value in selection.items():
@@ -124,8 +124,8 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
         positions = xarray.DataArray(numpy.arange(len(labels)), {dim: labels}, [dim])
         try:
             if isinstance(value, list | tuple):
-                is_falling = len(labels) > 1 and labels[0] > labels[-1]
-                selected = positions.sel({dim: slice(*(reversed(value) if is_falling else value))})
+                ranges = (positions.sel({dim: slice(*ends)}) for ends in (value, value[::-1]))
+                selected = next((part for part in ranges if part.size), positions[:0])
             elif labels.dtype.kind in "iuf" and not isinstance(value, str):
                 tolerance = 1e-5 * max(abs(value), 1e-30)
                 selected = positions.sel({dim: value}, method="nearest", tolerance=tolerance)
