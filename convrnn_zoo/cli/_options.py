@@ -1,5 +1,6 @@
 """Options that several commands share, and their types."""
 
+import contextlib
 import math
 from functools import partial
 from pathlib import Path
@@ -97,6 +98,30 @@ def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]
     if len(values) > 1:
         raise click.BadParameter(f"expected one value, got {len(values)}; run the command once for each")
     return values[0] if values else None
+
+
+def parse_selection(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
+    """Returns the selection of ``DIM=VALUE`` and ``DIM=FIRST,LAST`` as a dictionary, or None without values.
+
+    Example:
+        >>> parse_selection(None, None, ("realization=0", "lat=50,55.5", "run=2020-06-01T06:00"))
+        {'realization': 0, 'lat': [50, 55.5], 'run': '2020-06-01T06:00'}
+    """
+    selection = {}
+    for text in values:
+        name, sign, value = text.partition("=")
+        if not name or not sign or not value:
+            raise click.BadParameter(f"{text!r} must be a dimension and a value, such as realization=0 or lat=50,55")
+        parts = [_parse_number(part.strip()) for part in value.split(",")]
+        selection[name.strip()] = parts if len(parts) > 1 else parts[0]
+    return selection or None
+
+
+def _parse_number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def output_path(help: str, name: str = "output", file_okay: bool = True, dir_okay: bool = True, **kwargs: Any) -> Any:

@@ -25,6 +25,7 @@ from ._options import (
     local_path,
     only_one,
     output_path,
+    parse_selection,
     quiet_option,
 )  # fmt: skip
 from ._outputs import check_not_input
@@ -80,6 +81,9 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="With --every: address of a scheduler of Dask, such as tcp://login1:8786, whose workers "
               "forecast.")  # fmt: skip
 @click.option("--key", help="Name of the array in a .npz, HDF5, NetCDF, GRIB or Zarr file with several.")
+@click.option("--sel", multiple=True, callback=parse_selection, metavar="DIM=VALUE",
+              help="Part of a dimension of labelled frames, such as realization=0, level=850 or lat=50,55 for a range; "
+              "may be repeated.")  # fmt: skip
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @device_option
 @threads_option
@@ -114,6 +118,8 @@ def predict(
     --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or an EnsembleForecaster such as
     convgru_irene. A .png then shows the mean, the standard deviation and the probability that --threshold is reached.
     --compare prints the CRPS.
+
+    A file with members, levels or runs needs --sel, such as --sel realization=0.
 
     --every forecasts from many issue times of an archive into one .zarr store, which a later run completes if this one
     is interrupted. --jobs and --scheduler distribute the issue times.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .._extras import need
 from .._hints import suggest
-from ..values.labels.axes import CHANNEL, MEMBER, find_pixel_km
+from ..values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
 from ..values.labels.form import choose_variable, is_labelled, normal_form, stack, to_units
 from ..values.labels.times import find_gaps, find_step, get_times, list_dates, to_minutes
 from ..values.steps import Step, describe_step
@@ -170,7 +170,10 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
     if data.sizes.get(MEMBER) == 1:
         data = data.isel({MEMBER: 0})
     if MEMBER in data.dims:
-        hint = "select one with data.sel of the recipe, or pass a DataArray to model.forecast, which forecasts all"
+        dim = data.encoding.get("dims", {}).get(MEMBER, MEMBER)
+        labels = axis_coordinate(data, MEMBER)
+        value = 0 if labels is None else labels.values[0]
+        hint = f"select one, such as --sel {dim}={value} (data.sel of a recipe), or pass all to model.forecast"
         raise FileError(f"{path}: it has {data.sizes[MEMBER]} members; {hint}")
     if missing := [n for n, v in data.data_vars.items() if 0 in v.shape]:
         raise FileError(f"{path}: {missing[0]} is empty, {dict(data[missing[0]].sizes)}")

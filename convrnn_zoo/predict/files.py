@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,13 @@ def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
 
 def choose_read_options(
     model: Forecaster, name: str, recipe: Recipe | None, key: str | None, pixel_km: float | None = None,
-    minutes: float | None = None, coarsen: int | None = None,
+    minutes: float | None = None, coarsen: int | None = None, sel: Mapping[str, Any] | None = None,
 ) -> ReadOptions:  # fmt: skip
     """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
 
     Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
-    have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`.
+    have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`. `sel` is selected in
+    addition to ``data.sel`` of the recipe.
     """
     values: Any = model.preprocessing
     options = ReadOptions(unit=values.unit)
@@ -94,7 +95,11 @@ def choose_read_options(
     elif coarsen is None:
         coarsen = 1 if pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
     return dataclasses.replace(
-        options, channels=3 if model.in_chans == 3 else 1, coarsen=coarsen, step=minutes or values.step
+        options,
+        channels=3 if model.in_chans == 3 else 1,
+        coarsen=coarsen,
+        step=minutes or values.step,
+        sel={**options.sel, **(sel or {})},
     )
 
 
@@ -106,13 +111,22 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
-def check_step(frames: Frames, expected: Step | None, file: Path) -> Step | None:
+def describe_fix(model: Forecaster, minutes: float | None) -> str:
+    """Returns what to do about frames at another step than the expected one."""
+    if minutes:
+        return "correct --minutes, or omit it"
+    if "minutes" in inspect.signature(model.forecast).parameters:
+        return "pass their step with --minutes"
+    return "pass frames at the step of the training"
+
+
+def check_step(frames: Frames, expected: Step | None, file: Path, fix: str = "") -> Step | None:
     """Returns the step of the frames, or else the expected one; raises ValueError if it is not constant, or another."""
     try:
         step = times.check_step(frames.times, expected)
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
-    check_same(step, expected, f"the frames of {file}", "--minutes")
+    check_same(step, expected, f"the frames of {file}", fix or "pass frames at the step of the training")
     return step or expected
 
 
@@ -127,6 +141,10 @@ def find_start(start: str, reader: Frames, file: Path) -> int:
     if not times:
         raise ValueError(f"--start must be the number of a frame, since {file} has no times; got {start}")
     matches = [i for i, t in enumerate(times) if start in (f"{t:%H:%M}", f"{t:%H:%M:%S}")]
+    if not matches:
+        text = re.sub(r"^(\S+) ", r"\1T", start)
+        spelled = (text, f"{text}:00", f"{text}T00:00:00")
+        matches = [i for i, t in enumerate(times) if t.isoformat() in spelled]  # 30 February is in some calendars only
     if not matches:
         with contextlib.suppress(ValueError):
             time = datetime.fromisoformat(start)
@@ -230,15 +248,15 @@ def forecast_files(
     model: Forecaster, name: str, files: Sequence[Path], *, recipe: str | None = None, inputs: int | None = None,
     horizon: int | None = None, start: str | None = None, compare: bool = False, key: str | None = None,
     minutes: float | None = None, pixel_km: float | None = None, coarsen: int | None = None,
-    rain_relation: Sequence[float] | None = None, thresholds: Sequence[float] = (), output: Path | None = None,
-    **options: Any,
+    rain_relation: Sequence[float] | None = None, sel: Mapping[str, Any] | None = None,
+    thresholds: Sequence[float] = (), output: Path | None = None, **options: Any,
 ) -> Forecast:  # fmt: skip
     """Reads frames from files and forecasts the next frames, with the options of ``convrnn-zoo predict``.
 
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen, rain_relation: options of
+        recipe, inputs, horizon, start, compare, key, minutes, pixel_km, coarsen, rain_relation, sel: options of
             that name of the command.
         thresholds: values; the probabilities of reaching them are forecast. Without thresholds, frames are forecast.
         output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
@@ -252,7 +270,7 @@ def forecast_files(
     horizon, trained = horizon or model.horizon, model.input_frames or values.inputs
     if key and (len(files) > 1 or file.suffix.lower() not in NAMED):
         raise ValueError(f"--key names an array of one file of {', '.join(NAMED)}; omit it for {file}")
-    read_options = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
+    read_options = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen, sel)
     if rain_relation:
         read_options = dataclasses.replace(read_options, rain_relation=tuple(rain_relation))
     reader = open_files(files, read_options)
@@ -270,7 +288,7 @@ def forecast_files(
     notes += [f"pixels of {scales['pixel_km']:.3g} km"] if "pixel_km" in scales else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
-    step = check_step(reader, minutes or values.step, file)
+    step = check_step(reader, minutes or values.step, file, describe_fix(model, minutes))
     if output is not None and output.suffix == ".nc" and reader.dataset is not None:
         dataset, dropped = drop_unstorable_attrs(reader.dataset)
         reader = dataclasses.replace(reader, dataset=dataset)
@@ -281,6 +299,9 @@ def forecast_files(
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
+    if frames[:count].isfinite().any() and not frames[count - 1].isfinite().any():
+        latest = f"{reader.dates[count - 1]:%Y-%m-%d %H:%M}" if reader.dates else str(first + count - 1)
+        raise ValueError(f"{file}: the latest frame that is read, {latest}, has no value; pass another --start")
     warn_of_missing(frames[:count], reader, file, "; those between others are interpolated" * bool(model.default_step))
     options = {"inputs": "all", **known, **scales, **options}
     forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, thresholds, **options)

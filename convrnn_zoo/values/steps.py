@@ -40,18 +40,16 @@ def is_same(step: Step | None, expected: Step | None) -> bool:
     return bool(is_near(step, expected))
 
 
-def check_same(step: Step | None, expected: Step | None, name: str, option: str) -> None:
-    """Raises ValueError if the known steps of the frames `name` and of the training differ; `option` sets another."""
+def check_same(step: Step | None, expected: Step | None, name: str, fix: str) -> None:
+    """Raises ValueError if the known steps of the frames `name` and the expected one differ."""
     if step and expected and not is_same(step, expected):
-        raise ValueError(
-            f"{name} are {describe_step(step)} apart, and {describe_step(expected)} is expected; pass frames at the "
-            f"step of the training, or {option} to a model of any step"
-        )
+        got, wanted = ("a " * isinstance(s, str) + describe_step(s) for s in (step, expected))
+        raise ValueError(f"{name} are {got} apart, expected {wanted}; {fix}")
 
 
 def describe_step(step: Step) -> str:
     """Returns a step for messages, such as ``"5 minutes"`` or ``"month"``."""
-    return step if isinstance(step, str) else f"{step:g} minutes"
+    return step if isinstance(step, str) else f"{step:g} minute{'' if step == 1 else 's'}"
 
 
 def _number(date: Any) -> int:

@@ -303,3 +303,47 @@ def test_monthly_data_are_described_trained_on_and_predicted(calendar, tmp_path)
     days = rain(3, minutes=1440).rename("t2m").assign_attrs(units="K")
     days.to_netcdf(tmp_path / "daily.nc", engine="h5netcdf")
     assert "month" in run("predict", tmp_path / "run", tmp_path / "daily.nc", "-o", tmp_path / "x.nc", code=1)
+
+
+def test_a_start_of_a_calendar_with_30_days_in_february(model, tmp_path):
+    dates = xarray.date_range("2020-02-29 23:50", periods=12, freq="5min", calendar="360_day", use_cftime=True)
+    rain(12).assign_coords(time=dates).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    for start in ("2020-02-30T00:00", "2020-02-30 00:00:00", "2020-02-30"):
+        assert "read frames 2 to 5" in run(
+            "predict", model, tmp_path / "a.nc", "--start", start, "-o", tmp_path / "f.nc"
+        )
+    text = run("predict", model, tmp_path / "a.nc", "--start", "2020-02-31", "-o", tmp_path / "f.nc", code=1)
+    assert "no frame at that time" in text
+
+
+def test_a_latest_frame_without_a_value_is_an_error(model, tmp_path):
+    data = rain(9)
+    data[5] = np.nan
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    text = run("predict", model, tmp_path / "a.nc", "--start", "12:10", "-o", tmp_path / "f.nc", code=1)
+    assert "the latest frame that is read, 2020-01-01 12:25, has no value; pass another --start" in text
+    run("predict", model, tmp_path / "a.nc", "--start", "12:15", "-o", tmp_path / "f.nc")
+
+
+def test_one_member_of_an_ensemble_is_selected(model, tmp_path):
+    members = xarray.concat([rain(), rain(seed=1)], "number").assign_coords(number=[3, 4])
+    members.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    rain(seed=1).sel(lat=slice(59, 57)).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    assert "--sel number=3" in run("predict", model, tmp_path / "a.nc", "-o", tmp_path / "f.npy", code=1)
+    run("predict", model, tmp_path / "a.nc", "--sel", "number=4", "--sel", "lat=57,59", "-o", tmp_path / "f.npy")
+    run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "g.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), np.load(tmp_path / "g.npy"))
+    assert "such as realization=0" in run(
+        "predict", model, tmp_path / "a.nc", "--sel", "number", "-o", tmp_path / "f.npy", code=2
+    )
+
+
+@pytest.mark.parametrize("minutes", [None, 10])
+def test_another_step_names_a_fix_that_is_possible(minutes, model, tmp_path):
+    rain(minutes=5 if minutes else 10).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    options = ["--minutes", minutes] if minutes else []
+    text = run("predict", "convgru_advection.nowcast", tmp_path / "a.nc", *options, "-o", tmp_path / "f.nc", code=1)
+    assert ("correct --minutes, or omit it" if minutes else "pass their step with --minutes") in text
+    rain(minutes=1).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    text = run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "f.nc", code=1)
+    assert "are 1 minute apart, expected 5 minutes; pass frames at the step of the training" in text

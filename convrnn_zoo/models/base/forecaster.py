@@ -241,7 +241,8 @@ class Forecaster(ZooModel):
             expected = step or expected or self.default_step
         if self.default_step and isinstance(expected, str):
             raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
-        check_same(step, expected, "frames", "`minutes`")
+        fix = "pass frames at the step of the training" if minutes is None else "correct minutes, or omit it"
+        check_same(step, expected, "frames", fix)
         values.check(x)
         x = x.float()
         unknown = self.unknown_pixels(x)

@@ -16,7 +16,7 @@ MINUTES = {"min": 1, "h": 60, "d": 1440}
 
 def find_issues(
     frames: Frames, count: int, step: Step | None, *, ahead: int = 0, every: str | int | None = None,
-    period: Sequence[str | None] = (None, None),
+    period: Sequence[str | None] = (None, None), fix: str = "pass frames at the step of the training",
 ) -> Any:  # fmt: skip
     """Returns the numbers of the frames at the issue times, as an array.
 
@@ -32,12 +32,13 @@ def find_issues(
         every: time between issue times, such as ``"30min"``, ``"6h"`` or ``"1D"``, or a number of frames. By default,
             every frame is an issue time.
         period: the first and the last issue time, or the beginnings of their dates, such as ``"2020-06"``.
+        fix: what the error advises if all frames are at another step.
 
     Raises:
         ValueError: no frame is an issue time, or `every` is no multiple of the step.
     """
     numpy = need("numpy", "cli")
-    gaps, irregular = _find_gaps(frames, step)
+    gaps, irregular = _find_gaps(frames, step, fix)
     within, complete = _is_within(frames, period), _is_complete(gaps, count, ahead)
     possible = within & _is_complete(gaps & ~irregular, count, ahead)
     if lost := int((possible & ~complete).sum()):
@@ -67,7 +68,6 @@ def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
 
 def _choose_issues(frames: Frames, issues: Any, step: Step | None, every: str | int) -> Any:
     """Returns the issue times at multiples of a duration, or every so many of them."""
-    numpy = need("numpy", "cli")
     number = int(every) if isinstance(every, int) or str(every).isdecimal() else None
     if number is not None or frames.times is None or isinstance(step, str) or step is None:
         if number is None or number < 1:
@@ -103,7 +103,7 @@ def parse_duration(text: str) -> float:
     return minutes
 
 
-def _find_gaps(frames: Frames, step: Step | None) -> Any:
+def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
     """Returns for all but the last frame whether none follows after one step, and whether one follows irregularly."""
     numpy = need("numpy", "cli")
     none = numpy.zeros(max(len(frames) - 1, 0), bool)
@@ -112,10 +112,7 @@ def _find_gaps(frames: Frames, step: Step | None) -> Any:
     gaps = find_gaps(frames.times, step)
     if gaps.all():
         got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.minutes).round(3).tolist()))[:3])
-        raise ValueError(
-            f"{frames.path}: frames are {got} minutes apart, and {describe_step(step)} are expected; pass frames at "
-            "the step of the training, or --minutes if the model supports any"
-        )
+        raise ValueError(f"{frames.path}: frames are {got} minutes apart, expected {describe_step(step)}; {fix}")
     irregular = none if isinstance(step, str) else gaps & (abs(numpy.diff(frames.minutes) - step) < step / 2)
     return gaps, irregular
 

@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import hashlib
 import inspect
+import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,29 @@ from torch import Tensor
 from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
+from ...layers import _checks as check
 from ...models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
 from ...recipes import find_recipe
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import choose_read_options, choose_scales, forecast_with_probabilities, resolve_preprocessing
+from ..files import choose_read_options, choose_scales, describe_fix, forecast_with_probabilities, resolve_preprocessing
 from ..labelled import to_dataset
 from .issues import find_issues
-from .store import OPEN, choose_batch, create_store, finish_region, open_store, remove_partial, write_region
+from .store import (
+    OPEN,
+    choose_batch,
+    create_store,
+    extend_store,
+    finish_region,
+    open_store,
+    remove_partial,
+    write_region,
+)
 from .tiles import Tile, find_halo, split_map
+
+SAMPLE = 8
+"""Number of frames at issue times that a later run compares with those of the store."""
 
 
 def forecast_archive(
@@ -36,7 +50,8 @@ def forecast_archive(
     members: int | None = None, seed: int | None = None, thresholds: Sequence[float] = (), minutes: float | None = None,
     pixel_km: float | None = None, tile: int | None = None, batch_size: int | None = None, jobs: int = 1,
     scheduler: Any = None, threads: int | None = None, recipe: str | None = None, key: str | None = None,
-    coarsen: int | None = None, rain_relation: Sequence[float] | None = None, progress: bool = False,
+    coarsen: int | None = None, rain_relation: Sequence[float] | None = None, sel: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Any:  # fmt: skip
     """Forecasts from many issue times of an archive into one Zarr store.
 
@@ -47,8 +62,9 @@ def forecast_archive(
 
     Each task reads the frames of a few issue times, forecasts, and writes a region of the store. Only these are in
     memory. If the store exists, its finished regions are left as they are: call the function again with the same
-    arguments to continue an interrupted run. An issue time whose latest frame has no value has no forecast, which is
-    NaN. The variable ``missing_inputs`` counts the input frames without a value.
+    arguments to continue an interrupted run, or to add the issue times of frames that were added to the archive. An
+    issue time whose latest frame has no value has no forecast, which is NaN. The variable ``missing_inputs`` counts the
+    input frames without a value.
 
     Args:
         model: a forecaster, or the name of its weights as for :func:`~convrnn_zoo.from_pretrained`.
@@ -68,6 +84,7 @@ def forecast_archive(
         threads: threads of torch in each process; by default the cores are divided among several `jobs`, and other
             processes keep their number.
         recipe, key, coarsen, rain_relation: options of that name of ``convrnn-zoo predict``.
+        sel: part of dimensions to read, such as ``{"realization": 0}``.
         progress: whether to show a progress bar.
 
     Returns:
@@ -75,7 +92,7 @@ def forecast_archive(
 
     Raises:
         ValueError: the archive does not fit the model, no issue time is possible, an option does not fit the model, or
-            the store was begun with other settings.
+            the store was begun with other settings, or for an archive with other times or values.
 
     Example:
         >>> import tempfile, convrnn_zoo
@@ -96,11 +113,12 @@ def forecast_archive(
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
     if jobs > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
+    check.positive_int("jobs", jobs)
     job = _plan(
         network, model if isinstance(model, str) else "", archive, path, every=every, period=period,
         horizon=horizon, inputs=inputs, members=members, seed=seed, thresholds=tuple(thresholds), minutes=minutes,
         pixel_km=pixel_km, tile=tile, batch_size=batch_size, recipe=recipe, key=key, coarsen=coarsen,
-        rain_relation=rain_relation,
+        rain_relation=rain_relation, sel=sel,
     )  # fmt: skip
     todo = (open_store(path)["done"][:] == 0).nonzero()[0].tolist()
     if scheduler is None and jobs == 1:
@@ -249,6 +267,18 @@ class Job:
         shapes += [(self.horizon, *channels, len(self.thresholds))] if self.thresholds else []
         return [(*shape, *size) for shape in shapes]
 
+    def describe(self, issues: Any) -> dict[str, Any]:
+        """Returns the number of issue times, the first, the last and a checksum, and one of some of their frames."""
+        dates = self.frames.dates
+        times = [str(dates[i]) if dates else str(i) for i in issues]
+        data = hashlib.sha256()
+        for i in sorted({k * (len(issues) - 1) // (SAMPLE - 1) for k in range(SAMPLE)}):
+            for tile in self.tiles:
+                data.update(self.frames.read(issues[i], issues[i] + 1, tile.rows, tile.columns).numpy().tobytes())
+        checksum = hashlib.sha256("\n".join(times).encode()).hexdigest()
+        described = {"count": len(times), "first": times[0], "last": times[-1], "sha256": checksum}
+        return {"issue_times": described, "data": data.hexdigest()}
+
     def label(self, parts: Sequence[Tensor], issue: int, tile: Tile) -> Any:
         """Returns the forecasts of a tile from one issue time as a Dataset, as ``convrnn-zoo predict`` writes it."""
         frames = self.frames.between(issue - self.inputs + 1, issue + 1)
@@ -281,15 +311,16 @@ def _plan(
     model: Forecaster, name: str, archive: Any, path: Path, *, every: str | int | None, period: Sequence[str | None],
     horizon: int | None, inputs: int | None, members: int | None, seed: int | None, thresholds: tuple[float, ...],
     minutes: float | None, pixel_km: float | None, tile: int | None, batch_size: int | None, recipe: str | None,
-    key: str | None, coarsen: int | None, rain_relation: Sequence[float] | None,
+    key: str | None, coarsen: int | None, rain_relation: Sequence[float] | None, sel: Mapping[str, Any] | None,
 ) -> Job:  # fmt: skip
     """Opens the archive, chooses issue times and regions, and creates the store or compares it with the settings."""
     architecture = model.pretrained_cfg.get("architecture", type(model).__name__)
     name = model.metadata.name if model.metadata else name or str(architecture)
-    check_options(model, name, members, seed, thresholds, minutes, pixel_km)
+    counts = {"inputs": inputs, "tile": tile, "batch_size": batch_size}
+    check_options(model, name, members, seed, thresholds, minutes, pixel_km, **counts)
     settings = find_recipe(model, recipe)
     values = resolve_preprocessing(model, name, recipe, settings)
-    read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen)
+    read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen, sel)
     if rain_relation:
         read = dataclasses.replace(read, rain_relation=tuple(rain_relation))
     if is_labelled(archive):
@@ -298,12 +329,27 @@ def _plan(
             Frames.from_dataset, reader, Path("archive"), len(read.variables) or None
         )
     else:
-        paths = [Path(p).absolute() for p in (archive if isinstance(archive, list | tuple) else [archive])]
+        parts = archive if isinstance(archive, list | tuple) else [archive]
+        if not parts or not all(isinstance(p, str | os.PathLike) for p in parts):
+            got = check.describe(archive)
+            raise TypeError(
+                f"archive must be a path, a list of paths, or a DataArray or Dataset of xarray, got {got}; "
+                'label an array: xarray.DataArray(array, {"time": times}, ("time", "y", "x"))'
+            )
+        paths = [Path(p).absolute() for p in parts]
         opener = partial(open_files, paths, read)
     frames = opener()
-    horizon, count = horizon or model.horizon, inputs or model.input_frames or values.inputs or 1
+    horizon, count = model.check_horizon(horizon), inputs or model.input_frames or values.inputs or 1
     step = minutes or values.step or frames.step
-    issues = find_issues(frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period)
+    issues = find_issues(
+        frames,
+        count,
+        step,
+        ahead=horizon if model.future_chans else 0,
+        every=every,
+        period=period,
+        fix=describe_fix(model, minutes),
+    )
     options: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
     options |= choose_scales(model, frames, frames.path, minutes, pixel_km)
     halo = find_halo(model, count, horizon, bool(members)) if tile else 0
@@ -318,25 +364,36 @@ def _plan(
     template = job.label([torch.zeros(()).expand(shape) for shape in job.shapes(entire)], int(issues[0]), entire)
     job.batch = batch_size or choose_batch(template)
     state = {
-        "model": job.name, "weights": digest(model), "issue_times": describe_issues(frames, issues),
+        "model": job.name, "weights": digest(model), **job.describe(issues),
         "inputs": count, "horizon": horizon, "thresholds": list(thresholds), "options": options, "tile": edge,
         "batch_size": job.batch, "read": {**dataclasses.asdict(read), "size": list(frames.size)},
         "unit": "" if values.variables else values.unit,
         "members_are_quantiles": bool(members) and not isinstance(model, EnsembleForecaster),
     }  # fmt: skip
-    if path.exists():
-        open_store(path, state)
-        remove_partial(path)
-    else:
+
+    def create(path: Path) -> None:
         create_store(path, template, frames.dataset, issues, job.step, job.batch, edge, state)
+
+    if not path.exists():
+        create(path)
+        return job
+    stored = json.loads(open_store(path).attrs["settings"])["issue_times"]
+    first = job.describe(issues[: stored["count"]])  # of the store, to which the archive may add some
+    open_store(path, {**state, **first} if first["issue_times"] == stored else state)
+    if stored["count"] < len(issues):
+        extend_store(path, create, stored["count"] // job.batch)
+    remove_partial(path)
     return job
 
 
 def check_options(
     model: Any, name: str, members: int | None, seed: int | None, thresholds: Sequence[float], minutes: float | None,
-    pixel_km: float | None,
+    pixel_km: float | None, **counts: int | None,
 ) -> None:  # fmt: skip
-    """Raises ValueError for an option that a model does not support."""
+    """Raises ValueError for an option that a model does not support, or for a number below 1."""
+    for option, count in {"members": members, **counts}.items():
+        if count is not None:
+            check.positive_int(option, count)
     if members and not isinstance(model, Ensemble):
         raise ValueError(f"members: {name} makes one forecast; omit the option")
     if seed is not None and not members:
@@ -357,14 +414,6 @@ def digest(model: Forecaster) -> str:
         checksum.update(key.encode())
         checksum.update(tensor.detach().cpu().float().numpy().tobytes())
     return checksum.hexdigest()
-
-
-def describe_issues(frames: Frames, issues: Any) -> dict[str, Any]:
-    """Returns the number of the issue times, the first and the last one, and a checksum of all."""
-    dates = frames.dates
-    times = [str(dates[i]) if dates else str(i) for i in issues]
-    checksum = hashlib.sha256("\n".join(times).encode()).hexdigest()
-    return {"count": len(times), "first": times[0], "last": times[-1], "sha256": checksum}
 
 
 # ---- several processes -------------------------------------------------------------------------------------------

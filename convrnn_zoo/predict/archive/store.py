@@ -1,7 +1,9 @@
 """The Zarr store of forecasts: its layout, regions that tasks write, and marks of finished regions."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +104,37 @@ def open_store(path: Path, settings: Mapping[str, Any] | None = None) -> Any:
             f"{path} exists and is no store of forecasts of an archive; remove it, or choose another name"
         ) from e
     for key, value in json.loads(json.dumps(settings or {})).items():
+        if key in ("issue_times", "data") and stored.get(key) != value:
+            begun, now = (
+                f"{times['count']} issue times, {times['first']} to {times['last']}"
+                for times in (stored["issue_times"], (settings or {})["issue_times"])
+            )
+            has, now = f"{path} has {begun}", "other values there" if key == "data" else now
+            raise ValueError(
+                f"{has}, and the archive has {now}; pass the same archive, which may have grown at its end, limit its "
+                "issue times with period (--period), or choose another name"
+            )
         if stored.get(key) != value:
             got = f"{key} = {stored.get(key)!r:.80}, and is {value!r:.80} now"
             raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
     return group
+
+
+def extend_store(path: Path, create: Callable[[Path], None], finished: int) -> None:
+    """Adds issue times to the end of a store, whose first `finished` regions remain as they are.
+
+    `create` writes a store without forecasts, whose metadata and coordinates replace those of the store. The settings
+    are replaced last, so that the next run repeats an interruption.
+    """
+    group = need("zarr", "archive").open_group(path, mode="r+")
+    group[PROGRESS]["done"][finished:] = 0
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[-40:]}.", dir=path.parent) as folder:
+        empty = Path(folder) / path.name
+        create(empty)
+        for file in sorted((f for f in empty.rglob("*") if f.is_file()), key=lambda f: f.parent.name == PROGRESS):
+            target = path / file.relative_to(empty)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
 
 
 def remove_partial(path: Path) -> None:

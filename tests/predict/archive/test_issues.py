@@ -33,7 +33,7 @@ def test_steps_within_the_tolerance_are_equal_and_others_are_counted_in_a_warnin
     jitter = np.random.default_rng(0).uniform(-1, 1, 40) / 60  # minutes
     minutes = np.arange(40) * 5.0
     assert find_issues(frames(minutes + 2 * jitter), 4, 5.0, every="30min").tolist() == [6, 12, 18, 24, 30, 36]
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="left out") as caught:
         found = find_issues(frames(minutes + 5 * jitter), 4, 5.0)
     lost = 37 - len(found)
     assert 5 < lost < 37
@@ -72,7 +72,11 @@ def test_months():
         (range(0, 50, 5), {"every": -3}, "a number of frames above 0 for a, got -3"),
         (range(0, 50, 5), {"period": ("1971", None)}, "no frame from 1971 to the last ends 2 frames"),
         (range(0, 50, 5), {"period": ("once", None)}, "period takes dates"),
-        (range(0, 50, 10), {}, "frames are 10 minutes apart, and 5 minutes are expected"),
+        (
+            range(0, 50, 10),
+            {},
+            "frames are 10 minutes apart, expected 5 minutes; pass frames at the step of the training",
+        ),
         ([0, 5], {"ahead": 1}, "no frame ends 2 frames 5 minutes apart, and 1 after it"),
     ],
 )

@@ -169,7 +169,7 @@ def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path
     [
         ({"horizon": 2}, "horizon = 3, and is 2"),
         ({"batch_size": 2}, "batch_size = 4, and is 2"),
-        ({"every": 2}, "issue_times"),
+        ({"every": 2}, "has 10 issue times, .* and the archive has 20 issue times, "),
     ],
 )
 def test_other_settings_than_those_of_the_store_are_an_error(change, message, archive, tmp_path):
@@ -179,6 +179,39 @@ def test_other_settings_than_those_of_the_store_are_an_error(change, message, ar
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{**options, **change})
 
 
+@pytest.mark.parametrize("first", [14, 22, 40])
+def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, tmp_path, monkeypatch):
+    from convrnn_zoo.predict.archive import run
+
+    options = {"every": "10min", "batch_size": 4}
+    forecast_archive(network(), rain(60), tmp_path / "one.zarr", **options)
+    forecast_archive(network(), rain(first), tmp_path / "two.zarr", **options)
+    finish, finished = run.finish_region, []
+    monkeypatch.setattr(run, "finish_region", lambda *args: (finished.append(args[1]), finish(*args)))
+    result = forecast_archive(network(), rain(60), tmp_path / "two.zarr", **options)
+    assert finished == list(range((first - 1) // 2 // 4, 8))
+    assert result.sizes["forecast_reference_time"] == 29
+    assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")
+    assert {p.name for p in tmp_path.iterdir()} == {"one.zarr", "two.zarr"}
+    with pytest.raises(ValueError, match=r"has 29 issue times, .*, and the archive has 19 issue times, .*--period"):
+        forecast_archive(network(), rain(40), tmp_path / "two.zarr", **options)
+
+
+def test_an_archive_whose_values_changed_is_an_error(tmp_path):
+    forecast_archive(network(), rain(), tmp_path / "f.zarr", every=4)
+    changed = rain()
+    changed["rain"] = (changed["rain"] * 2).assign_attrs(changed["rain"].attrs)
+    for archive in (changed, xr.concat([changed, rain(start="2020-02-01T01:20")], "time", data_vars="minimal")):
+        with pytest.raises(ValueError, match=r"has 10 issue times, .* and the archive has other values there"):
+            forecast_archive(network(), archive, tmp_path / "f.zarr", every=4)
+
+
+@pytest.mark.parametrize("option", ["horizon", "inputs", "tile", "batch_size", "jobs"])
+def test_numbers_below_one_are_errors(option, archive, tmp_path):
+    with pytest.raises(ValueError, match=f"{option} must be at least 1"):
+        forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: 0})
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1)]
 )
@@ -186,6 +219,11 @@ def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
     with pytest.raises(ValueError, match=f"^{option}: "):
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: value})
     assert not (tmp_path / "f.zarr").exists()
+
+
+def test_arrays_without_labels_are_an_error_that_names_the_fix(tmp_path):
+    with pytest.raises(TypeError, match=r"a DataArray or Dataset of xarray, got .*label an array: xarray.DataArray"):
+        forecast_archive(network(), rain()["rain"].values, tmp_path / "f.zarr")
 
 
 def test_another_store_is_not_overwritten(archive, tmp_path):
