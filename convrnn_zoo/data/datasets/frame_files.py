@@ -15,7 +15,7 @@ from ..._hints import suggest
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
-from ...values.units import MARSHALL_PALMER, is_rain
+from ...values.units import MARSHALL_PALMER, is_rain, plural
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..frames import split_at_gaps
@@ -272,7 +272,8 @@ class FrameFiles(GroupedFiles, FrameDataset):
         for frames in files:
             series += (parts := split_at_gaps(frames, self.step))
             if len(parts) > 1:
-                logger.warning("%s: time has %d gaps; no sequence reaches over one", frames.name, len(parts) - 1)
+                count = plural(len(parts) - 1, "gap")
+                logger.warning("%s: time has %s; no sequence reaches over one", frames.name, count)
         max_windows = MAX_WINDOWS if is_archive else math.inf
         return CroppedSequences.search(series, window, self.selection, max_windows=max_windows, **self.options(split))
 
