@@ -83,7 +83,7 @@ class CustomSequences(FrameSequences):
     """Sequences from a map-style Dataset, a list or an array.
 
     Each item is a :class:`FrameSequence` or frames ``(T, C, H, W)``: tensors or NumPy arrays, all of one shape. Real
-    numbers are converted to float32, but bytes (uint8) are rejected.
+    numbers are converted to float32, but bytes (uint8) are rejected. NaN marks missing values; Inf is an error.
 
     Example:
         >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
@@ -101,8 +101,9 @@ class CustomSequences(FrameSequences):
         self.shape = self[0].frames.shape
         self.length = self.shape[0]
         if isinstance(dataset, list | tuple) or hasattr(dataset, "shape"):  # in memory: all are checked now
-            for i in range(len(self)):
-                self[i]
+            known = [bool(self[i].mask.any()) for i in range(len(self))]
+            if not any(known):
+                raise ValueError(f"{name} has no value that is not NaN; pass frames with values")
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -117,7 +118,7 @@ class CustomSequences(FrameSequences):
             if frames.dtype == torch.uint8:
                 raise ValueError("bytes: divide brightness by 255, or convert other values to float")
             frames = frames.float()
-            mask = torch.isfinite(frames) if mask is None else to_tensor("mask", mask).bool()
+            mask = ~frames.isnan() if mask is None else to_tensor("mask", mask).bool()
         except (TypeError, ValueError, RuntimeError) as e:
             got = f"{type(item).__name__} ({e})"
             raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
@@ -125,6 +126,8 @@ class CustomSequences(FrameSequences):
         if len(shape) != 4 or 0 in shape or mask.shape != shape:
             expected = "frames (T, C, H, W), and a mask of that shape if there is one"
             raise ValueError(f"{which} must be {expected}, got {shape} and {tuple(mask.shape)}")
+        if bool((frames.isinf() & mask).any()):
+            raise ValueError(f"{which} contains Inf; replace infinite values by NaN, which marks missing ones")
         if tuple(self.shape) not in ((), shape):
             first = f"{self.name}[0] {tuple(self.shape)}"
             raise ValueError(f"{which} is {shape}, and {first}; cut or pad sequences to one shape")

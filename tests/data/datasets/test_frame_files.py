@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequences, VideoFrames, read_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, FrameSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
 from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
 
@@ -176,6 +176,31 @@ def test_custom_datasets_are_sequences():
     assert len(clips.draw(8)) == 8
     with pytest.raises(ValueError, match=r"data\[1\].*\(3, 1, 2, 2\)"):
         CustomSequences([torch.zeros(4, 1, 2, 2), torch.zeros(3, 1, 2, 2)])[1]
+
+
+class Lazy:
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, index):
+        return self.frames[index]
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_custom_sequences_without_values_or_with_infinite_ones_are_errors(is_lazy):
+    frames = torch.rand(3, 4, 1, 2, 2)
+    frames[1, 2, 0, 0, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"data\[1\] contains Inf; replace infinite values by NaN"):
+        CustomSequences(Lazy(frames) if is_lazy else frames)[1]
+    masked = FrameSequence(frames[1], 0.0, frames[1].isfinite())
+    assert CustomSequences([masked])[0].frames.isnan().sum() == 1
+    frames[:2] = torch.nan
+    assert len(CustomSequences(frames)) == 3
+    with pytest.raises(ValueError, match="data has no value that is not NaN"):
+        CustomSequences(frames[:2])
 
 
 BAD = {
