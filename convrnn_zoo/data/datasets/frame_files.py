@@ -258,7 +258,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
                 raise
             except ValueError as e:
                 is_fraction = split == "validation" and isinstance(self.validation, float)
-                hint = f"; or set aside more with data.validation = {self.validation:g}" if is_fraction else ""
+                hint = f"; or set aside more than data.validation = {self.validation:g}" if is_fraction else ""
                 raise ValueError(f"{path}: the {split} part: {e}{hint}") from e
         return sequences
 

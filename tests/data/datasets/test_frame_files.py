@@ -521,7 +521,7 @@ def test_files_of_one_frame_are_not_joined_over_frames_of_another_part(split, is
 
 def test_the_error_of_a_short_validation_part_names_it(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((30, 6, 6), "float32"))
-    with pytest.raises(ValueError, match=r"validation part.*data\.validation = 0\.1"):
+    with pytest.raises(ValueError, match=r"validation part.*set aside more than data\.validation = 0\.1"):
         dataclasses.replace(FRAMES, validation=0.1).load(tmp_path, "validation", 4, 4)
 
 
