@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..values.units import UnitError
+
 LARGE, MAX_RATIO = 2**30, 1000
 """A header may state more than 1 GiB of data only if the file stores at least a thousandth of this size."""
 MAX_UNPACKED = 2**28
@@ -30,6 +32,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except (FileError, ImportError):
         raise
+    except UnitError as e:
+        raise FileError(f"{path}: {e}") from e
     except Exception as e:  # h5py, zarr, Pillow and PyAV raise exceptions of any type for damaged files
         if isinstance(e, FileNotFoundError | PermissionError) and type(e).__module__ == "builtins":
             raise  # PyAV has subclasses of these for damaged content

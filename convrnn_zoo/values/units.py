@@ -32,6 +32,10 @@ _EXPENSIVE = re.compile(
 )  # pint evaluates powers of numbers, which may take forever
 
 
+class UnitError(ValueError):
+    """Values that cannot be in the unit that is stated for them."""
+
+
 class Conversion(NamedTuple):
     """Conversion of values to another unit. `note` describes an assumption that outputs state; empty if there is none.
 
@@ -54,7 +58,7 @@ def _speed_to_rain(values: Any, factor: float) -> Any:
     known = values[values == values]
     highest = float(known.max()) * factor if len(known) else 0.0
     if highest > MAX_RAIN:
-        raise ValueError(
+        raise UnitError(
             f"values up to {highest:,.0f} mm/h after conversion from a speed, and rain is below {MAX_RAIN:g}; "
             "select the variable of rain if this is wind, or else correct its unit"
         )

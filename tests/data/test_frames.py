@@ -1,17 +1,19 @@
 """Labelled frames of every source have one form, and a forecast is labelled as its source."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from convrnn_zoo import Preprocessing, create_model
-from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
+from convrnn_zoo.data import ArrayFrames, Frames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
 from convrnn_zoo.values.labels.axes import find_pixel_km
+from convrnn_zoo.values.labels.form import to_units
 from convrnn_zoo.values.preprocessing import Variable
 from tests.helpers.command_line import run
 
@@ -334,6 +336,13 @@ def test_a_time_that_occurs_twice_names_the_file_once(tmp_path):
     data = xarray.concat([radar(), radar().isel(time=[3]) + 1], "time").to_dataset(name="rain")
     with pytest.raises(ValueError, match=r"a.nc has two frames of rain at 2020.* which differ; remove one of them"):
         labelled_frames(write(tmp_path / "a.nc", data))
+
+
+def test_values_of_another_quantity_are_no_damaged_file():
+    wind = radar().assign_attrs(units="m s-1")
+    frames = Frames.from_dataset(lambda: to_units(labelled_frames(wind), {"rain": "mm/h"}), Path("archive"))
+    with pytest.raises(FileError, match=r"^archive: values up to .* mm/h after conversion from a speed"):
+        frames.read()
 
 
 def test_pixel_sizes_are_read_from_coordinates():
