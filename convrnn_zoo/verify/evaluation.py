@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +22,6 @@ from ..values.units import is_rain
 from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
 from .metrics import Occurrences, ProbabilityScores, frame_scores
-
-if TYPE_CHECKING:
-    from ..recipes import ForecasterRecipe
 
 Scores = dict[str, dict[str, list[float]]]
 """Values at every lead time by method, such as ``"forecast"``, and by metric."""
@@ -50,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: Forecaster, recipe: "ForecasterRecipe", clips: FrameSequences, sequences: int | None = None, *,
+    model: Forecaster, recipe: Any, clips: FrameSequences, sequences: int | None = None, *,
     ensemble_size: int | None = None, seed: int = 0, batch_size: int = 16, progress: bool = False,
     climatology: Baseline | None = None,
 ) -> Evaluation:  # fmt: skip
@@ -60,7 +57,7 @@ def evaluate(
     in memory. If the range of the values is not declared, all sequences are read twice.
 
     Args:
-        model, recipe, clips: the forecaster, its recipe and the test split.
+        model, recipe, clips: the forecaster, its ForecasterRecipe and the test split.
         sequences: number of sequences; by default the recipe's.
         ensemble_size: number of members for CRPS, Brier scores and reliability; 0 leaves these scores out. The default
             is 20 for a model that forecasts probabilities, and the recipe's number for an ensemble forecaster.
@@ -139,7 +136,7 @@ def evaluate(
 
 
 def choose_ensemble(
-    model: Forecaster, recipe: "ForecasterRecipe", size: int | None
+    model: Forecaster, recipe: Any, size: int | None
 ) -> tuple[int, Literal["random", "quantiles"] | None]:
     """Returns the number of members to evaluate, and whether they are random or quantiles; ``(0, None)`` for none.
 
@@ -169,7 +166,7 @@ def check_variables(values: Preprocessing, data: FrameDataset) -> None:
             )
 
 
-def with_units(recipe: "ForecasterRecipe", values: Preprocessing | None) -> "ForecasterRecipe":
+def with_units(recipe: Any, values: Preprocessing | None) -> Any:
     """Returns a recipe whose variables are read in the units of trained weights, whatever unit the files have."""
     units = {v.name: v.unit or None for role in ROLES for v in getattr(values, role, ())}
     if not units:
@@ -178,7 +175,7 @@ def with_units(recipe: "ForecasterRecipe", values: Preprocessing | None) -> "For
         role: tuple(dataclasses.replace(v, unit=units.get(v.name, v.unit)) for v in getattr(recipe.data, role))
         for role in ROLES
     }
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **roles))  # type: ignore[type-var]
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **roles))
 
 
 def _list_names(source: Any) -> dict[str, list[str]]:
