@@ -81,8 +81,8 @@ def choose_read_options(
     options = ReadOptions(unit=values.unit)
     if isinstance(recipe, ForecasterRecipe):
         options = recipe.data.read_options()
-        sel = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
-        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=sel)
+        others = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=others)
     if values.variables:
         options = dataclasses.replace(options, unit=None, **variable_options(values, options))
     if key and options.variables:

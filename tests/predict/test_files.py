@@ -325,7 +325,10 @@ def test_a_latest_frame_without_a_value_is_an_error(model, tmp_path):
     run("predict", model, tmp_path / "a.nc", "--start", "12:15", "-o", tmp_path / "f.nc")
 
 
-def test_one_member_of_an_ensemble_is_selected(model, tmp_path):
+@pytest.mark.filterwarnings("ignore:.* has pixels of")
+@pytest.mark.parametrize("has_recipe", [False, True])
+def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
+    model = "convgru_forecaster.rain" if has_recipe else model
     members = xarray.concat([rain(), rain(seed=1)], "number").assign_coords(number=[3, 4])
     members.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     rain(seed=1).sel(lat=slice(59, 57)).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
