@@ -11,10 +11,10 @@ import os.path
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import torch
@@ -35,7 +35,6 @@ from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.values.labels import axes as label_axes
-from references.nowcast.intervals import ALL, Comparison, compare
 
 from . import docstrings as reference
 from . import exports as exports_tool
@@ -43,6 +42,7 @@ from . import notebooks
 from . import weight_exports as weight_exports_tool
 from .address import addresses
 from .cards import shipped_card
+from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
 
@@ -59,8 +59,6 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 VERSIONS = ROOT / "tools" / "versions.json"
 INT8 = ROOT / "benchmarks" / "int8.json"
 """Versions that the tests ran with, one entry per run."""
-NOWCASTS = ROOT / "tools" / "nowcasts.json"
-"""Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
 TITLES = {
     "convgru_advection.nowcast": "rain in the next hours",
     "convgru_forecaster.rain": "rain, a small example",
@@ -142,12 +140,14 @@ def weights(page: str) -> str:
     for w in known:
         title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"
         others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name == "accuracy, unseen groups"][:1]
+        ensembles_of = [format_metric(m) for m in w.metrics if m.name == "CRPS relative to STEPS"]
         if page == "README.md":
             named = [dataclasses.replace(m, name=m.name.split(", ")[1]) for m in others if m.name.startswith("acc")]
             unseen = "".join(f"; {_with_baselines(m, is_short=True)}" for m in named)
-            rows.append((title, link, _with_baselines(w.metrics[0], is_short=True) + unseen, f"{w.num_params:,}"))
+            figures = "; ".join([_with_baselines(w.metrics[0], is_short=True) + unseen, *ensembles_of])
+            rows.append((title, link, figures, f"{w.num_params:,}"))
         else:
-            figures = "; ".join(map(_with_baselines, [w.metrics[0], *others]))
+            figures = "; ".join([*map(_with_baselines, [w.metrics[0], *others]), *ensembles_of])
             rows.append((title, link, figures, f"{w.num_params:,}", w.trained_on))
     header = ("task", "weights", "score on test data", "parameters", *(["data (licence)"] * (page != "README.md")))
     return markdown(header, rows)
@@ -166,18 +166,6 @@ def padding(page: str) -> str:
     """Lists the loss in accuracy if the weights of the demo read padding as data."""
     rows = [(m.name, _spread(m), m.note) for m in WEIGHTS[CLASSIFIER].metrics]
     return markdown(("", "mean ± standard deviation", ""), rows)
-
-
-def nowcasts(page: str) -> str:
-    """Lists CSI and MSE of the nowcast weights and of extrapolation, per event and group of lead times."""
-    rows: list[tuple[object, ...]] = []
-    for event in _recorded(NOWCASTS).values():
-        ours, theirs = event["forecast"], event["extrapolation"]
-        for i, group in enumerate(ours["CSI 0.5"]):
-            csi = [f"{ours[k][group]:.3f} ({theirs[k][group]:.3f})" for k in ("CSI 0.5", "CSI 2", "CSI 5")]
-            rows.append((event["title"], group, *csi, "" if i else f"{ours['MSE'] / theirs['MSE']:.2f}"))
-    csi_of = [f"CSI {t} mm/h (extrapolation)" for t in ("0.5", "2", "5")]
-    return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's"), rows)
 
 
 def archive(page: str) -> str:
@@ -202,78 +190,6 @@ def archive(page: str) -> str:
         "`python -m benchmarks.archive` measures it.\n"
     )  # fmt: skip
     return f"{text}\n{markdown(('weights', *ways), rows)}"
-
-
-@cache
-def _comparisons() -> tuple[Comparison, ...]:
-    return tuple(compare(_recorded(NOWCASTS)))
-
-
-def _differences(titles: Mapping[str, str]) -> str:
-    """Lists differences of scores with their intervals, one column per score, and which intervals include zero."""
-    shown = [c for c in _comparisons() if c.score in titles]
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for c in sorted(shown, key=lambda c: (c.event == ALL, c.event)):
-        rows.setdefault((c.event, c.group) if c.group else (c.event,), {})[c.score] = _signed(c)
-    unclear = [
-        f"* {', '.join(filter(None, (c.event, c.group, titles[c.score])))}"
-        for c in shown
-        if not c.difference.is_distinguishable
-    ]
-    header = ("event", *["lead time"] * any(c.group for c in shown), *titles.values())
-    table = markdown(header, [(*key, *(cells[score] for score in titles)) for key, cells in rows.items()])
-    return f"{table}\n\nNot distinguishable from zero:\n\n" + ("\n".join(unclear) or "* none")
-
-
-def _signed(c: Comparison) -> str:
-    return str(c.difference).replace("-", "−")
-
-
-def intervals(page: str) -> str:
-    """Lists the differences between the CSI of the nowcast and of extrapolation with their intervals."""
-    return _differences({f"CSI {t}": f"CSI {t} mm/h" for t in ("0.5", "2", "5")})
-
-
-def fractions(page: str) -> str:
-    """Lists differences in FSS between nowcast and extrapolation, and counts better and worse single events."""
-    shown = [c for c in _comparisons() if c.score.startswith("FSS")]
-    rows: dict[tuple[str, str], list[str]] = {}
-    for c in shown:
-        if c.event == ALL:
-            end = "" if c.difference.is_distinguishable else ", not distinguishable from zero"
-            rows.setdefault((c.score.partition(", ")[2], c.group), []).append(_signed(c) + end)
-    single = [c.difference for c in shown if c.event != ALL]
-    better, worse = (sum(s * d.mean > 0 and d.is_distinguishable for d in single) for s in (1, -1))
-    count = f"{better} are better, {worse} worse, and {len(single) - better - worse} not distinguishable from zero."
-    header = ("scale", "lead time", *(f"FSS {t} mm/h" for t in ("0.5", "2", "5")))
-    table = markdown(header, [(*key, *cells) for key, cells in rows.items()])
-    return f"{table}\n\nOf the {len(single)} differences of single events, {count}"
-
-
-def ensembles(page: str) -> str:
-    """Lists CRPS, Brier scores and reliability errors of the nowcast, and the differences from those of STEPS."""
-    rows: list[tuple[object, ...]] = []
-    names = (
-        "CRPS", "CRPS of the hour", "CRPS in 20 km", "Brier 0.5", "Brier 2", "Brier 5",
-        *(f"reliability error {t}" for t in ("0.5", "2", "5")),
-    )  # fmt: skip
-    for event in _recorded(NOWCASTS).values():
-        means = {m: [fmean(of[f"{n} by window"]) for n in names] for m, of in event["ensembles"].items()}
-        pairs = zip(means["forecast"], means["STEPS"], strict=True)
-        rows.append((event["title"], *(f"{a:.4f} ({b:.4f})" for a, b in pairs)))
-    scores = markdown(("event", *(f"{n} (STEPS)" for n in names)), rows)
-    differences = _differences({n: n for n in names})
-    return f"{scores}\n\nThe differences to STEPS with 95 % intervals:\n\n{differences}"
-
-
-def spectra(page: str) -> str:
-    """Lists the power of small scales in the forecast and in members, relative to the observed rain."""
-    key, rows = "power 4–16 km at 30 and 60 min", []
-    for event in _recorded(NOWCASTS).values():
-        ensembles = event["ensembles"]
-        methods = (event["forecast"], ensembles["forecast"], ensembles["STEPS"], ensembles["extrapolation"])
-        rows.append((event["title"], *(", ".join(f"{ratio:.2f}" for ratio in method[key]) for method in methods)))
-    return markdown(("event", "forecast", "members", "members of STEPS", "extrapolation"), rows)
 
 
 def demo(page: str) -> str:
@@ -641,7 +557,7 @@ def _link(target: str, page: str) -> str:
 
 def _with_baselines(metric: Metric, is_short: bool = False) -> str:
     """Returns a metric with its baselines; `is_short` leaves out its spread and its sum over pixels."""
-    known = ("last frame", "extrapolation", "random forest")
+    known = ("last frame", "extrapolation", "S-PROG", "random forest")
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
     short = dataclasses.replace(metric, mean=None, std=None, interval=None, summed_over=None) if is_short else metric
     return format_metric(short) + (f" ({others})" if others else "")
@@ -690,12 +606,12 @@ def _a_frame_ahead(model: Any) -> float:
 PARTS: dict[str, Callable[[str], str]] = {
     part.__name__: part
     for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, intervals, fractions, ensembles,
-        spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports, versions, entries, citation, badge,
-        weight_exports, weight_export_versions, int8,
-        speed, speed_summary, speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling,
-        precisions, archive, elsewhere, earthnet, published_speed, networks, openstl_scores,
-        paper_scores, a_to_z, command_line, losses, samplings, schedules,
+        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
+        intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
+        versions, entries, citation, badge, weight_exports, weight_export_versions, int8, speed, speed_summary,
+        speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
+        elsewhere, earthnet, published_speed, networks, openstl_scores, paper_scores, a_to_z, command_line, losses,
+        samplings, schedules,
     )
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from convrnn_zoo import Preprocessing
 from convrnn_zoo.values.units import format_lead_time
 from convrnn_zoo.verify.figures import draw_frames, new_figure, render, save_figure, save_images, side_by_side
 
+from .intervals import find_baselines
 from .verification import THRESHOLDS, Window
 
 RATES = Preprocessing(unit="mm/h", lowest=0.0)
@@ -45,7 +46,7 @@ def draw_scores(scores: Mapping[str, Any], path: Path) -> None:
     figure = _figure(len(metrics), len(scores))
     for line, event in zip(figure.subplots(len(scores), len(metrics), squeeze=False), scores.values(), strict=True):
         for axis, metric in zip(line, metrics, strict=True):
-            for method in ("forecast", "extrapolation", "last frame"):
+            for method in ("forecast", *find_baselines(event), "last frame"):
                 _line(axis, metric, event[method][metric], method)
             axis.set_ylim(bottom=0)
         line[0].set_ylabel(event["title"].replace(", ", "\n"), fontsize=8)

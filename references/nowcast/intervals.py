@@ -19,8 +19,12 @@ from convrnn_zoo.cli._text import columns
 SAMPLES = 10_000
 BY_WINDOW = " by window"
 ALL = "all events"
-REFERENCES = {"forecast": "extrapolation", "ensembles": "STEPS"}
-"""Reference method for forecasts, and for probabilities and ensembles."""
+BASELINES = ("extrapolation", "S-PROG", "ANVIL", "LINDA")
+"""Methods of pysteps. The reference of a forecast is the one with the best score for the event and lead times."""
+BEST = "best baseline"
+"""Reference for all events, if different baselines are the best."""
+ENSEMBLE = "STEPS"
+"""Reference for probabilities and ensembles."""
 
 
 class Difference(NamedTuple):
@@ -93,20 +97,45 @@ def compare(scores: Mapping[str, Any]) -> Iterator[Comparison]:
         scores: results of :func:`~references.nowcast.scores.score_nowcast`.
     """
     titles = [event["title"] for event in scores.values()]
-    for part, reference in REFERENCES.items():
+    for part in ("forecast", "ensembles"):
         events = [event.get("ensembles", {}) if part == "ensembles" else event for event in scores.values()]
-        if not all(reference in event for event in events):
+        baselines = [[ENSEMBLE] * (ENSEMBLE in e) if part == "ensembles" else find_baselines(e) for e in events]
+        if not all(baselines):
             continue
         for name in [key for key in events[0]["forecast"] if key.endswith(BY_WINDOW)]:
             groups = events[0]["forecast"][name][0]
             for group in groups if isinstance(groups, dict) else [""]:
-                by_event = [_differences(e["forecast"][name], e[reference][name], group) for e in events]
+                chosen = [
+                    _find_best(e, each, name, group) for e, each in zip(events, baselines, strict=True)
+                ]  # fmt: skip
+                by_event = [
+                    _differences(e["forecast"][name], e[best][name], group)
+                    for e, best in zip(events, chosen, strict=True)
+                ]
                 score = name.removesuffix(BY_WINDOW)
-                for title, differences in zip(titles, by_event, strict=True):
+                for title, differences, best in zip(titles, by_event, chosen, strict=True):
                     if differences:
-                        yield Comparison(score, group, title, reference, bootstrap([differences]))
+                        yield Comparison(score, group, title, best, bootstrap([differences]))
                 if len(by_event) > 1 and all(by_event):
+                    reference = chosen[0] if len(set(chosen)) == 1 else BEST
                     yield Comparison(score, group, ALL, reference, bootstrap(by_event))
+
+
+def find_baselines(event: Mapping[str, Any]) -> list[str]:
+    """Returns the :data:`BASELINES` that were scored for an event."""
+    return [name for name in BASELINES if name in event]
+
+
+def _find_best(event: Mapping[str, Any], methods: Sequence[str], name: str, group: str) -> str:
+    """Returns the method with the best mean of a score over the windows of an event."""
+    sign = -1 if name.startswith("MSE") else 1
+
+    def mean(method: str) -> float:
+        values = [w[group] if group else w for w in event[method][name]]
+        known = [v for v in values if v is not None and math.isfinite(v)]
+        return sign * math.fsum(known) / len(known) if known else -math.inf
+
+    return max(methods, key=mean)
 
 
 def _differences(ours: Sequence[Any], theirs: Sequence[Any], group: str) -> list[float]:
@@ -128,7 +157,7 @@ def interval_table(scores: Mapping[str, Any]) -> str:
 @click.command()
 @click.argument("scores", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def intervals(scores: Path) -> None:
-    """Print the differences to extrapolation and to STEPS with 95 % intervals.
+    """Print the differences to the best baseline and to STEPS with 95 % intervals.
 
     SCORES is the scores.json of references.nowcast.evaluate. Higher CSI and FSS are better, and lower MSE, CRPS, Brier
     scores and reliability errors.

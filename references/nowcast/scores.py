@@ -1,25 +1,20 @@
 """Scores of a nowcast on the test events, as tables and as the metrics of its metadata."""
 
 import itertools
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from convrnn_zoo import Metric
-from convrnn_zoo._extras import quiet
-from convrnn_zoo.verify.baselines import extrapolation, quiet_pysteps
+from convrnn_zoo.verify import anvil, extrapolation, linda, sprog, steps
 
 from .events import Rain
-from .intervals import ALL, compare
-from .verification import FRACTIONS, GROUPS, HOUR, THRESHOLDS, last_frame, verify, verify_ensembles
+from .intervals import ALL, compare, find_baselines
+from .verification import FRACTIONS, GROUPS, HOUR, THRESHOLDS, Nowcast, last_frame, verify, verify_ensembles
 
-DRY, DRIEST = -15.0, 0.1
-"""Value of dry pixels in dB, and the lowest rain rate in mm/h, as in pysteps' examples."""
 TESTED_ON = "five events of pysteps' example data"
 SPLIT = (
     "mean of Finland 2017-05-09, Switzerland 2015-05-15, 2016-07-11 and 2017-01-31 and Melbourne 2018-06-16, windows "
@@ -27,55 +22,26 @@ SPLIT = (
 )
 
 
-def pysteps_extrapolation(frames: Tensor, horizon: int) -> Tensor:
-    """Returns pysteps' extrapolation of one sequence ``(T, H, W)``."""
-    return extrapolation(frames[None, :, None], horizon)[0, :, 0]
+def for_event(baseline: Callable[..., Tensor], **options: Any) -> Nowcast:
+    """Returns a function that runs a baseline on one sequence ``(T, H, W)`` and returns ``(…, horizon, H, W)``."""
+
+    def forecast(frames: Tensor, horizon: int) -> Tensor:
+        return baseline(frames[None, :, None], horizon, **options).squeeze(-3).squeeze(-4)
+
+    return forecast
 
 
-def steps(frames: Tensor, horizon: int, members: int = 20, minutes: float = 5.0) -> Tensor:
-    """Returns an ensemble of nowcasts by pysteps' STEPS, ``(members, horizon, H, W)`` in mm/h.
-
-    STEPS is the usual baseline for probabilities of rain; its options are those of pysteps' examples. It reads three or
-    more frames ``(T, H, W)`` in mm/h, `minutes` apart and with pixels of 2 km. Unknown values are read as dry.
-
-    Raises:
-        ImportError: pysteps or OpenCV is not installed.
-
-    Reference:
-        Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
-        extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
-    """
-    pysteps = quiet_pysteps()
-    to_db = pysteps.utils.transformation.dB_transform
-    with quiet():
-        rate, _ = to_db(frames.nan_to_num(0).double().numpy(), threshold=DRIEST, zerovalue=DRY)
-        threshold = 10 * math.log10(DRIEST)
-        forecast = pysteps.nowcasts.get_method("steps")(
-            rate[-3:],
-            pysteps.motion.get_method("LK")(rate),
-            horizon,
-            n_ens_members=members,
-            n_cascade_levels=6,
-            precip_thr=threshold,
-            kmperpixel=2.0,
-            timestep=minutes,
-            noise_method="nonparametric",
-            vel_pert_method="bps",
-            mask_method="incremental",
-            seed=0,
-        )
-        forecast, _ = to_db(forecast, threshold=threshold, inverse=True)
-    return torch.as_tensor(forecast, dtype=torch.float32)
-
-
-def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
-    """Scores a model such as ``convgru_advection``, and the baselines: the last frame and pysteps' extrapolation.
+def score_nowcast(
+    model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0, with_linda: bool = False
+) -> dict[str, Any]:
+    """Scores a model such as ``convgru_advection``, and the baselines: the last frame and methods of pysteps.
 
     Args:
         model: a model whose ``forecast`` takes `members`.
         rain: the events.
         members: number of ensemble members of the model and of pysteps' STEPS; 0 leaves ensembles out.
         every: minutes between the first frames of windows; ensembles are scored on every second window.
+        with_linda: whether to score LINDA as well, which takes 6 seconds per forecast.
 
     Returns:
         For each event, the results of :func:`~references.nowcast.verification.verify` with the keys ``"forecast"``,
@@ -85,20 +51,23 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
     out: dict[str, Any] = {}
     for event in rain:
         minutes = event.event.minutes
-        methods = {
+        methods: dict[str, Nowcast] = {
             "forecast": partial(model.forecast, minutes=minutes),
             "last frame": last_frame,
-            "extrapolation": pysteps_extrapolation,
+            "extrapolation": for_event(extrapolation),
+            "S-PROG": for_event(sprog),
+            "ANVIL": for_event(anvil),
+            **({"LINDA": for_event(linda, minutes=minutes)} if with_linda else {}),
         }
         out[event.event.name] = {
             "title": f"{event.event.title}, {event.event.day}",
             **verify(methods, event.frames, minutes, every),
         }
         if members:
-            ensembles = {
+            ensembles: dict[str, Any] = {
                 "forecast": partial(model.forecast, members=members, seed=0, minutes=minutes),
-                "STEPS": partial(steps, members=members, minutes=minutes),
-                "extrapolation": lambda x, horizon: pysteps_extrapolation(x, horizon)[None],
+                "STEPS": for_event(steps, members=members, minutes=minutes, fill=False),
+                "extrapolation": lambda x, horizon: for_event(extrapolation)(x, horizon)[None],
             }
             out[event.event.name]["ensembles"] = verify_ensembles(ensembles, event.frames, minutes, 2 * every)
     return out
@@ -109,7 +78,7 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
     groups = list(GROUPS)
     rows = []
     for event in scores.values():
-        for method in ("forecast", "extrapolation", "last frame"):
+        for method in ("forecast", *find_baselines(event), "last frame"):
             of = event[method]
             csi = ["/".join(f"{of[f'CSI {t:g}'][g]:.3f}" for g in groups) for t in THRESHOLDS]
             rows.append((event["title"], method, *csi, f"{of['MSE'] / event['extrapolation']['MSE']:.2f}"))
@@ -122,7 +91,8 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
     """Returns metrics for the metadata: means over the events, with intervals of the differences from the references.
 
     They are CSI by group of lead times, the fractions skill score (FSS) of the first hour, MSE relative to
-    extrapolation, and for ensembles CRPS, Brier scores and reliability errors.
+    extrapolation, and for ensembles CRPS, Brier scores and reliability errors, the ratios of CRPS and Brier scores to
+    those of STEPS, and the ratio of the spread to the error.
     """
     events = list(scores.values())
     out = []
@@ -153,7 +123,7 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
             )
         )
 
-    methods = ("forecast", "last frame", "extrapolation")
+    methods = ("forecast", "last frame", *find_baselines(events[0]))
     for t in THRESHOLDS:
         for group in GROUPS:
             of = [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events]
@@ -171,6 +141,13 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
         for key in ("CRPS", *(f"{score} {t:g}" for score in ("Brier", "reliability error") for t in THRESHOLDS)):
             each = [{m: mean(of[f"{key} by window"]) for m, of in e["ensembles"].items()} for e in events]
             add(*(("CRPS", "mm/h") if key == "CRPS" else (f"{key} mm/h", "")), each, interval(key))
+            if "error" not in key:
+                title = key if key == "CRPS" else f"{key} mm/h"
+                add(f"{title} relative to STEPS", "", [{m: of[m] / of["STEPS"] for m in of} for of in each])
+        if all("spread / error" in e["ensembles"]["forecast"] for e in events):
+            for group in GROUPS:
+                each = [{m: e["ensembles"][m]["spread / error"][group] for m in ("forecast", "STEPS")} for e in events]
+                add(f"spread / error, {group}", "", each)
     return tuple(out)
 
 

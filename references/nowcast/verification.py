@@ -1,7 +1,7 @@
 """Verification of nowcasts on rain events, by lead time and by window."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo._extras import need
-from convrnn_zoo.verify import Occurrences, ProbabilityScores, finite
+from convrnn_zoo.verify import Occurrences, ProbabilityScores, fair_crps, finite, quantile_crps
 
 from .events import quiet_pysteps
 
@@ -193,14 +193,18 @@ def spectrum(spectral: Any, frame: Any) -> list[float]:
 
 
 def verify_ensembles(
-    methods: Mapping[str, Ensemble], frames: Tensor, minutes: float = 5.0, every: float = 30.0
-) -> dict[str, Any]:
+    methods: Mapping[str, Ensemble], frames: Tensor, minutes: float = 5.0, every: float = 30.0,
+    are_quantiles: Collection[str] = ("forecast",),
+) -> dict[str, Any]:  # fmt: skip
     """Scores ensembles of equally likely rates.
 
     A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The
-    arguments are those of :func:`verify`. The CRPS is pysteps': it is that of the members as they are, which are
-    quantiles at each pixel for a nowcast by probabilities and random for STEPS. It is not the fair score, which only
-    suits random members, so compare ensembles of one size.
+    arguments are those of :func:`verify`, and the names of the methods whose members `are_quantiles` at each pixel. All
+    scores are fair: their expectation does not depend on the number of members. The CRPS of quantiles is
+    :func:`~convrnn_zoo.verify.losses.quantile_crps`. That of random members is
+    :func:`~convrnn_zoo.verify.losses.fair_crps`. From the Brier score of M random members, ``p (1 - p) / (M - 1)`` is
+    subtracted, where p is the fraction of members that reach the threshold. Means of quantiles over pixels or lead
+    times are scored like quantiles, although noise arranges them, which overestimates their CRPS.
 
     Returns:
         Scores of each method by name, as in :func:`verify`. ``"CRPS by frame"`` and ``"CRPS by window"`` are in mm/h.
@@ -208,14 +212,16 @@ def verify_ensembles(
         ``"Brier 0.5 by frame"`` and ``"Brier 0.5 by window"``. ``"reliability 0.5"`` has the mean forecast and the
         observed frequency in ten classes of probability. ``"reliability error 0.5 by window"`` is the mean squared
         difference between forecast and frequency. ``"power 4–16 km at 30 and 60 min"`` is the mean spectral power of
-        the members in a band of wavelengths, divided by the power of the truth.
+        the members in a band of wavelengths, divided by the power of the truth. ``"spread / error"`` is the ratio of
+        the ensemble's spread to the root mean squared error of its mean, by group of lead times.
     """
     spectral = quiet_pysteps("utils.spectral")
     power: dict[str, list[Any]] = {name: [] for name in (*methods, "truth")}
-    spectra = [int(lead // minutes) - 1 for lead in SPECTRA]
+    spectra, groups = [int(lead // minutes) - 1 for lead in SPECTRA], lead_times(minutes)
     summarized: dict[tuple[str, str], list[float]] = {}
     scored: dict[str, list[ProbabilityScores]] = {name: [] for name in methods}
-    crps: dict[str, list[list[float]]] = {name: [] for name in methods}
+    crps: dict[str, list[list[float]]] = {name: [] for name in methods}  # windows of frames, as are the next
+    spreads: dict[str, list[list[Any]]] = {name: [] for name in methods}
     for window in windows_of_hours(frames, minutes, every):
         horizon = len(window.truth)
         predicted = {name: method(window.inputs, horizon) for name, method in methods.items()}
@@ -225,22 +231,33 @@ def verify_ensembles(
         truth = window.truth.double().where(known, torch.nan)
         power["truth"].append([spectrum(spectral, truth[k].numpy()) for k in spectra])
         for name, members in predicted.items():
+            is_random = name not in are_quantiles and len(members) > 1
+            pixel_crps = fair_crps if is_random else quantile_crps
             member_maps = [members[:, k].where(known[k], 0).numpy() for k in spectra]
             power[name].append([np.mean([spectrum(spectral, member) for member in maps], 0) for maps in member_maps])
             for key, summarize in SUMMARIES.items():
                 summary, observed = (summarize(x.where(known, 0).double()) for x in (members, window.truth))
-                summarized.setdefault((name, key), []).append(pysteps_crps(summary, observed))
+                summarized.setdefault((name, key), []).append(float(pixel_crps(summary, observed).mean()))
             scores = ProbabilityScores(THRESHOLDS, horizon, are_quantiles=True)
             scores.add(members.double()[:, None, :, None], truth[None, :, None])
+            if is_random:
+                for t, (error, _) in scores.brier.sums.items():
+                    chance = (members >= t).double().mean(0)
+                    error -= (chance * (1 - chance)).where(known, 0).sum((1, 2)) / (len(members) - 1)
             scored[name].append(scores)
             pairs = [(members[:, k][:, known[k]].double(), truth[k][known[k]]) for k in range(horizon)]
-            crps[name].append([pysteps_crps(*pair) for pair in pairs])
+            crps[name].append([float(pixel_crps(*pair).mean()) for pair in pairs])
+            spreads[name].append([_spread(*pair, is_random) for pair in pairs])
     out: dict[str, Any] = {}
     ratio = _power_ratios(power)
     for name, windows in scored.items():
         count = torch.stack([w.brier.sums[THRESHOLDS[0]][1] for w in windows])  # known pixels, (window, lead time)
         total_crps = count * torch.tensor(crps[name], dtype=torch.float64).nan_to_num(0)
+        squares = np.array(spreads[name]).sum(0)  # (frame, 2): squared spread and squared error of the mean
+        with np.errstate(invalid="ignore", divide="ignore"):  # of a perfect forecast
+            ratios = {group: _numbers(np.sqrt(np.divide(*squares[part].sum(0)))) for group, part in groups.items()}
         out[name] = {
+            "spread / error": ratios,
             "CRPS by frame": _numbers(total_crps.sum(0) / count.sum(0)),
             "CRPS by window": _numbers(total_crps.sum(1) / count.sum(1)),
             **{f"{key} by window": summarized[name, key] for key in SUMMARIES},
@@ -266,16 +283,14 @@ def reliability_error(bins: Tensor) -> float:
     return float(((forecast - observed).square() / count.clamp_min(1)).sum() / count.sum())
 
 
-def pysteps_crps(members: Tensor, truth: Tensor) -> float:
-    """Returns pysteps' mean CRPS of members ``(M, …)``, by which the published weights were compared with STEPS.
+def _spread(members: Tensor, truth: Tensor, is_random: bool) -> tuple[float, float]:
+    """Returns the sums of the squared spread and of the squared error of the mean; they are equal if calibrated.
 
-    It is lower than :func:`~convrnn_zoo.verify.quantile_crps` where the truth equals a member and not the next higher
-    one: pysteps leaves out the distance between these two members.
+    See :func:`~convrnn_zoo.verify.ensemble_scores`, which explains the factor for random members.
     """
-    crps = quiet_pysteps("verification.probscores")
-    score = crps.CRPS_init()
-    crps.CRPS_accum(score, members.flatten(1).numpy(), truth.flatten().numpy())
-    return float(crps.CRPS_compute(score))
+    count = len(members)
+    variance = members.var(0, correction=0) * ((count + 1) / (count - 1) if is_random else 1)
+    return float(variance.sum()), float((members.mean(0) - truth).square().sum())
 
 
 def _numbers(values: Any) -> Any:

@@ -195,6 +195,37 @@ def test_scores_are_those_counted_by_hand():
 
 
 @needs_pysteps
+def test_scores_of_random_members_are_fair_and_their_spread_is_compared_with_the_error():
+    """Random members that are sampled like the truth have one expected score, whatever their number."""
+    from references.nowcast.verification import verify_ensembles
+
+    frames = 8 * torch.rand(16, 60, 60, generator=torch.Generator().manual_seed(0))
+
+    def noise(count):
+        generator = torch.Generator().manual_seed(count)
+        return lambda x, horizon: 8 * torch.rand(count, horizon, 60, 60, generator=generator)
+
+    few, many = (verify_ensembles({"STEPS": noise(n)}, frames)["STEPS"] for n in (3, 30))
+    for key, expected in (("CRPS by window", 8 / 6), ("Brier 2 by window", 0.25 * 0.75)):
+        assert few[key] == [pytest.approx(expected, rel=0.02)]
+        assert many[key] == [pytest.approx(expected, rel=0.02)]
+    for scores in (few, many):
+        assert list(scores["spread / error"].values()) == pytest.approx([1] * 3, abs=0.03)
+    still = verify_ensembles({"forecast": noise(3)}, frames)["forecast"]  # as quantiles, they are not corrected
+    assert still["CRPS by window"][0] > 1.15 * few["CRPS by window"][0]
+
+
+@needs_pysteps
+def test_baselines_of_an_event_have_its_axes():
+    from convrnn_zoo.verify import sprog, steps
+    from references.nowcast.scores import for_event
+
+    frames = 5 * torch.rand(4, 40, 36, generator=torch.Generator().manual_seed(0))
+    assert for_event(sprog)(frames, 3).shape == (3, 40, 36)
+    assert for_event(steps, members=2, fill=False)(frames, 3).shape == (2, 3, 40, 36)
+
+
+@needs_pysteps
 def test_frames_of_six_minutes_are_scored_by_lead_time():
     from references.nowcast.verification import last_frame, verify
 

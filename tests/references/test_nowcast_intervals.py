@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from references.nowcast.intervals import ALL, bootstrap, compare, intervals
-from tools.docs import NOWCASTS, _recorded
+from tools.nowcasts import NOWCASTS, _events
 
 
 def event(gain, windows=5, **more):
@@ -50,6 +50,23 @@ def test_gains_are_distinguished_from_noise():
     assert overall.difference.mean == pytest.approx((0.05 - 0.002) / 2)
 
 
+def test_the_reference_is_the_best_baseline_of_each_event():
+    first, second = event([0.1] * 5), event([0.2] * 5)
+    for scores, gain in ((first, 0.05), (second, -0.05)):
+        by_window = scores["extrapolation"]["CSI 2 by window"]
+        scores["S-PROG"] = {"CSI 2 by window": [{"5–15 min": w["5–15 min"] + gain} for w in by_window]}
+    a, b, overall = compare({"a": first, "b": second})
+    assert (a.reference, b.reference, overall.reference) == ("S-PROG", "extrapolation", "best baseline")
+    assert a.difference.mean == pytest.approx(0.05)
+    assert overall.difference.mean == pytest.approx((0.05 + 0.2) / 2)
+
+
+def test_less_squared_error_is_better():
+    methods = {"forecast": [1.0], "extrapolation": [2.0], "ANVIL": [1.5], "LINDA": [3.0]}
+    (comparison,) = compare({"a": {"title": "a", **{m: {"MSE by window": v} for m, v in methods.items()}}})
+    assert (comparison.reference, comparison.difference.mean) == ("ANVIL", pytest.approx(-0.5))
+
+
 def test_windows_without_a_score_are_left_out():
     scores = event([0.1] * 5)
     scores["forecast"]["CSI 2 by window"][2]["5–15 min"] = None
@@ -70,4 +87,4 @@ def test_the_command_prints_the_recorded_scores():
     assert done.exit_code == 0
     lines = [line for line in done.output.splitlines() if line.startswith("all events")]
     assert len(lines) == 9 + 36 + 1 + 3 + 6  # CSI and FSS by threshold, scale and group; MSE, CRPS, Brier, reliability
-    assert json.loads(NOWCASTS.read_text(encoding="utf-8")) == _recorded(NOWCASTS)
+    assert json.loads(NOWCASTS.read_text(encoding="utf-8")) == _events()
