@@ -29,16 +29,15 @@ def _events() -> dict[str, Any]:
 def nowcasts(page: str) -> str:
     """Lists CSI and MSE of the nowcast weights and of the best baseline, per event and group of lead times."""
     rows: list[tuple[object, ...]] = []
-    scores = ("CSI 0.5", "CSI 2", "CSI 5")
     for event in _events().values():
         ours, mse = event["forecast"], {name: event[name]["MSE"] for name in find_baselines(event)}
-        least = min(mse, key=mse.__getitem__)
+        best_mse = min(mse, key=mse.__getitem__)
         for i, group in enumerate(ours["CSI 0.5"]):
             csi = [f"{ours[k][group]:.3f} ({best} {event[best][k][group]:.3f})" for k, best in _best_csi(event, group)]
-            ratio = f"{ours['MSE'] / mse['extrapolation']:.2f} ({least} {mse[least] / mse['extrapolation']:.2f})"
+            ratio = f"{ours['MSE'] / mse['extrapolation']:.2f} ({best_mse} {mse[best_mse] / mse['extrapolation']:.2f})"
             rows.append((event["title"], group, *csi, "" if i else ratio))
-    csi_of = [f"{k} mm/h (best baseline)" for k in scores]
-    return markdown(("event", "lead time", *csi_of, "MSE / extrapolation's (least of the baselines)"), rows)
+    csi_columns = [f"CSI {t} mm/h (best baseline)" for t in ("0.5", "2", "5")]
+    return markdown(("event", "lead time", *csi_columns, "MSE / extrapolation's (best baseline)"), rows)
 
 
 def _best_csi(event: Mapping[str, Any], group: str) -> Iterator[tuple[str, str]]:
@@ -58,7 +57,7 @@ def nowcast_summary(page: str) -> str:
     text = (
         f"The CSI is at least that of the best baseline in {sum(g >= 0 for g in gains)} of {len(gains)} groups of "
         f"events, thresholds and lead times. The mean difference is {fmean(gains):+.3f}, the lowest {min(gains):+.3f}. "
-        f"The MSE is {min(mse):.2f} to {max(mse):.2f} of the least of the baselines, {fmean(mse):.2f} on average."
+        f"The MSE is {min(mse):.2f} to {max(mse):.2f} of that of the best baseline, {fmean(mse):.2f} on average."
     )
     for title, key in (("CRPS", "CRPS"), *((f"Brier score of {t} mm/h", f"Brier {t}") for t in ("0.5", "2", "5"))):
         means = [[fmean(e["ensembles"][m][f"{key} by window"]) for m in ("forecast", "STEPS")] for e in events]
