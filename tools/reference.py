@@ -116,7 +116,8 @@ def schedules(page: str) -> str:
     """Lists the optimizers and the schedules of recipes."""
     others = "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them."
     optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
-    rows = [(f"`{n}`", summary(SCHEDULES.get(n, TimmSchedule))) for n in SCHEDULE_NAMES]
+    needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}
+    rows = [(f"`{n}`", summary(SCHEDULES.get(n, TimmSchedule)) + needed.get(n, "")) for n in SCHEDULE_NAMES]
     table = markdown(("schedule", "description"), rows)
     return f"{optimizers}\n\n{table}"
 

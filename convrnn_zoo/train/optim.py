@@ -1,6 +1,7 @@
 """Optimizers and learning rate schedules by the names that a recipe uses."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -165,7 +166,8 @@ class TimmSchedule(LRScheduler):
         try:
             self.scheduler = create_scheduler_v2(optimizer, recipe.schedule, **updates, **arguments)[0]
         except (TypeError, ValueError, AssertionError) as e:
-            raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {e}") from e
+            text = re.sub(r"(?<=[a-z]_)(t|epochs)\b", "steps", str(e))  # the names of the recipe's keys
+            raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {text}") from e
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:  # type: ignore[override]

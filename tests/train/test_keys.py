@@ -159,6 +159,22 @@ def test_timm_builds_every_schedule_in_updates():
     assert rates == [1e-5, 1.0, 0.5, 0.5, 0.25, 0.25]  # the third update is number 2, counted from 0, as in timm
 
 
+@pytest.mark.parametrize(
+    ("schedule", "args", "words"),
+    [
+        ("rsqrt", {}, ("stable_timescale", "warmup_steps")),
+        ("wsd", {"warmup_steps": 9}, ("decay_steps", "warmup_steps")),
+    ],
+)
+def test_errors_of_timm_name_the_keys_of_recipes(schedule, args, words):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    recipe = dataclasses.replace(FORECASTER, schedule=schedule, schedule_args=args)
+    with pytest.raises(ValueError, match=f"schedule_args of {schedule}: .*{words[0]}") as error:
+        create_schedule(recipe, optimizer, 6)
+    assert words[1] in str(error.value)
+    assert not re.search(r"_t\b|_epochs", str(error.value))
+
+
 def test_a_schedule_of_timm_continues_where_it_was():
     recipe = dataclasses.replace(FORECASTER, schedule="poly", max_steps=8)
     rates, state = [], {}
