@@ -78,7 +78,8 @@ def export_models(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, (weights, form) in MODELS.items():
-        file, model = folder / f"{name}.onnx", convrnn_zoo.from_pretrained(weights)
+        file = folder / f"{name}.onnx"
+        model: Any = convrnn_zoo.from_pretrained(weights)
         if not file.exists():
             convrnn_zoo.export(model, file, form, progress=True)
         settings = describe(file)

@@ -35,6 +35,7 @@ from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.values.labels import axes as label_axes
+from convrnn_zoo.values.units import plural
 
 from . import docstrings as reference
 from . import exports as exports_tool
@@ -181,8 +182,8 @@ def archive(page: str) -> str:
     ]  # fmt: skip
     loads = " to ".join(f"{x:.0f}" for x in data["load"])
     text = (
-        f"Forecasts per second, and in brackets the processor time per forecast in all processes, as medians of "
-        f"{data['repeats']} interleaved rounds, for maps of "
+        f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
+        f"{plural(data['repeats'], 'round')}, for maps of "
         f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
         f"{data['cores']} cores. Other programs used the cores as well (load average {loads}), so that only the "
         f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of "

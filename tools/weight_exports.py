@@ -37,6 +37,9 @@ WAYS = {
 }  # fmt: skip
 """Columns of the table with their form and format; in the browser, the step form if there is one."""
 
+PHONE_SIZE = (64, 64)
+"""Height and width of the nowcast's maps in ExecuTorch, where they are fixed."""
+
 
 def names() -> list[str]:
     """Returns one set of weights for each architecture: the recorded one, or the first."""
@@ -52,13 +55,14 @@ def attempt(name: str, way: str) -> dict[str, Any]:
     model: Any = from_pretrained(name)
     if way == "browser":
         form, _ = streaming_form(model, None, None)
+    size = PHONE_SIZE if format == "executorch" and model.unrolled else None
     with tempfile.TemporaryDirectory() as directory:
         try:
-            files = convrnn_zoo.export(model, Path(directory, "a" + SUFFIX[format]), form, format)  # type: ignore[arg-type]
+            files = convrnn_zoo.export(model, Path(directory, "a" + SUFFIX[format]), form, format, size=size)  # type: ignore[arg-type]
         except ExportError as e:
             return {"error": str(e)}
         horizon = model.horizon if (form, format) == ("sequence", "executorch") and hasattr(model, "horizon") else None
-        spec = make_spec(copy_model(model, format, None), form, horizon=horizon)
+        spec = make_spec(copy_model(model, format, None), form, horizon=horizon, size=size)
         if format == "executorch":
             spec = usual_bounds(model, spec, form)
         load = WebRunner if way == "browser" else LOADERS[format]

@@ -14,6 +14,9 @@ from .spec import Axis, ExportError, ExportSpec, GraphSpec, Runner, Sizes, Value
 MAX_SIZES = {"batch": 1, "time": 64, "horizon": 24, "length": 64, "depth": 16, "height": 128, "width": 128}
 """Default upper bounds of sizes: ExecuTorch plans the memory of all tensors for the largest size."""
 
+TOLERANCE = 1e-5
+"""Maximum difference between program and model, as a fraction of the model's largest value."""
+
 
 def bound_sizes(spec: ExportSpec, requested: Mapping[str, int], *, has_loop: bool) -> ExportSpec:
     """Returns a specification with a maximum of each dynamic size, in units of its multiple.

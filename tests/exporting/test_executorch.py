@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convrnn_zoo import ExportError, Preprocessing, create_model, export
-from convrnn_zoo.exporting.executorch import bound_sizes, load_executorch
+from convrnn_zoo.exporting.executorch import bound_sizes, load_executorch, to_executorch
 from convrnn_zoo.exporting.forms import make_spec
 
 HAS_EXECUTORCH = importlib.util.find_spec("executorch") is not None
@@ -69,3 +69,36 @@ def test_a_forecaster_runs_in_executorch_in_the_unit_of_the_data(tmp_path):
     rain[..., :2] = torch.nan
     output = load_executorch(path, make_spec(model, "sequence", horizon=3).graphs[""])({"input": rain})["output"]
     torch.testing.assert_close(output, model.forecast(rain, 3), atol=1e-4, rtol=1e-5, equal_nan=True)
+
+
+class _Sort(torch.nn.Module):
+    def forward(self, x):
+        return x.sort(-1, descending=True)[0], x.sort(1)[0]
+
+
+@needs_executorch
+def test_sorting_is_a_selection_of_all_values():
+    from executorch.runtime import Runtime, Verification
+
+    x = torch.rand(2, 30, generator=torch.Generator().manual_seed(0))
+    program = to_executorch(torch.export.export(_Sort(), (x,)), {})
+    loaded = Runtime.get().load_program(program, verification=Verification.Minimal)
+    for actual, expected in zip(loaded.load_method("forward").execute([x]), _Sort()(x), strict=True):
+        torch.testing.assert_close(actual, expected, atol=0, rtol=0)
+
+
+@needs_executorch
+@pytest.mark.slow
+def test_a_nowcast_runs_in_executorch(tmp_path):
+    """The motion estimate and the loops of the recurrent layers are part of the program."""
+    torch.manual_seed(0)
+    model = create_model("convgru_advection", hidden_channels=(4, 6)).eval()
+    model.preprocessing = Preprocessing(unit="mm/h", lowest=0.0, step=5.0, inputs=3, horizon=2)
+    (path,) = export(model, tmp_path / "a.pte", format="executorch", size=(32, 48), horizon=2)
+    graph = make_spec(model, "sequence", horizon=2, size=(32, 48)).graphs[""]
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing="ij")
+    rain = torch.stack([20 * (-((x - 20 - 2 * t) ** 2 + (y - 16 + t) ** 2) / 40).exp() for t in range(3)])[
+        None, :, None
+    ]
+    outputs = load_executorch(path, graph)({"input": rain})
+    torch.testing.assert_close(outputs["output"], model.forecast(rain, 2), atol=1e-3, rtol=1e-3)
