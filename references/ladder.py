@@ -1,0 +1,162 @@
+"""The ladder of forecasters: every family at one size, trained with one budget: ``python -m references.ladder``.
+
+For each dataset and family, three learning rates are compared by the validation loss after a quarter of the budget.
+With the best one, a new network is trained for the whole budget and scored on the test split, which selects nothing.
+Then the other seeds of the best families follow. ``ladder.json`` receives each row as soon as it is complete; a row
+that is there is not trained again, and an interrupted training continues from its checkpoint in ``runs/ladder``.
+"""
+
+import csv
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import torch
+
+import convrnn_zoo
+from benchmarks.memory import in_a_fresh_process, rise
+from convrnn_zoo._atomic import atomic_write
+from convrnn_zoo.train import Recipe, train
+
+RESULTS = Path(__file__).with_suffix(".json")
+BATCH = 8
+SEQUENCES = {"moving_mnist": 8_000, "rain": 4_000}
+"""Sequences that each network of a dataset reads in training."""
+RATES = (0.0015, 0.003, 0.006)
+SCORES = {"moving_mnist": "MSE", "rain": "CSI 0.5 mm/h"}
+"""The metric by which a dataset orders the families."""
+BEST, SEEDS = 3, (0, 1, 2)
+"""The number of families that are trained with all seeds; the others have the first seed only."""
+PATCHES: Mapping[str, Any] = {"kernel_size": 3, "patch_size": 4}
+FAMILIES: dict[str, Mapping[str, Any]] = {
+    "convrnn_forecaster": {"hidden_channels": [136, 136], **PATCHES},
+    "convgru_forecaster": {"hidden_channels": [76, 76], **PATCHES},
+    "convlstm_forecaster": {"hidden_channels": [66, 66], **PATCHES},
+    "convpeepholelstm_forecaster": {"hidden_channels": [54, 54], **PATCHES},
+    "convgru_pyramid": {"hidden_channels": [40, 112]},
+    "convgru_ef": {"hidden_channels": [32, 64, 64], "kernel_size": 3},
+    "convlstm_ef": {"hidden_channels": [32, 32, 64], "kernel_size": 3},
+    "convlstm_openstl_s": {"hidden_channels": 62, "kernel_size": 3},
+    "predrnn": {"hidden_channels": 42, "kernel_size": 3},
+    "predrnn_pp": {"hidden_channels": 35, "kernel_size": 3},
+    "predrnn_v2": {"hidden_channels": 42, "kernel_size": 3},
+    "mim": {"hidden_channels": 32, "kernel_size": 3},
+    "mau": {"hidden_channels": 36, "kernel_size": 3},
+    "phydnet": {"hidden_channels": [68, 68, 36]},
+    "e3d_lstm": {"hidden_channels": 20},
+    "sa_convlstm": {"hidden_channels": 44},
+    "motionrnn_predrnn": {"hidden_channels": 40, "kernel_size": 3},
+    "convgru_advection": {"hidden_channels": [44, 92]},
+}
+"""Sizes of about a million parameters."""
+
+
+class Run(NamedTuple):
+    """One training: a family on a dataset with a learning rate, for a number of sequences."""
+
+    dataset: str
+    family: str
+    rate: float
+    sequences: int
+    seed: int
+
+    def recipe(self) -> Any:
+        """Returns the recipe of the package for the dataset, with this network, budget and rate."""
+        base: Any = Recipe.read(self.dataset)
+        steps = self.sequences // BATCH
+        test = base.test_sequences if self.sequences == SEQUENCES[self.dataset] else 1  # a search is not scored
+        return dataclasses.replace(
+            base, weights=f"{self.family}.{self.dataset}", model=FAMILIES[self.family], batch_size=BATCH,
+            data=dataclasses.replace(base.data, validation=0.1), lr=self.rate, max_steps=steps, seeds=(self.seed,),
+            checkpoint_every=-(-steps // 10), test_sequences=test,
+        )  # fmt: skip
+
+    def train(self, data: Path, folder: Path) -> tuple[float, dict[str, float]]:
+        """Trains the network, or continues, and returns its validation loss and its scores on the test split."""
+        out = folder / f"{self.dataset}-{self.family}-{self.rate:g}-{self.sequences}-{self.seed}"
+        if not (out / "metadata.json").exists():
+            train(self.recipe(), data=data, out=out, threads=torch.get_num_threads())
+        metadata: Any = convrnn_zoo.from_pretrained(f"local-dir:{out}").metadata
+        with next(out.glob("training*.csv")).open(encoding="utf-8") as file:
+            losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+        return losses[-1], {metric.name: metric.value for metric in metadata.metrics}
+
+
+def measure(dataset: str, family: str) -> dict[str, float]:
+    """Returns the parameters of a network, and the seconds and bytes of a forecast on one thread."""
+    torch.set_num_threads(1)
+    recipe: Any = Run(dataset, family, RATES[0], SEQUENCES[dataset], 0).recipe()
+    model: Any = convrnn_zoo.create_model(family, horizon=recipe.horizon, **FAMILIES[family]).eval()
+    frames, seconds = torch.rand(1, recipe.inputs, 1, 64, 64), []
+
+    def forecast(inputs: int = recipe.inputs, horizon: int = recipe.horizon) -> None:
+        start = time.process_time()
+        with torch.no_grad():
+            model(frames[:, :inputs], horizon=horizon)
+        seconds.append(time.process_time() - start)
+
+    forecast(1, 1)  # loads what the first use loads
+    growth = rise(forecast)
+    for _ in range(5):
+        forecast()
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"parameters": parameters, "seconds": statistics.median(seconds[2:]), "bytes": growth}
+
+
+def climb(
+    dataset: str, families: Sequence[str], data: Path, folder: Path, done: Mapping[tuple[str, int], Any]
+) -> Iterator[dict[str, Any]]:
+    """Trains families on a dataset, and yields a row for each family and seed; `done` are the rows of earlier calls."""
+
+    def climb_one(family: str, seed: int, find_rate: Callable[[], float]) -> dict[str, Any]:
+        if (family, seed) in done:
+            return done[family, seed]
+        rate = find_rate()
+        loss, scores = Run(dataset, family, rate, SEQUENCES[dataset], seed).train(data, folder)
+        costs = in_a_fresh_process(measure, dataset, family)
+        return {
+            "dataset": dataset, "family": family, "rate": rate, "seed": seed, "sequences": SEQUENCES[dataset],
+            "validation_loss": loss, **costs, "scores": scores,
+        }  # fmt: skip
+
+    def search(family: str) -> float:
+        short = SEQUENCES[dataset] // 4
+        losses = {rate: Run(dataset, family, rate, short, SEEDS[0]).train(data, folder)[0] for rate in RATES}
+        return min(losses, key=losses.__getitem__)
+
+    rows = []
+    for family in families:
+        rows.append(climb_one(family, SEEDS[0], partial(search, family)))
+        yield rows[-1]
+    for best in sorted(rows, key=lambda row: row["validation_loss"])[:BEST]:
+        for seed in SEEDS[1:]:
+            yield climb_one(best["family"], seed, lambda: best["rate"])  # noqa: B023 - called at once
+
+
+@click.command(help=__doc__.split("\n\n", 1)[0])
+@click.option("--dataset", type=click.Choice(list(SEQUENCES)), required=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Directory of the data.")
+@click.option("--family", "families", type=click.Choice(list(FAMILIES)), multiple=True, help="A family; default: all.")
+@click.option("--runs", type=click.Path(path_type=Path), default="runs/ladder", help="Directory of the checkpoints.")
+@click.option("--threads", type=click.IntRange(1), default=1, help="Threads of torch.")
+def main(dataset: str, data: Path, families: Sequence[str], runs: Path, threads: int) -> None:
+    """Runs the program."""
+    torch.set_num_threads(threads)
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    done = {(row["family"], row["seed"]): row for row in rows if row["dataset"] == dataset}
+    for row in climb(dataset, families or list(FAMILIES), data, runs, done):
+        done[row["family"], row["seed"]] = row
+        others = [r for r in rows if r["dataset"] != dataset]
+        with atomic_write(RESULTS) as file:
+            file.write_text(json.dumps([*others, *done.values()], indent=1) + "\n", encoding="utf-8")
+        click.echo(f"{row['family']}, seed {row['seed']}: {SCORES[dataset]} {row['scores'][SCORES[dataset]]:.4g}")
+
+
+if __name__ == "__main__":
+    main()
