@@ -31,7 +31,7 @@ def test_a_hint_follows_the_number_of_the_system(number, hint):
 
 
 def test_the_cause_of_a_wrapped_error_is_reported():
-    wrapped = errors.LocalEntryNotFoundError("not in the cache")
+    wrapped = ValueError("not in the cache")
     wrapped.__cause__ = PermissionError(errno.EACCES, "denied")
     assert find_root(wrapped) == (wrapped.__cause__, None)
     assert "denied" in str(hub_error(wrapped, FILE))
