@@ -78,11 +78,11 @@ class _Sort(torch.nn.Module):
 
 @needs_executorch
 def test_sorting_is_a_selection_of_all_values():
-    from executorch.runtime import Runtime, Verification
+    executorch = pytest.importorskip("executorch.runtime")
 
     x = torch.rand(2, 30, generator=torch.Generator().manual_seed(0))
     program = to_executorch(torch.export.export(_Sort(), (x,)), {})
-    loaded = Runtime.get().load_program(program, verification=Verification.Minimal)
+    loaded = executorch.Runtime.get().load_program(program, verification=executorch.Verification.Minimal)
     for actual, expected in zip(loaded.load_method("forward").execute([x]), _Sort()(x), strict=True):
         torch.testing.assert_close(actual, expected, atol=0, rtol=0)
 
