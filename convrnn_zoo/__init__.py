@@ -3,8 +3,9 @@
 Importing this package registers every architecture with timm.
 
 A package imports only from those before it in this list: `layers`; `values`, which converts data to tensors;
-`pretrained`, the files of weights; `models`; `hub`, `interop` and `exporting`; `data`, readers and datasets; `verify`,
-losses and scores; `recipes` of training; `train` and `predict`, which do not import each other; and `cli`.
+`pretrained`, the files of weights; `models`; `hub`, `interop`, which saves with it, and `exporting`; `data`, readers
+and datasets; `verify`, losses and scores; `recipes` of training; `train` and `predict`, which do not import each other;
+and `cli`. Files `_NAME.py` are helpers of all packages. `weights/` has the shipped weights, `demo/` samples for them.
 
 Example:
     >>> import torch, convrnn_zoo

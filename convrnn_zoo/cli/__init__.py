@@ -1,4 +1,7 @@
-"""Command line, ``convrnn-zoo`` or ``python -m convrnn_zoo``: one file per command, which calls the other packages."""
+"""Command line, ``convrnn-zoo`` or ``python -m convrnn_zoo``: one file per command, which calls the other packages.
+
+The program starts in the package ``convrnn_zoo_command``, so that a command imports only what it needs.
+"""
 
 import sys
 import warnings

@@ -1,4 +1,7 @@
-"""Saving models, pushing them to the Hugging Face Hub, and their cards. Loading is in ``convrnn_zoo.pretrained``."""
+"""Saving models, pushing them to the Hugging Face Hub, and their cards.
+
+:func:`convrnn_zoo.from_pretrained` loads them.
+"""
 
 from ..models import from_pretrained
 from .cards import card_text, check_card, model_card

@@ -1,6 +1,7 @@
 """Cells and sequence layers in one to three dimensions: RNN, LSTM, peephole LSTM, GRU and minimal RNNs.
 
-They need torch only. Cells of other papers are in modules of their own, such as :mod:`convrnn_zoo.layers.trajgru`.
+They need torch only. To add a core cell, follow ``lstm.py`` and import it here: the names of its models are derived
+from it. Cells of other papers are in modules of their own, such as :mod:`convrnn_zoo.layers.trajgru`.
 """
 # ruff: noqa: F403, I001
 

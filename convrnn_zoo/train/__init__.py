@@ -1,6 +1,7 @@
 """Training from recipes: the loop, its batches, optimizers and processes, and one file per task.
 
-It writes weights with their metadata and scores, which the other packages load by name.
+``run.py`` starts the processes by ``launch.py`` and calls the file of the task, whose trainer makes the updates in
+``loop.py``. Weights are written with their metadata and scores.
 """
 
 from .._deprecation import renamed_names

@@ -1,4 +1,4 @@
-"""Losses, and scores of trained models on datasets, with baselines to compare with and figures.
+"""Losses of forecasts, and scores of trained models on datasets, with baselines to compare with and figures.
 
 Recipes name the losses; training and predictions use the scores.
 """

@@ -1,4 +1,7 @@
-"""Losses of forecasts. Each also defines the activation that converts the output of a model to frames."""
+"""Losses of forecasts. Each also defines the activation that converts the output of a model to frames.
+
+To add one, write a function ``(output, truth, amount)`` and an entry of :data:`LOSSES`.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
