@@ -40,6 +40,10 @@ for _logger in logging.root.manager.loggerDict.values():
 NEEDS = {
     "cpu_sharding": (_is_at_least("torch", 2, 13), "this torch shards no models on CPUs"),
     "loops": (_is_at_least("torch", 2, 13), "loops over time are exported by torch 2.13 or newer"),
+    "cuda_without_card": (
+        torch.version.cuda is not None and (torch.cuda.is_available() or _is_at_least("torch", 2, 15)),
+        "needs a torch with CUDA; torch 2.6 also needs a driver, and 2.15 does not",
+    ),
     "exclude_filters": (_is_at_least("timm", 1, 0, 31), "this timm excludes architectures, and not their weights"),
     "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),
     "make": (shutil.which("make") is not None and os.name == "posix", "the Makefile is for Unix"),

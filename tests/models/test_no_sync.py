@@ -61,7 +61,7 @@ def test_no_architecture_reads_or_copies(name: str) -> None:
     assert {y.device.type for y in outputs} == {"meta"}
 
 
-@pytest.mark.skipif(torch.version.cuda is None, reason="views of CUDA tensors need a torch with CUDA")
+@pytest.mark.needs("cuda_without_card")
 @pytest.mark.parametrize("name", slow_unless(lambda name: name in QUICK, NAMES))
 def test_outputs_of_every_architecture_are_on_the_gpu(name: str) -> None:
     """Runs without a card, on tensors that only have shapes."""
