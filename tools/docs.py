@@ -185,9 +185,8 @@ def archive(page: str) -> str:
         f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
         f"{plural(data['repeats'], 'round')}, for maps of "
         f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
-        f"{data['cores']} cores. Other programs used the cores as well (load average {loads}), so that only the "
-        f"processor times can be compared. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of "
-        "processor time. "
+        f"{data['cores']} cores with a load average of {loads}, this benchmark included. A task costs the scheduler "
+        f"and the worker {1000 * data['task']:.1f} ms of processor time. "
         "`python -m benchmarks.archive` measures it.\n"
     )  # fmt: skip
     return f"{text}\n{markdown(('weights', *ways), rows)}"
