@@ -21,6 +21,7 @@ import torch
 
 import convrnn_zoo
 from benchmarks.memory import in_a_fresh_process, rise
+from convrnn_zoo import Metric
 from convrnn_zoo._atomic import atomic_write
 from convrnn_zoo.train import Recipe, train
 
@@ -77,7 +78,7 @@ class Run(NamedTuple):
             checkpoint_every=-(-steps // 10), test_sequences=test,
         )  # fmt: skip
 
-    def train(self, data: Path, folder: Path) -> tuple[float, dict[str, float]]:
+    def train(self, data: Path, folder: Path) -> tuple[float, list[Metric]]:
         """Trains the network, or continues, and returns its validation loss and its scores on the test split."""
         out = folder / f"{self.dataset}-{self.family}-{self.rate:g}-{self.sequences}-{self.seed}"
         if not (out / "metadata.json").exists():
@@ -85,7 +86,13 @@ class Run(NamedTuple):
         metadata: Any = convrnn_zoo.from_pretrained(f"local-dir:{out}").metadata
         with next(out.glob("training*.csv")).open(encoding="utf-8") as file:
             losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
-        return losses[-1], {metric.name: metric.value for metric in metadata.metrics}
+        return losses[-1], list(metadata.metrics)
+
+
+def read() -> list[dict[str, Any]]:
+    """Returns the rows that are complete."""
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    return rows
 
 
 def measure(dataset: str, family: str) -> dict[str, float]:
@@ -118,11 +125,12 @@ def climb(
         if (family, seed) in done:
             return done[family, seed]
         rate = find_rate()
-        loss, scores = Run(dataset, family, rate, SEQUENCES[dataset], seed).train(data, folder)
+        loss, metrics = Run(dataset, family, rate, SEQUENCES[dataset], seed).train(data, folder)
         costs = in_a_fresh_process(measure, dataset, family)
         return {
             "dataset": dataset, "family": family, "rate": rate, "seed": seed, "sequences": SEQUENCES[dataset],
-            "validation_loss": loss, **costs, "scores": scores,
+            "validation_loss": loss, **costs, "scores": {m.name: m.value * (m.summed_over or 1) for m in metrics},
+            "baselines": {m.name: {b: v * (m.summed_over or 1) for b, v in m.baselines.items()} for m in metrics},
         }  # fmt: skip
 
     def search(family: str) -> float:
@@ -148,11 +156,10 @@ def climb(
 def main(dataset: str, data: Path, families: Sequence[str], runs: Path, threads: int) -> None:
     """Runs the program."""
     torch.set_num_threads(threads)
-    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    done = {(row["family"], row["seed"]): row for row in rows if row["dataset"] == dataset}
+    done = {(row["family"], row["seed"]): row for row in read() if row["dataset"] == dataset}
     for row in climb(dataset, families or list(FAMILIES), data, runs, done):
         done[row["family"], row["seed"]] = row
-        others = [r for r in rows if r["dataset"] != dataset]
+        others = [r for r in read() if r["dataset"] != dataset]  # another process may train on another dataset
         with atomic_write(RESULTS) as file:
             file.write_text(json.dumps([*others, *done.values()], indent=1) + "\n", encoding="utf-8")
         click.echo(f"{row['family']}, seed {row['seed']}: {SCORES[dataset]} {row['scores'][SCORES[dataset]]:.4g}")

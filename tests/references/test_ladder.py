@@ -1,0 +1,97 @@
+"""The ladder finds a rate for every family, trains it once, and goes on where it was interrupted."""
+
+import dataclasses
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from convrnn_zoo.train import train
+from references import ladder
+from tests.helpers.made_data import write_digits
+from tests.helpers.train.tiny_recipes import PLAIN
+from tools import ladder as tool
+
+SMALL = {"hidden_channels": [2, 2], "kernel_size": 3}
+FAMILIES = {"convgru_forecaster": SMALL, "predrnn": {"hidden_channels": 2, "kernel_size": 3}}
+
+
+@pytest.fixture
+def climb(tmp_path, monkeypatch, small_figures):
+    """Climbs a ladder of two small families, and returns the rows of its file and the names of the runs."""
+    write_digits(tmp_path)
+    constants = {
+        "RESULTS": tmp_path / "ladder.json", "FAMILIES": FAMILIES, "SEQUENCES": {"moving_mnist": 16}, "BATCH": 2,
+        "RATES": (1e-6, 0.02), "BEST": 1, "SEEDS": (0, 1), "in_a_fresh_process": lambda function, *args: {"seconds": 1},
+    }  # fmt: skip
+    for name, value in constants.items():
+        monkeypatch.setattr(ladder, name, value)
+    monkeypatch.setattr(ladder.Recipe, "read", lambda name: dataclasses.replace(PLAIN, validation_sequences=4))
+
+    def climb(most=99):
+        trained = []
+
+        def count(recipe, data, out, threads):
+            if len(trained) == most:
+                raise KeyboardInterrupt
+            trained.append(out.name)
+            return train(recipe, data=data, out=out, threads=threads, progress=False)
+
+        monkeypatch.setattr(ladder, "train", count)
+        args = ["--dataset", "moving_mnist", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+        families = [word for name in FAMILIES for word in ("--family", name)]
+        result = CliRunner().invoke(ladder.main, args + families)
+        assert (result.exit_code, isinstance(result.exception, SystemExit | None)) == (most < 99, True), result
+        return json.loads(ladder.RESULTS.read_text()) if ladder.RESULTS.exists() else [], trained
+
+    return climb
+
+
+def test_every_family_has_the_best_rate_and_the_best_family_all_seeds(climb):
+    rows, trained = climb()
+    assert {(row["family"], row["seed"]) for row in rows} >= {(name, 0) for name in FAMILIES}
+    best = min(rows[:2], key=lambda row: row["validation_loss"])
+    assert [(row["family"], row["seed"], row["rate"]) for row in rows[2:]] == [(best["family"], 1, best["rate"])]
+    assert len(trained) == 2 * (2 + 1) + 1
+    for row in rows:
+        assert row["rate"] == 0.02  # with the other one, nothing is learned
+        assert row["sequences"] == 16
+        assert row["scores"]["MSE"] > 0
+
+
+def test_an_interrupted_ladder_goes_on(climb):
+    rows, before = climb(most=4)
+    assert [row["family"] for row in rows] == ["convgru_forecaster"]
+    assert len(before) == 4
+    rows, after = climb()
+    assert len(rows) == 3
+    assert not set(before) & set(after)
+    assert climb() == (rows, [])
+
+
+def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path, monkeypatch):
+    def row(family, seed, mse, dataset="moving_mnist", ssim=0.5):
+        scores = {"MSE": mse, "SSIM": ssim, "CSI 0.5 mm/h": mse, "CSI 2 mm/h": 0.25}
+        return {
+            "dataset": dataset, "family": family, "seed": seed, "rate": 0.003, "sequences": 8000, "parameters": 1001234,
+            "seconds": 0.0512, "bytes": 7.4e6, "scores": scores, "baselines": {"MSE": {"last frame": 285.6}},
+        }  # fmt: skip
+
+    rows = [row("mim", 0, 90.0), row("mau", 0, 80.0, ssim=0.75), row("mau", 1, 84.0)]
+    rows += [row("mim", 0, 0.3, "rain"), row("mau", 0, 0.4, "rain")]
+    rows[-2]["baselines"] = rows[-1]["baselines"] = {"CSI 0.5 mm/h": {"last frame": 0.25}}
+    file = tmp_path / "ladder.json"
+    file.write_text(json.dumps(rows))
+    monkeypatch.setattr(tool, "RESULTS", file)
+    mnist, rain = tool.ladder("docs/models/choosing.md").split("**Rain")
+    lines = [line for line in mnist.splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in lines] == ["mau", "mim"]  # less is better
+    assert "| 82 ± 2.8 | 0.625 ± 0.18 | 51 ms | 7 MB |" in lines[0]
+    assert "| 90 | 0.5 |" in lines[1]
+    assert "1,001,234" in lines[0]
+    assert "last frame |  |  | 286 |" in mnist
+    assert "8,000" in mnist
+    assert [line.split("`")[1] for line in rain.splitlines() if line.startswith("| `")] == ["mau", "mim"]  # more is
+    axes = tool.draw().axes
+    assert [{t.get_text() for t in a.texts} for a in axes] == [{"mau", "mim"}] * 2
+    assert [line.get_ydata()[0] for line in axes[0].lines] == [82, 90]
