@@ -87,6 +87,7 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     gc.enable()
     gc.freeze()  # what stays until the end is not searched after every few tests
+    gc.set_threshold(20_000, 10, 10)  # nor what a test has just made
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -140,3 +141,17 @@ def small_figures(request: pytest.FixtureRequest) -> None:
         from tests.helpers.train.small_figures import write_small_figures
 
         write_small_figures(request.getfixturevalue("monkeypatch").setattr)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Evaluations have a still frame for LINDA, which takes half a second each, unless a test is marked ``linda``.
+
+    This is no fixture, so that it precedes those of a module that train.
+    """
+    if baselines := sys.modules.get("convrnn_zoo.verify.baselines"):
+        linda = sys.modules["convrnn_zoo.verify"].linda
+        baselines.linda = linda if item.get_closest_marker("linda") else _still_frame
+
+
+def _still_frame(inputs: torch.Tensor, horizon: int, **scales: float) -> torch.Tensor:
+    return inputs[:, -1:].expand(-1, horizon, -1, -1, -1)

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 import torch
 from click.testing import CliRunner
 
 from benchmarks import tasks
 
 
+@pytest.mark.slow
 def test_a_task_is_timed_by_its_parts(tmp_path):
     threads = torch.get_num_threads()
     options = ["--task", "predict", "--rounds", "1", "--again", "1", "-o", str(tmp_path / "tasks.json")]

@@ -67,6 +67,7 @@ def test_a_misspelt_word_gets_a_suggestion(args, suggestion):
     assert re.search(rf"did you mean [^?]*'?{suggestion}", done.output, re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module():
     done = subprocess.run(
         [

@@ -38,7 +38,7 @@ def trained(radar, tmp_path, monkeypatch):
     return ["train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run"], numbers
 
 
-@pytest.mark.parametrize("slow", [1, 2])
+@pytest.mark.parametrize("slow", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_busy_machine_does_not_change_the_number(slow, trained, monkeypatch):
     arguments, numbers = trained
     update = forecaster.ForecasterTrainer.update

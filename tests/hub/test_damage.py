@@ -137,6 +137,7 @@ def test_a_model_into_which_loading_failed_is_as_it_was(tmp_path, saved):
         assert all((v == before[k]).all() for k, v in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_without_the_import_a_name_is_unknown_to_timm(python, hub, repo):
     """So the cards put the import first."""
     code = """

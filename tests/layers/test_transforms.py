@@ -266,7 +266,9 @@ def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
 
 
 @pytest.mark.parametrize("mode", [pytest.param("real", marks=pytest.mark.slow), "symbolic"])
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
+@pytest.mark.parametrize(
+    ("cls", "options"), slow_unless(lambda v: v[0] in (Conv2dLSTM, Conv2dGRU), VARIANTS), ids=case_id
+)
 def test_a_graph_of_make_fx_computes_and_differentiates_equally(cls: type, options: dict, mode: str) -> None:
     rnn, x = layer(cls, options)
     names = list(dict(rnn.named_parameters()))

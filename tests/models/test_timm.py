@@ -26,7 +26,7 @@ NAMES = sorted([*CORE, *LIGHTEST.values()])
 """Of the core family every kind and dimension; of every other class its lightest."""
 READERS = [n for n in NAMES if not isinstance(META[n], Forecaster)]
 FORECASTERS = [n for n in NAMES if isinstance(META[n], Forecaster)]
-LARGE = ("gru_rcn_vgg16", "rvm_mobilenetv3", "trajgru_hko7")  # take as long as all others
+LARGE = ("biconvlstm_vgg13", "gru_rcn_vgg16", "rvm_mobilenetv3", "trajgru_hko7")  # take as long as all others
 every_name, every_reader = (
     pytest.mark.parametrize("name", slow_unless(lambda n: n not in LARGE, names)) for names in (NAMES, READERS)
 )

@@ -172,7 +172,8 @@ def test_files_of_one_time_step_each_are_joined(suffix, model, tmp_path):
         assert "12:25" in run("predict", model, folder, "--start", "12:25", "-o", tmp_path / "out.npy")
         data[3].to_netcdf(folder / "again.nc", engine="h5netcdf")
         assert "frames 8 to 11 of 12" in run("predict", model, folder, "-o", tmp_path / "out.npy")
-        (data[3] + 1).to_netcdf(folder / "again.nc", engine="h5netcdf")
+        (data[3] + 1).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")  # the first one may still be open
+        (tmp_path / "other.nc").replace(folder / "again.nc")
         text = run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
         assert "again.nc" in text
         assert str(data.time.values[3])[:19] in text

@@ -49,6 +49,7 @@ def test_all_tests_of_a_folder_run_if_none_names_the_file(tmp_path):
     assert pytest_paths(tmp_path, "convrnn_zoo/other/a.py") == [["tests"]]
 
 
+@pytest.mark.slow
 def test_a_mutant_survives_tests_that_pass(tmp_path, capsys):
     for folder in ("convrnn_zoo/values", "tests/values"):
         (tmp_path / folder).mkdir(parents=True)

@@ -37,6 +37,7 @@ assert extrapolation(torch.rand(1, 2, 1, 40, 40), 2).shape == (1, 2, 1, 40, 40)
 """
 
 
+@pytest.mark.slow
 def test_extrapolation_does_not_crash_a_process_that_has_read_netcdf_3(tmp_path):
     for module in ("cfgrib", "pyproj", "pysteps", "cv2"):
         if importlib.util.find_spec(module) is None:  # without an import, since this process would crash as it ends

@@ -289,6 +289,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from Linux's /proc")
 def test_an_evaluation_needs_no_memory_for_all_sequences():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)

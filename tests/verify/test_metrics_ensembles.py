@@ -112,6 +112,7 @@ def test_scores_ignore_unknown_pixels_and_rank_the_baselines():
         ensemble_scores(around, truth[:2])
 
 
+@pytest.mark.linda
 def test_a_nowcast_is_compared_with_an_ensemble_of_steps():
     pytest.importorskip("pysteps", reason="the extra nowcast")
     pytest.importorskip("cv2", reason="the extra nowcast")

@@ -134,10 +134,9 @@ def test_numpy_numbers_are_valid_arguments_of_names_and_saved(tmp_path):
             model.reset_classifier(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("loops")
-@pytest.mark.parametrize(
-    "encoder", [pytest.param("resnet18", marks=pytest.mark.slow), "tf_mobilenetv3_small_minimal_100"]
-)  # the latter has a fixed size
+@pytest.mark.parametrize("encoder", ["resnet18", "tf_mobilenetv3_small_minimal_100"])  # the latter has a fixed size
 def test_models_built_from_their_classes_are_exported(encoder, tmp_path):
     model = VideoModel(encoder, "convgru", hidden_channels=4, num_classes=2)
     if encoder != "resnet18":

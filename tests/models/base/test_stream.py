@@ -291,16 +291,16 @@ def resident():
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("steps", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_memory_is_flat_over_the_steps(steps):
     model = build("convgru1d_1layer", num_classes=2)
-    stream, frame = Stream(model), torch.randn(1, 1, 2000)  # a state of 24 kB
+    stream, frame = Stream(model), torch.randn(1, 1, 10_000)  # a state of 120 kB
     for _ in range(steps // 10):
         stream(frame)
     before = resident()
     for _ in range(steps - steps // 10):
         logits = stream(frame)
-    assert resident() - before < 10e6  # storing all states would take 22 or 216 MB
+    assert resident() - before < 10e6  # storing all states would take 22 MB or 1 GB
     assert stream.steps.tolist() == [steps]
     assert logits.isfinite().all()
     assert stream.state.grad_fn is None

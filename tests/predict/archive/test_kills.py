@@ -20,20 +20,27 @@ def write(archive, path):
     forecast_archive(network(), archive, path, batch_size=1)
 
 
+def count(path):
+    return sum(1 for file in path.rglob("*") if file.is_file())
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_run_ends_with_the_store_of_an_undisturbed_one(kills, tmp_path):
     archive = tmp_path / "archive.zarr"
     rain(steps=60).to_zarr(archive, consolidated=False)
-    start = time.perf_counter()
     write(archive, tmp_path / "whole.zarr")
-    duration, moments = time.perf_counter() - start, random.Random(kills)
+    number, moments = count(tmp_path / "whole.zarr"), random.Random(kills)
     context, killed = multiprocessing.get_context("fork"), 0
-    for _ in range(kills):
-        process = context.Process(target=write, args=(archive, tmp_path / "killed.zarr"))
+    for kill in range(kills):  # each in its part of the files
+        process, enough = (
+            context.Process(target=write, args=(archive, tmp_path / "killed.zarr")),
+            kill + moments.random(),
+        )
         process.start()
-        process.join(moments.uniform(0.2, 0.9) * duration / kills)
+        while process.exitcode is None and count(tmp_path / "killed.zarr") < number * enough / kills:
+            time.sleep(0.001)
         killed += process.exitcode is None
         process.kill()
         process.join()
@@ -52,15 +59,12 @@ def test_a_command_with_two_processes_that_is_killed_five_times(tmp_path):
         words = ["predict", "convgru_forecaster.rain", "archive.zarr", "--every", "1", "--batch-size", "4", "--quiet"]
         return [sys.executable, "-m", "convrnn_zoo", *words, "--jobs", "2", "--threads", "1", "-o", name]
 
-    def count():
-        return sum(1 for file in (tmp_path / "killed.zarr").rglob("*") if file.is_file())
-
     subprocess.run(command("whole.zarr"), cwd=tmp_path, check=True)
-    number, moments = sum(1 for file in (tmp_path / "whole.zarr").rglob("*") if file.is_file()), random.Random(0)
+    number, moments = count(tmp_path / "whole.zarr"), random.Random(0)
     for _ in range(5):  # a kill after a random number of new files, and some milliseconds
-        until = count() + moments.randrange(number // 8)
+        until = count(tmp_path / "killed.zarr") + moments.randrange(number // 8)
         process = subprocess.Popen(command("killed.zarr"), cwd=tmp_path, stderr=subprocess.DEVNULL)
-        while process.poll() is None and count() <= until:
+        while process.poll() is None and count(tmp_path / "killed.zarr") <= until:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
