@@ -67,6 +67,7 @@ def test_a_run_writes_numbers_table_and_chart(tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
 
 
+@pytest.mark.slow
 def test_a_profile_splits_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.shares.SPAN", 0.05)
     done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours", "--profile", "-o", tmp_path)

@@ -13,8 +13,8 @@ from tests.helpers.command_line import run
 
 @pytest.fixture
 def recording(tmp_path):
-    sample = np.load(SAMPLE)
-    np.save(tmp_path / "one.npy", sample["x"][7, : sample["lengths"][7], :, 0])
+    with np.load(SAMPLE) as sample:
+        np.save(tmp_path / "one.npy", sample["x"][7, : sample["lengths"][7], :, 0])
     return tmp_path / "one.npy"
 
 
@@ -44,11 +44,12 @@ def test_a_class_without_a_probability_is_an_error(value, dtype, tmp_path):
 
 
 def test_a_batch_of_unequal_lengths_equals_single_sequences(recording, tmp_path):
-    sample = np.load(SAMPLE)
-    each = {f"r{i}": sample["x"][i, :n] for i, n in enumerate(sample["lengths"][:6])}
+    with np.load(SAMPLE) as sample:
+        x, lengths = sample["x"], sample["lengths"]
+    each = {f"r{i}": x[i, :n] for i, n in enumerate(lengths[:6])}
     np.savez(tmp_path / "many.npz", **each)
     together = json.loads(run("predict", NAME, tmp_path / "many.npz", SAMPLE, "--json"))
-    assert len(together) == 6 + len(sample["lengths"])
+    assert len(together) == 6 + len(lengths)
     for i, (key, x) in enumerate(each.items()):
         np.save(tmp_path / f"{key}.npy", x)
         (alone,) = json.loads(run("predict", NAME, tmp_path / f"{key}.npy", "--json"))

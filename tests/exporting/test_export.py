@@ -42,6 +42,7 @@ def rain(tmp_path_factory):
 
 
 # ---- the sequence form ------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
     model, path = vowels
     run, generator = session(path), torch.Generator().manual_seed(2)

@@ -33,6 +33,7 @@ def test_a_quantized_file_is_smaller_and_close(step, tmp_path):
     assert set(elements.values()) == {onnx.TensorProto.FLOAT}  # states are not quantized
 
 
+@pytest.mark.slow
 def test_files_without_convolutions_outside_of_loops_and_empty_calibration_are_rejected(step, tmp_path):
     with pytest.raises(ExportError, match="no frames"):
         quantize(step[1], tmp_path / "a.onnx", [])

@@ -87,6 +87,7 @@ def without_checksum(saved: dict[str, bytes]) -> bytes:
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.needs("linux")
 def test_a_full_disk(hub, repo, python, cache):
     """A limit on the size of files has the same effect as a full disk."""

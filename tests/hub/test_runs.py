@@ -103,7 +103,8 @@ def test_trains_and_shares_custom_recordings(tmp_path, hub):
     assert "accuracy" in run("train", recipe, "--data", data, "-o", out, "--quiet")
     assert "commonest class" in run("eval", out, "--data", data)
     assert "falling, rising" in run("info", out)
-    arrays = {k: v for k, v in np.load(data).items() if k != "labels"}
+    with np.load(data) as file:
+        arrays = {k: v for k, v in file.items() if k != "labels"}
     np.savez(tmp_path / "new.npz", **arrays)
     predictions = json.loads(run("predict", out, tmp_path / "new.npz", "--json"))
     assert len(predictions) == 24

@@ -92,7 +92,7 @@ def peak(run: Callable[[], object]) -> int:
     return max(accumulate(e.self_cpu_memory_usage for e in events))
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("packed", [pytest.param(False, marks=pytest.mark.slow), True], ids=["padded", "packed"])
 def test_inference_keeps_the_outputs_of_two_layers_at_a_time(packed: bool) -> None:
     x: Any = torch.randn(25, 2, 8, 32, 32)
     bytes_of_output = x.untyped_storage().nbytes()

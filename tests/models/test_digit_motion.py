@@ -22,8 +22,8 @@ CORRECT = {"convgru2d_1layer.digit_motion": 170, "video_convrnn.digit_motion": 1
 @pytest.fixture(scope="module")
 def clips():
     """Five test clips of every class."""
-    arrays = np.load(CLIPS)
-    return [x[:n] for x, n in zip(arrays["x"], arrays["lengths"], strict=True)], arrays["labels"]
+    with np.load(CLIPS) as arrays:
+        return [x[:n] for x, n in zip(arrays["x"], arrays["lengths"], strict=True)], arrays["labels"]
 
 
 @pytest.fixture(scope="module", params=CORRECT)

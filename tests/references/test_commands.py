@@ -63,6 +63,7 @@ def test_spots_are_counted():
     assert commands.count_words(spots, words) == expected
 
 
+@pytest.mark.slow
 def test_the_spotter_is_measured(folder, tmp_path):
     torch.manual_seed(0)
     model = convrnn_zoo.create_model("audio_convrnn", hidden_channels=4, stem_channels=4, num_classes=2)

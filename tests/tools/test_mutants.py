@@ -19,6 +19,7 @@ def test_a():
 """
 
 
+@pytest.mark.slow
 def test_the_sample_is_of_different_lines_and_repeats():
     mutants = sample_mutants(ROOT, ("pretrained", "values"), 30, seed=3)
     assert mutants == sample_mutants(ROOT, ("pretrained", "values"), 30, seed=3)

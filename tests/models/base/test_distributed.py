@@ -40,6 +40,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs("cpu_sharding")
 def test_two_processes_train_unfrozen_models_and_run_sharded_ones(tmp_path):
     program = tmp_path / "program.py"
