@@ -121,6 +121,11 @@ def test_zero_state_equals_none_for_an_unbatched_sequence(cell):
     torch.testing.assert_close(tuple(s[0] for s in actual), tuple(unbatched))
 
 
+def test_a_normed_e3d_lstm_has_its_channels_in_every_state():
+    cell = E3DLSTMCell(1, 4, (2, 3, 3), map_size=2, norm_size=(3, 2))  # two channels hide a wrong number of gates
+    assert {state.shape for state in cell(torch.rand(1, 1, 2, 3, 4))} == {(1, 4, 2, 3, 4)}
+
+
 def test_a_mim_without_peepholes_is_an_lstm_that_remembers():
     mim, lstm = MIMCell(2, 3, 3, map_size=4), Conv2dLSTMCell(2, 3, 3)
     lstm.load_state_dict({k: v for k, v in mim.state_dict().items() if k in lstm.state_dict()})

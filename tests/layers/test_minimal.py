@@ -120,6 +120,16 @@ def test_the_gates_of_all_steps_take_one_convolution(cls: type, monkeypatch: pyt
     assert calls == [10, 8]
 
 
+def test_on_a_cpu_all_steps_are_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More blocks give the same values in more operations."""
+    blocks = []
+    monkeypatch.setattr(
+        _run, "run_linear_loop", lambda *args, num_blocks, **k: blocks.append(num_blocks) or run_linear_loop(*args, **k)
+    )
+    Conv2dMinGRU(2, 3, 3)(torch.randn(9, 1, 2, 4, 4))
+    assert blocks == [1]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
 def test_gates_that_leave_the_caches_are_convolved_in_parts(
