@@ -1,9 +1,9 @@
 """Mutates random lines of the package with cosmic-ray and lists the mutants that no test notices.
 
-``make mutants COUNT=40 SEED=0`` works on a clone of what is committed. For a line of ``convrnn_zoo/a/b.py`` the tests
-that are named after ``b`` or import it run, then all of ``tests/a``, until one fails. A mutant that no test notices
-survives: add a test with a telling input, or simplify the line. Some mutants are equivalent to the original, so that 9
-of 10 is the aim.
+``make mutants COUNT=40 SEED=0`` works on a clone of what is committed. For a line of ``convrnn_zoo/a/b.py`` its
+examples and the tests that are named after ``b`` or import it run, then all of ``tests/a``, until one fails. A mutant
+that no test notices survives: add a test with a telling input, or simplify the line. Some mutants are equivalent to the
+original, so that 9 of 10 is the aim.
 
 mutmut mutates whole files, changes no constants of classes and modules, and runs all tests before the first mutant.
 """
@@ -59,7 +59,7 @@ def sample_mutants(root: Path, folders: Iterable[str], count: int, seed: int) ->
 
 
 def pytest_paths(root: Path, file: str) -> list[list[str]]:
-    """Returns arguments of pytest: the tests that are named after a file or import it, then all tests of its folder."""
+    """Returns arguments of pytest: a file and the tests that have its name or import it, then all of its folder."""
     inner = Path(file).relative_to("convrnn_zoo")
     folder = root / "tests" / inner.parent
     while not folder.is_dir():
@@ -70,7 +70,8 @@ def pytest_paths(root: Path, file: str) -> list[list[str]]:
         for path in sorted(folder.glob("test_*.py"))
         if path.name.startswith(f"test_{inner.stem.strip('_')}") or imports.search(path.read_text(encoding="utf-8"))
     ]
-    paths = [[path.relative_to(root).as_posix() for path in named], [folder.relative_to(root).as_posix()]]
+    own = [path for path in (root / file, *named) if path.exists()]
+    paths = [[path.relative_to(root).as_posix() for path in own], [folder.relative_to(root).as_posix()]]
     return [each for each in paths if each]
 
 

@@ -98,10 +98,8 @@ def _read_joined(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
     """Reads a part of joined frames: runs of successive frames of one source are read at once."""
     numpy = need("numpy", "cli")
     moments, others = rows[index[axis]], [i for k, i in enumerate(index) if k != axis]
-    if moments.ndim == 1 and not len(moments):
-        moments, end = rows[:1], 0
-    else:
-        end = None
+    if is_empty := moments.ndim == 1 and not len(moments):
+        moments = rows[:1]
     is_single = isinstance(index[axis], int | numpy.integer)
     chunks = []
     for i, start, stop in _runs(numpy.atleast_2d(moments)):
@@ -110,7 +108,7 @@ def _read_joined(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
         others.pop(axis)
     before = sum(not isinstance(i, int | numpy.integer) for i in index[:axis])
     values = numpy.concatenate(chunks, axis=before)
-    return values.take(0, axis=before) if is_single else values if end is None else values.take(range(0), axis=before)
+    return values.take(0, axis=before) if is_single else values.take(range(0), axis=before) if is_empty else values
 
 
 def _runs(rows: Any) -> Iterator[tuple[int, int, int]]:

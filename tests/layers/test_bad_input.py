@@ -56,7 +56,7 @@ PACKED: dict[str, Case] = {
     "no steps": (lambda d: sized()(d[:0]), ValueError, "[]"),
     "fractions": (sized(3.0, 3.0), ValueError, "[3.0, 3.0]"),
     "two axes": (sized([3, 3]), ValueError, "[[3, 3]]"),
-    "order": (sized(3, 3, sorted_indices=torch.tensor([1, 0])), ValueError, " sorted_indices"),
+    "order": (sized(4, 2, sorted_indices=torch.tensor([1, 0])), ValueError, " sorted_indices for its 4 "),
     "way back": (
         sized(3, 3, sorted_indices=torch.arange(3), unsorted_indices=torch.arange(2)), ValueError, "unsorted_indices",
     ),

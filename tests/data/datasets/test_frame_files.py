@@ -493,6 +493,10 @@ def test_overlapping_files_in_two_parts_are_an_error(tmp_path):
     with h5py.File(tmp_path / "b.h5", "r+") as file:  # another station at the same times
         file["rate"][:] = file["rate"][:] + 100
     assert len(data.load(tmp_path, "train", 2, 2)) == 27
+    for name in ("a.h5", "b.h5"):  # no rain is equal at every station
+        with h5py.File(tmp_path / name, "r+") as file:
+            file["rate"][:] = 0
+    assert len(data.load(tmp_path, "train", 2, 2)) == 27
 
 
 @pytest.mark.parametrize("is_dated", [True, False])
