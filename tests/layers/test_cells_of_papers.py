@@ -121,6 +121,15 @@ def test_zero_state_equals_none_for_an_unbatched_sequence(cell):
     torch.testing.assert_close(tuple(s[0] for s in actual), tuple(unbatched))
 
 
+@pytest.mark.parametrize("kind", [MIMBlockCell, STLSTMCell], ids=lambda kind: kind.__name__)
+def test_all_parameters_are_reset_also_those_of_a_cell_in_a_cell(kind):
+    cell = kind(1, 2, 3, **({"map_size": 2} if kind is MIMBlockCell else {}))
+    for p in cell.parameters():
+        nn.init.constant_(p, 7)
+    cell.reset_parameters()
+    assert all((p != 7).all() for p in cell.parameters())
+
+
 def test_a_normed_e3d_lstm_has_its_channels_in_every_state():
     cell = E3DLSTMCell(1, 4, (2, 3, 3), map_size=2, norm_size=(3, 2))  # two channels hide a wrong number of gates
     assert {state.shape for state in cell(torch.rand(1, 1, 2, 3, 4))} == {(1, 4, 2, 3, 4)}
