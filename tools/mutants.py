@@ -1,9 +1,9 @@
 """Mutates random lines of the package with cosmic-ray and lists the mutants that no test notices.
 
 ``make mutants COUNT=40 SEED=0`` works on a clone of what is committed. For a line of ``convrnn_zoo/a/b.py`` its
-examples and the tests that are named after ``b`` or import it run, then all of ``tests/a``, until one fails. A mutant
-that no test notices survives: add a test with a telling input, or simplify the line. Some mutants are equivalent to the
-original, so that 9 of 10 is the aim.
+examples and the tests that are named after ``b`` or import it run, then all of ``tests/a`` and those of FURTHER, until
+one fails. A mutant that no test notices survives: add a test with a telling input, or simplify the line. Some mutants
+are equivalent to the original, so that 9 of 10 is the aim.
 
 mutmut mutates whole files, changes no constants of classes and modules, and runs all tests before the first mutant.
 """
@@ -25,6 +25,8 @@ import click
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("layers", "pretrained", "data", "train")
+FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"]}
+"""Tests of another folder that compare values of a folder: with those of the original code, or before a push."""
 OPERATORS = re.compile(
     "core/("
     "ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Add|Div_Mul|FloorDiv_Mul|Mod_Mul|Pow_Mul)|"
@@ -70,8 +72,9 @@ def pytest_paths(root: Path, file: str) -> list[list[str]]:
         for path in sorted(folder.glob("test_*.py"))
         if path.name.startswith(f"test_{inner.stem.strip('_')}") or imports.search(path.read_text(encoding="utf-8"))
     ]
+    further = FURTHER.get(inner.parts[0], [])
     own = [path for path in (root / file, *named) if path.exists()]
-    paths = [[path.relative_to(root).as_posix() for path in own], [folder.relative_to(root).as_posix()]]
+    paths = [[path.relative_to(root).as_posix() for path in own], [folder.relative_to(root).as_posix()], further]
     return [each for each in paths if each]
 
 

@@ -12,7 +12,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.pretrained import metadata as _weights
-from convrnn_zoo.pretrained.state_dict import file_sha256, load_weights
+from convrnn_zoo.pretrained.state_dict import adapt_state_dict, file_sha256, load_weights
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(
@@ -352,3 +352,12 @@ def test_stems_that_fold_pixels_are_adapted_by_channel(tmp_path):
     convrnn_zoo.save_pretrained(model, tmp_path)
     grey, x = convrnn_zoo.from_pretrained(tmp_path, in_chans=1), torch.rand(1, 2, 1, 64, 64)
     torch.testing.assert_close(grey(x), model(x.expand(-1, -1, 3, -1, -1)), atol=1e-5, rtol=1e-4)
+
+
+def test_one_direction_is_adapted_although_the_weight_of_the_other_is_missing():
+    source, model = (convrnn_zoo.create_model("convgru1d_bi_1layer", in_chans=n, num_classes=2) for n in (1, 3))
+    state = source.state_dict()
+    del state["rnn.weight_ih_l0"]
+    adapted = adapt_state_dict(state, model, source.pretrained_cfg, 1, 2, "a")
+    assert "rnn.weight_ih_l0" not in adapted
+    torch.testing.assert_close(adapted["rnn.weight_ih_l0_reverse"].sum(1), state["rnn.weight_ih_l0_reverse"][:, 0])
