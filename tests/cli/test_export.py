@@ -37,6 +37,7 @@ def test_the_suffix_selects_the_format(saved, tmp_path):
     assert "gru.txt" in text
 
 
+@pytest.mark.slow
 def test_the_parts_are_printed_to_standard_error_unless_quiet(saved, tmp_path):
     options = ["export", str(saved), "-o", str(tmp_path / "gru.onnx"), "--form", "step"]
     done = CliRunner().invoke(cli, options)
@@ -47,6 +48,7 @@ def test_the_parts_are_printed_to_standard_error_unless_quiet(saved, tmp_path):
     assert CliRunner().invoke(cli, [*options, "--quiet"]).stderr == ""
 
 
+@pytest.mark.slow
 def test_int8_files_are_calibrated_on_recordings(tmp_path):
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=1, hidden_channels=32, num_classes=2).eval()
     convrnn_zoo.save_pretrained(model, tmp_path / "gru")

@@ -27,10 +27,19 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-
 SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", re.MULTILINE)
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
-SLOW = {"docs/how-to/export.md", "docs/how-to/own-data.md", "docs/how-to/serve.md", "docs/gallery.md"}
+SLOW = {
+    "docs/how-to/export.md",
+    "docs/how-to/own-data.md",
+    "docs/how-to/video.md",
+    "docs/models/published.md",
+    "docs/how-to/serve.md",
+    "docs/gallery.md",
+}
 OPTIONAL = {"docs/how-to/lightning.md": "lightning", "docs/how-to/serve.md": "fastapi"}
 """Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
-SLOW |= {f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "onnxruntime", *climate.PAGES)}
+SLOW |= {
+    f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "nowcast", "onnxruntime", *climate.PAGES)
+}
 
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 

@@ -73,6 +73,7 @@ def test_a_classifier_keeps_its_pool_on_the_server(read, tmp_path):
     assert all(s.dims for s in config.sequence_batching.state)  # the server has no states without dimensions
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_both_ways_has_no_states_on_the_server(read, tmp_path):
     model = create_model("convgru1d_bi_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
     config = read(export_triton(model, tmp_path, name="both"))

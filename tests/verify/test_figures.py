@@ -34,6 +34,7 @@ def test_a_difference_in_motion_has_its_own_colours_and_legend(scale, legends):
     assert [bar.get_xlabel() for bar in bars] == legends
 
 
+@pytest.mark.slow
 def test_every_target_has_its_rows():
     names = ("t2m", "rain")
     weather = Preprocessing(

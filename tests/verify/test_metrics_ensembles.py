@@ -169,6 +169,7 @@ def test_rows_of_a_figure():
     assert all(frames.flatten()[2].isnan() for frames in rows.values())
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_plotted():
     pytest.importorskip("matplotlib", reason="the extra draw")
     members = 20 * torch.rand(4, 8, 20, 30)
