@@ -98,7 +98,7 @@ def _read_joined(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
     """Reads a part of joined frames: runs of successive frames of one source are read at once."""
     numpy = need("numpy", "cli")
     moments, others = rows[index[axis]], [i for k, i in enumerate(index) if k != axis]
-    if is_empty := moments.ndim == 1 and not len(moments):
+    if is_empty := not len(moments):
         moments = rows[:1]
     is_single = isinstance(index[axis], int | numpy.integer)
     chunks = []

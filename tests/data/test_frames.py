@@ -305,6 +305,18 @@ def test_hourly_files_are_one_series_in_training(tmp_path):
     assert kind.preprocessing(train, 4, 4).pixel_km is None
 
 
+def test_no_frame_of_joined_files_is_an_empty_array(tmp_path):
+    paths = [tmp_path / "a.nc", tmp_path / "b.nc"]
+    for path, part in zip(paths, (rain()[:2], rain()[2:]), strict=True):
+        write(path, part.to_dataset(name="rain"))
+    joined = labelled_frames(paths)["rain"]
+    for part in (slice(0, 0), []):
+        assert joined.isel(time=part).values.shape == (0, *joined.shape[1:])
+    np.testing.assert_array_equal(
+        joined.isel(time=slice(1, 3)).values, labelled_frames(rain().to_dataset(name="rain"))["rain"][1:3]
+    )
+
+
 def radar(km=1.0, steps=8, size=(40, 48)):
     """A moving shower at pixels of `km`."""
     y, x = (np.arange(n) for n in size)
