@@ -25,7 +25,8 @@ def test_the_demo_prints_truth_prediction_probability_and_accuracy(count, monkey
     assert right >= 42
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
 def test_the_models_run_with_the_number_of_threads_of_the_option(count, monkeypatch):
     monkeypatch.setattr(demo, "list_samples", dict)  # the recordings are enough
     monkeypatch.setattr("convrnn_zoo.predict.streaming.save_figure", lambda figure, path: None)

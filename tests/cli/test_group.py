@@ -15,7 +15,6 @@ import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo.cli import _group, main
 from tests.helpers.command_line import run
-from tests.helpers.registry import slow_unless
 
 CONTEXT = click.Context(_group.cli)
 ROOT = Path(__file__).parents[2]
@@ -107,7 +106,8 @@ def test_everything_is_there_for_a_command_that_is_not_imported_yet():
     assert "'nothing'" in done.stdout
 
 
-@pytest.mark.parametrize("name", slow_unless("convrnn-zoo.py".__eq__, ["convrnn-zoo.py", "convrnn-zoo", "other.py"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["convrnn-zoo.py", "convrnn-zoo", "other.py"])
 def test_the_package_registers_in_scripts_of_any_name(name, tmp_path):
     (tmp_path / name).write_text(
         "from convrnn_zoo import *\nimport convrnn_zoo, timm\n"
@@ -143,6 +143,7 @@ def test_a_device_that_cannot_be_used_is_a_usage_error(command, device):
     assert device in text
 
 
+@pytest.mark.slow
 def test_the_program_prints_a_warning_as_one_line(tmp_path):
     recipe = tmp_path / "old.toml"
     text = (ROOT / "convrnn_zoo/recipes/moving_mnist_pyramid_first.toml").read_text(encoding="utf-8")

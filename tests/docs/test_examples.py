@@ -150,6 +150,7 @@ def test_examples_run(page: Path, directory: Path) -> None:
         assert {file for file in pictures.shown(page) if not Path(file).is_file()} <= {pictures.FAMILIES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/how-to/speech.md"], ids=name)
 def test_spotters_of_examples_find_the_word_at_the_end(
     page: Path, directory: Path, capsys: pytest.CaptureFixture[str]

@@ -231,6 +231,7 @@ def test_missing_dates_are_not_read(mask, tmp_path):
     assert np.abs(output - expected.numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("convlstm1d_bi_1layer", marks=pytest.mark.slow), "minconvgru1d_1layer"])
 def test_learned_states_and_zoneout_are_exported(name, tmp_path):
     dropout = (0.1, 0.0)

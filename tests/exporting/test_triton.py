@@ -61,6 +61,7 @@ def test_a_forecaster_forecasts_after_each_frame_of_a_sequence(read, tmp_path):
         np.testing.assert_allclose(result["output"][0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_its_pool_on_the_server(read, tmp_path):
     model = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3, num_classes=2).eval()
     path = export_triton(model, tmp_path, sizes={"length": 8})

@@ -34,6 +34,7 @@ def metadata(path):
     return {p.key: p.value for p in onnx.load(path).metadata_props}
 
 
+@pytest.mark.slow
 def test_a_sequence_is_in_the_unit_of_the_data(tmp_path):
     model = model_of_rain()
     (path,) = export(model, tmp_path / "a.onnx")

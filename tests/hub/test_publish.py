@@ -50,6 +50,7 @@ def test_publishes_the_weights_of_the_package(name, hub, carried):
     assert f"hf-hub:{done.hub_id}" in card.text
 
 
+@pytest.mark.slow
 def test_publishing_again_makes_no_commit(hub, carried):
     first = list(publish("alice"))
     assert {d.name for d in first} == set(carried)

@@ -341,6 +341,7 @@ def test_a_cfg_in_place_of_the_tag(tmp_path):
         convrnn_zoo.create_model(f"local-dir:{tmp_path}", pretrained_cfg="rain")
 
 
+@pytest.mark.slow
 def test_stems_that_fold_pixels_are_adapted_by_channel(tmp_path):
     try:
         with torch.device("meta"):

@@ -206,6 +206,7 @@ def test_a_model_of_rain_reads_the_rain_of_an_archive(tmp_path):
         starting_recipe("convgru_advection", tmp_path / "none.nc")
 
 
+@pytest.mark.slow
 def test_weights_are_fine_tuned_gently(radar, tmp_path):
     text = run("recipe", "--from", "convgru_advection.nowcast", "--data", radar)
     recipe = Recipe.parse(text)

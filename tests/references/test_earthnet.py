@@ -77,6 +77,7 @@ def test_the_command_scores_models_and_baselines(cubes, tmp_path):
     assert "of 2" in done.output
 
 
+@pytest.mark.slow
 def test_the_mask_reaches_the_model_that_reads_it(cubes):
     example = next(iter(find_cubes(cubes).values()))
     for name, reads in (("weather2land", False), ("sg_convlstm", True)):

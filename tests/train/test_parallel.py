@@ -22,10 +22,8 @@ def alone():
     return weights
 
 
-@pytest.mark.parametrize(
-    "wrapper",
-    [pytest.param("ddp", marks=pytest.mark.slow), pytest.param("fsdp", marks=pytest.mark.needs("cpu_sharding"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapper", ["ddp", pytest.param("fsdp", marks=pytest.mark.needs("cpu_sharding"))])
 def test_two_processes_reach_the_weights_of_one(wrapper, alone, tmp_path):
     files = [tmp_path / f"{rank}.pt" for rank in range(2)]
     run_together(*(["-m", "tests.helpers.train.parallel", wrapper, file] for file in files))

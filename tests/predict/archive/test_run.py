@@ -180,7 +180,7 @@ def test_other_settings_than_those_of_the_store_are_an_error(change, message, ar
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{**options, **change})
 
 
-@pytest.mark.parametrize("first", [14, 22, 40])
+@pytest.mark.parametrize("first", [pytest.param(14, marks=pytest.mark.slow), 22, 40])
 def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, tmp_path, monkeypatch):
     from convrnn_zoo.predict.archive import run
 
@@ -198,7 +198,9 @@ def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, 
         forecast_archive(network(), rain(40), tmp_path / "two.zarr", **options)
 
 
-@pytest.mark.parametrize("replaced", [0, 1, 4, 9])
+@pytest.mark.parametrize(
+    "replaced", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 9]
+)
 def test_a_growth_that_is_interrupted_is_repeated(replaced, tmp_path, monkeypatch):
     from convrnn_zoo.predict.archive import store
 

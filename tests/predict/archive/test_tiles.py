@@ -70,7 +70,7 @@ def test_circular_padding_is_rejected():
         find_halo(model, 2, 3)
 
 
-@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("is_reversed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_archive_in_tiles_equals_the_complete_maps(is_reversed, tmp_path):
     data = rain(steps=12, size=(50, 67))
     data["rain"][3:6, :30, :40] = np.nan  # wider than a tile with its halo
