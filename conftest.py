@@ -86,8 +86,8 @@ def pytest_collection() -> None:
 
 def pytest_collection_finish() -> None:
     gc.enable()
-    gc.freeze()  # what stays until the end is not searched after every few tests
-    gc.set_threshold(20_000, 10, 10)  # nor what a test has just made
+    gc.freeze()  # such objects stay until the end, and need no search after every few tests
+    gc.set_threshold(20_000, 10, 10)  # nor do those of a test that still runs
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

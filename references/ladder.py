@@ -65,8 +65,8 @@ def split_by_place(recipe: Any, data: Path) -> dict[str, CroppedSequences]:
     event, top = train.places[:, 0], train.places[:, 2]
     border = torch.stack([top[event == i].float().quantile(0.9) for i in range(len(train.files))])[event]
     upper, lower = (
-        CroppedSequences(train.files, train.window, train.places[chosen], flip, train.step)
-        for chosen, flip in ((top + train.window.height <= border, train.flip), (top >= border, False))
+        CroppedSequences(train.files, train.window, train.places[rows], flip, train.step)
+        for rows, flip in ((top + train.window.height <= border, train.flip), (top >= border, False))
     )
     return {"train": upper, "validation": lower, "test": test}
 

@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from convrnn_zoo.data import CroppedSequences, Window
 from convrnn_zoo.train import train
 from references import ladder
 from tests.helpers.made_data import write_digits
@@ -67,6 +71,21 @@ def test_an_interrupted_ladder_goes_on(climb):
     assert len(rows) == 3
     assert not set(before) & set(after)
     assert climb() == (rows, [])
+
+
+def test_rain_is_validated_on_rows_that_no_training_sequence_reads():
+    window = Window(16, 64, 64, stride=8)
+    places = torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(0, 401, 8), torch.arange(0, 41, 8))
+    places = places[(places[:, 0] == 1) | (places[:, 2] <= 240)]  # the first event has smaller maps
+    whole, test = (CroppedSequences([None, None], window, places, flip) for flip in (True, False))
+    data = SimpleNamespace(load_splits=lambda *args: (whole, test))
+    splits = ladder.split_by_place(SimpleNamespace(data=data, inputs=4, horizon=12), Path("radar"))
+    assert splits["test"] is test
+    assert [splits[name].flip for name in ("train", "validation")] == [True, False]
+    for event in range(2):
+        train, validation = ([p for p in splits[n].places.tolist() if p[0] == event] for n in ("train", "validation"))
+        assert len(train) > len(validation) > 0
+        assert max(top for _, _, top, _ in train) + window.height <= min(top for _, _, top, _ in validation)
 
 
 def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path, monkeypatch):
