@@ -140,6 +140,7 @@ def climb(
         if (family, seed) in done:
             return done[family, seed]
         rate = find_rate()
+        # Errors are sums over the pixels of a frame where the data set publishes sums.
         loss, metrics = Run(dataset, family, rate, SEQUENCES[dataset], seed).train(data, folder)
         costs = in_a_fresh_process(measure, dataset, family)
         return {

@@ -12,7 +12,7 @@ from benchmarks.tables import markdown
 from references.ladder import RESULTS, SCORES
 
 TITLES = {"moving_mnist": "Moving MNIST", "rain": "Rain over the Netherlands and Finland"}
-COLUMNS = {"moving_mnist": ("MSE", "SSIM"), "rain": ("CSI 0.5 mm/h", "CSI 2 mm/h", "MSE")}
+COLUMNS = {"moving_mnist": ("MSE", "SSIM"), "rain": ("CSI 0.5 mm/h", "CSI 2 mm/h")}
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "ladder.png"
 
 
