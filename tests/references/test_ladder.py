@@ -32,7 +32,7 @@ def climb(tmp_path, monkeypatch, small_figures):
         monkeypatch.setattr(ladder, name, value)
     monkeypatch.setattr(ladder.Recipe, "read", lambda name: dataclasses.replace(PLAIN, validation_sequences=4))
 
-    def climb(most=99):
+    def climb(*families, most=99):
         trained = []
 
         def count(recipe, data, out, threads):
@@ -43,8 +43,7 @@ def climb(tmp_path, monkeypatch, small_figures):
 
         monkeypatch.setattr(ladder, "train", count)
         args = ["--dataset", "moving_mnist", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
-        families = [word for name in FAMILIES for word in ("--family", name)]
-        result = CliRunner().invoke(ladder.main, args + families)
+        result = CliRunner().invoke(ladder.main, args + [word for name in families for word in ("--family", name)])
         assert (result.exit_code, isinstance(result.exception, SystemExit | None)) == (most < 99, True), result
         return json.loads(ladder.RESULTS.read_text()) if ladder.RESULTS.exists() else [], trained
 
@@ -71,6 +70,14 @@ def test_an_interrupted_ladder_goes_on(climb):
     assert len(rows) == 3
     assert not set(before) & set(after)
     assert climb() == (rows, [])
+
+
+def test_families_of_one_call_keep_the_rows_of_another_and_leave_the_seeds_to_a_call_with_all(climb):
+    assert [(row["family"], row["seed"]) for row in climb("predrnn")[0]] == [("predrnn", 0)]
+    rows, trained = climb("convgru_forecaster")
+    assert [(row["family"], row["seed"]) for row in rows] == [("predrnn", 0), ("convgru_forecaster", 0)]
+    assert len(trained) == 2 + 1
+    assert len(climb()[0]) == 3
 
 
 def test_rain_is_validated_on_rows_that_no_training_sequence_reads():
