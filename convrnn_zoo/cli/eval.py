@@ -49,6 +49,8 @@ from ._weights import load_weights
               help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
               "20 for a nowcast by probabilities].")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
+@click.option("--baseline", "baselines", multiple=True, help="Baseline of a forecaster, such as 'last frame' or "
+              "extrapolation; repeatable [default: all that apply].")  # fmt: skip
 @click.option("--groups", type=click.Path(path_type=Path, file_okay=False),
               help="Directory of runs: for each group of a classifier's data, such as a speaker, train its recipe "
               "without the group, and print the accuracy on the group.")  # fmt: skip
@@ -79,6 +81,7 @@ def eval_weights(
     convrnn-zoo eval run --data clips -o confusion.png
     convrnn-zoo eval run --data voices --groups runs
     """
+    options["baselines"] = options["baselines"] or None
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], local_path(weights))
@@ -97,7 +100,9 @@ def eval_weights(
         raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
     if isinstance(settings, ClassifierRecipe):
         if any(value is not None for value in options.values()):
-            raise ValueError(f"--sequences, --members, --seed: only valid for forecasters; {weights} is a classifier")
+            raise ValueError(
+                f"--sequences, --members, --seed, --baseline: only valid for forecasters; {weights} is a classifier"
+            )
         scores, text = _evaluate_classifier(model, settings, data, outputs, groups, not quiet)
     elif groups is not None:
         raise ValueError(f"--groups: only valid for classifiers; {weights} is a forecaster")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: Forecaster, recipe: Any, clips: FrameSequences, sequences: int | None = None, *,
     ensemble_size: int | None = None, seed: int = 0, batch_size: int = 16, progress: bool = False,
-    climatology: Baseline | None = None,
+    climatology: Baseline | None = None, baselines: Collection[str] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
@@ -64,10 +64,12 @@ def evaluate(
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
         climatology: further baseline, which receives the numbers of the sequences and the horizon.
+        baselines: names of the baselines, such as ``"extrapolation"``; by default all that apply, of which LINDA takes
+            most of the time.
 
     Raises:
-        ValueError: `ensemble_size` is set for a model that makes one forecast, or the recipe has other variables than
-            the model.
+        ValueError: `ensemble_size` is set for a model that makes one forecast, the recipe has other variables than the
+            model, or there is no such baseline for the data.
     """
     data, values, inputs = recipe.data, model.preprocessing or recipe.preprocessing(), recipe.inputs
     ensemble_size, members_are = choose_ensemble(model, recipe, ensemble_size)
@@ -79,12 +81,17 @@ def evaluate(
 
     targets = values.target_variables
     step, pixel_km = getattr(data, "step", None), getattr(data, "pixel_km", None)
-    baselines = choose_baselines(
+    chosen = choose_baselines(
         targets, read_targets(batches[0][:1])[:, :inputs], minutes=mean_minutes(step) if step else 5.0,
         pixel_km=pixel_km or 2.0, members=ensemble_size,
     )  # fmt: skip
     if climatology is not None:
-        baselines["climatology"] = climatology
+        chosen["climatology"] = climatology
+    if baselines is not None:
+        for name in baselines:
+            if name not in chosen:
+                raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(chosen)}")
+        chosen = {name: baseline for name, baseline in chosen.items() if name in baselines}
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
     truths = (read_targets(samples)[:, inputs:] for samples in batches)
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
@@ -100,7 +107,7 @@ def evaluate(
             )
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
-        for method in ("forecast", *baselines)
+        for method in ("forecast", *chosen)
     }
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
@@ -114,10 +121,10 @@ def evaluate(
                 if name == "forecast":
                     forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
                 elif name == "climatology":
-                    mean = split_known(baselines[name](samples, recipe.horizon), values)[0]
+                    mean = split_known(chosen[name](samples, recipe.horizon), values)[0]
                     forecast = values.select_targets(mean).to(truth)
                 else:
-                    forecast = baselines[name](last, recipe.horizon)
+                    forecast = chosen[name](last, recipe.horizon)
                 members = forecast if forecast.dim() > truth.dim() else forecast[None]  # those of STEPS
                 members = torch.where(truth.isnan(), 0, members)
                 forecast = members.mean(0)
