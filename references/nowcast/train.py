@@ -1,7 +1,7 @@
 """Trains ``convgru_advection.nowcast``: ``python -m references.nowcast.train DATA RUN``."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data import split_in_time
-from convrnn_zoo.data.datasets.rain import STEP, read_events
+from convrnn_zoo.data.datasets.rain import DAYS, STEP, read_events
 from convrnn_zoo.data.formats.radar import COARSEN
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.recipes import ForecasterRecipe, Recipe
@@ -21,26 +21,33 @@ from convrnn_zoo.train.loop import Trainer
 from convrnn_zoo.train.optim import create_optimizer, create_schedule
 from convrnn_zoo.train.writing import add_metrics, check_writable, write_weights
 
-from .events import EVENTS, TEST_DAYS, load_event
+from .events import EVENTS, load_event
 from .mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
+from .opera import read_opera
 from .scores import SPLIT, make_metrics, score_nowcast
 
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the MRMS map for training and validation, which do not overlap."""
+ROWS = {"train": (0, 1400), "test": (1400, None)}
+"""Rows of the OPERA map for training and validation: north and south of 48.7° N."""
 
 
 class ARCHIVES:
     """Description of the data for the metadata."""
 
-    title = "MRMS (2019-06-10), KNMI (2010-08-26) and FMI (2016-09-28)"
+    title = "MRMS (2019-06-10), OPERA (2018-08-24, 2024-11-26), KNMI (2010-08-26) and FMI (2016-09-28)"
     task = "precipitation nowcasting"
     url = "https://github.com/pySTEPS/pysteps-data"
     license = "public domain, CC BY 4.0"
     split_words = SPLIT
 
 
-SIZE, FROM_MRMS = 128, 0.7
-"""Edge of a crop in pixels, and fraction of batches that are cut from MRMS data."""
+SIZE = 128
+"""Edge of a crop in pixels."""
+SHARES = {"mrms": 0.4, "europe": 0.15, "opera": 0.45}
+"""Fractions of the batches that are cut from each archive."""
+AHEAD = 75
+"""Minutes of the longest lead time of a crop."""
 SEEN = 0.5
 """Minimum fraction of known pixels in a crop."""
 
@@ -53,24 +60,25 @@ class Batch(NamedTuple):
 
 
 def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[CodedEvent]]:
-    """Reads MRMS, KNMI and FMI data as pixels of 2 km; days of test events are left out of the KNMI and FMI data.
+    """Reads MRMS, OPERA, KNMI and FMI data as pixels of 2 km.
 
-    MRMS data are split by regions of the map, the others in time (:func:`~convrnn_zoo.data.split_in_time`).
+    MRMS and OPERA data are split by regions of the map, the others in time
+    (:func:`~convrnn_zoo.data.split_in_time`).
 
     Raises:
-        FileNotFoundError: the directory has no data of any of the three.
+        FileNotFoundError: the directory has no data of any of the four.
     """
-    left, right = PLACES[split]
+    (left, right), (top, bottom) = PLACES[split], ROWS[split]
     archives = {
         "mrms": [CodedEvent(codes[..., left:right].contiguous(), minutes) for codes, minutes in read_mrms(directory)],
         "europe": [
             CodedEvent(encode_rate(split_in_time(event, split, inputs).read()[:, 0]), STEP.total_seconds() / 60)
-            for event in read_events(directory, COARSEN)
-            if not {f"{time:%Y-%m-%d}" for time in event.dates or []} & {day.isoformat() for day in TEST_DAYS}
+            for event in read_events(directory, COARSEN, DAYS)
         ],
+        "opera": [CodedEvent(codes[:, top:bottom].contiguous(), minutes) for codes, minutes in read_opera(directory)],
     }
     if not any(archives.values()):
-        raise FileNotFoundError(f"no archive of MRMS, KNMI or FMI below {directory}")
+        raise FileNotFoundError(f"no archive of MRMS, OPERA, KNMI or FMI below {directory}")
     return {name: events for name, events in archives.items() if events}
 
 
@@ -88,14 +96,17 @@ class Crops:
         self.archives, self.size, self.inputs, self.horizon = archives, size, inputs, horizon
         self.rates = rate_by_code()
 
-    def draw(self, n: int, from_mrms: float) -> Batch:
-        """Samples `n` crops with torch's global generator; `from_mrms` is the probability of MRMS data."""
-        name = "mrms" if "europe" not in self.archives or torch.rand(()) < from_mrms else "europe"
-        events = self.archives.get(name) or next(iter(self.archives.values()))
+    def draw(self, n: int, shares: Mapping[str, float]) -> Batch:
+        """Samples `n` crops with torch's global generator, from an archive that is chosen in the ratio of `shares`."""
+        names = list(self.archives)
+        name = names[int(torch.multinomial(torch.tensor([shares[name] for name in names]), 1))]
+        events = self.archives[name]
         event = events[int(torch.randint(len(events), ()))]
         slow = event.minutes < 4
-        stride = int(torch.multinomial(torch.tensor([0.15, 0.5, 0.35] if slow else [0.85, 0.15, 0.0]), 1)) + 1
-        length = min(self.inputs + self.horizon, (len(event.codes) - 1) // stride + 1)
+        strides = [0.15, 0.5, 0.35] if slow else [0.85, 0.15, 0.0] if event.minutes < 15 else [1.0, 0.0, 0.0]
+        stride = int(torch.multinomial(torch.tensor(strides), 1)) + 1
+        horizon = min(self.horizon, int(AHEAD // (event.minutes * stride)))
+        length = min(self.inputs + horizon, (len(event.codes) - 1) // stride + 1)
         zoom = int(torch.multinomial(torch.tensor([0.55, 0.28, 0.17] if slow else [0.85, 0.15, 0.0]), 1)) + 1
         frames = torch.stack([self._cut(event.codes, length, stride, zoom) for _ in range(n)]).unsqueeze(2)
         return Batch(self._varied(frames), event.minutes * stride)
@@ -151,12 +162,12 @@ class NowcastTrainer(Trainer):
     """Trains a nowcast on crops, and saves the weights after every round."""
 
     crops: Crops
-    from_mrms: float
+    shares: Mapping[str, float]
 
     def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, Batch]]]:
         """Yields the batches of a round, which torch's global generator samples."""
         steps = range(done + skip, min(done + self.recipe.checkpoint_every, self.recipe.max_steps))
-        return ([(1.0, self.crops.draw(self.recipe.batch_size, self.from_mrms))] for _ in steps)
+        return ([(1.0, self.crops.draw(self.recipe.batch_size, self.shares))] for _ in steps)
 
     def compute_loss(self, part: Batch) -> Tensor:
         """Returns the loss of a batch."""
@@ -171,7 +182,7 @@ class NowcastTrainer(Trainer):
 
 
 def train_on(
-    crops: Crops, recipe: ForecasterRecipe, out: Path, *, from_mrms: float = FROM_MRMS, progress: bool = True
+    crops: Crops, recipe: ForecasterRecipe, out: Path, *, shares: Mapping[str, float] = SHARES, progress: bool = True
 ) -> Any:
     """Trains a recipe on crops; an interrupted run continues from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
@@ -181,8 +192,8 @@ def train_on(
     NowcastTrainer(
         recipe=recipe, model=model, optimizer=optimizer,
         scheduler=create_schedule(recipe, optimizer, recipe.max_steps), max_steps=recipe.max_steps, crops=crops,
-        from_mrms=from_mrms,
-        fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights, progress=progress,
+        shares=shares, fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights,
+        progress=progress,
     ).fit()  # fmt: skip
     return model
 

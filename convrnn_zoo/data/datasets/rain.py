@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from ..._typed import field
-from ..formats.radar import COARSEN, FORMATS, find_composites
+from ..formats.radar import COARSEN, FORMATS, find_composites, read_time
 from ..frames import Frames, ReadOptions, split_at_gaps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
 from .frame_sequences import CroppedSequences, Window, WindowSelection, split_in_time
@@ -20,12 +20,14 @@ DAYS = (date(2010, 8, 26), date(2016, 9, 28))
 def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) -> list[Frames]:
     """Reads the composites below a directory: one :class:`Frames` in memory per event. A gap in time ends an event.
 
-    If `days` are passed, only events with a composite of one of these days are read.
+    If `days` are passed, only composites of these days are read, and other archives may be in the directory.
     """
     options = ReadOptions(unit="mm/h", coarsen=coarsen)
-    archives = [Frames.from_files(files, options) for files in find_composites(directory)]
-    events = [event for frames in archives for event in split_at_gaps(frames, STEP / timedelta(minutes=1))]
-    return [e.load() for e in events if not days or any(t.date() in days for t in e.dates)]
+    archives = [
+        [file for file in files if not days or read_time(file).date() in days] for files in find_composites(directory)
+    ]
+    frames = [Frames.from_files(files, options) for files in archives if files]
+    return [event.load() for each in frames for event in split_at_gaps(each, STEP / timedelta(minutes=1))]
 
 
 @dataclass(frozen=True, kw_only=True)
