@@ -14,10 +14,12 @@ from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from convrnn_zoo.recipes import ForecasterRecipe, Recipe
 from convrnn_zoo.verify import ProbabilityScores
 from convrnn_zoo.verify.losses import exceedance as cross_entropy
+from references.nowcast import opera
+from references.nowcast import train as training
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
-from references.nowcast.train import PLACES, Crops, load_archives, train_on
-from tests.helpers.made_data import write_fmi
+from references.nowcast.train import PLACES, SHARES, Crops, load_archives, train_on
+from tests.helpers.made_data import write_fmi, write_odim
 from tests.helpers.train.runs import interrupted, same
 
 RECIPE = ForecasterRecipe(
@@ -26,6 +28,7 @@ RECIPE = ForecasterRecipe(
     inputs=3, horizon=4, max_steps=4, checkpoint_every=2, batch_size=2, lr=0.003, bf16=True, loss="exceedance",
     optimizer="adam", lead_times=3,
 )  # fmt: skip
+EUROPE = {"mrms": 0.0, "europe": 1.0}
 needs_pysteps = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
 )
@@ -75,7 +78,7 @@ def test_the_days_of_the_test_are_never_learnt_from(tmp_path):
         assert len(load_archives(tmp_path, split, 2)["europe"]) == 1
     for file in tmp_path.glob("2016*"):
         file.unlink()
-    with pytest.raises(FileNotFoundError, match="MRMS, KNMI or FMI"):
+    with pytest.raises(FileNotFoundError, match="MRMS, OPERA, KNMI or FMI"):
         load_archives(tmp_path, "train", 2)
     assert len(TEST_DAYS) == len(EVENTS) == 5
 
@@ -89,11 +92,36 @@ def test_places_to_learn_from_and_to_validate_on_lie_apart(tmp_path):
     assert not columns[0] & columns[1]
 
 
+def test_composites_of_opera_are_read_and_their_south_validates(tmp_path, monkeypatch):
+    monkeypatch.setattr(opera, "ROWS", 8)
+    monkeypatch.setattr(training, "ROWS", {"train": (0, 5), "test": (5, None)})
+    maps = torch.arange(8.0)[:, None].expand(8, 6)  # the rate is the row
+    dbz = (10 * (200 * maps**1.6).log10()).nan_to_num(neginf=-8888000.0).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    for i in range(3):
+        time = datetime(2024, 11, 26, 1) + i * timedelta(minutes=5)
+        write_odim(tmp_path / f"T_PABV21_C_EUOC_{time:%Y%m%d%H%M}.hdf", time, dbz.numpy(), "DBZH")
+        time = datetime(2018, 8, 24, 1) + i * timedelta(minutes=15)
+        write_odim(tmp_path / f"T_PAAH21_C_EUOC_{time:%Y%m%d%H%M}.hdf", time, maps.numpy())
+    for split, rows in {"train": range(5), "test": range(5, 8)}.items():
+        events = load_archives(tmp_path, split, 2)["opera"]
+        assert [event.minutes for event in events] == [15, 5]
+        for event in events:
+            rates = rate_by_code()[event.codes.long()]
+            assert rates.shape == (3, len(rows), 6)
+            assert rates[1, :, 2].tolist() == pytest.approx([float(row) for row in rows], rel=0.02)
+    (tmp_path / "T_PAAH21_C_EUOC_201808240115.hdf").unlink()
+    (tmp_path / "T_PABV21_C_EUOC_202411260110.hdf").unlink()
+    assert [event.minutes for event in opera.read_opera(tmp_path)] == [30, 5]
+    write_odim(tmp_path / "T_PAAH21_C_EUOC_201808240145.hdf", datetime(2018, 8, 24, 1, 45), maps.numpy())
+    with pytest.raises(ValueError, match="equal distances"):
+        opera.read_opera(tmp_path)
+
+
 def test_crops_are_rates_at_equal_distances_whatever_the_source(crops):
     torch.manual_seed(0)
     minutes = set()
     for _ in range(30):
-        frames, step = crops.draw(2, 0.5)
+        frames, step = crops.draw(2, SHARES)
         minutes.add(step)
         assert frames.shape[0] == 2
         assert frames.shape[2:] == (1, 16, 16)
@@ -115,16 +143,16 @@ def test_the_loss_compares_every_threshold_and_ignores_unknown_pixels():
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(crops, tmp_path):
-    expected = train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "whole", progress=False)
-    interrupted(lambda: train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), saves=1)
-    assert same(train_on(crops, RECIPE, from_mrms=0.5, out=tmp_path / "cut", progress=False), expected)
+    expected = train_on(crops, RECIPE, out=tmp_path / "whole", progress=False)
+    interrupted(lambda: train_on(crops, RECIPE, out=tmp_path / "cut", progress=False), saves=1)
+    assert same(train_on(crops, RECIPE, out=tmp_path / "cut", progress=False), expected)
     assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
 
 
 def test_it_learns(crops, tmp_path):
     recipe = dataclasses.replace(RECIPE, max_steps=30, checkpoint_every=30, bf16=False)
     torch.manual_seed(1)
-    frames, minutes = crops.draw(8, 0.0)
+    frames, minutes = crops.draw(8, EUROPE)
 
     def loss(model):
         with torch.no_grad():
@@ -132,9 +160,9 @@ def test_it_learns(crops, tmp_path):
         return cross_entropy(output.logits, frames[:, 3:])
 
     fresh = train_on(
-        crops, dataclasses.replace(recipe, max_steps=1, lr=1e-9), tmp_path / "fresh", from_mrms=0.0, progress=False
+        crops, dataclasses.replace(recipe, max_steps=1, lr=1e-9), tmp_path / "fresh", shares=EUROPE, progress=False
     )
-    assert loss(train_on(crops, recipe, from_mrms=0.0, out=tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
+    assert loss(train_on(crops, recipe, shares=EUROPE, out=tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
 
 
 @pytest.mark.parametrize("name", ["nowcast"])
@@ -295,4 +323,4 @@ def test_times_of_radar_images_may_cross_midnight():
 def test_maps_lower_than_a_crop_are_an_error():
     event = CodedEvent(torch.zeros(12, 100, 300, dtype=torch.uint8), 2.0)
     with pytest.raises(ValueError, match=r"128×128.*100"):
-        Crops({"mrms": [event]}, 128, 4, 6).draw(2, 1.0)
+        Crops({"mrms": [event]}, 128, 4, 6).draw(2, SHARES)

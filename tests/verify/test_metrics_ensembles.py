@@ -124,6 +124,10 @@ def test_a_nowcast_is_compared_with_an_ensemble_of_steps():
         assert scores[one]["CRPS"] == pytest.approx(scores[one]["MAE"], rel=1e-4)
     assert all(c < e for c, e in zip(scores["STEPS"]["CRPS"], scores["STEPS"]["MAE"], strict=True))
     assert "STEPS" not in evaluate(model, recipe, clips, 1, ensemble_size=0).scores
+    chosen = evaluate(model, recipe, clips, 1, ensemble_size=0, baselines=["ANVIL", "last frame"]).scores
+    assert set(chosen) == {"forecast", "last frame", "ANVIL"}
+    with pytest.raises(ValueError, match=r"STEPS.*last frame.*S-PROG"):
+        evaluate(model, recipe, clips, 1, ensemble_size=0, baselines=["STEPS"])
 
 
 def test_occurrences_and_reliability_are_those_of_pysteps():

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
-from tests.helpers.made_data import write_fmi, write_rain
+from tests.helpers.made_data import write_fmi, write_odim, write_rain
 
 
 def write_test_event(directory):
-    """Writes composites of a day on which nowcasts are tested, and which is in the same example data."""
+    """Writes composites of other days that are in the same example data, two products with the same time included."""
     for i in range(30):
         write_fmi(directory, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((160, 160), 120))
+    for product in ("a.hdf", "b.hdf"):
+        write_odim(directory / product, datetime(2024, 11, 26, 1), np.ones((8, 8)))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
