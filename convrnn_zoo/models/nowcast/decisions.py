@@ -99,8 +99,6 @@ class Exceedance(NamedTuple):
     """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
     log_rate: Tensor
     """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
-    hours: Tensor
-    """Lead times in hours, ``(horizon,)``."""
     advected: AdvectedFrames
     """The frames and their motion."""
 
@@ -109,14 +107,13 @@ class Exceedance(NamedTuple):
 
         For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to reach the threshold
         in selected pixels, and to stay below it in other pixels; the highest threshold takes precedence. At least as
-        many pixels are selected as reach the threshold in the model's extrapolation. For the selection, extrapolation
-        is added to the logits with weight ``6 · exp(-6 · hours)``, because it is best in the first minutes.
+        many pixels are selected as reach the threshold in the model's extrapolation.
         """
-        rate = mean_rate(self.logits.sigmoid())
-        near = (6.0 * (-self.hours / (1 / 6)).exp())[:, None, None, None]
+        probabilities = self.logits.sigmoid()
+        rate = mean_rate(probabilities)
         for threshold, min_probability in DECIDED.items():
-            logits = self.logits[..., THRESHOLDS.index(threshold), :, :] + near * (self.log_rate - math.log(threshold))
+            probability = probabilities[..., THRESHOLDS.index(threshold), :, :]
             extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
-            occurs = decide(logits.sigmoid(), self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
+            occurs = decide(probability, self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
             rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
         return rate

@@ -33,8 +33,6 @@ RATES = Preprocessing(unit="mm/h", lowest=0.0, highest=300.0, step=DEFAULT_MINUT
 """Default preprocessing: rain rates in mm/h, without encoding."""
 DETAIL = 8
 """Channels per pixel of the output of the fine layers."""
-NEARBY = (3, 7, 15, 31)
-"""Edges in pixels of the squares of :func:`nearby_logits`."""
 
 
 def motion_features(motion: Tensor, minutes: float) -> Tensor:
@@ -61,20 +59,6 @@ def detail_maps(amount: Tensor) -> Tensor:
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
-
-
-def nearby_logits(rate: Tensor) -> Tensor:
-    """Returns logits ``(N, C, 11, 4, H, W)`` of reaching each threshold in squares around each pixel.
-
-    The probability of a threshold is the share of the square's pixels that reach it in the frame `rate`, from 1 to 99 %.
-    The edges of the squares are :data:`NEARBY`. Small squares are best in the first minutes, large ones later.
-
-    Reference:
-        Schmid, F. et al. (2019). Nowcasting of precipitation by neighbourhoods ... 
-    """
-    reached = (rate.unsqueeze(2) >= constants(THRESHOLDS, rate)[:, None, None]).to(rate.dtype).flatten(1, 2)
-    share = torch.stack([smooth(reached, size) for size in NEARBY], 2)
-    return (share.clamp(0.01, 0.99)).logit().unflatten(1, (-1, len(THRESHOLDS)))
 
 
 def resample(x: Tensor, height: int, width: int) -> Tensor:
@@ -133,7 +117,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         self.head = nn.Conv2d(2 * DETAIL, len(THRESHOLDS) * in_chans, 3, padding=1, **factory)
         self.trust = nn.Parameter(torch.empty(2, len(THRESHOLDS), **factory))
         self.unseen = nn.Parameter(torch.empty(3, len(THRESHOLDS), **factory))
-        self.nearby = nn.Parameter(torch.empty(3, len(THRESHOLDS), len(NEARBY), **factory))
         self.num_features = 2 * DETAIL
         self.preprocessing = RATES
         self.reset_parameters()
@@ -142,7 +125,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         """Initializes the weights: the forecast is close to extrapolation and less certain at later lead times."""
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.nearby)
         for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
             with torch.no_grad():
                 parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
@@ -164,8 +146,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         if len(parts) == 1:
             return parts[0]
         logits, log_rate = (torch.cat([getattr(part, name) for part in parts], 1) for name in ("logits", "log_rate"))
-        hours = torch.cat([part.hours for part in parts])
-        return parts[0]._replace(logits=logits, log_rate=log_rate, hours=hours)
+        return parts[0]._replace(logits=logits, log_rate=log_rate)
 
     def exceedances(
         self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
@@ -178,7 +159,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         c = advect(x, horizon, self.repeat)
         motion, clock = motion_features(c.motion, minutes), lead_time_features(horizon, minutes, c.motion)
         details = self.details(detail_maps(c.amount).to(dtype))
-        nearby = nearby_logits(c.rate).to(dtype)
 
         change = c.amount - c.amount[:, -1:]
         hidden = framewise(self.stem, torch.cat([c.amount, change, c.amount_known], 2).to(dtype).transpose(0, 1))
@@ -201,13 +181,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             features = self.mix(self.fold(torch.cat([y[k] for k in leads]))).unflatten(0, (len(leads), n)) + details
             residual = self.head(F.leaky_relu(features.flatten(0, 1), NEGATIVE_SLOPE))
             times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, n, -1, -1, -1).flatten(0, 1)
-            weights = self.nearby[0] + torch.stack([(clock[k].flatten()[:, None, None] * self.nearby[1:]).sum(0) for k in leads])
-            around = torch.einsum("ncts...,lts->lnct...", nearby, weights.to(nearby.dtype))
-            residual = residual + around.flatten(0, 1).flatten(1, 2)
             parts = self.advect_logits(residual, c.at(leads), times)
             logits, log_rate = (part.unflatten(0, (len(leads), n)).transpose(0, 1) for part in parts)
-            hours = torch.stack([clock[k, 0, 1, 0, 0] for k in leads])
-            yield Exceedance(logits, c.known[:, None] > 0, log_rate, hours, c)
+            yield Exceedance(logits, c.known[:, None] > 0, log_rate, c)
 
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, times: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)``, and the log of the extrapolated rate ``(N, C, H, W)``.

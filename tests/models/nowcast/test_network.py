@@ -100,7 +100,7 @@ def test_equally_probable_pixels_are_all_added_to_reach_a_minimum_area():
     assert decide(p, known, min_area=torch.tensor([[2]])).tolist() == [[True, True, True, True, False]]
 
 
-def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(model, frames):
+def test_rates_exceed_a_threshold_where_it_was_decided(model, frames):
     actual = model.exceedance(frames[None, :, None], 12)
     rates = actual.rates()
     assert rates.shape == (1, 12, 1, *frames.shape[1:])
@@ -109,11 +109,8 @@ def test_rates_exceed_what_was_decided_on_and_lean_on_extrapolation_at_first(mod
         extrapolated = actual.log_rate.exp() - FLOOR > threshold
         area = extrapolated.sum((-2, -1), keepdim=True)
         assert ((rates > threshold).sum((-2, -1), keepdim=True) >= area).all()
-        agree = ((rates > threshold) == decide(p, actual.known, min_probability, area)).float().mean((2, 3, 4))[0]
-        moved = ((rates > threshold) == extrapolated).float().mean((2, 3, 4))[0]
-        assert agree[-1] > 0.99  # an hour ahead, extrapolation has no weight
-        assert moved[0] > 0.98  # in five minutes it has most of it
-        assert agree[-1] > moved[-1]
+        agree = ((rates > threshold) == decide(p, actual.known, min_probability, area)).float().mean((2, 3, 4))
+        assert agree.min() > 0.99  # a pixel that is decided at a higher threshold reaches the lower ones
 
 
 def test_fresh_weights_extrapolate(model, frames):
@@ -271,7 +268,6 @@ def test_chosen_lead_times_are_those_of_all(model, frames):
     x = frames[None, :, None]
     every, some = model.exceedance(x, 5), model.exceedance(x, 5, steps=[0, 3])
     torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
-    torch.testing.assert_close(some.hours, every.hours[[0, 3]])
 
 
 def test_maps_of_other_pixels_are_forecast_at_two_kilometres(model, frames):
