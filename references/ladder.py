@@ -130,9 +130,7 @@ class Run(NamedTuple):
         Errors are sums over the pixels of a frame where the dataset publishes sums.
         """
         recipe, sequences = self.recipe(), Recipe.read(self.dataset).test_sequences  # type: ignore[attr-defined]
-        names = (
-            ("last frame",) if known or self.dataset != "rain" else ("last frame", "extrapolation", "S-PROG", "ANVIL")
-        )
+        names = () if known else BASELINES[self.dataset]
         scores = evaluate(model.eval(), recipe, test, sequences, ensemble_size=0, baselines=names).scores
         metrics = make_metrics(scores, recipe.data, model.preprocessing)
         factor = {m.name: m.summed_over or 1 for m in metrics}

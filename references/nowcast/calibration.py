@@ -1,7 +1,7 @@
 """Reliability of a nowcast outside its training data: ``python -m references.nowcast.calibration NAME --data DIR``.
 
-The windows are those parts of the training archives that training excludes: other regions of the MRMS map, and later
-hours of the events of KNMI and FMI.
+The windows are those parts of the training archives that training excludes: other regions of the maps of MRMS and OPERA,
+and later hours of the events of KNMI and FMI.
 """
 
 import json
@@ -23,7 +23,10 @@ from .verification import INPUTS, THRESHOLDS, Window, windows_of_hours
 
 BINS, LEAST = 10, 1000
 """Number of bins of probability, and minimum number of pixels of a bin that counts."""
-PLACES = {"mrms": "United States, other region", "europe": "Netherlands and Finland, later hours"}
+PLACES = {
+    "mrms": "United States, other region", "europe": "Netherlands and Finland, later hours",
+    "opera": "Europe, south of 48.7° N",
+}  # fmt: skip
 
 
 class HeldOut(NamedTuple):
