@@ -1,7 +1,7 @@
 """Reliability of a nowcast outside its training data: ``python -m references.nowcast.calibration NAME --data DIR``.
 
-The windows are those parts of the training archives that training excludes: other regions of the maps of MRMS and OPERA,
-and later hours of the events of KNMI and FMI.
+The windows are those parts of the training archives that training excludes: other regions of the maps of MRMS and
+OPERA, and later hours of the events of KNMI and FMI.
 """
 
 import json
