@@ -27,7 +27,6 @@ from .verification import windows_of_hours
 @click.option(
     "--event", "names", multiple=True, type=Choice([e.name for e in EVENTS]), help="Repeatable [default: all]."
 )
-@click.option("--linda", is_flag=True, help="Also score pysteps' LINDA, which takes minutes per event.")
 @click.option("--update", is_flag=True, help="Update the metadata of the weights; needs all events.")
 @output_directory("Directory for scores.json and figures.")
 @json_option
@@ -36,7 +35,6 @@ def evaluate(
     data: Path,
     members: int,
     names: tuple[str, ...],
-    linda: bool,
     update: bool,
     output: Path | None,
     as_json: bool,
@@ -46,7 +44,7 @@ def evaluate(
     Each event has three or six hours of pysteps' example data; --data is the directory of these data, or the folder
     radar in it. The scores are computed with pysteps.verification. --members 20 also scores ensembles of the model and
     of pysteps' STEPS, and takes minutes per event. The second table lists the differences from the best of
-    extrapolation, S-PROG and ANVIL, and from STEPS, with 95 % intervals. --update writes the metrics to the
+    extrapolation, S-PROG, ANVIL and LINDA, and from STEPS, with 95 % intervals. --update writes the metrics to the
     metadata of the weights. The file tools/nowcasts.json of the repository is such a scores.json, with --members 20.
 
     \b
@@ -56,7 +54,7 @@ def evaluate(
         raise click.UsageError("--update needs the scores of all events; leave --event out")
     model: Any = create_model(name, pretrained=True).eval()
     rain = [load_event(data, event) for event in EVENTS if not names or event.name in names]
-    scores = score_nowcast(model, rain, members, with_linda=linda)
+    scores = score_nowcast(model, rain, members)
     text = json.dumps(scores, separators=(",", ":"), ensure_ascii=False)
     if update:
         replace(WEIGHTS[name], metrics=make_metrics(scores), split=SPLIT).save()

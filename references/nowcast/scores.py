@@ -31,9 +31,7 @@ def for_event(baseline: Callable[..., Tensor], **options: Any) -> Nowcast:
     return forecast
 
 
-def score_nowcast(
-    model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0, with_linda: bool = False
-) -> dict[str, Any]:
+def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
     """Scores a model such as ``convgru_advection``, and the baselines: the last frame and methods of pysteps.
 
     Args:
@@ -41,7 +39,6 @@ def score_nowcast(
         rain: the events.
         members: number of ensemble members of the model and of pysteps' STEPS; 0 leaves ensembles out.
         every: minutes between the first frames of windows; ensembles are scored on every second window.
-        with_linda: whether to score LINDA as well, which takes 6 seconds per forecast.
 
     Returns:
         For each event, the results of :func:`~references.nowcast.verification.verify` with the keys ``"forecast"``,
@@ -57,7 +54,7 @@ def score_nowcast(
             "extrapolation": for_event(extrapolation),
             "S-PROG": for_event(sprog),
             "ANVIL": for_event(anvil),
-            **({"LINDA": for_event(linda, minutes=minutes)} if with_linda else {}),
+            "LINDA": for_event(linda, minutes=minutes),
         }
         out[event.event.name] = {
             "title": f"{event.event.title}, {event.event.day}",

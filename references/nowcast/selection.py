@@ -20,7 +20,7 @@ from torch import Tensor
 from convrnn_zoo import create_model
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.verify import Occurrences, anvil, extrapolation, sprog
+from convrnn_zoo.verify import Occurrences, anvil, extrapolation, linda, sprog
 
 from .calibration import PLACES, HeldOut, held_out_windows
 from .events import BOM, RainEvent, load_event
@@ -38,7 +38,7 @@ BRISBANE = RainEvent(
     "66_20201031_*.prcp-c10.nc",
     BOM._replace(step=timedelta(minutes=10)),
 )
-BASELINES = {"extrapolation": extrapolation, "S-PROG": sprog, "ANVIL": anvil}
+BASELINES = {"extrapolation": extrapolation, "S-PROG": sprog, "ANVIL": anvil, "LINDA": linda}
 
 
 def wettest(window: Window) -> Window:
@@ -109,10 +109,15 @@ def main(names: Sequence[str], data: Path) -> None:
     """
     methods: dict[str, Any] = {}
     for name, baseline in BASELINES.items():
-        methods[name] = lambda x, horizon, minutes, of=baseline: for_event(of)(x, horizon)
+        methods[name] = partial(_run_baseline, baseline)
     methods |= {name: partial(_forecast, load_nowcast(name)) for name in names}
     rows = list(compare(methods, load_windows(data)))
     click.echo(columns(rows, header=("mean CSI", *methods)))
+
+
+def _run_baseline(baseline: Any, frames: Tensor, horizon: int, minutes: float) -> Tensor:
+    scale = {"minutes": minutes} if baseline is linda else {}
+    return for_event(baseline, **scale)(frames, horizon)
 
 
 def _forecast(model: Any, frames: Tensor, horizon: int, minutes: float) -> Tensor:
