@@ -26,11 +26,11 @@ def rain(length: int) -> CroppedSequences:
 
 
 def small_scores(name: str) -> Scores:
-    """Returns each metric of every method by lead time."""
+    """Returns each metric of the forecast and of the last frame by lead time."""
     model, recipe, _ = load_forecaster(name)
     sizes, kind = (recipe.inputs, recipe.horizon), to_table(recipe.data)["kind"]
     clips = rain(sum(sizes)) if kind == "rain" else recipe.data.load(HERE / kind, "test", *sizes)
-    return evaluate(model, recipe, clips, 16, ensemble_size=0).scores
+    return evaluate(model, recipe, clips, 16, ensemble_size=0, baselines=["last frame"]).scores
 
 
 if __name__ == "__main__":
