@@ -63,7 +63,7 @@ RAIN_LOSSES = {"convgru_advection": "exceedance"}
 """Families that forecast rain only, each with the loss that it needs."""
 
 
-def families_of(dataset: str) -> list[str]:
+def list_families(dataset: str) -> list[str]:
     """Returns the families that can forecast a dataset."""
     return [family for family in FAMILIES if dataset == "rain" or family not in RAIN_LOSSES]
 
@@ -106,12 +106,12 @@ class Run(NamedTuple):
         """Returns the recipe of the package for the dataset, with this network, budget and rate."""
         base: Any = Recipe.read(self.dataset)
         steps = self.sequences // BATCH
-        whole = self.sequences == SEQUENCES[self.dataset]  # a search is short
+        is_complete = self.sequences == SEQUENCES[self.dataset]  # a search is short
         return dataclasses.replace(
             base, weights=f"{self.family}.{self.dataset}", model=FAMILIES[self.family], batch_size=BATCH,
             loss=RAIN_LOSSES.get(self.family, base.loss),
             data=base.data if self.dataset == "rain" else dataclasses.replace(base.data, validation=0.1),
-            lr=self.rate, max_steps=steps, seeds=(self.seed,), checkpoint_every=-(-steps // 2) if whole else steps,
+            lr=self.rate, max_steps=steps, seeds=(self.seed,), checkpoint_every=-(-steps // 2) if is_complete else steps,
             test_sequences=1,  # score() reads more
         )  # fmt: skip
 
@@ -157,7 +157,7 @@ def measure(dataset: str, family: str) -> dict[str, float]:
             model(frames[:, :inputs], horizon=horizon)
         seconds.append(time.process_time() - start)
 
-    forecast(1, 1)  # loads what the first use loads
+    forecast(1, 1)  # the first use also loads libraries
     growth = rise(forecast)
     for _ in range(5):
         forecast()
@@ -197,7 +197,7 @@ def climb(
         rows.append(climb_one(family, SEEDS[0], partial(search, family)))
         yield rows[-1]
     compared = [row for row in rows if row["family"] not in RAIN_LOSSES]
-    complete = set(families) == set(families_of(dataset))
+    complete = set(families) == set(list_families(dataset))
     for best in sorted(compared, key=lambda row: row["validation_loss"])[: BEST if complete else 0]:
         for seed in SEEDS[1:]:
             yield climb_one(best["family"], seed, lambda: best["rate"])  # noqa: B023 - called at once
@@ -213,7 +213,7 @@ def main(dataset: str, data: Path, families: Sequence[str], runs: Path, threads:
     """Runs the program."""
     torch.set_num_threads(threads)
     done = {(row["family"], row["seed"]): row for row in read() if row["dataset"] == dataset}
-    for row in climb(dataset, families or families_of(dataset), load(dataset, data), runs, done):
+    for row in climb(dataset, families or list_families(dataset), load(dataset, data), runs, done):
         rows = {(r["dataset"], r["family"], r["seed"]): r for r in read()}  # another process may have added some
         rows[dataset, row["family"], row["seed"]] = row
         with atomic_write(RESULTS) as file:

@@ -81,17 +81,17 @@ def evaluate(
 
     targets = values.target_variables
     step, pixel_km = getattr(data, "step", None), getattr(data, "pixel_km", None)
-    chosen = choose_baselines(
+    methods = choose_baselines(
         targets, read_targets(batches[0][:1])[:, :inputs], minutes=mean_minutes(step) if step else 5.0,
         pixel_km=pixel_km or 2.0, members=ensemble_size,
     )  # fmt: skip
     if climatology is not None:
-        chosen["climatology"] = climatology
+        methods["climatology"] = climatology
     if baselines is not None:
         for name in baselines:
-            if name not in chosen:
-                raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(chosen)}")
-        chosen = {name: baseline for name, baseline in chosen.items() if name in baselines}
+            if name not in methods:
+                raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(methods)}")
+        methods = {name: baseline for name, baseline in methods.items() if name in baselines}
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
     truths = (read_targets(samples)[:, inputs:] for samples in batches)
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
@@ -107,7 +107,7 @@ def evaluate(
             )
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
-        for method in ("forecast", *chosen)
+        for method in ("forecast", *methods)
     }
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
@@ -121,10 +121,10 @@ def evaluate(
                 if name == "forecast":
                     forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
                 elif name == "climatology":
-                    mean = split_known(chosen[name](samples, recipe.horizon), values)[0]
+                    mean = split_known(methods[name](samples, recipe.horizon), values)[0]
                     forecast = values.select_targets(mean).to(truth)
                 else:
-                    forecast = chosen[name](last, recipe.horizon)
+                    forecast = methods[name](last, recipe.horizon)
                 members = forecast if forecast.dim() > truth.dim() else forecast[None]  # those of STEPS
                 members = torch.where(truth.isnan(), 0, members)
                 forecast = members.mean(0)

@@ -25,7 +25,7 @@ BINS, LEAST = 10, 1000
 """Number of bins of probability, and minimum number of pixels of a bin that counts."""
 PLACES = {
     "mrms": "United States, other region", "europe": "Netherlands and Finland, later hours",
-    "opera": "Europe, south of 48.7° N",
+    "opera": "southern Europe",
 }  # fmt: skip
 
 

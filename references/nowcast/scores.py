@@ -31,6 +31,14 @@ def for_event(baseline: Callable[..., Tensor], **options: Any) -> Nowcast:
     return forecast
 
 
+def pysteps_methods(minutes: float) -> dict[str, Nowcast]:
+    """Returns the methods of pysteps that forecast one map, by name, for frames `minutes` apart."""
+    return {
+        "extrapolation": for_event(extrapolation), "S-PROG": for_event(sprog), "ANVIL": for_event(anvil),
+        "LINDA": for_event(linda, minutes=minutes),
+    }  # fmt: skip
+
+
 def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
     """Scores a model such as ``convgru_advection``, and the baselines: the last frame and methods of pysteps.
 
@@ -51,10 +59,7 @@ def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: flo
         methods: dict[str, Nowcast] = {
             "forecast": partial(model.forecast, minutes=minutes),
             "last frame": last_frame,
-            "extrapolation": for_event(extrapolation),
-            "S-PROG": for_event(sprog),
-            "ANVIL": for_event(anvil),
-            "LINDA": for_event(linda, minutes=minutes),
+            **pysteps_methods(minutes),
         }
         out[event.event.name] = {
             "title": f"{event.event.title}, {event.event.day}",

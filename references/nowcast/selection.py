@@ -20,12 +20,13 @@ from torch import Tensor
 from convrnn_zoo import create_model
 from convrnn_zoo.cli._text import columns
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.verify import Occurrences, anvil, extrapolation, linda, sprog
+from convrnn_zoo.verify import Occurrences
 
 from .calibration import PLACES, HeldOut, held_out_windows
 from .events import BOM, RainEvent, load_event
+from .intervals import BASELINES
 from .mrms import CodedEvent, encode_rate
-from .scores import for_event
+from .scores import pysteps_methods
 from .train import load_archives
 from .verification import GROUPS, INPUTS, THRESHOLDS, Window
 
@@ -38,7 +39,6 @@ BRISBANE = RainEvent(
     "66_20201031_*.prcp-c10.nc",
     BOM._replace(step=timedelta(minutes=10)),
 )
-BASELINES = {"extrapolation": extrapolation, "S-PROG": sprog, "ANVIL": anvil, "LINDA": linda}
 
 
 def wettest(window: Window) -> Window:
@@ -107,22 +107,14 @@ def main(names: Sequence[str], data: Path) -> None:
     \b
     python -m references.nowcast.selection convgru_advection.nowcast --data pysteps-data
     """
-    methods: dict[str, Any] = {}
-    for name, baseline in BASELINES.items():
-        methods[name] = partial(_run_baseline, baseline)
-    methods |= {name: partial(_forecast, load_nowcast(name)) for name in names}
+    methods: dict[str, Any] = {name: partial(_run_baseline, name) for name in BASELINES}
+    methods |= {name: load_nowcast(name).forecast for name in names}
     rows = list(compare(methods, load_windows(data)))
     click.echo(columns(rows, header=("mean CSI", *methods)))
 
 
-def _run_baseline(baseline: Any, frames: Tensor, horizon: int, minutes: float) -> Tensor:
-    scale = {"minutes": minutes} if baseline is linda else {}
-    return for_event(baseline, **scale)(frames, horizon)
-
-
-def _forecast(model: Any, frames: Tensor, horizon: int, minutes: float) -> Tensor:
-    forecast: Tensor = model.forecast(frames, horizon, minutes=minutes)
-    return forecast
+def _run_baseline(name: str, frames: Tensor, horizon: int, minutes: float) -> Tensor:
+    return pysteps_methods(minutes)[name](frames, horizon)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from .scores import SPLIT, make_metrics, score_nowcast
 PLACES = {"train": (750, 2400), "test": (2400, None)}
 """Columns of the MRMS map for training and validation, which do not overlap."""
 ROWS = {"train": (0, 1400), "test": (1400, None)}
-"""Rows of the OPERA map for training and validation: north and south of 48.7° N."""
+"""Rows of the OPERA map for training and validation: north and south of about 48° N."""
 
 
 class ARCHIVES:
@@ -85,7 +85,8 @@ def load_archives(directory: Path, split: str, inputs: int) -> dict[str, list[Co
 class Crops:
     """Random crops of archives for training.
 
-    All crops of a batch are cut from one event, with every frame, every second or every third. A crop is sampled up to
+    All crops of a batch are cut from one event, with every frame, every second or every third, and lead times of up to
+    :data:`AHEAD` minutes. A crop is sampled up to
     40 times until the fraction of pixels over 0.5 mm/h in its middle frame reaches a random minimum (0.3 to 20 %). Some
     batches are reduced by means of 2×2 or 3×3 pixels, so that storms look like showers. Crops are randomly mirrored and
     transposed, and their rates are multiplied by a random factor. From some crops a random rate is subtracted, which

@@ -22,4 +22,7 @@ def test_each_file_is_read_once(suffix, tmp_path, monkeypatch):
     monkeypatch.setattr(Frames, "load", lambda self: loads.append(self.name) or load(self))
     run("eval", tmp_path / "run", "--data", file, "-o", tmp_path / "scores.json", "--quiet")
     assert loads == [file.name]
-    assert "forecast" in json.loads((tmp_path / "scores.json").read_text())
+    assert {"forecast", "last frame"} < json.loads((tmp_path / "scores.json").read_text()).keys()
+    run("eval", tmp_path / "run", "--data", file, "--baseline", "last frame", "-o", tmp_path / "one.json", "--quiet")
+    assert json.loads((tmp_path / "one.json").read_text()).keys() == {"forecast", "last frame"}
+    assert "'mean'" in run("eval", tmp_path / "run", "--data", file, "--baseline", "mean", "--quiet", code=1)

@@ -94,6 +94,7 @@ def test_a_model_without_weights_is_an_error(recording):
 def test_zero_is_a_value_of_an_option(recording, option):
     assert option in run("predict", NAME, recording, option, 0, code=1)
     assert "--seed" in run("eval", NAME, "--data", recording, "--seed", 0, code=1)
+    assert "--baseline" in run("eval", NAME, "--data", recording, "--baseline", "zero", code=1)
 
 
 def test_a_threshold_without_spot_suggests_the_option(recording):

@@ -45,13 +45,14 @@ def test_a_window_is_cut_to_its_wettest_square(monkeypatch):
 
 def test_the_command_lists_the_mean_csi_by_place(tmp_path, monkeypatch):
     def still(frames, horizon):
-        return frames[:, -1:].expand(-1, horizon, -1, -1, -1)
+        return frames[-1:].expand(horizon, -1, -1)
 
     class Wet:
         def forecast(self, frames, horizon, minutes):
             return all_wet(frames, horizon, minutes)
 
-    monkeypatch.setattr(selection, "BASELINES", {"still": still})
+    monkeypatch.setattr(selection, "BASELINES", ("still",))
+    monkeypatch.setattr(selection, "pysteps_methods", lambda minutes: {"still": still})
     monkeypatch.setattr(selection, "load_windows", lambda directory: {"here": [window()], "there": [window(5.0)]})
     monkeypatch.setattr(selection, "load_nowcast", lambda name: Wet())
     done = CliRunner().invoke(selection.main, ["a.nowcast", "--data", str(tmp_path)])
