@@ -111,8 +111,8 @@ class Run(NamedTuple):
             base, weights=f"{self.family}.{self.dataset}", model=FAMILIES[self.family], batch_size=BATCH,
             loss=RAIN_LOSSES.get(self.family, base.loss),
             data=base.data if self.dataset == "rain" else dataclasses.replace(base.data, validation=0.1),
-            lr=self.rate, max_steps=steps, seeds=(self.seed,), checkpoint_every=-(-steps // 2) if is_complete else steps,
-            test_sequences=1,  # score() reads more
+            lr=self.rate, max_steps=steps, seeds=(self.seed,), test_sequences=1,  # score() reads more
+            checkpoint_every=-(-steps // 2) if is_complete else steps,
         )  # fmt: skip
 
     def train(self, splits: Splits, folder: Path) -> tuple[float, Any]:
