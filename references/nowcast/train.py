@@ -187,7 +187,8 @@ def train_on(
 ) -> Any:
     """Trains a recipe on crops; an interrupted run continues from its checkpoint in `out`."""
     torch.manual_seed(recipe.seed)
-    model: Any = recipe.create_model(horizon=recipe.horizon).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: Any = recipe.create_model(horizon=recipe.horizon)
+    model = model.to(memory_format=torch.channels_last)
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
     optimizer = create_optimizer(recipe, model)
     NowcastTrainer(
