@@ -18,6 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+if find_spec("pyproj"):
+    import pyproj  # noqa: F401 - before ecCodes: after it, both would free one libproj, and the process would crash as it ends
+
 collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
     "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
