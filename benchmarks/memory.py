@@ -43,7 +43,7 @@ def _peak(case: Case, implementation: str) -> int | None:
     return rise(training(forward, case.input()))
 
 
-def rise(step: Callable[[], None]) -> int:
+def rise(step: Callable[[], object]) -> int:
     """Returns the largest growth of this process's resident memory during `step`, in bytes."""
     before = _resident()
     step()

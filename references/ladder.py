@@ -145,24 +145,23 @@ def read() -> list[dict[str, Any]]:
 
 
 def measure(dataset: str, family: str) -> dict[str, float]:
-    """Returns the parameters of a network, and the seconds and bytes of a forecast on one thread."""
+    """Returns the parameters of a network, the seconds of a forecast, and the bytes of 16 at once, on one thread."""
     torch.set_num_threads(1)
     recipe: Any = Run(dataset, family, RATES[0], SEQUENCES[dataset], 0).recipe()
     model: Any = convrnn_zoo.create_model(family, horizon=recipe.horizon, **FAMILIES[family]).eval()
-    frames, seconds = torch.rand(1, recipe.inputs, 1, 64, 64), []
+    frames = torch.rand(16, recipe.inputs, 1, 64, 64)  # the memory of one forecast is too small to be measured
 
-    def forecast(inputs: int = recipe.inputs, horizon: int = recipe.horizon) -> None:
+    def forecast(batch: int, inputs: int = recipe.inputs, horizon: int = recipe.horizon) -> float:
         start = time.process_time()
         with torch.no_grad():
-            model(frames[:, :inputs], horizon=horizon)
-        seconds.append(time.process_time() - start)
+            model(frames[:batch, :inputs], horizon=horizon)
+        return time.process_time() - start
 
-    forecast(1, 1)  # the first use also loads libraries
-    growth = rise(forecast)
-    for _ in range(5):
-        forecast()
+    forecast(1, 1, 1)  # the first use also loads libraries
+    growth = rise(lambda: forecast(16))
     parameters = sum(p.numel() for p in model.parameters())
-    return {"parameters": parameters, "seconds": statistics.median(seconds[2:]), "bytes": growth}
+    seconds = statistics.median(forecast(1) for _ in range(5))
+    return {"parameters": parameters, "seconds": seconds, "bytes": growth}
 
 
 def climb(
@@ -209,10 +208,14 @@ def climb(
 @click.option("--family", "families", type=click.Choice(list(FAMILIES)), multiple=True, help="A family; default: all.")
 @click.option("--runs", type=click.Path(path_type=Path), default="runs/ladder", help="Directory of the checkpoints.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads of torch.")
-def main(dataset: str, data: Path, families: Sequence[str], runs: Path, threads: int) -> None:
+@click.option("--costs", is_flag=True, help="Measure time and memory of the rows again, on an idle machine.")
+def main(dataset: str, data: Path, families: Sequence[str], runs: Path, threads: int, costs: bool) -> None:
     """Runs the program."""
     torch.set_num_threads(threads)
     done = {(row["family"], row["seed"]): row for row in read() if row["dataset"] == dataset}
+    if costs:
+        again = {name: in_a_fresh_process(measure, dataset, name) for name in families or {f for f, _ in done}}
+        done = {key: row | again.get(key[0], {}) for key, row in done.items()}
     for row in climb(dataset, families or list_families(dataset), load(dataset, data), runs, done):
         rows = {(r["dataset"], r["family"], r["seed"]): r for r in read()}  # another process may have added some
         rows[dataset, row["family"], row["seed"]] = row

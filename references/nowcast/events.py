@@ -6,29 +6,26 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo.data.datasets.rain import STEP
+from convrnn_zoo.data.formats.gridded import open_gridded
 from convrnn_zoo.data.formats.radar import COARSEN, read_composite, read_time
-from convrnn_zoo.verify.baselines import quiet_pysteps
 
 
-def read_accumulation(path: Path, importer: str, **options: Any) -> Tensor:
-    """Reads rain rates in mm/h ``(H, W)``, NaN where unknown, with a function of ``pysteps.io.importers``.
+def read_bom(path: Path) -> Tensor:
+    """Reads rain rates in mm/h ``(H, W)`` of the Bureau of Meteorology, NaN where unknown, from sums of rain.
 
     Raises:
-        ValueError: the file is damaged.
+        FileError: the file is damaged.
     """
-    importers = quiet_pysteps("io.importers")
-    try:
-        precip, _, metadata = getattr(importers, importer)(str(path), **options)
-    except OSError as e:
-        raise ValueError(f"{path} is not a valid composite ({e}); download it again") from e
-    return torch.as_tensor(precip, dtype=torch.float32) * (60 / metadata["accutime"])
+    with open_gridded(path) as data:
+        seconds = float(data["valid_time"] - data["start_time"])
+        return torch.from_numpy(data["precipitation"].values.astype("float32")) * (3600 / seconds)
 
 
 def read_rates(path: Path) -> Tensor:
@@ -61,7 +58,7 @@ class Source(NamedTuple):
 
 FMI = MCH = Source(read_rates, read_time)
 BOM = Source(
-    partial(read_accumulation, importer="import_bom_rf3"),
+    read_bom,
     partial(
         read_time_in_name, pattern=r"_(\d{8}_\d{6})\.", time_format="%Y%m%d_%H%M%S",
         expected="STATION_YYYYMMDD_hhmmss.prcp-cscn.nc",

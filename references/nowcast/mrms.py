@@ -13,8 +13,7 @@ from torch import Tensor
 
 from convrnn_zoo._extras import need
 from convrnn_zoo.data.readers.numpy import read_arrays
-
-from .events import quiet_pysteps
+from convrnn_zoo.verify.baselines import quiet_pysteps
 
 DRIEST, RANGE, UNKNOWN = 0.05, 4000.0, 255
 """Lowest rain rate in mm/h that a byte represents, ratio of the highest to the lowest, and byte of unknown values."""

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from convrnn_zoo._extras import need
 from convrnn_zoo.verify import Occurrences, ProbabilityScores, fair_crps, finite, quantile_crps
-
-from .events import quiet_pysteps
+from convrnn_zoo.verify.baselines import quiet_pysteps
 
 Nowcast = Callable[[Tensor, int], Tensor]
 """Frames ``(T, H, W)`` in mm/h to rates ``(horizon, H, W)``."""

@@ -32,7 +32,7 @@ def climb(tmp_path, monkeypatch, small_figures):
         monkeypatch.setattr(ladder, name, value)
     monkeypatch.setattr(ladder.Recipe, "read", lambda name: dataclasses.replace(PLAIN, validation_sequences=4))
 
-    def climb(*families, most=99):
+    def climb(*families, most=99, costs=False):
         trained = []
 
         def count(recipe, data, out, threads):
@@ -43,6 +43,7 @@ def climb(tmp_path, monkeypatch, small_figures):
 
         monkeypatch.setattr(ladder, "train", count)
         args = ["--dataset", "moving_mnist", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+        args += ["--costs"] if costs else []
         result = CliRunner().invoke(ladder.main, args + [word for name in families for word in ("--family", name)])
         assert (result.exit_code, isinstance(result.exception, SystemExit | None)) == (most < 99, True), result
         return json.loads(ladder.RESULTS.read_text()) if ladder.RESULTS.exists() else [], trained
@@ -78,6 +79,21 @@ def test_families_of_one_call_keep_the_rows_of_another_and_leave_the_seeds_to_a_
     assert [(row["family"], row["seed"]) for row in rows] == [("predrnn", 0), ("convgru_forecaster", 0)]
     assert len(trained) == 2 + 1
     assert len(climb()[0]) == 3
+
+
+def test_costs_are_measured_again_without_training(climb, monkeypatch):
+    climb()
+    monkeypatch.setattr(ladder, "in_a_fresh_process", lambda function, *args: {"seconds": 2})
+    rows, trained = climb("predrnn", costs=True)
+    assert [(row["family"], row["seconds"]) for row in rows[:2]] == [("convgru_forecaster", 1), ("predrnn", 2)]
+    assert trained == []
+
+
+def test_a_network_has_its_parameters_and_costs():
+    costs = ladder.measure("rain", "convgru_forecaster")
+    assert 0.9e6 < costs["parameters"] < 1.1e6
+    assert 0 < costs["seconds"] < 10
+    assert costs["bytes"] > 16 * 12 * 64 * 64 * 4  # that of the forecasts
 
 
 def test_rain_is_validated_on_rows_that_no_training_sequence_reads():

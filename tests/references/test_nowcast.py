@@ -187,6 +187,26 @@ def test_times_and_gaps_of_events(tmp_path):
         load_event(tmp_path, EVENTS[0])
 
 
+def test_sums_of_rain_of_the_bureau_of_meteorology_are_rates(tmp_path):
+    """A sum of 6 minutes, in steps of 0.05 mm; -1 is unknown."""
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    path = tmp_path / "2_20180616_100600.prcp-cscn.nc"
+    packed = {"dtype": "int16", "scale_factor": 0.05, "_FillValue": -1}
+    data = xarray.Dataset(
+        {
+            "precipitation": (("y", "x"), np.array([[0.0, 0.05], [2.0, math.nan]]), {"units": "kg m-2"}, packed),
+            "start_time": ((), 1529143200, {"units": "seconds since 1970-01-01 00:00:00 UTC"}),
+            "valid_time": ((), 1529143560, {"units": "seconds since 1970-01-01 00:00:00 UTC"}),
+        }
+    )
+    data.to_netcdf(path, engine="h5netcdf")
+    expected = torch.tensor([[0, 0.5], [20, math.nan]])
+    torch.testing.assert_close(BOM.read(path), expected, equal_nan=True)
+    path.write_bytes(path.read_bytes()[:999])
+    with pytest.raises(ValueError, match=path.name):
+        BOM.read(path)
+
+
 @needs_pysteps
 def test_scores_are_those_counted_by_hand():
     from references.nowcast.verification import last_frame, verify, verify_ensembles
