@@ -53,12 +53,11 @@ def to_dataset(
         forecast.numpy(), labels, units, step=step, thresholds=thresholds, has_members=bool(members),
         has_channels=has_channels, note=describe_conversions(labels),
     )  # fmt: skip
-    for name, variable in result.data_vars.items():
-        variable.attrs["long_name"] = (
-            f"probability that {name} reaches the threshold" if thresholds else f"forecast of {name}"
-        )
-    prefix = "probability_of_" if thresholds else ""
-    result = result.rename({name: f"{prefix}{name}" for name in units} if prefix else {})
+    if thresholds:
+        result = result.rename({name: f"probability_of_{name}" for name in units})
+    else:
+        for name, variable in result.data_vars.items():
+            variable.attrs["long_name"] = f"forecast of {name}"
     return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))
 
 

@@ -95,7 +95,7 @@ def is_reflectivity(unit: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def parse_unit(unit: str) -> Any:
-    """Returns a unit as a quantity of pint, such as 0.2 mm/min for ``"mm/5min"``; None for an unknown unit."""
+    """Returns a unit as a quantity of pint: 0.2 mm/min for ``"mm/5min"``, 0.1 mm for ``"0.1 mm"``; None if unknown."""
     if len(unit) > MAX_UNIT:
         return None
     log = logging.getLogger("pint.util")
@@ -103,6 +103,8 @@ def parse_unit(unit: str) -> Any:
     need("pint", "netcdf")  # which cf_xarray imports
     registry, text = need("cf_xarray.units", "netcdf").units, re.sub(r"(?<=[a-z]) (?=-\d)", "", " ".join(unit.split()))
     log.level = level
+    scaled = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)[ *]+([a-z].*)", text, re.IGNORECASE)
+    scale, text = (float(scaled[1]), scaled[2]) if scaled else (1.0, text)
     text = ALIASES.get(text.lower().replace("°", "deg"), text) or "1"
     text = re.sub(r"\(\s*([\d.]+\s*[a-z]+)\s*\)\s*\^?-1", r"/(\1)", text)  # mm (5 min)-1
     text = re.sub(r"(?:/|\bper\b|\bin\b|\bover\b)\s*\(?([\d.]+)\s*([a-z]+)\)?$", r"/(\1 \2)", text)  # mm/5min
@@ -111,7 +113,7 @@ def parse_unit(unit: str) -> Any:
     try:
         with registry.context():
             quantity = registry.parse_expression(text) if re.search(r"/\(", text) else 1 * registry.parse_units(text)
-            quantity = quantity if hasattr(quantity, "units") else registry.Quantity(quantity)
+            quantity = scale * (quantity if hasattr(quantity, "units") else registry.Quantity(quantity))
     except Exception:  # pint raises exceptions of any type for text that is no unit
         return None
     return quantity if math.isfinite(quantity.magnitude) and quantity.magnitude > 0 else None

@@ -157,6 +157,12 @@ def test_coordinates_attributes_and_projection_are_those_of_the_source():
     np.testing.assert_array_equal(data.lat, source.lat)
 
 
+@pytest.mark.parametrize("dtype", ["object", "complex64"])
+def test_values_that_are_no_real_numbers_are_an_error_that_names_their_type(dtype):
+    with pytest.raises(ValueError, match=rf"rain.*{dtype}.*float32"):
+        labelled_frames(rain().astype(dtype))
+
+
 def test_two_dimensions_of_time_are_an_error_that_names_the_selection():
     source = rain().expand_dims(run=START + np.arange(3) * np.timedelta64(6, "h"))
     with pytest.raises(ValueError, match=r"run and time.*data\.sel"):
@@ -335,6 +341,21 @@ def nowcast():
     model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
     model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
     return model
+
+
+def test_probabilities_state_what_they_are(nowcast):
+    chance = nowcast.probabilities(radar(), [0.5, 5.0], 2)
+    assert (chance.dims, chance.attrs["units"]) == (("lead_time", "threshold", "y", "x"), "1")
+    assert "probability" in chance.attrs["long_name"]
+    assert (chance.threshold.values.tolist(), chance.threshold.attrs["units"]) == ([0.5, 5.0], "mm/h")
+
+
+def test_frame_numbers_are_no_minutes(nowcast):
+    data = radar(km=2.0)
+    expected = nowcast.forecast(data.drop_vars("time"))
+    np.testing.assert_array_equal(nowcast.forecast(data.assign_coords(time=np.arange(8))), expected)
+    minutes = data.assign_coords(time=("time", np.arange(8), {"units": "min"}))
+    assert not np.array_equal(nowcast.forecast(minutes), expected)
 
 
 def test_a_range_is_selected_in_either_order():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._extras import need
-from ...values.labels.times import decode_times
+from ...values.labels.times import counts_frames, decode_times
 from ..files import FileError, check_claimed_size, reading
 from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_roles
 
@@ -113,10 +113,15 @@ def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: Rea
 
 
 def _read_times(path: Path, times: Any, shape: tuple[int, ...]) -> Any:
-    """Decodes an array of times: ``datetime64``, ``timedelta64``, text in ISO 8601, or numbers of minutes."""
+    """Decodes an array of times: ``datetime64``, ``timedelta64``, text in ISO 8601, or numbers of minutes.
+
+    The result is None if the numbers only count the frames.
+    """
     if len(times) != shape[0]:
         hint = "put time first: transpose the array" if len(times) in shape else "correct the file"
         raise FileError(f"{path}: {shape[0]} frames and {len(times)} times, in {shape}; {hint}")
+    if counts_frames(times):
+        return None
     try:
         times = decode_times(times)
         if (times[1:] <= times[:-1]).any():

@@ -9,7 +9,7 @@ from typing import Any
 from ..._extras import need
 from ..._hints import suggest, warn
 from ..units import conversion
-from .times import decode_time
+from .times import counts_frames, decode_time
 
 LEAD_TIME, MEMBER, THRESHOLD, CHANNEL = "lead_time", "realization", "threshold", "channel"
 """Names of the dimensions of lead times, ensemble members, thresholds of probabilities, and channels."""
@@ -139,8 +139,9 @@ def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> An
 def _find_time(array: Any, dim: Any) -> Any:
     """Returns the decoded times along a dimension, and the minutes over which values at a time are summed.
 
-    If `dim` is None, the time is that of a single map. Both are None without times, or if they are unknown. Dates come
-    before other times, then the standard name decides, then the order in :data:`NAMES`.
+    If `dim` is None, the time is that of a single map. Both are None without times, or if they are unknown, as if
+    numbers without a unit only count the frames. Dates come before other times, then the standard name decides, then
+    the order in :data:`NAMES`.
     """
 
     def rank(name: Any) -> tuple[bool, bool, int]:
@@ -153,6 +154,7 @@ def _find_time(array: Any, dim: Any) -> Any:
         n for n, c in array.coords.items()
         if c.dims == (() if dim is None else (dim,)) and (n == dim or c.attrs.get("standard_name") not in _REFERENCE)
         and (not rank(n)[0] or (dim is not None and (n == dim or rank(n)[2] < len(NAMES["time"]))))
+        and not counts_frames(c.values, c.attrs)
     ]  # fmt: skip
     if not labels:
         return None, None

@@ -74,6 +74,7 @@ def label_forecast(
         attrs: dict[str, Any] = {k: v for k, v in source.items() if k in keep}
         unit = "1" if thresholds else targets[name]
         attrs |= {} if unit is None else {"units": unit or "1"}
+        attrs |= {"long_name": f"probability that {name} reaches the threshold"} if thresholds else {}
         variables[name] = (dims, part, attrs | ({"comment": note} if note else {}))
     result = xarray.Dataset(variables, coords).assign_coords(places)
     result = result.isel({axis: slice(None, None, -1) for axis in turned})

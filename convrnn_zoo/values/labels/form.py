@@ -178,6 +178,8 @@ def normal_form(
     xarray = need("xarray", "netcdf")
     if is_data_array(data):
         name = data.name if data.name is not None and data.name not in data.coords else "frames"
+        if data.dtype.kind not in "fiub":
+            raise ValueError(f"{name}: expected real numbers, got {data.dtype}; convert them, as by astype('float32')")
         data = data.to_dataset(name=name)
     data = select(decode_coordinates(_unpack(data)), sel or {})
     axes = find_axes(data, dims)

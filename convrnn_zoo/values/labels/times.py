@@ -23,8 +23,27 @@ from ..steps import (
 from ..units import MAX_UNIT
 
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
-_TIME_UNITS = {"us": "microseconds", "usec": "microseconds", "µs": "microseconds", "μs": "microseconds",
-               "ns": "nanoseconds", "nsec": "nanoseconds"}  # fmt: skip
+_TIME_UNITS = {
+    short: unit for unit, words in {
+        "days": "d day", "hours": "h hr hrs hour", "minutes": "min mins minute", "seconds": "s sec secs second",
+        "milliseconds": "ms msec msecs millisecond", "microseconds": "us usec µs μs microsecond",
+        "nanoseconds": "ns nsec nanosecond",
+    }.items() for short in words.split()
+}  # fmt: skip
+"""Units of time that xarray knows by their names, by the shorter words for them."""
+
+
+def counts_frames(values: Any, attrs: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Returns whether an array of times only counts the frames: its numbers have no unit, and rise by exactly 1.
+
+    Example:
+        >>> import numpy as np
+        >>> counts_frames(np.arange(4)), counts_frames(np.arange(4), {"units": "minutes"})
+        (True, False)
+    """
+    if values.dtype.kind not in "iuf" or values.ndim != 1 or values.size < 2 or attrs.get("units"):
+        return False
+    return bool((values[1:] - values[:-1] == 1).all())
 
 
 def decode_time(variable: Any, name: str = "time") -> Any:
@@ -48,7 +67,7 @@ def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), n
         datetime.timedelta(seconds=300)
     """
     numpy, kind = need("numpy", "cli"), values.dtype.kind
-    first = next(iter(values.ravel().tolist()), None) if kind not in "iufmM" else None
+    first = next(iter(values.ravel().tolist()), None) if kind not in "mM" else None
     if kind in "iuf":
         if not numpy.isfinite(values).all():
             raise ValueError(f"{name}: expected a time for every frame, got NaN")
@@ -58,7 +77,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), n
         else:
             values = _decode_numbers(values, unit, attrs)
         if values.dtype.kind in "iuf":
-            raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {unit!r:.80}")
+            got = repr(attrs["units"]) if attrs.get("units") else f"{first} without one"
+            raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {got:.80}")
     elif isinstance(first, str | bytes) or getattr(first, "tzinfo", None) is not None:
         values = numpy.array([to_utc(t) for t in values.ravel()], "datetime64[us]").reshape(values.shape)
     if values.dtype.kind in "mM":
@@ -78,9 +98,11 @@ def _decode_numbers(values: Any, unit: str, attributes: Mapping[str, Any]) -> An
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     attrs = {"units": " ".join(unit.split()) if len(unit) <= MAX_UNIT else ""}
-    if match := _SINCE.fullmatch(attrs["units"]):
-        word = _TIME_UNITS.get(match[1].lower(), match[1].lower())
-        attrs["units"] = f"{word} since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
+    match = _SINCE.fullmatch(attrs["units"])
+    word = (match[1] if match else attrs["units"]).lower()
+    attrs["units"] = _TIME_UNITS.get(word, word)
+    if match:
+        attrs["units"] += f" since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
     if calendar := attributes.get("calendar"):
         attrs["calendar"] = str(calendar).lower()
     need("cftime", "netcdf")  # which decodes other calendars, and years that NumPy cannot represent

@@ -197,7 +197,24 @@ TIMES = {
     "hrs since 2020-01-01T00:00Z": 1 / 12,
     "Days since 2020-1-1 0:0:0.0 UTC": 5 / 1440,
     "minutes": 5.0,
+    "s": 300.0,
+    "Min": 5.0,
+    "h": 1 / 12,
+    "d": 5 / 1440,
 }
+
+
+def test_numbers_that_only_count_the_frames_are_no_times(tmp_path):
+    """Frame numbers would be minutes, and the frames of another step than that of the data."""
+    rate, count = np.ones((6, 4, 4)), np.arange(6)
+    write_nc(tmp_path / "a.nc", rate, times=count)
+    np.savez(tmp_path / "a.npz", rate=rate, time=count + 3)
+    for suffix in ("nc", "npz"):
+        frames = open_frames(tmp_path / f"a.{suffix}", ReadOptions(variable="rate"))
+        assert (frames.times, frames.step) == (None, None)
+    for times, attrs in ((count, {"units": "min"}), (count * 1.5, {}), ([0, 1, 2, 3, 4, 6], {})):
+        write_nc(tmp_path / "b.nc", rate, times=np.array(times), time_attrs=attrs)
+        assert open_frames(tmp_path / "b.nc", ReadOptions(variable="rate")).step == times[1]
 
 
 @pytest.mark.parametrize("unit", TIMES)
@@ -235,6 +252,12 @@ def test_times_of_numpy_are_read(dtype, tmp_path):
 def test_times_that_do_not_increase_are_an_error(times, tmp_path):
     np.savez(tmp_path / "a.npz", rate=np.ones((6, 4, 4)), time=np.array(times))
     with pytest.raises(ValueError, match=r"a\.npz: time"):
+        ArrayFrames(name="a").load(tmp_path / "a.npz", "train", 1, 1)
+
+
+def test_digits_of_a_date_are_no_times(tmp_path):
+    np.savez(tmp_path / "a.npz", rate=np.ones((3, 4, 4)), time=[202007011200, 202007011205, 202007011210])
+    with pytest.raises(ValueError, match=r"a\.npz: time.* 202007011200"):
         ArrayFrames(name="a").load(tmp_path / "a.npz", "train", 1, 1)
 
 
