@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.tables import markdown
 from references.ladder import RESULTS, SCORES
 
 TITLES = {"moving_mnist": "Moving MNIST", "rain": "Rain over the Netherlands and Finland"}
-COLUMNS = {"moving_mnist": ("MSE", "SSIM"), "rain": ("CSI 0.5 mm/h", "CSI 2 mm/h")}
+COLUMNS = {"moving_mnist": ("MSE", "SSIM"), "rain": ("CSI 0.5 mm/h", "CSI 2 mm/h", "MSE")}
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "ladder.png"
 
 
@@ -43,8 +45,8 @@ def _table(dataset: str) -> str:
     ]  # fmt: skip
     for baseline in first["baselines"][SCORES[dataset]]:
         values = (first["baselines"].get(name, {}).get(baseline) for name in COLUMNS[dataset])
-        rows.append((baseline, "", "", *("" if v is None else f"{v:.3g}" for v in values), "", ""))
-    header = ("family", "parameters", "learning rate", *COLUMNS[dataset], "a forecast, one core", "memory of it")
+        rows.append((baseline, "", "", *("" if v is None else _format(v) for v in values), "", ""))
+    header = ("family", "parameters", "learning rate", *COLUMNS[dataset], "a forecast, one core", "memory of 16")
     caption = f"`python -m references.ladder --dataset {dataset} --data DIR`; {first['sequences']:,} sequences each."
     return f"**{TITLES[dataset]}**\n\n{markdown(header, rows)}\n\n{caption}"
 
@@ -53,22 +55,44 @@ def _mean(rows: Iterable[dict[str, Any]], name: str) -> float:
     return statistics.fmean(row["scores"][name] for row in rows)
 
 
+def _deviation(rows: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Returns the standard deviation of a score between seeds; None for one seed."""
+    return statistics.stdev(row["scores"][name] for row in rows) if len(rows) > 1 else None
+
+
 def _score(rows: Sequence[dict[str, Any]], name: str) -> str:
-    spread = f" ± {statistics.stdev(row['scores'][name] for row in rows):.2g}" if len(rows) > 1 else ""
-    return f"{_mean(rows, name):.3g}{spread}"
+    deviation = _deviation(rows, name)
+    return _format(_mean(rows, name)) + ("" if deviation is None else f" ± {_format(deviation, 2)}")
+
+
+def _format(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.{digits}g}"
 
 
 def draw() -> Figure:
-    """Draws the first score of each family over the time of a forecast, for every data set."""
+    """Draws the first score of each family over the time of a forecast, and those of the baselines, for every dataset.
+
+    A bar shows the standard deviation of several seeds.
+    """
     datasets = [dataset for dataset in SCORES if read(dataset)]
     figure = Figure(figsize=(6.5 * len(datasets), 5), layout="constrained")
     for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
-        for rows in read(dataset):
-            time, score = 1000 * rows[0]["seconds"], _mean(rows, SCORES[dataset])
-            axes.plot(time, score, "o", color="tab:blue")
-            name = rows[0]["family"].removesuffix("_forecaster")
-            axes.annotate(name, (time, score), xytext=(4, 3), textcoords="offset points", fontsize=8)
+        families, score = read(dataset), SCORES[dataset]
+        means = [_mean(rows, score) for rows in families]
+        for rows, mean in zip(families, means, strict=True):
+            place, name = (1000 * rows[0]["seconds"], mean), rows[0]["family"].removesuffix("_forecaster")
+            axes.errorbar(*place, _deviation(rows, score), fmt="o", color="tab:blue", capsize=3)
+            axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=8)
+        margin = np.ptp(means) / 4
+        for i, (baseline, value) in enumerate(families[0][0]["baselines"][score].items()):
+            if min(means) - margin < value < max(means) + margin:
+                axes.axhline(value, color="tab:gray", linewidth=1, linestyle=":")
+                transform, side = axes.get_yaxis_transform(), ("left", "right")[i % 2]  # two may be nearly equal
+                axes.annotate(baseline, (i % 2, value), (3 - i % 2 * 6, 2), transform, "offset points", ha=side)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set(title=TITLES[dataset], xlabel="time of a forecast on one core, ms", ylabel=SCORES[dataset])
         axes.margins(x=0.2)
     return figure
