@@ -66,7 +66,7 @@ TITLES = {
     "audio_convrnn.arabic_commands": "40 spoken commands (Arabic)",
     "audio_convrnn.fsdd": "spoken digits (English)",
     "convgru1d_bi_2layer.watch": "exercises, by a smartwatch",
-    "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by a vowel",
+    "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by two vowels",
     "video_convrnn.digit_motion": "motion in clips (benchmark)",
     "convgru2d_1layer.digit_motion": "motion in clips (benchmark), small",
     "convgru_pyramid.moving_mnist": "next frames (benchmark)",

@@ -25,7 +25,8 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 @output_file("File: .onnx, .pt2 or, for ExecuTorch, .pte. With --server, the model repository.", required=True)
 @click.option(
     "--form", type=Choice(["sequence", "step"]),
-    help="Export the loop over time, or one step with the state as input and output [default: sequence; server: step].",
+    help="Export the loop over time, or one step with the state as input and output [default: sequence; "
+    "with --server or --int8, step if there is one].",
 )  # fmt: skip
 @click.option("--dtype", type=Choice(_DTYPES), help="Dtype of weights, input and output [default: unchanged].")
 @click.option("--state", is_flag=True, help="Make the state an input and output of the sequence form.")
@@ -37,7 +38,11 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     metavar="H W",
     help="Fixed frame size of a nowcast or an image encoder.",
 )
-@click.option("--horizon", type=click.IntRange(min=1), help="Fixed horizon of a forecaster [default: an input].")
+@click.option(
+    "--horizon",
+    type=click.IntRange(min=1),
+    help="Fixed horizon of a forecaster [default: an input; with --server, --int8 or .pte: that of the weights].",
+)
 @click.option("--encoded", is_flag=True, help="Leave the values of a forecaster encoded [default: unit of the data].")
 @click.option(
     "--axis", "sizes", type=(str, click.IntRange(min=1)), multiple=True, metavar="NAME N",

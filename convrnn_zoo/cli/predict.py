@@ -96,9 +96,9 @@ def predict(
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
     A classifier reads sequences (T, C, ...). A .npy file holds one sequence. A .npz file holds one sequence per array,
-    or all sequences in the arrays `x` (N, T, C, ...) and `lengths` (N). Sequences may differ in length. Weights for
-    sound read .wav, .flac, .ogg and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders
-    of images and .npy files.
+    or all sequences in the arrays `x` (N, T, C, ...) and `lengths` (N). A .csv file holds one sequence, a line per
+    step, and a .ts file of aeon holds several. Sequences may differ in length. Weights for sound read .wav, .flac, .ogg
+    and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders of images and .npy files.
 
     A folder of such files is read file by file.
 

@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..layers._base import Equations
 from ..layers._states import split_levels
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from .graph import graph_loop, prepare_model, unroll
+from .recurrent import min_map_size
 from .spec import (
     BATCH,
     TIME,
@@ -58,6 +61,13 @@ def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -
         return (units.forecast(frames, values.get("horizon", every), **known),)
 
     return ExportSpec.for_sequences(graph, reference, metadata=units.metadata)
+
+
+def with_min_size(spec: ExportSpec, model: nn.Module) -> ExportSpec:
+    """Returns the specification of a forecaster with the minimum sizes that the padding modes of its layers support."""
+    sizes = [min_map_size(layer) for layer in model.modules() if isinstance(layer, Equations)]
+    names = {name for smallest in sizes for name in smallest}
+    return replace(spec, min_size={name: max(smallest.get(name, 1) for smallest in sizes) for name in names})
 
 
 class _StepFunction(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..layers import _checks as check
-from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence
+from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence, with_min_size
 from .graph import check_version
 from .images import image_sequence
 from .nowcasts import nowcast_sequence
@@ -53,7 +53,7 @@ def make_spec(
             raise ExportError(
                 f"{owner} has no step form; derive it from AutoregressiveForecaster or EncoderForecaster for one"
             )
-        return FORECASTER_STEPS[model.export_step](model, horizon, encoded)
+        return with_min_size(FORECASTER_STEPS[model.export_step](model, horizon, encoded), model)
     check_version()
     if form not in forms:
         raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
@@ -62,7 +62,7 @@ def make_spec(
             raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
         if model.unrolled:
             return nowcast_sequence(model, horizon, size, encoded)
-        return forecaster_sequence(model, horizon, encoded)
+        return with_min_size(forecaster_sequence(model, horizon, encoded), model)
     if "state" in inputs:
         return recurrent_sequence(model, state, lengths, size)
     return image_sequence(model, state, lengths, mask, "lengths" in inputs)

@@ -1,9 +1,11 @@
 """Static and future inputs of forecasters are inputs of the exported file."""
 
+import json
+
 import onnx
 import pytest
 
-from convrnn_zoo import ExportError, export
+from convrnn_zoo import ExportError, create_model, export
 from tests.helpers.models.forecasters import tiny
 
 
@@ -21,6 +23,18 @@ def test_known_inputs_are_inputs_of_the_file(name, options, names, tmp_path):
     assert [port.name for port in inputs] == names
     axes = [axis.dim_param or axis.dim_value for axis in inputs[-1].type.tensor_type.shape.dim]
     assert axes == (["batch", "time+horizon", 2, "height", "width"] if "future" in names else [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "form"), [("convgru_forecaster", "sequence"), ("convgru_forecaster", "step"), ("sg_convlstm", "sequence")]
+)
+def test_forecasters_that_pad_by_reflection_state_the_smallest_map(name, form, tmp_path):
+    options = {"in_chans": 2} if name == "sg_convlstm" else {"patch_size": 2, "padding_mode": "reflect"}
+    paths = export(create_model(name, hidden_channels=2, kernel_size=5, **options).eval(), tmp_path / "a.onnx", form)
+    metadata = {p.key: p.value for p in onnx.load(paths[0]).metadata_props}
+    rule = {"minimum": 3} if name == "sg_convlstm" else {"multiple": 2, "minimum": 6}
+    assert json.loads(metadata["sizes"]) == {"height": rule, "width": rule}
 
 
 def test_forms_without_known_inputs_are_rejected(tmp_path):

@@ -137,8 +137,8 @@ class Forecaster(ZooModel):
         several threads forecast at once. Values out of the expected range give a warning.
 
         Args:
-            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array or
-                an ``xarray.DataArray``. A DataArray may have `time` at any position, and its ``units`` are converted.
+            frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array, or a
+                DataArray or Dataset of xarray, which may have `time` at any position; its ``units`` are converted.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
             future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, if the model reads any.
@@ -156,7 +156,7 @@ class Forecaster(ZooModel):
             ValueError: the model has no preprocessing; there are too few frames; the frames have a wrong shape, only
                 unknown values or an infinite value; known inputs are missing or have a wrong shape; or a DataArray has
                 a unit that cannot be converted, or another time step than the model.
-            TypeError: `frames` is another object, such as an ``xarray.Dataset``.
+            TypeError: `frames` is another object.
 
         Example:
             >>> import convrnn_zoo

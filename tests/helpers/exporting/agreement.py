@@ -43,8 +43,13 @@ def largest_difference(model, path, sizes=SIZES):
         steps = (t,) if "time" in inputs["input"].shape else fixed[:1] if forecaster else ()
         x = torch.randn(n, *steps, model.in_chans, *map_size(model, space), generator=generator)
         if forecaster:
-            is_open = "horizon" in inputs
-            feeds, expected = ({"horizon": np.array(t)}, model(x, horizon=t)) if is_open else ({}, model(x))
+            channels = {"static": ((), model.static_chans), "future": ((2 * t,), model.future_chans)}
+            shapes = {name: (n, *steps, c, *x.shape[-2:]) for name, (steps, c) in channels.items() if c}
+            known = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+            feeds = {name: values.numpy() for name, values in known.items()}
+            feeds |= {"horizon": np.array(t)} if "horizon" in inputs else {}
+            is_open = feeds.keys() & {"horizon", "future"}
+            expected = model(x, **({"horizon": t} if is_open else {}), **known)
         elif "lengths" in inputs:
             lengths = torch.randint(1, t + 1, (n,), generator=generator)
             feeds, expected = {"lengths": lengths.numpy()}, model(x, lengths=lengths)
