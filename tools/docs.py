@@ -43,6 +43,7 @@ from . import notebooks
 from . import weight_exports as weight_exports_tool
 from .address import addresses
 from .cards import shipped_card
+from .ladder import ladder
 from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
 from .reference import a_to_z, command_line, losses, samplings, schedules
@@ -610,8 +611,8 @@ PARTS: dict[str, Callable[[str], str]] = {
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
         versions, entries, citation, badge, weight_exports, weight_export_versions, int8, speed, speed_summary,
         speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
-        elsewhere, earthnet, published_speed, networks, openstl_scores, paper_scores, a_to_z, command_line, losses,
-        samplings, schedules,
+        elsewhere, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z, command_line,
+        losses, samplings, schedules,
     )
 }  # fmt: skip
 

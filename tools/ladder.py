@@ -6,16 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
-
 from benchmarks.tables import markdown
-from references.ladder import RESULTS, SCORES
 
+ROOT = Path(__file__).parent.parent
+RESULTS, PICTURE = ROOT / "references" / "ladder.json", ROOT / "docs" / "pictures" / "ladder.png"
 TITLES = {"moving_mnist": "Moving MNIST", "rain": "Rain over the Netherlands and Finland"}
 COLUMNS = {"moving_mnist": ("MSE", "SSIM"), "rain": ("CSI 0.5 mm/h", "CSI 2 mm/h", "MSE")}
-PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "ladder.png"
+"""Scores of a dataset. The first one orders the families."""
 
 
 def read(dataset: str) -> list[list[dict[str, Any]]]:
@@ -24,12 +21,14 @@ def read(dataset: str) -> list[list[dict[str, Any]]]:
     for row in json.loads(RESULTS.read_text(encoding="utf-8")):
         if row["dataset"] == dataset:
             families.setdefault(row["family"], []).append(row)
-    return sorted(families.values(), key=lambda rows: _mean(rows, SCORES[dataset]), reverse=SCORES[dataset] != "MSE")
+    return sorted(
+        families.values(), key=lambda rows: _mean(rows, COLUMNS[dataset][0]), reverse=COLUMNS[dataset][0] != "MSE"
+    )
 
 
 def ladder(page: str) -> str:
     """Lists the scores and costs of every family on every data set, with the command."""
-    return "\n\n".join(_table(dataset) for dataset in SCORES if read(dataset))
+    return "\n\n".join(_table(dataset) for dataset in COLUMNS if read(dataset))
 
 
 def _table(dataset: str) -> str:
@@ -43,7 +42,7 @@ def _table(dataset: str) -> str:
         )
         for rows in families
     ]  # fmt: skip
-    for baseline in first["baselines"][SCORES[dataset]]:
+    for baseline in first["baselines"][COLUMNS[dataset][0]]:
         values = (first["baselines"].get(name, {}).get(baseline) for name in COLUMNS[dataset])
         rows.append((baseline, "", "", *("" if v is None else _format(v) for v in values), "", ""))
     header = ("family", "parameters", "learning rate", *COLUMNS[dataset], "a forecast, one core", "memory of 16")
@@ -69,21 +68,25 @@ def _format(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.{digits}g}"
 
 
-def draw() -> Figure:
+def draw() -> Any:
     """Draws the first score of each family over the time of a forecast, and those of the baselines, for every dataset.
 
     A bar shows the standard deviation of several seeds.
     """
-    datasets = [dataset for dataset in SCORES if read(dataset)]
-    figure = Figure(figsize=(6.5 * len(datasets), 5), layout="constrained")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    datasets = [dataset for dataset in COLUMNS if read(dataset)]
+    figure = Figure(figsize=(7 * len(datasets), 6.5), layout="constrained")
     for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
-        families, score = read(dataset), SCORES[dataset]
+        families, score = read(dataset), COLUMNS[dataset][0]
         means = [_mean(rows, score) for rows in families]
-        for rows, mean in zip(families, means, strict=True):
+        for i, (rows, mean) in enumerate(zip(families, means, strict=True)):
             place, name = (1000 * rows[0]["seconds"], mean), rows[0]["family"].removesuffix("_forecaster")
             axes.errorbar(*place, _deviation(rows, score), fmt="o", color="tab:blue", capsize=3)
-            axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=8)
-        margin = np.ptp(means) / 4
+            side, shift = ("left", 5) if i % 2 else ("right", -5)  # neighbours in rank are often neighbours in time
+            axes.annotate(name, place, (shift, -3), textcoords="offset points", ha=side, fontsize=8)
+        margin = (max(means) - min(means)) / 4
         for i, (baseline, value) in enumerate(families[0][0]["baselines"][score].items()):
             if min(means) - margin < value < max(means) + margin:
                 axes.axhline(value, color="tab:gray", linewidth=1, linestyle=":")
@@ -93,8 +96,8 @@ def draw() -> Figure:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
-        axes.set(title=TITLES[dataset], xlabel="time of a forecast on one core, ms", ylabel=SCORES[dataset])
-        axes.margins(x=0.2)
+        axes.set(title=TITLES[dataset], xlabel="time of a forecast on one core, ms", ylabel=COLUMNS[dataset][0])
+        axes.margins(x=0.25)
     return figure
 
 
