@@ -61,11 +61,11 @@ def _deviation(rows: Sequence[dict[str, Any]], name: str) -> float | None:
 
 def _score(rows: Sequence[dict[str, Any]], name: str) -> str:
     deviation = _deviation(rows, name)
-    return _format(_mean(rows, name)) + ("" if deviation is None else f" ± {_format(deviation, 2)}")
+    return _format(_mean(rows, name)) + ("" if deviation is None else f" ± {_format(deviation)}")
 
 
-def _format(value: float, digits: int = 3) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.{digits}g}"
+def _format(value: float) -> str:
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 3}f}"
 
 
 def draw() -> Any:

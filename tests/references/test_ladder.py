@@ -128,8 +128,8 @@ def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path,
     mnist, rain = tool.ladder("docs/models/choosing.md").split("**Rain")
     lines = [line for line in mnist.splitlines() if line.startswith("| `")]
     assert [line.split("`")[1] for line in lines] == ["mau", "mim"]  # less is better
-    assert "| 82 ± 2.8 | 0.625 ± 0.18 | 51 ms | 7 MB |" in lines[0]
-    assert "| 90 | 0.5 |" in lines[1]
+    assert "| 82.0 ± 2.8 | 0.625 ± 0.177 | 51 ms | 7 MB |" in lines[0]
+    assert "| 90.0 | 0.500 |" in lines[1]
     assert "1,001,234" in lines[0]
     assert "last frame |  |  | 286 |" in mnist
     assert "8,000" in mnist
