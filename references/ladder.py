@@ -20,6 +20,7 @@ import click
 import torch
 
 import convrnn_zoo
+from benchmarks.__main__ import machine
 from benchmarks.memory import in_a_fresh_process, rise
 from convrnn_zoo._atomic import atomic_write
 from convrnn_zoo.data import CroppedSequences
@@ -144,8 +145,8 @@ def read() -> list[dict[str, Any]]:
     return rows
 
 
-def measure(dataset: str, family: str) -> dict[str, float]:
-    """Returns the parameters of a network, the seconds of a forecast, and the bytes of 16 at once, on one thread."""
+def measure(dataset: str, family: str) -> dict[str, Any]:
+    """Returns the parameters of a network, the seconds of a forecast, the bytes of 16 at once, and the machine."""
     torch.set_num_threads(1)
     recipe: Any = Run(dataset, family, RATES[0], SEQUENCES[dataset], 0).recipe()
     model: Any = convrnn_zoo.create_model(family, horizon=recipe.horizon, **FAMILIES[family]).eval()
@@ -161,7 +162,7 @@ def measure(dataset: str, family: str) -> dict[str, float]:
     growth = rise(lambda: forecast(16))
     parameters = sum(p.numel() for p in model.parameters())
     seconds = statistics.median(forecast(1) for _ in range(5))
-    return {"parameters": parameters, "seconds": seconds, "bytes": growth}
+    return {"parameters": parameters, "seconds": seconds, "bytes": growth, "machine": machine("cpu")}
 
 
 def climb(

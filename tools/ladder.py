@@ -46,7 +46,11 @@ def _table(dataset: str) -> str:
         values = (first["baselines"].get(name, {}).get(baseline) for name in COLUMNS[dataset])
         rows.append((baseline, "", "", *("" if v is None else _format(v) for v in values), "", ""))
     header = ("family", "parameters", "learning rate", *COLUMNS[dataset], "a forecast, one core", "memory of 16")
-    caption = f"`python -m references.ladder --dataset {dataset} --data DIR`; {first['sequences']:,} sequences each."
+    machine = first["machine"]
+    caption = (
+        f"`python -m references.ladder --dataset {dataset} --data DIR`; {first['sequences']:,} sequences each. Costs: "
+        f"`--costs`, processor time of one thread, {machine['processor']}, torch {machine['torch']}."
+    )
     return f"**{TITLES[dataset]}**\n\n{markdown(header, rows)}\n\n{caption}"
 
 

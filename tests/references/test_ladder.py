@@ -116,7 +116,8 @@ def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path,
         scores = {"MSE": mse, "SSIM": ssim, "CSI 0.5 mm/h": mse, "CSI 2 mm/h": 0.25}
         return {
             "dataset": dataset, "family": family, "seed": seed, "rate": 0.003, "sequences": 8000, "parameters": 1001234,
-            "seconds": 0.0512, "bytes": 7.4e6, "scores": scores, "baselines": {"MSE": {"last frame": 285.6}},
+            "seconds": 0.0512, "bytes": 7.4e6, "machine": {"processor": "A CPU", "torch": "2.9"}, "scores": scores,
+            "baselines": {"MSE": {"last frame": 285.6}},
         }  # fmt: skip
 
     rows = [row("mim", 0, 90.0), row("mau", 0, 80.0, ssim=0.75), row("mau", 1, 84.0)]
@@ -133,6 +134,8 @@ def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path,
     assert "1,001,234" in lines[0]
     assert "last frame |  |  | 286 |" in mnist
     assert "8,000" in mnist
+    assert "A CPU, torch 2.9" in mnist
+    assert {dataset: columns[0] for dataset, columns in tool.COLUMNS.items()} == ladder.SCORES
     assert [line.split("`")[1] for line in rain.splitlines() if line.startswith("| `")] == ["mau", "mim"]  # more is
     axes = tool.draw().axes
     names = [{t.get_text() for t in a.texts} for a in axes]
