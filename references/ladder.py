@@ -29,8 +29,8 @@ from convrnn_zoo.verify.evaluation import evaluate, make_metrics
 
 RESULTS = Path(__file__).with_suffix(".json")
 BATCH = 8
-SEQUENCES = {"moving_mnist": 8_000, "rain": 3_200}
-"""Sequences that each network of a dataset reads in training."""
+SEQUENCES = 3_200
+"""Sequences that each network reads in training."""
 RATES = (0.0015, 0.003, 0.006)
 SCORES = {"moving_mnist": "MSE", "rain": "CSI 0.5 mm/h"}
 """The metric by which a dataset orders the families."""
@@ -75,7 +75,7 @@ Splits = Mapping[str, Any]
 
 def load(dataset: str, data: Path) -> Splits:
     """Reads the splits of a dataset from a directory."""
-    recipe = Run(dataset, next(iter(FAMILIES)), RATES[0], SEQUENCES[dataset], SEEDS[0]).recipe()
+    recipe = Run(dataset, next(iter(FAMILIES)), RATES[0], SEQUENCES, SEEDS[0]).recipe()
     if dataset == "rain":
         return split_by_place(recipe, data)
     names = ("train", "validation", "test")
@@ -107,7 +107,7 @@ class Run(NamedTuple):
         """Returns the recipe of the package for the dataset, with this network, budget and rate."""
         base: Any = Recipe.read(self.dataset)
         steps = self.sequences // BATCH
-        is_complete = self.sequences == SEQUENCES[self.dataset]  # a search is short
+        is_complete = self.sequences == SEQUENCES  # a search is short
         return dataclasses.replace(
             base, weights=f"{self.family}.{self.dataset}", model=FAMILIES[self.family], batch_size=BATCH,
             loss=RAIN_LOSSES.get(self.family, base.loss),
@@ -148,7 +148,7 @@ def read() -> list[dict[str, Any]]:
 def measure(dataset: str, family: str) -> dict[str, Any]:
     """Returns the parameters of a network, the seconds of a forecast, the bytes of 16 at once, and the machine."""
     torch.set_num_threads(1)
-    recipe: Any = Run(dataset, family, RATES[0], SEQUENCES[dataset], 0).recipe()
+    recipe: Any = Run(dataset, family, RATES[0], SEQUENCES, 0).recipe()
     model: Any = convrnn_zoo.create_model(family, horizon=recipe.horizon, **FAMILIES[family]).eval()
     frames = torch.rand(16, recipe.inputs, 1, 64, 64)  # the memory of one forecast is too small to be measured
 
@@ -178,17 +178,17 @@ def climb(
         if (family, seed) in done:
             return done[family, seed]
         rate = find_rate()
-        run = Run(dataset, family, rate, SEQUENCES[dataset], seed)
+        run = Run(dataset, family, rate, SEQUENCES, seed)
         loss, model = run.train(splits, folder)
         known = next((row["baselines"] for row in [*done.values(), *rows]), None)
         return {
-            "dataset": dataset, "family": family, "rate": rate, "seed": seed, "sequences": SEQUENCES[dataset],
+            "dataset": dataset, "family": family, "rate": rate, "seed": seed, "sequences": SEQUENCES,
             "validation_loss": loss, **in_a_fresh_process(measure, dataset, family),
             **run.score(model, splits["test"], known),
         }  # fmt: skip
 
     def search(family: str) -> float:
-        short = SEQUENCES[dataset] // 4
+        short = SEQUENCES // 4
         losses = {rate: Run(dataset, family, rate, short, SEEDS[0]).train(splits, folder)[0] for rate in RATES}
         return min(losses, key=losses.__getitem__)
 
@@ -204,7 +204,7 @@ def climb(
 
 
 @click.command(help=__doc__.split("\n\n", 1)[0])
-@click.option("--dataset", type=click.Choice(list(SEQUENCES)), required=True)
+@click.option("--dataset", type=click.Choice(list(SCORES)), required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Directory of the data.")
 @click.option("--family", "families", type=click.Choice(list(FAMILIES)), multiple=True, help="A family; default: all.")
 @click.option("--runs", type=click.Path(path_type=Path), default="runs/ladder", help="Directory of the checkpoints.")

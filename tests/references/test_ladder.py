@@ -25,7 +25,7 @@ def climb(tmp_path, monkeypatch, small_figures):
     """Climbs a ladder of two small families, and returns the rows of its file and the names of the runs."""
     write_digits(tmp_path)
     constants = {
-        "RESULTS": tmp_path / "ladder.json", "FAMILIES": FAMILIES, "SEQUENCES": {"moving_mnist": 16}, "BATCH": 2,
+        "RESULTS": tmp_path / "ladder.json", "FAMILIES": FAMILIES, "SEQUENCES": 16, "BATCH": 2,
         "RATES": (1e-6, 0.02), "BEST": 1, "SEEDS": (0, 1), "in_a_fresh_process": lambda function, *args: {"seconds": 1},
     }  # fmt: skip
     for name, value in constants.items():
