@@ -1,6 +1,6 @@
 """Base classes of forecasters: input checks, and forecasts in the unit of the data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partialmethod
 from typing import Any, ClassVar, Literal, overload
 
@@ -230,37 +230,19 @@ class Forecaster(ZooModel):
             end = max([t + 1 for t in range(steps) if x[:, t].isfinite().any()], default=steps)
             x, labels = x[:, :end], labels.isel(time=slice(end))
         x = self._leave_out_missing(self.select_inputs(x, inputs), labels)
-        expected: Step | None = values.step
-        step: Step | None = None
         if labels is not None:
             labels = labels.isel(time=slice(-x.shape[1], None))
-            step = check_step(get_times(labels), expected)
-        if minutes is not None:
-            expected = check.number("minutes", minutes, positive=True)
-        elif self.default_step:
-            expected = step or expected or self.default_step
-        if self.default_step and isinstance(expected, str):
-            raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
-        fix = "pass frames at the step of the training" if minutes is None else "correct minutes, or omit it"
-        check_same(step, expected, "frames", fix)
+        step, expected = self._steps(labels, minutes)
         values.check(x)
         x = x.float()
         unknown = self.unknown_pixels(x)
         like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
-        times: dict[str, Any] = {}
-        if static is not None or self.static_chans:
-            known["static"] = values.encode_static(self._known("static", static, (), x, labels))
-        if future is not None or self.future_chans:
-            dated = labels is not None and "time" in labels.coords and (step or expected)
-            dates = extend_times(labels, dated, horizon) if dated else None
-            every = self._known("future", future, (steps + horizon,), x, labels, dates)
-            every = every if dates is not None and every.shape[1] < steps + horizon else every[:, : end + horizon]
-            known["future"] = values.encode_future(every[:, -x.shape[1] - horizon :])
-        for name, v in known.items():
+        for name, v in self._known_inputs(static, future, x, labels, step or expected, (end, steps), horizon):
             pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
             known[name] = F.pad(v, pads).to(like)
+        times: dict[str, Any] = {}
         edge = None if labels is None else find_pixel_km(labels)
         if self.default_step:
             times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
@@ -282,6 +264,41 @@ class Forecaster(ZooModel):
             y = y.squeeze(-5 - inner)
         y = y if axes > 3 or self.out_chans > 1 else y.squeeze(-3 - inner)
         return y if isinstance(frames, Tensor) else y.numpy()
+
+    def _steps(self, labels: Any, minutes: float | None) -> tuple[Step | None, Step | None]:
+        """Returns the time step of labelled frames, and the expected one, which is `minutes` or that of the training.
+
+        Raises ValueError if they differ. With a `default_step`, the step of the frames is expected.
+        """
+        expected: Step | None = self._values().step
+        step = None if labels is None else check_step(get_times(labels), expected)
+        if minutes is not None:
+            expected = check.number("minutes", minutes, positive=True)
+        elif self.default_step:
+            expected = step or expected or self.default_step
+        if self.default_step and isinstance(expected, str):
+            raise ValueError(f"frames are a {expected} apart; pass frames of which one comes every few minutes")
+        fix = "pass frames at the step of the training" if minutes is None else "correct minutes, or omit it"
+        check_same(step, expected, "frames", fix)
+        return step, expected
+
+    def _known_inputs(
+        self, static: Any, future: Any, x: Tensor, labels: Any, step: Step | None, ends: tuple[int, int], horizon: int
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yields the known inputs of frames `x`, encoded, by name.
+
+        `ends` are the number of frames up to the last one of `x`, and that of all frames that the user passed.
+        """
+        values: Any = self._values()
+        end, steps = ends
+        if static is not None or self.static_chans:
+            yield "static", values.encode_static(self._known("static", static, (), x, labels))
+        if future is not None or self.future_chans:
+            dated = labels is not None and "time" in labels.coords
+            dates = extend_times(labels, step, horizon) if dated and step else None
+            every = self._known("future", future, (steps + horizon,), x, labels, dates)
+            every = every if dates is not None and every.shape[1] < steps + horizon else every[:, : end + horizon]
+            yield "future", values.encode_future(every[:, -x.shape[1] - horizon :])
 
     def _leave_out_missing(self, x: Tensor, labels: Any) -> Tensor:
         """Warns of frames of `x` ``(N, T, C, H, W)`` without a value of a variable; nowcasts leave out first ones."""

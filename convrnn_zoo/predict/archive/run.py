@@ -323,21 +323,7 @@ def _plan(
     read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen, sel)
     if rain_relation:
         read = dataclasses.replace(read, rain_relation=tuple(rain_relation))
-    if is_labelled(archive):
-        reader = partial(read_variables, archive, read)
-        opener: Callable[[], Frames] = partial(
-            Frames.from_dataset, reader, Path("archive"), len(read.variables) or None
-        )
-    else:
-        parts = archive if isinstance(archive, list | tuple) else [archive]
-        if not parts or not all(isinstance(p, str | os.PathLike) for p in parts):
-            got = check.describe(archive)
-            raise TypeError(
-                f"archive must be a path, a list of paths, or a DataArray or Dataset of xarray, got {got}; "
-                'label an array: xarray.DataArray(array, {"time": times}, ("time", "y", "x"))'
-            )
-        paths = [Path(p).absolute() for p in parts]
-        opener = partial(open_files, paths, read)
+    opener = choose_opener(archive, read)
     frames = opener()
     horizon, count = model.check_horizon(horizon), inputs or model.input_frames or values.inputs or 1
     step = minutes or values.step or frames.step
@@ -371,19 +357,40 @@ def _plan(
         "members_are_quantiles": bool(members) and not isinstance(model, EnsembleForecaster),
     }  # fmt: skip
 
-    def create(path: Path) -> None:
-        create_store(path, template, frames.dataset, issues, job.step, job.batch, edge, state)
-
-    if not path.exists():
-        create(path)
-        return job
-    stored = json.loads(open_store(path).attrs["settings"])["issue_times"]
-    first = job.describe(issues[: stored["count"]])  # of the store, to which the archive may add some
-    open_store(path, {**state, **first} if first["issue_times"] == stored else state)
-    if stored["count"] < len(issues):
-        extend_store(path, create, stored["count"] // job.batch)
-    remove_partial(path)
+    create = partial(
+        create_store, template=template, frames=frames.dataset, issues=issues, step=job.step, batch=job.batch,
+        tile=edge, settings=state,
+    )  # fmt: skip
+    prepare_store(job, create, state)
     return job
+
+
+def choose_opener(archive: Any, read: Any) -> Callable[[], Frames]:
+    """Returns a function that opens an archive, which is a path, a list of paths, or labelled."""
+    if is_labelled(archive):
+        reader = partial(read_variables, archive, read)
+        return partial(Frames.from_dataset, reader, Path("archive"), len(read.variables) or None)
+    parts = archive if isinstance(archive, list | tuple) else [archive]
+    if not parts or not all(isinstance(p, str | os.PathLike) for p in parts):
+        got = check.describe(archive)
+        raise TypeError(
+            f"archive must be a path, a list of paths, or a DataArray or Dataset of xarray, got {got}; "
+            'label an array: xarray.DataArray(array, {"time": times}, ("time", "y", "x"))'
+        )
+    return partial(open_files, [Path(p).absolute() for p in parts], read)
+
+
+def prepare_store(job: Job, create: Callable[[Path], None], settings: Mapping[str, Any]) -> None:
+    """Creates the store of a job, or compares its settings, and extends it by the issue times that were added."""
+    if not job.path.exists():
+        create(job.path)
+        return
+    stored = json.loads(open_store(job.path).attrs["settings"])["issue_times"]
+    first = job.describe(job.issues[: stored["count"]])  # of the store, to which the archive may add some
+    open_store(job.path, {**settings, **first} if first["issue_times"] == stored else settings)
+    if stored["count"] < len(job.issues):
+        extend_store(job.path, create, stored["count"] // job.batch)
+    remove_partial(job.path)
 
 
 def check_options(
