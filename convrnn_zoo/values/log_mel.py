@@ -132,6 +132,8 @@ class LogMel(JsonObject):
     def encode_piece(self, wave: Any, rate: int) -> tuple[Tensor, Tensor]:
         """Returns the steps ``(T, bands, 1)`` of all complete windows, and the samples to prepend to the next piece.
 
+        These samples are floats from -1 to 1, and so must all pieces but the first be.
+
         Example:
             >>> front_end, wave, steps, rest = LogMel(rate=8000), torch.rand(4000), [], torch.zeros(0)
             >>> for piece in wave.split(1000):

@@ -229,7 +229,9 @@ def _each_map(inputs: Tensor, horizon: int, forecast: Callable[[Any], Any], fill
 class Climatology:
     """Forecasts the mean of the training frames of the same month, day of the year or time of the day, at each pixel.
 
-    Frames at least 27 days apart are averaged by month, those at least a day apart by day, and others by time of day.
+    Frames more than 27 days apart are averaged by month, those at least a day apart by day, and others by time of day. A
+    pixel that is unknown in all frames of a month, day or time has the mean of its other values; if it has none, that of
+    the map.
     """
 
     def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:
@@ -243,7 +245,9 @@ class Climatology:
                 known = torch.isfinite(frame)
                 sums[key] = sums.get(key, 0) + frame.where(known, 0)
                 counts[key] = counts.get(key, 0) + known
-        self.means = {key: (sums[key] / counts[key]).float() for key in sums}
+        total, count = (torch.stack(list(every.values())).sum(0) for every in (sums, counts))
+        pixel = torch.where(count > 0, total / count, (total.sum((-2, -1)) / count.sum((-2, -1)))[..., None, None])
+        self.means = {key: torch.where(counts[key] > 0, sums[key] / counts[key], pixel).float() for key in sums}
 
     def _keys(self, frames: Frames) -> list[str]:
         keys = [date.strftime(self.format) for date in frames.dates]

@@ -19,7 +19,7 @@ BINS = 10
 def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
     """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels whose truth is known. For SSIM and PSNR, values are clipped to `value_range`,
+    The errors are means over the pixels whose truth is known, and NaN if the forecast is NaN at one of them. For SSIM and PSNR, values are clipped to `value_range`,
     and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM is the mean over all windows of
     7×7 pixels without an unknown pixel; frames are reflected at their edges. Frames smaller than 7×7 have no SSIM.
 
@@ -35,7 +35,7 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
     image = need("torchmetrics.functional.image", "eval")
     known = torch.isfinite(truth)
     share = known.float().mean((2, 3, 4))
-    forecast, truth = (torch.where(known, x, 0).nan_to_num(0) for x in (forecast, truth))
+    forecast, truth = (torch.where(known, x, 0) for x in (forecast, truth))
     error = forecast - truth
     scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share}
     if value_range is None:
@@ -62,7 +62,8 @@ class Occurrences:
     A pixel is a hit if forecast and truth reach the threshold, a miss if only the truth does, and a false alarm if only
     the forecast does. With their numbers H, M and F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F). The
     fractions skill score (FSS) compares the fractions of pixels that reach the threshold in windows of 9×9 pixels. A
-    score is NaN where its denominator is 0.
+    score is NaN where its denominator is 0. Pixels whose truth is unknown (NaN) do not count; in the windows of the FSS,
+    they are below the threshold, as in pysteps.
 
     Args:
         threshold: in the unit of the frames.
@@ -94,7 +95,8 @@ class Occurrences:
     def add(self, forecast: Tensor, truth: Tensor) -> None:
         """Adds forecast and true frames ``(N, T, C, H, W)``."""
         pixels = (0, 2, 3, 4)
-        occurs = [x.nan_to_num(0) >= self.threshold for x in (forecast, truth)]
+        known = truth.isfinite()
+        occurs = [(x >= self.threshold) & known for x in (forecast, truth)]
         hits, predicted, observed = (x.sum(pixels) for x in (occurs[0] & occurs[1], *occurs))
         self.counts += torch.stack([hits, observed - hits, predicted - hits])
         f, o = (self._fractions(x.float().flatten(0, 2)).reshape(x.shape).double() for x in occurs)

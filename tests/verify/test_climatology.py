@@ -38,6 +38,18 @@ def test_a_cycle_is_forecast_by_the_mean_of_the_training_part(step, cycle, count
     torch.testing.assert_close(forecast, test.read(samples)[:, 2:])
 
 
+def test_an_unknown_pixel_has_the_mean_of_its_other_values_or_of_the_map():
+    data = frames(np.arange(120) * HOUR, np.arange(120) % 24)
+    data.array[5:80:24, 0, 0] = data.array[:80, 1, 1] = np.nan  # in all frames of training at five o'clock, and always
+    train, test = (sequences(split_in_time(data, part, 2)) for part in ("train", "test"))
+    known = data.array[: len(train.files[0])]
+    [from_four] = (test.places == torch.tensor([0, 98, 0, 0])).all(1).nonzero()  # two frames are read before
+    at_five = find_climatology(train, test)(from_four, 3)[0, 1, 0]
+    assert at_five[0, 0] == pytest.approx(np.nanmean(known[:, 0, 0]))
+    assert at_five[1, 1] == pytest.approx(np.nanmean(known), abs=1e-3)
+    assert at_five[2, 2] == pytest.approx(known[5, 2, 2])
+
+
 @pytest.mark.parametrize("why", ["no dates", "too short", "another size"])
 def test_it_is_left_out_where_it_is_not_defined(why):
     count = 12 if why == "too short" else 120

@@ -153,6 +153,17 @@ def test_occurrences_and_reliability_are_those_of_pysteps():
     assert ours["observed"] == pytest.approx(list(observed), nan_ok=True)
 
 
+@pytest.mark.parametrize("threshold", [-0.5, 0.0, 0.5])
+def test_unknown_pixels_do_not_count(threshold):
+    forecast, truth = torch.randn(2, 1, 1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    left, whole = Occurrences(threshold, 1), Occurrences(threshold, 1)
+    left.add(forecast[..., :7], truth[..., :7])
+    truth[..., 7:] = torch.nan
+    whole.add(forecast, truth)
+    for name in ("CSI", "POD", "FAR"):
+        assert whole.scores()[name] == left.scores()[name], name
+
+
 def test_a_value_at_the_threshold_exceeds_it_in_all_scores():
     members, truth = torch.ones(2, 1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2)
     counter, occurring, missed = Occurrences(1.0, 1), ProbabilityScores((1.0,), 1), ProbabilityScores((1.0,), 1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...layers import _checks as check
+from ...values.log_mel import as_float_samples
 from .model import reference_tensor
 from .stream import Stream
 
@@ -115,7 +116,7 @@ class Spotter:
     def read(self, wave: Any, rate: int) -> Iterator[tuple[float, Tensor]]:
         """Reads the next piece, and yields the end in seconds and the probabilities ``(K,)`` of each window."""
         model, length = self.stream.model, self.windows * self.stride
-        wave = torch.as_tensor(wave)
+        wave = as_float_samples(torch.as_tensor(wave))
         steps, self.rest = self.front_end.encode_piece(torch.cat([self.rest.to(wave), wave]), rate)
         x = model.normalize(steps).to(reference_tensor(model))
         while len(x):

@@ -47,12 +47,18 @@ def decode_values(variable: Any, fill_value: float | None = None) -> Any:
     low, high = next(iter(limits.get("valid_min", [low])), None), next(iter(limits.get("valid_max", [high])), None)
     is_stored = stored.kind in "iu" and not any(numpy.asarray(attrs[k]).dtype.kind == "f" for k in limits)
 
-    def unpack(value: Any, packed: bool) -> float | None:
-        return None if value is None else float(value) * scale + offset if packed else float(value)
+    size = 2 ** (8 * stored.itemsize)
+    start = {"true": 0, "false": -size // 2}.get(str(encoding.get("_Unsigned")).lower())  # as the integers were read
 
+    def unpack(value: Any, packed: bool) -> float | None:
+        if value is None or not packed:
+            return None if value is None else float(value)
+        return (float(value) if start is None else (float(value) - start) % size + start) * scale + offset
+
+    low, high = (unpack(limit, is_stored) for limit in ((low, high) if scale > 0 or not is_stored else (high, low)))
     is_bytes = variable.dtype == "uint8" and not attrs.get("units") and (scale, offset) == (1, 0)
     function = partial(
-        _mask, low=unpack(low, is_stored), high=unpack(high, is_stored), fill=unpack(fill_value, stored.kind in "iu"),
+        _mask, low=low, high=high, fill=unpack(fill_value, True),
         slack=1e-3 * abs(scale) if stored.kind in "iu" else 0.0, factor=1 / 255 if is_bytes else 1.0,
     )  # fmt: skip
     result = map_lazily(variable, function)
@@ -73,7 +79,8 @@ def _mask(values: Any, low: Any, high: Any, fill: Any, slack: float, factor: flo
             if limit is not None:
                 result[is_outside(values, limit + (-slack if is_outside is numpy.less else slack))] = numpy.nan
         if fill is not None:
-            result[abs(values - fill) <= slack if slack else result == numpy.float32(fill)] = numpy.nan
+            equal = abs(values - fill) <= slack if slack else numpy.isclose(result, numpy.float32(fill), 2e-7, 0)
+            result[equal] = numpy.nan
         return result if factor == 1 else result * numpy.float32(factor)
 
 

@@ -160,6 +160,27 @@ def test_values_outside_of_the_valid_range_are_missing(tmp_path):
     assert packed.nan_to_num(0).max() == 5
     unpacked = read_nc(tmp_path, frames, valid_max=np.float32(2.0), scale_factor=0.5)
     assert unpacked.isfinite().sum() == 7
+    falling = read_nc(tmp_path, frames, valid_range=np.array([0, 10], "int16"), scale_factor=-0.5, add_offset=20.0)
+    assert falling[falling.isfinite()].tolist() == [20 - value / 2 for value in range(11)]
+
+
+@pytest.mark.parametrize(("stored", "attribute"), [("int16", "true"), ("uint16", "false")])
+def test_limits_are_read_as_the_numbers_that_are_stored_for_others(tmp_path, stored, attribute):
+    start = 0 if attribute == "true" else -32768
+    frames = (np.arange(16).reshape(4, 4)[None].repeat(6, 0) * 4096 + start).astype(stored)
+    limits = np.array([start + 4096, start + 13 * 4096]).astype(stored)  # the upper one is negative as int16
+    read = read_nc(tmp_path, frames, valid_range=limits, _Unsigned=attribute, scale_factor=2.0)
+    assert read[read.isfinite()].tolist() == [2 * (start + 4096 * i) for i in range(1, 14)]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_fill_value_of_the_recipe_is_a_stored_number(tmp_path, dtype):
+    frames = np.full((6, 4, 4), 7, dtype)
+    frames[:, 0, 0] = -999
+    path = write_nc(tmp_path / "a.nc", frames, scale_factor=np.float32(0.1), add_offset=1.0)
+    read = trained_on(path, variable="rate", min_valid_fraction=0.0, fill_value=-999.0)
+    assert read[:, 0, 0, 0].isnan().all()
+    assert read.isfinite().sum() == read.numel() - len(read)
 
 
 def test_signed_bytes_with_unsigned_attribute(tmp_path):

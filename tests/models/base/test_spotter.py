@@ -41,6 +41,15 @@ def test_each_window_is_classified_as_a_recording_of_its_own(model, size):
         torch.testing.assert_close(probabilities.tolist(), list(expected.probabilities.values()), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.int16, 2**15), (torch.int32, 2**31)])
+def test_integers_are_read_as_the_floats_that_they_stand_for(model, dtype, scale):
+    numbers = (SOUND.double().clamp(-0.9, 0.9) * scale).to(dtype)
+    found, expected = (windows(Spotter(model, 0.5), x, 311) for x in (numbers, numbers.double().div(scale).float()))
+    assert len(found) == len(expected) > 10
+    for (_, probabilities), (_, same) in zip(found, expected, strict=True):
+        torch.testing.assert_close(probabilities, same, atol=1e-5, rtol=1e-4)
+
+
 class Windows(Spotter):
     """A spotter whose windows are given: ``(seconds, class, probability)``."""
 
