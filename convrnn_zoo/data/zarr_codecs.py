@@ -5,6 +5,7 @@ zarr.
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ codecs: Any = need("zarr.codecs", "zarr")
 registry: Any = need("zarr.registry", "zarr")
 MAX_BLOCK = 2**17
 """Largest decompressed size of a block of zstd."""
+_registering = threading.RLock()
+"""Held while stores are opened: the registries of codecs belong to the whole process."""
 
 
 def zstd_size(data: bytes) -> int:
@@ -119,15 +122,16 @@ VERSION_3: dict[str, Any] = {"zstd": CheckedZstdCodec, "blosc": CheckedBloscCode
 @contextlib.contextmanager
 def checked_codecs() -> Iterator[None]:
     """Context manager: arrays that are opened in it check the size of each chunk that they read, also after it."""
-    originals = {name: type(numcodecs.get_codec({"id": name})) for name in VERSION_2}
-    for name, cls in VERSION_3.items():
-        registry.register_codec(name, cls)
-    paths = {f"codecs.{name}": f"{cls.__module__}.{cls.__qualname__}" for name, cls in VERSION_3.items()}
-    try:
-        for name, cls in VERSION_2.items():
-            numcodecs.register_codec(cls, name)
-        with zarr.config.set(paths):
-            yield
-    finally:
-        for name, cls in originals.items():
-            numcodecs.register_codec(cls, name)
+    with _registering:
+        originals = {name: type(numcodecs.get_codec({"id": name})) for name in VERSION_2}
+        for name, cls in VERSION_3.items():
+            registry.register_codec(name, cls)
+        paths = {f"codecs.{name}": f"{cls.__module__}.{cls.__qualname__}" for name, cls in VERSION_3.items()}
+        try:
+            for name, cls in VERSION_2.items():
+                numcodecs.register_codec(cls, name)
+            with zarr.config.set(paths):
+                yield
+        finally:
+            for name, cls in originals.items():
+                numcodecs.register_codec(cls, name)

@@ -14,7 +14,7 @@ import torch
 
 from .._atomic import atomic_write
 from .._extras import need
-from .spec import ExportError
+from .spec import ExportError, named_length
 
 Feeds = dict[str, Any]
 MIN_WEIGHTS = 64
@@ -111,20 +111,13 @@ def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, F
     for frame in frames:
         if not values:
             sizes: Mapping[Any, int] = dict(zip(first.shape, frame.shape, strict=True))
-            values = {s.name: torch.zeros(_shape(s.shape, sizes)).numpy() for s in states}
+            for s in states:
+                shape: Any = [named_length(d, sizes) if isinstance(d, str) else d for d in s.shape]
+                values[s.name] = torch.zeros(shape).numpy()
         feeds = {first.name: frame, **values}
         outputs = dict(zip(names, session.run(None, feeds), strict=True))
         yield feeds, outputs
         values = {s.name: outputs[s.name.removesuffix("_in") + "_out"] for s in states}
-
-
-def _shape(axes: Iterable[Any], sizes: Mapping[Any, int]) -> list[int]:
-    """Returns the shape of a state whose axes are sizes of the frame, such as ``height``, or ``height/4``."""
-    shape = []
-    for axis in axes:
-        name, _, divisor = str(axis).partition("/")
-        shape.append(axis if isinstance(axis, int) else -(-sizes[name] // int(divisor.lstrip("/") or 1)))
-    return shape
 
 
 class _Reader:

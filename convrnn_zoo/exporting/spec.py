@@ -42,6 +42,21 @@ class Axis(NamedTuple):
         return -(-size // self.divisor) if self.round_up else size // self.divisor
 
 
+def named_length(name: str, sizes: Sizes) -> int | None:
+    """Returns the length of an axis of a file, from its name; None if the name has none of the `sizes`.
+
+    Example:
+        >>> sizes = {"height": 71}
+        >>> [named_length(name, sizes) for name in ("height", "height/32", "height//32", "time")]  # up, and down
+        [71, 3, 2, None]
+    """
+    size, _, divisor = name.partition("/")
+    if size not in sizes:
+        return None
+    axis = Axis(name, size, divisor=int(divisor.lstrip("/") or 1), round_up=not divisor.startswith("/"))
+    return axis.at(sizes)
+
+
 Axes = list[Axis | int]
 BATCH, TIME = Axis("batch", "batch"), Axis("time", "time")
 

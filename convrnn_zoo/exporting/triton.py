@@ -12,7 +12,7 @@ from torch import nn
 from .._extras import need
 from .export import export
 from .forms import streaming_form
-from .spec import ExportError
+from .spec import ExportError, named_length
 
 MAX_BATCH_SIZE = 8
 IDLE_SECONDS = 3600
@@ -127,13 +127,11 @@ def _dims(value: Any, sizes: Mapping[str, int], has_state: bool) -> list[int]:
     """Returns the dimensions after the batch; -1 where they are dynamic."""
     dims = []
     for d in value.type.tensor_type.shape.dim[1:]:
-        axis, _, divisor = d.dim_param.partition("/")
-        if axis in sizes:
-            dims.append(-(-sizes[axis] // int(divisor.lstrip("/") or 1)) if divisor else sizes[axis])
-        elif d.dim_param and has_state:
+        length = named_length(d.dim_param, sizes) if d.dim_param else d.dim_value
+        if length is None and has_state:
+            axis = d.dim_param.partition("/")[0]
             raise ExportError(f"the states of a sequence have one size: pass sizes with {axis!r}")
-        else:
-            dims.append(-1 if d.dim_param else d.dim_value)
+        dims.append(-1 if length is None else length)
     return dims
 
 

@@ -39,19 +39,26 @@ def mix_seeds(*numbers: int) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
+def kept_generators() -> Iterator[None]:
+    """Context at whose end torch's CPU generator and those of NumPy and Python are as before."""
     numpy = need("numpy", "train")
     states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
     try:
-        torch.default_generator.manual_seed(seed)  # those of devices are not read
-        numpy.random.seed(seed)
-        random.seed(seed)
         yield
     finally:
         torch.set_rng_state(states[0])
         numpy.random.set_state(states[1])
         random.setstate(states[2])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
+    with kept_generators():
+        torch.default_generator.manual_seed(seed)  # those of devices are not read
+        need("numpy", "train").random.seed(seed)
+        random.seed(seed)
+        yield
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,8 @@ def launch(
         device: device of a single process; by default an accelerator if there is one, as accelerate chooses.
         log_with: names in :data:`TRACKERS`.
         directory, config: directory that the trackers write to, and the recipe's keys, which they receive.
-        threads, checkpoint_minutes: see :class:`Processes`. After the block, torch has its earlier number of threads.
+        threads, checkpoint_minutes: see :class:`Processes`. After the block, torch has its earlier number of threads,
+            and the generators of random numbers go on as if there had been none.
 
     Raises:
         ValueError: `threads` or `checkpoint_minutes` is out of range, a tracker is unknown, `device` is set for several
@@ -268,7 +276,8 @@ def launch(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
-        yield Processes(accelerator, device, count, accelerator.process_index, threads, checkpoint_minutes)
+        with kept_generators():
+            yield Processes(accelerator, device, count, accelerator.process_index, threads, checkpoint_minutes)
     finally:
         torch.set_num_threads(threads_before)
         for tracker in accelerator.trackers:  # one that stays open would receive the next run of this Python process

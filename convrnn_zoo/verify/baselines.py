@@ -229,9 +229,9 @@ def _each_map(inputs: Tensor, horizon: int, forecast: Callable[[Any], Any], fill
 class Climatology:
     """Forecasts the mean of the training frames of the same month, day of the year or time of the day, at each pixel.
 
-    Frames more than 27 days apart are averaged by month, those at least a day apart by day, and others by time of day. A
-    pixel that is unknown in all frames of a month, day or time has the mean of its other values; if it has none, that of
-    the map.
+    Frames more than 27 days apart are averaged by month, those at least a day apart by day, and others by time of day.
+    A pixel that is unknown in all frames of a month, day or time has the mean of its other values; if it has none, that
+    of the map.
     """
 
     def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:

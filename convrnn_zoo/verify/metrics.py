@@ -19,9 +19,10 @@ BINS = 10
 def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
     """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
-    The errors are means over the pixels whose truth is known, and NaN if the forecast is NaN at one of them. For SSIM and PSNR, values are clipped to `value_range`,
-    and its lower bound is subtracted. Both are left out if `value_range` is None. SSIM is the mean over all windows of
-    7×7 pixels without an unknown pixel; frames are reflected at their edges. Frames smaller than 7×7 have no SSIM.
+    The errors are means over the pixels whose truth is known, and NaN if the forecast is NaN at one of them. For SSIM
+    and PSNR, values are clipped to `value_range`, and its lower bound is subtracted. Both are left out if `value_range`
+    is None. SSIM is the mean over all windows of 7×7 pixels without an unknown pixel; frames are reflected at their
+    edges. Frames smaller than 7×7 have no SSIM.
 
     References:
         Wang, Z. et al. (2004). Image quality assessment. https://doi.org/10.1109/TIP.2003.819861
@@ -62,8 +63,8 @@ class Occurrences:
     A pixel is a hit if forecast and truth reach the threshold, a miss if only the truth does, and a false alarm if only
     the forecast does. With their numbers H, M and F: CSI = H / (H + M + F), POD = H / (H + M), FAR = F / (H + F). The
     fractions skill score (FSS) compares the fractions of pixels that reach the threshold in windows of 9×9 pixels. A
-    score is NaN where its denominator is 0. Pixels whose truth is unknown (NaN) do not count; in the windows of the FSS,
-    they are below the threshold, as in pysteps.
+    score is NaN where its denominator is 0. Pixels whose truth is unknown (NaN) do not count; in the windows of the
+    FSS, they are below the threshold, as in pysteps.
 
     Args:
         threshold: in the unit of the frames.

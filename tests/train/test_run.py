@@ -1,6 +1,7 @@
 """Datasets from Python: arrays, dtypes, sizes, and errors that name the sequence."""
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
@@ -88,6 +89,16 @@ def test_invalid_data_is_rejected_with_its_split_and_its_number(case, tmp_path):
         train(PLAIN, data=data, out=tmp_path / "run", progress=False)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_process_is_afterwards_as_before(tmp_path):
+    def state():
+        numbers = torch.get_rng_state(), np.random.get_state()[1], random.getstate()[1]
+        return [list(n) for n in numbers], torch.get_num_threads()
+
+    before = state()
+    train(SHORT, data={"train": sequences(), "test": sequences()}, out=tmp_path, threads=2, progress=False)
+    assert state() == before
 
 
 def test_paths_may_be_strings(tmp_path, digits):

@@ -251,6 +251,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
                 key = "" if self.split == "time" else split  # in a split by time, all parts have the same files
                 if key not in shared:
                     selected = self.select(opened, path, split)
+                    if not selected:
+                        entry = "validation" if split == "validation" else "split"
+                        raise ValueError(f"it has no file; list some in data.{entry}")
                     shared[key] = [f if is_lazy or f.path.suffix.lower() == STORE else f.load() for f in selected]
                     check_files(shared[key], self.ranges(shared[key][0].units))
                 sequences.append(self.cut(shared[key], window, split, inputs))
@@ -308,8 +311,12 @@ class FrameFiles(GroupedFiles, FrameDataset):
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
     """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
     dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
-    for time in sorted({f.minutes[0] for f, _ in dated}):
-        at_time = [(f, part, f.minutes.tolist().index(time)) for f, part in dated if time in f.minutes]
+    starts: dict[float, list[tuple[Frames, str, int]]] = {t: [] for t in sorted({f.minutes[0] for f, _ in dated})}
+    for f, part in dated:
+        for i, minute in enumerate(f.minutes.tolist()):
+            if minute in starts:
+                starts[minute].append((f, part, i))
+    for at_time in starts.values():
         known: dict[bytes, tuple[Frames, str]] = {}
         for f, part, i in at_time if len({part for _, part, _ in at_time}) > 1 else ():
             frame = f.read(i, i + 1)

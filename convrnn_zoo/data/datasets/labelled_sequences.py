@@ -296,8 +296,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if Path(self.folder).is_absolute() or ".." in Path(self.folder).parts:
-            raise ValueError(f"the recipe's data.folder must be a folder in the data directory, got {self.folder!r}")
         if self.front_end:
             read(LogMel, self.front_end, where="data.front_end.")
         names = list(self.label_names.values() if isinstance(self.label_names, Mapping) else self.label_names)

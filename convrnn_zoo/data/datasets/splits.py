@@ -140,6 +140,10 @@ class GroupedFiles(RecipeDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for key in ("folder", "group_file", "windows"):  # of which each kind of dataset has some
+            place = Path(getattr(self, key, ""))
+            if place.is_absolute() or ".." in place.parts:
+                raise ValueError(f"the recipe's data.{key} must be in the data directory, got {str(place)!r}")
         if isinstance(self.validation, tuple) and not isinstance(self.split, tuple):
             raise ValueError("the recipe's data.validation can be a list only if data.split is a list of test files")
         if self.group_pattern and self.group_file:

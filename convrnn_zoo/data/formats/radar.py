@@ -52,7 +52,9 @@ def _text(attrs: Any, name: str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _per_hour(values: Tensor, metadata: dict[str, Any], minutes: float) -> Composite:
+def _per_hour(path: Path, values: Tensor, metadata: dict[str, Any], minutes: float) -> Composite:
+    if not minutes > 0:
+        raise FileError(f"{path} holds the rain of {minutes:g} minutes, expected an end after the start")
     return values * (60 / minutes), metadata | {"unit": "mm/h", "accutime": minutes}
 
 
@@ -71,7 +73,7 @@ def _read_knmi(path: Path) -> Composite:
             minutes = (end - start) / timedelta(minutes=1)
         values, metadata = _import("import_knmi_hdf5", checked)
         counts = torch.from_numpy(values * 100).round().float()  # float32 arithmetic on counts is exact to the bit
-    return _per_hour((counts * 0.01).masked_fill(counts.eq(missing), torch.nan), metadata, minutes)
+    return _per_hour(path, (counts * 0.01).masked_fill(counts.eq(missing), torch.nan), metadata, minutes)
 
 
 def _read_fmi(path: Path) -> Composite:
@@ -107,7 +109,7 @@ def _read_mch(path: Path) -> Composite:
     need("PIL.Image", "radar")  # with which pysteps reads GIFs
     with reading(path, "MeteoSwiss composite"):
         values, metadata = _import("import_mch_gif", str(path), product="AQC", unit="mm", accutime=5.0)
-    return _per_hour(torch.from_numpy(values).float(), metadata, 5.0)
+    return _per_hour(path, torch.from_numpy(values).float(), metadata, 5.0)
 
 
 def _read_odim(path: Path) -> Composite:
@@ -131,7 +133,7 @@ def _read_odim(path: Path) -> Composite:
         ]  # fmt: skip
     rain = torch.from_numpy(values).float()
     minutes = (ends[1] - ends[0]) / timedelta(minutes=1)
-    return _per_hour(rain, metadata, minutes) if quantity == "ACRR" else (rain, metadata)
+    return _per_hour(path, rain, metadata, minutes) if quantity == "ACRR" else (rain, metadata)
 
 
 class RadarFormat(NamedTuple):

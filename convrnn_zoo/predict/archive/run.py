@@ -163,9 +163,17 @@ class Job:
         return {k: v for k, v in self.__dict__.items() if k != "frames"}
 
     def __call__(self, region: int) -> int:
-        """Forecasts a region and writes it, and returns its number."""
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        """Forecasts a region with `threads`, writes it, and returns its number."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads or before)
+        try:
+            self.finish(region)
+        finally:
+            torch.set_num_threads(before)
+        return region
+
+    def finish(self, region: int) -> None:
+        """Forecasts a region and writes it."""
         first = region * self.batch
         issues = self.issues[first : first + self.batch].tolist()
         maps = self.read(issues, self.tiles[0])
@@ -180,7 +188,6 @@ class Job:
             labelled = [self.label(parts, t, tile) for t, parts in zip(issues, by_issue, strict=True)]
             write_region(self.path, labelled, first, place_in_store(self.frames, tile))
         finish_region(self.path, region, first, [sum(not known[t].all() for t in self._window(i)) for i in issues])
-        return region
 
     def _window(self, issue: int, ahead: int = 0) -> range:
         return range(issue - self.inputs + 1, issue + 1 + ahead)

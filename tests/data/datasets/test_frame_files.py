@@ -524,7 +524,11 @@ def test_files_of_one_frame_are_not_joined_over_frames_of_another_part(split, is
 
 
 def test_the_error_of_a_short_validation_part_names_it(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((30, 6, 6), "float32"))
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.zeros((30, 6, 6), "float32"))
+    with pytest.raises(ValueError, match=r"validation part.*data\.validation"):
+        dataclasses.replace(FRAMES, split="file").load(tmp_path, "validation", 4, 4)
+    (tmp_path / "b.npy").unlink()
     with pytest.raises(ValueError, match=r"validation part.*set aside more than data\.validation = 0\.1"):
         dataclasses.replace(FRAMES, validation=0.1).load(tmp_path, "validation", 4, 4)
 

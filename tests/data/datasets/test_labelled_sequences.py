@@ -1,13 +1,14 @@
 """Labelled sequences: archives with labels, a folder for each class, sound; splits; invalid data."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import Labelled, LabelledSequences, read_dataset
+from convrnn_zoo.data import ArrayFrames, Labelled, LabelledSequences, read_dataset
 from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
 from convrnn_zoo.data.readers.sequences import read_csv
 from tests.helpers.data.own_data import ramps, write_ramps
@@ -120,8 +121,19 @@ def test_lists_of_recordings_that_do_not_fit_the_data_are_rejected(listed, field
 def test_the_fields_of_lists_are_checked():
     with pytest.raises(ValueError, match=r"data\.validation can be a list only if"):
         make(validation=["val.csv"])
-    with pytest.raises(ValueError, match=r"data\.folder must be a folder in the data directory, got '\.\./a'"):
-        make(folder="../a")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [partial(dataclasses.replace, LabelledSequences(name="a")), partial(dataclasses.replace, ArrayFrames(name="a"))],
+)
+@pytest.mark.parametrize("outside", ["../a", "/a", "a/../../b"])
+def test_names_in_a_recipe_stay_in_the_data_directory(kind, outside):
+    keys = {field.name for field in dataclasses.fields(kind())} & {"folder", "group_file", "windows"}
+    assert len(keys) == 2
+    for key in keys:
+        with pytest.raises(ValueError, match=rf"data\.{key} .*{outside}"):
+            kind(**{key: outside})
 
 
 def test_reads_one_folder_of_arrays_per_class(tmp_path):

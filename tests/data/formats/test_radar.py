@@ -206,6 +206,27 @@ def test_odim_files_of_any_name_are_recognised(tmp_path):
     assert find_composites(tmp_path) == [[tmp_path / "composite.hdf", tmp_path / "dbz-hd5", tmp_path / "sum.h5"]]
 
 
+@pytest.mark.parametrize("format_of", ["KNMI", "ODIM"])
+@pytest.mark.parametrize("minutes", [0, -5])
+def test_a_sum_of_rain_that_ends_before_it_starts_is_an_error(format_of, minutes, tmp_path):
+    start, end = (f"{NOON - timedelta(minutes=m):%Y%m%d %H%M%S}".split() for m in (0, -minutes))
+    if format_of == "ODIM":
+        path = write_odim(tmp_path / "sum.h5", NOON, np.ones((2, 2)), "ACRR")
+        with h5py.File(path, "r+") as file:
+            file["dataset1/what"].attrs.update(
+                startdate=np.bytes_(start[0]), starttime=np.bytes_(start[1]), enddate=np.bytes_(end[0]),
+                endtime=np.bytes_(end[1]),
+            )  # fmt: skip
+    else:
+        path = write_knmi(tmp_path, NOON, np.zeros((765, 700)))
+        with h5py.File(path, "r+") as file:
+            for name, shift in (("start", 0), ("end", minutes)):
+                stamp = f"{NOON + timedelta(minutes=shift):%d-%b-%Y;%H:%M:%S.000}".upper()
+                file["overview"].attrs[f"product_datetime_{name}"] = np.array([stamp.encode()])
+    with pytest.raises(FileError, match=path.name):
+        read_composite(path)
+
+
 def corners(dataset):
     """Returns longitude and latitude of the outer corners at the lower left and the upper right."""
     to_degrees = pyproj.Transformer.from_crs(

@@ -57,10 +57,12 @@ def test_it_equals_predict_at_every_issue_time(case, archive, tmp_path):
     assert result["crs"].attrs["earth_radius"] == 6371000.0
 
 
-def test_batches_do_not_change_it(archive, tmp_path):
+def test_batches_and_threads_do_not_change_it(archive, tmp_path):
     options = {"every": 3}
     one = forecast_archive(network(), archive, tmp_path / "one.zarr", batch_size=1, **options)
-    many = forecast_archive(network(), archive, tmp_path / "many.zarr", batch_size=5, **options)
+    before = torch.get_num_threads()
+    many = forecast_archive(network(), archive, tmp_path / "many.zarr", batch_size=5, threads=before + 1, **options)
+    assert torch.get_num_threads() == before
     xr.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
 
 
