@@ -11,7 +11,7 @@ indexing: Any = need("xarray.core.indexing", "netcdf")
 BackendArray: Any = need("xarray.backends", "netcdf").BackendArray
 
 
-class LazyArray(BackendArray):
+class ArrayBackend(BackendArray):
     """Array that calls ``read(index)`` when it is sliced; `index` is a tuple of integers and slices."""
 
     def __init__(self, read: Callable[[Any], Any], shape: Sequence[int], dtype: Any) -> None:
@@ -32,7 +32,7 @@ def lazy_variable(
     dims: Sequence[str], read: Callable[[Any], Any], shape: Sequence[int], dtype: Any, attrs: Any = None
 ) -> Any:
     """Returns an ``xarray.Variable`` whose values are ``read(index)`` when it is sliced."""
-    return xarray.Variable(dims, indexing.LazilyIndexedArray(LazyArray(read, shape, dtype)), attrs)
+    return xarray.Variable(dims, indexing.LazilyIndexedArray(ArrayBackend(read, shape, dtype)), attrs)
 
 
 def map_lazily(variable: Any, function: Callable[[Any], Any], dtype: Any = "float32") -> Any:

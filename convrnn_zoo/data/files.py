@@ -11,6 +11,10 @@ from ..values.units import UnitError
 LARGE, MAX_RATIO = 2**30, 1000
 """A header may state more than 1 GiB of data only if the file stores at least a thousandth of this size."""
 MAX_UNPACKED = 2**28
+TIMES = ("time", "times")
+"""Names of the times of arrays without named dimensions."""
+FEW = 20
+"""Largest number of names in a message."""
 
 
 class FileError(ValueError):

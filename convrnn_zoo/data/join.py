@@ -50,7 +50,7 @@ def join_datasets(parts: Sequence[Any], names: Sequence[Any]) -> Any:
             result[name] = variable.variable
             continue
         shape = tuple(len(rows) if d == "time" else n for d, n in variable.sizes.items())
-        read = partial(_read_joined, [p[name] for p in aligned], rows, variable.dims.index("time"))
+        read = partial(_read_aligned, [p[name] for p in aligned], rows, variable.dims.index("time"))
         result[name] = lazy_variable(variable.dims, read, shape, "float32", variable.attrs)
     result.encoding = first.encoding
     return result if dates is None else result.assign_coords(time=("time", dates, first["time"].attrs))
@@ -94,7 +94,7 @@ def _check_equal(parts: Sequence[Any], names: Sequence[Any], one: Any, other: An
             raise FileError(f"{files} have different values of {label} at {date}; pass the files of one series")
 
 
-def _read_joined(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
+def _read_aligned(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
     """Reads a part of joined frames: runs of successive frames of one source are read at once."""
     numpy = need("numpy", "cli")
     moments, others = rows[index[axis]], [i for k, i in enumerate(index) if k != axis]

@@ -23,7 +23,7 @@ from ..models.base.classifier import Classifier
 from ..values.labels.form import choose_variable
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing, Variable
-from ..values.units import is_rain, rain_rate
+from ..values.units import FASTEST_RAIN, is_rain, rain_rate
 from ._toml import toml
 from .augment import Augment
 from .recipe import RECIPE_KINDS, RECIPES, Recipe, find_recipe
@@ -228,7 +228,7 @@ def _find_roles(data: Any) -> dict[str, list[str]]:
 def _is_rain_rate(unit: str) -> bool:
     """Returns whether values in a unit are probably rain rates: those in m/s and cm/s are speeds."""
     rate = rain_rate(unit)
-    return rate is not None and rate < 36_000  # cm/s
+    return rate is not None and rate < FASTEST_RAIN
 
 
 def _variable(name: str, unit: str | None, trained: Variable | None = None) -> str | dict[str, Any]:

@@ -23,7 +23,7 @@ MAX_UNIT = 100
 """Longest text that is read as a unit. Attributes of untrusted files may have any length."""
 MAX_RAIN = 5000.0
 """Highest rain rate in mm/h that a conversion from m/s accepts; the highest one that was measured is 2,300 mm/h."""
-_FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
+FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
 _RAIN_NAMES = re.compile("rain|precip|snow|hail|water", re.IGNORECASE)
 _VALID = re.compile(r"[\w\s/*^.·()%°µμ⁻⁰¹²³+-]{0,60}")
 _POWER = r"(?:\*\*|\^)"
@@ -173,7 +173,7 @@ def conversion(
     if rates[1] is not None:
         if rates[0] is not None:
             factor = rates[0] / rates[1]
-            if rates[0] < _FASTEST_RAIN or rates[1] >= _FASTEST_RAIN:
+            if rates[0] < FASTEST_RAIN or rates[1] >= FASTEST_RAIN:
                 return Conversion(functools.partial(_affine, factor=factor, offset=0.0))
             if name and not _RAIN_NAMES.search(name):
                 return None

@@ -16,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._typed import field, read
 from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
-from ..files import FileError, list_dir, reading
+from ..files import FEW, FileError, list_dir, reading
 from ..readers.audio import AUDIO, read_sound, sample_rate
-from ..readers.sequences import FEW, RECORDING_READERS, Recording, as_sequence
+from ..readers.sequences import RECORDING_READERS, Recording, as_sequence
 from .splits import (
     GroupedFiles,
     RecipeDataset,

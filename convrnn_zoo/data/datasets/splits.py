@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from ..._typed import check_fields
-from ..files import natural_key, reading
-
-FEW = 20
-"""Largest number of names in a message."""
+from ..files import FEW, natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from ..files import FileError, reading
+from ..files import TIMES, FileError, reading
 from ..untrusted import check_grib, check_hdf5, check_zarr_store, checked_codecs
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,6 @@ ATTRIBUTES = (
     "units", "calendar", "standard_name", "long_name",
 )  # fmt: skip
 """Attributes of arrays without named dimensions that are read. Others may have types that h5py cannot read."""
-TIMES = ("time", "times")
-"""Names of the times of arrays without named dimensions."""
 AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 """Names that the dimensions of an array of frames receive if the file does not name them."""
 

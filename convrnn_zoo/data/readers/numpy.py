@@ -10,11 +10,8 @@ from typing import Any
 
 from ..._extras import need
 from ...values.labels.times import counts_frames, decode_times
-from ..files import FileError, check_claimed_size, reading
+from ..files import TIMES, FileError, check_claimed_size, reading
 from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_roles
-
-TIMES = ("time", "times")
-"""Names of the array of times in a ``.npz`` file."""
 
 
 def load_npy(path: Path) -> Any:

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from ..._extras import need
 from ...values.tensors import to_tensor
-from ..files import FileError, reading
+from ..files import FEW, FileError, reading
 from .audio import AUDIO, read_sound
 from .numpy import load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
 """Names of an array of all sequences (equally long or padded), and of the array of their classes."""
-FEW = 20
-"""Number of names that an error lists."""
 
 
 class Recording(NamedTuple):
