@@ -1,0 +1,191 @@
+"""Tables of the benchmarks, from the files that they write, for :mod:`tools.docs`."""
+
+import json
+import os.path
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import report
+from benchmarks.tables import markdown
+from convrnn_zoo.values.units import plural
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "benchmarks" / "measured.json"
+"""The ``bench.json`` that the page on speed shows."""
+NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE = (
+    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive")
+)
+CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
+"""Results of ``python -m benchmarks.comparisons NAME``, ``benchmarks.tasks``, ``benchmarks.archive``,
+``benchmarks --device cuda`` and ``benchmarks --scaling``."""
+_PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
+
+
+def recorded(file: Path) -> Any:
+    """Returns the results in a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def link(target: str, page: str) -> str:
+    """Returns the path of a file relative to a page; both are given relative to the repository."""
+    return os.path.relpath(target, os.path.dirname(page))
+
+
+def speed(page: str) -> str:
+    """Formats all tables of the published benchmark run."""
+    return report.table(recorded(MEASURED))
+
+
+def speed_summary(page: str) -> str:
+    """Lists, per shape, the time of our layer and the relative time of the fastest other implementation."""
+    rows: list[tuple[object, ...]] = []
+    cases = recorded(MEASURED)["cases"]
+    peers = {k: t for k, t in _PEERS.items() if all(k in report.fastest_peers(case["inference"]) for case in cases)}
+    for case in cases:
+        row: list[object] = [case["title"]]
+        for task in ("inference", "training"):
+            fastest = report.fastest_peers(case[task])
+            row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in peers)]
+        rows.append(tuple(row))
+    titles = ("ms", *peers.values())
+    return markdown(("shape", *(f"{task}, {t}" for task in ("inference", "training") for t in titles)), rows)
+
+
+def speed_line(page: str) -> str:
+    """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
+    cases = recorded(MEASURED)["cases"]
+    fastest, compiled = _PEERS
+    peers = {task: [report.fastest_peers(case[task]) for case in cases] for task in ("inference", "training")}
+    times = {task: [p[fastest] for p in found] for task, found in peers.items()}
+    stated = " and ".join(f"{median(t):.2f} times as long in {task}" for task, t in times.items())
+    every = [t for task in times.values() for t in task]
+    others = [p[compiled] for found in peers.values() for p in found if compiled in p]
+    return (
+        f"* **Speed.** On a CPU, the fastest other implementation takes {stated} (medians of {len(cases)} shapes, from "
+        f"{min(every):.2f} to {max(every):.2f}). With `torch.compile`, it takes {min(others):.2f} to {max(others):.2f} "
+        f"times as long as our layer without. [All shapes]({link('docs/project/speed.md', page)}); GPUs were not "
+        "measured yet."
+    )
+
+
+def machine(page: str) -> str:
+    """Describes the machine of the benchmark."""
+    result = recorded(MEASURED)
+    m = result["machine"]
+    return (
+        f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
+        f"{result['rounds']} runs, the implementations taking turns."
+    )
+
+
+def norms(page: str) -> str:
+    """Lists the time of layers with norms relative to layers without, per shape."""
+    return _relative_times(NORMS, "plain", {"layer": "layer norm", "group": "group norm"})
+
+
+def minimal(page: str) -> str:
+    """Lists the time of minimal layers relative to a GRU, per number of steps."""
+    return _relative_times(MINIMAL, "GRU", {kind: kind for kind in ("MinGRU", "MinLSTM", "MinExpLSTM")})
+
+
+def torchgeo(page: str) -> str:
+    """Lists the time of TorchGeo's ConvLSTM relative to ours, per shape."""
+    return _relative_times(TORCHGEO, "ours", {"torchgeo": "TorchGeo"})
+
+
+def half(page: str) -> str:
+    """Lists the time of layers in bfloat16 relative to float32, per shape."""
+    columns = {
+        "autocast": "autocast", "bfloat16 weights": "weights",
+        "autocast, bfloat16 convolutions": "autocast, converted",
+        "bfloat16 weights and convolutions": "weights, converted",
+    }  # fmt: skip
+    return _relative_times(HALF, "float32", columns)
+
+
+def tasks(page: str) -> str:
+    """Lists the processor time of whole tasks: cold, with the share of each part, and warm."""
+    result = recorded(TASKS)
+    parts = ("torch and timm", "convrnn_zoo", "preparation", "first run")
+    rows = []
+    for task in result["tasks"]:
+        cold = sum(task[part] for part in parts)
+        rows.append(
+            (
+                task["title"],
+                f"{cold:.1f}",
+                *(f"{task[p] / cold:.0%}" for p in parts),
+                f"{task['again']:.2g}" if "again" in task else "–",
+            )
+        )
+    m = result["machine"]
+    caption = (
+        f"`python -m benchmarks.tasks` on {m['processor']} with torch {m['torch']}, 1 thread, processor time; the "
+        f"least of {result['rounds']} process{'es' * (result['rounds'] > 1)}, next to other programs."
+    )
+    return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
+
+
+def accelerator(page: str) -> str:
+    """Lists the times on a GPU, or states that there are none."""
+    if CUDA.is_file():
+        table = report.device_table(recorded(CUDA))
+        return f"\n<details markdown>\n<summary>Times on a GPU</summary>\n\n{table}\n\n</details>\n"
+    return "Nothing was measured on a GPU yet."
+
+
+def scaling(page: str) -> str:
+    """Lists the exponents of time and memory, and the throughput over threads and streams."""
+    result = recorded(SCALING)
+    m = result["machine"]
+    clock = "processor time, measured next to other programs" if m["clock"] == "cpu" else "wall time"
+    caption = (
+        f"`python -m benchmarks --scaling` on {m['processor']} with torch {m['torch']}, {m['threads']} "
+        f"thread{'s' * (m['threads'] > 1)}, {clock}; medians of {result['rounds']} runs in turn."
+    )
+    streams = "Memory, and threads and streams, were not measured yet."
+    if result["streams"]:
+        streams = (
+            "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
+            f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
+        )
+    return f"{report.exponents_table(result)}\n\n{caption}\n\n{streams}"
+
+
+def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
+    result, tasks = recorded(path), ("inference", "training")
+    rows = [
+        (case["title"], *(f"{case[task][name] / case[task][base]:.2f}" for name in columns for task in tasks))
+        for case in result["cases"]
+    ]
+    header = ("shape", *(f"{title}, {task}" for title in columns.values() for task in tasks))
+    threads, clock = result["threads"], "processor" if result["clock"] == "cpu" else "wall"
+    caption = (
+        f"`python -m benchmarks.comparisons {path.stem}` with torch {result['torch']}, {threads} "
+        f"thread{'s' * (threads > 1)}, {clock} time; medians of {result['rounds']} runs in turn."
+    )
+    return f"{markdown(header, rows)}\n\n{caption}"
+
+
+def archive(page: str) -> str:
+    """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
+    if not ARCHIVE.exists():
+        return "Not measured yet; `python -m benchmarks.archive` writes this table."
+    data = recorded(ARCHIVE)
+    ways = list(next(iter(data["seconds"].values())))
+    rows = [
+        (f"`{model}`", *(f"{data['forecasts'] / times[w]:.2g} ({cpu / data['forecasts']:.2g} s)" for w, cpu in
+         data["processor_time"][model].items()))
+        for model, times in data["seconds"].items()
+    ]  # fmt: skip
+    loads = " to ".join(f"{x:.0f}" for x in data["load"])
+    text = (
+        f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
+        f"{plural(data['repeats'], 'round')}, for maps of "
+        f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
+        f"{data['cores']} cores with a load average of {loads}, this benchmark included. A task costs the scheduler "
+        f"and the worker {1000 * data['task']:.1f} ms of processor time. "
+        "`python -m benchmarks.archive` measures it.\n"
+    )  # fmt: skip
+    return f"{text}\n{markdown(('weights', *ways), rows)}"
