@@ -197,12 +197,17 @@ def _with_motion(
         frames = torch.from_numpy(rate)
         known = frames.nan_to_num(0)
         wet = (known[-3:] >= DRIEST).double().mean((1, 2)).min()
-        if len(frames) < 3 or min(frames.shape[1:]) < MIN_EDGE or wet < MIN_WET:
+        if not _is_usable(len(frames), frames.shape[1:]) or wet < MIN_WET:
             one = extrapolation(frames[None, :, None], horizon)[0, :, 0]
             return one if members is None else one.expand(members, *one.shape)
         return forecast(pysteps, known.numpy(), find_motion(_decibels(pysteps, known.numpy())))
 
     return _each_map(inputs, horizon, run, fill)
+
+
+def _is_usable(frames: int, size: Sequence[int]) -> bool:
+    """Returns whether pysteps' methods other than the extrapolation read maps of this number and size."""
+    return frames >= 3 and min(size) >= MIN_EDGE
 
 
 def _decibels(pysteps: Any, rate: Any, inverse: bool = False) -> Any:
@@ -290,9 +295,10 @@ def choose_baselines(
     """Returns the baselines by name: ``"last frame"``, and those that apply to the encodings and units of the targets.
 
     ``"zero"`` needs targets in mm/h, or targets that have no unit and are not standardized. The methods of pysteps need
-    targets in mm/h and pysteps: ``"extrapolation"``, ``"S-PROG"``, ``"ANVIL"``, ``"LINDA"``, and ``"STEPS"`` with that
-    number of `members`, if it is not 0. The extrapolation is tried on the input frames `sample`; without pysteps, a
-    warning is logged. `minutes` between frames and the edge of a pixel, `pixel_km`, are settings of LINDA and STEPS.
+    targets in mm/h and pysteps: ``"extrapolation"``, and for at least three input frames of 32×32 pixels ``"S-PROG"``,
+    ``"ANVIL"``, ``"LINDA"``, and ``"STEPS"`` with that number of `members`, if it is not 0. The extrapolation is tried
+    on the input frames `sample`; without pysteps, a warning is logged. `minutes` between frames and the edge of a
+    pixel, `pixel_km`, are settings of LINDA and STEPS.
     """
     baselines: dict[str, Baseline] = {"last frame": last_frame}
     if all(is_rain(t.unit) or (not t.unit and t.encoding != "standardize") for t in targets):
@@ -304,9 +310,9 @@ def choose_baselines(
         except ImportError as e:
             logger.warning("the extrapolation and other methods of pysteps are left out: %s", e)
         else:
-            baselines |= {
-                "extrapolation": extrapolation, "S-PROG": sprog, "ANVIL": anvil, "LINDA": partial(linda, **scales),
-            }  # fmt: skip
-            if members:
-                baselines["STEPS"] = partial(steps, members=members, **scales)
+            baselines["extrapolation"] = extrapolation
+            if _is_usable(sample.shape[1], sample.shape[-2:]):
+                baselines |= {"S-PROG": sprog, "ANVIL": anvil, "LINDA": partial(linda, **scales)}
+                if members:
+                    baselines["STEPS"] = partial(steps, members=members, **scales)
     return baselines

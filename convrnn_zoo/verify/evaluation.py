@@ -49,7 +49,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: Forecaster, recipe: Any, clips: FrameSequences, sequences: int | None = None, *,
     ensemble_size: int | None = None, seed: int = 0, batch_size: int = 16, progress: bool = False,
-    climatology: Baseline | None = None, baselines: Collection[str] | None = None,
+    climatology: Baseline | None = None, baselines: Collection[str] | None = None, leave_out: Collection[str] = (),
 ) -> Evaluation:  # fmt: skip
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
@@ -66,6 +66,7 @@ def evaluate(
         climatology: further baseline, which receives the numbers of the sequences and the horizon.
         baselines: names of the baselines, such as ``"extrapolation"``; by default all that apply, of which LINDA takes
             most of the time.
+        leave_out: names of baselines that are not computed.
 
     Raises:
         ValueError: `ensemble_size` is set for a model that makes one forecast, the recipe has other variables than the
@@ -87,11 +88,11 @@ def evaluate(
     )  # fmt: skip
     if climatology is not None:
         methods["climatology"] = climatology
-    if baselines is not None:
-        for name in baselines:
-            if name not in methods:
-                raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(methods)}")
-        methods = {name: baseline for name, baseline in methods.items() if name in baselines}
+    for name in baselines or ():
+        if name not in methods:
+            raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(methods)}")
+    left_out = {*leave_out, *(set(methods) - set(methods if baselines is None else baselines))}
+    methods = {name: method for name, method in methods.items() if name not in left_out}
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
     truths = (read_targets(samples)[:, inputs:] for samples in batches)
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))

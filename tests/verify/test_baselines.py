@@ -112,6 +112,8 @@ def test_rain_is_compared_with_all_methods():
     assert list(baselines) == [*names, "STEPS"]
     assert baselines["LINDA"].keywords == {"minutes": 10.0, "pixel_km": 1.0}
     assert baselines["STEPS"].keywords == {"minutes": 10.0, "pixel_km": 1.0, "members": 3}
+    for few in (moving_rain(4, size=31), moving_rain(2)):  # which the others only extrapolate
+        assert list(choose_baselines(RAIN, few, members=3)) == names[:3]
 
 
 NAN = math.nan

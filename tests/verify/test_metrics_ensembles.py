@@ -126,6 +126,7 @@ def test_a_nowcast_is_compared_with_an_ensemble_of_steps():
     assert "STEPS" not in evaluate(model, recipe, clips, 1, ensemble_size=0).scores
     chosen = evaluate(model, recipe, clips, 1, ensemble_size=0, baselines=["ANVIL", "last frame"]).scores
     assert set(chosen) == {"forecast", "last frame", "ANVIL"}
+    assert "ANVIL" not in evaluate(model, recipe, clips, 1, ensemble_size=0, leave_out=["ANVIL", "LINDA"]).scores
     with pytest.raises(ValueError, match=r"STEPS.*last frame.*S-PROG"):
         evaluate(model, recipe, clips, 1, ensemble_size=0, baselines=["STEPS"])
 
