@@ -16,6 +16,7 @@ from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_splits
 from ..train.groups import group_names, load_parts, measure_groups
+from ..train.parts import warn_if_other_part
 from ..verify import (
     FIGURES,
     Scores,
@@ -182,9 +183,12 @@ def _evaluate_forecaster(
     recipe = with_units(recipe, model.preprocessing)
     dataset = recipe.data
     has_dates = isinstance(dataset, FrameFiles) and data and all(f.is_dated for f in dataset.open(data))
-    test, *train = load_splits(recipe, data, ["test", "train"] if has_dates else ["test"])  # reads each file once
+    is_split = isinstance(dataset, FrameFiles) and isinstance(dataset.split, str)
+    parts = ["test", "train"] if has_dates or is_split else ["test"]
+    test, *train = load_splits(recipe, data, parts)  # reads each file once
     if train:
         options["climatology"] = find_climatology(train[0], test)
+        warn_if_other_part(model.metadata, dataset, train[0])
     evaluation = evaluate(model, recipe, test, **options)
     for output in outputs:
         if output.suffix in FIGURES:

@@ -97,6 +97,8 @@ class WeightsMetadata:
     """Front end of a classifier of audio."""
     threshold: float | None = None
     """Probability that 95 % of the validation recordings reach, by which other sounds may be rejected."""
+    training_part: str = ""
+    """Checksum of the names of the training recordings or frames, by which ``convrnn-zoo eval`` notices other data."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name):  # which also names files

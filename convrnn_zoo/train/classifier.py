@@ -30,6 +30,7 @@ from .launch import Processes, seed_generators
 from .loader import Loader, SharedSequences
 from .loop import Trainer, checksum
 from .optim import create_optimizer, create_schedule
+from .parts import identify_part, warn_if_other_part
 from .writing import add_metrics, check_writable, write_weights
 
 logger = logging.getLogger(__name__)
@@ -262,6 +263,7 @@ def evaluate_classifier(
 ) -> tuple[dict[str, float], Confusion]:
     """Returns the test accuracies of the model and of a baseline, in per cent, and the model's confusion matrix."""
     train, test = load_splits(recipe, data, model.front_end)
+    warn_if_other_part(model.metadata, recipe.data, train)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
         raise ValueError(
@@ -468,7 +470,7 @@ def train_classifier(
                 label_names=train.label_names,
                 mean=tuple(cfg["mean"]),
                 std=tuple(cfg["std"]),
-                split=split, **chosen,
+                split=split, training_part=identify_part(train), **chosen,
             )
         )  # fmt: skip
 

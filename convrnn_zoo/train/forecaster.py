@@ -30,6 +30,7 @@ from .launch import Processes, seed_generators
 from .loader import Loader
 from .loop import Row, Trainer, checksum
 from .optim import create_optimizer, create_schedule
+from .parts import identify_part
 from .writing import add_metrics, check_writable, write_weights
 
 CustomLoss = Callable[[Tensor, Tensor, Tensor], Tensor] | None
@@ -61,7 +62,10 @@ def train_forecaster(
             continue
         if not runs:  # before the evaluation, which could fail
             shape = ("T", model.in_chans, "H", "W")
-            first, weights = model, write_weights(recipe, model, recipe.data, out, into, input_shape=shape, split=split)
+            first, weights = model, write_weights(
+                recipe, model, recipe.data, out, into, input_shape=shape, split=split,
+                training_part=identify_part(train),
+            )  # fmt: skip
         evaluation = evaluate(
             model, recipe, test, progress=progress, climatology=find_climatology(train, test),
             leave_out=["LINDA"],  # which can take longer than the training

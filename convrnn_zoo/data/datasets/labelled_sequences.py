@@ -54,6 +54,8 @@ class Labelled(NamedTuple):
     """The group of each sequence, such as its speaker; empty if unknown."""
     front_end: LogMel | None = None
     """The front end that computed the sequences from audio."""
+    names: tuple[str, ...] = ()
+    """The file of each recording, and its name in the file; empty if unknown."""
 
     def batch(
         self, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda x: x
@@ -71,6 +73,7 @@ class Labelled(NamedTuple):
             sequences=list(sequences) if isinstance(self.sequences, list) else sequences,
             labels=self.labels[list(indices)],
             groups=tuple(self.groups[i] for i in indices) if self.groups else (),
+            names=tuple(self.names[i] for i in indices) if self.names else (),
         )
 
 
@@ -383,7 +386,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
                 raise ValueError(f"{message}; change data.split")
             logger.warning(message)
         groups = [r.group for r in selected] if any(r.group for r in recordings) else []
-        return Labelled(self.values(selected), labels, names, tuple(groups), front_end)
+        listed = (("" if path.is_file() else files[i], recordings[i].key) for i in indices)
+        return Labelled(self.values(selected), labels, names, tuple(groups), front_end, tuple(map(":".join, listed)))
 
     list_examples = staticmethod(list_singles)
     """Lists the examples in the folder of a class."""
