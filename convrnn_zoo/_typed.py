@@ -172,7 +172,7 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
     if isinstance(value, str):
         if choices and value not in choices:
             hint = similar(value, choices)
-            raise ValueError(f"{label} must be one of {', '.join(choices)}, got {value[:80]!r}{hint}")
+            raise ValueError(f"{label} must be one of {', '.join(map(repr, choices))}, got {value[:80]!r}{hint}")
         if len(value) > MAX_STRING or CONTROL.search(value):
             raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")
         if rules.get("nonempty") and not value.strip():
@@ -201,7 +201,8 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
         except ValueError as e:
             errors[kind] = e
     for kind, error in errors.items():  # the error of the type that was meant
-        is_meant = isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind is type(value)
+        kinds = (int, float) if type(value) is int else (type(value),)
+        is_meant = isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind in kinds
         if len(types) == 1 or is_meant:
             raise error
     raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")

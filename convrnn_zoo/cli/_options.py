@@ -59,7 +59,8 @@ class Device(click.ParamType):
                 raise RuntimeError("it has no memory")
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError, ValueError, NotImplementedError) as e:
-            self.fail(f"{value!r} cannot be used ({str(e).splitlines()[0]}); pass cpu, cuda, cuda:1, mps or xpu")
+            why = str(e).splitlines()[0].partition(". ")[0]
+            self.fail(f"{value!r} cannot be used ({why}); pass cpu, cuda, cuda:1, mps or xpu")
         return device
 
 

@@ -10,7 +10,7 @@ import torch
 
 from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
-from ..models import Forecaster
+from ..models import Ensemble, Forecaster
 from ..predict import resolve_preprocessing
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
@@ -109,6 +109,8 @@ def eval_weights(
         raise ValueError(f"--groups: only valid for classifiers; {weights} is a forecaster")
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
         resolve_preprocessing(model, weights, recipe, settings)
+        if options["seed"] is not None and not isinstance(model, Ensemble):
+            raise ValueError(f"--seed: only valid for models with members; {weights} makes one forecast")
         options["seed"] = options["seed"] or 0
         scores, text = _evaluate_forecaster(model, settings, data, outputs, progress=not quiet, **options)
     else:

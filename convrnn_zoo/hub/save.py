@@ -43,7 +43,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         WeightsError: the model was not built by its name, its attributes contradict each other, or its weights hold NaN
             or Inf or exceed the range of `dtype`.
         TypeError: `dtype` is not float64, float32, float16 or bfloat16.
-        OSError: the directory cannot be written.
+        OSError: the directory cannot be written, is a file, or has a ``config.json`` of something else than a model.
 
     Example:
         >>> import convrnn_zoo, tempfile
@@ -68,6 +68,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     metadata = valid_metadata(model, config)
     text, fix = config_text(config, metadata), "correct the attributes of the model"
     parse_config(json.loads(text), f"this {type(model).__name__} cannot be saved", fix)
+    check_replaceable(directory)
     write_bytes(directory / WEIGHTS_FILE, content)
     write_text(directory / CONFIG, text)
     if path.is_file():
@@ -76,6 +77,20 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     elif metadata is not None:
         write_text(path, card_text(metadata, None if metadata.name in WEIGHTS else str(directory)))
     return directory
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises FileExistsError if a path is a file, or a directory with a ``config.json`` of something else."""
+    if directory.is_file():
+        raise FileExistsError(f"{directory} is a file; pass a directory")
+    file = directory / CONFIG
+    if file.is_file():
+        try:
+            config = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or "architecture" not in config:
+            raise FileExistsError(f"{file} is not of a model, and would be replaced; choose another directory")
 
 
 def saved_state(model: nn.Module) -> dict[str, Tensor]:

@@ -88,7 +88,10 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     if init_from:
         source = from_pretrained(init_from)
         recipe, preprocessing, left_out = find_recipe(source), source.preprocessing, [*TEXTS, "seeds"]
-        name = name or source.pretrained_cfg["architecture"]
+        architecture = source.pretrained_cfg["architecture"]
+        if name not in ("", architecture):
+            raise ValueError(f"{init_from} are weights of {architecture}, not of {name}; leave out the name")
+        name = architecture
     elif name in RECIPES:
         recipe = Recipe.read(name)
         name = recipe.architecture

@@ -21,8 +21,8 @@ def load_initial_weights(
 
     A classifier with another number of classes than the weights has a random head. If its number of input channels
     differs, timm's rule adapts the input weights. A forecaster with another number of input channels has random input
-    and output layers. Warnings list the parameters of these layers, and state if the head was trained for classes other
-    than `label_names`. Other differences raise ValueError, and so do channels in another order than the `variables`,
+    and output layers. Warnings state each of these, and whether the head was trained for classes other than
+    `label_names`. Other differences raise ValueError, and so do channels in another order than the `variables`,
     `future`, `static` and `targets` that the recipe lists.
     """
     source = from_pretrained(init_from)
@@ -46,6 +46,11 @@ def load_initial_weights(
     initial = model.state_dict()
     cfg, channels_and_classes = model.pretrained_cfg, (source.in_chans, source.num_classes)
     state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, init_from)
+    if not isinstance(model, Forecaster) and source.in_chans != model.in_chans:
+        logger.warning(
+            "%s has %d channels, not %d: timm's rule makes input weights for them", init_from, source.in_chans,
+            model.in_chans,
+        )  # fmt: skip
     if isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         new = [k for k, v in initial.items() if k not in state or state[k].shape != v.shape]
         logger.warning("%s: %s are new, for %d channels", init_from, ", ".join(new), model.in_chans)

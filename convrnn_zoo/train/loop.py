@@ -87,8 +87,9 @@ def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
     except (ValueError, AttributeError, TypeError):  # of a version without fields
         others = ["it is of an earlier version of this package"]
     if others:
+        what = "data" if all(field.startswith("trained_on") for field in others) else "values of"
         raise ValueError(
-            f"{path} is a checkpoint of another run, with other values of: {', '.join(others)}. Restore "
+            f"{path} is a checkpoint of another run, with other {what}: {', '.join(others)}. Restore "
             f"them, remove it, or choose another -o. When a run is resumed, these may change: {', '.join(CHANGEABLE)}, "
             "keys that do not change the weights, such as workers, and the number of processes, batch_size and "
             "grad_accum_steps, if their product stays the same"

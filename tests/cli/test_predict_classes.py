@@ -86,6 +86,10 @@ def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
     assert "Traceback" not in text
 
 
+def test_eval_rejects_a_seed_for_one_forecast():
+    assert "--seed" in run("eval", "convgru_forecaster.moving_mnist", "--data", "no", "--seed", 0, code=1)
+
+
 def test_a_model_without_weights_is_an_error(recording):
     assert "no pretrained weights" in run("predict", "convgru2d_2layer", recording, code=1)
 

@@ -43,6 +43,20 @@ def test_a_path_receives_the_files_of_a_repository(target, hub, tmp_path, monkey
     assert "--create-pr: only valid for a repository" in run("push", "saved", target, "--create-pr", code=2)
 
 
+@pytest.mark.parametrize("file", ["config.json", "README.md"])
+def test_files_of_something_else_are_kept(file, tmp_path):
+    save_pretrained(make(), tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("a card", encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / file).write_text('{"mine": 1}', encoding="utf-8")
+    assert file in run("push", tmp_path / "saved", f"{tmp_path}/other", code=1)
+    assert {f.name: f.read_text() for f in (tmp_path / "other").iterdir()} == {file: '{"mine": 1}'}
+    run("push", tmp_path / "saved", f"{tmp_path}/copy")
+    run("push", tmp_path / "saved", f"{tmp_path}/copy")  # again
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in run("push", tmp_path / "saved", f"{tmp_path}/file", code=1)
+
+
 @pytest.mark.parametrize("target", ["x-/y", "a/b/c"])
 def test_push_checks_the_name_of_the_repository_before_the_token(target, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "")

@@ -32,6 +32,14 @@ def test_recordings_that_are_no_real_numbers_are_rejected_by_name(recording):
         model.classify([torch.zeros(5, 12), recording], names=["first", "second"])
 
 
+def test_one_recording_is_passed_in_a_list():
+    model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
+    with pytest.raises(ValueError, match=r"list"):
+        model.classify(torch.zeros(5, 40, 1))
+    with pytest.raises(ValueError, match=r"\[wave\]"):
+        model.classify_sound(torch.zeros(4000), 8000)
+
+
 def test_names_must_match_the_recordings():
     model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
     with pytest.raises(ValueError, match=r"names.* 2 in total, got 1"):

@@ -96,6 +96,12 @@ def test_new_recipes_of_forecasters_propose_bf16_where_it_is_fast(is_fast, monke
     assert tuned.bf16 == is_fast
 
 
+def test_weights_of_another_architecture_are_rejected():
+    assert starting_recipe("convgru_forecaster", None, "convgru_forecaster.rain")
+    with pytest.raises(ValueError, match=r"convgru_forecaster\.rain.*convgru_advection"):
+        starting_recipe("convgru_advection", None, "convgru_forecaster.rain")
+
+
 def test_fine_tuning_makes_one_run():
     recipe = Recipe.parse(starting_recipe("", None, "audio_convrnn.fsdd"))
     assert (recipe.seeds, recipe.init_from) == ((0,), "audio_convrnn.fsdd")

@@ -322,7 +322,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         files = [f for f in find_recordings(path) if f.suffix.lower() in AUDIO]
         if not files:
             if self.front_end:
-                raise ValueError(f"{path} has no audio files: remove data.front_end from the recipe")
+                expected = f"folders of audio files ({', '.join(AUDIO)}), one for each class"
+                raise ValueError(f"{path}: expected {expected}; or remove data.front_end from the recipe")
             return None
         rate = self.front_end.get("rate") or min(sample_rate(file) for file in files)
         return LogMel(**{**self.front_end, "rate": rate})
@@ -340,7 +341,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             if suffix in SINGLES:
                 inside = [r._replace(label=file.parent.name) for r in inside]
             elif unlabelled := [r.key for r in inside if not r.label]:
-                got = ", ".join(unlabelled[:FEW])
+                got = f"none for {len(unlabelled)} of {len(inside)}, such as {unlabelled[0]}"
                 raise FileError(f"{file}: expected an array labels (or y) with the class of each recording, got {got}")
             recordings += inside
         if not recordings:

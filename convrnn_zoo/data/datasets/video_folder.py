@@ -13,7 +13,7 @@ from ..._typed import field
 from ...values.log_mel import LogMel
 from ..files import FileError, list_dir
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
-from ..readers.numpy import load_npy
+from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
 
@@ -23,6 +23,8 @@ def read_array(path: Path, channels: int, part: slice) -> Tensor:
     array = load_npy(path)
     if array.ndim != 4 or 0 in array.shape or array.dtype.kind not in "fiub":
         raise FileError(f"{path}: expected a clip (T, C, H, W) of numbers, got {array.shape} of {array.dtype}")
+    if has_channels_last(array.shape):
+        raise FileError(f"{path}: expected a clip (T, C, H, W), got {array.shape}; move axes: numpy.moveaxis(x, -1, 1)")
     frames = array[part]
     clip = torch.from_numpy(frames.copy() if frames.dtype == "uint8" else frames.astype("float32"))
     if clip.is_floating_point() and not bool(((clip >= 0) & (clip <= 1)).all()):

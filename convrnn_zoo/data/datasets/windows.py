@@ -64,7 +64,8 @@ def window_keys(data: Any, length: int) -> dict[str, Any]:
 def write_windows(windows: Iterator[Tensor], path: Path, keys: Mapping[str, Any]) -> int:
     """Writes windows to a CSV file, atomically, and returns the number of windows.
 
-    The first line is ``#`` and the `keys` of :func:`window_keys` as JSON. The second line names the columns.
+    The first line is ``#`` and the `keys` of :func:`window_keys` as JSON. The second line names the columns. Raises
+    ValueError, and writes nothing, if there are no windows.
     """
     count = 0
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -74,6 +75,11 @@ def write_windows(windows: Iterator[Tensor], path: Path, keys: Mapping[str, Any]
         for part in windows:
             writer.writerows(part[:, [0, 2, 1]].tolist())
             count += len(part)
+        if not count:
+            raise ValueError(
+                f"{path}: no window is kept; pass a store with more or larger frames, raise --min-probability or "
+                "--scale, or lower data.min_wet_fraction or min_valid_fraction"
+            )
     return count
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..._extras import need
+from ..._hints import warn
 from ...values.labels.times import counts_frames, decode_times
 from ..files import TIMES, FileError, check_claimed_size, reading
 from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_roles
@@ -61,8 +62,24 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
     return dataclasses.replace(frames, labels=labels, times=times)
 
 
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Returns whether the axes of frames are probably ``(T, H, W, C)``, as pictures have them.
+
+    Example:
+        >>> has_channels_last((9, 32, 40, 3)), has_channels_last((9, 3, 32, 40)), has_channels_last((9, 4, 4, 4))
+        (True, False, False)
+    """
+    return len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4
+
+
 def to_frames(path: Path, array: Any, options: ReadOptions) -> Frames:
     """Returns the frames of an array ``(T, [C,] H, W)``; uint8 values of one variable are brightness from 0 to 255."""
+    if has_channels_last(array.shape) and not options.all_variables:
+        channels, height, width = array.shape[1:]
+        warn(
+            f"frames (T, C, H, W) of {path.suffix} files have {channels} channels of {height}×{width} pixels; if "
+            "channels are last, move them: numpy.moveaxis(x, -1, 1)"
+        )
     fields: dict[str, Any] = {"path": path, "array": array, "name": path.name}
     if variables := options.all_variables:
         fills, units = (tuple(getattr(v, key) for v in variables) for key in ("fill_value", "unit"))

@@ -215,6 +215,8 @@ class Classifier(HeadedModel):
             >>> prediction.label in model.pretrained_cfg["label_names"]
             True
         """
+        if getattr(waves, "ndim", 2) < 2:
+            raise ValueError(f"waves must be a list of sounds, got one, {check.describe(waves)}; pass [wave]")
         names = _check_names(names, len(waves))
         encoded = [self.encode_sound(name, wave, rate) for name, wave in zip(names, waves, strict=True)]
         return self.classify(encoded, names=names, batch_size=batch_size)
@@ -251,7 +253,10 @@ class Classifier(HeadedModel):
         if x.dim() == 2 and x.shape[1] == self.in_chans:
             x = x.reshape(*x.shape, *(1,) * ndim)
         if x.dim() != ndim + 2 or x.shape[1] != self.in_chans or 0 in x.shape:
-            got = f"got {tuple(x.shape)}; `convrnn-zoo info` describes a model's input"
+            hint = (
+                "pass one recording as a list, [x]" if x.dim() < ndim + 2 else "`convrnn-zoo info` describes the input"
+            )
+            got = f"got {tuple(x.shape)}; {hint}"
             raise ValueError(f"{name}: expected a sequence (T, {self.in_chans}, {SPACE[ndim]}), {got}")
         if not torch.isfinite(x).all():
             raise ValueError(f"{name}: contains NaN or Inf; fill or remove them before classifying")

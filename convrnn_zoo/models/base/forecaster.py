@@ -359,7 +359,7 @@ class Forecaster(ZooModel):
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
         """Returns the frames as ``(N, T, C, H, W)``, and the number of axes that they had before."""
-        x = to_tensor("frames", frames)
+        x = given = to_tensor("frames", frames)
         axes = x.dim()
         if axes == 3 and self.in_chans == 1:
             x = x[:, None]
@@ -367,7 +367,7 @@ class Forecaster(ZooModel):
             x = x[None]
         if x.dim() != 5 or x.shape[2] != self.in_chans or 0 in x.shape:
             expected = f"{'(T, H, W) or ' if self.in_chans == 1 else ''}([N,] T, {self.in_chans}, H, W), no axis of 0"
-            raise ValueError(f"frames must be {expected}, got {check.describe(x)}; permute or reshape them")
+            raise ValueError(f"frames must be {expected}, got {check.describe(given)}; permute or reshape them")
         return x, axes
 
     def _known(

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ..._atomic import check_suffix
 from ..._hints import warn
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
@@ -258,10 +259,11 @@ class Stream:
         """Writes the state to a safetensors file, atomically, with the checksum of the model's weights.
 
         Raises:
-            ValueError: no frame has been read yet.
+            ValueError: no frame has been read yet, or the name of the file does not end in ``.safetensors``.
         """
         if self.state is None:
             raise ValueError("save expected a stream that has read frames, got a new one; there is no state yet")
+        check_suffix(Path(path), (".safetensors",))
         tensors = {f"state{name}": t for name, t in name_tensors(self.state)}
         tensors |= {"steps": self.steps, "weights_sha256": self._weights_sha256()}
         write_safetensors(tensors if self._pooled is None else {**tensors, "pooled": self._pooled}, Path(path))

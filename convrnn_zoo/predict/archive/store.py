@@ -100,9 +100,7 @@ def open_store(path: Path, settings: Mapping[str, Any] | None = None) -> Any:
         group = zarr.open_group(path, mode="r+" if settings else "r")[PROGRESS]
         stored = json.loads(group.attrs["settings"])
     except (KeyError, ValueError, FileNotFoundError) as e:
-        raise ValueError(
-            f"{path} exists and is no store of forecasts of an archive; remove it, or choose another name"
-        ) from e
+        raise ValueError(f"{path} exists and is no store of forecasts of an archive; choose another name") from e
     for key, value in json.loads(json.dumps(settings or {})).items():
         if key in ("issue_times", "data") and stored.get(key) != value:
             begun, now = (

@@ -236,6 +236,13 @@ def test_invalid_data_are_reported_in_one_line(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_that_are_probably_last_give_a_warning(channels, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((30, 8, 9, channels), "float32"))
+    with pytest.warns(UserWarning, match=rf"8 channels of 9×{channels} pixels"):
+        FRAMES.open(tmp_path)
+
+
 def test_missing_and_empty_paths_are_reported(tmp_path):
     for kind in (FRAMES, VideoFrames(name="film")):
         with pytest.raises(FileNotFoundError, match="--data"):

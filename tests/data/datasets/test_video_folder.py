@@ -119,6 +119,7 @@ BAD = {
     "empty folder": ("b", lambda p: p.mkdir(), "/b .*frame"),
     "empty array": ("b.npy", lambda p: np.save(p, np.zeros((0, 3, 16, 24))), r"b\.npy.*\(0, 3, 16, 24\)"),
     "flat array": ("b.npy", lambda p: np.save(p, np.zeros((3, 16, 24))), r"b\.npy.*\(3, 16, 24\)"),
+    "channels last": ("b.npy", lambda p: np.save(p, np.zeros((2, 16, 24, 3))), r"b\.npy.*\(2, 16, 24, 3\)"),
     "words": ("b.npy", lambda p: np.save(p, np.full((1, 3, 4, 4), "a")), r"b\.npy.*<U1"),
     "units": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), 9.0)), r"b\.npy.* 0 to 1,.* 9 to 9"),
     "NaN": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), np.nan)), r"b\.npy.* 0 to 1,.*nan"),

@@ -172,6 +172,15 @@ def test_the_list_of_windows_is_next_to_the_store(tmp_path):
     assert len(kind.load(tmp_path, "train", 3, 4)) == len(kind.load(tmp_path / "a.zarr", "train", 3, 4))
 
 
+def test_no_windows_are_an_error_and_leave_no_file(tmp_path):
+    write_zarr(tmp_path / "a.zarr", blobs(3))
+    kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, crop=16, windows="w.csv")
+    listed = list_windows(kind.open(tmp_path / "a.zarr")[0], Window(7, 16, 16, 2), WindowSelection())
+    with pytest.raises(ValueError, match=r"w\.csv"):
+        write_windows(listed, tmp_path / "w.csv", window_keys(kind, 7))
+    assert not (tmp_path / "w.csv").exists()
+
+
 CHANGES = {
     "sel": {"time": ["2020-01-01T01:00", "2020-01-01T02:00"]},
     "crop": 8,

@@ -377,6 +377,7 @@ BAD = {
     "item": (lambda: running().reset([2]), IndexError, r"reset.*\[2\]"),
     "item from behind": (lambda: running().reset([-1]), IndexError, r"reset.*\[-1\]"),
     "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "^reset"),
+    "name of a file": (lambda: running().save("x.txt"), ValueError, r"x\.txt.*safetensors"),
     "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "^save"),
 }  # fmt: skip
 
