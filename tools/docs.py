@@ -31,6 +31,7 @@ from convrnn_zoo.layers import KINDS
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
+from convrnn_zoo.recipes.starter import FieldDoc
 from convrnn_zoo.values.labels import axes as label_axes
 
 from . import docstrings as reference
@@ -67,7 +68,7 @@ VERSIONS = ROOT / "tools" / "versions.json"
 INT8 = ROOT / "benchmarks" / "int8.json"
 """Versions that the tests ran with, one entry per run."""
 TITLES = {
-    "convgru_advection.nowcast": "rain in the next hours",
+    "convgru_advection.nowcast": "rain in the next hour",
     "convgru_forecaster.rain": "rain, a small example",
     "audio_convrnn.arabic_commands": "40 spoken commands (Arabic)",
     "audio_convrnn.fsdd": "spoken digits (English)",
@@ -201,8 +202,8 @@ def commands(page: str) -> str:
 
 def recipe_keys(page: str) -> str:
     """Lists the keys of recipes and of their tables, with meaning, type, default and unit."""
-    common = {f.name for f in dataclasses.fields(Recipe)}
-    tables: list[tuple[str, type[Any], set[str]]] = [
+    common = set(describe_fields(Recipe))  # a kind with another default lists the key again
+    tables: list[tuple[str, type[Any], set[FieldDoc]]] = [
         ("Every recipe", Recipe, set()),
         ('`kind = "forecaster"`', ForecasterRecipe, common),
         ('`kind = "classifier"`', ClassifierRecipe, common),
@@ -218,7 +219,7 @@ def recipe_keys(page: str) -> str:
         rows = [
             (f"`{f.name}`", f.meaning + (" Required." if f.default == "required" else ""), f.type,
              "" if f.default in ("required", "none") else f"`{f.default}`", RECIPE_UNITS.get(f.name, ""))
-            for f in describe_fields(cls) if f.name not in left_out
+            for f in describe_fields(cls) if f not in left_out
         ]  # fmt: skip
         if rows:
             parts.append(f"## {title}\n\n" + markdown(("key", "meaning", "type", "default", "unit"), rows))

@@ -91,9 +91,16 @@ def a_to_z(page: str) -> str:
 
 
 _VALUES = {
+    "Baseline": "Type of a function that forecasts frames from frames and a horizon.",
+    "FIGURES": "Suffixes of figures of scores.",
     "FRAME_DATASETS": "Datasets of frames by the `kind` of a recipe's table `[data]`.",
     "LABELLED_DATASETS": "Datasets of labelled sequences by the `kind` of a recipe's table `[data]`.",
+    "LOSSES": "Losses of recipes by name.",
+    "NUMBERS": "Suffixes of files of numbers that a forecast can be written to.",
     "RECIPES": "Recipes of the package by name.",
+    "SAMPLINGS": "Ways to sample the frames that a network reads in training, by name.",
+    "SUFFIXES": "Suffixes of files that a forecast can be written to.",
+    "Scores": "Type of scores: by method, by metric, one value for each lead time.",
     "SOURCES": "Projects whose checkpoints are read, by name.",
     "WEIGHTS": "Registered sets of weights by name, `architecture.tag`.",
     "__version__": "Version of the package.",

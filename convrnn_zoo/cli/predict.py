@@ -67,7 +67,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               "probability of a word [default: that of the weights].")  # fmt: skip
 @click.option("--spot", is_flag=True, help="List the words in long sounds, with a classifier of words.")
 @click.option("--every", metavar="TIME|FRAMES",
-              help="Forecast a whole archive into a .zarr store: a forecast every 30min, 6h or 1D, or every so many "
+              help="Forecast a complete archive into a .zarr store: a forecast every 30min, 6h or 1D, or every so many "
               "frames.")  # fmt: skip
 @click.option("--period", type=TextList(), metavar="FIRST,LAST",
               help="With --every: first and last issue time, such as 2020-06,2020-08 [default: all].")  # fmt: skip

@@ -56,7 +56,7 @@ def train(
     \b
     convrnn-zoo train radar.toml --data radar -o run
     convrnn-zoo train radar.toml --data radar -o run2 --set lr=0.001 --set data.crop=64
-    accelerate launch --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
+    accelerate launch --multi_gpu --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
     settings = Recipe.read(recipe, overrides)
     out = output or Path("runs") / settings.weights

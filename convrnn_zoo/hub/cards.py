@@ -276,4 +276,6 @@ def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]
         rows.append([cell.replace("|", "\\|") for cell in row])
     table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"
-    return ["## Evaluation", f"{measured}{f', mean over {horizon} forecast frames' if horizon else ''}.", table]
+    by_range = any(m.name.endswith(" min") for m in metrics)  # of lead times
+    over = f", mean over {horizon} forecast frames" if horizon and not by_range else ""
+    return ["## Evaluation", f"{measured}{over}.", table]

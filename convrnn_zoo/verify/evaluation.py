@@ -64,8 +64,8 @@ def evaluate(
         seed: seed of the noise of the members.
         batch_size, progress: sequences per batch, and whether to show a progress bar.
         climatology: further baseline, which receives the numbers of the sequences and the horizon.
-        baselines: names of the baselines, such as ``"extrapolation"``; by default all that apply, of which LINDA takes
-            most of the time.
+        baselines: names of the baselines, such as ``"extrapolation"``; by default all that apply, of which LINDA and
+            STEPS take most of the time.
         leave_out: names of baselines that are not computed.
 
     Raises:

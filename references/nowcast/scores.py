@@ -18,7 +18,7 @@ from .verification import FRACTIONS, GROUPS, HOUR, THRESHOLDS, Nowcast, last_fra
 TESTED_ON = "five events of pysteps' example data"
 SPLIT = (
     "mean of Finland 2017-05-09, Switzerland 2015-05-15, 2016-07-11 and 2017-01-31 and Melbourne 2018-06-16, windows "
-    "every 30 minutes"
+    "every 30 minutes, those of ensembles every hour"
 )
 
 

@@ -1,4 +1,4 @@
-"""Forecasts of whole archives: issue times as tasks, written to one Zarr store, and their scores."""
+"""Forecasts of complete archives: issue times as tasks, written to one Zarr store, and their scores."""
 
 from .run import forecast_archive
 from .scores import ArchiveScores, score_archive

@@ -1,4 +1,4 @@
-"""Forecasts of a whole archive: issue times as tasks, one process, several, or the workers of a Dask scheduler."""
+"""Forecasts of a complete archive: issue times as tasks, one process, several, or the workers of a Dask scheduler."""
 
 import contextlib
 import dataclasses
