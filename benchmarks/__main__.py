@@ -1,7 +1,6 @@
 """The command ``python -m benchmarks``."""
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ import click
 import torch
 from click.core import ParameterSource
 
-from convrnn_zoo import __version__
-
 from .accelerator import describe_device, time_on_device
 from .cases import CASES, LONG, Case
-from .measure import CLOCKS, time_case
+from .measure import CLOCKS, machine, time_case
 from .memory import peaks
 from .new_sizes import first_over_third
 from .peers import COMPILED, IMPLEMENTATIONS, load_peer
@@ -22,22 +19,6 @@ from .precision import errors
 from .report import chart, device_table, exponents_table, scaling_chart, streams_table, table
 from .scaling import AXES, measure_axis, measure_streams
 from .shares import shares
-
-
-def machine(clock: str) -> dict[str, Any]:
-    """Describes the machine and the versions of the run."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
-    return {
-        "processor": name,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "convrnn_zoo": __version__,
-        "clock": clock,
-    }
 
 
 def write(result: dict[str, Any], out: Path) -> None:

@@ -1,13 +1,17 @@
 """Interleaved timing: all implementations take turns, so that disturbances affect them equally."""
 
 import math
+import platform
 import random
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+
+from convrnn_zoo import __version__
 
 from .cases import Case
 from .floor import floor
@@ -17,6 +21,22 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Times = dict[str, list[float]]
 
 _SPAN = 0.01  # seconds that the shortest run of a case should fill
+
+
+def machine(clock: str) -> dict[str, Any]:
+    """Describes the machine and the versions of the run."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return {
+        "processor": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "convrnn_zoo": __version__,
+        "clock": clock,
+    }
 
 
 def inference(forward: Any, x: Any) -> Callable[[], None]:

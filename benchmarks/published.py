@@ -158,7 +158,7 @@ def main(
     original: tuple[str, ...], names: tuple[str, ...], rounds: int, threads: int, clock: str, out: Path | None
 ) -> None:
     """Measure published networks at their published widths."""
-    from .__main__ import machine
+    from .measure import machine
 
     torch.set_num_threads(threads)
     checkouts = {name: Path(path) for name, _, path in (o.partition("=") for o in original)}

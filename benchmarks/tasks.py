@@ -172,7 +172,7 @@ def main(names: tuple[str, ...], rounds: int, again: int, out: Path) -> None:
     """Times the tasks in turn, and writes the least times."""
     import torch
 
-    from .__main__ import machine
+    from .measure import machine
     from .memory import in_a_fresh_process
 
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -20,7 +20,7 @@ import click
 import torch
 
 import convrnn_zoo
-from benchmarks.__main__ import machine
+from benchmarks.measure import machine
 from benchmarks.memory import in_a_fresh_process, rise
 from convrnn_zoo._atomic import atomic_write
 from convrnn_zoo.data import CroppedSequences

@@ -9,7 +9,6 @@ import inspect
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -64,8 +63,9 @@ from .timings import (
 ROOT = Path(__file__).parent.parent
 PRECISIONS = ROOT / "tools" / "precision.json"
 """Results of ``python -m tools.precision``."""
-VERSIONS = ROOT / "tools" / "versions.json"
 INT8 = ROOT / "benchmarks" / "int8.json"
+"""Results of ``python -m benchmarks.int8``."""
+VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 TITLES = {
     "convgru_advection.nowcast": "rain in the next hour",
@@ -364,12 +364,6 @@ def precisions(page: str) -> str:
                 (f"`{name}`", row["precision"], size, f"{row['difference']:.2g} {unit}".rstrip(), "; ".join(errors))
             )
     return markdown(("weights", "precision", "file", "difference", "errors"), rows)
-
-
-def extras() -> list[str]:
-    """Returns the names of the extras in pyproject.toml."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return list(project["optional-dependencies"])
 
 
 # ---- helpers -----------------------------------------------------------------------------------

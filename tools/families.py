@@ -84,7 +84,7 @@ def main(path: Path) -> None:
             axes.axis("off")
             if not frame.isnan().any():
                 axes.imshow(frame.numpy(), cmap="gray", vmin=0, vmax=1)
-            if line is not None and title == "observed":
+            if title == "observed":
                 axes.set_title(f"{t + 1 - INPUTS:+d}".replace("+0", "0"), fontsize=9)
         line[0].text(0, 0.5, title, transform=line[0].transAxes, fontsize=9, va="center")
     figure.savefig(path)

@@ -25,9 +25,9 @@ Rates = float | Sequence[float]  # for all states, or one per state
 Modes = str | Sequence[str]  # for all spatial axes, or one per axis
 READ_ONLY = {
     "in_channels", "out_channels", "kernel_size", "hidden_kernel_size", "stride", "dilation", "groups", "padding_mode",
-    "bias", "bidirectional",
+    "bias", "bidirectional", "learn_initial_state",
 }  # fmt: skip
-"""Attributes that parameters and convolutions were built with, which a change would not reach."""
+"""Attributes that parameters and convolutions were built with, which a change would not reach. So are `options`."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by the number of axes."""
 
@@ -158,11 +158,14 @@ class Equations(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_property = isinstance(getattr(type(self), name, None), property)
-        if name in READ_ONLY and (is_property or name in vars(self)):
+        is_built_with = name in READ_ONLY or name in type(self).options
+        if is_built_with and (is_property or name in vars(self)):
             raise AttributeError(
                 f"{type(self).__name__}.{name} cannot be changed, got {check.describe(value)}; build a new layer with "
                 f"this {name}, and load the parameters into it if their shapes agree"
             )
+        if name == "zoneout":
+            value = check.probabilities(name, value, self.states)
         super().__setattr__(name, value)
 
     # ---- construction ------------------------------------------------------------------------------------------

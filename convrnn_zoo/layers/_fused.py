@@ -95,10 +95,10 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    `dtype` is the dtype of the weights. On CPUs that convolve faster in float32 than in half precision (see
-    :func:`half_is_fast`), the convolutions use float32 in place of half precision.
+    `dtype` is the dtype of the weights; autocast leaves float64 as it is. On CPUs that convolve faster in float32 than
+    in half precision (see :func:`half_is_fast`), the convolutions use float32 in place of half precision.
     """
-    if has_autocast(device):
+    if has_autocast(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
     is_half = dtype in (torch.bfloat16, torch.float16)
     return torch.float32 if is_half and device == "cpu" and not half_is_fast(dtype) else dtype

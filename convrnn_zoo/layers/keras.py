@@ -28,7 +28,8 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
     """A :class:`~convrnn_zoo.layers.ConvLSTM` with other activations.
 
     `recurrent_activation` replaces the sigmoid of the gates, and `activation` the tanh of candidate and output. Both
-    are names in :data:`KERAS_ACTIVATIONS`. All other arguments are those of :class:`~convrnn_zoo.layers.ConvLSTM`.
+    are names in :data:`KERAS_ACTIVATIONS`. All other arguments but `norm` are those of
+    :class:`~convrnn_zoo.layers.ConvLSTM`.
 
     Example:
         >>> rnn = ActivatedConv1dLSTM(2, 3, kernel_size=3, recurrent_activation="hard_sigmoid_keras2")
@@ -39,7 +40,7 @@ class ActivatedConvLSTM(LSTMEquations, ConvRNNBase):
 
     options: ClassVar = {
         "activation": tuple(KERAS_ACTIVATIONS),
-        "recurrent_activation": ("sigmoid", *KERAS_ACTIVATIONS),
+        "recurrent_activation": ("sigmoid", *(name for name in KERAS_ACTIVATIONS if name != "sigmoid")),
     }
     in_place = None
     activation: str
@@ -111,8 +112,9 @@ class ResizingConvLSTM(nn.Module):
         self.rnn = rnn
         rows = torch.eye(rnn.in_channels, device=like.device, dtype=like.dtype).chunk(rnn.num_directions)
         for end, identity in zip(("", "_reverse"), rows, strict=False):
-            weight = getattr(rnn, f"weight_ih_l0{end}")
-            weight.requires_grad_(False).copy_(identity[(...,) + (None,) * rnn.ndim])
+            name = f"weight_ih_l0{end}"
+            delattr(rnn, name)  # a buffer, which no optimizer changes
+            rnn.register_buffer(name, identity[(...,) + (None,) * rnn.ndim].clone())
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """Returns ``(output, (h_n, c_n))``, as :class:`~convrnn_zoo.layers.ConvLSTM` does."""

@@ -89,7 +89,7 @@ class MAUCell(ConvRNNCellBase):
         g2, p2, q2 = map_norm(ih[:, c:], scale_s[c:], shift_s[c:]).chunk(3, dim=1)
 
         def convolve(t: Tensor, rows: slice) -> Tensor:
-            weight, bias, scale, shift = (p[rows] for p in (w.hh, w.b_hh, scale_t, shift_t) if p is not None)
+            weight, bias, scale, shift = (p[rows] for p in (w.hh, w.b_hh, scale_t, shift_t))  # type: ignore[index]
             return map_norm(self.conv(t, weight, bias), scale, shift)
 
         query = query / math.sqrt(math.prod(x.shape[1:]))  # before the sum, which would overflow float16

@@ -70,13 +70,16 @@ class FireNet(DenseModel):
             raise ValueError(f"kernel_size must be odd, so that maps keep their size, got {kernel_size}")
         factory: Any = {"device": device, "dtype": dtype}
         self.stem = nn.Conv2d(in_chans, width, kernel_size, padding=kernel_size // 2, **factory)
-        options: Any = {"batch_first": True, "reset_after": False, **factory}
+        options: Any = {"batch_first": True, **factory}
         self.rnns = nn.ModuleList(Conv2dOneBiasGRU(width, width, kernel_size, **options) for _ in "12")
         self.blocks = nn.ModuleList(ResidualBlock(width, kernel_size, **factory) for _ in "12")
         self.reset_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^stem", "blocks": r"^rnns\.(\d+)" if coarse else [(r"^(?:rnns|blocks)\.(\d+)", None)]}
+        return {
+            "stem": r"^stem",
+            "blocks": r"^(?:rnns|blocks)\.(\d+)" if coarse else [(r"^(?:rnns|blocks)\.(\d+)", None)],
+        }
 
     def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
         """Returns one image for each voxel grid; `hx` is a state of :meth:`forward_sequence`."""

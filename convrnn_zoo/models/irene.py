@@ -42,13 +42,13 @@ class ConvGRUEnsemble(EnsembleForecaster):
         device: torch.device | str | None = None, dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__(in_chans, horizon, 2 ** check.positive_int("num_blocks", num_blocks), num_classes)
-        widths = [self.in_chans * 4**level for level in range(num_blocks + 1)]
 
-        def layers(widths: list[int]) -> nn.ModuleList:
+        def layers(levels: range) -> nn.ModuleList:
+            widths = (self.in_chans * 4**level for level in levels)  # one by one: a config may ask for any number
             return nn.ModuleList(Conv2dOneBiasGRU(w, w, kernel_size, device=device, dtype=dtype) for w in widths)
 
-        self.encoder, self.decoder = layers(widths[:-1]), layers(widths[:0:-1])
-        self.num_features = widths[1]
+        self.encoder, self.decoder = layers(range(num_blocks)), layers(range(num_blocks, 0, -1))
+        self.num_features = 4 * self.in_chans
         self.unshuffle, self.shuffle = Unshuffle(2), Shuffle(2)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:

@@ -74,7 +74,8 @@ class NormedForecaster(PyramidForecaster):
 
     Args:
         cell: ``Conv2dGroupNormLSTMCell`` or ``Conv2dGroupNormGRUCell`` of :mod:`convrnn_zoo.layers.variants`.
-        hidden_channels: list of three widths or one width, each at most 32 or a multiple of 32.
+        hidden_channels: list of three widths or one width, each a multiple of 32, or at most 32 if the
+            groups of the norm divide the channels of all gates.
         kernel_size: kernel of the recurrent layers.
         stem_channels: width of the first and the last convolutions.
         …: as for :class:`PyramidForecaster`.

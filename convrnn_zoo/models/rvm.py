@@ -40,7 +40,7 @@ class HalfGRU(nn.Module):
     def __init__(self, width: int, **factory: Any) -> None:
         super().__init__()
         half = width // 2
-        self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, reset_after=False, **factory)
+        self.rnn = Conv2dOneBiasGRU(half, half, 3, batch_first=True, **factory)
 
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""

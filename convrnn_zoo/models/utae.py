@@ -11,12 +11,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from ..layers import ConvRNNBase
 from ..layers import _checks as check
+from ..layers._run import is_traced
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu
 from .base.dense import DenseModel
-from .base.lengths import Lengths, in_graph, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
+from .base.lengths import Lengths, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
 
 Dates = Tensor | PackedSequence
 """Dates of several series: a PackedSequence without missing dates, or dates ``(N, T, …)`` and, in a graph, a mask."""
@@ -72,7 +73,7 @@ class ImageSeriesModel(DenseModel):
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
-        if mask is not None and not (is_mask and (in_graph() or mask.any(1).all())):
+        if mask is not None and not (is_mask and (is_traced() or mask.any(1).all())):
             expected = f"booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least"
             raise ValueError(f"mask must be {expected}, got {check.describe(mask)}")
         if x.shape[0] == 0:
@@ -82,7 +83,7 @@ class ImageSeriesModel(DenseModel):
             return [x.new_zeros(0, *size) for size in sizes]
         if mask is None and lengths is None:
             return self.forward_dates(x, None)
-        if in_graph():
+        if is_traced():
             known = step_mask(x, lengths) if mask is None else mask  # type: ignore[arg-type]
             return self.forward_dates(mask_steps(x, known), known)
         if mask is None:
@@ -232,7 +233,7 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
 @register_model(cfg=_CFG)
 def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvGRU with 180 channels over the dates; otherwise as :func:`utae_convlstm`."""
-    constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180, reset_after=False)
+    constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180)
     return build_model(constructor, "utae_convgru", pretrained, **kwargs)
 
 

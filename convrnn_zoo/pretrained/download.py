@@ -67,7 +67,7 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
         if expected is None:
             logger.warning("%s: its checksum is unknown, so damage cannot be detected", file)
         elif not _matches(path, expected):
-            path = _replace_damaged(file, path, expected)
+            path = _replace_damaged(file, expected)
         return path
 
 
@@ -97,7 +97,7 @@ def _fetch(file: HubFile, force: bool = False) -> Path:
     return Path(retry(lambda: hf_hub_download(file.repo_id, file.filename, **options)))
 
 
-def _replace_damaged(file: HubFile, path: Path, expected: str) -> Path:
+def _replace_damaged(file: HubFile, expected: str) -> Path:
     logger.warning("%s: the copy in the cache is damaged and is downloaded again", file)
     try:
         again = _fetch(file, force=True)

@@ -28,7 +28,7 @@ from .intervals import BASELINES
 from .mrms import CodedEvent, encode_rate
 from .scores import pysteps_methods
 from .train import load_archives
-from .verification import GROUPS, INPUTS, THRESHOLDS, Window
+from .verification import INPUTS, THRESHOLDS, Window, lead_times
 
 EDGE, STRIDE = 512, 64
 """Maximum edge of a window and distance of the squares of which the wettest is taken, in pixels."""
@@ -73,8 +73,8 @@ def score(method: Any, windows: Sequence[HeldOut]) -> dict[tuple[float, str], fl
         for threshold in THRESHOLDS:
             occurrences = Occurrences(threshold, len(truth))
             occurrences.add(*(x.where(known, torch.nan)[None, :, None] for x in (forecast, truth)))
-            for group, (first, last) in GROUPS.items():
-                part = occurrences.counts[:, int(first // minutes) : int(last // minutes)].sum(1)
+            for group, frames in lead_times(minutes).items():
+                part = occurrences.counts[:, frames].sum(1)
                 counts[threshold, group] = counts.get((threshold, group), 0) + part
     return {key: float(of[0] / of.sum()) for key, of in counts.items() if of.sum()}
 

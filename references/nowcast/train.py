@@ -179,7 +179,7 @@ class NowcastTrainer(Trainer):
         """Saves the weights."""
         assert self.checkpoint is not None
         file = self.checkpoint.with_name(f"update{self.updates:07d}.safetensors")
-        write_safetensors(self.model.state_dict(), file)
+        write_safetensors(model.state_dict(), file)
 
 
 def train_on(

@@ -133,7 +133,7 @@ def verify(methods: Mapping[str, Nowcast], frames: Tensor, minutes: float = 5.0,
 
 def _csi(counts: Tensor) -> Any:
     """Returns the CSI of numbers of hits, misses and false alarms, along the first axis."""
-    return (counts[0] / counts.sum(0)).tolist()
+    return _numbers(counts[0] / counts.sum(0))
 
 
 def _occurrences(counted: Sequence[Mapping[Any, Occurrences]], groups: Mapping[str, slice]) -> dict[str, Any]:

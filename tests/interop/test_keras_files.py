@@ -249,8 +249,10 @@ def test_resizing_keeps_to_torch_nn_rnns_forms() -> None:
     assert (y.shape, h.shape) == ((2, 4, 6, 5), (2, 2, 3, 5))
     assert_close(layer(x, (h, c))[0][0], layer(x[0], (h[:, 0], c[:, 0]))[0])
     y.sum().backward()
-    assert layer.rnn.weight_ih_l0.grad is None
     assert layer.input_conv.weight.grad is not None
+    layer.requires_grad_(False).requires_grad_(True)  # as after fine-tuning the head only
+    assert not {"rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse"} & dict(layer.named_parameters()).keys()
+    assert "rnn.weight_ih_l0" in layer.state_dict()
 
 
 def test_without_h5py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

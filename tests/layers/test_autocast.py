@@ -52,6 +52,14 @@ def test_a_state_can_be_fed_back(cls: type, options: dict, monkeypatch: pytest.M
             assert_close(module(x, mapped(lambda h, dtype=dtype: h.to(dtype), carried(first))), second, 5e-2)
 
 
+@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+def test_float64_stays_as_it_is(cls: type, half_is_fast: bool) -> None:
+    module, x = cls(2, 3, 3, dtype=torch.float64), example(cls, 2).double()
+    expected = module(x)
+    with bf16():
+        assert all(map(torch.equal, tensors(module(x)), tensors(expected)))
+
+
 @pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
 def test_packed_both_ways_and_backward(cls: type, options: dict, half_is_fast: bool) -> None:
     rnn = cls(2, [3, 4], 3, num_layers=2, bidirectional=True, **options)

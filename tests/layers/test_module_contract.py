@@ -216,6 +216,22 @@ def test_what_the_layer_was_built_with_cannot_be_changed(cls: type, name: str) -
     assert (repr(module), getattr(module, name)) == before
 
 
+@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+def test_options_of_a_cell_cannot_be_changed(cls: type) -> None:
+    module: Any = cls(2, 3, 3)
+    for name in (*cls.options, "learn_initial_state"):
+        with pytest.raises(AttributeError, match=rf"{cls.__name__}\.{name}"):
+            setattr(module, name, getattr(module, name))
+
+
+def test_zoneout_is_checked_when_it_is_changed() -> None:
+    cell = layers.Conv2dLSTMCell(2, 3, 3)
+    cell.zoneout = 0.1
+    assert cell.zoneout == (0.1, 0.1)
+    with pytest.raises(ValueError, match="zoneout"):
+        cell.zoneout = 2.0
+
+
 def test_options_that_act_at_every_call_can_be_changed() -> None:
     rnn, x = layers.Conv2dGRU(2, 3, 3, 2), torch.randn(4, 2, 2, 5, 5)
     expected = rnn(x)[0]

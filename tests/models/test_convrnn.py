@@ -150,7 +150,8 @@ def test_timms_methods(kind):
 
 def test_pruning_below_another_width_renews_the_head():
     model = convrnn_zoo.create_model("convlstm1d_2layer", in_chans=2, hidden_channels=[3, 5], num_classes=4)
-    model.prune_intermediate_layers([0], prune_head=False)
+    with pytest.warns(UserWarning, match="head"):
+        model.prune_intermediate_layers([0], prune_head=False)
     assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
 
 

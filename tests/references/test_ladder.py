@@ -9,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmarks.memory import in_a_fresh_process
 from convrnn_zoo.data import CroppedSequences, Window
 from convrnn_zoo.train import train
 from references import ladder
@@ -90,7 +91,7 @@ def test_costs_are_measured_again_without_training(climb, monkeypatch):
 
 
 def test_a_network_has_its_parameters_and_costs():
-    costs = ladder.measure("rain", "convgru_forecaster")
+    costs = in_a_fresh_process(ladder.measure, "rain", "convgru_forecaster")
     assert 0.9e6 < costs["parameters"] < 1.1e6
     assert 0 < costs["seconds"] < 10
     assert costs["bytes"] > 16 * 12 * 64 * 64 * 4  # that of the forecasts

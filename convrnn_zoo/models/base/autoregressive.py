@@ -45,7 +45,7 @@ class AutoregressiveForecaster(Forecaster):
         in_chans, horizon, reduction, **kwargs: as for :class:`Forecaster`.
 
     Raises:
-        ValueError: `out_chans` is not `in_chans`; the model must forecast every channel that it reads.
+        ValueError: `out_chans` is not `in_chans` without `input_only`; the model must forecast what it reads again.
     """
 
     export_step = "autoregressive"

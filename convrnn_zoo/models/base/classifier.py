@@ -322,4 +322,5 @@ class RecurrentClassifier(Classifier):
         if prune_head:
             self.reset_classifier(0, "")
         elif self.num_classes and self.num_features != features:
+            warn(f"the head is random, because it reads {self.num_features} features in place of {features}; train it")
             self.reset_classifier(self.num_classes)

@@ -148,9 +148,9 @@ class Forecaster(ZooModel):
             batch_size: sequences per batch.
 
         Returns:
-            The forecast. Its axes are those of `frames`, and T is `horizon`. For a tensor, it is a tensor on the same
-            device. For a DataArray or Dataset, it is one with dimension `lead_time`, coordinate `time` (valid times)
-            and, for ensembles, dimension `realization`. Otherwise, it is a NumPy array.
+            The forecast, in float32. Its axes are those of `frames`, and T is `horizon`. For a tensor, it is a tensor
+            on the same device. For a DataArray or Dataset, it is one with dimension `lead_time`, coordinate `time`
+            (valid times) and, for ensembles, dimension `realization`. Otherwise, it is a NumPy array.
 
         Raises:
             ValueError: the model has no preprocessing; there are too few frames; the frames have a wrong shape, only

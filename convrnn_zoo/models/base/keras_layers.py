@@ -381,13 +381,22 @@ class Activation(KerasLayer):
 
 
 class ReLU(KerasLayer):
-    """A ReLU with an upper limit and a slope of negative values, or a leaky ReLU."""
+    """A ReLU with an upper limit and a slope of negative values."""
 
     options: ClassVar = {"max_value": None, "negative_slope": 0.0}
 
     def forward(self, x: Tensor) -> Tensor:
         limit, y = self.settings["max_value"], F.leaky_relu(x, self.settings["negative_slope"])
         return y if limit is None else y.clamp(max=limit)
+
+
+class LeakyReLU(KerasLayer):
+    """A leaky ReLU, with Keras's slope of negative values."""
+
+    options: ClassVar = {"negative_slope": 0.3}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.settings["negative_slope"])
 
 
 class Rescaling(KerasLayer):
@@ -443,9 +452,8 @@ LAYERS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{
         cls.__name__: (cls, {})
         for cls in (TimeDistributed, Dense, BatchNormalization, LayerNormalization, Flatten, Reshape, Permute,
-                    RepeatVector, Activation, ReLU, Rescaling, LastFrame, Concatenate)
+                    RepeatVector, Activation, ReLU, LeakyReLU, Rescaling, LastFrame, Concatenate)
     },
-    "LeakyReLU": (ReLU, {}),
     **{
         name: (Merge, {"mode": mode})
         for name, mode in (("Add", "sum"), ("Subtract", "subtract"), ("Multiply", "mul"), ("Average", "ave"),

@@ -10,14 +10,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._base import SPACE
+from ...layers._run import is_traced
 from .blocks import framewise
 
 Lengths = Tensor | Sequence[int]
-
-
-def in_graph() -> bool:
-    """Returns whether torch compiles, traces or exports; the graph must not depend on the values of lengths."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
@@ -33,7 +29,7 @@ def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1)
         raise TypeError(f"lengths must be whole numbers, got {out.dtype}; convert with .long()")
     if out.shape != (batch,):
         raise ValueError(f"lengths must have a number for each of the {batch} sequences, got shape {tuple(out.shape)}")
-    if in_graph():
+    if is_traced():
         return out.to(torch.int64)
     out = out.to("cpu", torch.int64)
     if batch and not (out.min() >= min_length and out.max() <= steps):
@@ -95,7 +91,7 @@ def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tenso
     """
     if lengths is None:
         return run(x, mask=None)
-    if in_graph():
+    if is_traced():
         return run(x, mask=step_mask(x, lengths))
     outputs, state = run(pack(x, lengths), mask=None)
     return [unpack(y, x.shape[1])[0] for y in outputs], state

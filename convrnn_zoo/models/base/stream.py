@@ -153,7 +153,7 @@ class Stream:
             raise ValueError(f"horizon is only for forecasters, not {type(self.model).__name__}; leave it out")
         counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
-        skipped = None if counts is None or counts.min() > 0 else (counts == 0).to(x.device)
+        skipped = None if counts is None or bool((counts > 0).all()) else (counts == 0).to(x.device)
         self._update(state, len(x), x.shape[1] if counts is None else counts, skipped)
         levels = y if isinstance(y, list) else [y]
         if skipped is not None:

@@ -382,6 +382,11 @@ BAD = {
 }  # fmt: skip
 
 
+def test_a_stream_of_no_sequences():
+    stream = Stream(build("convgru1d_1layer", num_classes=2))
+    assert stream(X[:0], lengths=[]).shape == (0, 2)
+
+
 def running():
     stream = Stream(build("convgru1d_1layer", num_classes=2))
     stream(X)
