@@ -91,9 +91,11 @@ class BCDUNet(DenseModel):
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits of every pixel of images or of series."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
+        """Returns the features that the head reads, of full size."""
         return self.forward_levels(x)[0]
 
     def forward_levels(self, x: Tensor) -> list[Tensor]:

@@ -129,9 +129,11 @@ class RecurrentDecoderModel(DenseModel):
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
     def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        """Returns the outputs of every pixel; `hx` is a state of :meth:`forward_sequence`."""
         return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
 
     def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        """Returns the features that the head reads, of full size."""
         return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(

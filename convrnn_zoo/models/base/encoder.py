@@ -158,6 +158,7 @@ class FrameEncoder(nn.Module):
         return self
 
     def forward(self, frames: Tensor) -> list[Tensor]:
+        """Returns the maps of each level for frames ``(N, C, H, W)``; at most `chunk_size` frames are read at once."""
         if self.chunk_size is None:  # in an exported graph, which takes any number of frames
             return self.encode(frames)
         smallest, size = max(self.reductions), tuple(frames.shape[-2:])
