@@ -100,7 +100,8 @@ def draw() -> Any:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
-        axes.set(title=TITLES[dataset], xlabel="time of a forecast on one core, ms", ylabel=COLUMNS[dataset][0])
+        label = f"{score} ({'less' if score == 'MSE' else 'more'} is better)"
+        axes.set(title=TITLES[dataset], xlabel="time of a forecast on one core, ms", ylabel=label)
         axes.margins(x=0.25)
     return figure
 
