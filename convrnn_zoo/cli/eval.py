@@ -185,8 +185,9 @@ def _evaluate_forecaster(
     recipe = with_units(recipe, model.preprocessing)
     dataset = recipe.data
     has_dates = isinstance(dataset, FrameFiles) and data and all(f.is_dated for f in dataset.open(data))
-    is_split = isinstance(dataset, FrameFiles) and isinstance(dataset.split, str)
-    parts = ["test", "train"] if has_dates or is_split else ["test"]
+    is_drawn = isinstance(dataset, FrameFiles) and isinstance(dataset.split, str)
+    is_compared = is_drawn and model.metadata is not None and bool(model.metadata.training_part)
+    parts = ["test", "train"] if has_dates or is_compared else ["test"]
     test, *train = load_splits(recipe, data, parts)  # reads each file once
     if train:
         options["climatology"] = find_climatology(train[0], test)

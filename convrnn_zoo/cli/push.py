@@ -8,6 +8,7 @@ import click
 
 from .._atomic import write_text
 from ..hub import from_pretrained, push_to_hub, save_pretrained
+from ..hub.save import check_replaceable
 from ..models.factory import is_path, split_address
 from ..pretrained.config import CARD, CONFIG
 from ._options import WEIGHTS_EPILOG
@@ -51,10 +52,10 @@ def push(
         output = Path(directory).expanduser()
         if (output / CARD).is_file() and not (output / CONFIG).is_file():
             raise FileExistsError(f"{output / CARD} is not of a model, and would be replaced; choose another directory")
-        save_pretrained(model, output)
+        check_replaceable(output)
         if text is not None:
             write_text(output / CARD, text)
-        click.echo(f"{output}: saved; load it by this path")
+        click.echo(f"{save_pretrained(model, output)}: saved; load it by this path")
         return
     commit = push_to_hub(model, repo_id, private=private, revision=revision, create_pr=create_pr, card=text)
     click.echo(commit.pr_url or commit.commit_url)

@@ -27,7 +27,7 @@ READ_ONLY = {
     "in_channels", "out_channels", "kernel_size", "hidden_kernel_size", "stride", "dilation", "groups", "padding_mode",
     "bias", "bidirectional", "learn_initial_state",
 }  # fmt: skip
-"""Attributes that parameters and convolutions were built with, which a change would not reach. So are `options`."""
+"""Attributes that parameters and convolutions were built with, as with the `options`: a change would not reach them."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by the number of axes."""
 

@@ -272,7 +272,7 @@ class CroppedSequences(FrameSequences):
         if not count:
             longest = max((len(f) for f in files), default=0)
             if longest < window.length:
-                hint = f"the longest has {longest}; lower them, or data.split so that it does not cut series in time"
+                hint = f"the longest has {longest}; lower them, or choose a data.split that does not cut series in time"
                 raise ValueError(f"no series has {window.length} frames, inputs + horizon: {hint}")
             raise ValueError(
                 f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "

@@ -165,11 +165,13 @@ class Job:
     def __call__(self, region: int) -> int:
         """Forecasts a region with `threads`, writes it, and returns its number."""
         before = torch.get_num_threads()
-        torch.set_num_threads(self.threads or before)
         try:
+            if self.threads is not None:
+                torch.set_num_threads(self.threads)
             self.finish(region)
         finally:
-            torch.set_num_threads(before)
+            if self.threads is not None:
+                torch.set_num_threads(before)
         return region
 
     def finish(self, region: int) -> None:
