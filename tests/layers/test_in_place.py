@@ -12,7 +12,8 @@ from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, Co
 from convrnn_zoo.layers._fused import Buffers, fused_convs
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
-from tests.helpers.layers.comparison import SEQUENCES, VARIANTS, assert_same, case_id, outcomes, space
+from tests.helpers.layers.comparison import VARIANTS, assert_same, outcomes
+from tests.helpers.layers.oracles import SEQUENCES, case_id, space
 
 WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.layers.comparison import VARIANTS, case_id, space
+from tests.helpers.layers.comparison import VARIANTS
+from tests.helpers.layers.oracles import case_id, space
 from tests.helpers.registry import two_dimensions_first
 
 

@@ -9,7 +9,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convrnn_zoo.layers._fused import Direction
-from tests.helpers.layers.comparison import SEQUENCES, VARIANTS, case_id, space
+from tests.helpers.layers.comparison import VARIANTS
+from tests.helpers.layers.oracles import SEQUENCES, case_id, space
 from tests.helpers.registry import two_dimensions_first
 
 ASKS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}

@@ -9,7 +9,8 @@ from torch import Tensor
 from convrnn_zoo import layers
 from convrnn_zoo.layers import _fused
 from convrnn_zoo.layers._nonlinearities import half_tanh
-from tests.helpers.layers.comparison import VARIANTS, case_id, plain, space, weights
+from tests.helpers.layers.comparison import VARIANTS, plain, weights
+from tests.helpers.layers.oracles import case_id, space
 from tests.helpers.registry import two_dimensions_first
 
 SCALES = [10.0**-k for k in range(8)]

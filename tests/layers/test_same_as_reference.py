@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
-from tests.helpers.layers.comparison import (
-    SEQUENCES,
-    VARIANTS,
-    assert_same,
-    built,
-    case_id,
-    lengths_of_sequences,
-    outcomes,
-)
+from tests.helpers.layers.comparison import VARIANTS, assert_same, built, lengths_of_sequences, outcomes
+from tests.helpers.layers.oracles import SEQUENCES, case_id
 from tests.helpers.registry import two_dimensions_first
 
 

@@ -10,7 +10,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
-from tests.helpers.layers.comparison import VARIANTS, case_id, space
+from tests.helpers.layers.comparison import VARIANTS
+from tests.helpers.layers.oracles import case_id, space
 from tests.helpers.registry import slow_unless, two_dimensions_first
 
 

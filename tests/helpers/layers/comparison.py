@@ -1,19 +1,17 @@
 """Reference: the same layer step by step under ordinary autograd, and small builders."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from convrnn_zoo import layers
 from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.layers._run import run_loop
 
-SEQUENCES = [
-    v for v in vars(layers).values() if isinstance(v, type) and issubclass(v, ConvRNNBase) and hasattr(v, "ndim")
-]
+from .oracles import SEQUENCES, assert_close, space
+
 VARIANTS = [
     (cls, {name: value} if name else {})
     for cls in SEQUENCES
@@ -24,20 +22,10 @@ VARIANTS = [
 """Layers with an in-place step, which a norm has not."""
 
 
-def case_id(value: object) -> str | None:
-    if isinstance(value, type):
-        return value.__name__
-    return ",".join(f"{k}={v}" for k, v in value.items()) or "default" if isinstance(value, dict) else None
-
-
 class Outcome(NamedTuple):
     output: Tensor
     state: list[Tensor]
     gradients: list[Tensor]
-
-
-def space(rnn: Any, size: int = 4) -> tuple[int, ...]:
-    return tuple(range(size, size + rnn.ndim))
 
 
 def example(rnn: ConvRNNBase, lengths: list[int], packed: bool) -> tuple[Tensor, Tensor | PackedSequence]:
@@ -75,9 +63,9 @@ def outcomes(rnn: ConvRNNBase, lengths: list[int], packed: bool, with_state: boo
     stacked = list(last) if isinstance(last, tuple) else [last]
     with torch.inference_mode():
         alone, end = rnn(x, hx)  # which keeps nothing, and has its directions write side by side
-        assert_close(alone.data if packed else alone, y.data if packed else y)
-        for a, e in zip(list(end) if isinstance(end, tuple) else [end], stacked, strict=True):
-            assert_close(a, e)
+        rounding = 1e-6  # of another order
+        assert_close(alone.data if packed else alone, y.data if packed else y, rounding)
+        assert_close(end, stacked, rounding)
     ours = outcome(y.data if packed else y, stacked)
     y, ends = plain(rnn, x, states)
     return ours, outcome(y, [torch.stack(part) for part in zip(*ends, strict=True)])
@@ -113,21 +101,9 @@ def weights(like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
 
 
-def assert_close(a: Tensor, e: Tensor) -> None:
-    """Up to the rounding of another order."""
-    assert a.shape == e.shape
-    assert (a - e).abs().max() <= 1e-6 * max(1.0, e.abs().max().item())
-
-
 def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
     """Largest error below `tolerance` times the largest value, or one."""
-    pairs = zip(
-        [ours.output, *ours.state, *ours.gradients], [oracle.output, *oracle.state, *oracle.gradients], strict=True
-    )
-    for a, e in pairs:
-        assert a.shape == e.shape
-        error = (a - e).abs().max().item() / max(1.0, e.abs().max().item())
-        assert error <= tolerance, f"off by {error:.2e}"
+    assert_close((ours.output, ours.state, ours.gradients), (oracle.output, oracle.state, oracle.gradients), tolerance)
 
 
 @st.composite
