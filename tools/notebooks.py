@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .address import ROOT, addresses
+from .examples import EXAMPLE
 
 DIRECTORY = "notebooks"
-_BLOCK = re.compile(
-    r"(?P<head><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```\n", re.DOTALL | re.MULTILINE
-)
 _GENERATED = re.compile(r"<!-- generated: \w+ -->\n.*?<!-- end -->\n*", re.DOTALL)
 
 
@@ -29,7 +27,7 @@ def notebook(text: str) -> str:
     cells = [install(text, source)]
     end = 0
     text = _GENERATED.sub("", text)
-    for match in _BLOCK.finditer(text):
+    for match in EXAMPLE.finditer(text):
         cells.append(_markdown(text[end : match.start()], source, site))
         end = match.end()
         code = match["code"]

@@ -19,13 +19,13 @@ import matplotlib
 from convrnn_zoo.cli._group import cli
 
 from . import families
+from .examples import EXAMPLE
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "docs" / "gallery.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md")))
 FAMILIES = "families.png"
 
-_BLOCK = re.compile(r"(?:<!-- (not run): .+ -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _DOWNLOAD = re.compile(r"^curl -LO \S+/(\S+)$", re.MULTILINE)
 _SHOWN = re.compile(r"!\[[^]]*\]\([./]*pictures/([\w.]+)\)")
 
@@ -38,7 +38,8 @@ def shown(page: Path) -> list[str]:
 def run(page: Path) -> None:
     """Runs the examples of a page in the current directory."""
     names: dict[str, Any] = {}
-    for reason, language, code in _BLOCK.findall(page.read_text(encoding="utf-8")):
+    for match in EXAMPLE.finditer(page.read_text(encoding="utf-8")):
+        reason, language, code = match["reason"], match["language"], match["code"]
         if language == "toml":
             Path(code.split()[1]).write_text(code, encoding="utf-8")
         elif language == "python" and not reason:
