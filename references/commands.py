@@ -122,12 +122,12 @@ def main(weights: str, data: Path, speech: Path | None, threshold: float | None,
     spoken = torch.cat([sound[int(w.begin * RATE) : int(w.end * RATE)] for w in words])
     power, noise = float(spoken.square().mean()), read_noise(data, NOISES[0])
     result["minutes"] = round(len(sound) / RATE / 60, 1)
-    for name, heard in (
+    for name, audio in (
         ("words in silence", sound),
         ("words in noise, 20 dB", add_noise(sound, noise, 20, power)),
         ("words in noise, 10 dB", add_noise(sound, noise, 10, power)),
     ):
-        result[name] = count_words(spot_all(model, heard, threshold), words)
+        result[name] = count_words(spot_all(model, audio, threshold), words)
     for name in NOISES:
         result[f"alarms, {name}"] = count_alarms(model, read_noise(data, name), threshold)
     if speech is not None:

@@ -98,9 +98,9 @@ def forest_accuracies(trees: int = 500, selected_on: Sequence[str] = ()) -> dict
     statistics = np.stack([describe(x[:n]) for x, n in zip(windows.x, windows.lengths, strict=True)])
 
     def accuracy(persons: Sequence[str]) -> float:
-        own = np.isin(windows.groups, persons)
-        model = ensemble.RandomForestClassifier(trees, random_state=0).fit(statistics[~own], windows.labels[~own])
-        return 100 * float(np.mean(model.predict(statistics[own]) == windows.labels[own]))
+        test = np.isin(windows.groups, persons)
+        model = ensemble.RandomForestClassifier(trees, random_state=0).fit(statistics[~test], windows.labels[~test])
+        return 100 * float(np.mean(model.predict(statistics[test]) == windows.labels[test]))
 
     persons = [str(person) for person in np.unique(windows.groups)]
     each = {person: accuracy([person]) for person in persons}
@@ -122,11 +122,11 @@ def forest(trees: int, selected_on: tuple[str, ...], into: Path | None) -> None:
     for name, value in scores.items():
         click.echo(f"{name}: {value:g} %")
     if into is not None:
-        record = WeightsMetadata.from_json((into / f"{WEIGHTS}.json").read_text(encoding="utf-8"))
+        metadata = WeightsMetadata.from_json((into / f"{WEIGHTS}.json").read_text(encoding="utf-8"))
         metrics = [
-            dataclasses.replace(m, baselines={**m.baselines, "random forest": scores[m.name]}) for m in record.metrics
+            dataclasses.replace(m, baselines={**m.baselines, "random forest": scores[m.name]}) for m in metadata.metrics
         ]
-        dataclasses.replace(record, metrics=tuple(metrics)).save(into)
+        dataclasses.replace(metadata, metrics=tuple(metrics)).save(into)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from benchmarks.tables import markdown
-from references.nowcast.calibration import LEAST, worst_difference
+from references.nowcast.calibration import MIN_PIXELS, worst_difference
 from references.nowcast.intervals import ALL, Comparison, compare, find_baselines
 
 NOWCASTS = Path(__file__).with_name("nowcasts.json")
@@ -159,7 +159,7 @@ def calibration(page: str) -> str:
             bins = [
                 f"{f:.2f} ({o:.2f})"
                 for n, f, o in zip(*(diagram[k] for k in ("count", "forecast", "observed")), strict=True)
-                if n >= LEAST
+                if n >= MIN_PIXELS
             ]
             rows.append((place, f"{threshold} mm/h", ", ".join(bins), f"{worst_difference(diagram):+.3f}"))
     header = ("data", "threshold", "probability (observed frequency)", "largest difference")

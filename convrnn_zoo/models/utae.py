@@ -29,8 +29,8 @@ def mean_of_dates(dates: Dates, mask: Tensor | None) -> Tensor:
         dates, mask = unpack(dates)
     if mask is None:
         return dates.sum(1) / dates.shape[1]
-    there = valid_steps(dates, mask)
-    return torch.where(there, dates, 0).sum(1) / there.to(dates.dtype).sum(1)
+    valid = valid_steps(dates, mask)
+    return torch.where(valid, dates, 0).sum(1) / valid.to(dates.dtype).sum(1)
 
 
 def last_memory(rnn: ConvRNNBase, dates: Dates, mask: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from .mrms import CodedEvent, rate_by_code
 from .train import load_archives
 from .verification import INPUTS, THRESHOLDS, Window, windows_of_hours
 
-BINS, LEAST = 10, 1000
+BINS, MIN_PIXELS = 10, 1000
 """Number of bins of probability, and minimum number of pixels of a bin that counts."""
 PLACES = {
     "mrms": "United States, other region", "europe": "Netherlands and Finland, later hours",
@@ -123,7 +123,7 @@ def calibrate(name: str, data: Path, output: Path | None, as_json: bool) -> None
 def worst_difference(diagram: dict[str, Any]) -> float:
     """Returns the largest difference of the observed frequency from the probability, over bins with enough pixels."""
     bins = zip(diagram["count"], diagram["forecast"], diagram["observed"], strict=True)
-    return max((o - f for n, f, o in bins if n >= LEAST), key=abs, default=0.0)
+    return max((o - f for n, f, o in bins if n >= MIN_PIXELS), key=abs, default=0.0)
 
 
 if __name__ == "__main__":

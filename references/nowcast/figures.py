@@ -59,15 +59,15 @@ def draw_ensembles(scores: Mapping[str, Any], path: Path) -> None:
     """Plots reliability, CRPS and Brier scores of ensembles, with a row per event. Writes atomically."""
     figure = _figure(5, len(scores))
     for line, event in zip(figure.subplots(len(scores), 5, squeeze=False), scores.values(), strict=True):
-        for method, of in event["ensembles"].items():
+        for method, scores in event["ensembles"].items():
             for axis, t in zip(line, (0.5, 2.0), strict=False):
                 if method != "extrapolation":
-                    diagram = of[f"reliability {t:g}"]
+                    diagram = scores[f"reliability {t:g}"]
                     axis.plot(_plain(diagram["forecast"]), _plain(diagram["observed"]), marker=".", label=method)
                 axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
                 axis.set_title(f"reliability, ≥ {t:g} mm/h", fontsize=9)
             for axis, metric in zip(line[2:], ("CRPS by frame", "Brier 0.5 by frame", "Brier 2 by frame"), strict=True):
-                _line(axis, metric, of[metric], method)
+                _line(axis, metric, scores[metric], method)
         for axis in line[2:]:
             axis.set_ylim(bottom=0)
         line[0].set_ylabel(event["title"].replace(", ", "\n"), fontsize=8)

@@ -81,8 +81,8 @@ def bootstrap(by_event: Sequence[Sequence[float]], samples: int = SAMPLES, seed:
     count = len(by_event)
 
     def means(values: Sequence[float]) -> Tensor:
-        drawn = torch.randint(len(values), (samples, count, len(values)), generator=generator)
-        return torch.tensor(values, dtype=torch.float64)[drawn].mean(-1)
+        indices = torch.randint(len(values), (samples, count, len(values)), generator=generator)
+        return torch.tensor(values, dtype=torch.float64)[indices].mean(-1)
 
     of_events = torch.stack([means(values) for values in by_event], -1)  # (samples, position, event)
     events = torch.randint(count, (samples, count, 1), generator=generator)

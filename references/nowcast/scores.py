@@ -108,10 +108,10 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
         clear = "" if c.difference.is_distinguishable else ", not distinguishable from zero"
         return f"; minus {c.reference}: {c.difference}, 95 % interval{clear}"
 
-    def add(name: str, unit: str, of: Sequence[Mapping[str, float]], interval: str = "") -> None:
-        means = {method: statistics.fmean(event[method] for event in of) for method in of[0]}
+    def add(name: str, unit: str, by_event: Sequence[Mapping[str, float]], interval: str = "") -> None:
+        means = {method: statistics.fmean(event[method] for event in by_event) for method in by_event[0]}
         value = means.pop("forecast")
-        least, most = min(event["forecast"] for event in of), max(event["forecast"] for event in of)
+        least, most = min(event["forecast"] for event in by_event), max(event["forecast"] for event in by_event)
         note = ", ".join(f"{method} ({v:.4g})" for method, v in means.items())
         out.append(
             Metric(
@@ -128,8 +128,8 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
     methods = ("forecast", "last frame", *find_baselines(events[0]))
     for t in THRESHOLDS:
         for group in GROUPS:
-            of = [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events]
-            add(f"CSI {t:g} mm/h, {group}", "", of, interval(f"CSI {t:g}", group))
+            each = [{m: e[m][f"CSI {t:g}"][group] for m in methods} for e in events]
+            add(f"CSI {t:g} mm/h, {group}", "", each, interval(f"CSI {t:g}", group))
     add(
         "MSE relative to extrapolation",
         "",
@@ -141,11 +141,11 @@ def make_metrics(scores: dict[str, Any]) -> tuple[Metric, ...]:
         add(f"FSS {t:g} mm/h, {scale}", "", each, interval(key, HOUR))
     if all("ensembles" in e for e in events):
         for key in ("CRPS", *(f"{score} {t:g}" for score in ("Brier", "reliability error") for t in THRESHOLDS)):
-            each = [{m: mean(of[f"{key} by window"]) for m, of in e["ensembles"].items()} for e in events]
+            each = [{m: mean(v[f"{key} by window"]) for m, v in e["ensembles"].items()} for e in events]
             add(*(("CRPS", "mm/h") if key == "CRPS" else (f"{key} mm/h", "")), each, interval(key))
             if "error" not in key:
                 title = key if key == "CRPS" else f"{key} mm/h"
-                add(f"{title} relative to STEPS", "", [{m: of[m] / of["STEPS"] for m in of} for of in each])
+                add(f"{title} relative to STEPS", "", [{m: v[m] / v["STEPS"] for m in v} for v in each])
         if all("spread / error" in e["ensembles"]["forecast"] for e in events):
             for group in GROUPS:
                 each = [{m: e["ensembles"][m]["spread / error"][group] for m in ("forecast", "STEPS")} for e in events]

@@ -76,7 +76,7 @@ def score(method: Any, windows: Sequence[HeldOut]) -> dict[tuple[float, str], fl
             for group, frames in lead_times(minutes).items():
                 part = occurrences.counts[:, frames].sum(1)
                 counts[threshold, group] = counts.get((threshold, group), 0) + part
-    return {key: float(of[0] / of.sum()) for key, of in counts.items() if of.sum()}
+    return {key: float(count[0] / count.sum()) for key, count in counts.items() if count.sum()}
 
 
 def load_nowcast(name: str) -> Any:
@@ -95,7 +95,7 @@ def compare(methods: Mapping[str, Any], places: Mapping[str, Sequence[HeldOut]])
         for name, method in methods.items():
             means[name].append(statistics.fmean(score(method, windows).values()))
         yield place, *(f"{of[-1]:.4f}" for of in means.values())
-    yield "mean", *(f"{statistics.fmean(of):.4f}" for of in means.values())
+    yield "mean", *(f"{statistics.fmean(values):.4f}" for values in means.values())
 
 
 @click.command()

@@ -48,7 +48,7 @@ SHARES = {"mrms": 0.4, "europe": 0.15, "opera": 0.45}
 """Fractions of the batches that are cut from each archive."""
 AHEAD = 75
 """Minutes of the longest lead time of a crop."""
-SEEN = 0.5
+MIN_KNOWN = 0.5
 """Minimum fraction of known pixels in a crop."""
 
 
@@ -124,7 +124,9 @@ class Crops:
             top, left = int(torch.randint(tall + 1, ())), int(torch.randint(wide + 1, ()))
             start = int(torch.randint(len(codes) - (length - 1) * stride, ()))
             middle = codes[start + length // 2 * stride, top : top + edge, left : left + edge]
-            if (middle == 255).float().mean() < 1 - SEEN and ((middle > 71) & (middle < 255)).float().mean() >= least:
+            if (middle == 255).float().mean() < 1 - MIN_KNOWN and (
+                (middle > 71) & (middle < 255)
+            ).float().mean() >= least:
                 break
         window = codes[start : start + length * stride : stride, top : top + edge, left : left + edge]
         return F.avg_pool2d(self.rates[window.long()], zoom) if zoom > 1 else self.rates[window.long()]

@@ -142,8 +142,10 @@ def _occurrences(counted: Sequence[Mapping[Any, Occurrences]], groups: Mapping[s
         counts = torch.stack([w[t, next(iter(FRACTIONS))].counts for w in counted])  # (window, 3, lead time)
         hits, missed, false = frames = counts.sum(0)
         by_window = {g: counts[:, :, part].sum(-1) for g, part in groups.items()}
-        out[f"CSI {t:g}"] = {g: _csi(of.sum(0)) for g, of in by_window.items()}
-        out[f"CSI {t:g} by window"] = [{g: _csi(of[i]) for g, of in by_window.items()} for i in range(len(counts))]
+        out[f"CSI {t:g}"] = {g: _csi(counted.sum(0)) for g, counted in by_window.items()}
+        out[f"CSI {t:g} by window"] = [
+            {g: _csi(counted[i]) for g, counted in by_window.items()} for i in range(len(counts))
+        ]
         out[f"CSI {t:g} by frame"] = _csi(frames)
         out[f"frequency bias {t:g} by frame"] = _numbers((hits + false) / (hits + missed))
     return out
