@@ -48,7 +48,7 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
             train_one(
                 recipe, seed, *parts, name=name, checkpoint=out / f"seed{seed}{suffix}.ckpt", progress=progress
             ).model
-            for seed in recipe.seeds
+            for seed in recipe.seeds  # type: ignore[union-attr]
         ]
 
     with_lengths, without = train_all(parts, "", ""), train_all(padded, "padding read", "-padding-read")

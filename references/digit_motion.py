@@ -47,14 +47,14 @@ def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled
     The network is trained with the first seed of the recipe. `parts` are the training, test and validation splits.
     """
     frames = [with_clips(part, middle_frame) for part in parts]
-    run = train_one(recipe, recipe.seeds[0], *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
+    run = train_one(recipe, recipe.seed, *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
     reverse = accuracy(model, with_clips(parts[1], backwards), recipe.batch_size)
     return {"middle frame only": percent(run.accuracy), "frames in reverse order": percent(reverse)}
 
 
-def measure_parts(model: Any, test: Labelled, split: str, batch_size: int | None) -> list[Metric]:
+def measure_parts(model: Any, test: Labelled, split: str) -> list[Metric]:
     """Returns the accuracy of the digit, of the direction, and of both on the clips of each digit."""
-    predicted, labels, count = compute_logits(model, test, batch_size).argmax(1), test.labels, len(DIRECTIONS)
+    predicted, labels, count = compute_logits(model, test).argmax(1), test.labels, len(DIRECTIONS)
     parts = {
         "accuracy, digit only": predicted // count == labels // count,
         "accuracy, direction only": predicted % count == labels % count,
@@ -84,7 +84,7 @@ def main(recipe: str, data: Path, output: Path, into: Path) -> None:
     model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
     first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, output)})
-    others = measure_parts(model, parts[1], first.split, loaded.batch_size)
+    others = measure_parts(model, parts[1], first.split)
     dataclasses.replace(metadata, metrics=(first, *others)).save(into)
 
 

@@ -56,7 +56,7 @@ def test_frames_are_chosen_and_reversed():
 
 def test_accuracies_of_digits_and_directions(mnist):
     test = DigitMotion().load(mnist, "test")
-    metrics = {m.name: m for m in measure_parts(Oracle(), test, "test clips", 16)}
+    metrics = {m.name: m for m in measure_parts(Oracle(), test, "test clips")}
     assert metrics["accuracy, digit only"].value == 100
     assert metrics["accuracy, direction only"].value == 25
     assert [metrics[f"accuracy, digit {i}"].value for i in range(10)] == [25] * 10
