@@ -15,9 +15,10 @@ from torch import Tensor
 
 from .._extras import need
 from .._hints import suggest
+from ..layers import _checks as check
 from ..values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
 from ..values.labels.form import choose_variable, is_labelled, normal_form, stack, to_units
-from ..values.labels.times import find_gaps, find_step, get_times, list_dates, to_minutes
+from ..values.labels.times import find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
 from .files import FileError, reading
@@ -65,6 +66,14 @@ class ReadOptions:
     size: tuple[int, ...] = ()
     coarsen: int = 1
 
+    def __post_init__(self) -> None:
+        relation = tuple(self.rain_relation)
+        if len(relation) != 2 or not all(math.isfinite(c) and c > 0 for c in relation):
+            raise ValueError(
+                f"rain_relation (--rain-relation) must be a and b of Z = a R^b, both above 0, got {relation}"
+            )
+        check.positive_int("coarsen", self.coarsen)
+
     @property
     def all_variables(self) -> tuple[VariableOptions, ...]:
         """The variables in the order of the channels; empty if `variables`, `future` and `static` are not set."""
@@ -106,7 +115,9 @@ def labelled_frames(
     """
     options: Any = {"sel": sel, "dims": dims, "fill_values": fill_values}
     if is_labelled(source):
-        return normal_form(source, variables, **options)
+        data = normal_form(source, variables, **options)
+        is_repeated = is_dated(data) and data["time"].to_index().has_duplicates
+        return join_datasets([data], ["the frames"]) if is_repeated else data
     paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
     if all(map(find_format, paths)):
         try:
@@ -461,6 +472,9 @@ def join(parts: Sequence[Frames]) -> Frames:
             if part.times[0] <= before.times[-1]:
                 raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
         times = numpy.concatenate([p.times for p in parts])
+    elif dated := [p for p in parts if p.is_dated]:
+        undated = next(p for p in parts if not p.is_dated)
+        raise FileError(f"{undated.path}: has no dates, and {dated[0].path} has; pass files of one kind")
     shape = (sum(map(len, parts)), first.channels, *first.size)
     return Frames(
         path=parts[0].path, array=LazyArray(partial(_read_joined, parts), shape), times=times, name=parts[0].name,

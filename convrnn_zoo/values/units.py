@@ -16,7 +16,8 @@ ALIASES = {
     "c": "degC", "k": "kelvin", "degc": "degC", "degrees_c": "degC", "degree_c": "degC", "deg_c": "degC",
     "degree celsius": "degC", "degrees celsius": "degC", "f": "degF", "degf": "degF", "degrees_f": "degF",
     "degree_f": "degF", "degree fahrenheit": "degF", "degrees fahrenheit": "degF", "none": "1", "-": "1",
-    "unitless": "1", "fraction": "1", "m of water equivalent": "m", "mm of water equivalent": "mm", "inches": "inch",
+    "unitless": "1", "fraction": "1", "mb": "millibar", "m of water equivalent": "m", "mm of water equivalent": "mm",
+    "inches": "inch",
 }  # fmt: skip
 """Names of units that pint lacks or reads as another unit, in lower case."""
 MAX_UNIT = 100
@@ -24,7 +25,8 @@ MAX_UNIT = 100
 MAX_RAIN = 5000.0
 """Highest rain rate in mm/h that a conversion from m/s accepts; the highest one that was measured is 2,300 mm/h."""
 FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
-_RAIN_NAMES = re.compile("rain|precip|snow|hail|water", re.IGNORECASE)
+_RAIN_NAMES = re.compile("rain|precip(?!itable)|snow.?(?:fall|rate)|hail", re.IGNORECASE)
+_RUNNING_TOTALS = re.compile("accumulated.total", re.IGNORECASE)  # of WRF, since the start of the run
 _VALID = re.compile(r"[\w\s/*^.·()%°µμ⁻⁰¹²³+-]{0,60}")
 _POWER = r"(?:\*\*|\^)"
 _EXPENSIVE = re.compile(
@@ -69,13 +71,18 @@ def _dbz_to_rain(values: Any, a: float, b: float, factor: float) -> Any:
     return (10 ** (values / 10) / a) ** (1 / b) * factor
 
 
-def _plain(unit: str) -> str:
+def _spelled(unit: str) -> str:
     """Returns a unit in one spelling for comparisons, such as ``mm h-1`` for ``mm/hr``."""
     if len(unit) > MAX_UNIT:
         return unit
-    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(unit.split()).lower().replace("**", "").replace("^", ""))
-    text = re.sub(r"(?:/|\bper)\s*(?:h|hr|hour)s?$", " h-1", text.replace("⁻¹", "-1").replace("⁻²", "-2"))
-    return re.sub(r"\s+", " ", re.sub(r"\b(?:h|hr|hour)s?\s*-1$", "h-1", text)).strip()
+    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(unit.split()).replace("**", "").replace("^", ""))
+    text = re.sub(r"(?i:(?:/|\bper)\s*(?:h|hr|hour)s?$)", " h-1", text.replace("⁻¹", "-1").replace("⁻²", "-2"))
+    return re.sub(r"\s+", " ", re.sub(r"(?i:\b(?:h|hr|hour)s?\s*-1$)", "h-1", text)).strip()
+
+
+def _plain(unit: str) -> str:
+    """Returns :func:`_spelled` in lower case. The case tells MPa from mPa."""
+    return _spelled(unit).lower()
 
 
 def is_rain(unit: str) -> bool:
@@ -151,16 +158,19 @@ def conversion(
 
     Args:
         source, target: the units.
-        name: standard name of the quantity, if it is known: a speed is converted to a rain rate only if this is one.
+        name: standard name of the quantity, if it is known: speeds and depths become rain rates only if it is of rain.
             Without a name, the conversion has a note.
         minutes: duration of the sums, if `source` is a depth of rain and `target` is a rain rate.
         relation: constants a and b of ``Z = a R^b``, for the conversion of reflectivity to rain rates.
+
+    Raises:
+        UnitError: the quantity is a running total of rain.
 
     Example:
         >>> conversion("degrees_C", "K")(20.0), conversion("mm", "mm/h", minutes=10)(1.0), conversion("m", "K")
         (293.15, 6.0, None)
     """
-    if _plain(source) == _plain(target) or (is_rain(source) and is_rain(target)):
+    if _spelled(source) == _spelled(target) or (is_rain(source) and is_rain(target)):
         return Conversion()
     if is_reflectivity(source):
         rate = rain_rate(target)
@@ -180,12 +190,16 @@ def conversion(
             note = "" if name else f"rain rates from {source}, which nothing calls another speed than that of rain"
             return Conversion(functools.partial(_speed_to_rain, factor=factor), note)
         depth = rain_depth(source)
+        if depth is not None and name and not _RAIN_NAMES.search(name):
+            return None
+        if depth is not None and _RUNNING_TOTALS.search(name):
+            raise UnitError(f"{name} is a running total, not a sum over each step; pass its differences in time")
         if depth is not None and minutes:
             apply = functools.partial(_affine, factor=depth * 60 / minutes / rates[1], offset=0.0)
             return Conversion(apply, f"rain rates from sums over {minutes:g} minutes")
     a, b = parse_unit(source), parse_unit(target)
     if a is None or b is None or not a.is_compatible_with(b):
-        return None
+        return Conversion() if _plain(source) == _plain(target) else None
     zero, one = (float((a.__class__(v, a.units)).to(b.units).magnitude) for v in (0.0, a.magnitude))
     scale, offset = float((one - zero) / b.magnitude), float(zero / b.magnitude)
     scale = round(scale, 12) if abs(scale) > 1e-3 else scale

@@ -75,7 +75,14 @@ def extrapolation(inputs: Tensor, horizon: int) -> Tensor:
     pysteps = quiet_pysteps()
     with quiet():
         find_motion, extrapolate = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method("extrapolation")
-    return _each_map(inputs, horizon, lambda rate: extrapolate(rate[-1], find_motion(rate), horizon))
+
+    def forecast(rate: Any) -> Any:
+        last = torch.as_tensor(rate[-1])
+        if not last.isfinite().any():  # which pysteps does not extrapolate
+            return last.expand(horizon, *last.shape)
+        return extrapolate(rate[-1], find_motion(rate), horizon)
+
+    return _each_map(inputs, horizon, forecast)
 
 
 def sprog(inputs: Tensor, horizon: int) -> Tensor:
@@ -187,7 +194,8 @@ def _with_motion(
 ) -> Tensor:  # fmt: skip
     """Runs ``forecast(pysteps, rate, motion)`` for each map; unknown values of the inputs count as dry.
 
-    Maps that pysteps' methods cannot use are extrapolated, with the same forecast for all members.
+    Maps that pysteps' methods cannot use are extrapolated, with the same forecast for all members. These are dry maps,
+    small ones, and maps that do not change.
     """
     pysteps = quiet_pysteps()
     with quiet():
@@ -197,7 +205,8 @@ def _with_motion(
         frames = torch.from_numpy(rate)
         known = frames.nan_to_num(0)
         wet = (known[-3:] >= DRIEST).double().mean((1, 2)).min()
-        if not _is_usable(len(frames), frames.shape[1:]) or wet < MIN_WET:
+        is_still = bool((known[-3:] == known[-1]).all())  # of which no process of second order can be estimated
+        if is_still or not _is_usable(len(frames), frames.shape[1:]) or wet < MIN_WET:
             one = extrapolation(frames[None, :, None], horizon)[0, :, 0]
             return one if members is None else one.expand(members, *one.shape)
         return forecast(pysteps, known.numpy(), find_motion(_decibels(pysteps, known.numpy())))

@@ -1,6 +1,7 @@
 """Confusion matrices as numbers, tables and figures."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,8 @@ class Confusion(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """Fraction of correct predictions."""
-        return int(self.counts.trace()) / int(self.counts.sum())
+        """Fraction of correct predictions; NaN without samples."""
+        return int(self.counts.trace()) / (int(self.counts.sum()) or math.nan)
 
     @property
     def recall(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import progress_bar
+from .._hints import warn
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_dataset import RAIN_THRESHOLDS, FrameDataset
 from ..data.datasets.variables import ROLES
@@ -110,6 +111,7 @@ def evaluate(
         ]
         for method in ("forecast", *methods)
     }
+    missing = dict.fromkeys(collected, 0)
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
             every, known = split_known(clips.read(samples), values)
@@ -129,6 +131,7 @@ def evaluate(
                 members = forecast if forecast.dim() > truth.dim() else forecast[None]  # those of STEPS
                 members = torch.where(truth.isnan(), 0, members)
                 forecast = members.mean(0)
+                missing[name] += int(forecast.isnan().sum())
                 if ensemble_size and name == "forecast":
                     ensemble: Any = {"members": ensemble_size, "seed": seed, "batch_size": batch_size}
                     members = model.forecast(x, recipe.horizon, **ensemble)
@@ -136,6 +139,8 @@ def evaluate(
                     scores.add(forecast, truth, members)
     if not collected["forecast"][0].by_frame:
         raise ValueError(f"{data.title}: the input frames of all {len(clips)} sequences have no known value")
+    if incomplete := [name for name, count in missing.items() if count]:
+        warn(f"NaN where the truth is known, in {', '.join(incomplete)}: such frames are left out of means")
     probable = collected["forecast"][0].probable
     return Evaluation(
         {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},

@@ -1,12 +1,15 @@
 """Scores of frames, of the occurrence of events, and of ensembles."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
+from ..layers import _checks as check
+from ..values.tensors import to_tensor
 from .losses import SSIM_WINDOW, fair_crps, quantile_crps
 
 FSS_WINDOW = 9
@@ -57,6 +60,15 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
     return scores
 
 
+def check_frames(forecast: Any, truth: Any, horizon: int) -> tuple[Tensor, Tensor]:
+    """Returns forecast and truth as tensors, or raises ValueError unless both are ``(N, horizon, C, H, W)``."""
+    forecast, truth = to_tensor("forecast", forecast), to_tensor("truth", truth)
+    if forecast.shape != truth.shape or forecast.dim() != 5 or forecast.shape[1] != horizon:
+        shapes = f"{tuple(forecast.shape)} and {tuple(truth.shape)}"
+        raise ValueError(f"expected forecast and truth of one shape (N, {horizon}, C, H, W), got {shapes}")
+    return forecast, truth
+
+
 class Occurrences:
     """CSI, POD, FAR and FSS of a threshold at every lead time, over all pixels of all sequences.
 
@@ -89,12 +101,15 @@ class Occurrences:
     def __init__(
         self, threshold: float, horizon: int, window: int = FSS_WINDOW, *, counts_outside: bool = False
     ) -> None:
+        if check.positive_int("window", window) % 2 == 0 and not counts_outside:
+            raise ValueError(f"window must be an odd number of pixels unless counts_outside is set, got {window}")
         self.threshold, self.window, self.counts_outside = threshold, window, counts_outside
         self.counts = torch.zeros(3, horizon, dtype=torch.float64)  # hits, misses, false alarms
         self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
 
     def add(self, forecast: Tensor, truth: Tensor) -> None:
         """Adds forecast and true frames ``(N, T, C, H, W)``."""
+        forecast, truth = check_frames(forecast, truth, self.counts.shape[1])
         pixels = (0, 2, 3, 4)
         known = truth.isfinite()
         occurs = [(x >= self.threshold) & known for x in (forecast, truth)]
@@ -143,6 +158,7 @@ def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False)
         Fortin, V. et al. (2014). Why should ensemble spread match the RMSE of the ensemble mean?
         https://doi.org/10.1175/JHM-D-14-0008.1
     """
+    members, truth = to_tensor("members", members), to_tensor("truth", truth)
     if members.dim() < 2 or members.shape[1:] != truth.shape or not len(members):
         raise ValueError(
             f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
@@ -168,6 +184,9 @@ def choose_crps(are_quantiles: bool) -> Callable[[Tensor, Tensor], Tensor]:
 class BrierScores:
     """Brier scores of probabilities by lead time: means of ``(p − o)²`` over known pixels, o being 0 or 1.
 
+    If p is the fraction of M random members that reach the threshold, ``p (1 − p) / (M − 1)`` is subtracted, so that
+    the expected score does not depend on M (Ferro 2014, https://doi.org/10.1002/qj.2270).
+
     Example:
         >>> brier = BrierScores([1.0], horizon=1)
         >>> brier.add(1.0, torch.full((1, 1, 1, 2, 2), 0.5), torch.tensor([[[[[0.0, 2.0], [3.0, torch.nan]]]]]))
@@ -178,10 +197,17 @@ class BrierScores:
     def __init__(self, thresholds: Iterable[float], horizon: int) -> None:
         self.sums = {t: torch.zeros(2, horizon, dtype=torch.float64) for t in thresholds}  # errors, known pixels
 
-    def add(self, threshold: float, probability: Tensor, truth: Tensor) -> None:
-        """Adds the probabilities that a threshold is reached, and true frames, both ``(N, T, C, H, W)``."""
+    def add(self, threshold: float, probability: Tensor, truth: Tensor, members: int = 0) -> None:
+        """Adds the probabilities that a threshold is reached, and true frames, both ``(N, T, C, H, W)``.
+
+        `members` is the number of random members whose fractions the probabilities are, if they are.
+        """
+        probability, truth = check_frames(probability, truth, self.sums[threshold].shape[1])
         known, occurred = truth.isfinite(), (truth >= threshold).to(probability.dtype)
-        error = torch.where(known, (probability - occurred).square(), 0)
+        error = (probability - occurred).square()
+        if members > 1:
+            error = error - probability * (1 - probability) / (members - 1)
+        error = torch.where(known, error, 0)
         self.sums[threshold] += torch.stack([x.double().sum((0, 2, 3, 4)) for x in (error, known)])
 
     def scores(self, unit: str) -> dict[str, list[float]]:
@@ -195,29 +221,30 @@ class ProbabilityScores:
     The members are random, or `are_quantiles` at each pixel; see :func:`ensemble_scores`.
 
     Example:
-        >>> scores = ProbabilityScores((1.0,), horizon=1)
+        >>> scores = ProbabilityScores((1.0,), horizon=1, are_quantiles=True)
         >>> scores.add(torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1) * 3)
         >>> scores.scores(""), scores.reliability("")["1"]["observed"][5]
-        ({'CRPS': [1.0], 'Brier 1': [0.25]}, 1.0)
+        ({'CRPS': [1.5], 'Brier 1': [0.25]}, 1.0)
     """
 
     def __init__(self, thresholds: Sequence[float], horizon: int, are_quantiles: bool = False) -> None:
-        self.pixel_crps = choose_crps(are_quantiles)
+        self.pixel_crps, self.are_quantiles = choose_crps(are_quantiles), are_quantiles
         self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum and number of frames
         self.brier = BrierScores(thresholds, horizon)
         self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
 
     def add(self, members: Tensor, truth: Tensor) -> None:
         """Adds members ``(M, N, T, C, H, W)`` and true frames ``(N, T, C, H, W)``; pixels with NaN are left out."""
+        members, truth = to_tensor("members", members), to_tensor("truth", truth)
+        check_frames(members[0], truth, self.crps.shape[1])
         known = truth.isfinite() & members.isfinite().all(0)
         truth = truth.masked_fill(~known, torch.nan)
-        exact = torch.promote_types(members.dtype, torch.float32)
-        score = self.pixel_crps(members.nan_to_num(0).to(exact), truth.nan_to_num(0))
-        by_frame = torch.where(known, score, 0).double().sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
+        score = self.pixel_crps(members.nan_to_num(0).double(), truth.nan_to_num(0).double())
+        by_frame = torch.where(known, score, 0).sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
         self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
         for threshold, bins in self.bins.items():
             probability = (members >= threshold).double().mean(0)
-            self.brier.add(threshold, probability, truth)
+            self.brier.add(threshold, probability, truth, 0 if self.are_quantiles else len(members))
             numbers = (probability * BINS).long().clamp_max(BINS - 1)[known]
             for total, values in zip(bins, (torch.ones(()), probability, (truth >= threshold).double()), strict=True):
                 total += torch.bincount(numbers, values.expand_as(probability)[known], BINS)

@@ -152,7 +152,7 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
         progress: whether to show a progress bar.
     """
     recipe: Any = Recipe.read("nowcast")
-    check_writable(into or out, recipe)
+    check_writable(out, into, recipe)
     crops = Crops(load_archives(data, "train", recipe.inputs), SIZE, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress=progress)

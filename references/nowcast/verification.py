@@ -203,8 +203,7 @@ def verify_ensembles(
     arguments are those of :func:`verify`, and the names of the methods whose members `are_quantiles` at each pixel. All
     scores are fair: their expectation does not depend on the number of members. The CRPS of quantiles is
     :func:`~convrnn_zoo.verify.losses.quantile_crps`. That of random members is
-    :func:`~convrnn_zoo.verify.losses.fair_crps`. From the Brier score of M random members, ``p (1 - p) / (M - 1)`` is
-    subtracted, where p is the fraction of members that reach the threshold. Means of quantiles over pixels or lead
+    :func:`~convrnn_zoo.verify.losses.fair_crps`. Means of quantiles over pixels or lead
     times are scored like quantiles, although noise arranges them, which overestimates their CRPS.
 
     Returns:
@@ -239,12 +238,8 @@ def verify_ensembles(
             for key, summarize in SUMMARIES.items():
                 summary, observed = (summarize(x.where(known, 0).double()) for x in (members, window.truth))
                 summarized.setdefault((name, key), []).append(float(pixel_crps(summary, observed).mean()))
-            scores = ProbabilityScores(THRESHOLDS, horizon, are_quantiles=True)
+            scores = ProbabilityScores(THRESHOLDS, horizon, are_quantiles=not is_random)
             scores.add(members.double()[:, None, :, None], truth[None, :, None])
-            if is_random:
-                for t, (error, _) in scores.brier.sums.items():
-                    chance = (members >= t).double().mean(0)
-                    error -= (chance * (1 - chance)).where(known, 0).sum((1, 2)) / (len(members) - 1)
             scored[name].append(scores)
             pairs = [(members[:, k][:, known[k]].double(), truth[k][known[k]]) for k in range(horizon)]
             crps[name].append([float(pixel_crps(*pair).mean()) for pair in pairs])

@@ -14,6 +14,7 @@ from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.labels.form import to_units
+from convrnn_zoo.values.labels.times import decode_times
 from convrnn_zoo.values.preprocessing import Variable
 from tests.helpers.command_line import run
 
@@ -662,3 +663,44 @@ def test_predict_reads_reflectivity_and_states_the_relation(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), rtol=1e-3, atol=1e-3)
     wrong = ("--rain-relation", "300", "-o", tmp_path / "c.npy")
     assert "--rain-relation" in run("predict", "convgru_advection.nowcast", path, *wrong, code=1)
+
+
+@pytest.mark.parametrize("numbers", [[20200131, 20200201], [1590969600.0, 1590969900.0]])
+def test_dates_as_numbers_without_a_unit_are_errors(numbers, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 8, 8), "float32"), time=np.array(numbers))
+    with pytest.raises(ValueError, match="no unit"):
+        open_frames(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("", 0), ("Z", 0), ("UTC", 0), ("+02:00", -2), ("EST", None)])
+def test_time_zones_are_converted_or_named(zone, hour):
+    attrs = {"units": f"minutes since 2020-01-02 00:00:00 {zone}".rstrip()}
+    if hour is None:
+        with pytest.raises(ValueError, match=zone):
+            decode_times(np.array([0, 5]), attrs)
+        return
+    assert decode_times(np.array([0, 5]), attrs)[0] == np.datetime64("2020-01-02") + np.timedelta64(hour, "h")
+
+
+def test_repeated_times_are_one_frame_in_memory_too():
+    values = np.random.default_rng(0).random((3, 8, 8)).astype("float32")
+    times = np.array(["2020-01-01T00", "2020-01-01T01", "2020-01-01T02"], "datetime64[ns]")
+    frames = xarray.DataArray(values, {"time": times}, ("time", "y", "x"), "rain")
+    twice = xarray.concat([frames[:2], frames[1:]], "time")
+    assert np.array_equal(labelled_frames(twice)["rain"].values, values)
+    twice[1] += 1
+    with pytest.raises(ValueError, match="2020-01-01"):
+        labelled_frames(twice)
+
+
+@pytest.mark.parametrize("unit", ["m", "meters", "kilometers"])
+def test_lengths_in_any_spelling_tell_the_direction(unit):
+    rows = ("y", np.arange(4.0), {"units": unit})
+    frames = xarray.DataArray(np.zeros((2, 4, 5), "float32"), {"y": rows}, ("time", "y", "x"), "rain")
+    assert labelled_frames(frames).encoding["turned"] == ["y"]
+
+
+def test_a_value_near_zero_is_selected():
+    levels = np.arange(-1, 1.05, 0.1)  # without an exact 0
+    frames = xarray.DataArray(np.zeros((2, len(levels), 4, 5)), {"level": levels}, ("time", "level", "y", "x"), "rain")
+    assert "level" not in labelled_frames(frames, sel={"level": 0}).dims

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.values.units import conversion, format_lead_time, rain_rate, time_unit
+from convrnn_zoo.values.units import UnitError, conversion, format_lead_time, rain_rate, time_unit
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,26 @@ def test_sums_are_rates_if_their_duration_is_known():
         found = conversion(unit, "mm/h", minutes=10)
         assert found(2.0) == pytest.approx(2 * 6 * depth)
         assert "10 minutes" in found.note
+
+
+def test_the_case_of_a_prefix_counts():
+    assert conversion("MPa", "mPa")(1.0) == pytest.approx(1e9)
+    assert conversion("MW m-2", "mW m-2")(1.0) == pytest.approx(1e9)
+    assert conversion("M/S", "m/s")(2.0) == 2.0  # which pint takes for another quantity
+    assert conversion("mb", "hPa")(1.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["atmosphere_mass_content_of_water_vapor", "sea_surface_wave_significant_height", "Precipitable water"]
+)
+def test_depths_of_something_else_are_not_rain(name):
+    assert conversion("kg m-2", "mm/h", name=name, minutes=5) is None
+    assert conversion("kg m-2", "mm/h", name="precipitation_amount", minutes=5)(1.0) == pytest.approx(12)
+
+
+def test_running_totals_are_not_sums_of_a_step():
+    with pytest.raises(UnitError, match=r"RAIN.*differences"):
+        conversion("mm", "mm/h", name="ACCUMULATED TOTAL RAIN", minutes=5)
 
 
 def test_wind_is_not_rain():

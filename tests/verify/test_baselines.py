@@ -76,7 +76,9 @@ def test_the_methods_of_pysteps_follow_the_rain(method):
 @needs_pysteps
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    "frames", [torch.zeros(1, 4, 1, 40, 40), moving_rain(4, 16), moving_rain(4)[:, :2]], ids=["dry", "small", "two"]
+    "frames",
+    [torch.zeros(1, 4, 1, 40, 40), moving_rain(4, 16), moving_rain(4)[:, :2], moving_rain(1).expand(-1, 4, -1, -1, -1)],
+    ids=["dry", "small", "two", "still"],
 )
 def test_maps_that_a_method_cannot_use_are_extrapolated(method, frames):
     forecast = METHODS[method](frames, 2)
@@ -135,3 +137,13 @@ def test_skill_is_relative_to_the_best_baseline(metric, ours, others, expected):
     name, value = skill(scores, metric)
     assert name == expected[0]
     assert value == pytest.approx(expected[1], nan_ok=True)
+
+
+@needs_pysteps
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_without_a_value_next_to_others_stays_unknown(method):
+    frames = moving_rain(4).repeat(2, 1, 1, 1, 1)
+    frames[1] = math.nan
+    forecast = METHODS[method](frames, 2)
+    assert forecast[..., 0, :, :, :, :].isfinite().all()
+    assert extrapolation(frames, 2)[1].isnan().all()

@@ -41,3 +41,7 @@ def test_other_suffixes_are_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"a\.pdf.*\.png, \.svg or \.csv"):
         write_confusion(Confusion(torch.eye(2).long(), ("a", "b")), tmp_path / "a.pdf")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_samples_the_accuracy_is_unknown():
+    assert math.isnan(Confusion(torch.zeros(2, 2).long(), ("a", "b")).accuracy)

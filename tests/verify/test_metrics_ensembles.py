@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from convrnn_zoo.verify.baselines import extrapolation
 from convrnn_zoo.verify.evaluation import evaluate
 from convrnn_zoo.verify.figures import ensemble_rows, ensemble_strip
 from convrnn_zoo.verify.losses import crps, quantile, quantile_crps
-from convrnn_zoo.verify.metrics import Occurrences, ProbabilityScores, ensemble_scores
+from convrnn_zoo.verify.metrics import BrierScores, Occurrences, ProbabilityScores, ensemble_scores
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.small_scores import rain
 from tests.helpers.train.tiny_recipes import PLAIN
@@ -78,6 +79,20 @@ def test_scores_of_a_calibrated_ensemble_do_not_depend_on_its_size(are_quantiles
     assert scores["CRPS"] == pytest.approx([math.pi**-0.5], rel=0.02 if count == 20 or not are_quantiles else 0.1)
     if count == 20 or not are_quantiles:  # a few quantiles have no tails
         assert scores["spread"] == pytest.approx(scores["RMSE of the mean"], rel=0.04)
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_brier_scores_of_random_members_do_not_depend_on_their_number(count):
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(100, 1, 1, 40, 40, generator=generator)
+    scores = ProbabilityScores((0.5,), 1)
+    scores.add(torch.rand(count, *truth.shape, generator=generator), truth)
+    assert scores.scores("")["Brier 0.5"] == pytest.approx([0.25], rel=0.02)
+
+
+def test_frames_of_numpy_are_scored():
+    members, truth = torch.rand(3, 2, 4, 5), torch.rand(2, 4, 5)
+    assert ensemble_scores(members.numpy(), truth.numpy()) == ensemble_scores(members, truth)
 
 
 def test_of_one_forecast_the_score_is_the_mean_absolute_error():
@@ -237,3 +252,20 @@ def test_each_learns_by_a_recipe(name, members):
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     forecast = model.forecast(clips.fixed(2)[:, :3], members=4, seed=0)
     assert forecast.isfinite().all()
+
+
+@pytest.mark.parametrize(("of_forecast", "of_truth"), [(3, 1), (1, 1), (2, 3)])
+def test_frames_of_another_number_than_lead_times_are_errors(of_forecast, of_truth):
+    forecast, truth = (torch.rand(1, 3, n, 9, 9)[:, :2] for n in (of_forecast, of_truth))
+    for add in (
+        Occurrences(0.5, 3).add, lambda f, t: ProbabilityScores((0.5,), 3).add(f[None], t),
+        partial(BrierScores([0.5], 3).add, 0.5),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"\(N, 3, C, H, W\)"):
+            add(forecast, truth)
+
+
+@pytest.mark.parametrize("window", [0, 4, 2.5])
+def test_windows_have_a_middle(window):
+    with pytest.raises((ValueError, TypeError), match="window"):
+        Occurrences(0.5, 1, window)

@@ -121,7 +121,8 @@ class MonthScores:
         if probabilities is not None:
             for i, threshold in enumerate(self.briers["forecast"].sums):
                 self.briers["forecast"].add(threshold, probabilities[None, :, :, i], truth[None])
-                self.briers["last frame"].add(threshold, (last >= threshold).float(), truth[None])
+                repeated = (last >= threshold).float().expand_as(truth)
+                self.briers["last frame"].add(threshold, repeated[None], truth[None])
 
     def result(self, method: str) -> dict[str, list[float]]:
         """Returns each score of a method by lead time."""

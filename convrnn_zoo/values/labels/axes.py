@@ -272,7 +272,7 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
 
 def _is_place(place: Any, axis: str) -> bool:
     name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
-    is_length = units.lower() in ("m", "km", "metre", "meter")
+    is_length = bool(units) and conversion(units, "km") is not None
     return name in PLACES[axis] or units.startswith("degree") or is_length or str(place.name).lower() in PLACE_NAMES
 
 

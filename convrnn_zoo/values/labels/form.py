@@ -1,5 +1,6 @@
 """The normal form of labelled frames: decoded values, selection, alignment and units."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from ..._extras import need
 from ..._hints import suggest
 from ..steps import Step
-from ..units import MARSHALL_PALMER, conversion, rain_rate
+from ..units import MARSHALL_PALMER, conversion, rain_depth, rain_rate
 from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps
 from .times import decode_time
 
@@ -99,7 +100,8 @@ def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any
     found = conversion(str(stated), unit, name=str(label), **options)
     if found is None:
         hint = "which it cannot be converted to; convert the values, or correct the attribute or data.unit"
-        if rain_rate(str(stated)) is not None and rain_rate(unit) is not None:  # the speed of something else than rain
+        is_length = rain_rate(str(stated)) is not None or rain_depth(str(stated)) is not None
+        if is_length and rain_rate(unit) is not None:  # the speed or depth of something else than rain
             hint = f"of {label}, which is no rain; select the variable of rain: data.variable, --key or a DataArray"
         raise ValueError(
             f"{name or array.name} has units={str(stated) or 'brightness'!r}, and {unit or 'brightness'} is expected, "
@@ -134,7 +136,8 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
                 ranges = (positions.sel({dim: slice(*ends)}) for ends in (value, value[::-1]))
                 selected = next((part for part in ranges if part.size), positions[:0])
             elif labels.dtype.kind in "iuf" and not isinstance(value, str):
-                tolerance = 1e-5 * max(abs(value), 1e-30)
+                step = abs(numpy.diff(labels.astype(float))).min(initial=numpy.inf)
+                tolerance = max(1e-5 * abs(value), 1e-3 * (step if math.isfinite(step) else 0), 1e-30)
                 selected = positions.sel({dim: value}, method="nearest", tolerance=tolerance)
             else:
                 selected = positions.sel({dim: value})

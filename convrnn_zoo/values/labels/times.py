@@ -22,6 +22,8 @@ from ..steps import (
 )
 from ..units import MAX_UNIT
 
+LARGEST = 10**7
+"""Numbers without a unit are below it: beyond, they are dates such as 20200131, or seconds since 1970."""
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
 _TIME_UNITS = {
     short: unit for unit, words in {
@@ -59,7 +61,7 @@ def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), n
     millisecond.
 
     Raises:
-        ValueError: the unit is unknown, or a time is missing.
+        ValueError: the unit is unknown, a time is missing, or numbers of :data:`LARGEST` or above have no unit.
 
     Example:
         >>> import numpy as np
@@ -72,6 +74,8 @@ def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), n
         if not numpy.isfinite(values).all():
             raise ValueError(f"{name}: expected a time for every frame, got NaN")
         unit = str(attrs.get("units") or "minutes")
+        if not attrs.get("units") and abs(values).max(initial=0) >= LARGEST:
+            raise ValueError(f"{name}: numbers such as {first} have no unit; save dates, or state units")
         if unit == "minutes" and abs(values.astype("float64")).max(initial=0) < 2**63 / 6e7:
             values = (values.astype("float64") * 6e7).round().astype("timedelta64[us]")
         else:
@@ -101,6 +105,8 @@ def _decode_numbers(values: Any, unit: str, attributes: Mapping[str, Any]) -> An
     match = _SINCE.fullmatch(attrs["units"])
     word = (match[1] if match else attrs["units"]).lower()
     attrs["units"] = _TIME_UNITS.get(word, word)
+    if match and {*re.findall("[A-Z]+", match[2].upper())} - {"T", "Z", "UTC", "GMT"}:
+        return numpy.empty(0)  # a time zone such as EST, which xarray ignores
     if match:
         attrs["units"] += f" since {re.sub(r'(UTC|GMT) *(?=[+-])', '', match[2])}"
     if calendar := attributes.get("calendar"):
