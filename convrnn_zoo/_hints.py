@@ -1,4 +1,4 @@
-"""Suggestions for misspelt names, and warnings that name the line of the caller."""
+"""Names in messages, suggestions for misspelt ones, and warnings that name the line of the caller."""
 
 import difflib
 import sys
@@ -44,3 +44,15 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
+
+
+def some(names: Iterable[str]) -> str:
+    """Returns the first few names for a message, without the end of long names and without control characters.
+
+    Example:
+        >>> some(["a", "b\\x1b"]), some("abcdefgh")
+        ('a, b\\\\x1b', 'a, b, c, d, e, f and 2 more')
+    """
+    names = list(names)
+    shown = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in name[:80]) for name in names[:6])
+    return ", ".join(shown) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -19,7 +19,7 @@ from .._atomic import atomic_write
 from .._extras import need
 from .._version import __version__
 from ..layers._checks import choice
-from ..pretrained.state_dict import has_weights
+from ..pretrained.state_dict import has_weights, uncompiled
 from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .executorch import TOLERANCE, bound_sizes, limit, load_executorch, to_executorch
 from .forms import make_spec
@@ -47,7 +47,8 @@ def export(
     in ExecuTorch up to 1e-5. A copy of the model is exported, in evaluation mode.
 
     Files of a forecaster with a preprocessing read and return values in the unit of the data, NaN where unknown, as
-    :meth:`~convrnn_zoo.Forecaster.forecast` does. A nowcast also returns ``probabilities`` of its thresholds.
+    :meth:`~convrnn_zoo.Forecaster.forecast` does. They read all frames that they are given; ``forecast`` reads the last
+    ``model.preprocessing.inputs``. A nowcast also returns ``probabilities`` of its thresholds.
 
     Args:
         model: a model of this package, or a layer or cell of ``convrnn_zoo.layers``.
@@ -104,6 +105,7 @@ def export(
         >>> file.name
         'gru.onnx'
     """
+    model = uncompiled(model)
     choice("form", form, ("sequence", "step"))
     choice("format", format, tuple(SUFFIX))
     path = Path(path)
@@ -119,7 +121,7 @@ def export(
         raise ExportError(f"max_sizes is for format='executorch', got format={format!r}; leave it out")
     if format == "executorch" and form == "sequence" and "horizon" in getattr(model, "export_inputs", ()):
         default: Any = None if getattr(model, "future_chans", 0) else model.horizon
-        horizon = horizon or default  # ExecuTorch takes no such input
+        horizon = default if horizon is None else horizon  # ExecuTorch takes no such input
     spec = make_spec(
         copy_model(model, format, dtype), form, state=state, lengths=lengths, mask=mask, horizon=horizon, size=size,
         encoded=encoded,

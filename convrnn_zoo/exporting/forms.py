@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from ..layers import _checks as check
 from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence, with_min_size
 from .graph import check_version
@@ -19,7 +21,8 @@ def make_spec(
     """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
     owner, is_step = type(model).__name__, form == "step"
     if not hasattr(type(model), "export_forms"):
-        raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}")
+        hint = "; pass its module" if isinstance(getattr(model, "module", None), nn.Module) else ""
+        raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}{hint}")
     for module in model.modules():
         detail = getattr(module, "no_export_reason", "")
         if getattr(module, "export_forms", None) == ():
@@ -80,4 +83,6 @@ def streaming_form(model: Any, form: str | None, horizon: int | None) -> tuple[s
     reads_both_ways = any(getattr(module, "num_directions", 1) > 1 for module in model.modules())
     has_step = "step" in getattr(model, "export_forms", ()) and not reads_both_ways
     has_horizon = hasattr(model, "horizon") and not getattr(model, "future_chans", 0)
-    return form or ("step" if has_step else "sequence"), horizon or (model.horizon if has_horizon else None)
+    if horizon is None and has_horizon:
+        horizon = model.horizon
+    return form or ("step" if has_step else "sequence"), horizon

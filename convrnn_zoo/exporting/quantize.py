@@ -14,6 +14,7 @@ import torch
 
 from .._atomic import atomic_write
 from .._extras import need
+from ..layers import _checks as check
 from .spec import ExportError, named_length
 
 Feeds = dict[str, Any]
@@ -43,7 +44,8 @@ def quantize(
         Path of the written file.
 
     Raises:
-        ExportError: the file has no input of frames or no convolutions outside of loops, or there are no sequences.
+        ExportError: the file has no input of frames or no convolutions outside of loops; all would stay in float32;
+            or there are no sequences, or their shape or dtype is not that of the file.
 
     Example:
         >>> import convrnn_zoo, numpy as np
@@ -67,6 +69,9 @@ def quantize(
     ]  # fmt: skip
     if not convolutions:
         raise ExportError(f"{path.name} has no convolutions outside of loops; export a step")
+    if not 0 <= check.whole_number("first_float", first_float) < len(convolutions):
+        last = len(convolutions) - 1
+        raise ExportError(f"first_float must be from 0 to {last}, which leaves a convolution, got {first_float}")
     for i, node in enumerate(convolutions):
         node.name = node.name or f"conv_{i}"
     reader = _Reader(path, sequences)
@@ -105,10 +110,16 @@ def run_sequence(session: Any, frames: Iterable[Any]) -> Iterator[tuple[Feeds, F
     """
     first, *states = session.get_inputs()
     names = [o.name for o in session.get_outputs()]
+    if first.type != "tensor(float)":
+        raise ExportError(f"the file reads {first.type}; export it in float32")
     if not states:
         frames = [torch.stack([torch.as_tensor(frame) for frame in frames], 1).numpy()]
     values: Feeds = {}
     for frame in frames:
+        frame = torch.as_tensor(frame).float().numpy()
+        fixed = [d for d in zip(first.shape, frame.shape, strict=False) if isinstance(d[0], int) and d[0] != d[1]]
+        if len(frame.shape) != len(first.shape) or fixed:
+            raise ExportError(f"the file reads frames of {first.shape}, got {list(frame.shape)}")
         if not values:
             sizes: Mapping[Any, int] = dict(zip(first.shape, frame.shape, strict=True))
             for s in states:

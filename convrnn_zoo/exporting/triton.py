@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from .._extras import need
+from ..layers import _checks as check
 from .export import export
 from .forms import streaming_form
 from .spec import ExportError, named_length
@@ -90,11 +91,22 @@ def export_triton(
 def configuration(onnx_model: Any, name: str, max_batch_size: int, idle_seconds: int, sizes: Mapping[str, int]) -> str:
     """Returns the ``config.pbtxt`` of an exported ONNX model."""
     graph, metadata = onnx_model.graph, {p.key: p.value for p in onnx_model.metadata_props}
-    axes = {d.dim_param for d in graph.input[0].type.tensor_type.shape.dim} - {""}
+    first, *others = [d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
+    if first not in ("batch", ""):
+        raise ExportError(f"Triton batches the first axis, and that of the file is {first}; pass batch_first=True")
+    axes = {*others} - {""}
     if unknown := sorted(sizes.keys() - axes):
         raise ExportError(f"sizes may have the keys {', '.join(sorted(axes))}, got {unknown[0]!r}")
+    check.positive_int("max_batch_size", max_batch_size)
+    check.positive_int("idle_seconds", idle_seconds)
+    rules = json.loads(metadata.get("sizes", "{}"))
+    for axis, size in sizes.items():
+        check.positive_int(f"sizes[{axis!r}]", size)
+        rule = {"multiple": 1, "minimum": 1, "maximum": size, **rules.get(axis, {})}
+        if size % rule["multiple"] or not rule["minimum"] <= size <= rule["maximum"]:
+            raise ExportError(f"sizes[{axis!r}] must meet {rules[axis]}, the rule of the file, got {size}")
     has_state = any(v.name.endswith("_in") for v in graph.input)
-    lines = [f'name: "{name}"', 'backend: "onnxruntime"', f"max_batch_size: {max_batch_size}"]
+    lines = [f"name: {_quote(name)}", 'backend: "onnxruntime"', f"max_batch_size: {max_batch_size}"]
     for kind, values, end in (("input", graph.input, "_in"), ("output", graph.output, "_out")):
         for value in values:
             if not (has_state and value.name.endswith(end)):

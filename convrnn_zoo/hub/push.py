@@ -76,11 +76,12 @@ def push_to_hub(
             file = HubFile(repo_id, CARD, branch, token=api.token)
             text = read_text(download(file, max_bytes=MAX_TEXT), str(file))
         else:
+            metadata: WeightsMetadata | None = getattr(model, "metadata", None)
             # Other arguments may change the scores.
-            if config.metadata is None and not isinstance(card, ModelCard | str):
-                metadata: WeightsMetadata | None = getattr(model, "metadata", None)
-                if metadata is not None and metadata.sha256 == config.sha256:
-                    card = {"license": metadata.license, **(card or {})}
+            is_generated = config.metadata is not None and not card
+            is_stated = metadata is not None and metadata.sha256 == config.sha256
+            if not isinstance(card, ModelCard | str) and not is_generated and is_stated:
+                card = {"license": metadata.license, **(card or {})}  # type: ignore[union-attr]
             text = str(_make_card(model, repo_id, card, config.metadata))
             (folder / CARD).write_text(text, encoding="utf-8")
         if describes_other_weights(text, str(config.sha256)):
@@ -97,7 +98,7 @@ def _make_card(
 ) -> ModelCard:
     if isinstance(card, ModelCard | str):
         return check_card(ModelCard(str(card)))
-    if card is None and metadata is not None:
+    if not card and metadata is not None:
         metadata = dataclasses.replace(metadata, hub_id=repo_id)
         return ModelCard(card_text(metadata, None if metadata.name in WEIGHTS else repo_id))
     accepted = inspect.signature(model_card).parameters

@@ -17,7 +17,7 @@ from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments
 from ..pretrained.metadata import WEIGHTS, WeightsMetadata
 from ..pretrained.registry import entry_points
-from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors
+from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors, uncompiled
 from .cards import card_text, describes_other_weights, valid_metadata
 
 logger = logging.getLogger("convrnn_zoo")
@@ -53,7 +53,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         >>> torch.equal(model.head.weight, same.head.weight)
         True
     """
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    model = uncompiled(model)
     directory, state = Path(directory).expanduser(), saved_state(model)
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf and cannot be saved; load an earlier checkpoint")
@@ -118,6 +118,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
     if not cfg or built_with is None or cfg.get("architecture") not in entry_points(unlisted=True):
         hint = "build it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
+        hint = "pass its module" if isinstance(getattr(model, "module", None), nn.Module) else hint
         raise WeightsError(f"this {type(model).__name__} was not built by a name of the zoo; {hint}")
     name = cfg["architecture"]
     args = {**built_with, "num_classes": model.num_classes, "in_chans": model.in_chans}

@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .._extras import need
 from .._hdf5 import CheckedFile
+from .._hints import some
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import not_finite
 from ..values.tensors import to_tensor
@@ -94,12 +95,6 @@ def _strip_common(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             logger.info("%s: removed %r from the start of every key", name, common)
             state = {k.removeprefix(common): v for k, v in state.items()}
     return state
-
-
-def some(names: Iterable[str]) -> str:
-    """Returns the first few names, for messages."""
-    names = list(names)
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._atomic import atomic_write
-from .._hints import suggest
+from .._hints import some, suggest
 from ..hub import model_card, save_pretrained
 from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
 from ..layers.keras import ResizingConvLSTM
@@ -20,7 +20,7 @@ from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import file_sha256
-from ._checkpoint import ForeignCheckpoint, read_checkpoint, some
+from ._checkpoint import ForeignCheckpoint, read_checkpoint
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
 from .earthnet import SG_CONVLSTM, WEATHER2LAND
@@ -154,12 +154,15 @@ def _likely_source(content: ForeignCheckpoint) -> Recognition | None:
     """Returns the source whose key pattern matches after the shortest prefix, or None if no pattern matches."""
     matches = []
     for source in sorted(SOURCES.values(), key=lambda source: not source.second_key):
+        seconds = set()
+        if source.second_key:
+            matched = (re.fullmatch(f"(?P<prefix>.*){source.second_key}", key) for key in content.state)
+            seconds = {m["prefix"] for m in matched if m}
         for key, value in content.state.items():
             m = re.fullmatch(f"(?P<prefix>.*?){source.key}", key)
             if not m or value.dim() not in source.ranks:
                 continue
-            second = re.escape(m["prefix"]) + source.second_key
-            if not source.second_key or any(re.fullmatch(second, other) for other in content.state):
+            if not source.second_key or m["prefix"] in seconds:
                 reason = f"{key} {tuple(value.shape)} is {source.key_description}"
                 matches.append(Recognition(source, reason, m["prefix"]))
     return min(matches, key=lambda r: len(r.prefix), default=None)

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from .._hints import some
 from ..layers import _checks as check
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.published import Published
 from ..pretrained.state_dict import FLOATS
-from ._checkpoint import ForeignCheckpoint, some
+from ._checkpoint import ForeignCheckpoint
 
 logger = logging.getLogger("convrnn_zoo")
 

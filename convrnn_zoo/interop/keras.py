@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._hints import some
 from ..layers import ConvLSTM
 from ..layers import _checks as check
 from ..layers.keras import (
@@ -22,7 +23,7 @@ from ..layers.keras import (
 )  # fmt: skip
 from ..pretrained.errors import WeightsError
 from ..pretrained.published import Published
-from ._checkpoint import ForeignCheckpoint, some
+from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
 from .keras_network import describes_network, keras_activation, load_network
 
@@ -241,9 +242,8 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_comple
 def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
     """Yields the configuration of each ConvLSTM layer of a model, or of the Bidirectional wrapper around it."""
     if isinstance(node, Mapping):
-        name = str(node.get("class_name"))
-        is_wrapper = name == "Bidirectional" and any(_recurrent_layers(node["config"]["layer"]))
-        if is_wrapper or re.fullmatch("ConvLSTM[123]D", name):
+        inside = node["config"]["layer"] if node.get("class_name") == "Bidirectional" else node
+        if isinstance(inside, Mapping) and re.fullmatch("ConvLSTM[123]D", str(inside.get("class_name"))):
             yield node
             return
     for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():

@@ -63,7 +63,10 @@ def load_network(checkpoint: ForeignCheckpoint, last_frame: str | None = None) -
         raise WeightsError(
             f"{name}: its configuration is not one that Keras writes ({e!r}); save it again with model.save"
         ) from e
-    args = check_arguments({"layers": layers, "input_size": input_size}, name)
+    try:
+        args = check_arguments({"layers": layers, "input_size": input_size}, name)
+    except WeightsError as e:
+        raise WeightsError(f"{e}; larger layers of Keras are not converted") from e
     try:
         sizes: Any = create_model("keras_network", **args, device="meta")
     except ValueError as e:

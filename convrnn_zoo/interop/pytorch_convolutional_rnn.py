@@ -78,6 +78,8 @@ def _count_gates(entries: Entries, keys: list[str], rank: int, groups: int) -> i
         entries.fail("every weight_hh")
     if columns and rows % (columns * groups) == 0 and rows // (columns * groups) in NAMES_BY_GATES:
         return rows // (columns * groups)
+    if entries.matches(r"weight_hr_.*"):
+        raise WeightsError(f"{entries.name}: its layer has proj_size, which this zoo does not have")
     known = " or ".join(f"{gates} ({name})" for gates, name in NAMES_BY_GATES.items())
     raise WeightsError(
         f"{entries.name}: {keys[0]} has {rows} rows for {columns} columns, and with groups={groups} their ratio "

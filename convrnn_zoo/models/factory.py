@@ -48,7 +48,7 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         (2, 5)
     """
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
-    scheme, location = split_address(name) if ":" in name else ("", name)
+    scheme, location = split_address(name) if not isinstance(name, str) or ":" in name or not name else ("", name)
     if scheme:
         source = SOURCES_BY_SCHEME[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
@@ -140,6 +140,8 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. Paths and names of existing
     directories have the scheme ``"local-dir"``.
     """
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(f"a name must be a text such as 'convgru1d_1layer' or 'hf-hub:owner/name', got {name!r}")
     text = os.fspath(name)
     scheme, colon, location = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES_BY_SCHEME:

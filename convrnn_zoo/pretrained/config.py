@@ -12,7 +12,7 @@ from .._typed import field, one_line, read
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
 from .errors import WeightsError
-from .limits import MAX_INPUT, check_arguments
+from .limits import MAX_INPUT, check_arguments, check_value
 from .metadata import WeightsMetadata
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
@@ -36,6 +36,11 @@ class _Cfg:
     label_names: tuple[str, ...] | None = None
     first_conv: str | tuple[str, ...] | None = None
     classifier: str | tuple[str, ...] | None = None
+    architecture: str | None = None
+    tag: str | None = None
+    license: str | None = None
+    description: str | None = None
+    origin_url: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.mean or ()) != len(self.std or ()):
@@ -120,10 +125,13 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
                     f"pretrained_cfg has fields that timm does not know: {listed}; upgrade it if it is older"
                 )
             raw["pretrained_cfg"] = {k: v for k, v in cfg.items() if k in _names(_Cfg)}
+            for key in cfg.keys() - _names(_Cfg):
+                check_value(f"{name}: pretrained_cfg[{key!r}]", cfg[key])
         file = read(_ConfigFile, {k: v for k, v in raw.items() if k in _names(_ConfigFile)}, CONFIG)
         args = check_arguments(file.model_args, name)
         metadata = None if file.metadata is None else WeightsMetadata.from_plain(file.metadata)
         checked = file.pretrained_cfg
+        cfg["architecture"] = file.architecture
         cfg["input_size"] = [args.get("in_chans", checked.input_size[0]), *checked.input_size[1:]]
         stated = check_arguments({"num_classes": checked.num_classes, "in_chans": cfg["input_size"][0]}, name)
         args = {**args, **stated, **args}  # in the order of the file

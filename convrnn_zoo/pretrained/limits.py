@@ -105,18 +105,19 @@ def check_arguments(args: object, what: str) -> dict[str, Any]:
     for name, value in args.items():
         if name in ("device", "dtype", "encoder_pretrained"):
             raise WeightsError(f"{what}: model_args holds {name!r}, which is the caller's to choose; remove it")
-        _check_value(f"{what}: model_args[{name!r}]", value, depth=3)
+        check_value(f"{what}: model_args[{name!r}]", value)
         if name == "horizon" and isinstance(value, int) and value > _LONGEST_HORIZON:
             raise WeightsError(f"{what}: model_args['horizon'] is {value}, expected at most {_LONGEST_HORIZON} frames")
     return dict(args)
 
 
-def _check_value(what: str, value: object, depth: int) -> None:
+def check_value(what: str, value: object, depth: int = 3) -> None:
+    """Raises WeightsError unless a value is None, a number, a short word, or a short list of these."""
     if isinstance(value, list | tuple):
         if not depth or len(value) > _LONGEST_LIST:
             raise WeightsError(f"{what} is a list too deep or too long (over {_LONGEST_LIST}); no model takes it")
         for entry in value:
-            _check_value(what, entry, depth - 1)
+            check_value(what, entry, depth - 1)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int | float):

@@ -53,6 +53,10 @@ class Metric:
         return None if self.summed_over is None else self.value * self.summed_over
 
 
+LONGEST_NAME = 128
+"""Largest number of characters of the name of weights."""
+
+
 @dataclass(frozen=True)
 class WeightsMetadata:
     """Metadata of a set of weights, ``architecture.tag``.
@@ -101,8 +105,11 @@ class WeightsMetadata:
     """Checksum of the names of the training recordings or frames, by which ``convrnn-zoo eval`` notices other data."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name):  # which also names files
-            raise ValueError(f"name must be architecture.tag, of letters, digits, _, - and ., got {self.name!r}")
+        if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name) or len(self.name) > LONGEST_NAME:  # also names files
+            raise ValueError(
+                f"name must be architecture.tag, of at most {LONGEST_NAME} letters, digits, _, - and ., got "
+                f"{self.name[: LONGEST_NAME + 1]!r}"
+            )
         if len(self.input_shape) < 2:
             raise ValueError(f"input_shape must be (T, C, ...), got {self.input_shape}")
         sizes = [size for size in self.input_shape[1:] if isinstance(size, int)]

@@ -41,7 +41,9 @@ def read_state_dict(source: WeightsSource) -> dict[str, Tensor]:
 
 def open_repository(name: str, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens ``"owner/name"`` or ``"owner/name@revision"`` on the Hub and reads its config."""
-    repo_id, _, revision = name.partition("@")
+    repo_id, at, revision = name.partition("@")
+    if at and not revision:
+        raise WeightsError(f"{name} names no revision after the @; add one, or leave the @ out")
     file = HubFile(repo_id, CONFIG, revision or None, cache_dir, token)
     path = download(file, max_bytes=MAX_TEXT)
     config = read_config(path, str(file))

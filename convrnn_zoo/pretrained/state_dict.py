@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._atomic import write_bytes
+from .._hints import some
 from .config import WEIGHTS_CFG_KEYS
 from .errors import HubAccessError, WeightsError
 from .limits import check_size
@@ -145,13 +146,13 @@ def check_state_dict(
         "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in pairs if not fits(s, v)],
     }
     if any(differences.values()):
-        listed = "; ".join(f"{what}: {', '.join(map(str, keys))}" for what, keys in differences.items() if keys)
+        listed = "; ".join(f"{what}: {some(keys)}" for what, keys in differences.items() if keys)
         raise WeightsError(
             f"{name} does not fit {type(model).__name__}: {listed}. Build the model as the weights were made (see "
             "`convrnn-zoo info`, or the config.json next to them), or pass pretrained=False"
         )
     if broken := not_finite(state):
-        raise WeightsError(f"{name}: {', '.join(broken)} holds NaN or Inf; use other weights")
+        raise WeightsError(f"{name}: {some(broken)} holds NaN or Inf; use other weights")
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
@@ -176,7 +177,7 @@ def load_weights(model: Model, path: str | Path) -> Model:
     """Loads a safetensors file into a model and returns the model. An error leaves the model unchanged.
 
     Args:
-        model: a model of the zoo, built with the arguments with which the weights were trained.
+        model: a model or layer of the zoo, built with the arguments with which the weights were trained.
         path: the ``.safetensors`` file.
 
     Raises:
@@ -194,10 +195,17 @@ def load_weights(model: Model, path: str | Path) -> Model:
     state = read_safetensors(path, str(path))
     check_state_dict(state, model, str(path))
     load_state_dict(model, state)
-    metadata: Any = model.metadata
-    if metadata is None or file_sha256(path) != metadata.sha256:
-        clear_metadata(model)
+    if hasattr(model, "pretrained_cfg"):  # a layer has no metadata
+        metadata: Any = model.metadata
+        if metadata is None or file_sha256(path) != metadata.sha256:
+            clear_metadata(model)
     return model
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """Returns the module that ``torch.compile`` wraps, or else the module itself."""
+    module: nn.Module = getattr(model, "_orig_mod", model)
+    return module
 
 
 # ---- metadata ------------------------------------------------------------------------------------------------------

@@ -33,6 +33,24 @@ def test_a_quantized_file_is_smaller_and_close(step, tmp_path):
     assert set(elements.values()) == {onnx.TensorProto.FLOAT}  # states are not quantized
 
 
+@pytest.mark.parametrize("first_float", [-1, 4, 100])
+def test_convolutions_in_float32_are_counted(step, first_float, tmp_path):
+    with pytest.raises((ExportError, ValueError), match="first_float"):
+        quantize(step[1], tmp_path / "a.onnx", np.zeros((1, 2, 1, 1, 4), np.float32), first_float=first_float)
+
+
+def test_sequences_of_another_shape_are_errors(step, tmp_path):
+    with pytest.raises(ExportError, match=r"frames of .*got \[1, 1, 4, 4\]"):
+        quantize(step[1], tmp_path / "a.onnx", np.zeros((1, 2, 1, 1, 4, 4), np.float32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_sequences_in_float64_are_read(step, tmp_path):
+    sequences = np.random.default_rng(0).normal(size=(2, 3, 1, 1, 8))
+    a, b = (quantize(step[1], tmp_path / n, x) for n, x in (("a", sequences), ("b", sequences.astype("float32"))))
+    assert a.read_bytes() == b.read_bytes()
+
+
 @pytest.mark.slow
 def test_files_without_convolutions_outside_of_loops_and_empty_calibration_are_rejected(step, tmp_path):
     with pytest.raises(ExportError, match="no frames"):

@@ -1,10 +1,13 @@
 """Model repositories of Triton: the configuration follows the published schema and describes the file."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
-from convrnn_zoo import ExportError, Preprocessing, create_model, export_triton
+from convrnn_zoo import ExportError, Preprocessing, create_model, export, export_triton
+from convrnn_zoo.exporting.triton import configuration
+from convrnn_zoo.layers import Conv1dGRU
 from tests.helpers.command_line import run
 from tests.helpers.exporting.agreement import session
 from tests.helpers.exporting.triton_schema import published_schema
@@ -105,3 +108,20 @@ def test_the_command_writes_a_repository(read, tmp_path):
     assert "config.pbtxt" in out
     [path] = (tmp_path / "repository").glob("*/config.pbtxt")
     assert read(path).sequence_batching.state
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name"),
+    [({"height": 95, "width": 96}, "height"), ({"height": 96, "width": -4}, "width"), ({"batch": 2}, "batch")],
+)
+def test_sizes_that_the_file_rejects_are_errors(sizes, name, tmp_path):
+    model = create_model("convgru_forecaster", hidden_channels=[2, 2], horizon=1).eval()
+    [path] = export(model, tmp_path / "a.onnx", "step", horizon=1)
+    with pytest.raises(ValueError, match=name):
+        configuration(onnx.load(path), "a", 8, 60, sizes)
+
+
+def test_a_layer_with_time_first_is_rejected(tmp_path):
+    with pytest.raises(ExportError, match="batch_first"):
+        export_triton(Conv1dGRU(2, 3, 3, bidirectional=True), tmp_path, name="a")
+    assert not list(tmp_path.iterdir())

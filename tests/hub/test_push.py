@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 
+import convrnn_zoo
 from convrnn_zoo import ConvRNNModel, HubAccessError, WeightsError, from_pretrained, push_to_hub
 from convrnn_zoo.layers import Conv1dGRU
 from tests.helpers.hub import api
@@ -160,3 +161,12 @@ def test_a_new_branch_keeps_the_card_of_the_repository(hub):
     push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
     push_to_hub(make(num_classes=4), "alice/card", revision="four")
     assert hub.store.repos["alice/card"].files("four")["README.md"].endswith(b"Mine.\n")
+
+
+@pytest.mark.parametrize("card", [None, {}, {"description": "Mine."}])
+def test_weights_of_the_zoo_keep_their_licence_and_scores(hub, card):
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
+    push_to_hub(model, "alice/vowels", card=card)
+    text = hub.store.repos["alice/vowels"].files()["README.md"].decode()
+    assert "license: mit" in text
+    assert ("Not measured" in text) == bool(card)

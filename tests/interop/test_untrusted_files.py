@@ -16,8 +16,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.cli._group import cli
+from convrnn_zoo.interop.keras import _recurrent_layers
 from tests.helpers.interop.recorded import ASKED, KERAS, recorded
 from tests.helpers.registry import slow_unless
 
@@ -295,3 +297,21 @@ def test_a_zip_file_of_several_disks_ends_in_an_error(tmp_path: Path) -> None:
     (path := tmp_path / "a.pth").write_bytes(locator + end)
     with pytest.raises(WeightsError, match=re.escape(str(path))):
         interop.convert("pytorch_convolutional_rnn", path, tmp_path / "out")
+
+
+def test_wrappers_within_wrappers_take_no_time() -> None:
+    node: Any = {"class_name": "x", "config": {}}
+    for _ in range(200):
+        node = {"class_name": "Bidirectional", "config": {"layer": node}}
+    assert list(_recurrent_layers(node)) == []
+
+
+def test_recognition_reads_each_name_a_few_times() -> None:
+    state = {f"p{i}.cell_list.0.conv.weight": torch.zeros(4, 1, 1, 1) for i in range(5_000)}
+    with pytest.raises(convrnn_zoo.WeightsError, match="prefix"):
+        interop.recognise(state)  # takes minutes if each name is compared with all others
+
+
+def test_a_projection_is_named() -> None:
+    with pytest.raises(convrnn_zoo.WeightsError, match="proj_size"):
+        interop.load("torch", torch.nn.LSTM(4, 8, proj_size=3).state_dict())

@@ -1,5 +1,6 @@
 """A config.json of untrusted origin: values that would take memory are rejected before anything is allocated."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -110,6 +111,11 @@ def test_an_oversized_config_is_not_read(name, loaded):
         ("first_conv", 1.5),
         ("mean", [0.0, 1.0]),
         ("std", [1.0] * 41),
+        ("license", "\x1b]0;a\x07mit"),
+        ("tag", {"a": 1}),
+        ("description", ["x"]),
+        ("crop_pct", {"a": 1}),
+        ("label_descriptions", ["x" * 1000]),
     ],
 )
 def test_fields_of_the_cfg_are_checked(key, value, saved):
@@ -140,3 +146,15 @@ def test_input_shapes_of_metadata_are_bounded(shape):
     raw = {**json.loads(next(iter(WEIGHTS.values())).to_json()), "input_shape": shape}
     with pytest.raises(ValueError, match="input_shape"):
         WeightsMetadata.from_plain(raw)
+
+
+def test_the_architecture_of_the_cfg_is_that_of_the_file(saved):
+    raw = json.loads((saved / "config.json").read_text())
+    raw["pretrained_cfg"]["architecture"] = "evil"
+    assert parse_config(raw, "a").cfg["architecture"] == raw["architecture"]
+
+
+def test_names_of_weights_are_short():
+    metadata = next(iter(WEIGHTS.values()))
+    with pytest.raises(ValueError, match="name must be"):
+        dataclasses.replace(metadata, name="a" * 300 + ".b")

@@ -11,8 +11,10 @@ import timm
 import torch
 
 import convrnn_zoo
+from convrnn_zoo import WeightsError
+from convrnn_zoo.layers import Conv1dGRU
 from convrnn_zoo.pretrained import metadata as _weights
-from convrnn_zoo.pretrained.state_dict import adapt_state_dict, file_sha256, load_weights
+from convrnn_zoo.pretrained.state_dict import adapt_state_dict, file_sha256, load_weights, write_safetensors
 
 RECORDS = pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 CLASSIFIERS = pytest.mark.parametrize(
@@ -362,3 +364,32 @@ def test_one_direction_is_adapted_although_the_weight_of_the_other_is_missing():
     adapted = adapt_state_dict(state, model, source.pretrained_cfg, 1, 2, "a")
     assert "rnn.weight_ih_l0" not in adapted
     torch.testing.assert_close(adapted["rnn.weight_ih_l0_reverse"].sum(1), state["rnn.weight_ih_l0_reverse"][:, 0])
+
+
+def test_a_layer_reads_weights_without_metadata(tmp_path):
+    layers = [Conv1dGRU(2, 3, 3) for _ in range(2)]
+    write_safetensors(layers[0].state_dict(), tmp_path / "a.safetensors")
+    convrnn_zoo.load_weights(layers[1], tmp_path / "a.safetensors")
+    assert torch.equal(layers[1].weight_ih_l0, layers[0].weight_ih_l0)
+
+
+def test_names_of_tensors_are_shortened_in_messages(tmp_path):
+    layer = Conv1dGRU(2, 3, 3)
+    names = ["\x1b[2Jevil", *(f"{i}" * 1000 for i in range(100))]
+    write_safetensors({**layer.state_dict(), **dict.fromkeys(names, torch.zeros(1))}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"unexpected: .* and 95 more") as caught:
+        convrnn_zoo.load_weights(layer, tmp_path / "a.safetensors")
+    assert len(str(caught.value)) < 2000
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_names_are_texts(name):
+    for build in (convrnn_zoo.create_model, convrnn_zoo.from_pretrained):
+        with pytest.raises(ValueError, match="a name must be a text"):
+            build(name)
+
+
+def test_an_empty_revision_is_an_error():
+    with pytest.raises(WeightsError, match="me/x@"):
+        convrnn_zoo.from_pretrained("me/x@")

@@ -68,6 +68,9 @@ class Prognostic(nn.Module):
         history = values.inputs if history is None else history
         if hours is None or history is None:
             raise ValueError("the model does not state its time step and input frames; pass step= and history=")
+        check.number("step", hours, positive=True)
+        if isinstance(values.step, int | float) and abs(hours * 60 - values.step) > 1e-6 * values.step:
+            raise ValueError(f"the model's step is {values.step / 60:g} h, got step={hours:g}; leave step out")
         self.model: Any = model
         self.history = check.positive_int("history", history)
         self.dt = np.timedelta64(round(hours * 3600), "s")

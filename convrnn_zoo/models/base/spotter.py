@@ -66,7 +66,10 @@ class Spotter:
             raise ValueError(f"threshold must be a probability above 0 and at most 1, got {threshold}")
         self.windows = check.positive_int("windows", windows)
         steps = check.number("seconds", seconds, positive=True) / self.front_end.hop
-        self.stride = max(1, round(steps / self.windows))
+        self.stride = round(steps / self.windows)
+        if not self.stride or abs(self.stride * self.windows - steps) > 1e-6 * steps:
+            hop = f"{self.windows * self.front_end.hop:g}"
+            raise ValueError(f"seconds must be a multiple of {hop}, windows steps of the front end, got {seconds:g}")
         """Number of steps from the start of one window to the start of the next."""
         self.labels: list[str] = model._labels()
         self.reset()

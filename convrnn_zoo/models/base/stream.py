@@ -16,7 +16,7 @@ from ...layers import ConvRNNBase
 from ...layers import _checks as check
 from ...layers._states import map_tensors, name_tensors, nest_tensors
 from ...pretrained.errors import WeightsError
-from ...pretrained.state_dict import contiguous, read_safetensors, write_safetensors
+from ...pretrained.state_dict import contiguous, read_safetensors, uncompiled, write_safetensors
 from .classifier import Classifier
 from .dense import DenseModel
 from .lengths import POOLS, Lengths, check_lengths, update_pool
@@ -72,7 +72,7 @@ class Stream:
 
     def __init__(self, model: nn.Module) -> None:
         self._layer = model  # called only if it is a layer, which may be compiled
-        model = getattr(model, "_orig_mod", model)
+        model = uncompiled(model)
         is_compiled = model is not self._layer or getattr(model, "_compiled_call_impl", None) is not None
         owner, has_sequence = type(model).__name__, hasattr(model, "forward_sequence")
         is_bidirectional = any(getattr(module, "bidirectional", False) for module in model.modules())
@@ -279,13 +279,14 @@ class Stream:
         if not {"steps", "weights_sha256", "state"} <= {key.partition(".")[0] for key in tensors}:
             raise WeightsError(f"{path} holds no state of a stream; Stream.save writes such files")
         if not torch.equal(tensors.pop("weights_sha256"), self._weights_sha256()):
-            raise WeightsError(f"{path} is the state of a model with other weights or dtype; load those weights")
+            raise WeightsError(f"{path} is the state of a model with other weights, dtype or pool; load those weights")
         self.steps, pooled = tensors.pop("steps"), tensors.pop("pooled", None)
         self._pooled = None if pooled is None else pooled.to(like.device)
         self.state = nest_tensors({key.removeprefix("state"): t.to(like.device) for key, t in tensors.items()})
 
     def _weights_sha256(self) -> Tensor:
         content = safetensors.torch.save(contiguous(self.model.state_dict()))
+        content += str(getattr(self.model, "global_pool", "")).encode()  # which has no weights
         return torch.frombuffer(bytearray(hashlib.sha256(content).digest()), dtype=torch.uint8)
 
 

@@ -113,3 +113,9 @@ def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     assert table.splitlines()[0].split() == ["file", "seconds", "word", "probability"]
     run("predict", tmp_path / "model", tmp_path / "a.wav", "--spot", "--threshold", 0.35, "-o", tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
+
+
+@pytest.mark.parametrize("options", [{"windows": 35}, {"windows": 1000}, {"seconds": 0.001}])
+def test_windows_of_another_length_than_stated_are_rejected(model, options):
+    with pytest.raises(ValueError, match="seconds must be a multiple of"):
+        Spotter(model, 0.5, **options)

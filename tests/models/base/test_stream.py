@@ -482,3 +482,14 @@ def test_a_reused_buffer_does_not_change_the_history_of_e3d_lstm():
     for frame in torch.rand(3, 1, 1, 8, 8):
         a, b = own(frame, horizon=1), reused(buffer.copy_(frame), horizon=1)
     assert torch.equal(a, b)
+
+
+def test_rejects_a_state_of_another_pool(tmp_path):
+    model = build("convgru1d_1layer", num_classes=2, global_pool="avg")
+    stream = Stream(model)
+    stream(torch.randn(1, 1, 4))
+    stream.save(tmp_path / "state.safetensors")
+    other = build("convgru1d_1layer", num_classes=2, global_pool="max")
+    other.load_state_dict(model.state_dict())
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"state\.safetensors.*pool"):
+        Stream(other).load(tmp_path / "state.safetensors")
