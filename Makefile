@@ -131,7 +131,7 @@ sbom: $(SBOM)/.installed $(VENV)/.installed-dev
 	mkdir -p build
 	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json $(BIN)/python
 
-# Feeds mutated files to the readers of untrusted input, for SECONDS each. CONTRIBUTING.md says what to do with a finding.
+# Feeds mutated files to the readers of untrusted input, for SECONDS each. HOW_TO_RELEASE.md says what to do with a finding.
 SECONDS ?= 150
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet 'atheris>=3'

@@ -128,6 +128,8 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     cases, implementations = COMPARISONS[name]
+    if unknown := sorted({*names} - {c.name for c in cases}):
+        raise click.UsageError(f"--case: {name} has no {', '.join(unknown)}, but {', '.join(c.name for c in cases)}")
     rows = []
     for case in [c for c in cases if c.name in names] or cases:
         row: dict[str, Any] = {"title": case.title}

@@ -86,7 +86,7 @@ def _replace(source: Path, target: Path) -> None:
             time.sleep(delay)  # virus scanners and indexers open new files for a moment
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Writes bytes, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)

@@ -202,7 +202,8 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
             errors[kind] = e
     for kind, error in errors.items():  # the error of the type that was meant
         kinds = (int, float) if type(value) is int else (type(value),)
-        is_meant = isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind in kinds
+        is_list = get_origin(kind) is tuple and isinstance(value, list | tuple)
+        is_meant = is_list or (isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind in kinds)
         if len(types) == 1 or is_meant:
             raise error
     raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")

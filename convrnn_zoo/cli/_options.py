@@ -45,6 +45,28 @@ class TextList(click.ParamType):
         return tuple(part.strip() or None for part in value.split(",")) if isinstance(value, str) else tuple(value)
 
 
+class FiniteRange(click.FloatRange):
+    """A number in a range that is not NaN, which click lets through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number")
+        return number
+
+
+class FilePath(click.Path):
+    """Path of a file or directory; an empty one, such as of an unset variable, is not the current directory."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty; pass . for the current directory")
+        return super().convert(value, param, ctx)
+
+
 class Device(click.ParamType):
     """Device of torch that this machine has, such as ``cpu`` or ``cuda:1``."""
 
@@ -83,7 +105,7 @@ training_device_option = click.option("--device", **_DEVICE)
 """Option of training, where a launcher may choose the devices of several processes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars and no notes.")
-data_option = click.option("--data", type=click.Path(path_type=Path), help="File or directory of the data.")
+data_option = click.option("--data", type=FilePath(), help="File or directory of the data.")
 
 
 def local_path(weights: str) -> str:
@@ -114,6 +136,8 @@ def parse_selection(ctx: click.Context, param: click.Parameter, values: tuple[st
         if not name or not sign or not value:
             raise click.BadParameter(f"{text!r} must be a dimension and a value, such as realization=0 or lat=50,55")
         parts = [_parse_number(part.strip()) for part in value.split(",")]
+        if name.strip() in selection:
+            raise click.BadParameter(f"{name.strip()} is set twice; pass it once")
         selection[name.strip()] = parts if len(parts) > 1 else parts[0]
     return selection or None
 
@@ -127,7 +151,7 @@ def _parse_number(text: str) -> int | float | str:
 
 def output_path(help: str, name: str = "output", file_okay: bool = True, dir_okay: bool = True, **kwargs: Any) -> Any:
     """Returns the option ``-o/--output`` for a file or a directory to write, as the argument `name` of a command."""
-    path = click.Path(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+    path = FilePath(file_okay=file_okay, dir_okay=dir_okay)
     return click.option("-o", "--output", name, type=path, help=help, **kwargs)
 
 

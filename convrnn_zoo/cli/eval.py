@@ -29,7 +29,16 @@ from ..verify import (
     with_units,
     write_confusion,
 )
-from ._options import WEIGHTS_EPILOG, data_option, device_option, json_option, local_path, output_file, quiet_option
+from ._options import (
+    WEIGHTS_EPILOG,
+    FilePath,
+    data_option,
+    device_option,
+    json_option,
+    local_path,
+    output_file,
+    quiet_option,
+)
 from ._outputs import check_not_input
 from ._text import columns
 from ._threads import set_threads, threads_option
@@ -52,7 +61,7 @@ from ._weights import load_weights
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--baseline", "baselines", multiple=True, help="Baseline of a forecaster, such as 'last frame' or "
               "extrapolation; repeatable [default: all that apply].")  # fmt: skip
-@click.option("--groups", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--groups", type=FilePath(file_okay=False),
               help="Directory of runs: for each group of a classifier's data, such as a speaker, train its recipe "
               "without the group, and print the accuracy on the group.")  # fmt: skip
 @json_option

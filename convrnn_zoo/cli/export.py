@@ -13,7 +13,7 @@ from ..exporting import export as export_model
 from ..exporting import export_triton, quantize
 from ..exporting.forms import streaming_form
 from ..predict import calibration_sequences
-from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
+from ._options import WEIGHTS_EPILOG, Choice, FilePath, output_file, quiet_option
 from ._weights import load_weights
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch", ".pte": "executorch"}
@@ -49,7 +49,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
     help="Largest size of an axis in a .pte file, or its size on a server: height, width, time, … May be repeated.",
 )  # fmt: skip
 @click.option(
-    "--int8", "calibration", type=click.Path(exists=True, path_type=Path), metavar="PATH",
+    "--int8", "calibration", type=FilePath(exists=True), metavar="PATH",
     help="Quantize an .onnx file to int8, calibrated on the files or the folder PATH, which predict reads.",
 )  # fmt: skip
 @click.option("--server", type=Choice(["triton"]), help="Write a model repository for a server.")

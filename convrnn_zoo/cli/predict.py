@@ -18,6 +18,8 @@ from ..verify import FIGURES
 from ._options import (
     WEIGHTS_EPILOG,
     Choice,
+    FilePath,
+    FiniteRange,
     NumberList,
     TextList,
     device_option,
@@ -39,7 +41,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
 @click.command(epilog=WEIGHTS_EPILOG)
 @click.argument("weights")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
 @json_option
 @output_path(
     "File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one sound "
@@ -54,9 +56,9 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--probability", "thresholds", type=NumberList(), metavar="VALUE,...",
               help="Forecast the probabilities that these values are reached, with --members as shares.")  # fmt: skip
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+@click.option("--minutes", type=FiniteRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
-@click.option("--pixel-km", type=click.FloatRange(min=0, min_open=True),
+@click.option("--pixel-km", type=FiniteRange(min=0, min_open=True),
               help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
 @click.option("--coarsen", type=click.IntRange(min=1),
               help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
@@ -260,9 +262,6 @@ def _forecast(
     for key, option, fixed in (("minutes", "--minutes", "time step"), ("pixel_km", "--pixel-km", "pixel size")):
         if options[key] and key not in inspect.signature(model.forecast).parameters:
             raise ValueError(f"{option}: {name} forecasts at the {fixed} of its training; omit the option")
-    relation = options["rain_relation"]
-    if relation and (len(relation) != 2 or min(relation) <= 0):
-        raise ValueError(f"--rain-relation takes two numbers above 0, A,B; got {','.join(map(str, relation))}")
     if thresholds and options["compare"]:
         raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
     if thresholds and not (hasattr(model, "probabilities") or members):

@@ -11,7 +11,7 @@ from ..hub import from_pretrained, push_to_hub, save_pretrained
 from ..hub.save import check_replaceable
 from ..models.factory import is_path, split_address
 from ..pretrained.config import CARD, CONFIG
-from ._options import WEIGHTS_EPILOG
+from ._options import WEIGHTS_EPILOG, FilePath
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
@@ -20,7 +20,7 @@ from ._options import WEIGHTS_EPILOG
 @click.option("--private/--public", default=None, help="Visibility of a new repository.")
 @click.option("--revision", help="Branch, which is created if it does not exist [default: main].")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of pushing to the branch.")
-@click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="README.md to push.")
+@click.option("--card", type=FilePath(exists=True, dir_okay=False), help="README.md to push.")
 def push(
     weights: str, repo_id: str, private: bool | None, revision: str | None, create_pr: bool, card: Path | None
 ) -> None:

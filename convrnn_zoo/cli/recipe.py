@@ -7,12 +7,12 @@ import click
 from .._atomic import write_text
 from ..models import list_models
 from ..recipes import RECIPES, starting_recipe
-from ._options import data_option, output_file
+from ._options import FilePath, data_option, output_file
 
 
 @click.command()
 @click.argument("name", required=False, default="")
-@click.argument("folder", required=False, metavar="[DATA]", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, metavar="[DATA]", type=FilePath())
 @data_option
 @click.option("--from", "init_from", default="", help="Weights to fine-tune, with a small learning rate.")
 @output_file("File to write [default: print].")

@@ -13,7 +13,7 @@ from ..recipes import RECIPES, Recipe
 from ..train import train as train_recipe
 from ..train.launch import CHECKPOINT_MINUTES, TRACKERS
 from ..train.loop import CHECKPOINTS, Terminated, raise_on_sigterm
-from ._options import Choice, data_option, output_directory, quiet_option, training_device_option
+from ._options import Choice, FilePath, FiniteRange, data_option, output_directory, quiet_option, training_device_option
 from ._text import format_metrics
 from ._threads import threads_option
 
@@ -23,7 +23,7 @@ from ._threads import threads_option
 @data_option
 @output_directory("Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].")
 @click.option(
-    "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False),
+    "--weights-dir", "into", type=FilePath(file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
 )  # fmt: skip
 @click.option(
@@ -33,7 +33,7 @@ from ._threads import threads_option
 @training_device_option
 @threads_option
 @click.option(
-    "--checkpoint-minutes", type=click.FloatRange(min=0), default=CHECKPOINT_MINUTES, show_default=True,
+    "--checkpoint-minutes", type=FiniteRange(min=0), default=CHECKPOINT_MINUTES, show_default=True,
     help="Longest time between two checkpoints.",
 )  # fmt: skip
 @click.option(

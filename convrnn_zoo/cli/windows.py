@@ -9,18 +9,18 @@ from ..data.datasets.windows import IMPORTANCE, list_windows, window_keys, write
 from ..data.formats.gridded import STORE
 from ..recipes import ForecasterRecipe, Recipe
 from ..values.units import plural
-from ._options import output_file
+from ._options import FilePath, FiniteRange, output_file
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="The .zarr store.")
+@click.option("--data", required=True, type=FilePath(exists=True), help="The .zarr store.")
 @output_file("CSV file [default: data.windows of the recipe, next to the store].")
-@click.option("--min-probability", default=IMPORTANCE.min_probability, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--min-probability", default=IMPORTANCE.min_probability, show_default=True, type=FiniteRange(0, 1),
               help="Probability of a dry window.")  # fmt: skip
-@click.option("--scale", default=IMPORTANCE.scale, show_default=True, type=click.FloatRange(0),
+@click.option("--scale", default=IMPORTANCE.scale, show_default=True, type=FiniteRange(0),
               help="Probability added for a window that is wet everywhere.")  # fmt: skip
-@click.option("--saturation", default=IMPORTANCE.saturation, show_default=True, type=click.FloatRange(0, min_open=True),
+@click.option("--saturation", default=IMPORTANCE.saturation, show_default=True, type=FiniteRange(0, min_open=True),
               help="Value, in the unit of the data, beyond which more rain adds little probability.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the sampling.")
 def windows(

@@ -53,7 +53,13 @@ def to_table(dataset: RecipeDataset) -> dict[str, Any]:
         >>> to_table(MovingMNIST()), to_table(VideoFrames(name="street"))["channels"]
         ({'kind': 'moving_mnist', 'validation': 0.0}, 1)
     """
-    kind = next(k for k, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items() if cls is type(dataset))
+    kinds = {cls: kind for kind, cls in {**FRAME_DATASETS, **LABELLED_DATASETS}.items()}
+    if type(dataset) not in kinds:
+        raise ValueError(
+            f"a recipe reads a dataset by its name, and {type(dataset).__name__} has none; add it to FRAME_DATASETS or "
+            "LABELLED_DATASETS of convrnn_zoo.data, or pass its splits as data"
+        )
+    kind = kinds[type(dataset)]
     fields: Any = dataclasses.asdict(  # type: ignore[call-overload]
         dataset, dict_factory=lambda items: {k: v for k, v in items if v is not None}
     )

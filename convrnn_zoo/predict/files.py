@@ -111,6 +111,15 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     return is_date or (is_time and isinstance(value, list | tuple))
 
 
+def check_used(frames: Frames, coarsen: int | None, rain_relation: Sequence[float] | None) -> None:
+    """Raises ValueError for an option that has no effect on the frames."""
+    notes = "" if frames.dataset is None else describe_conversions(frames.dataset)
+    if (coarsen or 1) > 1 and "radar composites" not in notes:
+        raise ValueError(f"coarsen (--coarsen): {frames.path} is no radar composite; leave it out")
+    if rain_relation and "reflectivity" not in notes:
+        raise ValueError(f"rain_relation (--rain-relation): {frames.path} is no reflectivity; leave it out")
+
+
 def describe_fix(model: Forecaster, minutes: float | None) -> str:
     """Returns what to do about frames at another step than the expected one."""
     if minutes:
@@ -274,6 +283,7 @@ def forecast_files(
     if rain_relation:
         read_options = dataclasses.replace(read_options, rain_relation=tuple(rain_relation))
     reader = open_files(files, read_options)
+    check_used(reader, coarsen, rain_relation)
     total = len(reader)
     observed = total if start else count_observed(reader)
     observed = total if compare and observed <= (inputs or trained or 1) else observed

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .._atomic import atomic_write
+from .._atomic import atomic_write, write_bytes
 from .._extras import need
 from .._version import __version__
 from ..data.readers import Frames
@@ -102,5 +102,4 @@ def write_dataset(dataset: Any, path: Path) -> None:
     need("h5netcdf", "netcdf")
     for variable in dataset.data_vars.values():
         variable.encoding |= {"zlib": True, "complevel": 1}
-    with atomic_write(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+    write_bytes(path, dataset.to_netcdf(engine="h5netcdf"))  # libhdf5 crashes if the disk is full

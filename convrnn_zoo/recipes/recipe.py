@@ -236,9 +236,10 @@ class Recipe:
         check_fields(self)
         for table in ("model", "optimizer_args", "schedule_args"):
             object.__setattr__(self, table, _plain_lists(getattr(self, table)))
-        object.__setattr__(self, "seeds", (self.seeds,) if isinstance(self.seeds, int) else self.seeds)
-        if not self.seeds:
-            raise ValueError("the recipe's seeds must be one or more, got none")
+        seeds = (self.seeds,) if isinstance(self.seeds, int) else self.seeds
+        object.__setattr__(self, "seeds", seeds)
+        if not seeds or len({*seeds}) < len(seeds):
+            raise ValueError(f"the recipe's seeds must be one or more different numbers, got {list(seeds)}")
         if self.bf16 and self.fp16:
             raise ValueError("the recipe's bf16 and fp16 are two precisions: leave one of them out")
         self._check_optimizer()

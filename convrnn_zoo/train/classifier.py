@@ -334,6 +334,8 @@ class ClassifierTrainer(Trainer):
         custom: Custom | None = None,
     ) -> None:  # fmt: skip
         self.custom = custom = custom or Custom()
+        if custom.loss is not None and (recipe.label_smoothing or recipe.class_weights):
+            raise ValueError("label_smoothing and class_weights are of the recipe's loss, and the loss is a custom one")
         if checkpoint is not None:  # for the figure of the losses: an error now, not after training
             need("matplotlib.figure", "draw")
             need("matplotlib.backends.backend_agg", "draw")
@@ -451,7 +453,7 @@ def train_classifier(
     """
     dataset = recipe.data
     train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
-    processes.from_main(partial(check_writable, into or out, recipe))
+    processes.from_main(partial(check_writable, out, into, recipe))
     options: Any = {"progress": progress, "processes": processes, "custom": custom}
     split = f"{dataset.split_words} ({len(test.labels)})"
     written: list[WeightsMetadata] = []

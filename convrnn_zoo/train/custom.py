@@ -141,7 +141,8 @@ def to_labelled(data: Iterable[Any], split: str) -> Labelled:
     ``(N,)``; or batches with the lengths of their sequences in between.
 
     Raises:
-        TypeError: an item has another form.
+        TypeError: an item has another form, or a label is no whole number.
+        ValueError: a length is not from 1 to T.
 
     Example:
         >>> pairs = [(torch.zeros(3, 2), 0), (torch.ones(5, 2), 1)]
@@ -157,14 +158,30 @@ def to_labelled(data: Iterable[Any], split: str) -> Labelled:
                 f"batches (sequences, [lengths,] labels); got {type(data).__name__}, and item {i} is a "
                 f"{type(item).__name__}"
             )
-        x, label = torch.as_tensor(item[0]).float(), torch.as_tensor(item[-1])
+        where = f"item {i} of data[{split!r}]"
+        x, label = _to_tensor(f"{where}: the sequence", item[0]).float(), _to_tensor(f"{where}: the label", item[-1])
+        if label.is_floating_point() or label.is_complex() or label.dim() > 1:
+            raise TypeError(f"{where}: labels must be whole numbers, got {describe(item[-1])}")
         if label.dim() == 0:
-            sequences, labels = [*sequences, x], [*labels, int(label)]
+            sequences.append(x)
+            labels.append(int(label))
             continue
-        lengths = item[1].tolist() if len(item) == 3 else [x.shape[1]] * len(x)
+        lengths = _to_tensor(f"{where}: the lengths", item[1] if len(item) == 3 else [x.shape[1]] * len(x)).tolist()
+        if not len(x) == len(lengths) == len(label) or not all(1 <= n <= x.shape[1] for n in lengths):
+            raise ValueError(
+                f"{where}: expected {len(x)} labels, and lengths from 1 to {x.shape[1]}, got {len(label)} labels and "
+                f"the lengths {lengths}"
+            )
         sequences += [y[:n].clone() for y, n in zip(x, lengths, strict=True)]
         labels += label.tolist()
     return Labelled(sequences, torch.tensor(labels))
+
+
+def _to_tensor(what: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise TypeError(f"{what} must be numbers of one shape, got {describe(value)}") from e
 
 
 def read_iterables(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def train_forecaster(
     channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
-    processes.from_main(partial(check_writable, into or out, recipe))
+    processes.from_main(partial(check_writable, out, into, recipe))
     is_custom = isinstance(test, CustomSequences)
     split = f"{len(test)} sequences passed from Python" if is_custom else recipe.data.split_words
     runs: list[tuple[Metric, ...]] = []

@@ -56,6 +56,7 @@ def join(parts: Sequence[Labelled]) -> Labelled:
         sequences=list(sequences) if all(isinstance(part.sequences, list) for part in parts) else sequences,
         labels=torch.cat([part.labels for part in parts]),
         groups=tuple(group for part in parts for group in part.groups),
+        names=tuple(name for part in parts for name in part.names),
     )
 
 

@@ -90,7 +90,9 @@ class Loader:
 
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
         self.requests = _Requests()
-        self.is_training = torch.zeros((), dtype=torch.bool).share_memory_()
+        self.is_training = torch.zeros((), dtype=torch.bool)
+        if workers:
+            self.is_training.share_memory_()
         self.create: Callable[[], DataLoader[Any]] = partial(
             DataLoader,
             _Reader(read, seed, processes.rank),

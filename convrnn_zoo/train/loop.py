@@ -181,7 +181,10 @@ def diverged(problem: str) -> FloatingPointError:
 
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
-HISTORY = {"history": "history", "done": "done", "sums": "sums", "generator_state": "sampling", "best": "best"}
+HISTORY = {
+    "history": "history", "done": "done", "sums": "sums", "generator_state": "sampling", "best": "best",
+    "is_ended": "ended",
+}  # fmt: skip
 """Attributes of :class:`Trainer` that a checkpoint holds, with their keys in it."""
 
 
@@ -260,6 +263,7 @@ class Trainer:
         self.generator.set_state(torch.get_rng_state())
         self.generator_state = self.generator.get_state()  # at the begin of the current round
         self.best: dict[str, Tensor] = {}  # the weights of the lowest validation loss
+        self.is_ended = False  # by a callback
         self.received_signal: Callable[[], int] = lambda: 0
         self.saved_at = time.monotonic()
         self.bar = progress_bar(
@@ -321,14 +325,15 @@ class Trainer:
             self.restore()
             with self.bar, self.loader or nullcontext(), catch_signals() as self.received_signal:
                 self.bar.update(self.updates)
-                while self.done or (self.updates < self.max_steps and not self.is_stopped):
+                while self.done or (self.updates < self.max_steps and not self.is_stopped and not self.is_ended):
                     stop = self.train_round()
                     self.finish_round()
                     if stop:
                         raise stop
                     self.processes.from_main(self.report)
-                    if self.processes.from_main(self.call_back):
-                        break
+                    self.is_ended = self.processes.from_main(self.call_back)
+                    if self.is_ended:
+                        self.save()
                 flags = self.processes.reduce(self.flags()).tolist()  # a signal during the last validation or report
                 if stop := self.find_stop(flags):
                     raise stop
@@ -371,7 +376,8 @@ class Trainer:
         for group, values in zip(self.optimizer.param_groups, schedule):  # noqa: B905 (none without a new schedule)
             group.update(values)
         for name, key in HISTORY.items():
-            setattr(self, name, content[key])
+            setattr(self, name, content.get(key, getattr(self, name)))
+        self.is_ended = self.is_ended and not is_changed  # a run is prolonged to go on
         self.generator.set_state(self.generator_state)
         rank, states = self.processes.rank, content["processes"]
         if rank >= len(states):  # of a run of fewer processes

@@ -41,6 +41,7 @@ def muon(model: nn.Module, lr: float, weight_decay: float = DECAY, **arguments: 
         **arguments: further arguments of timm's Muon, such as `momentum`.
 
     Raises:
+        ValueError: the model has no kernel that Muon trains, so that `lr` would have no effect.
         ImportError: timm is older than 1.0.31. Older versions do not schedule the learning rate of Adam's parameters.
 
     References:
@@ -55,6 +56,8 @@ def muon(model: nn.Module, lr: float, weight_decay: float = DECAY, **arguments: 
     """
     without_decay: set[str] = getattr(model, "no_weight_decay", set)()  # such as norms with four axes
     names = {name for name, p in model.named_parameters() if is_kernel(p)} - without_decay
+    if not names:
+        raise ValueError("muon trains the kernels of 2-d and 3-d models, of 16 or more channels; choose adamw")
     kernels: dict[str, Any] = {"params": [p for name, p in model.named_parameters() if name in names]}
     others: dict[str, Any] = {
         "params": [p for name, p in model.named_parameters() if name not in names], "use_fallback": True,

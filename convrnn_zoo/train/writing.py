@@ -21,18 +21,26 @@ METADATA, RECIPE = "metadata.json", "recipe.toml"
 """Metadata and recipe: files in the directory of a run that other repositories do not have."""
 
 
-def check_writable(directory: Path, recipe: Recipe) -> None:
+def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
     """Creates a directory before training, and checks that the weights of a recipe can be written to it.
 
-    A ``recipe.toml`` in the directory must be equal to the recipe, or differ in keys that may change when its run is
-    resumed; then there must be a checkpoint. Without a ``recipe.toml``, the directory must not contain other weights.
+    A ``recipe.toml`` in `out` must be equal to the recipe, or differ in keys that may change when its run is resumed;
+    then there must be a checkpoint. Without a ``recipe.toml``, it must not contain other weights. In `into`, the same
+    recipe may replace its weights.
     """
+    directory = into or out
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise OSError(f"{directory} cannot be made ({e.strerror}); choose another -o") from e
     if not os.access(directory, os.W_OK | os.X_OK):
         raise OSError(f"{directory} may not be written to; choose another -o, or change its rights")
+    if into is not None:
+        file = into / f"{recipe.weights}.json"
+        text = WeightsMetadata.from_json(file.read_text(encoding="utf-8")).recipe if file.exists() else ""
+        if file.exists() and not (text and is_same_run(Recipe.parse(text), recipe)):
+            raise ValueError(f"{file} is of another recipe and would be overwritten; remove it, or choose another name")
+        return
     file, is_resumed = directory / RECIPE, any(directory.glob(CHECKPOINTS))
     if file.exists():
         try:

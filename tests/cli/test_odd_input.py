@@ -80,3 +80,20 @@ def test_text_in_files_does_not_change_the_terminal(name, tmp_path):
     assert done.exit_code == (0 if name == "labels" else 1)
     assert "0;title" in done.output
     assert not {"\x1b", "\x07"} & set(done.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", RAIN, ""], "name is empty"),
+        (["recipe", RAIN, "--data", ""], "name is empty"),
+        (["train", "rain", "-o", ""], "name is empty"),
+        (["predict", RAIN, "a.npy", "--minutes", "nan"], "finite"),
+        (["windows", "a.toml", "--data", ".", "--min-probability", "nan"], "finite"),
+        (["predict", RAIN, "a.npy", "--sel", "lat=50", "--sel", "lat=55"], "twice"),
+    ],
+)
+def test_arguments_that_a_shell_gets_wrong_are_usage_errors(arguments, words):
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert words in result.output

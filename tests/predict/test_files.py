@@ -351,3 +351,21 @@ def test_another_step_names_a_fix_that_is_possible(minutes, model, tmp_path):
     rain(minutes=1).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
     text = run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "f.nc", code=1)
     assert "are 1 minute apart, expected 5 minutes; pass frames at the step of the training" in text
+
+
+def test_options_without_effect_are_errors(model, tmp_path):
+    rain().to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    np.save(tmp_path / "a.npy", rain().values)
+    for option in (["--coarsen", "3"], ["--rain-relation", "200,1.6"]):
+        for file in ("a.nc", "a.npy"):
+            text = run("predict", model, tmp_path / file, *option, "-o", tmp_path / "y.npy", code=1)
+            assert option[0] in text
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_files_with_and_without_dates_are_not_joined(model, tmp_path):
+    frames = rain().assign_attrs(units="mm/h")
+    frames.to_netcdf(tmp_path / "z.nc", engine="h5netcdf")
+    np.save(tmp_path / "a.npy", frames.values)
+    text = run("predict", model, tmp_path / "a.npy", tmp_path / "z.nc", "-o", tmp_path / "y.nc", code=1)
+    assert "a.npy" in text

@@ -337,3 +337,18 @@ def test_sizes_of_recipes_are_bounded(kind, key, value):
         Recipe.of({**recipe, "data": {"kind": kind, "name": "a", key: value}})
     with pytest.raises(ValueError, match=r"workers.* at most"):
         Recipe.of({**recipe, "workers": 10**6})
+
+
+@pytest.mark.parametrize(("value", "words"), [([0, 0], "different"), ([], "different"), ([-1], r"seeds\[0\]")])
+def test_seeds_are_different_numbers(value, words):
+    with pytest.raises(ValueError, match=f"seeds.*{words}|{words}"):
+        Recipe.read("japanese_vowels", [f"seeds={value}"])
+
+
+def test_a_dataset_without_a_name_is_an_error():
+    class Mine(type(Recipe.read("japanese_vowels").data)):
+        pass
+
+    recipe = dataclasses.replace(Recipe.read("japanese_vowels"), data=Mine())
+    with pytest.raises(ValueError, match="Mine"):
+        recipe.fingerprint()

@@ -158,6 +158,15 @@ def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
     assert sha256(tmp_path / "into" / f"{record.name}.safetensors") == record.sha256
 
 
+def test_weights_for_the_zoo_are_not_replaced_by_another_recipe(tmp_path):
+    into = tmp_path / "into"
+    first = train(TINY, out=tmp_path / "a", into=into, progress=False)
+    assert train(TINY, out=tmp_path / "a", into=into, progress=False) == first
+    with pytest.raises(ValueError, match=rf"{first.name}\.json.*another recipe"):
+        train(dataclasses.replace(TINY, lr=TINY.lr / 2), out=tmp_path / "b", into=into, progress=False)
+    assert sha256(into / f"{first.name}.safetensors") == first.sha256
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_are_complete(name):
     recipe = Recipe.read(name)

@@ -61,9 +61,7 @@ def test_a_run_is_a_repository_with_metadata(trained):
 
 def test_predict_reads_every_form_of_clip_as_the_recipe_says(trained, tmp_path):
     rows = json.loads(run("predict", trained / "run", trained / "clips" / "light", "--json"))
-    clips = [
-        trained / "clips" / "light" / name for name in ("01.gif", "02", "04.gif", "05")
-    ]  # folders are searched for clips, not for arrays
+    clips = [trained / "clips" / "light" / name for name in ("00.npy", "01.gif", "02", "03.npy", "04.gif", "05")]
     assert [row["file"] for row in rows] == [str(clip) for clip in clips]
     assert {row["prediction"] for row in rows} == {"light"}
     clip = np.full((2, 3, 20, 40), 200, dtype="uint8")

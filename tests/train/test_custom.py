@@ -173,6 +173,20 @@ def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(k
     assert len(rows_of(tmp_path / "c", kind)) == 1
 
 
+@KINDS
+def test_a_run_that_a_callback_ended_is_ended_when_it_is_resumed(kind, tmp_path):
+    first, again = (run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1] for _ in range(2))
+    assert len(rows_of(tmp_path, kind)) == 1
+    assert same(first, again)
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
+def test_a_custom_loss_rejects_options_of_the_recipes_loss(options, tmp_path):
+    recipe = dataclasses.replace(RECIPES["classifier"], **options)
+    with pytest.raises(ValueError, match=next(iter(options))):
+        train(recipe, data=PARTS["classifier"], out=tmp_path, loss=F.cross_entropy, progress=False)
+
+
 # ---- data ------------------------------------------------------------------------------------------------------
 @KINDS
 @pytest.mark.parametrize(
@@ -247,3 +261,24 @@ def test_a_classifier_trains_on_pairs_and_on_batches(tmp_path):
 def test_items_of_another_form_are_named():
     with pytest.raises(TypeError, match=r"data\['train'\].*yield \(sequence, label\).*item 1 is a Tensor"):
         to_labelled([(torch.zeros(2, 2), 0), torch.zeros(2)], "train")
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        ((torch.zeros(2, 2), 0.7), TypeError, "label"),
+        ((torch.zeros(2, 2), "walk"), TypeError, "label"),
+        (([[0.0], [0.0, 1.0]], 0), TypeError, "sequence"),
+        ((torch.zeros(2, 3, 1), [4, 3], torch.zeros(2, dtype=torch.long)), ValueError, "from 1 to 3"),
+        ((torch.zeros(2, 3, 1), torch.tensor([-1, 3]), torch.zeros(2, dtype=torch.long)), ValueError, "from 1 to 3"),
+        ((torch.zeros(2, 3, 1), torch.zeros(1, dtype=torch.long)), ValueError, "2 labels"),
+    ],
+)
+def test_wrong_labels_and_lengths_are_errors(item, error, message):
+    with pytest.raises(error, match=rf"item 0 of data\['train'\].*{message}"):
+        to_labelled([item], "train")
+
+
+def test_lengths_may_be_a_list():
+    batch = (torch.arange(6.0).reshape(2, 3, 1), [3, 1], torch.tensor([0, 1]))
+    assert [len(x) for x in to_labelled([batch], "train").sequences] == [3, 1]

@@ -289,3 +289,9 @@ def test_kernels_decay_and_biases_norms_peepholes_and_learned_states_do_not(name
     assert vectors | model.no_weight_decay()
     assert decayed == before.keys() - vectors - model.no_weight_decay()
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["convgru1d_1layer", "convgru2d_1layer"])
+def test_muon_rejects_a_model_without_kernels_of_its_own(name):
+    with pytest.raises(ValueError, match=r"muon.*adamw"):
+        muon(convrnn_zoo.create_model(name, in_chans=1, hidden_channels=4, num_classes=2), 0.005)

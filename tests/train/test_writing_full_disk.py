@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import torch
 
+from convrnn_zoo.predict.labelled import write_dataset
 from convrnn_zoo.pretrained.state_dict import write_safetensors
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import loop, train
@@ -84,3 +85,14 @@ def test_a_run_resumes_after_a_full_disk(tmp_path, digits):
     assert {p.name for p in out.iterdir()} == {"last.ckpt", ".last.ckpt.lock"}
     assert sha256(out / "last.ckpt") == checkpoint
     assert run() == end
+
+
+def test_a_forecast_as_netcdf_keeps_the_previous_one(tmp_path):
+    xarray, path = pytest.importorskip("xarray"), tmp_path / "a.nc"
+    pytest.importorskip("h5netcdf")
+    path.write_bytes(b"previous")
+    values = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)).numpy()
+    with little_room(), pytest.raises(OSError, match=re.escape(str(path))) as caught:
+        write_dataset(xarray.Dataset({"rain": (("y", "x"), values)}), path)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"previous"

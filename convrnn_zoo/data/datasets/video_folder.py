@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..._typed import field
 from ...values.log_mel import LogMel
-from ..files import FileError, list_dir
+from ..files import FileError, list_dir, list_files, natural_key
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
@@ -115,12 +115,13 @@ class VideoFolder(LabelledSequences):
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:
-        """Returns the path itself if it is a clip, or else the videos, GIFs and folders of images below it."""
+        """Returns the path itself if it is a clip, or else the clips below it."""
         if path.suffix.lower() in CLIP_READERS or not path.is_dir():
             return [path]
-        if not (clips := find_clips(path)):
+        clips = {*find_clips(path), *list_files(path, [*CLIP_READERS])}
+        if not clips:
             raise FileError(f"{path} contains no clip; pass a folder of images, or files of {', '.join(CLIP_READERS)}")
-        return clips
+        return sorted(clips, key=natural_key)
 
     def create_front_end(self, path: Path) -> None:
         """Returns None, because the audio of clips is not read."""

@@ -121,6 +121,8 @@ def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:
     """Returns for each frame whether its time is within a period."""
     numpy = need("numpy", "cli")
     inside = numpy.zeros(len(frames), bool)
+    if isinstance(period, str) or len(period) != 2:
+        raise ValueError(f"period takes two dates, the first and the last, or None for either, got {period!r}")
     if not any(period):
         return ~inside
     if not (dates := frames.dates):

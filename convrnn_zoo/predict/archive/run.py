@@ -25,7 +25,14 @@ from ...recipes import find_recipe
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import choose_read_options, choose_scales, describe_fix, forecast_with_probabilities, resolve_preprocessing
+from ..files import (
+    check_used,
+    choose_read_options,
+    choose_scales,
+    describe_fix,
+    forecast_with_probabilities,
+    resolve_preprocessing,
+)  # fmt: skip
 from ..labelled import to_dataset
 from .issues import find_issues
 from .store import (
@@ -111,12 +118,16 @@ def forecast_archive(
     path = Path(output).absolute()  # workers may run in another directory
     if path.suffix != ".zarr":
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
-    if jobs > 1 and scheduler is not None:
+    if check.positive_int("jobs", jobs) > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
-    check.positive_int("jobs", jobs)
+    if not isinstance(thresholds, list | tuple):
+        raise TypeError(f"thresholds must be a list of numbers, got {check.describe(thresholds)}")
+    thresholds = tuple(check.number(f"thresholds[{i}]", t) for i, t in enumerate(thresholds))
+    if sel is not None and not isinstance(sel, Mapping):
+        raise TypeError(f"sel must map dimensions to values, such as {{'lat': 50}}, got {check.describe(sel)}")
     job = _plan(
         network, model if isinstance(model, str) else "", archive, path, every=every, period=period,
-        horizon=horizon, inputs=inputs, members=members, seed=seed, thresholds=tuple(thresholds), minutes=minutes,
+        horizon=horizon, inputs=inputs, members=members, seed=seed, thresholds=thresholds, minutes=minutes,
         pixel_km=pixel_km, tile=tile, batch_size=batch_size, recipe=recipe, key=key, coarsen=coarsen,
         rain_relation=rain_relation, sel=sel,
     )  # fmt: skip
@@ -334,6 +345,7 @@ def _plan(
         read = dataclasses.replace(read, rain_relation=tuple(rain_relation))
     opener = choose_opener(archive, read)
     frames = opener()
+    check_used(frames, coarsen, rain_relation)
     horizon, count = model.check_horizon(horizon), inputs or model.input_frames or values.inputs or 1
     step = minutes or values.step or frames.step
     issues = find_issues(

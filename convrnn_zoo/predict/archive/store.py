@@ -96,6 +96,8 @@ def open_store(path: Path, settings: Mapping[str, Any] | None = None) -> Any:
     With `settings`, raises ValueError if the store was begun with others.
     """
     zarr = need("zarr", "archive")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
     try:
         group = zarr.open_group(path, mode="r+" if settings else "r")[PROGRESS]
         stored = json.loads(group.attrs["settings"])
