@@ -25,7 +25,7 @@ def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
     assert title.source.startswith(text.partition("\n")[0])
     assert "convrnn-zoo[" in install.source
     code = [cell.source for cell in cells if cell.cell_type == "code"]
-    runs = [match for match in notebooks._BLOCK.finditer(text) if not match["head"]]
+    runs = [match for match in notebooks.EXAMPLE.finditer(text) if not match["head"]]
     assert len(code) == len(runs) > 3
     assert all(match["code"].rstrip() in source for match, source in zip(runs, code, strict=True))
     assert not [cell.source for cell in book.cells if cell.cell_type == "markdown" and "](../" in cell.source]
