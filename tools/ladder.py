@@ -44,7 +44,7 @@ def _table(dataset: str) -> str:
     ]  # fmt: skip
     for baseline in first["baselines"][COLUMNS[dataset][0]]:
         values = (first["baselines"].get(name, {}).get(baseline) for name in COLUMNS[dataset])
-        rows.append((baseline, "", "", *("" if v is None else _format(v) for v in values), "", ""))
+        rows.append((baseline, "", "", *("" if v is None else f"{v:,.{_digits(v)}f}" for v in values), "", ""))
     header = ("family", "parameters", "learning rate", *COLUMNS[dataset], "a forecast, one core", "memory of 16")
     machine = first["machine"]
     caption = (
@@ -64,12 +64,14 @@ def _deviation(rows: Sequence[dict[str, Any]], name: str) -> float | None:
 
 
 def _score(rows: Sequence[dict[str, Any]], name: str) -> str:
-    deviation = _deviation(rows, name)
-    return _format(_mean(rows, name)) + ("" if deviation is None else f" ± {_format(deviation)}")
+    mean, deviation = _mean(rows, name), _deviation(rows, name)
+    digits = _digits(mean if deviation is None else min(mean, 10 * deviation))
+    return f"{mean:,.{digits}f}" + ("" if deviation is None else f" ± {deviation:,.{digits}f}")
 
 
-def _format(value: float) -> str:
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 1 else 3}f}"
+def _digits(value: float) -> int:
+    """Returns the number of digits after the point with which a value is shown."""
+    return 0 if value >= 100 else 1 if value >= 1 else 3
 
 
 def draw() -> Any:
@@ -94,8 +96,8 @@ def draw() -> Any:
         for i, (baseline, value) in enumerate(families[0][0]["baselines"][score].items()):
             if min(means) - margin < value < max(means) + margin:
                 axes.axhline(value, color="tab:gray", linewidth=1, linestyle=":")
-                transform, side = axes.get_yaxis_transform(), ("left", "right")[i % 2]  # two may be nearly equal
-                axes.annotate(baseline, (i % 2, value), (3 - i % 2 * 6, 2), transform, "offset points", ha=side)
+                transform, shift = axes.get_yaxis_transform(), -11 if i % 2 else 2  # two may be nearly equal
+                axes.annotate(baseline, (0, value), (3, shift), transform, "offset points")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
