@@ -68,6 +68,8 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
               help="Value whose probability an ensemble's figure shows [default: 1]; with --spot, the lowest "
               "probability of a word [default: that of the weights].")  # fmt: skip
 @click.option("--spot", is_flag=True, help="List the words in long sounds, with a classifier of words.")
+@click.option("--ignore", multiple=True, metavar="LABEL",
+              help="With --spot: a class that is no word, such as that of all other words. Repeatable.")  # fmt: skip
 @click.option("--every", metavar="TIME|FRAMES",
               help="Forecast a complete archive into a .zarr store: a forecast every 30min, 6h or 1D, or every so many "
               "frames.")  # fmt: skip
@@ -93,7 +95,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--recipe", help="Recipe of a forecaster whose weights do not specify the unit of the data.")
 def predict(
     weights: str, files: tuple[Path, ...], as_json: bool, output: Path | None, dtype: str | None, device: torch.device,
-    threads: int | None, quiet: bool, spot: bool, **options: Any,
+    threads: int | None, quiet: bool, spot: bool, ignore: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
@@ -141,6 +143,8 @@ def predict(
         check_not_input(output, files, local_path(weights))
     model = load_weights(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
     set_threads(threads)
+    if ignore and not spot:
+        raise ValueError("--ignore is an option of --spot; pass --spot as well")
     if spot and isinstance(model, Forecaster):
         raise ValueError(f"--spot: {weights} forecasts frames; omit the option")
     if isinstance(model, Forecaster) and options["every"] is not None:
@@ -156,18 +160,18 @@ def predict(
             hint = "; --threshold is also valid with --spot" if "--threshold" in unused else ""
             raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier{hint}")
         if spot:
-            _spot(model, files, as_json, output, quiet, threshold)
+            _spot(model, files, as_json, output, quiet, threshold=threshold, ignore=ignore)
         else:
             _classify(model, files, as_json, output, quiet)
 
 
 def _spot(
-    model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, threshold: float | None
+    model: ZooModel, files: Sequence[Path], as_json: bool, output: Path | None, quiet: bool, **options: Any
 ) -> None:
     if output is not None and output.suffix not in (*FIGURES, ".json"):
         raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
     figure = output if output is not None and output.suffix in FIGURES else None
-    rows = [{"file": str(file), **spot._asdict()} for file, spot in spot_files(model, files, figure, threshold)]
+    rows = [{"file": str(file), **spot._asdict()} for file, spot in spot_files(model, files, figure, **options)]
     table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
     header = ("file", "seconds", "word", "probability")
     _print_rows(rows, table, header, as_json, output, "" if quiet else plural(len(rows), "word"))

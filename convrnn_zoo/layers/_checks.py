@@ -240,7 +240,8 @@ def device_and_dtype(owner: str, name: str, x: Tensor, like: Tensor) -> None:
     if x.dtype == like.dtype:
         return
     if not (has_autocast(like.device.type) and x.is_floating_point()):
-        raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; convert one with .to({like.dtype})")
+        hint = "scale it to the values of training" if x.dtype == torch.uint8 else f"convert one with .to({like.dtype})"
+        raise TypeError(f"{owner} works in {like.dtype} but {name} is {x.dtype}; {hint}")
 
 
 def packed_sizes(owner: str, packed: PackedSequence) -> list[int]:

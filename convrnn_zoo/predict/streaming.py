@@ -69,20 +69,23 @@ def plot_sound(figure: Any, wave: Tensor, rate: int) -> Any:
     return bottom
 
 
-def spot_words(model: Any, wave: Tensor, rate: int, threshold: float | None = None) -> list[Spot]:
+def spot_words(
+    model: Any, wave: Tensor, rate: int, threshold: float | None = None, ignore: Sequence[str] = ()
+) -> list[Spot]:
     """Returns the words that a :class:`~convrnn_zoo.Spotter` finds in a sound of any length.
 
     Raises:
         ValueError: the spotter rejects the model, the threshold or the sound.
     """
     with evaluating(model):
-        spotter = Spotter(model, threshold)
+        spotter = Spotter(model, threshold, ignore=ignore)
         return [*spotter(wave, rate), *spotter.finish()]
 
 
 def draw_spots(
-    model: Any, wave: Tensor, rate: int, path: Path, heading: str = "", threshold: float | None = None
-) -> list[Spot]:
+    model: Any, wave: Tensor, rate: int, path: Path, heading: str = "", threshold: float | None = None,
+    ignore: Sequence[str] = (),
+) -> list[Spot]:  # fmt: skip
     """Plots a sound, the words in it and their probabilities over time, and returns the words; see :func:`spot_words`.
 
     Raises:
@@ -93,7 +96,7 @@ def draw_spots(
         min(18.0, max(7.2, 0.8 * len(wave) / rate)), 4.0, heading
     )  # raises ImportError before the model runs
     with evaluating(model):
-        spotter = Spotter(model, threshold)
+        spotter = Spotter(model, threshold, ignore=ignore)
         windows, spots = [], []
         for window in spotter.read(wave, rate):
             windows.append(window)
@@ -114,7 +117,11 @@ def draw_spots(
 
 
 def spot_files(
-    model: Any, files: Sequence[Path], output: Path | None = None, threshold: float | None = None
+    model: Any,
+    files: Sequence[Path],
+    output: Path | None = None,
+    threshold: float | None = None,
+    ignore: Sequence[str] = (),
 ) -> Iterator[tuple[Path, Spot]]:
     """Yields the words in sound files with the files; a figure `output` shows one file.
 
@@ -128,7 +135,7 @@ def spot_files(
     for file in files:
         wave, rate = read_sound(file, rate=model.front_end.rate)
         if output is None:
-            spots = spot_words(model, wave, rate, threshold)
+            spots = spot_words(model, wave, rate, threshold, ignore)
         else:
-            spots = draw_spots(model, wave, rate, output, file.name, threshold)
+            spots = draw_spots(model, wave, rate, output, file.name, threshold, ignore)
         yield from ((file, spot) for spot in spots)

@@ -85,5 +85,5 @@ def freeze_encoder(model: ZooModel, freeze: bool) -> None:
     Other models are unchanged. An encoder that was built with ``freeze_encoder=True`` stays frozen.
     """
     if isinstance(model, VideoModel):
-        model.encoder.frozen = freeze or bool(model.model_args.get("freeze_encoder"))
+        model.encoder.paused = freeze
         model.encoder.train(model.training)

@@ -417,3 +417,13 @@ def test_the_head_of_a_single_level_is_kept():
     model.prune_intermediate_layers([0], prune_head=False)
     assert model.head is head
     torch.testing.assert_close(model(clips()), expected)
+
+
+def test_an_encoder_that_was_built_frozen_trains_after_it_is_unfrozen():
+    model = light(freeze_encoder=True)
+    timm.utils.unfreeze(model, ["encoder"])
+    model.train()
+    before = copy.deepcopy(model.encoder.state_dict())
+    model(torch.rand(2, 3, 3, 32, 32)).sum().backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+    assert any(not torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())  # statistics of norms

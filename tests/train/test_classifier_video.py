@@ -158,14 +158,14 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
         dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES), 0, *splits, progress=False
     ).model
     assert changes_by_epoch == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
-    assert not model.encoder.frozen
+    assert not model.encoder.is_fixed
     held = {**RECIPE.model, "freeze_encoder": True}
     changes_by_epoch.clear()
     model = classifier.train_one(
         dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES, model=held), 0, *splits, progress=False
     )
     assert changes_by_epoch == [{"rnns", "head"}] * 2
-    assert model.model.encoder.frozen
+    assert model.model.encoder.is_fixed
 
 
 def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):

@@ -58,7 +58,8 @@ class FrameEncoder(nn.Module):
         levels: levels of the maps, as timm's ``out_indices``.
         in_chans: channels of a frame.
         pretrained: whether timm loads its weights; ignored on the meta device.
-        frozen: whether the parameters and the statistics of batch norms stay fixed in training.
+        frozen: whether the parameters and the statistics of batch norms stay fixed in training, until a parameter
+            requires gradients again, such as after ``timm.utils.unfreeze(model, ["encoder"])``.
         chunk_size: number of frames encoded at once.
         device, dtype: of the parameters.
         output_stride: largest reduction, for models that can dilate their convolutions instead of striding.
@@ -81,6 +82,8 @@ class FrameEncoder(nn.Module):
         if not levels or not all(check.is_int(level) for level in levels):
             raise ValueError(f"levels must be whole numbers, as timm's out_indices, got {list(levels)!r}")
         self.name, self.frozen = name, check.boolean("frozen", frozen)
+        self.paused = False
+        """Whether the encoder stays fixed for now, although its parameters require gradients."""
         self.chunk_size: int | None = check.positive_int("chunk_size", chunk_size)
         self.grad_checkpointing = False
         if not isinstance(name, str) or not timm.is_model(name):
@@ -151,9 +154,14 @@ class FrameEncoder(nn.Module):
         last = deepest + len(later) + 1
         return lambda name: depths.get(name, next((d for module, d in stages if name.startswith(module)), last))
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether training does not change the encoder."""
+        return self.paused or (self.frozen and not any(p.requires_grad for p in self.model.parameters()))
+
     def train(self, mode: bool = True) -> "FrameEncoder":
         super().train(mode)
-        if self.frozen:
+        if self.is_fixed:
             self.model.eval()
         return self
 
@@ -176,7 +184,7 @@ class FrameEncoder(nn.Module):
         return None
 
     def _chunk(self, frames: Tensor) -> list[Tensor]:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and (not self.frozen or frames.requires_grad)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not self.is_fixed or frames.requires_grad)):
             return recompute(self.encode, frames, norms=self.model) if self.grad_checkpointing else self.encode(frames)
 
     def encode(self, frames: Tensor) -> list[Tensor]:

@@ -1,11 +1,12 @@
 """Spotting of words in continuous sound."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..._hints import some
 from ...layers import _checks as check
 from ...values.log_mel import as_float_samples
 from .model import reference_tensor
@@ -36,6 +37,7 @@ class Spotter:
         threshold: lowest probability of a word; by default that of the weights, ``model.metadata.threshold``.
         seconds: length W of a window; by default one second.
         windows: number of windows that are read at the same time.
+        ignore: labels that are no words, such as that of all other words in training.
 
     Raises:
         ValueError: the model has no front end or no classifier, or :class:`~convrnn_zoo.Stream` rejects it; or there is
@@ -53,11 +55,15 @@ class Spotter:
         []
     """
 
-    def __init__(self, model: Any, threshold: float | None = None, *, seconds: float = 1.0, windows: int = 10) -> None:
+    def __init__(
+        self, model: Any, threshold: float | None = None, *, seconds: float = 1.0, windows: int = 10,
+        ignore: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.stream = Stream(model)
         self.front_end: Any = getattr(model, "front_end", None)
         if self.front_end is None or not getattr(model, "num_classes", 0):
-            raise ValueError("Spotter expected an audio classifier: a model with a front end and classes")
+            hint = "set model.front_end = convrnn_zoo.LogMel(...) as in training"
+            raise ValueError(f"Spotter expected an audio classifier: a model with a front end and classes; {hint}")
         stored = model.metadata and model.metadata.threshold
         if (threshold := stored if threshold is None else threshold) is None:
             raise ValueError("the weights have no threshold; pass threshold, such as 0.5")
@@ -72,6 +78,10 @@ class Spotter:
             raise ValueError(f"seconds must be a multiple of {hop}, windows steps of the front end, got {seconds:g}")
         """Number of steps from the start of one window to the start of the next."""
         self.labels: list[str] = model._labels()
+        if isinstance(ignore, str) or (unknown := {*ignore} - {*self.labels}):
+            got = ignore if isinstance(ignore, str) else sorted(unknown)
+            raise ValueError(f"ignore must be a list of the model's labels, {some(self.labels)}; got {got}")
+        self.ignore = frozenset(ignore)
         self.reset()
 
     def reset(self) -> None:
@@ -103,7 +113,9 @@ class Spotter:
             self.resume, self.best = self.best.seconds + half, None
         probability, i = probabilities.max(0)
         spot = Spot(seconds, self.labels[int(i)], float(probability))
-        if self.best is not None:
+        if spot.label in self.ignore:
+            pass
+        elif self.best is not None:
             self.best = max(self.best, spot, key=lambda s: s.probability)
         elif spot.probability >= self.threshold and seconds > self.resume:
             self.best, self.until = spot, seconds + half

@@ -119,3 +119,15 @@ def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
 def test_windows_of_another_length_than_stated_are_rejected(model, options):
     with pytest.raises(ValueError, match="seconds must be a multiple of"):
         Spotter(model, 0.5, **options)
+
+
+def test_labels_that_are_no_words_are_ignored(model):
+    sound = [(t / 10, 0 if t < 5 else 1, 0.9) for t in range(30)]
+    first, second = model._labels()[:2]
+    assert {s.label for s in [*Windows(model, 0.5)(sound, RATE)]} == {first, second}
+    spots = Windows(model, 0.5, ignore=[first])(sound, RATE)
+    assert spots
+    assert {s.label for s in spots} == {second}
+    for wrong in (first, ["no label"]):
+        with pytest.raises(ValueError, match="ignore"):
+            Spotter(model, 0.5, ignore=wrong)
