@@ -73,9 +73,10 @@ class ImageSeriesModel(DenseModel):
         if mask is not None and lengths is not None:
             raise ValueError("lengths and mask both describe the missing dates; pass one of the two")
         is_mask = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape[:2]
-        if mask is not None and not (is_mask and (is_traced() or mask.any(1).all())):
-            expected = f"booleans (N, T) = {tuple(x.shape[:2])}, true at one date of each series at least"
-            raise ValueError(f"mask must be {expected}, got {check.describe(mask)}")
+        if mask is not None and not is_mask:
+            raise ValueError(f"mask must be booleans (N, T) = {tuple(x.shape[:2])}, got {check.describe(mask)}")
+        if mask is not None and not is_traced() and not mask.any(1).all():
+            raise ValueError(f"series {int(mask.any(1).int().argmin())} has no date in its mask; leave it out")
         if x.shape[0] == 0:
             sizes = [
                 (level["num_chs"], *(n // level["reduction"] for n in x.shape[-2:])) for level in self.feature_info

@@ -20,7 +20,7 @@ from ..data.readers import ARRAY_READERS, COARSEN, Frames, open_files
 from ..models import EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
 from ..values.labels import times
-from ..values.labels.axes import NAMES
+from ..values.labels.axes import NAMES, warn_of_oblong_pixels
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step, check_same
@@ -227,10 +227,14 @@ def choose_scales(
     A model that does not take the pixel size gets none, and a warning if the frames have other pixels than in training.
     """
     pixel, trained = pixel_km or reader.pixel_km, model.preprocessing and model.preprocessing.pixel_km
+    if pixel_km and reader.pixel_km and not 0.9 < reader.pixel_km / pixel_km < 1.1:
+        warn(f"{file} has pixels of {reader.pixel_km:.3g} km; --pixel-km {pixel_km:g} is used")
     if "pixel_km" not in inspect.signature(model.forecast).parameters:
         if pixel and trained and not 0.9 < pixel / trained < 1.1:
             warn(f"{file} has pixels of {pixel:.3g} km, and the model was trained on {trained:.3g} km; resample it")
         pixel = None
+    elif reader.dataset is not None and pixel_km is None:
+        warn_of_oblong_pixels(reader.dataset)
     return {key: value for key, value in (("minutes", minutes), ("pixel_km", pixel)) if value}
 
 

@@ -53,9 +53,7 @@ def to_dataset(
         forecast.numpy(), labels, units, step=step, thresholds=thresholds, has_members=bool(members),
         has_channels=has_channels, note=describe_conversions(labels),
     )  # fmt: skip
-    if thresholds:
-        result = result.rename({name: f"probability_of_{name}" for name in units})
-    else:
+    if not thresholds:
         for name, variable in result.data_vars.items():
             variable.attrs["long_name"] = f"forecast of {name}"
     return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))

@@ -207,7 +207,8 @@ class TargetScores:
         self, target: Encoding, channels: slice, value_range: tuple[float, float] | None, thresholds: Sequence[float],
         horizon: int, members: Literal["random", "quantiles"] | None,
     ) -> None:  # fmt: skip
-        self.name, self.unit = target.name if isinstance(target, Variable) else "", target.unit
+        self.name = target.name if isinstance(target, Variable) else ""
+        self.unit = "" if target.unit == "1" else target.unit  # of dimensionless values
         if self.name and is_rain(self.unit):
             thresholds = thresholds or RAIN_THRESHOLDS
         self.channels, self.value_range = channels, value_range
@@ -316,6 +317,7 @@ def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | Non
     def find_unit(name: str) -> str:
         kind, _, target = name.partition(" of ")
         unit = targets.get(target, data.unit)
+        unit = "" if unit == "1" else unit
         return {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB", "CRPS": unit}.get(kind, "")
 
     def metric(name: str, values: list[float]) -> Metric:

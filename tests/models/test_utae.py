@@ -178,7 +178,7 @@ def test_trains_saves_and_changes_its_head(name, tmp_path):
         (torch.rand(2, 0, 3, 8, 8), {}, r"frame.*\(2, 0, 3, 8, 8\)"),
         (torch.rand(2, 3, 3, 8, 8), {"lengths": [4, 3]}, r"lengths.*\b3\b.*\[4, 3\]"),
         (torch.rand(2, 3, 3, 0, 8), {}, r"\bx .*\(2, 3, 3, 0, 8\)"),
-        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.zeros(2, 3).bool()}, r"mask.*\(2, 3\) \(torch.bool"),
+        (torch.rand(2, 3, 3, 8, 8), {"mask": torch.zeros(2, 3).bool()}, "series 0.*mask"),
         (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 0]}, r"lengths.*\b3\b.*\[3, 0\]"),
         (torch.rand(2, 3, 3, 8, 8), {"lengths": [3, 3], "mask": torch.ones(2, 3).bool()}, "lengths and mask"),
         (torch.rand(2, 3, 3, 8, 7), {}, r"\b2\b.*\(8, 7\)"),

@@ -111,7 +111,9 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
         assert float(chance.min()) >= 0
         assert float(chance.max()) <= 1
     text = run(*args, "--minutes", 10, "--probability", 0.5, "--json")
-    assert (json.loads(text)["step"], json.loads(text)["thresholds"]) == (10, [0.5])
+    output, warning = text.splitlines()
+    assert (json.loads(output)["step"], json.loads(output)["thresholds"]) == (10, [0.5])
+    assert "taken for squares" in warning
     run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.npz")
     assert np.load(tmp_path / "p.npz")["forecast"].shape == (2, 2, 6, 8)
 
@@ -369,3 +371,29 @@ def test_files_with_and_without_dates_are_not_joined(model, tmp_path):
     np.save(tmp_path / "a.npy", frames.values)
     text = run("predict", model, tmp_path / "a.npy", tmp_path / "z.nc", "-o", tmp_path / "y.nc", code=1)
     assert "a.npy" in text
+
+
+def test_pixels_that_contradict_the_coordinates_or_are_not_square_are_warned_of():
+    def places(kilometers):
+        rows, columns = (np.arange(32.0) * edge for edge in kilometers)
+        return {"y": ("y", rows[::-1], {"units": "km"}), "x": ("x", columns, {"units": "km"})}
+
+    values = np.random.default_rng(0).random((4, 32, 32)).astype("float32")
+    model = create_model("convgru_advection", hidden_channels=(2, 3)).eval()
+    square, wide = (
+        xarray.DataArray(values, places(edges), ("time", "y", "x"), "rain", {"units": "mm/h"})
+        for edges in ((1.0, 1.0), (1.0, 2.0))
+    )
+    with pytest.warns(UserWarning, match="coordinates have pixels of 1 km; pixel_km=2 is used"):
+        model.forecast(square, horizon=1, pixel_km=2.0)
+    with pytest.warns(UserWarning, match="pixels of 1 × 2 km"):
+        model.forecast(wide, horizon=1)
+
+
+def test_labelled_probabilities_are_named_as_in_files():
+    model = create_model("convgru_advection", hidden_channels=(2, 3)).eval()
+    frames = xarray.DataArray(rain().values.repeat(4, 1).repeat(4, 2), dims=("time", "y", "x"), name="rain")
+    chances = model.probabilities(frames, [0.5], horizon=1)
+    assert chances.name == "probability_of_rain"
+    assert model.probabilities(frames.rename(None), [0.5], horizon=1).name is None
+    assert list(model.probabilities(frames.to_dataset(), [0.5], horizon=1)) == ["probability_of_rain"]

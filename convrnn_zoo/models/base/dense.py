@@ -50,7 +50,9 @@ class DenseModel(HeadedModel):
         lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, reference_tensor(self))
         edge, size = self.reduction, tuple(x.shape[-2:])
         if any(n % edge for n in size):
-            raise ValueError(f"{owner} expected height and width that are multiples of {edge}, got {size}; pad or crop")
+            padded = tuple(-(-n // edge) * edge for n in size)
+            expected = f"{owner} expected height and width that are multiples of {edge}, got {size}"
+            raise ValueError(f"{expected}; pad to {padded}, or crop")
         return lengths
 
     def make_head(self, num_classes: int) -> nn.Module:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..._hints import suggest, warn
 from ...layers import _checks as check
-from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
-from ...values.labels.forecast import describe_conversions, label_forecast
+from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km, warn_of_oblong_pixels
+from ...values.labels.forecast import PROBABILITY, describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
@@ -244,7 +244,11 @@ class Forecaster(ZooModel):
             known[name] = F.pad(v, pads).to(like)
         times: dict[str, Any] = {}
         edge = None if labels is None else find_pixel_km(labels)
+        if edge and pixel_km is not None and not 0.9 < edge / check.number("pixel_km", pixel_km, positive=True) < 1.1:
+            warn(f"the coordinates have pixels of {edge:.3g} km; pixel_km={pixel_km:g} is used")
         if self.default_step:
+            if edge and pixel_km is None:
+                warn_of_oblong_pixels(labels)
             times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
         elif edge and values.pixel_km and not 0.9 < edge / values.pixel_km < 1.1:
             warn(f"frames have pixels of {edge:.3g} km, and {values.pixel_km:.3g} km are expected; resample them")
@@ -352,7 +356,8 @@ class Forecaster(ZooModel):
         )  # fmt: skip
         if not is_array:
             return result
-        result = result[next(iter(targets))].rename(source.name)
+        [array], prefix = result.data_vars.values(), PROBABILITY if thresholds else ""
+        result = array.rename(source.name if source.name is None else f"{prefix}{source.name}")
         if has_channels and variables:
             result = result.assign_coords({frames.encoding["dims"].get(CHANNEL, CHANNEL): names})
         return result

@@ -11,20 +11,20 @@ from torch import Tensor
 
 from ..._extras import need, progress_bar
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
-from ...data.readers import Frames, ReadOptions, open_files
+from ...data.readers import Frames, ReadOptions
 from ...data.untrusted import check_zarr_store, checked_codecs
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
+from ...values.labels.forecast import PROBABILITY
 from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
 from ...values.units import is_rain
 from ...verify._values import finite
 from ...verify.evaluation import Scores, TargetScores
 from ...verify.metrics import BrierScores
+from .run import choose_opener
 from .store import ISSUE, MISSING, OPEN, open_store
 
 METHODS = ("forecast", "last frame")
-PREFIX = "probability_of_"
-"""Beginning of the names of variables with probabilities."""
 TOTAL = "all months"
 """Name of the scores over all issue times."""
 
@@ -52,13 +52,13 @@ class Target:
     Its maps have the directions of the observations in normal form.
     """
 
-    def __init__(self, data: Any, name: str, paths: Sequence[Path], settings: Any, has_several: bool) -> None:
+    def __init__(self, data: Any, name: str, archive: Any, settings: Any, has_several: bool) -> None:
         self.data, self.name = data, name
-        self.forecast, self.probabilities = data.get(name), data.get(f"{PREFIX}{name}")
+        self.forecast, self.probabilities = data.get(name), data.get(f"{PROBABILITY}{name}")
         like = self.probabilities if self.forecast is None else self.forecast
         self.unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
-        self.frames = open_observations(paths, name, self.unit, settings["read"])
-        self.flips = find_flips(self.frames, like, paths[0])
+        self.frames = open_observations(archive, name, self.unit, settings["read"])
+        self.flips = find_flips(self.frames, like, self.frames.path)
         self.numbers = {round(t, 3): i for i, t in enumerate(self.frames.minutes.tolist())}
         self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
 
@@ -143,8 +143,8 @@ def score_archive(
 
     Args:
         forecasts: the store. Issue times that are not finished yet, or that have no forecast, are left out.
-        archive: frames on the grid of the forecasts, such as those that were forecast from: a file, a folder or a list
-            of files. They are read with the options of the forecasts.
+        archive: frames on the grid of the forecasts, such as those that were forecast from: a file, a folder, a list of
+            files, or a DataArray or Dataset of xarray. They are read with the options of the forecasts.
         thresholds: values for CSI and similar scores; by default the usual ones for rain, and none for other data.
         progress: whether to show a progress bar.
 
@@ -160,9 +160,8 @@ def score_archive(
         data = need("xarray", "netcdf").open_zarr(path, **OPEN)
         if "time" not in data.coords:
             raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
-        paths = [Path(p) for p in (archive if isinstance(archive, list | tuple) else [archive])]
-        names = list(dict.fromkeys(str(n).removeprefix(PREFIX) for n in data.data_vars if n != MISSING))
-        targets = [Target(data, name, paths, settings, len(names) > 1) for name in names]
+        names = list(dict.fromkeys(str(n).removeprefix(PROBABILITY) for n in data.data_vars if n != MISSING))
+        targets = [Target(data, name, archive, settings, len(names) > 1) for name in names]
         months: dict[str, list[MonthScores]] = {}
         counts: Counter[str] = Counter()
         issues = [i for i in range(data.sizes[ISSUE]) if finished[i // settings["batch_size"]]]
@@ -183,7 +182,8 @@ def score_archive(
                     for scores, part in zip(months[month], parts, strict=True):
                         scores.add(*part)
     if not months:
-        raise ValueError(f"{paths[0]} has no frame at a valid time of {path}; pass the frames of the same period")
+        observed = targets[0].frames.path
+        raise ValueError(f"{observed} has no frame at a valid time of {path}; pass the frames of the same period")
     order = [*sorted(month for month in months if month != TOTAL), TOTAL]
     by_month = {
         month: {method: {k: v for one in months[month] for k, v in one.result(method).items()} for method in METHODS}
@@ -197,7 +197,7 @@ def choose_thresholds(thresholds: Sequence[float] | None, unit: str) -> Sequence
     return (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
 
 
-def open_observations(paths: Sequence[Path], name: str, unit: str, read: Any) -> Frames:
+def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
     """Opens the observations of a variable with the options `read` of the forecasts."""
     stored = {v[0]: v for v in read["variables"]}
     options = ReadOptions(
@@ -205,9 +205,9 @@ def open_observations(paths: Sequence[Path], name: str, unit: str, read: Any) ->
         fill_value=stored[name][2] if name in stored else read["fill_value"], coarsen=read["coarsen"],
         rain_relation=tuple(read["rain_relation"]), channels=read["channels"],
     )  # fmt: skip
-    frames = open_files(paths, options)
+    frames = choose_opener(archive, options)()
     if not frames.dates:
-        raise ValueError(f"{paths[0]} states no dates; pass frames that do")
+        raise ValueError(f"{frames.path} states no dates; pass frames that do")
     return frames
 
 

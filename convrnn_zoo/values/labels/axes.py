@@ -199,8 +199,20 @@ def find_pixel_km(data: Any) -> float | None:
     ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width. Warns if the steps of
     a coordinate differ from their mean by more than a half.
     """
-    height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
+    height, width = _find_edges_km(data)
     return math.sqrt(height * width) if height and width else None
+
+
+def _find_edges_km(data: Any) -> tuple[float | None, float | None]:
+    height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
+    return height, width
+
+
+def warn_of_oblong_pixels(data: Any) -> None:
+    """Warns if the pixels of data in normal form are longer in one direction than in the other by a quarter."""
+    height, width = _find_edges_km(data)
+    if height and width and max(height, width) > 1.25 * min(height, width):
+        warn(f"pixels of {height:.3g} × {width:.3g} km are taken for squares; resample the maps to squares")
 
 
 def _edge_km(data: Any, axis: str, name: str) -> float | None:

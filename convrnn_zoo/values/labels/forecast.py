@@ -8,6 +8,9 @@ from ..steps import Step
 from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD
 from .times import extend_times, is_dated
 
+PROBABILITY = "probability_of_"
+"""Begin of the names of variables with probabilities."""
+
 
 def describe_conversions(data: Any) -> str:
     """Returns the assumptions of the conversions of units in data in normal form; empty if there are none."""
@@ -26,7 +29,8 @@ def label_forecast(
         targets: units by names of the forecast variables: one for each channel, or one for all channels of frames
             with a dimension of channels. The unit None is not written.
         step: minutes between frames, or a calendar step; if it is None, lead times count frames.
-        thresholds: values of which `values` are the probabilities that they are reached.
+        thresholds: values of which `values` are the probabilities that they are reached. The variables then have names
+            with :data:`PROBABILITY`.
         has_members, has_channels: whether `values` have these axes.
         note: assumptions that were made of the input, as attribute ``comment``.
     """
@@ -75,7 +79,8 @@ def label_forecast(
         unit = "1" if thresholds else targets[name]
         attrs |= {} if unit is None else {"units": unit or "1"}
         attrs |= {"long_name": f"probability that {name} reaches the threshold"} if thresholds else {}
-        variables[name] = (dims, part, attrs | ({"comment": note} if note else {}))
+        attrs |= {"comment": note} if note else {}
+        variables[PROBABILITY + name if thresholds else name] = (dims, part, attrs)
     result = xarray.Dataset(variables, coords).assign_coords(places)
     result = result.isel({axis: slice(None, None, -1) for axis in turned})
     names = {**names, batch: names.get(MEMBER, batch)}

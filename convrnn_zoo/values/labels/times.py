@@ -204,7 +204,8 @@ def check_step(times: Any, expected: Step | None = None) -> Step | None:
     minutes = to_minutes(times)
     listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
     apart = ", ".join(f"{s:g}" for s in listed[:4])
-    raise ValueError(f"time has frames {apart} minutes apart; pass equal steps, up to {TOLERATED}")
+    fix = f"insert missing frames as NaN, such as by data.resample(time='{listed[0]:g}min').asfreq()"
+    raise ValueError(f"time has frames {apart} minutes apart; pass equal steps, up to {TOLERATED}, or {fix}")
 
 
 def get_times(data: Any) -> Any:

@@ -29,6 +29,8 @@ def test_errors_by_month_and_lead_time(archive, tmp_path):
     forecast_archive(network(), archive, tmp_path / "f.zarr", every=2)
     result = score_archive(tmp_path / "f.zarr", archive, thresholds=[1.0])
     store, truth = (xr.open_zarr(p, **OPEN) for p in (tmp_path / "f.zarr", archive))
+    labelled = score_archive(tmp_path / "f.zarr", truth["rain"], thresholds=[1.0])
+    assert labelled.to_json() == result.to_json()
     observed = truth["rain"].reindex(time=store["time"].values.ravel()).values.reshape(store["rain"].shape)
     forecast, last = store["rain"].values, truth["rain"].sel(time=store["forecast_reference_time"].values).values
     observed = np.where(np.isnan(forecast) | np.isnan(last[:, None]), np.nan, observed)

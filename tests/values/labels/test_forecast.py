@@ -73,7 +73,8 @@ def test_steps_are_those_of_the_times_or_else_of_the_training():
     with pytest.raises(ValueError, match=r"time .*5, 10 minutes"):
         net.forecast(uneven, inputs="all")
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
-    slow = nowcast.forecast(frames(minutes=15), pixel_km=2.0)
+    with pytest.warns(UserWarning, match="pixel_km=2 is used"):
+        slow = nowcast.forecast(frames(minutes=15), pixel_km=2.0)
     assert (slow.lead_time.values / MINUTE).tolist() == [15, 30]
     np.testing.assert_array_equal(slow, nowcast.forecast(frames().values, minutes=15))
     with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
@@ -114,7 +115,8 @@ def test_ensembles_and_probabilities_have_a_dimension_more():
     assert result.dims == ("realization", "lead_time", "lat", "lon")
     assert result.realization.values.tolist() == [0, 1, 2]
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3))
-    chances = nowcast.probabilities(frames(), [0.5, 5.0], horizon=2)
+    with pytest.warns(UserWarning, match="taken for squares"):
+        chances = nowcast.probabilities(frames(), [0.5, 5.0], horizon=2)
     assert chances.dims == ("lead_time", "threshold", "lat", "lon")
     assert chances.threshold.values.tolist() == [0.5, 5.0]
     assert chances.attrs["units"] == "1"
