@@ -109,6 +109,7 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, spec: ExportSpec, metada
         assert exported is not None
         _simplify(exported.model)
         model = exported.model_proto
+    _drop_wrong_biases(model)
     _clean(model)
     values = [*model.graph.input, *model.graph.output]
     for value, tensor in zip(values, [*graph.inputs, *graph.outputs], strict=True):
@@ -145,6 +146,15 @@ def _simplify(model: Any) -> None:
         passes.NameFixPass(),
     ):
         simplify(model)
+
+
+def _drop_wrong_biases(model: Any) -> None:
+    """Removes the biases that onnxscript 0.7 adds to 3-d convolutions without one: zeros of a shape ``(C, 2)``."""
+    wrong = {i.name for i in model.graph.initializer if len(i.dims) != 1}
+    for graph in subgraphs(model.graph):
+        for node in graph.node:
+            if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in wrong:
+                del node.input[2]
 
 
 def _clean(model: Any) -> None:

@@ -285,6 +285,8 @@ def _read_all(path):
 def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
     """The file holds 1.4 GiB of nearly constant frames, which need little space when compressed."""
     count, edge = 350, 1024
+    frame = np.ones((edge, edge), "float32")
+    frame[:8] = np.random.default_rng(0).random((8, edge))
     if suffix == ".nc":
         import h5netcdf
 
@@ -294,17 +296,17 @@ def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
             options = {"chunks": (1, edge, edge), "compression": "gzip", "compression_opts": 1}
             variable = file.create_variable("rain", ("time", "y", "x"), "float32", **options)
             variable.attrs["units"] = "mm/h"
-            frame = np.ones((edge, edge), "float32")
-            frame[:8] = np.random.default_rng(0).random((8, edge))
             for i in range(count):
                 variable[i] = frame
     else:
         zarr = pytest.importorskip("zarr", reason="the extra zarr")
         group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
-        group.create_array(
+        variable = group.create_array(
             "rain", shape=(count, edge, edge), chunks=(1, edge, edge), dtype="float32", fill_value=1.0,
             dimension_names=("time", "y", "x"), attributes={"units": "mm/h"},
         )  # fmt: skip
+        for i in range(count):
+            variable[i] = frame
         group.create_array("time", shape=(count,), dtype="int32", dimension_names=("time",))[:] = np.arange(count) * 5
     growth, total = in_a_fresh_process(_read_all, tmp_path / f"a{suffix}")
     assert total > 0
