@@ -52,7 +52,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(tmp_path / "recording.npy", np.random.default_rng(0).normal(size=(17, 12, 1)))
     np.save(tmp_path / "frames.npy", np.random.default_rng(0).uniform(0, 5, size=(16, 40, 48)))
     shutil.copy(Path(convrnn_zoo.__file__).parent / "demo" / "seven.wav", tmp_path / "recording.wav")
-    (tmp_path / "radar.zarr").mkdir()  # for commands that are only parsed
+    for data in ("radar.zarr", "recordings"):
+        (tmp_path / data).mkdir()  # for commands that are only parsed
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
     torch.save(recorded("irene").state, tmp_path / "weights.pth")

@@ -121,6 +121,7 @@ GIB = 2**30
 def run_in_fresh_process(seeds, data, directory):
     """Checks the seeds with warnings as errors and returns the peak memory of the process."""
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", FutureWarning)  # of the deprecated key seed
     for seed in seeds:
         check(seed, data, directory)
     return peak_memory()

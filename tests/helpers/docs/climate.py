@@ -28,4 +28,5 @@ def write_climate(directory: Path) -> None:
         values.astype("float32"), coords, ("time", "latitude", "longitude"), name="t2m",
         attrs={"GRIB_shortName": "2t", "units": "K"},
     )  # fmt: skip
-    grib.to_grib(t2m.to_dataset(), str(directory / "era5-2mt-2019-03-uk.grib"), mode="wb")
+    with (directory / "era5-2mt-2019-03-uk.grib").open("wb") as file:
+        grib.canonical_dataarray_to_grib(t2m, file)  # its function for a Dataset needs an older xarray
