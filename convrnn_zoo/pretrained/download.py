@@ -65,10 +65,9 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
         path, checksum = _current_copy(file, max_bytes)
         # The cache links to contents by their checksum, except on systems without links.
         expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else checksum)
-        if expected is None and file.filename == CONFIG:
-            pass  # its fields are checked
-        elif expected is None:
-            logger.warning("%s: its checksum is unknown, so damage cannot be detected", file)
+        if expected is None:
+            if file.filename != CONFIG:  # of which every field is checked
+                logger.warning("%s: its checksum is unknown, so damage cannot be detected", file)
         elif not _matches(path, expected):
             path = _replace_damaged(file, expected)
         return path

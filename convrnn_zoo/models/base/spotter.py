@@ -41,7 +41,8 @@ class Spotter:
 
     Raises:
         ValueError: the model has no front end or no classifier, or :class:`~convrnn_zoo.Stream` rejects it; or there is
-            no threshold, or one that is no probability above 0.
+            no threshold, or one that is no probability above 0; or `seconds` is no multiple of `windows` steps of the
+            front end, or `ignore` has other labels than the model.
 
     Example:
         >>> import convrnn_zoo
@@ -73,10 +74,13 @@ class Spotter:
         self.windows = check.positive_int("windows", windows)
         steps = check.number("seconds", seconds, positive=True) / self.front_end.hop
         self.stride = round(steps / self.windows)
-        if not self.stride or abs(self.stride * self.windows - steps) > 1e-6 * steps:
-            hop = f"{self.windows * self.front_end.hop:g}"
-            raise ValueError(f"seconds must be a multiple of {hop}, windows steps of the front end, got {seconds:g}")
         """Number of steps from the start of one window to the start of the next."""
+        if not self.stride or abs(self.stride * self.windows - steps) > 1e-6 * steps:
+            least = f"{self.windows * self.front_end.hop:g}"
+            raise ValueError(
+                f"seconds must be a multiple of {least}, which is windows={self.windows} times the step of the front "
+                f"end, got {seconds:g}"
+            )
         self.labels: list[str] = model._labels()
         if isinstance(ignore, str) or (unknown := {*ignore} - {*self.labels}):
             got = ignore if isinstance(ignore, str) else sorted(unknown)
@@ -114,8 +118,8 @@ class Spotter:
         probability, i = probabilities.max(0)
         spot = Spot(seconds, self.labels[int(i)], float(probability))
         if spot.label in self.ignore:
-            pass
-        elif self.best is not None:
+            return spots
+        if self.best is not None:
             self.best = max(self.best, spot, key=lambda s: s.probability)
         elif spot.probability >= self.threshold and seconds > self.resume:
             self.best, self.until = spot, seconds + half

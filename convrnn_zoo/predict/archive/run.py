@@ -120,6 +120,7 @@ def forecast_archive(
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
     if check.positive_int("jobs", jobs) > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
+    thresholds = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
     if not isinstance(thresholds, list | tuple):
         raise TypeError(f"thresholds must be a list of numbers, got {check.describe(thresholds)}")
     thresholds = tuple(check.number(f"thresholds[{i}]", t) for i, t in enumerate(thresholds))

@@ -105,6 +105,7 @@ class MonthScores:
         stored = [] if target.probabilities is None else target.probabilities[THRESHOLD].values.tolist()
         self.scores: dict[str, TargetScores] = {}
         self.briers = {method: BrierScores(stored, horizon) for method in METHODS}
+        self.are_quantiles = are_quantiles
         if target.forecast is not None:
             kind = members if has_members else None
             self.scores = {
@@ -118,9 +119,10 @@ class MonthScores:
             for method, maps in by_method.items():
                 maps = torch.where(truth.isnan(), 0, maps)
                 self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
+        count = 0 if members is None or self.are_quantiles else len(members)  # of which the probabilities are shares
         if probabilities is not None:
             for i, threshold in enumerate(self.briers["forecast"].sums):
-                self.briers["forecast"].add(threshold, probabilities[None, :, :, i], truth[None])
+                self.briers["forecast"].add(threshold, probabilities[None, :, :, i], truth[None], count)
                 repeated = (last >= threshold).float().expand_as(truth)
                 self.briers["last frame"].add(threshold, repeated[None], truth[None])
 
