@@ -21,8 +21,10 @@ class ArrayBackend(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, index: Any) -> Any:
-        values = self.read(index)
         expected = tuple(len(range(n)[i]) for i, n in zip(index, self.shape, strict=True) if isinstance(i, slice))
+        if 0 in expected:
+            return numpy.empty(expected, self.dtype)
+        values = self.read(index)
         if numpy.shape(values) != expected:
             raise ValueError(f"read {numpy.shape(values)} values, expected {expected}")
         return values

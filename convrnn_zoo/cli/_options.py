@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,8 @@ def parse_selection(ctx: click.Context, param: click.Parameter, values: tuple[st
 
 
 def _parse_number(text: str) -> int | float | str:
+    if re.fullmatch(r"0\d+", text):  # a label such as member 001
+        return text
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

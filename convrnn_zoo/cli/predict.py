@@ -59,7 +59,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--minutes", type=FiniteRange(min=0, min_open=True),
               help="Minutes between frames, for models of any time step [default: as in training].")  # fmt: skip
 @click.option("--pixel-km", type=FiniteRange(min=0, min_open=True),
-              help="Edge of a pixel in km, for models that resample maps [default: as in training].")  # fmt: skip
+              help="Edge of a pixel in km, for models that resample maps [default: by coordinates].")  # fmt: skip
 @click.option("--coarsen", type=click.IntRange(min=1),
               help="Edge of the blocks that are averaged in radar composites [default: as in training].")  # fmt: skip
 @click.option("--rain-relation", type=NumberList(), metavar="A,B",

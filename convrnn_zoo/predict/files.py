@@ -108,7 +108,7 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
-    return is_date or (is_time and isinstance(value, list | tuple))
+    return is_date or (is_time and isinstance(value, list | tuple | str))
 
 
 def check_used(frames: Frames, coarsen: int | None, rain_relation: Sequence[float] | None) -> None:

@@ -85,9 +85,17 @@ def drop_unstorable_attrs(dataset: Any) -> tuple[Any, list[str]]:
     return dataset, dropped
 
 
+def without_fill_values(dataset: Any) -> Any:
+    """Returns a Dataset whose coordinates are written without ``_FillValue``, which CF forbids for them."""
+    dataset = dataset.copy()
+    for coordinate in dataset.coords.values():
+        coordinate.encoding = {**coordinate.encoding, "_FillValue": None}
+    return dataset
+
+
 def write_dataset(dataset: Any, path: Path) -> None:
     """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically."""
-    dataset = dataset.copy()
+    dataset = without_fill_values(dataset)
     for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
         variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
     if path.suffix == ".zarr":

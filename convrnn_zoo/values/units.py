@@ -13,11 +13,8 @@ from .steps import Step
 MARSHALL_PALMER = (200.0, 1.6)
 """Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""
 ALIASES = {
-    "c": "degC", "k": "kelvin", "degc": "degC", "degrees_c": "degC", "degree_c": "degC", "deg_c": "degC",
-    "degree celsius": "degC", "degrees celsius": "degC", "f": "degF", "degf": "degF", "degrees_f": "degF",
-    "degree_f": "degF", "degree fahrenheit": "degF", "degrees fahrenheit": "degF", "none": "1", "-": "1",
-    "unitless": "1", "fraction": "1", "mb": "millibar", "m of water equivalent": "m", "mm of water equivalent": "mm",
-    "inches": "inch",
+    "none": "1", "-": "1", "unitless": "1", "fraction": "1", "mb": "millibar", "m of water equivalent": "m",
+    "mm of water equivalent": "mm", "inches": "inch",
 }  # fmt: skip
 """Names of units that pint lacks or reads as another unit, in lower case."""
 MAX_UNIT = 100
@@ -27,6 +24,9 @@ MAX_RAIN = 5000.0
 FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
 _RAIN_NAMES = re.compile("rain|precip(?!itable)|snow.?(?:fall|rate)|hail", re.IGNORECASE)
 _RUNNING_TOTALS = re.compile("accumulated.total", re.IGNORECASE)  # of WRF, since the start of the run
+_TEMPERATURE = re.compile(
+    r"(?:deg(?:ree)?s?[\s._]*)?(?:(c)(?:elsius)?|(k)(?:elvin)?|(f)(?:ahrenheit)?)(?:[\s_]degrees?)?", re.IGNORECASE
+)  # pint reads degree C as the product of an angle and a temperature
 _VALID = re.compile(r"[\w\s/*^.·()%°µμ⁻⁰¹²³+-]{0,60}")
 _POWER = r"(?:\*\*|\^)"
 _EXPENSIVE = re.compile(
@@ -112,7 +112,10 @@ def parse_unit(unit: str) -> Any:
     log.level = level
     scaled = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)[ *]+([a-z].*)", text, re.IGNORECASE)
     scale, text = (float(scaled[1]), scaled[2]) if scaled else (1.0, text)
-    text = ALIASES.get(text.lower().replace("°", "deg"), text) or "1"
+    text = text.replace("℃", "°C").replace("℉", "°F").replace("°", "deg")
+    if temperature := _TEMPERATURE.fullmatch(text):
+        text = ("degC", "kelvin", "degF")[(temperature.lastindex or 1) - 1]
+    text = ALIASES.get(text.lower(), text) or "1"
     text = re.sub(r"\(\s*([\d.]+\s*[a-z]+)\s*\)\s*\^?-1", r"/(\1)", text)  # mm (5 min)-1
     text = re.sub(r"(?:/|\bper\b|\bin\b|\bover\b)\s*\(?([\d.]+)\s*([a-z]+)\)?$", r"/(\1 \2)", text)  # mm/5min
     if not _VALID.fullmatch(text) or _EXPENSIVE.search(text):
@@ -123,6 +126,9 @@ def parse_unit(unit: str) -> Any:
             quantity = scale * (quantity if hasattr(quantity, "units") else registry.Quantity(quantity))
     except Exception:  # pint raises exceptions of any type for text that is no unit
         return None
+    names = {name for name, _ in quantity.unit_items()}
+    if "degree" in names and any("[temperature]" in registry.Unit(name).dimensionality for name in names):
+        return None  # a spelling of a temperature that pint read as an angle and a temperature
     return quantity if math.isfinite(quantity.magnitude) and quantity.magnitude > 0 else None
 
 

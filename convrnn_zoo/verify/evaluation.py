@@ -82,7 +82,8 @@ def evaluate(
         return values.select_targets(split_channels(clips.read(samples), values).frames)
 
     targets = values.target_variables
-    step, pixel_km = getattr(data, "step", None), getattr(data, "pixel_km", None)
+    step, stated = getattr(data, "step", None), (f.pixel_km for f in getattr(clips, "files", ()))
+    pixel_km = getattr(data, "pixel_km", None) or next(filter(None, stated), values.pixel_km)
     methods = choose_baselines(
         targets, read_targets(batches[0][:1])[:, :inputs], minutes=mean_minutes(step) if step else 5.0,
         pixel_km=pixel_km or 2.0, members=ensemble_size,

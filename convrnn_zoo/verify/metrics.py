@@ -108,10 +108,10 @@ class Occurrences:
         self.error, self.reference = torch.zeros(2, horizon, dtype=torch.float64)
 
     def add(self, forecast: Tensor, truth: Tensor) -> None:
-        """Adds forecast and true frames ``(N, T, C, H, W)``."""
+        """Adds forecast and true frames ``(N, T, C, H, W)``; pixels that are NaN in one of them are left out."""
         forecast, truth = check_frames(forecast, truth, self.counts.shape[1])
         pixels = (0, 2, 3, 4)
-        known = truth.isfinite()
+        known = truth.isfinite() & ~forecast.isnan()
         occurs = [(x >= self.threshold) & known for x in (forecast, truth)]
         hits, predicted, observed = (x.sum(pixels) for x in (occurs[0] & occurs[1], *occurs))
         self.counts += torch.stack([hits, observed - hits, predicted - hits])
@@ -200,10 +200,11 @@ class BrierScores:
     def add(self, threshold: float, probability: Tensor, truth: Tensor, members: int = 0) -> None:
         """Adds the probabilities that a threshold is reached, and true frames, both ``(N, T, C, H, W)``.
 
-        `members` is the number of random members whose fractions the probabilities are, if they are.
+        `members` is the number of random members whose fractions the probabilities are, if they are. Pixels that
+        are NaN in one of the two are left out.
         """
         probability, truth = check_frames(probability, truth, self.sums[threshold].shape[1])
-        known, occurred = truth.isfinite(), (truth >= threshold).to(probability.dtype)
+        known, occurred = truth.isfinite() & ~probability.isnan(), (truth >= threshold).to(probability.dtype)
         error = (probability - occurred).square()
         if members > 1:
             error = error - probability * (1 - probability) / (members - 1)

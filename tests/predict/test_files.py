@@ -339,6 +339,10 @@ def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
     run("predict", model, tmp_path / "a.nc", "--sel", "number=4", "--sel", "lat=57,59", "-o", tmp_path / "f.npy")
     run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "g.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), np.load(tmp_path / "g.npy"))
+    named = members.assign_coords(number=["003", "2020"])
+    named.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "n.nc", engine="h5netcdf")
+    for label in ("003", "2020"):
+        run("predict", model, tmp_path / "n.nc", "--sel", f"number={label}", "-o", tmp_path / f"{label}.nc")
     assert "such as realization=0" in run(
         "predict", model, tmp_path / "a.nc", "--sel", "number", "-o", tmp_path / "f.npy", code=2
     )

@@ -172,12 +172,19 @@ def test_occurrences_and_reliability_are_those_of_pysteps():
 @pytest.mark.parametrize("threshold", [-0.5, 0.0, 0.5])
 def test_unknown_pixels_do_not_count(threshold):
     forecast, truth = torch.randn(2, 1, 1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    left, whole = Occurrences(threshold, 1), Occurrences(threshold, 1)
+    left = Occurrences(threshold, 1)
     left.add(forecast[..., :7], truth[..., :7])
-    truth[..., 7:] = torch.nan
-    whole.add(forecast, truth)
-    for name in ("CSI", "POD", "FAR"):
-        assert whole.scores()[name] == left.scores()[name], name
+    for unknown in (truth, forecast):
+        whole, part = Occurrences(threshold, 1), unknown.clone()
+        part[..., 7:] = torch.nan
+        whole.add(*(part if x is unknown else x for x in (forecast, truth)))
+        for name in ("CSI", "POD", "FAR"):
+            assert whole.scores()[name] == left.scores()[name], name
+    brier, known = BrierScores([threshold], 1), BrierScores([threshold], 1)
+    known.add(threshold, forecast[..., :7].sigmoid(), truth[..., :7])
+    brier.add(threshold, part.sigmoid(), truth)
+    (found,), (expected,) = brier.scores("").values(), known.scores("").values()
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_value_at_the_threshold_exceeds_it_in_all_scores():

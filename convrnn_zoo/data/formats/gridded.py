@@ -4,7 +4,7 @@ import base64
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,18 +120,28 @@ def _open_hdf5(path: Path, variable: str) -> Any:
         ):
             return _name_axes(path, arrays, variable)
     need("h5netcdf", "netcdf")
-    groups = {name[: name.rfind("/") + 1] for name, a in arrays.items() if len(a.shape) > 2}
-    if not variable and len(groups) > 1 and "" not in groups:
-        names = ", ".join(n for n, a in arrays.items() if len(a.shape) > 2)
-        raise FileError(f"{path} has frames in several groups, {names}; name a variable: data.variable, or --key")
-    group = groups.pop() if not variable and len(groups) == 1 else variable[: variable.rfind("/") + 1]
+    group = _find_group(path, [name for name, a in arrays.items() if len(a.shape) > 2], variable)
     return _open(path, group, engine="h5netcdf", phony_dims="sort")
 
 
+def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
+    """Returns the group of `variable` with its slash, or else the only one of the arrays `frames`."""
+    if variable:
+        return variable[: variable.rfind("/") + 1]
+    groups = {name[: name.rfind("/") + 1] for name in frames}
+    if len(groups) > 1 and "" not in groups:
+        names = ", ".join(frames)
+        raise FileError(f"{path} has frames in several groups, {names}; name a variable: data.variable, or --key")
+    return groups.pop() if len(groups) == 1 else ""
+
+
 def _open_zarr(path: Path, variable: str) -> Any:
-    group = variable[: variable.rfind("/") + 1]
     store = need("zarr", "zarr").open(str(path), mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
+    frames = [name for name, a in arrays.items() if len(a.shape) > 2]
+    if not frames and hasattr(store, "members"):
+        frames = [name for name, a in store.members(max_depth=None) if len(getattr(a, "shape", ())) > 2]
+    group = _find_group(path, frames, variable)
     if group:
         arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
     inside = [array for name, array in arrays.items() if name.startswith(group)]

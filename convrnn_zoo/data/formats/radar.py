@@ -211,7 +211,7 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
     """Reads a radar composite as an ``xarray.Dataset`` with the dimensions time, y and x.
 
     Its variable is the rain rate in mm/h or the reflectivity in dBZ, NaN where unknown. Blocks of `coarsen` × `coarsen`
-    pixels are averaged.
+    pixels are averaged, those of reflectivity in mm⁶/m³.
 
     Raises:
         FileError: the file is damaged, of an unknown format or of another quantity, or its name states no time.
@@ -234,7 +234,9 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
     dataset = xarray.Dataset({name: (("y", "x"), values.numpy(), attrs)}, coords=_grid(metadata, *values.shape))
     if coarsen > 1:
         dataset = dataset.coarsen(y=coarsen, x=coarsen, boundary="trim").mean(keep_attrs=True)
-        dataset[name].values = F.avg_pool2d(values[None], coarsen)[0].numpy()  # NaN if a pixel of a block is unknown
+        is_decibel = name == "reflectivity"
+        means = F.avg_pool2d((10 ** (values / 10) if is_decibel else values)[None], coarsen)[0]  # NaN if one is unknown
+        dataset[name].values = (10 * means.log10() if is_decibel else means).numpy()
     dataset = dataset.expand_dims(time=[numpy.datetime64(read_time(path), "ns")])
     dataset["time"].attrs["standard_name"] = "time"
     return dataset.assign_attrs(institution=metadata["institution"], Conventions="CF-1.10")

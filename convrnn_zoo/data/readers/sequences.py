@@ -133,16 +133,20 @@ def as_name(value: object) -> str:
 def read_csv(path: Path, **options: Any) -> list[Recording]:
     """Reads a ``.csv`` file as one recording, with one line for each step and one column for each channel.
 
-    Columns are separated by commas, semicolons or tabs. A first line without numbers is skipped, and so is the index
-    that pandas writes: a first column without a name.
+    Columns are separated by commas, semicolons or tabs. A first line of names is skipped, and so is the index that
+    pandas writes: a first column without a name. The numbers 0, 1, … of columns, above decimals, are such names.
     """
     numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         separator = next((c for c in ("\t", ";", ",") if lines and c in lines[0]), ",")
         rows = [line.split(separator) for line in lines]
-        if rows and not any(map(_is_number, rows[0])):
-            has_index = len(rows[0]) > 1 and rows[0][0].strip(' "') in ("", "Unnamed: 0")
+        names = [name.strip(' "') for name in rows[0]] if rows else []
+        has_index = len(names) > 1 and names[0] in ("", "Unnamed: 0")
+        names = names[has_index:]
+        is_counted = names == [str(i) for i in range(len(names))]
+        above_decimals = len(names) > 1 and len(rows) > 1 and any("." in field for field in rows[1][has_index:])
+        if names and (not any(map(_is_number, names)) or (is_counted and (has_index or above_decimals))):
             rows = [row[has_index:] for row in rows[1:]]
         if not rows:
             raise FileError(f"{path} contains no steps; remove it")

@@ -13,10 +13,12 @@ from ..._extras import need, progress_bar
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ...data.readers import Frames, ReadOptions
 from ...data.untrusted import check_zarr_store, checked_codecs
-from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate
+from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, canonical
 from ...values.labels.forecast import PROBABILITY
+from ...values.labels.form import align
 from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
+from ...values.steps import TOLERANCE
 from ...values.units import is_rain
 from ...verify._values import finite
 from ...verify.evaluation import Scores, TargetScores
@@ -59,7 +61,6 @@ class Target:
         self.unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
         self.frames = open_observations(archive, name, self.unit, settings["read"])
         self.flips = find_flips(self.frames, like, self.frames.path)
-        self.numbers = {round(t, 3): i for i, t in enumerate(self.frames.minutes.tolist())}
         self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
 
     def read(self, issue: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -69,9 +70,8 @@ class Target:
         them, or the last frame, is unknown.
         """
         one = self.data.isel({ISSUE: issue})
-        valid = [self.numbers.get(round(t, 3)) for t in to_minutes(one["time"].values).tolist()]
-        issued = one[ISSUE].values.reshape(1)
-        start = self.numbers.get(round(float(to_minutes(issued)[0]), 3))
+        valid = [self._find(t) for t in to_minutes(one["time"].values).tolist()]
+        start = self._find(float(to_minutes(one[ISSUE].values.reshape(1))[0]))
         blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
         last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *valid))
         observed = torch.stack(truth).masked_fill(last.isnan(), torch.nan)
@@ -83,6 +83,14 @@ class Target:
             probabilities = probabilities.movedim(0, -3)
             observed = observed.masked_fill(probabilities.isnan().any(-3), torch.nan)
         return last, observed, members, probabilities
+
+    def _find(self, minutes: float) -> int | None:
+        """Returns the number of the observed frame at a time, up to the tolerance of steps; None if there is none."""
+        times, step = self.frames.minutes, self.frames.step
+        end = int(times.searchsorted(minutes))
+        near = min((i for i in (end - 1, end) if 0 <= i < len(times)), key=lambda i: abs(float(times[i]) - minutes))
+        slack = TOLERANCE * step if isinstance(step, int | float) else 0.0
+        return near if abs(float(times[near]) - minutes) <= max(slack, 1e-3) else None
 
     def _values(self, variable: Any, issue: int, first: str) -> Tensor | None:
         """Returns the values ``(first, T, C, H, W)`` of a variable at an issue time."""
@@ -215,18 +223,12 @@ def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
 
 def find_flips(frames: Frames, variable: Any, path: Path) -> list[int]:
     """Returns the axes along which the maps of a variable of the store are reversed with regard to `frames`."""
-    numpy, flips = need("numpy", "cli"), []
     if tuple(variable.shape[-2:]) != frames.size:
         raise ValueError(f"{path} has maps {frames.size}, and the forecasts {variable.shape[-2:]}; pass the same grid")
-    for axis, position, dim in (("y", -2, variable.dims[-2]), ("x", -1, variable.dims[-1])):
-        observed = None if frames.dataset is None else axis_coordinate(frames.dataset, axis)
-        if observed is None or dim not in variable.coords:
-            turned = () if frames.dataset is None else frames.dataset.encoding.get("turned", ())
-            flips += [position] if axis in turned else []
-            continue
-        ours, theirs = observed.values, variable[dim].values
-        if numpy.allclose(ours[::-1], theirs) and not numpy.allclose(ours, theirs):
-            flips.append(position)
-        elif not numpy.allclose(ours, theirs):
-            raise ValueError(f"{path} has other coordinates {dim} than the forecasts; pass the same grid")
-    return flips
+    if frames.dataset is None:
+        return []
+    maps = variable.isel(dict.fromkeys(variable.dims[:-2], 0))
+    maps = maps.drop_vars([n for n, c in maps.coords.items() if not c.ndim])  # the times
+    stored = canonical(maps, dict(zip(maps.dims, ("y", "x"), strict=True)), has_time=True)
+    align(frames.dataset, stored, str(path), axes=("y", "x"))
+    return [position for axis, position in (("y", -2), ("x", -1)) if axis in stored.encoding["turned"]]

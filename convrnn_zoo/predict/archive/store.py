@@ -10,7 +10,8 @@ from typing import Any
 from ..._atomic import atomic_write
 from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
-from ...values.labels.times import extend_times
+from ...values.labels.times import valid_times
+from ..labelled import without_fill_values
 
 ISSUE = "forecast_reference_time"
 """Dimension of the issue times, by their standard name of the CF conventions."""
@@ -63,9 +64,8 @@ def create_store(
     zarr, count = need("zarr", "archive"), len(issues)
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
     if step is not None and ISSUE in template.coords:
-        lead = template.sizes[LEAD_TIME]
         times = frames["time"].values[issues]
-        valid = numpy.stack([extend_times(frames.isel(time=slice(i, i + 1)), step, lead)[1:] for i in issues])
+        valid = valid_times(times, step, template.sizes[LEAD_TIME])
         coords = {
             ISSUE: (ISSUE, times, template[ISSUE].attrs), "time": ((ISSUE, LEAD_TIME), valid, template["time"].attrs)
         }  # fmt: skip
@@ -81,7 +81,7 @@ def create_store(
     attrs = {"long_name": "number of input frames without a value", "units": "1"}
     blank = dask_array.full(count, -1, dtype="int16", chunks=batch)
     variables[MISSING] = xarray.Variable((ISSUE,), blank, attrs, {"chunks": (batch,), "_FillValue": -1})
-    data = data.drop_vars(list(data.data_vars)).assign(variables).assign_coords(coords)
+    data = without_fill_values(data.drop_vars(list(data.data_vars)).assign(variables).assign_coords(coords))
     with atomic_write(path) as temporary:
         data.to_zarr(temporary, compute=False, consolidated=False)
         group = zarr.open_group(temporary, mode="r+").create_group(PROGRESS)

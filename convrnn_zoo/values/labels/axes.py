@@ -226,7 +226,7 @@ def _edge_km(data: Any, axis: str, name: str) -> float | None:
         spread = f"steps from {steps.min():.4g} to {steps.max():.4g}"
         warn(f"{place.name} has {spread}; pixels of their mean are assumed, so pass pixel_km if they have another edge")
     edge = abs(mean)
-    if _is_angle(place, name):
+    if is_angle(place, name):
         latitude = axis_coordinate(data, "y")
         is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
         return edge * KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
@@ -234,13 +234,13 @@ def _edge_km(data: Any, axis: str, name: str) -> float | None:
     return None if to_km is None else float(to_km(edge))
 
 
-def _is_angle(place: Any, name: str) -> bool:
+def is_angle(place: Any, name: str) -> bool:
     """Returns whether a coordinate is in degrees, by its unit or as it is called latitude or longitude, as `name`."""
     is_called = str(place.name).lower() in (name, name[:3]) or place.attrs.get("standard_name") == name
     return str(place.attrs.get("units", "")).startswith("degree") or is_called
 
 
-def _wrap(degrees: Any) -> Any:
+def wrap_degrees(degrees: Any) -> Any:
     """Returns differences of angles from -180 to 180: longitudes jump by 360 at the date line, or at Greenwich."""
     return (degrees + 180) % 360 - 180
 
@@ -248,12 +248,13 @@ def _wrap(degrees: Any) -> Any:
 def _find_steps(place: Any, name: str) -> Any:
     """Returns the steps along a coordinate as an array of float64, those of longitudes without their jump."""
     steps = need("numpy", "cli").diff(place.values.astype("float64"))
-    return _wrap(steps) if _is_angle(place, name) else steps
+    return wrap_degrees(steps) if is_angle(place, name) else steps
 
 
 def find_maps(data: Any) -> list[Any]:
     """Returns the coordinates ``(y, x)`` of latitude and longitude; empty if there are none."""
-    found = [[n for n in data.cf.coordinates.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
+    places = data.coords.to_dataset().cf.coordinates  # all, whichever the variable lists in its encoding
+    found = [[n for n in places.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
     return [data[names[0]].astype("float64") for names in found] if all(found) else []
 
 
@@ -262,7 +263,7 @@ def _map_edge_km(data: Any, axis: str) -> float | None:
     maps = find_maps(data)
     if not maps or data.sizes[axis] < 2:
         return None
-    north, east = (_wrap(m.diff(axis)) for m in maps)
+    north, east = (wrap_degrees(m.diff(axis)) for m in maps)
     east = east * need("numpy", "cli").cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
     edge = float(((north**2 + east**2) ** 0.5).mean()) * KM_PER_DEGREE
     return edge if math.isfinite(edge) else None
@@ -275,7 +276,7 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
         return bool((sign * _find_steps(place, dict(AXIS_ANGLES)[axis]) > 0).all())
     if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
-    steps = _wrap(maps[0 if axis == "y" else 1].diff(axis))
+    steps = wrap_degrees(maps[0 if axis == "y" else 1].diff(axis))
     if axis == "x":
         return float(sign * steps.mean()) > 0.1 * float(abs(steps).mean())  # not on maps around a pole
     means = steps.mean("x").cumsum("y")  # latitudes of rows: on maps around a pole, the middle ones are the highest

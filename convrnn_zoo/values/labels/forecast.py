@@ -60,7 +60,7 @@ def label_forecast(
         coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": next(iter(targets.values())) or "1"})
     known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
     places = {
-        n: c.variable for n, c in frames.coords.items()
+        n: _without_bounds(c.variable) for n, c in frames.coords.items()
         if n not in reserved and set(c.dims) <= known
         and c.dtype.kind not in "mMO" and " since " not in str(c.attrs.get("units"))
     }  # fmt: skip
@@ -88,3 +88,11 @@ def label_forecast(
         names.pop(MEMBER, None)
     new = {axis: d for axis, d in names.items() if axis in result.dims and axis != "time" and d not in result.dims}
     return result.swap_dims(new)
+
+
+def _without_bounds(variable: Any) -> Any:
+    """Returns a coordinate that refers to no bounds, which a forecast does not have."""
+    variable = variable.copy(deep=False)
+    for attributes in (variable.attrs, variable.encoding):
+        attributes.pop("bounds", None)
+    return variable

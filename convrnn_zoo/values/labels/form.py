@@ -9,7 +9,7 @@ from ..._extras import need
 from ..._hints import suggest
 from ..steps import Step
 from ..units import MARSHALL_PALMER, conversion, rain_depth, rain_rate
-from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps
+from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps, is_angle, wrap_degrees
 from .times import decode_time
 
 
@@ -132,23 +132,41 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
         labels = data.indexes.get(dim, numpy.arange(data.sizes[dim]))
         positions = xarray.DataArray(numpy.arange(len(labels)), {dim: labels}, [dim])
         try:
-            if isinstance(value, list | tuple):
-                ranges = (positions.sel({dim: slice(*ends)}) for ends in (value, value[::-1]))
-                selected = next((part for part in ranges if part.size), positions[:0])
-            elif labels.dtype.kind in "iuf" and not isinstance(value, str):
-                step = abs(numpy.diff(labels.astype(float))).min(initial=numpy.inf)
-                tolerance = max(1e-5 * abs(value), 1e-3 * (step if math.isfinite(step) else 0), 1e-30)
-                selected = positions.sel({dim: value}, method="nearest", tolerance=tolerance)
+            found = _find_positions(positions.sortby(dim), dim, value)
+            if found.ndim and found[-1] - found[0] == len(found) - 1:  # neighbours are read faster as a slice
+                data = data.isel({dim: slice(int(found[0]), int(found[-1]) + 1)})
             else:
-                selected = positions.sel({dim: value})
-            if selected.size == 0:
-                raise KeyError(value)
-            found = selected.values  # neighbours, which are read faster as a slice
-            data = data.isel({dim: slice(int(found[0]), int(found[-1]) + 1) if found.ndim else int(found)})
-        except (KeyError, TypeError, ValueError) as e:
+                data = data.isel({dim: found if found.ndim else int(found)})
+        except (KeyError, TypeError, ValueError, need("pandas", "netcdf").errors.InvalidIndexError) as e:
             ends = f"{labels[0]} to {labels[-1]}" if len(labels) else "none"
             raise ValueError(f"no {dim} at {value}, which data.sel names; it has {ends}") from e
     return data
+
+
+def _find_positions(positions: Any, dim: str, value: Any) -> Any:
+    """Returns what a selection takes of `positions`, in order of their coordinate: rising positions, or a single one.
+
+    Raises:
+        KeyError: it takes none.
+    """
+    numpy, labels, is_range = need("numpy", "cli"), positions.indexes[dim], isinstance(value, list | tuple)
+    values = list(value) if is_range else [value]
+    if labels.dtype.kind in "iuf":
+        numbers = [float(v) for v in values]
+        step = abs(numpy.diff(labels.astype(float))).min(initial=numpy.inf)
+        size = max(map(abs, numbers))
+        slack = max(1e-3 * step, 2e-7 * size) if math.isfinite(step) else max(1e-5 * size, 1e-30)
+        if is_range:
+            selected = positions.sel({dim: slice(min(numbers) - slack, max(numbers) + slack)})
+        else:
+            selected = positions.sel({dim: numbers[0]}, method="nearest", tolerance=slack)
+    else:
+        names = [str(v) if isinstance(v, int | float) else v for v in values]
+        ends = (slice(*names), slice(*names[::-1])) if is_range else names
+        selected = next((part for part in map(positions.loc.__getitem__, ends) if part.size), positions[:0])
+    if selected.size == 0:
+        raise KeyError(value)
+    return numpy.sort(selected.values) if selected.ndim else selected.values
 
 
 def decode_coordinates(data: Any) -> Any:
@@ -191,7 +209,7 @@ def normal_form(
         if data.dtype.kind not in "fiub":
             raise ValueError(f"{name}: expected real numbers, got {data.dtype}; convert them, as by astype('float32')")
         data = data.to_dataset(name=name)
-    data = select(decode_coordinates(_unpack(data)), sel or {})
+    data = select(decode_coordinates(_unpack(_state_units(data))), sel or {})
     axes = find_axes(data, dims)
     names = list(variables) if variables is not None else list_variables(data, axes)
     if missing := [n for n in names if n not in data.data_vars]:
@@ -232,6 +250,15 @@ def normal_form(
         if mapping in data.variables and mapping not in result.coords:
             result = result.assign_coords({mapping: data[mapping].variable})
     return result
+
+
+def _state_units(data: Any) -> Any:
+    """Returns a Dataset whose quantities of pint are arrays that state their units as an attribute."""
+    for name, v in data.data_vars.items():
+        first = v.isel(dict.fromkeys(v.dims, slice(0))).data  # without reading the values
+        if hasattr(first, "magnitude") and hasattr(first, "units"):
+            data = data.assign({name: v.copy(data=v.data.magnitude).assign_attrs(units=str(first.units))})
+    return data
 
 
 def _unpack(data: Any) -> Any:
@@ -285,12 +312,15 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
 def _is_close(ours: Any, theirs: Any) -> bool:
     """Returns whether two maps ``(y, x)`` of degrees differ by less than a hundredth of a pixel."""
     step = abs(theirs.diff("y")).mean() + abs(theirs.diff("x")).mean()
-    different = abs((ours.values - theirs.values + 180) % 360 - 180) > 0.01 * float(step)
+    different = abs(wrap_degrees(ours.values - theirs.values)) > 0.01 * float(step)
     return not different.any() and bool((ours.isnull().values == theirs.isnull().values).all())
 
 
 def first_difference(a: Any, b: Any) -> int | None:
-    """Returns the first index at which two coordinates differ, in the unit of the second; None if they are equal."""
+    """Returns the first index at which two coordinates differ, in the unit of the second; None if they are equal.
+
+    Longitudes that differ by 360 degrees are equal.
+    """
     numpy = need("numpy", "cli")
     x, y = a.values, b.values
     if x.dtype.kind in "iuf" and y.dtype.kind in "iuf":
@@ -299,7 +329,8 @@ def first_difference(a: Any, b: Any) -> int | None:
             x = found(x)
         steps = abs(numpy.diff(y.astype("float64")))
         tolerance = 1e-3 * steps.min() if len(steps) and steps.min() > 0 else 1e-6 * numpy.maximum(abs(y), 1e-6)
-        different = abs(x.astype("float64") - y) > tolerance
+        difference = x.astype("float64") - y
+        different = abs(wrap_degrees(difference) if is_angle(b, "longitude") else difference) > tolerance
     else:
         different = x != y
     return int(numpy.argmax(different)) if numpy.any(different) else None

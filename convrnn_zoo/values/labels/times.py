@@ -192,8 +192,9 @@ def check_step(times: Any, expected: Step | None = None) -> Step | None:
         return None
     if expected and (is_same(step, expected) or (isinstance(expected, str) and list_dates(times))):
         step = expected
-    if not isinstance(step, str) and step <= 0:
-        raise ValueError("time repeats a value; pass frames that all have their own time")
+    minutes = to_minutes(times)
+    if (minutes[1:] == minutes[:-1]).any():
+        raise ValueError("time repeats a value; pass frames that all have their own time, as drop_duplicates('time')")
     gaps = find_gaps(times, step)
     if not gaps.any():
         return step
@@ -201,7 +202,6 @@ def check_step(times: Any, expected: Step | None = None) -> Step | None:
     if isinstance(step, str):
         date = list_dates(times)[first + 1]
         raise ValueError(f"the frame of {date:%Y-%m-%d} is not a {step} after that before; pass successive ones")
-    minutes = to_minutes(times)
     listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
     apart = ", ".join(f"{s:g}" for s in listed[:4])
     fix = f"insert missing frames as NaN, such as by data.resample(time='{listed[0]:g}min').asfreq()"
@@ -218,9 +218,16 @@ def extend_times(frames: Any, step: Step, count: int) -> Any:
     numpy, times = need("numpy", "cli"), frames["time"].values
     if isinstance(step, str):
         return numpy.concatenate([times, numpy.array(next_dates(list_dates(times), count, step), times.dtype)])
+    return numpy.concatenate([times, valid_times(times[-1:], step, count)[0]])
+
+
+def valid_times(times: Any, step: Step, count: int) -> Any:
+    """Returns the times ``(N, count)`` of the next `count` frames after each of N decoded times, a `step` apart."""
+    numpy = need("numpy", "cli")
+    if isinstance(step, str):
+        return numpy.array([next_dates([date], count, step) for date in list_dates(times)], times.dtype)
     steps = (numpy.arange(1, count + 1) * step * 6e7).round().astype("int64").astype("timedelta64[us]")
-    steps = steps.astype(object) if times.dtype.kind == "O" else steps.astype("timedelta64[ns]")
-    return numpy.concatenate([times, times[-1] + steps])
+    return times[:, None] + (steps.astype(object) if times.dtype.kind == "O" else steps)
 
 
 def at_times(data: Any, times: Any, name: str) -> Any:

@@ -415,7 +415,7 @@ def test_csv_files_have_a_line_for_each_step(tmp_path, separator, header):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n", "1,2\n3\n", "1,2\n3,x\n", "1,x\n2,3\n", ",0,1\n0,5,6\n", "1;2,5\n", "1,nan\n", "\x00\x01"]
+    "text", ["", "a,b\n", "1,2\n3\n", "1,2\n3,x\n", "1,x\n2,3\n", ",0,2\n0,5,6\n", "1;2,5\n", "1,nan\n", "\x00\x01"]
 )
 def test_rejects_tables_without_sequences(tmp_path, text):
     write_folders(tmp_path, ["a", "b"])
@@ -609,3 +609,6 @@ def test_the_index_of_a_pandas_csv_is_no_channel(tmp_path):
     assert channels("x,y\n0,5\n1,7\n") == [[0, 5], [1, 7]]  # a channel that counts
     assert channels(",x\n2020-01-01,5\n2020-01-02,7\n") == [[5], [7]]
     assert channels("0\n1\n") == [[0], [1]]
+    assert channels("0,1\n0.5,0.25\n1.0,2.0\n") == [[0.5, 0.25], [1, 2]]  # the names of a DataFrame
+    assert channels(",0\n0,5\n1,7\n") == [[5], [7]]
+    assert channels("0,1\n2,3\n") == [[0, 1], [2, 3]]

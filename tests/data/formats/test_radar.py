@@ -203,7 +203,12 @@ def test_odim_files_of_any_name_are_recognised(tmp_path):
     reflectivity = read_composite(tmp_path / "dbz-hd5")["reflectivity"]
     assert reflectivity.units == "dBZ"
     np.testing.assert_array_equal(reflectivity.values[0], np.array([[1.5, np.nan], [-32.5, 0.25]]))
-    assert find_composites(tmp_path) == [[tmp_path / "composite.hdf", tmp_path / "dbz-hd5", tmp_path / "sum.h5"]]
+    write_odim(tmp_path / "storm-hd5", NOON, np.array([[45, 45], [-8888000, 45]]), "DBZH", source="ORG:78,NOD:dehx")
+    coarse = read_composite(tmp_path / "storm-hd5", 2)["reflectivity"]
+    assert coarse.item() == pytest.approx(45 + 10 * math.log10(3 / 4), abs=1e-3)
+    assert find_composites(tmp_path) == [
+        [tmp_path / name for name in ("composite.hdf", "dbz-hd5", "storm-hd5", "sum.h5")]
+    ]
 
 
 @pytest.mark.parametrize("format_of", ["KNMI", "ODIM"])

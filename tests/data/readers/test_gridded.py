@@ -88,6 +88,7 @@ SELECTIONS = {
     "falling range": ({"lat": [51, 58]}, lambda x: x.sel(lat=slice(58, 51))),
     "rising range": ({"lon": [3, 9], "level": 1000}, lambda x: x.sel(lon=slice(3, 9), level=1000)),
     "dates": ({"time": ["2020-06-02", "2020-06-03"]}, lambda x: x.isel(time=slice(4, 12))),
+    "rounded range": ({"lat": [51 - 1e-9, 58 - 1e-9]}, lambda x: x.sel(lat=slice(58, 51))),
 }
 
 
@@ -108,6 +109,12 @@ def test_a_dimension_without_a_coordinate_is_selected_by_position(tmp_path):
     path = write(tmp_path / "a.nc", rain().drop_vars(["station", "level"]).to_dataset())
     np.testing.assert_array_equal(read(path, sel={"level": 2})[:, 0], rain()[:, 2])
     np.testing.assert_array_equal(read(path, sel={"level": [0, 1]}), rain()[:, :2])
+
+
+def test_a_day_is_selected_from_times_in_any_order(tmp_path):
+    order = np.random.default_rng(0).permutation(rain().sizes["time"])
+    path = write(tmp_path / "a.nc", rain().isel(level=0, time=order).drop_vars(["station", "level"]).to_dataset())
+    np.testing.assert_array_equal(read(path, sel={"time": ["2020-06-02"] * 2})[:, 0], rain().isel(level=0)[4:8])
 
 
 @pytest.mark.parametrize(
@@ -179,6 +186,16 @@ def test_a_group_is_named_with_its_variable(tmp_path):
     assert frames.step == 360
     with pytest.raises(ValueError, match=r"a\.nc.*radar/latest/rain.*data\.variable"):
         open_frames(tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_only_group_with_frames_is_read(suffix, tmp_path):
+    path, data = tmp_path / f"a{suffix}", rain().isel(level=0, drop=True)
+    if suffix == ".nc":
+        data.to_dataset().to_netcdf(path, group="radar/latest", engine="h5netcdf")
+    else:
+        data.to_dataset().to_zarr(path, group="radar/latest", consolidated=False)
+    np.testing.assert_array_equal(open_frames(path).read()[:, 0], data)
 
 
 def test_a_file_of_one_map_is_one_frame(tmp_path):

@@ -78,11 +78,34 @@ def test_rows_that_go_north_and_unfinished_regions(archive, tmp_path):
         expected.issue_times["all months"] - 2
     )
     up.assign_coords(y=up["y"] + 1).to_netcdf(tmp_path / "moved.nc")
-    with pytest.raises(ValueError, match="other coordinates y"):
+    with pytest.raises(ValueError, match=r"moved\.nc.* y\["):
         score_archive(tmp_path / "f.zarr", tmp_path / "moved.nc")
+    jitter = np.random.default_rng(0).integers(-2000, 2000, up.sizes["time"]) * np.timedelta64(1, "ms")
+    up.assign_coords(time=up["time"] + jitter).to_netcdf(tmp_path / "irregular.nc")
+    assert (
+        score_archive(tmp_path / "f.zarr", tmp_path / "irregular.nc").to_json()
+        == score_archive(tmp_path / "f.zarr", archive).to_json()
+    )
     up.assign_coords(time=up["time"] + np.timedelta64(1, "D")).to_netcdf(tmp_path / "later.nc")
     with pytest.raises(ValueError, match="has no frame at a valid time"):
         score_archive(tmp_path / "f.zarr", tmp_path / "later.nc")
+
+
+@pytest.mark.parametrize("scale", [1, 1e-5])  # degrees, and steps that are small beside the coordinates
+def test_maps_of_latitude_and_longitude_are_compared(scale, archive, tmp_path):
+    plain = xr.open_zarr(archive, **OPEN).drop_vars(["y", "x"], errors="ignore").load()
+    north, east = (plain.sizes[d] - 1 - np.arange(plain.sizes[d]) for d in ("y", "x"))
+    lat, lon = np.meshgrid(50 + scale * north, 10 - scale * east, indexing="ij")
+    named = [("lat", lat, "degrees_north"), ("lon", lon, "degrees_east")]
+    plain = plain.assign_coords({n: (("y", "x"), c, {"units": unit}) for n, c, unit in named})
+    plain.to_zarr(tmp_path / "maps.zarr", consolidated=False)
+    forecast_archive(network(), tmp_path / "maps.zarr", tmp_path / "f.zarr", every=4)
+    expected = score_archive(tmp_path / "f.zarr", tmp_path / "maps.zarr").to_json()
+    plain.isel(y=slice(None, None, -1)).to_netcdf(tmp_path / "up.nc")
+    assert score_archive(tmp_path / "f.zarr", tmp_path / "up.nc").to_json() == expected
+    plain.assign_coords(lat=plain["lat"] + 3 * scale).to_netcdf(tmp_path / "moved.nc")
+    with pytest.raises(ValueError, match=r"moved\.nc.*\blat\b"):
+        score_archive(tmp_path / "f.zarr", tmp_path / "moved.nc")
 
 
 def test_the_commands(archive, tmp_path):

@@ -129,6 +129,40 @@ def test_a_forecast_is_written_to_netcdf_and_read_back(tmp_path):
         xarray.testing.assert_equal(again.rain.load(), result)
 
 
+def test_a_forecast_refers_to_no_bounds_that_it_lacks():
+    data = frames().to_dataset().assign(lat_bnds=(("lat", "bnds"), np.zeros((6, 2))))
+    data["lat"].attrs["bounds"] = "lat_bnds"
+    result = model().forecast(data)
+    assert "bounds" not in {**result["lat"].attrs, **result["lat"].encoding}
+    assert data["lat"].attrs["bounds"] == "lat_bnds"
+
+
+@pytest.mark.parametrize("year", [1500, 2300])  # beyond dates in nanoseconds
+def test_valid_times_of_any_year(year):
+    data = frames()
+    data = data.assign_coords(
+        time=data["time"].astype("datetime64[us]") + np.timedelta64(year - 2020, "Y").astype("timedelta64[D]")
+    )
+    result = model().forecast(data)
+    assert (result.time.values - result.forecast_reference_time.values)[0] == np.timedelta64(5, "m")
+
+
+def test_quantities_of_pint_state_their_unit():
+    pint = pytest.importorskip("pint", reason="the extra netcdf")
+    data, registry, net = frames(), pint.UnitRegistry(), model()
+    expected = net.forecast(data.assign_attrs(units="mm/day"))
+    result = net.forecast(data.copy(data=registry.Quantity(data.values, "mm/day")))
+    xarray.testing.assert_equal(result, expected)
+    with pytest.raises(ValueError, match="kelvin"):
+        net.forecast(data.copy(data=registry.Quantity(data.values, "K")))
+
+
+def test_repeated_times_are_named():
+    data = frames()
+    with pytest.raises(ValueError, match="repeats"):
+        model().forecast(data.isel(time=[0, 1, 1, 2]))
+
+
 def test_a_dataset_is_forecast_as_its_variable_of_the_unit_that_the_model_reads():
     data, net = frames().assign_attrs(units="mm/h"), model()
     both = data.to_dataset().assign(t2m=(data + 280).assign_attrs(units="K"))
