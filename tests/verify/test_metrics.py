@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -16,7 +17,7 @@ from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.verify import better, evaluate, frame_scores, make_metrics
+from convrnn_zoo.verify import better, evaluate, evaluation, frame_scores, make_metrics
 from convrnn_zoo.verify.baselines import choose_baselines, extrapolation, last_frame, zero
 from tests.helpers.train.tiny_recipes import PLAIN
 
@@ -260,6 +261,23 @@ def test_an_evaluation_reads_one_batch_at_a_time():
         assert set(by_metric) == {"MSE", "MAE", "SSIM", "PSNR"}
         for metric, values in by_metric.items():
             assert scores[method][metric] == pytest.approx(values, rel=1e-4, abs=1e-6), (method, metric)
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(None, 0.5), (3.0, 3.0)])
+def test_baselines_know_the_pixel_size_of_the_files(stated, expected, tmp_path, monkeypatch):
+    xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+    pytest.importorskip("h5netcdf", reason="the extra netcdf")
+    seen, place = [], np.arange(16) * 0.5
+    axes = {n: (n, place, {"units": "km", "standard_name": f"projection_{n}_coordinate"}) for n in ("y", "x")}
+    times = np.datetime64("2020-01-01", "ns") + np.arange(40) * np.timedelta64(5, "m")
+    values = np.random.default_rng(0).random((40, 16, 16)).astype("float32")
+    data = xarray.DataArray(values, {"time": times, **axes}, ("time", "y", "x"), "rain", {"units": "mm/h"})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    recipe = dataclasses.replace(PLAIN, data=ArrayFrames(name="a", unit="mm/h", pixel_km=stated), test_sequences=2)
+    clips = recipe.data.load(tmp_path / "a.nc", "test", recipe.inputs, recipe.horizon)
+    monkeypatch.setattr(evaluation, "choose_baselines", lambda *args, pixel_km, **kwargs: seen.append(pixel_km) or {})
+    evaluate(build(recipe, 1).eval(), recipe, clips)
+    assert seen == [pytest.approx(expected)]
 
 
 PEAK = """
