@@ -91,10 +91,15 @@ def adapt_state_dict(
     input channels. Otherwise they are repeated and scaled, so that repeated channels give the same output. A
     convolution with groups is not adapted. If the numbers of classes differ, the head of `model` replaces the head in
     `state`. The field ``classifier`` of `cfg` names the head. `model` may be on the meta device. Other tensors of the
-    result are those of `state`.
+    result are those of `state`. If the model has no `input_weights`, another number of channels raises WeightsError.
     """
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
+        if not model.input_weights:
+            raise WeightsError(
+                f"{name}: the weights have in_chans={in_chans} and the model {model.in_chans}, to which those of "
+                f"{type(model).__name__} cannot be adapted; build it with in_chans={in_chans}"
+            )
         for key in (key for key in model.input_weights if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
