@@ -17,10 +17,10 @@ from ..layers._base import Equations
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE, parse_config
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments
-from ..pretrained.metadata import WEIGHTS, WeightsMetadata
+from ..pretrained.metadata import WeightsMetadata
 from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import FLOATS, float_dtype, not_finite, to_safetensors, uncompiled
-from .cards import card_text, describes_other_weights, valid_metadata
+from .cards import describes_other_weights, valid_metadata, weights_card
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -83,7 +83,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         if describes_other_weights(path.read_text(encoding="utf-8", errors="replace"), config["weights_sha256"]):
             logger.warning("%s describes other weights and is kept; correct it, or remove it and save again", path)
     elif metadata is not None:
-        write_text(path, card_text(metadata, None if metadata.name in WEIGHTS else str(directory)))
+        write_text(path, weights_card(metadata, str(directory)))
     return directory
 
 
