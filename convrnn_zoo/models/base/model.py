@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..._deprecation import Deprecation
 from ...layers import _checks as check
+from ...layers._base import SPACE
 from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.metadata import WeightsMetadata
 from ...pretrained.state_dict import clear_metadata
@@ -199,8 +201,20 @@ class HeadedModel(ZooModel):
             )
         return mean, std
 
-    def normalize(self, x: Tensor) -> Tensor:
-        """Standardises the channels of `x`, ``(…, C, *S)``, with the mean and std of :meth:`statistics`."""
+    def normalize(self, x: Any) -> Any:
+        """Standardises the channels of `x`, ``(…, C, *S)`` or packed, with the mean and std of :meth:`statistics`.
+
+        Raises:
+            ValueError: `x`, or the mean and std, have another number of channels than the model.
+        """
+        if isinstance(x, PackedSequence):
+            return PackedSequence(self.normalize(x.data), *x[1:])
+        axis = -self.ndim - 1
+        if x.dim() < -axis or x.shape[axis] != self.in_chans:
+            raise ValueError(
+                f"{type(self).__name__} expected {self.in_chans} input channels at axis {axis} of (…, C, "
+                f"{SPACE[self.ndim]}), got {tuple(x.shape)}; permute the input"
+            )
         if (statistics := self.statistics()) is None:
             return x
         x = x if x.is_floating_point() else x.float()
