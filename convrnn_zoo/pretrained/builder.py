@@ -56,7 +56,7 @@ def build_model(
         TypeError: the network does not accept an argument, or `out_indices` or `feature_cls` is set without
             ``features_only``.
         ValueError: `feature_cls` is not ``"getter"``.
-        WeightsError: there are no such weights, or they do not fit the network.
+        WeightsError: there are no such weights, or they or `pretrained_cfg_overlay` do not fit the network.
     """
     if not features_only and (out_indices, feature_cls) != (None, None):
         raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
@@ -78,8 +78,14 @@ def build_model(
     if current_name(config.architecture, is_stored=True) not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
     args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
-    for key, value in (("num_classes", cfg["num_classes"]), ("in_chans", cfg["input_size"][0])):
-        args.setdefault(key, value)
+    for key, field, value in (
+        ("num_classes", "num_classes", cfg["num_classes"]), ("in_chans", "input_size", cfg["input_size"][0])
+    ):  # fmt: skip
+        if args.setdefault(key, value) != value and source and field in (pretrained_cfg_overlay or {}):
+            raise WeightsError(
+                f"{source.name}: pretrained_cfg_overlay has {field}={cfg[field]} and the model {key}={args[key]}; pass "
+                f"{key}={value} as well, or leave {field} out"
+            )
     placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
 
     # 2. Build the network: on the meta device first, so that a config can neither ask for too much memory nor get
@@ -100,7 +106,7 @@ def build_model(
     model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
 
     # 3. Load the tensors, all of them or none.
-    if state is not None:
+    if state is not None and not any(p.is_meta for p in model.parameters()):  # which hold no values
         load_state_dict(model, state)
     set_model_attributes(model, args, config)
     if state is None:

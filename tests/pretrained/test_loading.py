@@ -296,12 +296,12 @@ def test_rejects_names_without_weights():
 def test_only_sound_safetensors_are_read(tmp_path):
     torch.save({}, tmp_path / "w.pt")
     (tmp_path / "w.safetensors").write_bytes(b"\x00" * 32)
-    for file, message in (
-        ("w.pt", r"w\.pt.*\.safetensors"),
-        ("w.safetensors", r"w\.safetensors.*SafetensorError"),
-        ("x.safetensors", r"x\.safetensors"),
+    for file, error, message in (
+        ("w.pt", convrnn_zoo.WeightsError, r"w\.pt.*\.safetensors"),
+        ("w.safetensors", convrnn_zoo.WeightsError, r"w\.safetensors.*SafetensorError"),
+        ("x.safetensors", convrnn_zoo.HubAccessError, r"x\.safetensors"),
     ):
-        with pytest.raises(convrnn_zoo.WeightsError, match=message):
+        with pytest.raises(error, match=message):
             convrnn_zoo.create_model(
                 "convgru1d_1layer", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / file)}
             )
@@ -335,6 +335,22 @@ def test_a_checkpoint_is_loaded_into_a_feature_extractor(tmp_path):
         convrnn_zoo.create_model("convgru1d_2layer", **options)
     with pytest.raises(ValueError, match=r"feature_cls .*hook"):
         convrnn_zoo.create_model("convgru1d_2layer", features_only=True, **{**options, "feature_cls": "hook"})
+
+
+@pytest.mark.parametrize("overlay", [{"num_classes": 7}, {"input_size": (5, 1, 1)}], ids=str)
+def test_an_overlay_that_contradicts_the_arguments_of_the_weights_is_rejected(overlay):
+    name, (field,) = "convlstm1d_bi_1layer.japanese_vowels", overlay
+    with pytest.raises(WeightsError, match=rf"pretrained_cfg_overlay.*{field}"):
+        convrnn_zoo.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    args = {"num_classes": 7, "in_chans": 5}
+    model = convrnn_zoo.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **args)
+    assert {key: getattr(model, key) for key in args} == args
+
+
+def test_weights_on_the_meta_device_are_checked_without_a_warning(recwarn):
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True, device="meta")
+    assert all(p.is_meta for p in model.parameters())
+    assert not recwarn.list
 
 
 def test_a_cfg_in_place_of_the_tag(tmp_path):
@@ -373,6 +389,15 @@ def test_a_layer_reads_weights_without_metadata(tmp_path):
     write_safetensors(layers[0].state_dict(), tmp_path / "a.safetensors")
     convrnn_zoo.load_weights(layers[1], tmp_path / "a.safetensors")
     assert torch.equal(layers[1].weight_ih_l0, layers[0].weight_ih_l0)
+
+
+def test_a_compiled_model_reads_weights(tmp_path):
+    model, other = (convrnn_zoo.create_model("convgru1d_1layer", hidden_channels=2) for _ in range(2))
+    write_safetensors(other.state_dict(), tmp_path / "a.safetensors")
+    wrapped = torch.nn.Module()
+    wrapped._orig_mod = model  # as torch.compile returns it, without compiling
+    assert load_weights(wrapped, tmp_path / "a.safetensors") is wrapped
+    assert torch.equal(model.rnn.weight_ih_l0, other.rnn.weight_ih_l0)
 
 
 def test_names_of_tensors_are_shortened_in_messages(tmp_path):
