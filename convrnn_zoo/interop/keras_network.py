@@ -257,8 +257,8 @@ def _histories(node: Any, place: str) -> Iterator[Any]:
             yield from _histories(child, place)
     else:
         raise ValueError(
-            f"{place} is called with {str(node)[:80]}, which is not supported. Pass layer= with the name of a recurrent "
-            "layer to convert only that"
+            f"{place} is called with {str(node)[:80]}, which is not supported. Pass layer= with the name of a "
+            "recurrent layer to convert only that"
         )
 
 
