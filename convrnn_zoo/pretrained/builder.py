@@ -1,5 +1,6 @@
 """Building a registered model: resolve the source of its weights, build the network, load the tensors."""
 
+import copy
 import inspect
 import itertools
 import logging
@@ -99,6 +100,8 @@ def build_model(
             }  # fmt: skip
             stored = read_state_dict(source)
             chans, classes = stored_args["in_chans"], stored_args["num_classes"]
+            if not (config.sha256 or target.input_weights):
+                chans = target.in_chans  # a file that the caller passed may have other channels than the cfg
             state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
             is_adapted = state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
             placement.setdefault("dtype", dtype := float_dtype(state))
@@ -117,7 +120,7 @@ def build_model(
             for key in HEAD_CFG_KEYS:
                 model.pretrained_cfg.pop(key, None)
     elif state is not None:
-        model.metadata = config.metadata
+        model.metadata = copy.deepcopy(config.metadata)  # else a change of its mappings would reach WEIGHTS
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     return extract_features(model, out_indices, feature_cls) if features_only else model

@@ -182,8 +182,7 @@ def load_weights(model: Model, path: str | Path) -> Model:
     """Loads a safetensors file into a model and returns the model. An error leaves the model unchanged.
 
     Args:
-        model: a model or layer of the zoo, built with the arguments with which the weights were trained. It may be
-            compiled.
+        model: a model or layer of the zoo, also a compiled one, built with the arguments of the training.
         path: the ``.safetensors`` file.
 
     Raises:

@@ -104,6 +104,13 @@ def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(recor
     assert all(default.name.partition(".")[2] in line for line in messages)
 
 
+def test_a_change_of_a_models_metadata_does_not_reach_the_registry():
+    record = convrnn_zoo.WEIGHTS["convgru_forecaster.rain"]
+    before = dict(record.model_args)
+    load(record).metadata.model_args["horizon"] = 99
+    assert record.model_args == before
+
+
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create):
@@ -186,6 +193,17 @@ def test_in_chans_adapts_models_of_images(name, tmp_path):
 def test_channels_of_forecasters_and_sounds_are_not_adapted(name, in_chans):  # also if every tensor fits
     with pytest.raises(convrnn_zoo.WeightsError, match=f"in_chans.* {in_chans}\\b"):
         convrnn_zoo.from_pretrained(name, in_chans=in_chans)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_chans"), [("convlstm_forecaster", 2), ("convgru_forecaster.rain", 2), ("audio_convrnn.fsdd", 38)]
+)
+def test_a_file_in_place_of_the_weights_may_have_other_channels(name, in_chans, tmp_path):
+    model = convrnn_zoo.create_model(name, in_chans=in_chans)
+    write_safetensors(model.state_dict(), tmp_path / "a.safetensors")
+    overlay = {"file": str(tmp_path / "a.safetensors")}
+    same = convrnn_zoo.create_model(name, pretrained=True, in_chans=in_chans, pretrained_cfg_overlay=overlay)
+    assert all(torch.equal(v, same.state_dict()[k]) for k, v in model.state_dict().items())
 
 
 @CLASSIFIERS
