@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
 from ..pretrained.errors import WeightsError
-from ..pretrained.metadata import Metric, WeightsMetadata
+from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
 from ..values.steps import describe_step
 
 _TAGS = ["timm", "pytorch", "convrnn-zoo", "convolutional-rnn"]
@@ -113,6 +113,12 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
             end=end,
         )
     )  # fmt: skip
+
+
+def weights_card(metadata: WeightsMetadata, address: str) -> str:
+    """Returns the card of the weights at `address`, whose example loads the weights of the zoo by their name."""
+    shipped = WEIGHTS.get(metadata.name)
+    return card_text(metadata, None if shipped and shipped.sha256 == metadata.sha256 else address)
 
 
 def model_card(

@@ -18,8 +18,8 @@ from .._version import __version__
 from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
 from ..pretrained.errors import HubAccessError, WeightsError
-from ..pretrained.metadata import WEIGHTS, WeightsMetadata
-from .cards import card_text, check_card, describes_other_weights, eval_results_text, model_card
+from ..pretrained.metadata import WeightsMetadata
+from .cards import check_card, describes_other_weights, eval_results_text, model_card, weights_card
 from .save import save_pretrained
 
 logger = logging.getLogger("convrnn_zoo")
@@ -100,7 +100,7 @@ def _make_card(
         return check_card(ModelCard(str(card)))
     if not card and metadata is not None:
         metadata = dataclasses.replace(metadata, hub_id=repo_id)
-        return ModelCard(card_text(metadata, None if metadata.name in WEIGHTS else repo_id))
+        return ModelCard(weights_card(metadata, repo_id))
     accepted = inspect.signature(model_card).parameters
     if unknown := [key for key in card or {} if key not in accepted]:
         raise WeightsError(f"{repo_id}: the card has no {unknown[0]!r}; {suggest(unknown[0], list(accepted)[2:])}")

@@ -12,13 +12,15 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor, nn
 
 from .._atomic import write_bytes, write_text
+from .._hints import some
+from ..layers._base import Equations
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_CFG_KEYS, WEIGHTS_FILE, parse_config
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments
-from ..pretrained.metadata import WEIGHTS, WeightsMetadata
+from ..pretrained.metadata import WeightsMetadata
 from ..pretrained.registry import entry_points
-from ..pretrained.state_dict import FLOATS, not_finite, to_safetensors, uncompiled
-from .cards import card_text, describes_other_weights, valid_metadata
+from ..pretrained.state_dict import FLOATS, float_dtype, not_finite, to_safetensors, uncompiled
+from .cards import describes_other_weights, valid_metadata, weights_card
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -40,8 +42,9 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
             The model does not change. By default a model is loaded in the dtype of its file.
 
     Raises:
-        WeightsError: the model was not built by its name, its attributes contradict each other, or its weights hold NaN
-            or Inf or exceed the range of `dtype`.
+        WeightsError: the model was not built by its name or was changed, its attributes contradict each other, or its
+            weights hold NaN or Inf, exceed the range of `dtype`, have dtypes that are loaded as a narrower one, or are
+            on the meta device.
         TypeError: `dtype` is not float64, float32, float16 or bfloat16.
         OSError: the directory cannot be written, is a file, or has a ``config.json`` of something else than a model.
 
@@ -55,6 +58,8 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     """
     model = uncompiled(model)
     directory, state = Path(directory).expanduser(), saved_state(model)
+    if any(v.is_meta for v in state.values()):
+        raise WeightsError(f"this {type(model).__name__} is on the meta device and has no weights; load some first")
     if broken := not_finite(state):
         raise WeightsError(f"{', '.join(broken)} hold NaN or Inf and cannot be saved; load an earlier checkpoint")
     if dtype is not None:
@@ -63,6 +68,9 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
         if broken := not_finite(state):
             raise WeightsError(f"{', '.join(broken)} hold values beyond the range of {dtype}; use torch.bfloat16")
+    loaded = float_dtype(state)
+    if wider := [k for k, v in state.items() if v.dtype in FLOATS and torch.promote_types(v.dtype, loaded) != loaded]:
+        raise WeightsError(f"{some(wider)} would be rounded to {loaded} on loading; pass dtype= or convert the model")
     config, path = model_config(model), directory / CARD
     content, config["weights_sha256"] = to_safetensors(state)
     metadata = valid_metadata(model, config)
@@ -75,7 +83,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
         if describes_other_weights(path.read_text(encoding="utf-8", errors="replace"), config["weights_sha256"]):
             logger.warning("%s describes other weights and is kept; correct it, or remove it and save again", path)
     elif metadata is not None:
-        write_text(path, card_text(metadata, None if metadata.name in WEIGHTS else str(directory)))
+        write_text(path, weights_card(metadata, str(directory)))
     return directory
 
 
@@ -112,6 +120,26 @@ def config_text(config: Mapping[str, Any], metadata: WeightsMetadata | None = No
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
+def _rebuild(name: str, args: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module]:
+    """Returns the arguments as a config stores them, and the model that they build, on the meta device."""
+    try:
+        args = check_arguments(json.loads(json.dumps(args)), name)
+    except TypeError as e:
+        raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
+    return args, build_on_meta(entry_points(unlisted=True)[name], args, name)
+
+
+def _layer_options(model: nn.Module) -> dict[str, Any]:
+    """Returns the options of the recurrent layers on which the outputs in evaluation depend."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, Equations)}
+    return {
+        f"{name}.{option}": value
+        for name, layer in layers.items()
+        for option, value in layer.changed_options().items()
+        if option not in ("dropout", "variational_dropout")
+    }
+
+
 def model_config(model: nn.Module) -> dict[str, Any]:
     """Returns the config from which the model can be built again, or raises WeightsError."""
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
@@ -121,17 +149,12 @@ def model_config(model: nn.Module) -> dict[str, Any]:
         hint = "pass its module" if isinstance(getattr(model, "module", None), nn.Module) else hint
         raise WeightsError(f"this {type(model).__name__} was not built by a name of the zoo; {hint}")
     name = cfg["architecture"]
-    args = {**built_with, "num_classes": model.num_classes, "in_chans": model.in_chans}
-    if getattr(model, "global_pool", None) is not None:
-        args["global_pool"] = model.global_pool
-    try:
-        args = check_arguments(json.loads(json.dumps(args)), name)
-    except TypeError as e:
-        raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    rebuilt = build_on_meta(entry_points(unlisted=True)[name], args, name)
-    if getattr(model, "horizon", None) != getattr(rebuilt, "horizon", None):  # training sets it after building
-        args["horizon"] = model.horizon
-    if {k: v.shape for k, v in rebuilt.state_dict().items()} != {k: v.shape for k, v in saved_state(model).items()}:
+    args, rebuilt = _rebuild(name, {**built_with, "num_classes": model.num_classes, "in_chans": model.in_chans})
+    keys = ("global_pool", "horizon", "max_memories")  # may be set after building, as training does
+    if new := {k: getattr(model, k) for k in keys if getattr(model, k, None) != getattr(rebuilt, k, None)}:
+        args, rebuilt = _rebuild(name, {**args, **new})
+    shapes, rebuilt_shapes = ({k: v.shape for k, v in saved_state(m).items()} for m in (model, rebuilt))
+    if shapes != rebuilt_shapes or _layer_options(model) != _layer_options(rebuilt):
         hint = "build one with the new arguments and load its weights with load_state_dict"
         raise WeightsError(f"{name}: the model was changed and {args} would not build it again; {hint}")
     saved_cfg = filter_pretrained_cfg(dict(cfg), remove_source=True, remove_null=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from .._extras import need
 from .._hdf5 import CheckedFile
 from .._hints import some
-from ..pretrained.errors import WeightsError
+from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.state_dict import not_finite
 from ..values.tensors import to_tensor
 
@@ -133,7 +133,7 @@ def _read_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
     except TypeError as e:
         raise TypeError(f"checkpoint must be a state dict or a path, got {type(path).__name__}") from e
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; correct the path of the checkpoint")
+        raise HubAccessError(f"{path}: no such file; correct the path of the checkpoint")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty (0 bytes): nothing was saved, or its copy broke off; download it again")
     if path.suffix not in CHECKPOINT_READERS:

@@ -77,7 +77,8 @@ def load(source: str, checkpoint: Checkpoint, *, prefix: str = "", **options: An
 
     Raises:
         WeightsError: entries are missing, unexpected or of another shape (the message lists all of them), or the file
-            cannot be read. If the keys match another source, the message names that source.
+            is damaged. If the keys match another source, the message names that source.
+        HubAccessError: (an OSError) the file does not exist.
         ValueError: the checkpoint or an option needs a feature that is not supported. The message gives the reason.
         TypeError: an option is unknown to the source or has the wrong type.
         ImportError: a package that reads the file is not installed.
@@ -99,6 +100,7 @@ def recognise(checkpoint: Checkpoint, prefix: str = "") -> Recognition:
 
     Raises:
         WeightsError: the keys match no known source, or have a prefix that was not passed.
+        HubAccessError: (an OSError) the file does not exist.
 
     Example:
         >>> import torch

@@ -236,7 +236,7 @@ def _inbound(layer: Mapping[str, Any], place: str) -> list[str]:
         raise ValueError(f"{place} is called {len(calls)} times; layers that are called once are supported")
     if isinstance(calls[0], Mapping):  # since Keras 3
         arguments = calls[0].get("kwargs") or {}
-        histories = list(_histories(calls[0]["args"]))
+        histories = list(_histories(calls[0]["args"], place))
     else:
         links = [[calls[0]]] if isinstance(calls[0][0], str) else [calls[0]]
         histories = [link[:3] for link in links[0]]
@@ -248,15 +248,18 @@ def _inbound(layer: Mapping[str, Any], place: str) -> list[str]:
     return [str(history[0]) for history in histories]
 
 
-def _histories(node: Any) -> Iterator[Any]:
-    """Yields ``[layer, call, output]`` of each tensor among the arguments of a call."""
+def _histories(node: Any, place: str) -> Iterator[Any]:
+    """Yields ``[layer, call, output]`` of each tensor among the arguments of a call; raises ValueError for others."""
     if isinstance(node, Mapping) and node.get("class_name") == "__keras_tensor__":
         yield node["config"]["keras_history"]
     elif isinstance(node, list):
         for child in node:
-            yield from _histories(child)
+            yield from _histories(child, place)
     else:
-        raise TypeError(f"expected a tensor as the input of a layer, got {str(node)[:80]}")
+        raise ValueError(
+            f"{place} is called with {str(node)[:80]}, which is not supported. Pass layer= with the name of a "
+            "recurrent layer to convert only that"
+        )
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ Rates = float | Sequence[float]  # for all states, or one per state
 Modes = str | Sequence[str]  # for all spatial axes, or one per axis
 READ_ONLY = {
     "in_channels", "out_channels", "kernel_size", "hidden_kernel_size", "stride", "dilation", "groups", "padding_mode",
-    "bias", "bidirectional", "learn_initial_state",
+    "bias", "bidirectional", "learn_initial_state", "num_layers",
 }  # fmt: skip
 """Attributes that parameters and convolutions were built with, as with the `options`: a change would not reach them."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -166,6 +166,9 @@ class Equations(nn.Module):
             )
         if name == "zoneout":
             value = check.probabilities(name, value, self.states)
+            signature: inspect.Signature = type(self).__signature__  # type: ignore[attr-defined]
+            if any(value) and (self.returned is not None or name not in signature.parameters):
+                raise ValueError(f"zoneout is not supported by {type(self).__name__}, got {value}; leave it at 0")
         super().__setattr__(name, value)
 
     # ---- construction ------------------------------------------------------------------------------------------
@@ -201,9 +204,7 @@ class Equations(nn.Module):
                 f"{check.describe(hidden_kernel_size)}; leave it out"
             )
         self._set_options(options)
-        self.zoneout = check.probabilities("zoneout", zoneout, self.states)
-        if any(self.zoneout) and self.returned is not None:
-            raise ValueError(f"zoneout is not supported by {owner}, whose step does not return every state")
+        self.zoneout = zoneout  # type: ignore[assignment]  # converted by __setattr__, like other rates
         num_layers = self.num_layers if self.takes_lists else None
         self.widths = check.widths("out_channels", out_channels, num_layers)
         self.out_channels = self.widths[0] if check.is_int(out_channels) else tuple(self.widths)
@@ -455,6 +456,8 @@ class ConvRNNBase(Equations):
     export_forms = ("sequence", "step")
     summary = "{ndim}-d :class:`{base}` over ``(T, N, C, {space})``: ``output, {h_n} = rnn(input, {h_0})``."
     takes_lists = True
+    dropout: float
+    variational_dropout: Any  # a pair (input, h)
 
     def __init__(
         self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
@@ -467,11 +470,10 @@ class ConvRNNBase(Equations):
         self.grad_checkpointing = False  # whether the backward pass recomputes segments of √T steps
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
-        self.dropout = check.probability("dropout", dropout)
+        self.dropout = dropout
         self.bidirectional = check.boolean("bidirectional", bidirectional)
         self.num_directions = 2 if bidirectional else 1
         self.learn_initial_state = check.boolean("learn_initial_state", learn_initial_state)
-        self.variational_dropout = check.probabilities("variational_dropout", variational_dropout, ("input", "h"))
         if self.dropout and num_layers == 1:
             warn(  # as torch.nn.RNN does
                 f"dropout={dropout} acts between layers, and num_layers=1: nothing will be dropped; use more layers, "
@@ -482,11 +484,19 @@ class ConvRNNBase(Equations):
             hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, zoneout=zoneout,  # type: ignore[arg-type]
             device=device, dtype=dtype, **options,
         )  # fmt: skip
-        if self.variational_dropout[1] and not self.can_mask_h:
-            raise ValueError(
-                f"variational_dropout of h is not supported by {type(self).__name__} with these options, because no "
-                f"single convolution reads h, got {variational_dropout}; pass (p, 0.0) to drop input channels only"
-            )
+        self.variational_dropout = variational_dropout  # the options decide whether h can be masked
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "dropout":
+            value = check.probability(name, value)
+        elif name == "variational_dropout":
+            value = check.probabilities(name, value, ("input", "h"))
+            if value[1] and not self.can_mask_h:
+                raise ValueError(
+                    f"variational_dropout of h is not supported by {type(self).__name__} with these options, because "
+                    f"no single convolution reads h, got {value}; pass (p, 0.0) to drop input channels only"
+                )
+        super().__setattr__(name, value)
 
     def _suffixes(self) -> list[tuple[int, str]]:
         ends = ("", "_reverse")[: self.num_directions]
@@ -503,7 +513,7 @@ class ConvRNNBase(Equations):
             if layer >= n:
                 for name in [p for p in self._parameters if p.endswith(suffix)]:
                     delattr(self, name)
-        self.num_layers = n
+        vars(self)["num_layers"] = n
         self.widths, self.kernels, self.hidden_kernels = self.widths[:n], self.kernels[:n], self.hidden_kernels[:n]
         if not check.is_int(self.out_channels):
             vars(self)["out_channels"] = tuple(self.widths)

@@ -1,5 +1,6 @@
 """Building a registered model: resolve the source of its weights, build the network, load the tensors."""
 
+import copy
 import inspect
 import itertools
 import logging
@@ -56,7 +57,7 @@ def build_model(
         TypeError: the network does not accept an argument, or `out_indices` or `feature_cls` is set without
             ``features_only``.
         ValueError: `feature_cls` is not ``"getter"``.
-        WeightsError: there are no such weights, or they do not fit the network.
+        WeightsError: there are no such weights, or they or `pretrained_cfg_overlay` do not fit the network.
     """
     if not features_only and (out_indices, feature_cls) != (None, None):
         raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
@@ -78,8 +79,14 @@ def build_model(
     if current_name(config.architecture, is_stored=True) not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
     args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
-    for key, value in (("num_classes", cfg["num_classes"]), ("in_chans", cfg["input_size"][0])):
-        args.setdefault(key, value)
+    for key, field, value in (
+        ("num_classes", "num_classes", cfg["num_classes"]), ("in_chans", "input_size", cfg["input_size"][0])
+    ):  # fmt: skip
+        if args.setdefault(key, value) != value and source and field in (pretrained_cfg_overlay or {}):
+            raise WeightsError(
+                f"{source.name}: pretrained_cfg_overlay has {field}={cfg[field]} and the model {key}={args[key]}; pass "
+                f"{key}={value} as well, or leave {field} out"
+            )
     placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
 
     # 2. Build the network: on the meta device first, so that a config can neither ask for too much memory nor get
@@ -93,6 +100,8 @@ def build_model(
             }  # fmt: skip
             stored = read_state_dict(source)
             chans, classes = stored_args["in_chans"], stored_args["num_classes"]
+            if not (config.sha256 or target.input_weights):
+                chans = target.in_chans  # a file that the caller passed may have other channels than the cfg
             state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
             is_adapted = state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
             placement.setdefault("dtype", dtype := float_dtype(state))
@@ -100,7 +109,7 @@ def build_model(
     model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
 
     # 3. Load the tensors, all of them or none.
-    if state is not None:
+    if state is not None and not any(p.is_meta for p in model.parameters()):  # which hold no values
         load_state_dict(model, state)
     set_model_attributes(model, args, config)
     if state is None:
@@ -111,7 +120,7 @@ def build_model(
             for key in HEAD_CFG_KEYS:
                 model.pretrained_cfg.pop(key, None)
     elif state is not None:
-        model.metadata = config.metadata
+        model.metadata = copy.deepcopy(config.metadata)  # else a change of its mappings would reach WEIGHTS
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     return extract_features(model, out_indices, feature_cls) if features_only else model

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class _Cfg:
     std: tuple[float, ...] | None = field(PretrainedCfg.std, gt=0)
     num_classes: int = PretrainedCfg.num_classes
     label_names: tuple[str, ...] | None = None
+    label_descriptions: Mapping[str, str] | tuple[str, ...] | None = None
     first_conv: str | tuple[str, ...] | None = None
     classifier: str | tuple[str, ...] | None = None
     architecture: str | None = None

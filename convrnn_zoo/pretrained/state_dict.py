@@ -35,8 +35,8 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
     The tensors are mapped from the file, so their values are read at first use. Errors call the file `name`.
 
     Raises:
-        WeightsError: the file is missing, too large, damaged or not a safetensors file.
-        HubAccessError: the system does not allow reading the file.
+        WeightsError: the file is too large, damaged or not a safetensors file.
+        HubAccessError: the file is missing, or the system does not allow reading it.
     """
     if path.suffix != ".safetensors":
         raise WeightsError(
@@ -44,7 +44,7 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
             "safetensors.torch.save_file, or see `convrnn-zoo convert`"
         )
     if not path.is_file():
-        raise WeightsError(f"{name}: no such file of weights; correct the path, or install or download it again")
+        raise HubAccessError(f"{name}: no such file of weights; correct the path, or install or download it again")
     try:
         check_size(path.stat().st_size, name)
         if sha256 is not None and (actual := file_sha256(path)) != sha256:
@@ -91,10 +91,15 @@ def adapt_state_dict(
     input channels. Otherwise they are repeated and scaled, so that repeated channels give the same output. A
     convolution with groups is not adapted. If the numbers of classes differ, the head of `model` replaces the head in
     `state`. The field ``classifier`` of `cfg` names the head. `model` may be on the meta device. Other tensors of the
-    result are those of `state`.
+    result are those of `state`. If the model has no `input_weights`, another number of channels raises WeightsError.
     """
     target, state = model.state_dict(), dict(state)
     if in_chans != model.in_chans:
+        if not model.input_weights:
+            raise WeightsError(
+                f"{name}: the weights have in_chans={in_chans} and the model {model.in_chans}, to which those of "
+                f"{type(model).__name__} cannot be adapted; build it with in_chans={in_chans}"
+            )
         for key in (key for key in model.input_weights if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.shape[1] == new_chs:
@@ -177,12 +182,12 @@ def load_weights(model: Model, path: str | Path) -> Model:
     """Loads a safetensors file into a model and returns the model. An error leaves the model unchanged.
 
     Args:
-        model: a model or layer of the zoo, built with the arguments with which the weights were trained.
+        model: a model or layer of the zoo, also a compiled one, built with the arguments of the training.
         path: the ``.safetensors`` file.
 
     Raises:
         WeightsError: the file is not a safetensors file, is damaged, does not fit, or holds NaN or Inf.
-        HubAccessError: (an OSError) the system does not allow reading the file.
+        HubAccessError: (an OSError) the file is missing, or the system does not allow reading it.
 
     Example:
         >>> import convrnn_zoo, pathlib, tempfile
@@ -192,13 +197,13 @@ def load_weights(model: Model, path: str | Path) -> Model:
         ...     _ = load_weights(model, pathlib.Path(d) / "model.safetensors")
     """
     path = Path(path).expanduser()
-    state = read_safetensors(path, str(path))
-    check_state_dict(state, model, str(path))
-    load_state_dict(model, state)
-    if hasattr(model, "pretrained_cfg"):  # a layer has no metadata
-        metadata: Any = model.metadata
+    state, target = read_safetensors(path, str(path)), uncompiled(model)
+    check_state_dict(state, target, str(path))
+    load_state_dict(target, state)
+    if hasattr(target, "pretrained_cfg"):  # a layer has no metadata
+        metadata: Any = target.metadata
         if metadata is None or file_sha256(path) != metadata.sha256:
-            clear_metadata(model)
+            clear_metadata(target)
     return model
 
 

@@ -44,8 +44,9 @@ def load_initial_weights(
                     f"got {', '.join(names)}"
                 )
     initial = model.state_dict()
-    cfg, channels_and_classes = model.pretrained_cfg, (source.in_chans, source.num_classes)
-    state = adapt_state_dict(source.state_dict(), model, cfg, *channels_and_classes, init_from)
+    in_chans = model.in_chans if isinstance(model, Forecaster) else source.in_chans  # its new layers are random
+    cfg, num_classes = model.pretrained_cfg, source.num_classes
+    state = adapt_state_dict(source.state_dict(), model, cfg, in_chans, num_classes, init_from)
     if not isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         logger.warning(
             "%s has %d channels, not %d: timm's rule makes input weights for them", init_from, source.in_chans,

@@ -8,11 +8,11 @@ from typing import Any
 
 from .._atomic import write_text
 from ..hub import save_pretrained
-from ..hub.cards import card_text
+from ..hub.cards import weights_card
 from ..hub.save import config_text, model_config
 from ..models import ZooModel
 from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
-from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
+from ..pretrained.metadata import Metric, WeightsMetadata
 from ..pretrained.state_dict import write_safetensors
 from ..recipes import RECIPES, Recipe
 from .loop import CHECKPOINTS, differences, is_changeable
@@ -131,20 +131,15 @@ def add_metrics(
     model.metadata = scored
     write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
     if has_generated_card(metadata, out):
-        write_text(out / CARD, describe(scored, out))
+        write_text(out / CARD, weights_card(scored, str(out)))
     write_text(out / METADATA, scored.to_json())
     return scored
-
-
-def describe(metadata: WeightsMetadata, out: Path) -> str:
-    """Returns the text of the card of weights in the directory `out`."""
-    return card_text(metadata, None if metadata.name in WEIGHTS else str(out))
 
 
 def has_generated_card(metadata: WeightsMetadata, out: Path) -> bool:
     """Returns whether the directory `out` has the card of weights, without changes by the user."""
     card = out / CARD
-    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == describe(metadata, out)
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == weights_card(metadata, str(out))
 
 
 def has_earlier_card(out: Path) -> bool:

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Metric, Preprocessing, WeightsError
 from convrnn_zoo.hub import card_text, check_card, model_card
-from convrnn_zoo.hub.cards import describes_other_weights, eval_results_text
+from convrnn_zoo.hub.cards import describes_other_weights, eval_results_text, weights_card
 from convrnn_zoo.values.preprocessing import Variable
 from tests.helpers.hub.examples import make, representatives
 from tests.helpers.hub.records import example_record
@@ -99,6 +99,13 @@ def test_keeps_the_figure_and_the_last_part_of_shipped_cards(record):
     picture, last = "![rain](rain.gif)", f"\n{NOT_GENERATED}\n\n## Limits\n\nNoise.\n"
     edited = text.replace(f"# {record.name}\n\n", f"# {record.name}\n\n{picture}\n\n") + last
     assert shipped_card(record, edited.replace(record.sha256, "0" * 64)) == edited
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_example_loads_the_weights_of_the_card(name):
+    shipped, retrained = WEIGHTS[name], dataclasses.replace(WEIGHTS[name], sha256="0" * 64)
+    assert weights_card(shipped, "my/run") == card_text(shipped)
+    assert 'from_pretrained("my/run")' in weights_card(retrained, "my/run")
 
 
 @every_record

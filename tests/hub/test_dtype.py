@@ -42,6 +42,24 @@ def test_rounded_weights_lose_their_metadata(tmp_path):
     assert from_pretrained(tmp_path / "half").metadata is None
 
 
+def test_several_dtypes_are_saved_if_they_load_unrounded(tmp_path):
+    model = make(num_classes=3)
+    model.head.half()
+    save_pretrained(model, tmp_path / "half")
+    assert from_pretrained(tmp_path / "half").head.weight.dtype == torch.float32
+    model.head.double()
+    with pytest.raises(convrnn_zoo.WeightsError, match=r"head\.weight"):
+        save_pretrained(model, tmp_path / "double")
+    assert not (tmp_path / "double").exists()
+    save_pretrained(model, tmp_path / "double", dtype=torch.float64)
+    assert from_pretrained(tmp_path / "double").head.weight.dtype == torch.float64
+
+
+def test_a_model_without_weights_is_not_saved(tmp_path):
+    with pytest.raises(convrnn_zoo.WeightsError, match="meta"):
+        save_pretrained(make(device="meta"), tmp_path / "model")
+
+
 def test_rejects_values_beyond_the_dtype(tmp_path):
     model = make()
     with torch.no_grad():

@@ -159,6 +159,32 @@ def test_saves_a_changed_classifier(tmp_path):
     assert from_pretrained(tmp_path).global_pool == "avg"
 
 
+@pytest.mark.parametrize(
+    ("name", "built_with", "attribute", "value"),
+    [
+        ("convgru1d_1layer", {"global_pool": "max", "num_classes": 3}, "global_pool", None),
+        ("e3d_lstm", {"hidden_channels": 2, "num_layers": 1, "img_size": 16, "max_memories": 2}, "max_memories", None),
+        ("convgru_forecaster", {"hidden_channels": 2}, "horizon", 3),
+    ],
+)
+def test_saves_changed_attributes(name, built_with, attribute, value, tmp_path):
+    model = create_model(name, **built_with)
+    assert getattr(model, attribute) != value
+    setattr(model, attribute, value)
+    save_pretrained(model, tmp_path)
+    assert getattr(from_pretrained(tmp_path), attribute) == value
+
+
+def test_a_changed_option_of_a_layer_is_not_lost(tmp_path):
+    model = make("convgru1d_2layer")
+    model.rnn.dropout = 0.5  # acts in training only
+    save_pretrained(model, tmp_path / "dropout")
+    model.rnn.zoneout = 0.5
+    with pytest.raises(convrnn_zoo.WeightsError, match="changed"):
+        save_pretrained(model, tmp_path / "zoneout")
+    assert not (tmp_path / "zoneout").exists()
+
+
 @pytest.mark.slow
 def test_runs_the_command_line_in_separate_processes(hub, python, tmp_path):
     """Every family: pushed, pulled and pulled offline, each in a fresh process."""
@@ -191,15 +217,16 @@ def test_commands_report_results_and_failures(hub, python, tmp_path):
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.parametrize("attribute", ["labels", "count", "horizon", "preprocessing"])
+@pytest.mark.parametrize("attribute", ["labels", "count", "horizon", "no horizon", "text", "preprocessing"])
 def test_a_model_that_could_not_be_loaded_replaces_nothing(attribute, tmp_path):
-    forecaster = attribute in ("horizon", "preprocessing")
+    horizons = {"horizon": 5000, "no horizon": 0, "text": "5"}
+    forecaster = attribute in (*horizons, "preprocessing")
     model = create_model("convgru_forecaster", hidden_channels=2) if forecaster else make(num_classes=2)
     save_pretrained(model, tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     torch.nn.init.zeros_(next(model.parameters()))
-    if attribute == "horizon":
-        model.horizon = 5000
+    if attribute in horizons:
+        model.horizon = horizons[attribute]
     elif attribute == "preprocessing":
         model.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", mean=(0.0, 1.0), std=(1.0, 1.0))
     else:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from convrnn_zoo import WeightsError, interop
+from convrnn_zoo import HubAccessError, WeightsError, interop
 from tests.helpers.interop.examples import STATES
 from tests.helpers.registry import slow_unless
 
@@ -179,7 +179,6 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "noise for h5": ("x.h5", lambda p: p.write_bytes(b"noise" * 99), ".*HDF5"),
     "noise for keras": ("x.keras", lambda p: p.write_bytes(b"noise" * 99), r".*\.keras format"),
     "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r".*\.safetensors"),
-    "no file": ("x.pth", lambda p: None, ""),
 }  # fmt: skip
 """Name of a file, a function that writes it, and the text that follows the name in the message."""
 
@@ -191,6 +190,11 @@ def test_rejects_invalid_files(case: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=re.escape(name) + message):
         interop.load("ndrplz", tmp_path / name)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(HubAccessError, match=r"x\.pth"):
+        interop.load("auto", tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("end", [".pt", ".pth", ".ckpt", ".safetensors"])

@@ -143,6 +143,11 @@ def reset(layer: str, **options: Any) -> Any:
     return lambda config, layers: layers[layer]["config"].update(options)
 
 
+def append_argument(layer: str, argument: Any) -> Any:
+    """Calls a layer with an argument that is no tensor, as ``x * 2.0`` and ``x[..., 0]`` do."""
+    return lambda config, layers: layers[layer]["inbound_nodes"][0]["args"].append(argument)
+
+
 UNSUPPORTED = [
     ("heads2d", relabel("out_0", class_name="Lambda"), r"layer 'out_0' \(Lambda\).*code"),
     ("heads2d", relabel("out_1", class_name="Mine"), r"layer 'out_1' \(Mine\).*Pass layer="),
@@ -160,6 +165,8 @@ UNSUPPORTED = [
         lambda _, layers: layers["out_0"]["inbound_nodes"].append(layers["out_0"]["inbound_nodes"][0]),
         "called 2 times",
     ),
+    ("heads2d", append_argument("out_0", 2.0), r"layer 'out_0' .*called with 2\.0.*Pass layer="),
+    ("heads2d", append_argument("out_0", {"class_name": "__ellipsis__"}), r"'out_0'.*called with .*__ellipsis__"),
     ("classifier2d", reset("dense", units=7), r"of another shape: layers/dense/vars/0"),
     ("classifier2d", reset("batch_normalization", axis=1), r"'batch_normalization'.*axis"),
 ]

@@ -18,6 +18,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo import layers
+from convrnn_zoo.layers.mau import MAUCell
+from convrnn_zoo.layers.mim import MIMBlockCell
+from convrnn_zoo.layers.motiongru import MotionHighwaySTLSTMCell
 from tests.helpers.layers.oracles import (
     CELLS,
     CLASSES,
@@ -198,15 +201,15 @@ def test_a_printed_layer_can_be_built_again(cls: type) -> None:
 
 CHANGES = {
     "in_channels": 4, "out_channels": 4, "kernel_size": (1, 1), "hidden_kernel_size": (1, 1), "stride": (2, 2),
-    "dilation": (2, 2), "groups": 2, "padding_mode": "circular", "bias": False, "bidirectional": True,
+    "dilation": (2, 2), "groups": 2, "padding_mode": "circular", "bias": False, "bidirectional": True, "num_layers": 2,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("cls", "name"),
     [(cls, name) for cls in (layers.Conv2dGRU, layers.Conv2dLSTMCell) for name in CHANGES][
-        :-1
-    ],  # a cell has one direction
+        :-2
+    ],  # a cell has one direction and one layer
 )
 def test_what_the_layer_was_built_with_cannot_be_changed(cls: type, name: str) -> None:
     module: Any = cls(2, 3, 3)
@@ -224,12 +227,35 @@ def test_options_of_a_cell_cannot_be_changed(cls: type) -> None:
             setattr(module, name, getattr(module, name))
 
 
-def test_zoneout_is_checked_when_it_is_changed() -> None:
-    cell = layers.Conv2dLSTMCell(2, 3, 3)
-    cell.zoneout = 0.1
-    assert cell.zoneout == (0.1, 0.1)
-    with pytest.raises(ValueError, match="zoneout"):
-        cell.zoneout = 2.0
+def test_rates_are_checked_when_they_are_changed() -> None:
+    rnn = layers.Conv2dLSTM(2, 3, 3)
+    rnn.dropout, rnn.zoneout, rnn.variational_dropout = 1, 0.1, 0.5
+    assert (rnn.dropout, rnn.zoneout, rnn.variational_dropout) == (1.0, (0.1, 0.1), (0.5, 0.5))
+    for name in ("dropout", "zoneout", "variational_dropout"):
+        before = getattr(rnn, name)
+        with pytest.raises(ValueError, match=name):
+            setattr(rnn, name, 2.0)
+        with pytest.raises(TypeError, match=name):
+            setattr(rnn, name, "0.1")
+        assert getattr(rnn, name) == before
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: MotionHighwaySTLSTMCell(2, 3, 3), "zoneout"),
+        (lambda: MIMBlockCell(2, 3, 3, map_size=4), "zoneout"),
+        (lambda: MAUCell(3, 3, map_size=4), "zoneout"),
+        (lambda: layers.Conv1dGRU(2, 3, 3, reset_after=False), "variational_dropout"),
+        (lambda: layers.Conv1dMinGRU(2, 3, 3), "variational_dropout"),
+    ],
+    ids=["MotionHighwaySTLSTMCell", "MIMBlockCell", "MAUCell", "Conv1dGRU", "Conv1dMinGRU"],
+)
+def test_a_rate_that_a_layer_does_not_support_cannot_be_set(build: Callable[[], Any], name: str) -> None:
+    module = build()
+    setattr(module, name, 0.0)
+    with pytest.raises(ValueError, match=rf"{name}.*{type(module).__name__}"):
+        setattr(module, name, (0.0,) * (len(getattr(module, name)) - 1) + (0.5,))
 
 
 def test_options_that_act_at_every_call_can_be_changed() -> None:

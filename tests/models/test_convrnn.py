@@ -155,13 +155,14 @@ def test_pruning_below_another_width_renews_the_head():
     assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
 
 
-@pytest.mark.parametrize("indices", [0, []])
-def test_errors_name_empty_indices(indices):
+@pytest.mark.parametrize(("indices", "error"), [(0, ValueError), ([], ValueError), (True, TypeError)])
+def test_errors_name_empty_indices(indices, error):
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
-    with pytest.raises(ValueError, match="indices"):
+    with pytest.raises(error, match="indices"):
         model.prune_intermediate_layers(indices)
-    with pytest.raises(ValueError, match="indices"):
-        model.forward_intermediates(torch.randn(2, 3, 2, 6), indices, stop_early=True)
+    for stop_early in (False, True):
+        with pytest.raises(error, match="indices"):
+            model.forward_intermediates(torch.randn(2, 3, 2, 6), indices, stop_early=stop_early)
 
 
 def test_arguments_of_the_feature_extractor_are_used_or_rejected():

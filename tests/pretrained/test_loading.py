@@ -104,6 +104,13 @@ def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(recor
     assert all(default.name.partition(".")[2] in line for line in messages)
 
 
+def test_a_change_of_a_models_metadata_does_not_reach_the_registry():
+    record = convrnn_zoo.WEIGHTS["convgru_forecaster.rain"]
+    before = dict(record.model_args)
+    load(record).metadata.model_args["horizon"] = 99
+    assert record.model_args == before
+
+
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create):
@@ -121,8 +128,8 @@ def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create)
 @CLASSIFIERS  # a forecaster gives as many channels as it takes
 @pytest.mark.parametrize("factor", [2, 3])
 def test_in_chans_adapts_so_that_a_repeated_input_gives_the_same(record, factor):
-    if record.architecture.startswith("audio"):  # the head reads every band
-        with pytest.raises(convrnn_zoo.WeightsError, match=r"head\.weight"):
+    if record.architecture.startswith("audio"):  # its channels are bands
+        with pytest.raises(convrnn_zoo.WeightsError, match="in_chans"):
             load(record, in_chans=factor * record.in_chans)
         return
     model, wide = load(record).eval(), load(record, in_chans=factor * record.in_chans).eval()
@@ -133,7 +140,7 @@ def test_in_chans_adapts_so_that_a_repeated_input_gives_the_same(record, factor)
 @CLASSIFIERS
 def test_fewer_in_chans_adapt_in_both_directions(record):
     if record.architecture.startswith("audio"):
-        with pytest.raises(convrnn_zoo.WeightsError, match=r"head\.weight"):
+        with pytest.raises(convrnn_zoo.WeightsError, match="in_chans"):
             load(record, in_chans=1)
         return
     model, narrow = load(record), load(record, in_chans=1)
@@ -180,10 +187,23 @@ def test_in_chans_adapts_models_of_images(name, tmp_path):
             assert torch.equal(values.repeat(2), repeated)
 
 
-@pytest.mark.parametrize("name", ["convgru_forecaster.rain", "audio_convrnn.fsdd"])
-def test_channels_of_forecasters_and_sounds_are_not_adapted(name):
-    with pytest.raises(convrnn_zoo.WeightsError, match="another shape"):
-        convrnn_zoo.from_pretrained(name, in_chans=3)
+@pytest.mark.parametrize(
+    ("name", "in_chans"), [("convgru_forecaster.rain", 3), ("audio_convrnn.fsdd", 3), ("audio_convrnn.fsdd", 38)]
+)
+def test_channels_of_forecasters_and_sounds_are_not_adapted(name, in_chans):  # also if every tensor fits
+    with pytest.raises(convrnn_zoo.WeightsError, match=f"in_chans.* {in_chans}\\b"):
+        convrnn_zoo.from_pretrained(name, in_chans=in_chans)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_chans"), [("convlstm_forecaster", 2), ("convgru_forecaster.rain", 2), ("audio_convrnn.fsdd", 38)]
+)
+def test_a_file_in_place_of_the_weights_may_have_other_channels(name, in_chans, tmp_path):
+    model = convrnn_zoo.create_model(name, in_chans=in_chans)
+    write_safetensors(model.state_dict(), tmp_path / "a.safetensors")
+    overlay = {"file": str(tmp_path / "a.safetensors")}
+    same = convrnn_zoo.create_model(name, pretrained=True, in_chans=in_chans, pretrained_cfg_overlay=overlay)
+    assert all(torch.equal(v, same.state_dict()[k]) for k, v in model.state_dict().items())
 
 
 @CLASSIFIERS
@@ -294,12 +314,12 @@ def test_rejects_names_without_weights():
 def test_only_sound_safetensors_are_read(tmp_path):
     torch.save({}, tmp_path / "w.pt")
     (tmp_path / "w.safetensors").write_bytes(b"\x00" * 32)
-    for file, message in (
-        ("w.pt", r"w\.pt.*\.safetensors"),
-        ("w.safetensors", r"w\.safetensors.*SafetensorError"),
-        ("x.safetensors", r"x\.safetensors"),
+    for file, error, message in (
+        ("w.pt", convrnn_zoo.WeightsError, r"w\.pt.*\.safetensors"),
+        ("w.safetensors", convrnn_zoo.WeightsError, r"w\.safetensors.*SafetensorError"),
+        ("x.safetensors", convrnn_zoo.HubAccessError, r"x\.safetensors"),
     ):
-        with pytest.raises(convrnn_zoo.WeightsError, match=message):
+        with pytest.raises(error, match=message):
             convrnn_zoo.create_model(
                 "convgru1d_1layer", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / file)}
             )
@@ -333,6 +353,22 @@ def test_a_checkpoint_is_loaded_into_a_feature_extractor(tmp_path):
         convrnn_zoo.create_model("convgru1d_2layer", **options)
     with pytest.raises(ValueError, match=r"feature_cls .*hook"):
         convrnn_zoo.create_model("convgru1d_2layer", features_only=True, **{**options, "feature_cls": "hook"})
+
+
+@pytest.mark.parametrize("overlay", [{"num_classes": 7}, {"input_size": (5, 1, 1)}], ids=str)
+def test_an_overlay_that_contradicts_the_arguments_of_the_weights_is_rejected(overlay):
+    name, (field,) = "convlstm1d_bi_1layer.japanese_vowels", overlay
+    with pytest.raises(WeightsError, match=rf"pretrained_cfg_overlay.*{field}"):
+        convrnn_zoo.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    args = {"num_classes": 7, "in_chans": 5}
+    model = convrnn_zoo.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **args)
+    assert {key: getattr(model, key) for key in args} == args
+
+
+def test_weights_on_the_meta_device_are_checked_without_a_warning(recwarn):
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True, device="meta")
+    assert all(p.is_meta for p in model.parameters())
+    assert not recwarn.list
 
 
 def test_a_cfg_in_place_of_the_tag(tmp_path):
@@ -371,6 +407,15 @@ def test_a_layer_reads_weights_without_metadata(tmp_path):
     write_safetensors(layers[0].state_dict(), tmp_path / "a.safetensors")
     convrnn_zoo.load_weights(layers[1], tmp_path / "a.safetensors")
     assert torch.equal(layers[1].weight_ih_l0, layers[0].weight_ih_l0)
+
+
+def test_a_compiled_model_reads_weights(tmp_path):
+    model, other = (convrnn_zoo.create_model("convgru1d_1layer", hidden_channels=2) for _ in range(2))
+    write_safetensors(other.state_dict(), tmp_path / "a.safetensors")
+    wrapped = torch.nn.Module()
+    wrapped._orig_mod = model  # as torch.compile returns it, without compiling
+    assert load_weights(wrapped, tmp_path / "a.safetensors") is wrapped
+    assert torch.equal(model.rnn.weight_ih_l0, other.rnn.weight_ih_l0)
 
 
 def test_names_of_tensors_are_shortened_in_messages(tmp_path):

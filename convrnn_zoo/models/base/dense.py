@@ -74,8 +74,6 @@ class DenseModel(HeadedModel):
         Nothing is removed unless `prune_head` is set. Returns the indices of the same levels in what remains.
         """
         take = chosen_layers(len(self.feature_info), indices)
-        if not take:
-            raise ValueError("indices must select at least one level, got none; pass a list such as [-1]")
         if not prune_head:
             return take
         if removed := min(take):

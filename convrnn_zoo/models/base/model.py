@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..._deprecation import Deprecation
 from ...layers import _checks as check
+from ...layers._base import SPACE
 from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.metadata import WeightsMetadata
 from ...pretrained.state_dict import clear_metadata
@@ -167,7 +169,7 @@ class HeadedModel(ZooModel):
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW' (channels before the map), got {output_fmt!r}")
         take = chosen_layers(len(self.feature_info), indices)
-        features, maps = self._forward_maps(x, _depth(take) if stop_early else None, **inputs)
+        features, maps = self._forward_maps(x, max(take) + 1 if stop_early else None, **inputs)
         maps = [maps[i] for i in take]
         return maps if intermediates_only else (features, maps)
 
@@ -176,7 +178,7 @@ class HeadedModel(ZooModel):
     ) -> list[int]:
         """Removes the layers or levels after the last of `indices`, and the head if `prune_head` is set."""
         take, names = chosen_layers(len(self.feature_info), indices), self.state_dict().keys()
-        self._keep_maps(_depth(take), prune_head)
+        self._keep_maps(max(take) + 1, prune_head)
         if self.state_dict().keys() != names:
             clear_metadata(self)
         return take
@@ -199,8 +201,20 @@ class HeadedModel(ZooModel):
             )
         return mean, std
 
-    def normalize(self, x: Tensor) -> Tensor:
-        """Standardises the channels of `x`, ``(…, C, *S)``, with the mean and std of :meth:`statistics`."""
+    def normalize(self, x: Any) -> Any:
+        """Standardises the channels of `x`, ``(…, C, *S)`` or packed, with the mean and std of :meth:`statistics`.
+
+        Raises:
+            ValueError: `x`, or the mean and std, have another number of channels than the model.
+        """
+        if isinstance(x, PackedSequence):
+            return PackedSequence(self.normalize(x.data), *x[1:])
+        axis = -self.ndim - 1
+        if x.dim() < -axis or x.shape[axis] != self.in_chans:
+            raise ValueError(
+                f"{type(self).__name__} expected {self.in_chans} input channels at axis {axis} of (…, C, "
+                f"{SPACE[self.ndim]}), got {tuple(x.shape)}; permute the input"
+            )
         if (statistics := self.statistics()) is None:
             return x
         x = x if x.is_floating_point() else x.float()
@@ -212,15 +226,13 @@ def chosen_layers(num_layers: int, indices: int | Sequence[int] | None) -> list[
     """Returns the numbers of the layers that timm's `indices` select: None selects all, an int n the last n."""
     layers = range(num_layers)
     selected: Any = layers if indices is None else range(-indices, 0) if check.is_int(indices) else indices
+    if not hasattr(selected, "__iter__"):
+        raise TypeError(f"indices must be None, an int or a list of ints, got {check.describe(indices)}")
+    if not [*selected]:
+        raise ValueError(f"indices must select at least one layer, got {indices!r}; pass a list such as [-1]")
     if not {*selected} <= {*range(-num_layers, num_layers)}:
         raise ValueError(f"indices must be of the {num_layers} layers that there are, got {indices!r}")
     return [layers[i] for i in selected]
-
-
-def _depth(indices: Sequence[int]) -> int:
-    if not indices:
-        raise ValueError("indices must select at least one layer, got none; pass a list such as [-1]")
-    return max(indices) + 1
 
 
 @contextmanager

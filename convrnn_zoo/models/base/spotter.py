@@ -136,6 +136,8 @@ class Spotter:
         """Reads the next piece, and yields the end in seconds and the probabilities ``(K,)`` of each window."""
         model, length = self.stream.model, self.windows * self.stride
         wave = as_float_samples(torch.as_tensor(wave))
+        if not wave.numel() and not len(self.rest):
+            return
         steps, self.rest = self.front_end.encode_piece(torch.cat([self.rest.to(wave), wave]), rate)
         x = model.normalize(steps).to(reference_tensor(model))
         while len(x):

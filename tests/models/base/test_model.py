@@ -1,5 +1,6 @@
 """Models outside the registry and within nn.DataParallel."""
 
+import functools
 import inspect
 import pickle
 
@@ -52,6 +53,16 @@ def test_replicas_forecast_and_classify():
     classifier = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True).eval()
     sounds = [torch.zeros(9, classifier.in_chans, 1)]
     assert replicate(classifier).classify(sounds)[0].label == classifier.classify(sounds)[0].label
+
+
+def test_standardizes_packed_sequences_and_rejects_other_channels():
+    model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
+    x = torch.rand(2, 5, 12, 1)
+    pack = functools.partial(torch.nn.utils.rnn.pack_padded_sequence, batch_first=True, enforce_sorted=False)
+    assert torch.equal(model.normalize(pack(x, [3, 5])).data, pack(model.normalize(x), [3, 5]).data)
+    for shape in ((2, 5, 1, 1), (2, 5, 13, 1), (12,)):
+        with pytest.raises(ValueError, match="12 input channels"):
+            model.normalize(torch.rand(shape))
 
 
 def test_models_built_from_their_classes_classify_with_class_numbers_as_labels():

@@ -100,6 +100,12 @@ def test_a_threshold_is_a_probability_above_0(model, threshold):
         Spotter(model, threshold)
 
 
+def test_an_empty_piece_has_no_words(model):
+    spotter, pieces = Spotter(model, 0.35), [torch.zeros(0), SOUND[:5000], torch.zeros(0), SOUND[5000:]]
+    words = [spot.seconds for piece in pieces for spot in spotter(piece, RATE)]
+    assert words == [spot.seconds for spot in Spotter(model, 0.35)(SOUND, RATE)] != []
+
+
 def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     pytest.importorskip("matplotlib", reason="the extra draw")
     soundfile = pytest.importorskip("soundfile", reason="the extra sound")
