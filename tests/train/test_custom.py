@@ -86,6 +86,16 @@ def test_metrics_are_computed_on_the_validation_data(kind, tmp_path):
     assert best["validation_error"] == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_a_resumed_run_with_other_metrics_writes_a_column_for_each(tmp_path):
+    for max_steps, metrics in ((2, {"mae": error}), (4, {"bias": error, "size": lambda forecast, truth: 7})):
+        recipe = dataclasses.replace(RECIPES["forecaster"], max_steps=max_steps)
+        train(recipe, data=PARTS["forecaster"], out=tmp_path, progress=False, metrics=metrics)
+    header, *lines = (line.split(",") for line in (tmp_path / "training.csv").read_text().splitlines())
+    first, second = ({k: v for k, v in zip(header, line, strict=True) if v} for line in lines)
+    assert first.keys() ^ second.keys() == {"validation_mae", "validation_bias", "validation_size"}
+    assert second["validation_size"] == "7"
+
+
 @KINDS
 def test_metrics_need_validation_data(kind, tmp_path):
     data = {k: v for k, v in PARTS[kind].items() if k != "validation"}
