@@ -1,7 +1,6 @@
 """Recipes: TOML files with everything that determines a set of weights."""
 
 import dataclasses
-import inspect
 import json
 import re
 import tomllib
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import timm.optim
-from timm.scheduler import create_scheduler_v2
 
 from .. import pretrained
 from .._deprecation import Deprecation, rename_keys
@@ -64,13 +62,18 @@ BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
 
-SCHEDULE_ARGS = tuple(
-    name.replace("epochs", "steps")
-    for name in inspect.signature(create_scheduler_v2).parameters
-    if name not in ("optimizer", "sched", "num_epochs", "patience_epochs", "plateau_mode", "step_on_epochs",
-                    "updates_per_epoch")
-)  # fmt: skip
-"""Keys of the table `schedule_args`."""
+_COMMON_ARGS = ("warmup_steps", "warmup_lr", "noise", "noise_pct", "noise_std", "noise_seed")
+SCHEDULE_ARGS: dict[str, tuple[str, ...]] = {
+    "cosine": ("min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
+    "tanh": ("min_lr", *_COMMON_ARGS, "warmup_prefix"),
+    "step": ("decay_steps", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
+    "multistep": ("decay_milestones", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
+    "poly": ("decay_rate", "min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
+    "constant": _COMMON_ARGS,
+    "wsd": ("decay_steps", "decay_fn", "min_lr", *_COMMON_ARGS),
+    "rsqrt": ("decay_steps", "decay_fn", "min_lr", "stable_timescale", *_COMMON_ARGS),
+}
+"""Keys of the table `schedule_args` by schedule: the arguments of timm that have an effect on it."""
 
 
 def list_optimizers() -> list[str]:
@@ -272,8 +275,9 @@ class Recipe:
             if is_wrong:
                 raise ValueError(f"the recipe's {key} is of {of}, and schedule is {self.schedule}: leave {key} out")
         for key in self.schedule_args:
-            if key not in SCHEDULE_ARGS:
-                raise ValueError(f"the recipe's schedule_args has an unknown key {key}; {suggest(key, SCHEDULE_ARGS)}")
+            if key not in (keys := SCHEDULE_ARGS[self.schedule]):
+                hint = suggest(key, keys)
+                raise ValueError(f"the recipe's schedule_args of {self.schedule} has an unknown key {key}; {hint}")
 
     def augmentation(self) -> Augment | None:
         """Returns the augmentation of the table `augment`; None if it is empty."""

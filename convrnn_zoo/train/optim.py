@@ -165,9 +165,15 @@ class TimmSchedule(LRScheduler):
 
     def __init__(self, recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> None:
         arguments = {name.replace("steps", "epochs"): value for name, value in recipe.schedule_args.items()}
-        updates: Any = {"num_epochs": max_steps, "step_on_epochs": False, "updates_per_epoch": 1}
+        updates: Any = {"step_on_epochs": False, "updates_per_epoch": 1}
         try:
-            self.scheduler = create_scheduler_v2(optimizer, recipe.schedule, **updates, **arguments)[0]
+            if arguments.get("warmup_prefix"):  # then timm does not count the warmup
+                max_steps -= arguments.get("warmup_epochs", 0)
+                if max_steps < 1:
+                    raise ValueError("warmup_steps must be less than the number of updates")
+            self.scheduler = create_scheduler_v2(
+                optimizer, recipe.schedule, num_epochs=max_steps, **updates, **arguments
+            )[0]
         except (TypeError, ValueError, AssertionError) as e:
             text = re.sub(r"(?<=[a-z]_)(t|epochs)\b", "steps", str(e))  # the names of the recipe's keys
             raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {text}") from e
