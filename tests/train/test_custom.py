@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import convrnn_zoo
 from convrnn_zoo.train import Trainer, train
@@ -165,6 +167,28 @@ def test_a_resumed_run_compares_the_names_of_the_parts(kind, tmp_path):
         with pytest.raises((RuntimeError, ValueError)) as raised:
             run(kind, tmp_path, callbacks=[stop], **{k: v for k, v in options.items() if k != "callbacks"})
     assert "loss (" in str(raised.value)
+
+
+class Frames(Dataset):
+    """A dataset that may sample at random."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, index):
+        return self.frames[index]
+
+
+@pytest.mark.parametrize(("to_data", "is_compared"), [(list, True), (tuple, True), (Tensor.numpy, True), (Frames, False)])
+def test_a_resumed_run_compares_sequences_in_memory(to_data, is_compared, tmp_path):
+    data = {split: to_data(torch.stack(frames)) for split, frames in PARTS["forecaster"].items()}
+    run("forecaster", tmp_path, data=data)
+    others = data | {"train": to_data(FRAMES[:4] / 2)}
+    with pytest.raises(ValueError, match=r"trained_on\.checksum") if is_compared else nullcontext():
+        run("forecaster", tmp_path, data=others)
 
 
 @KINDS
