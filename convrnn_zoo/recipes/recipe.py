@@ -173,7 +173,8 @@ class Recipe:
         0.3,
         ge=0,
         le=1,
-        description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.",
+        description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises; "
+        "less than 1 for ``one_cycle_momentum``.",
     )
     cycles: tuple[int, ...] = field(
         (), ge=1, description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle."
@@ -264,6 +265,8 @@ class Recipe:
                 f"the recipe's optimizer must be muon or one of timm, such as adam, adamw or sgd, got "
                 f"{self.optimizer!r}{hint}"
             )
+        if self.schedule == "one_cycle_momentum" and self.warmup == 1:
+            raise ValueError("the recipe's warmup must be less than 1 for one_cycle_momentum, which also falls; got 1")
         if self.optimizer == "muon" and self.layer_decay != 1:
             raise ValueError("the recipe's layer_decay is for optimizers other than muon; leave it out")
         is_one_cycle = self.schedule.startswith("one_cycle")
@@ -463,7 +466,7 @@ class ClassifierRecipe(Recipe):
         description="number of sequences of no class for each sequence of a batch, such as 0.25. They are made of "
         "the sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target "
         "is the same probability for every class, so that a threshold on the probability rejects what is "
-        "no class.",
+        "no class. Their number in a batch is rounded.",
     )
     bucket_batches: int = field(
         0,
@@ -481,6 +484,11 @@ class ClassifierRecipe(Recipe):
             FREEZE.warn()
             if self.freeze_steps:
                 raise ValueError("the recipe's freeze is the old name of freeze_steps, which is also set: leave it out")
+        if self.negatives and not round(self.negatives * self.batch_size):
+            raise ValueError(
+                f"the recipe's negatives = {self.negatives:g} gives no sequence for a batch_size of {self.batch_size}; "
+                "raise one of the two"
+            )
         if self.model.get("global_pool") == "":
             raise ValueError(
                 "the recipe's model.global_pool must name a pool, since a classifier gives one answer each; got ''"

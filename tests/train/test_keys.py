@@ -230,6 +230,7 @@ def test_a_schedule_of_timm_continues_where_it_was():
         ({"schedule": "cosine", "schedule_args": {"warmup_step": 3}}, "warmup_step; did you mean warmup_steps"),
         ({"schedule": "cosine", "schedule_args": {"decay_steps": 3}}, "cosine has an unknown key decay_steps"),
         ({"schedule": "cosine", "schedule_args": {"cycle_limit": 2}}, "cosine has an unknown key cycle_limit"),
+        ({"schedule": "one_cycle_momentum", "warmup": 1.0}, "warmup must be less than 1 for one_cycle_momentum"),
         ({"optimizer": "adahessian"}, "optimizer must be muon or one of timm.*'adahessian'"),
         ({"optimizer": "muon", "layer_decay": 0.5}, "layer_decay is for optimizers other than muon"),
     ],
