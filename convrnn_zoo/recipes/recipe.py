@@ -58,6 +58,8 @@ SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
 """Names of schedules; the last ones are those of timm."""
 SPLITS = ("train", "test", "validation")
 """Parts of the data of a training."""
+NEED_VALIDATION = ("patience", "validation_sequences")
+"""Keys that need a validation split."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
@@ -313,7 +315,7 @@ class Recipe:
         if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
             return SPLITS
         for f in dataclasses.fields(self):
-            if f.name in ("patience", "validation_sequences") and getattr(self, f.name) != f.default:
+            if f.name in NEED_VALIDATION and getattr(self, f.name) != f.default:
                 raise ValueError(
                     f"{f.name} = {getattr(self, f.name)} needs validation: set data.validation to a fraction such as "
                     "0.1, or pass data['validation']"
