@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from convrnn_zoo import create_model, from_pretrained, save_pretrained
+from convrnn_zoo import WeightsError, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
@@ -218,6 +218,13 @@ def test_a_signal_before_training_began_does_not_promise_a_checkpoint(error, rad
     messages = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", code=1)
     assert codes == [143 if error is loop.Terminated else 130]
     assert "last checkpoint" not in messages
+
+
+def test_the_weights_of_a_run_may_be_in_another_directory(tmp_path):
+    (tmp_path / "my run").mkdir()
+    (tmp_path / "my run" / "seed0.ckpt").write_bytes(b"")
+    with pytest.raises(WeightsError, match=rf"--weights-dir.*train RECIPE -o '{tmp_path}/my run'"):
+        from_pretrained(tmp_path / "my run")
 
 
 # ---- files that must not be overwritten --------------------------------------------------------------------------
