@@ -12,6 +12,7 @@ import convrnn_zoo
 from benchmarks.tables import markdown
 from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.recipes import SAMPLINGS
+from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
 from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
@@ -121,11 +122,17 @@ def losses(page: str) -> str:
 
 def schedules(page: str) -> str:
     """Lists the optimizers and the schedules of recipes."""
-    others = "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them."
+    others = (
+        "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them. Those "
+        "that need second derivatives, such as `adahessian`, are not supported."
+    )
     optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
     needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}
-    rows = [(f"`{n}`", summary(SCHEDULES.get(n, TimmSchedule)) + needed.get(n, "")) for n in SCHEDULE_NAMES]
-    table = markdown(("schedule", "description"), rows)
+    rows = []
+    for name in SCHEDULE_NAMES:
+        keys = ", ".join(f"`{key}`" for key in SCHEDULE_ARGS.get(name, ())) or "–"
+        rows.append((f"`{name}`", summary(SCHEDULES.get(name, TimmSchedule)) + needed.get(name, ""), keys))
+    table = markdown(("schedule", "description", "keys of `schedule_args`"), rows)
     return f"{optimizers}\n\n{table}"
 
 

@@ -20,7 +20,7 @@ def printable(text: object) -> str:
 def spell_options(message: str, command: click.Command) -> str:
     """Replaces Python arguments in a message by options of the command, such as ``inputs="all"`` by ``--inputs all``.
 
-    `command.spellings` maps further arguments to text before their value.
+    `command.spellings` maps further arguments to text before their value. Paths such as ``runs/seed=1/x.npy`` are kept.
 
     Example:
         >>> command = click.Command("convert", params=[click.Option(["--pixel-km"])])
@@ -30,7 +30,7 @@ def spell_options(message: str, command: click.Command) -> str:
     options = {p.name: f"{p.opts[-1]} " for p in command.params if isinstance(p, click.Option) and not p.is_flag}
     options |= getattr(command, "spellings", {})
     keys = "|".join(sorted(filter(None, options), key=len, reverse=True))
-    pattern = rf"(?<![\w.-])(?<!--set )({keys})=(['\"]?)([^\s'\",;)]*)\2"
+    pattern = rf"(?<![\w./\\-])(?<!--set )({keys})=(?![^\s'\",;)]*[/\\])(['\"]?)([^\s'\",;)]*)\2"
     return re.sub(pattern, lambda m: f"{options[m[1]]}{m[3]}".rstrip(), message) if keys else message
 
 

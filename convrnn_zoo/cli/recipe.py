@@ -1,5 +1,6 @@
 """``convrnn-zoo recipe``."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ def recipe(name: str, folder: Path | None, data: Path | None, init_from: str, ou
         raise click.UsageError(f"got DATA {folder} and --data {data}; pass one of the two")
     data = data or folder
     if not name and not init_from:
-        arguments = f" --data {data}" if data else ""
+        arguments = f" --data {shlex.quote(str(data))}" if data else ""
         raise click.UsageError(
             "pass the NAME of an architecture, or weights with --from, such as\n"
             f"convrnn-zoo recipe convgru_forecaster{arguments}    to forecast frames\n"

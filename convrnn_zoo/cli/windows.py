@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from .._atomic import check_suffix
 from ..data.datasets.frame_files import ArrayFrames
 from ..data.datasets.windows import IMPORTANCE, list_windows, window_keys, write_windows
 from ..data.formats.gridded import STORE
 from ..recipes import ForecasterRecipe, Recipe
 from ..values.units import plural
 from ._options import FilePath, FiniteRange, output_file
+from ._outputs import check_not_input
 
 
 @click.command()
@@ -42,6 +44,8 @@ def windows(
     if output is None and not kind.windows:
         raise ValueError("pass -o FILE.csv, or name the file in the recipe: data.windows")
     output = output or data.parent / kind.windows
+    check_suffix(output, (".csv",))
+    check_not_input(output, [Path(recipe), data])
     selection = kind.selection._replace(min_probability=min_probability, scale=scale, saturation=saturation)
     files = kind.open(data)
     sizes = kind.window(data, files, settings.inputs + settings.horizon)  # type: ignore[attr-defined]

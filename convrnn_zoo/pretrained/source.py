@@ -1,5 +1,6 @@
 """Sources of weights: a directory, a repository of the Hub, a metadata file, or the package itself."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,8 +63,8 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
         raise HubAccessError(f"{directory}: no such directory; correct the path, or give owner/name for the Hub")
     if not (path / CONFIG).exists() and any(path.glob("*.ckpt")):
         raise WeightsError(
-            f"{directory} is an unfinished training run, with a checkpoint and no weights yet; finish it with "
-            f"`convrnn-zoo train RECIPE -o {directory}`"
+            f"{directory} is a training run with a checkpoint and no weights: it is unfinished, or its weights were "
+            f"written to --weights-dir; finish it with `convrnn-zoo train RECIPE -o {shlex.quote(directory)}`"
         )
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
     config.cfg.update(source="local-dir", file=str(path))

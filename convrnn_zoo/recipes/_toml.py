@@ -5,6 +5,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def format_toml(table: Mapping[str, Any]) -> str:
 def read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
     """Reads a TOML file, and merges its keys into those of the file that it extends."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows may write a byte order mark
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ValueError(f"{path} is not valid TOML: {e}") from e
     base = table.pop("extends", None)
@@ -61,7 +62,10 @@ def read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
 
 
 def override(table: dict[str, Any], assignment: str) -> None:
-    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe."""
+    """Sets the key of ``KEY=VALUE``, a path with dots, in a table of a recipe.
+
+    A value that is not TOML is a string if it is one word, such as ``~/run``. So is a date, which no key takes.
+    """
     path, sign, text = (part.strip() for part in assignment.partition("="))
     *tables, key = path.split(".")
     if not sign or not all((*tables, key)):
@@ -69,9 +73,12 @@ def override(table: dict[str, Any], assignment: str) -> None:
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError as e:
-        if not re.fullmatch(r"[\w.+:/-]+", text):
-            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}") from e
+        if not re.fullmatch(r"[^\s\[{\"']\S*", text):
+            quoted = f"""a string needs quotes, such as --set '{path}="a b"'"""
+            raise ValueError(f"the value of {path} is not valid TOML ({e}), got {text!r}; {quoted}") from e
         parsed = {"value": text}  # shells remove the quotes of a string
+    if isinstance(parsed["value"], date | time):
+        parsed["value"] = text
     if len(parsed) > 1:
         raise ValueError(f"the value of {path} must be one value, got {text!r}")
     parent = table

@@ -1,7 +1,6 @@
 """Recipes: TOML files with everything that determines a set of weights."""
 
 import dataclasses
-import inspect
 import json
 import re
 import tomllib
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import timm.optim
-from timm.scheduler import create_scheduler_v2
 
 from .. import pretrained
 from .._deprecation import Deprecation, rename_keys
@@ -60,17 +58,24 @@ SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
 """Names of schedules; the last ones are those of timm."""
 SPLITS = ("train", "test", "validation")
 """Parts of the data of a training."""
+NEED_VALIDATION = ("patience", "validation_sequences")
+"""Keys that need a validation split."""
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
 
-SCHEDULE_ARGS = tuple(
-    name.replace("epochs", "steps")
-    for name in inspect.signature(create_scheduler_v2).parameters
-    if name not in ("optimizer", "sched", "num_epochs", "patience_epochs", "plateau_mode", "step_on_epochs",
-                    "updates_per_epoch")
-)  # fmt: skip
-"""Keys of the table `schedule_args`."""
+_COMMON_ARGS = ("warmup_steps", "warmup_lr", "noise", "noise_pct", "noise_std", "noise_seed")
+SCHEDULE_ARGS: dict[str, tuple[str, ...]] = {
+    "cosine": ("min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
+    "tanh": ("min_lr", *_COMMON_ARGS, "warmup_prefix"),
+    "step": ("decay_steps", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
+    "multistep": ("decay_milestones", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
+    "poly": ("decay_rate", "min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
+    "constant": _COMMON_ARGS,
+    "wsd": ("decay_steps", "decay_fn", "min_lr", *_COMMON_ARGS),
+    "rsqrt": ("decay_steps", "decay_fn", "min_lr", "stable_timescale", *_COMMON_ARGS),
+}
+"""Keys of the table `schedule_args` by schedule: the arguments of timm that have an effect on it."""
 
 
 def list_optimizers() -> list[str]:
@@ -170,7 +175,8 @@ class Recipe:
         0.3,
         ge=0,
         le=1,
-        description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises.",
+        description="fraction of a cycle in which the learning rate of ``one_cycle`` or ``one_cycle_momentum`` rises; "
+        "less than 1 for ``one_cycle_momentum``.",
     )
     cycles: tuple[int, ...] = field(
         (), ge=1, description="lengths in updates of the cycles of ``one_cycle``; empty for a single cycle."
@@ -261,6 +267,8 @@ class Recipe:
                 f"the recipe's optimizer must be muon or one of timm, such as adam, adamw or sgd, got "
                 f"{self.optimizer!r}{hint}"
             )
+        if self.schedule == "one_cycle_momentum" and self.warmup == 1:
+            raise ValueError("the recipe's warmup must be less than 1 for one_cycle_momentum, which also falls; got 1")
         if self.optimizer == "muon" and self.layer_decay != 1:
             raise ValueError("the recipe's layer_decay is for optimizers other than muon; leave it out")
         is_one_cycle = self.schedule.startswith("one_cycle")
@@ -272,8 +280,9 @@ class Recipe:
             if is_wrong:
                 raise ValueError(f"the recipe's {key} is of {of}, and schedule is {self.schedule}: leave {key} out")
         for key in self.schedule_args:
-            if key not in SCHEDULE_ARGS:
-                raise ValueError(f"the recipe's schedule_args has an unknown key {key}; {suggest(key, SCHEDULE_ARGS)}")
+            if key not in (keys := SCHEDULE_ARGS[self.schedule]):
+                hint = suggest(key, keys)
+                raise ValueError(f"the recipe's schedule_args of {self.schedule} has an unknown key {key}; {hint}")
 
     def augmentation(self) -> Augment | None:
         """Returns the augmentation of the table `augment`; None if it is empty."""
@@ -306,7 +315,7 @@ class Recipe:
         if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
             return SPLITS
         for f in dataclasses.fields(self):
-            if f.name in ("patience", "validation_sequences") and getattr(self, f.name) != f.default:
+            if f.name in NEED_VALIDATION and getattr(self, f.name) != f.default:
                 raise ValueError(
                     f"{f.name} = {getattr(self, f.name)} needs validation: set data.validation to a fraction such as "
                     "0.1, or pass data['validation']"
@@ -459,7 +468,7 @@ class ClassifierRecipe(Recipe):
         description="number of sequences of no class for each sequence of a batch, such as 0.25. They are made of "
         "the sequences of the batch by :func:`~convrnn_zoo.recipes.augment.make_negatives`. Their target "
         "is the same probability for every class, so that a threshold on the probability rejects what is "
-        "no class.",
+        "no class. Their number in a batch is rounded.",
     )
     bucket_batches: int = field(
         0,
@@ -477,6 +486,11 @@ class ClassifierRecipe(Recipe):
             FREEZE.warn()
             if self.freeze_steps:
                 raise ValueError("the recipe's freeze is the old name of freeze_steps, which is also set: leave it out")
+        if self.negatives and not round(self.negatives * self.batch_size):
+            raise ValueError(
+                f"the recipe's negatives = {self.negatives:g} gives no sequence for a batch_size of {self.batch_size}; "
+                "raise one of the two"
+            )
         if self.model.get("global_pool") == "":
             raise ValueError(
                 "the recipe's model.global_pool must name a pool, since a classifier gives one answer each; got ''"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 import textwrap
 import typing
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from ..values.preprocessing import Preprocessing, Variable
 from ..values.units import FASTEST_RAIN, is_rain, rain_rate
 from ._toml import toml
 from .augment import Augment
-from .recipe import RECIPE_KINDS, RECIPES, Recipe, find_recipe
+from .recipe import NEED_VALIDATION, RECIPE_KINDS, RECIPES, Recipe, find_recipe
 from .sampling import SAMPLINGS
 
 TEXTS = ("weights", "description", "remarks", "citation", "init_from", "test_sequences")
@@ -125,7 +126,10 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
             values["data"] = _describe_frames(data, values, preprocessing)
         else:
             values["data"] = _describe_labelled(data, model, source.front_end if init_from else None)
-    return _write(values, f"Recipe of {name}. Train with: convrnn-zoo train {file} --data {data or 'DIR'}")
+        if not values["data"].get("validation"):
+            values = {k: v for k, v in values.items() if k not in NEED_VALIDATION}
+    command = shlex.join(["convrnn-zoo", "train", file, "--data", str(data or "DIR")])
+    return _write(values, f"Recipe of {name}. Train with: {command}")
 
 
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class BatchStream(CustomSequences):
         self.source = source
         first = next(iter(source), None)
         super().__init__([] if first is None else unbatch(first), name)
+        self.is_in_memory = False
         self.sequences = self._iterate()
 
     def _iterate(self) -> Iterator[Any]:

@@ -259,8 +259,11 @@ class ForecasterTrainer(Trainer):
 
 
 def identify(clips: FrameSequences) -> dict[str, Any]:
-    """Returns the number of sequences and a checksum of 8 (of none for custom data); a resumed run compares both."""
-    some = () if isinstance(clips, CustomSequences) else (clips.fixed(8),)  # a user's dataset may sample at random
+    """Returns the number of sequences and a checksum of 8; a resumed run compares both.
+
+    The checksum is of none for a user's dataset or iterable, which may sample at random.
+    """
+    some = () if isinstance(clips, CustomSequences) and not clips.is_in_memory else (clips.fixed(8),)
     return {"sequences": len(clips), "checksum": checksum(*some)}
 
 

@@ -377,7 +377,8 @@ class Trainer:
             group.update(values)
         for name, key in HISTORY.items():
             setattr(self, name, content.get(key, getattr(self, name)))
-        self.is_ended = self.is_ended and not is_changed  # a run is prolonged to go on
+        changed = {difference.partition(" ")[0] for difference in differences(content["run"], self.fingerprint)}
+        self.is_ended = self.is_ended and not changed & {"max_steps", "epochs"}  # a run is prolonged to go on
         self.generator.set_state(self.generator_state)
         rank, states = self.processes.rank, content["processes"]
         if rank >= len(states):  # of a run of fewer processes
@@ -530,8 +531,9 @@ class Trainer:
         if checkpoint is None or not history:
             return
         file = checkpoint.with_name("training" if checkpoint.stem == "last" else f"training_{checkpoint.stem}")
-        rows = [",".join(history[0]), *(",".join(f"{v:.9g}" for v in row.values()) for row in history)]
-        write_text(file.with_name(f"{file.name}.csv"), "\n".join(rows) + "\n")
+        names = list(dict.fromkeys(name for row in history for name in row))  # a resumed run may have other metrics
+        cells = ([f"{row[name]:.9g}" if name in row else "" for name in names] for row in history)
+        write_text(file.with_name(f"{file.name}.csv"), "\n".join(map(",".join, [names, *cells])) + "\n")
         if figure:
             draw_losses(history, file.with_name(f"{file.name}.png"))
 

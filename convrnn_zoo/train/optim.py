@@ -144,7 +144,16 @@ def one_cycle(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> 
 
 
 def one_cycle_momentum(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
-    """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer."""
+    """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer.
+
+    Raises:
+        ValueError: the optimizer, such as ``adagrad``, has neither.
+    """
+    if not {"momentum", "betas"} & optimizer.defaults.keys():
+        raise ValueError(
+            "the recipe's schedule = 'one_cycle_momentum' changes the momentum of the optimizer, and "
+            f"{type(optimizer).__name__} has none; set schedule = 'one_cycle'"
+        )
     rates = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, rates, total_steps=max_steps, pct_start=recipe.warmup)
 
@@ -165,9 +174,15 @@ class TimmSchedule(LRScheduler):
 
     def __init__(self, recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> None:
         arguments = {name.replace("steps", "epochs"): value for name, value in recipe.schedule_args.items()}
-        updates: Any = {"num_epochs": max_steps, "step_on_epochs": False, "updates_per_epoch": 1}
+        updates: Any = {"step_on_epochs": False, "updates_per_epoch": 1}
         try:
-            self.scheduler = create_scheduler_v2(optimizer, recipe.schedule, **updates, **arguments)[0]
+            if arguments.get("warmup_prefix"):  # then timm does not count the warmup
+                max_steps -= arguments.get("warmup_epochs", 0)
+                if max_steps < 1:
+                    raise ValueError("warmup_steps must be less than the number of updates")
+            self.scheduler = create_scheduler_v2(
+                optimizer, recipe.schedule, num_epochs=max_steps, **updates, **arguments
+            )[0]
         except (TypeError, ValueError, AssertionError) as e:
             text = re.sub(r"(?<=[a-z]_)(t|epochs)\b", "steps", str(e))  # the names of the recipe's keys
             raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {text}") from e
@@ -200,6 +215,6 @@ def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: in
     """Builds the learning rate scheduler of a recipe.
 
     Raises:
-        ValueError: `cycles` do not add up to `max_steps`, or `schedule_args` do not suit the schedule.
+        ValueError: `cycles` do not add up to `max_steps`, or the optimizer or `schedule_args` do not suit the schedule.
     """
     return SCHEDULES.get(recipe.schedule, TimmSchedule)(recipe, optimizer, max_steps)

@@ -27,6 +27,10 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
     A ``recipe.toml`` in `out` must be equal to the recipe, or differ in keys that may change when its run is resumed;
     then there must be a checkpoint. Without a ``recipe.toml``, it must not contain other weights. In `into`, the same
     recipe may replace its weights.
+
+    Raises:
+        ValueError: files of another recipe would be overwritten. The message names the keys that differ.
+        OSError: the directory cannot be created, or must not be written to.
     """
     directory = into or out
     try:
@@ -38,8 +42,11 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
     if into is not None:
         file = into / f"{recipe.weights}.json"
         text = WeightsMetadata.from_json(file.read_text(encoding="utf-8")).recipe if file.exists() else ""
-        if file.exists() and not (text and is_same_run(Recipe.parse(text), recipe)):
-            raise ValueError(f"{file} is of another recipe and would be overwritten; remove it, or choose another name")
+        others = conflicts(Recipe.parse(text), recipe) if text else ""
+        if file.exists() and (others or not text):
+            raise ValueError(
+                f"{file} is of another recipe{others} and would be overwritten; remove it, or choose another name"
+            )
         return
     file, is_resumed = directory / RECIPE, any(directory.glob(CHECKPOINTS))
     if file.exists():
@@ -47,19 +54,23 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
             saved = Recipe.read(file)
         except ValueError:
             saved = None
-        if saved != recipe and not (is_resumed and saved is not None and is_same_run(saved, recipe)):
-            raise ValueError(f"{file} is another recipe and would be overwritten; remove it, or choose another -o")
+        others = conflicts(saved, recipe) if saved else ""
+        if saved != recipe and (others or saved is None or not is_resumed):
+            raise ValueError(
+                f"{file} is another recipe{others} and would be overwritten; remove it, or choose another -o"
+            )
     elif (directory / WEIGHTS_FILE).exists() and not is_resumed:
         raise ValueError(f"{directory} has the weights of another model, which would be overwritten; choose another -o")
 
 
-def is_same_run(saved: Recipe, recipe: Recipe) -> bool:
-    """Returns whether a run of the recipe `saved` may be resumed with `recipe`, on as many processes as necessary."""
+def conflicts(saved: Recipe, recipe: Recipe) -> str:
+    """Lists the keys that prevent `recipe` from resuming a run of `saved`, for a message; empty if there are none."""
     seeds = [getattr(r, "seeds", (None,))[0] for r in (saved, recipe)]  # the weights are those of the first one
     runs = [json.loads(r.fingerprint(first_seed=seed)) for r, seed in zip((saved, recipe), seeds, strict=True)]
     for run in runs:
         run.pop("sequences_per_update")  # the checkpoint has that of all processes
-    return all(map(is_changeable, differences(*map(json.dumps, runs))))
+    fields = [field for field in differences(*map(json.dumps, runs)) if not is_changeable(field)]
+    return f", with {', '.join(fields)}," if fields else ""
 
 
 def write_weights(
@@ -73,7 +84,11 @@ def write_weights(
     files of different runs cannot be mixed.
 
     `fields` are further fields of :class:`~convrnn_zoo.WeightsMetadata`. Its `mean` is 0 and its `std` 1 by default.
+
+    Raises:
+        ValueError, OSError: see :func:`check_writable`. Another run may have written its weights in the meantime.
     """
+    check_writable(out, into, recipe)
     text = recipe.to_toml()
     name = recipe.name if into and recipe.name in RECIPES else text
     file = into / f"{recipe.weights}.safetensors" if into else out / WEIGHTS_FILE

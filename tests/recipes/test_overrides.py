@@ -40,6 +40,28 @@ def test_a_string_of_one_word_needs_no_quotes(text, value, file):
     assert Recipe.read(file, [f"loss={text}"]).loss == value
 
 
+@pytest.mark.parametrize("key", ["init_from", "description"])
+@pytest.mark.parametrize(
+    "text",
+    ["hf-hub:me/rain@main", "~/x", r"C:\runs\x", "%", "°C", "^([^/]+)/", "https://a.org/b?c=1&d=2#e", "2020-01-01"],
+)
+def test_every_word_that_is_no_other_value_is_a_string(key, text, file):
+    assert getattr(Recipe.read(file, [f"{key}={text}"]), key) == text
+
+
+@pytest.mark.parametrize("text", ["two words", "'open", '"open', "[a", "{a", ""])
+def test_other_strings_need_quotes_as_the_error_says(text, file):
+    with pytest.raises(ValueError, match="not valid TOML") as error:
+        Recipe.read(file, [f"description={text}"])
+    assert """--set 'description="a b"'""" in str(error.value)
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(file):
+    recipe = Recipe.read(file)
+    file.write_text(RADAR, encoding="utf-8-sig")
+    assert Recipe.read(file) == recipe
+
+
 def test_a_dataset_that_is_named_only_gets_a_table():
     recipe = Recipe.read("moving_mnist", ["data.validation=0.25"])
     assert (recipe.data.title, recipe.data.validation) == ("Moving MNIST", 0.25)

@@ -60,6 +60,13 @@ def test_an_invalid_key_is_an_error_of_one_line(entry):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("negatives", "batch_size"), [(0.1, 4), (0.5, 1)])
+def test_negatives_that_a_batch_rounds_to_none_are_an_error(negatives, batch_size):
+    with pytest.raises(ValueError, match=rf"negatives = {negatives} .*batch_size of {batch_size}"):
+        Recipe.of({**CLASSIFIER, "negatives": negatives, "batch_size": batch_size})
+    assert Recipe.of({**CLASSIFIER, "negatives": negatives, "batch_size": 6}).negatives == negatives
+
+
 @pytest.mark.parametrize("entries", [FORECASTER, CLASSIFIER], ids=lambda e: e["kind"])
 def test_every_key_rejects_other_types(entries):
     for field in dataclasses.fields(Recipe.of(entries)):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shlex
 import tomllib
 from datetime import datetime, timedelta
 
@@ -11,7 +12,8 @@ import xarray
 
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
-from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe
+from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe, starter
+from convrnn_zoo.recipes.recipe import find_recipe
 from convrnn_zoo.recipes.starter import _write, describe_fields, starting_recipe
 from convrnn_zoo.train import classifier, forecaster, train
 from tests.helpers.command_line import run
@@ -62,6 +64,27 @@ def test_every_key_has_a_comment(name, tmp_path):
             comments.setdefault(before, []).append(key)
     assert all(len(keys) == 1 for keys in comments.values()), comments
     assert ("[model]" in text) == bool(table["model"])
+
+
+def test_keys_that_need_validation_are_not_copied_to_data_without_it(radar, monkeypatch):
+    def find(model):
+        recipe = find_recipe(model)
+        data = dataclasses.replace(recipe.data, validation=0.25)
+        return dataclasses.replace(recipe, data=data, patience=3, validation_sequences=8)
+
+    monkeypatch.setattr(starter, "find_recipe", find)
+    copied, described = (Recipe.parse(starting_recipe("", path, "convgru_forecaster.rain")) for path in (None, radar))
+    assert (copied.patience, copied.validation_sequences) == (3, 8)
+    assert described.list_splits() == ("train", "test")
+
+
+def test_commands_quote_paths_with_spaces(radar, tmp_path):
+    data, file = tmp_path / "my radar", tmp_path / "my recipe.toml"
+    radar.rename(data)
+    run("recipe", "convgru_forecaster", "--data", data, "-o", file)
+    header = file.read_text().partition("\n")[0]
+    assert shlex.split(header)[-4:] == ["train", str(file), "--data", str(data)]
+    assert f"--data '{data}'" in run("recipe", data, code=2)
 
 
 def test_the_header_states_the_command_and_a_name_is_suggested(radar, tmp_path):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import convrnn_zoo
 from convrnn_zoo.train import Trainer, train
@@ -86,6 +88,16 @@ def test_metrics_are_computed_on_the_validation_data(kind, tmp_path):
     assert best["validation_error"] == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_a_resumed_run_with_other_metrics_writes_a_column_for_each(tmp_path):
+    for max_steps, metrics in ((2, {"mae": error}), (4, {"bias": error, "size": lambda forecast, truth: 7})):
+        recipe = dataclasses.replace(RECIPES["forecaster"], max_steps=max_steps)
+        train(recipe, data=PARTS["forecaster"], out=tmp_path, progress=False, metrics=metrics)
+    header, *lines = (line.split(",") for line in (tmp_path / "training.csv").read_text().splitlines())
+    first, second = ({k: v for k, v in zip(header, line, strict=True) if v} for line in lines)
+    assert first.keys() ^ second.keys() == {"validation_mae", "validation_bias", "validation_size"}
+    assert second["validation_size"] == "7"
+
+
 @KINDS
 def test_metrics_need_validation_data(kind, tmp_path):
     data = {k: v for k, v in PARTS[kind].items() if k != "validation"}
@@ -157,6 +169,30 @@ def test_a_resumed_run_compares_the_names_of_the_parts(kind, tmp_path):
     assert "loss (" in str(raised.value)
 
 
+class Frames(Dataset):
+    """A dataset that may sample at random."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, index):
+        return self.frames[index]
+
+
+@pytest.mark.parametrize(
+    ("to_data", "is_compared"), [(list, True), (tuple, True), (Tensor.numpy, True), (Frames, False)]
+)
+def test_a_resumed_run_compares_sequences_in_memory(to_data, is_compared, tmp_path):
+    data = {split: to_data(torch.stack(frames)) for split, frames in PARTS["forecaster"].items()}
+    run("forecaster", tmp_path, data=data)
+    others = data | {"train": to_data(FRAMES[:4] / 2)}
+    with pytest.raises(ValueError, match=r"trained_on\.checksum") if is_compared else nullcontext():
+        run("forecaster", tmp_path, data=others)
+
+
 @KINDS
 def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(kind, tmp_path):
     seen = []
@@ -174,10 +210,15 @@ def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(k
 
 
 @KINDS
-def test_a_run_that_a_callback_ended_is_ended_when_it_is_resumed(kind, tmp_path):
-    first, again = (run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1] for _ in range(2))
-    assert len(rows_of(tmp_path, kind)) == 1
-    assert same(first, again)
+def test_a_run_that_a_callback_ended_is_ended_until_it_is_prolonged(kind, tmp_path):
+    first = run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1]
+    for changes in ({}, {"patience": 3}):
+        train(dataclasses.replace(RECIPES[kind], **changes), data=PARTS[kind], out=tmp_path, progress=False)
+        assert len(rows_of(tmp_path, kind)) == 1
+        assert same(first, convrnn_zoo.from_pretrained(tmp_path))
+    longer = {"epochs": 3} if kind == "classifier" else {"max_steps": 6}
+    train(dataclasses.replace(RECIPES[kind], **longer), data=PARTS[kind], out=tmp_path, progress=False)
+    assert len(rows_of(tmp_path, kind)) == 3
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])

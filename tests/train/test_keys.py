@@ -11,6 +11,7 @@ from torch import nn
 import convrnn_zoo
 from convrnn_zoo.data import CustomSequences
 from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.launch import Processes
@@ -147,16 +148,43 @@ def test_two_precisions_are_an_error(kind):
 
 
 # ---- optimizers and schedules -----------------------------------------------------------------------------------
-def test_timm_builds_every_schedule_in_updates():
+def rates(schedule, max_steps, **args):
+    """Returns the learning rates of a run."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    args = {"decay_milestones": [3, 5], "decay_rate": 0.5, "warmup_steps": 1}
-    recipe = dataclasses.replace(FORECASTER, schedule="multistep", schedule_args=args)
-    schedule, rates = create_schedule(recipe, optimizer, 6), []
-    for _ in range(6):
-        rates.append(optimizer.param_groups[0]["lr"])
+    recipe = dataclasses.replace(FORECASTER, schedule=schedule, schedule_args=args)
+    scheduler, values = create_schedule(recipe, optimizer, max_steps), []
+    for _ in range(max_steps):
+        values.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        schedule.step()
-    assert rates == [1e-5, 1.0, 0.5, 0.5, 0.25, 0.25]  # the third update is number 2, counted from 0, as in timm
+        scheduler.step()
+    return values
+
+
+def test_timm_builds_every_schedule_in_updates():
+    actual = rates("multistep", 6, decay_milestones=[3, 5], decay_rate=0.5, warmup_steps=1)
+    assert actual == [1e-5, 1.0, 0.5, 0.5, 0.25, 0.25]  # the third update is number 2, counted from 0, as in timm
+
+
+ARGS = {
+    "min_lr": 0.1, "k_decay": 2.0, "decay_steps": 3, "decay_rate": 0.5, "decay_milestones": [7], "decay_fn": "cosine",
+    "stable_timescale": 9, "warmup_steps": 3, "warmup_lr": 0.2, "warmup_prefix": True, "noise": 0.2, "noise_pct": 0.3,
+    "noise_std": 0.2, "noise_seed": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("schedule", "key"), [(name, key) for name, keys in SCHEDULE_ARGS.items() for key in keys])
+def test_every_argument_of_a_schedule_has_an_effect(schedule, key):
+    others = {"warmup_steps": 2, "noise": 0.5, "decay_steps": 4, "decay_milestones": [6]}
+    others = {name: value for name, value in others.items() if name in SCHEDULE_ARGS[schedule]}
+    assert rates(schedule, 12, **{**others, key: ARGS[key]}) != rates(schedule, 12, **others)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "tanh", "poly"])
+def test_a_warmup_before_a_schedule_is_a_part_of_the_run(schedule):
+    warmed_up = rates(schedule, 12, warmup_steps=4, warmup_prefix=True)
+    assert warmed_up[4:] == pytest.approx(rates(schedule, 8, min_lr=0.0))
+    with pytest.raises(ValueError, match="warmup_steps"):
+        rates(schedule, 4, warmup_steps=4, warmup_prefix=True)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +228,9 @@ def test_a_schedule_of_timm_continues_where_it_was():
         ({"schedule": "one_cycle_momentum", "cycles": (2, 2)}, "cycles is of the schedule one_cycle"),
         ({"schedule": "one_cycle", "schedule_args": {"warmup_steps": 1}}, "schedule_args is of cosine"),
         ({"schedule": "cosine", "schedule_args": {"warmup_step": 3}}, "warmup_step; did you mean warmup_steps"),
+        ({"schedule": "cosine", "schedule_args": {"decay_steps": 3}}, "cosine has an unknown key decay_steps"),
+        ({"schedule": "cosine", "schedule_args": {"cycle_limit": 2}}, "cosine has an unknown key cycle_limit"),
+        ({"schedule": "one_cycle_momentum", "warmup": 1.0}, "warmup must be less than 1 for one_cycle_momentum"),
         ({"optimizer": "adahessian"}, "optimizer must be muon or one of timm.*'adahessian'"),
         ({"optimizer": "muon", "layer_decay": 0.5}, "layer_decay is for optimizers other than muon"),
     ],
@@ -207,6 +238,13 @@ def test_a_schedule_of_timm_continues_where_it_was():
 def test_keys_that_do_not_belong_together_are_an_error(kind, changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(RECIPES[kind], **changes)
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adadelta", "adafactor"])
+def test_an_optimizer_without_momentum_needs_another_schedule(optimizer):
+    with pytest.raises(ValueError, match=f"schedule = .*{optimizer.title()}.* schedule = 'one_cycle'"):
+        make_trainer("classifier", optimizer=optimizer)
+    assert make_trainer("classifier", optimizer=optimizer, schedule="one_cycle")
 
 
 def test_arguments_that_an_optimizer_does_not_take_are_named():

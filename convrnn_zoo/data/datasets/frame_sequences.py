@@ -100,7 +100,8 @@ class CustomSequences(FrameSequences):
         self.dataset, self.name, self.shape = dataset, name, torch.Size()
         self.shape = self[0].frames.shape
         self.length = self.shape[0]
-        if isinstance(dataset, list | tuple) or hasattr(dataset, "shape"):  # in memory: all are checked now
+        self.is_in_memory = isinstance(dataset, list | tuple) or hasattr(dataset, "shape")
+        if self.is_in_memory:  # all are checked now
             known = [bool(self[i].mask.any()) for i in range(len(self))]
             if not any(known):
                 raise ValueError(f"{name} has no value that is not NaN; pass frames with values")

@@ -51,6 +51,16 @@ def test_windows_are_sampled_by_importance(tmp_path):
     assert torch.equal(result, listed(tmp_path / "a.zarr", WindowSelection(min_probability=0.1, scale=0.5), sizes))
 
 
+@pytest.mark.parametrize("name", ["r.toml", "w.txt", "a.zarr/w.csv", "recipe.csv"])
+def test_the_command_never_overwrites_its_inputs(name, tmp_path):
+    write_zarr(tmp_path / "a.zarr", blobs(30, 24, 32))
+    recipe = tmp_path / ("recipe.csv" if name == "recipe.csv" else "r.toml")
+    recipe.write_text(RADAR)
+    assert name in run("windows", recipe, "--data", tmp_path / "a.zarr", "-o", tmp_path / name, code=1)
+    assert recipe.read_text() == RADAR
+    assert not (tmp_path / "a.zarr" / "w.csv").exists()
+
+
 def test_training_reads_the_windows_of_the_command(tmp_path):
     frames = blobs(30, 24, 32)
     write_zarr(tmp_path / "a.zarr", frames)
