@@ -182,7 +182,9 @@ class Frames(Dataset):
         return self.frames[index]
 
 
-@pytest.mark.parametrize(("to_data", "is_compared"), [(list, True), (tuple, True), (Tensor.numpy, True), (Frames, False)])
+@pytest.mark.parametrize(
+    ("to_data", "is_compared"), [(list, True), (tuple, True), (Tensor.numpy, True), (Frames, False)]
+)
 def test_a_resumed_run_compares_sequences_in_memory(to_data, is_compared, tmp_path):
     data = {split: to_data(torch.stack(frames)) for split, frames in PARTS["forecaster"].items()}
     run("forecaster", tmp_path, data=data)
@@ -208,10 +210,15 @@ def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(k
 
 
 @KINDS
-def test_a_run_that_a_callback_ended_is_ended_when_it_is_resumed(kind, tmp_path):
-    first, again = (run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1] for _ in range(2))
-    assert len(rows_of(tmp_path, kind)) == 1
-    assert same(first, again)
+def test_a_run_that_a_callback_ended_is_ended_until_it_is_prolonged(kind, tmp_path):
+    first = run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1]
+    for changes in ({}, {"patience": 3}):
+        train(dataclasses.replace(RECIPES[kind], **changes), data=PARTS[kind], out=tmp_path, progress=False)
+        assert len(rows_of(tmp_path, kind)) == 1
+        assert same(first, convrnn_zoo.from_pretrained(tmp_path))
+    longer = {"epochs": 3} if kind == "classifier" else {"max_steps": 6}
+    train(dataclasses.replace(RECIPES[kind], **longer), data=PARTS[kind], out=tmp_path, progress=False)
+    assert len(rows_of(tmp_path, kind)) == 3
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
