@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
 
 from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
@@ -95,14 +96,17 @@ def eval_weights(
     for output in outputs:
         check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], local_path(weights))
+    set_threads(threads)
     if Path(weights).suffix == ".zarr":
-        if any(value is not None for value in (recipe, groups, *options.values())) or data is None:
-            raise ValueError(f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights")
+        is_chosen = click.get_current_context().get_parameter_source("device") is not ParameterSource.DEFAULT
+        if is_chosen or any(value is not None for value in (recipe, groups, *options.values())) or data is None:
+            raise ValueError(
+                f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights, such as --device"
+            )
         scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
         click.echo(scores if as_json else text, nl=not as_json)
         return
     model = load_weights(weights, quiet).to(device)
-    set_threads(threads)
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
     if settings is None:
         raise ValueError(f"{weights} has no training metadata; pass its recipe with --recipe")
