@@ -144,7 +144,16 @@ def one_cycle(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> 
 
 
 def one_cycle_momentum(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
-    """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer."""
+    """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer.
+
+    Raises:
+        ValueError: the optimizer, such as ``adagrad``, has neither.
+    """
+    if not {"momentum", "betas"} & optimizer.defaults.keys():
+        raise ValueError(
+            "the recipe's schedule = 'one_cycle_momentum' changes the momentum of the optimizer, and "
+            f"{type(optimizer).__name__} has none; set schedule = 'one_cycle'"
+        )
     rates = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, rates, total_steps=max_steps, pct_start=recipe.warmup)
 
@@ -206,6 +215,6 @@ def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: in
     """Builds the learning rate scheduler of a recipe.
 
     Raises:
-        ValueError: `cycles` do not add up to `max_steps`, or `schedule_args` do not suit the schedule.
+        ValueError: `cycles` do not add up to `max_steps`, or the optimizer or `schedule_args` do not suit the schedule.
     """
     return SCHEDULES.get(recipe.schedule, TimmSchedule)(recipe, optimizer, max_steps)

@@ -73,9 +73,7 @@ def test_keys_that_need_validation_are_not_copied_to_data_without_it(radar, monk
         return dataclasses.replace(recipe, data=data, patience=3, validation_sequences=8)
 
     monkeypatch.setattr(starter, "find_recipe", find)
-    copied, described = (
-        Recipe.parse(starting_recipe("", path, "convgru_forecaster.rain")) for path in (None, radar)
-    )
+    copied, described = (Recipe.parse(starting_recipe("", path, "convgru_forecaster.rain")) for path in (None, radar))
     assert (copied.patience, copied.validation_sequences) == (3, 8)
     assert described.list_splits() == ("train", "test")
 

@@ -240,6 +240,13 @@ def test_keys_that_do_not_belong_together_are_an_error(kind, changes, message):
         dataclasses.replace(RECIPES[kind], **changes)
 
 
+@pytest.mark.parametrize("optimizer", ["adagrad", "adadelta", "adafactor"])
+def test_an_optimizer_without_momentum_needs_another_schedule(optimizer):
+    with pytest.raises(ValueError, match=f"schedule = .*{optimizer.title()}.* schedule = 'one_cycle'"):
+        make_trainer("classifier", optimizer=optimizer)
+    assert make_trainer("classifier", optimizer=optimizer, schedule="one_cycle")
+
+
 def test_arguments_that_an_optimizer_does_not_take_are_named():
     recipe = dataclasses.replace(FORECASTER, optimizer="lion", optimizer_args={"speed": 3})
     with pytest.raises(ValueError, match=r"optimizer = 'lion' with optimizer_args = \{'speed': 3\}: .*speed"):
