@@ -50,7 +50,7 @@ tests:
       imports: [{module}]
       pip_check: true
       python_version: ${{{{ python_min }}}}.*
-  - script: [convrnn-zoo list weights]
+  - script: [convrnn-zoo list --pretrained]
 
 about:
   homepage: {source}

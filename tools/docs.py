@@ -89,7 +89,7 @@ RECIPE_UNITS = {
     "thresholds": "unit of the data", "fill_value": "stored number", "crop": "pixels",
     "stride": "pixels", "size": "pixels", "inputs": "frames", "horizon": "frames", "lead_times": "frames",
     "max_frames": "frames", "max_steps": "updates", "checkpoint_every": "updates", "cycles": "updates",
-    "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze": "epochs or updates",
+    "until": "updates", "begin": "updates", "end": "updates", "decay": "updates", "freeze_steps": "updates",
     "epochs": "epochs", "patience": "validations", "batch_size": "sequences", "gain": "dB", "color": "dB", "hiss": "dB",
     "tint": "dB", "rotate": "rad",
 }  # fmt: skip

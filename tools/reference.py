@@ -123,8 +123,8 @@ def losses(page: str) -> str:
 def schedules(page: str) -> str:
     """Lists the optimizers and the schedules of recipes."""
     others = (
-        "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them. Those "
-        "that need second derivatives, such as `adahessian`, are not supported."
+        "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them. "
+        "Those that need second derivatives, such as `adahessian`, are not supported."
     )
     optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
     needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}

@@ -377,8 +377,8 @@ class Trainer:
             group.update(values)
         for name, key in HISTORY.items():
             setattr(self, name, content.get(key, getattr(self, name)))
-        changed = {difference.partition(" ")[0] for difference in differences(content["run"], self.fingerprint)}
-        self.is_ended = self.is_ended and not changed & {"max_steps", "epochs"}  # a run is prolonged to go on
+        keys = {difference.partition(" ")[0] for difference in differences(content["run"], self.fingerprint)}
+        self.is_ended = self.is_ended and not keys & {"max_steps", "epochs"}  # a run is prolonged to go on
         self.generator.set_state(self.generator_state)
         rank, states = self.processes.rank, content["processes"]
         if rank >= len(states):  # of a run of fewer processes

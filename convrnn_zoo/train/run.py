@@ -71,8 +71,8 @@ def train(
     Raises:
         TypeError: `recipe` is not a :class:`Recipe`, a part is no function, or the loss or a metric returns no number.
         ValueError: the recipe or the data are invalid, there are `metrics` without validation data or with the name of
-            another column, or `out` holds the checkpoint of another run. The message lists the keys that may change
-            when a run is resumed.
+            another column, or `out` holds the checkpoint or the weights of another run. The message lists the keys that
+            differ, or those that may change when a run is resumed.
         FileNotFoundError: the data do not exist.
         FloatingPointError: the loss is no longer finite.
         KeyboardInterrupt: Ctrl-C was pressed; all completed updates are in the checkpoint.

@@ -1,11 +1,13 @@
 """The recipe for conda-forge has the requirements of pyproject.toml."""
 
 import hashlib
+import shlex
 import tomllib
 from pathlib import Path
 
 import yaml
 
+from tests.helpers.command_line import run as run_command
 from tools.conda import ROOT, recipe
 
 
@@ -25,3 +27,5 @@ def test_the_recipe_is_that_of_the_distribution(tmp_path: Path) -> None:
     assert f"torch>={bounds['pytorch']}" in pyproject["project"]["dependencies"]
     assert content["build"]["python"]["entry_points"] == ["convrnn-zoo = convrnn_zoo_command:main"]
     assert [file for file in content["about"]["license_file"] if not (ROOT / file).exists()] == []
+    for command in content["tests"][1]["script"]:
+        run_command(*shlex.split(command)[1:])
