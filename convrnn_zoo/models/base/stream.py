@@ -272,7 +272,8 @@ class Stream:
         """Loads a state from a file that :meth:`save` wrote; the stream then continues from that state.
 
         Raises:
-            WeightsError: the file does not exist, is damaged, or is the state of a model with other weights.
+            WeightsError: the file is damaged, or is the state of a model with other weights.
+            HubAccessError: (an OSError) the file does not exist.
         """
         tensors = read_safetensors(Path(path), str(path))
         like = reference_tensor(self.model)

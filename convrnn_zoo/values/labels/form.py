@@ -131,13 +131,15 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
             raise ValueError(f"no dimension {dim}, which data.sel names; {suggest(dim, map(str, data.dims))}")
         labels = data.indexes.get(dim, numpy.arange(data.sizes[dim]))
         positions = xarray.DataArray(numpy.arange(len(labels)), {dim: labels}, [dim])
+        if labels.dtype.kind in "iuf" and len(set(labels)) < len(labels) and not isinstance(value, list | tuple):
+            raise ValueError(f"{dim} repeats values, so that data.sel, {value}, names no single one; drop the others")
         try:
             found = _find_positions(positions.sortby(dim), dim, value)
             if found.ndim and found[-1] - found[0] == len(found) - 1:  # neighbours are read faster as a slice
                 data = data.isel({dim: slice(int(found[0]), int(found[-1]) + 1)})
             else:
                 data = data.isel({dim: found if found.ndim else int(found)})
-        except (KeyError, TypeError, ValueError, need("pandas", "netcdf").errors.InvalidIndexError) as e:
+        except (KeyError, TypeError, ValueError) as e:
             ends = f"{labels[0]} to {labels[-1]}" if len(labels) else "none"
             raise ValueError(f"no {dim} at {value}, which data.sel names; it has {ends}") from e
     return data

@@ -117,6 +117,12 @@ def test_a_day_is_selected_from_times_in_any_order(tmp_path):
     np.testing.assert_array_equal(read(path, sel={"time": ["2020-06-02"] * 2})[:, 0], rain().isel(level=0)[4:8])
 
 
+def test_a_value_that_is_repeated_selects_nothing(tmp_path):
+    path = write(tmp_path / "a.nc", rain().drop_vars("station").assign_coords(level=[1.0, 1.0, 2.0]).to_dataset())
+    with pytest.raises(ValueError, match=r"a\.nc.*level.*data\.sel"):
+        read(path, sel={"level": 1})
+
+
 @pytest.mark.parametrize(
     ("sel", "message"),
     [
