@@ -146,7 +146,7 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
 
 
 def _find_positions(positions: Any, dim: str, value: Any) -> Any:
-    """Returns what a selection takes of `positions`, in order of their coordinate: rising positions, or a single one.
+    """Returns the selected values of `positions`, which are sorted by their coordinate: rising ones, or a single one.
 
     Raises:
         KeyError: it takes none.
