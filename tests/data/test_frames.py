@@ -509,6 +509,18 @@ def test_known_inputs_are_aligned_with_labelled_frames():
         model.forecast(data[:3], static=ground, future=forcing[:4])
 
 
+def test_longitudes_of_both_conventions_are_the_same_grid():
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1)
+    model.preprocessing = Preprocessing(unit="mm/h", inputs=3)
+    data = rain().isel(time=slice(3))
+    ground = data[0].drop_vars("time")
+    for east in (-360, 360):
+        moved = ground.assign_coords(lon=("lon", ground.lon.values + east, ground.lon.attrs))
+        xarray.testing.assert_equal(model.forecast(data, static=moved), model.forecast(data, static=ground))
+    with pytest.raises(ValueError, match="another grid: lon"):
+        model.forecast(data, static=ground.assign_coords(lon=("lon", ground.lon.values + 1, ground.lon.attrs)))
+
+
 def test_known_inputs_without_coordinates_have_the_rows_of_the_frames():
     torch.manual_seed(0)
     model = create_model(

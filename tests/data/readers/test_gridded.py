@@ -374,6 +374,7 @@ def test_the_map_projection_is_kept_in_written_forecasts(suffix, tmp_path):
         assert written.crs.attrs["grid_mapping_name"] == "lambert_conformal_conic"
         assert list(written.crs.attrs["standard_parallel"]) == [50, 60]
         np.testing.assert_allclose(written.lat, data.lat)
+        assert not [n for n, c in written.coords.items() if "_FillValue" in c.encoding]  # which CF forbids
 
 
 def test_a_selected_coordinate_keeps_its_values_and_attributes(tmp_path):
