@@ -116,7 +116,7 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     else:
         defaults = {"kind": "classifier", "batch_size": 16, "lr": 0.003, "epochs": 40,
                     "data": {"kind": "sequences", "name": "my data"}}  # fmt: skip
-        if isinstance(model, ConvRNNModel):  # sequences have maps of one pixel
+        if isinstance(model, ConvRNNModel) and model.ndim == 1:  # sequences have maps of one pixel
             defaults["model"] = {"kernel_size": 1}
     values = {**defaults, **values, **settings}
     if init_from:

@@ -270,6 +270,8 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
     wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
+    if not wins:
+        return "not defined"
     lost = [i for i, won in wins.items() if not won]
     won_last = [i for i in wins if i > max(lost, default=0)]
     if not any(wins.values()):

@@ -164,6 +164,7 @@ def test_recordings_are_described_and_trained_on(tmp_path):
     recipe = Recipe.parse(starting_recipe("convgru1d_1layer", tmp_path / "a.npz"))
     assert recipe.data.label_names == ("falling", "rising")
     assert recipe.model == {"kernel_size": 1}  # of one pixel: a wider kernel would read padding only
+    assert "kernel_size" not in Recipe.parse(starting_recipe("convgru2d_1layer")).model  # 1 would see no motion
     small = dataclasses.replace(recipe, epochs=1)
     assert train(small, data=tmp_path / "a.npz", out=tmp_path / "run", progress=False) is not None
 

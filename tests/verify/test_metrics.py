@@ -88,7 +88,7 @@ CASES = [
     ("CSI 2 mm/h", [0.7, 0.2, 0.3], [0.6, 0.3, 0.2], "at 2 of 3 lead times"),
     ("SSIM", [0.7, 0.2, 0.1], [0.6, 0.3, 0.2], "at 1 of 3 lead times"),
     ("FAR 2 mm/h", [0.1, NAN, 0.1], [0.2, 0.2, 0.2], "at every lead time"),
-    ("POD 2 mm/h", [NAN, NAN, 0.1], [0.2, 0.2, NAN], "at no lead time"),
+    ("POD 2 mm/h", [NAN, NAN, 0.1], [0.2, 0.2, NAN], "not defined"),
 ]
 
 
