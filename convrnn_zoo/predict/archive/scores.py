@@ -13,7 +13,7 @@ from ..._extras import need, progress_bar
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ...data.readers import Frames, ReadOptions
 from ...data.untrusted import check_zarr_store, checked_codecs
-from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, canonical
+from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate, canonical, find_maps
 from ...values.labels.forecast import PROBABILITY
 from ...values.labels.form import align
 from ...values.labels.times import to_minutes
@@ -231,4 +231,9 @@ def find_flips(frames: Frames, variable: Any, path: Path) -> list[int]:
     maps = maps.drop_vars([n for n, c in maps.coords.items() if not c.ndim])  # the times
     stored = canonical(maps, dict(zip(maps.dims, ("y", "x"), strict=True)), has_time=True)
     align(frames.dataset, stored, str(path), axes=("y", "x"))
-    return [position for axis, position in (("y", -2), ("x", -1)) if axis in stored.encoding["turned"]]
+    maps_of_places, flips = find_maps(stored), []
+    for axis, position in (("y", -2), ("x", -1)):
+        has_place = maps_of_places or axis_coordinate(stored, axis) is not None
+        turned = (stored if has_place else frames.dataset).encoding["turned"]  # else maps are as in the source
+        flips += [position] if axis in turned else []
+    return flips
