@@ -25,8 +25,6 @@ collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
     "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
     "tests/helpers/interop/make_keras_networks.py",
-    # The classes of these modules are derived from those of another package.
-    *(f"convrnn_zoo/interop/adapters/{name}.py" for name in ("aeon", "torchgeo") if find_spec(name) is None),
 ]
 
 

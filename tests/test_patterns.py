@@ -30,16 +30,6 @@ STARTS = ("", "mm", "mm h", "P5 ", "GEO=1", "2020-01-01", "1", "sha256 of the we
 USES = {"match", "search", "fullmatch", "sub", "findall", "split", "finditer"}
 
 
-def load(module: str) -> ModuleType | None:
-    """Returns a module; None for an adapter whose package is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        if ".adapters." in module:
-            return None
-        raise
-
-
 def find_patterns():
     """Yields the file, the pattern and the method of every call with a pattern that is constant."""
     for file in sorted(PACKAGE.rglob("*.py")):
@@ -52,8 +42,8 @@ def find_patterns():
             if is_key and isinstance(node.value, ast.Constant):
                 yield file, f"(?P<prefix>.*?){node.value.value}", "fullmatch"
         module = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-        if file.name != "__main__.py" and (loaded := load(module)):
-            for value in vars(loaded).values():
+        if file.name != "__main__.py":
+            for value in vars(importlib.import_module(module)).values():
                 if isinstance(value, re.Pattern):
                     yield file, value.pattern, "fullmatch"
 

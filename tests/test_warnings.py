@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from convrnn_zoo import Conv2dGRU, Preprocessing, Stream, create_model
-from convrnn_zoo.interop import MLCastNetwork
 from convrnn_zoo.models.base import classifier
 from convrnn_zoo.predict import load_forecaster
 
@@ -24,7 +23,6 @@ CASES = {
     "ensemble": lambda: small("convgru_irene", num_blocks=2).forecast(FEW, 1, members=2),
     "nowcast": lambda: small("convgru_advection", hidden_channels=(2, 3)).forecast(FEW, 1),
     "probabilities": lambda: small("convgru_advection", hidden_channels=(2, 3)).probabilities(FEW, [1.0], 1),
-    "network of mlcast": lambda: MLCastNetwork(small(hidden_channels=2))(FEW[None, :, None], 1),
     "values": lambda: small(hidden_channels=2).forecast(HIGH, 1),
     "values of a nowcast": lambda: small("convgru_advection", hidden_channels=(2, 3)).forecast(HIGH, 1),
     "checked values": lambda: RAIN.check(HIGH),

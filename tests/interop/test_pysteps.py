@@ -1,7 +1,6 @@
-"""Forecasters as pysteps and mlcast call them."""
+"""Forecasters as pysteps calls them."""
 
 import contextlib
-import dataclasses
 import io
 import tomllib
 import warnings
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.interop import MLCastNetwork, nowcast_method, register_nowcast_method
+from convrnn_zoo.interop import nowcast_method, register_nowcast_method
 
 RAIN = "convgru_forecaster.rain"
 
@@ -212,18 +211,10 @@ BAD = {
     "words for images": (lambda m, x: nowcast_method(m)(x.astype(str), 1), "precip"),
     "no images": (lambda m, x: nowcast_method(m)(None, 1), "precip"),
     "empty images": (lambda m, x: nowcast_method(m)(x[:0], 1), r"\(T, m, n\)"),
-    "mlcast's steps": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), "2"), "steps"),
     "classifier": (lambda m, x: nowcast_method(convrnn_zoo.create_model("convgru2d_1layer")), "forecaster"),
     "channels": (lambda m, x: nowcast_method(small("predrnn", in_chans=2)), "channel.*PredRNN"),
     "units": (lambda m, x: nowcast_method(small("predrnn")), "preprocessing"),
-    "mlcast's classifier": (lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru2d_1layer")), "mlcast.*RNN"),
-    "mlcast's unit": (
-        lambda m, x: MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster.moving_mnist", pretrained=True)),
-        "mlcast.*brightness",
-    ),
     "known inputs": (lambda m, x: nowcast_method(known_inputs()), " 2 "),
-    "mlcast's known inputs": (lambda m, x: MLCastNetwork(known_inputs()), r"mlcast.*\b2 other"),
-    "no member": (lambda m, x: MLCastNetwork(m)(torch.zeros(1, 2, 1, 8, 8), 1, 0), "ensemble_size"),
 }  # fmt: skip
 
 
@@ -233,101 +224,6 @@ def test_rejects_invalid_calls_with_the_reason(model, images, case):
     error = TypeError if message.startswith("precip") else ValueError
     with pytest.raises(error, match=message):
         call(model, images[:4])
-
-
-# ---- mlcast --------------------------------------------------------------------------------------------------------
-RATES = torch.tensor([0.0, 0.02, 0.1, 1.0, 10.0, 100.0, 1000.0])
-NORMALISED = torch.tensor([-1.0, -1.0, -0.7663, -0.2330, 0.3003, 0.8337, 1.0])  # what mlcast 0.1.0 makes of them
-
-
-def test_rates_are_normalised_as_mlcast_does(model):
-    network = MLCastNetwork(model)
-    torch.testing.assert_close(network.from_rate(RATES), NORMALISED, atol=5e-5, rtol=0)
-    there = network.to_rate(network.from_rate(RATES[2:6]))
-    torch.testing.assert_close(there, RATES[2:6], rtol=1e-4, atol=0)
-    assert network.to_rate(torch.tensor([-1.0])).item() == 0
-
-
-def test_trained_weights_forecast_rates(model, images):
-    network, x = MLCastNetwork(model), torch.from_numpy(images[None, :4, None]).float()
-    with pytest.warns(UserWarning, match="deterministic"):
-        forecast = network(network.from_rate(x), steps=3, ensemble_size=2)
-    assert forecast.shape == (1, 3, 2, 42, 50)
-    assert torch.equal(forecast[:, :, 0], forecast[:, :, 1])
-    expected = model.forecast(x, 3)
-    rate, visible = network.to_rate(forecast[:, :, :1]), expected > 0.1  # below 0 dBZ mlcast knows no rain
-    torch.testing.assert_close(rate[visible], expected[visible], rtol=0.1, atol=0.05)
-
-
-def test_a_nowcast_from_probabilities_has_members(nowcast, images):
-    network, x = MLCastNetwork(nowcast), torch.from_numpy(images[None, :4, None]).float()
-    forecast = network(network.from_rate(x), steps=2, ensemble_size=3)
-    assert forecast.shape == (1, 2, 3, 42, 50)
-    assert forecast.std(2).max() > 0
-
-
-def test_an_untrained_model_is_trained_on_what_mlcast_hands_it():
-    inner = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=3, num_layers=1, patch_size=2)
-    network, x = MLCastNetwork(inner), torch.rand(2, 3, 1, 8, 6) * 2 - 1
-    assert torch.equal(network(x, 2), inner(x, 2))
-    network(x, 2).square().mean().backward()
-    assert all(p.grad is not None for p in network.parameters())
-    assert network.input_channels == 1
-    assert network(x[..., :5], 2).shape == (2, 2, 1, 8, 5)
-
-
-def test_a_trained_model_can_be_trained_further(model):
-    network = MLCastNetwork(model)
-    x = torch.full((1, 4, 1, 8, 8), -1.0)
-    x[..., 2:6, 2:6] = 0.3
-    forecast = network(x, steps=1)
-    grads = torch.autograd.grad(forecast.sum(), list(model.parameters()))
-    assert all(g.isfinite().all() for g in grads)
-    assert any(g.any() for g in grads)
-
-
-@torch.no_grad()
-def test_maps_are_padded_with_dry_pixels_whatever_the_encoding(irene, model):
-    x = torch.full((1, 4, 1, 9, 10), 0.2)
-    dry = torch.full((1, 4, 1, 12, 12), -1.0)
-    dry[..., :9, :10] = x
-    standardized = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1).eval()
-    standardized.preprocessing = convrnn_zoo.Preprocessing(encoding="standardize", unit="mm/h", mean=(3.0,), std=(2.0,))
-    untrained = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, num_layers=1).eval()
-    for forecaster in (irene, model, standardized, untrained):
-        network = MLCastNetwork(forecaster)
-        torch.testing.assert_close(network(x, 2), network(dry, 2)[..., :9, :10], atol=1e-6, rtol=0)
-
-
-@torch.no_grad()
-def test_strong_rain_does_not_overflow_half_precision(irene):
-    x = torch.full((1, 3, 1, 8, 8), 0.875)  # 56.25 dBZ
-    expected = MLCastNetwork(irene)(x, 2)
-    half = MLCastNetwork(irene.half())(x.half(), 2)
-    assert half.dtype == torch.float16
-    torch.testing.assert_close(half.float(), expected, atol=5e-3, rtol=0)
-
-
-@torch.no_grad()
-def test_double_precision_is_kept_by_the_conversion_of_units(irene):
-    x = torch.full((1, 3, 1, 8, 8), 0.875, dtype=torch.float64)
-    network = MLCastNetwork(irene.double())
-    changed = (network(x + 1e-10, 2) - network(x, 2)).abs().max()
-    assert 0 < changed < 1e-7
-
-
-@torch.no_grad()
-def test_members_of_an_ensemble_forecaster_differ_by_their_noise(irene):
-    network, x = MLCastNetwork(irene), torch.rand(2, 3, 1, 8, 8) * 2 - 1
-    torch.manual_seed(1)
-    members = network(x, steps=np.int64(2), ensemble_size=3)
-    assert members.shape == (2, 2, 3, 8, 8)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        assert not torch.equal(members[:, :, i], members[:, :, j])
-    torch.manual_seed(1)
-    first = irene(irene.preprocessing.encode(network.to_rate(x)), 2, noise=irene.draw_noise(x, 2))
-    torch.testing.assert_close(members[:, :, :1], network.from_rate(irene.preprocessing.decode(first)))
-    assert torch.equal(network(x, 2), network(x, 2))  # a single forecast has no noise
 
 
 def test_images_of_whole_numbers_are_nowcast(model):
@@ -352,21 +248,6 @@ def test_values_below_the_bound_of_a_single_variable_are_rejected():
         nowcast_method(net)(np.full((4, 16, 16), -15.0), 2)
 
 
-def test_mlcast_advects_by_the_time_step_of_the_model():
-    net = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3)).eval()
-    net.preprocessing = dataclasses.replace(net.preprocessing, step=10.0)
-    wrapped, x = MLCastNetwork(net), torch.rand(1, 4, 1, 16, 16) * 1.5 - 1
-    torch.testing.assert_close(wrapped(x, 2), wrapped.from_rate(net(wrapped.to_rate(x), 2, minutes=10.0)))
-
-
-@pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")
-def test_members_of_a_model_with_variables():
-    net = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2, horizon=2).eval()
-    rain = convrnn_zoo.Variable(name="rain", unit="mm/h", encoding="dbz")
-    net.preprocessing = convrnn_zoo.Preprocessing(variables=(rain,), step=5.0, inputs=3)
-    assert MLCastNetwork(net)(torch.rand(1, 3, 1, 8, 8), 2, ensemble_size=3).shape == (1, 2, 3, 8, 8)
-
-
 # ---- the plugin of pysteps -----------------------------------------------------------------------------------------
 def test_get_method_of_pysteps_returns_a_registered_model(model, images, monkeypatch):
     interface = pytest.importorskip("pysteps.nowcasts.interface", reason="pip install 'convrnn-zoo[nowcast]'")
@@ -382,21 +263,10 @@ def test_get_method_of_pysteps_returns_a_registered_model(model, images, monkeyp
 
 
 def test_the_plugin_is_declared_and_forecasts(model, images):
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     [(name, value)] = project["entry-points"]["pysteps.plugins.nowcasts"].items()
     forecast = EntryPoint(name, value, "pysteps.plugins.nowcasts").load()
     rain = forecast(images[:4], None, 2, weights=RAIN)
     np.testing.assert_array_equal(rain, nowcast_method(model)(images[:4], 2))
     assert forecast(images[:4], None, 2).shape == (2, 42, 50)  # its default weights are part of the package
 
-
-# ---- mlcast itself -------------------------------------------------------------------------------------------------
-def test_the_lightning_module_of_mlcast_trains_the_network():
-    nowcasting = pytest.importorskip("mlcast.nowcasting_module", reason="pip install mlcast")
-    torch.manual_seed(0)
-    network = MLCastNetwork(convrnn_zoo.create_model("convgru_forecaster", hidden_channels=[4, 4]))
-    module = nowcasting.NowcastLightningModule(network=network, loss_class="mse")
-    x = 2 * torch.rand(2, 4, 1, 20, 24) - 1
-    assert module.network(x, steps=3).shape == (2, 3, 1, 20, 24)
-    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    assert trained == sum(p.numel() for p in network.parameters())

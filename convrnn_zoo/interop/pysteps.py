@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._extras import need, quiet
-from ...layers import _checks as check
-from ...models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
-from ...values.tensors import to_tensor
+from .._extras import need, quiet
+from ..layers import _checks as check
+from ..models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
+from ..values.tensors import to_tensor
 
 Timesteps = int | Sequence[float]
 
