@@ -5,7 +5,6 @@ import importlib
 import re
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 

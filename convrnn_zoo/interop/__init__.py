@@ -10,6 +10,19 @@ from .pysteps import nowcast_method, register_nowcast_method
 from .torchgeo import TorchGeoConvLSTM
 
 __all__ = [
-    "SOURCES", "ActivatedConvLSTM", "Conversion", "OptionError", "Recognition", "ResizingConvLSTM", "Source", "TorchGeoConvLSTM",
-    "convert", "export", "load", "nowcast_method", "recognise", "register_nowcast_method", "to_model",
-]  # fmt: skip
+    "SOURCES",
+    "ActivatedConvLSTM",
+    "Conversion",
+    "OptionError",
+    "Recognition",
+    "ResizingConvLSTM",
+    "Source",
+    "TorchGeoConvLSTM",
+    "convert",
+    "export",
+    "load",
+    "nowcast_method",
+    "recognise",
+    "register_nowcast_method",
+    "to_model",
+]

@@ -269,4 +269,3 @@ def test_the_plugin_is_declared_and_forecasts(model, images):
     rain = forecast(images[:4], None, 2, weights=RAIN)
     np.testing.assert_array_equal(rain, nowcast_method(model)(images[:4], 2))
     assert forecast(images[:4], None, 2).shape == (2, 42, 50)  # its default weights are part of the package
-
