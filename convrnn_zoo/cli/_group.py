@@ -21,10 +21,6 @@ COMMANDS = {
     "push": ("push", "Push a model to the Hugging Face Hub, in one commit, or save it to a directory."),
     "recipe": ("recipe", "Print a recipe to start from, with a comment on every key."),
     "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
-    "windows": (
-        "windows",
-        "Sample training windows of a Zarr store for RECIPE, and write their positions as CSV with columns t, x and y.",
-    ),
 }
 """Function and short help of each command. The function is in the module of the command's name."""
 

@@ -52,7 +52,6 @@ COMMANDS = {
     "data of eval": ["eval", CLASSIFIER, "--data", "FILE"],
     "train": ["train", "FILE", "--data", "FILE", "-o", "OUTPUT"],
     "data of train": ["train", "rain", "--data", "FILE", "-o", "OUTPUT"],
-    "windows": ["windows", "FILE", "--data", "FILE"],
     "convert": ["convert", "auto", "FILE", "-o", "OUTPUT"],
     "export": ["export", "FILE", "-o", "OUTPUT.onnx"],
 }
@@ -89,7 +88,6 @@ def test_text_in_files_does_not_change_the_terminal(name, tmp_path):
         (["recipe", RAIN, "--data", ""], "name is empty"),
         (["train", "rain", "-o", ""], "name is empty"),
         (["predict", RAIN, "a.npy", "--minutes", "nan"], "finite"),
-        (["windows", "a.toml", "--data", ".", "--min-probability", "nan"], "finite"),
         (["predict", RAIN, "a.npy", "--sel", "lat=50", "--sel", "lat=55"], "twice"),
     ],
 )

@@ -24,7 +24,7 @@ def test_options_have_help_and_one_spelling(name, option):
 
 @pytest.mark.parametrize("shared", ["--data", "--json", "--device", "--quiet"])
 def test_shared_options_have_one_help(shared):
-    helps = {option.help for name, option in OPTIONS if shared in option.opts and name != "windows"}
+    helps = {option.help for name, option in OPTIONS if shared in option.opts}
     assert len(helps) == 1
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, Labelled, Window, WindowSelection, open_frames
+from convrnn_zoo.data import FRAME_DATASETS, Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.data.datasets.windows import list_windows, window_keys, write_windows
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
@@ -208,15 +207,10 @@ def write_steps(kind, path):
     else:
         pytest.importorskip("zarr", reason="the extra zarr")
         write_zarr(path / "a.zarr", frames)
-    if kind == "windows":
-        keys = window_keys(ArrayFrames(name="a", step=5.0), 5)
-        write_windows(
-            list_windows(open_frames(path / "a.zarr"), Window(5, 8, 8, 1), WindowSelection()), path / "w.csv", keys
-        )
-    return {"name": "a", "step": 5.0, **({"windows": "w.csv"} if kind == "windows" else {})}
+    return {"name": "a", "step": 5.0}
 
 
-@pytest.mark.parametrize("kind", ["frames", "video", "zarr", "windows", "rain"])
+@pytest.mark.parametrize("kind", ["frames", "video", "zarr", "rain"])
 def test_no_frame_to_forecast_is_in_two_parts_in_time(kind, request, tmp_path):
     fields = {} if kind == "rain" else write_steps(kind, tmp_path)
     path = request.getfixturevalue("rain") if kind == "rain" else next(tmp_path.glob("a.*"))

@@ -207,7 +207,6 @@ UNSUPPORTED = {
     "a nowcast": ({"weights": "convgru_advection.a"}, {}, r"data\.variables"),
     "weights of rain": ({"loss": "balanced"}, {}, r"balanced.*data\.targets.*\['K'\]"),
     "wet crops": ({}, {"min_wet_fraction": 0.1}, r"data\.min_wet_fraction.*data\.variables"),
-    "windows": ({}, {"windows": "a.csv"}, r"data\.windows.*data\.variables"),
     "thresholds": ({}, {"targets": [], "thresholds": [1.0]}, r"data\.thresholds.*data\.targets"),
     "a missing variable": ({}, {"variables": ["t2m", "wnd"]}, r"a\.nc.* wnd\b.* wind\b"),
 }  # fmt: skip

@@ -33,9 +33,10 @@ from .frame_sequences import (
 )
 from .splits import GroupedFiles, read_lists, relative_name, resolve_path, split_names
 from .variables import FLOOR, ROLES, TOP, DataVariable
-from .windows import MAX_WINDOWS, read_windows, turn_windows, window_keys
 
 logger = logging.getLogger(__name__)
+MAX_WINDOWS = 2_000_000
+"""Maximum number of windows that are searched for in a Zarr store or in data larger than 1 GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +240,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         opened = self.open(path)
         check_steps(opened, self.step)
         window = self.window(path, opened, inputs + horizon)
-        if windows := getattr(self, "windows", ""):
-            check_files(opened, self.ranges(opened[0].units))
-            table = opened[0].path.parent / windows
-            return [self.load_windows(opened, table, window, split, inputs) for split in splits]
         is_lazy = sum(f.nbytes for f in opened) > LARGE
         shared: dict[str, list[Frames]] = {}
         sequences = []
@@ -283,29 +280,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
     def options(self, split: str) -> dict[str, Any]:
         """Returns arguments of the sequences of a split."""
         return {"flip": self.flip and split == "train", "step": self.step}
-
-    def load_windows(
-        self, files: list[Frames], path: Path, window: Window, split: str, inputs: int
-    ) -> CroppedSequences:
-        """Returns the sequences at the windows in the CSV file of ``convrnn-zoo windows`` for one Zarr store."""
-        if len(files) > 1 or files[0].path.suffix.lower() != STORE:
-            raise ValueError(f"{files[0].path}: data.windows is for one {STORE} store; leave it out for other files")
-        (frames,) = files
-        places = read_windows(path, window_keys(self, window.length))
-        top = torch.tensor([len(frames), *frames.size]) - torch.tensor(window[:3])
-        if len(places) and not bool(((places >= 0) & (places <= top)).all()):
-            size = f"{window.length} frames of {window.height}×{window.width} pixels"
-            shape = (len(frames), *frames.size)
-            raise ValueError(f"{path}: windows of {size} exceed the store {shape}; list them again with this recipe")
-        places = turn_windows(places, window, frames)
-        part = split_in_time(frames, split, inputs, self.validation)  # type: ignore[arg-type]
-        end = part.start + len(part)
-        places = places[(places[:, 0] >= part.start) & (places[:, 0] + window.length <= end)]
-        if not len(places):
-            where = f"the {split} part, frames {part.start} to {end - 1}"
-            raise ValueError(f"{path}: no window of {window.length} frames is in {where}; list more windows")
-        rows = torch.cat([torch.zeros(len(places), 1).long(), places], 1)
-        return CroppedSequences(files, window, rows, **self.options(split))
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
@@ -427,11 +401,6 @@ class ArrayFrames(FrameFiles):
         "km from pixels of 1 km. The composites below a directory are one series for each of their "
         "formats.",
     )
-    windows: str = field(
-        "",
-        description="name of the CSV file that ``convrnn-zoo windows`` wrote next to a large Zarr store. The file "
-        "lists the crops, so that training does not search the store for them.",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -443,8 +412,6 @@ class ArrayFrames(FrameFiles):
             ends = value if isinstance(value, list) and len(value) == 2 else [value]
             if not all(isinstance(v, str | int | float) for v in ends):
                 raise ValueError(f"the recipe's data.sel.{name} must be a value or [from, to], got {value!r}")
-        if self.windows and self.split != "time":
-            raise ValueError('the recipe\'s data.windows needs split = "time"')
         for role in ROLES:
             variables = (DataVariable(name=v) if isinstance(v, str) else v for v in getattr(self, role))
             object.__setattr__(self, role, tuple(variables))
@@ -456,7 +423,7 @@ class ArrayFrames(FrameFiles):
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
         if unknown := [t for t in self.targets if t not in observed]:
             raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
-        single = ("variable", *(f.name for f in dataclasses.fields(DataVariable)[1:]), "min_wet_fraction", "windows")
+        single = ("variable", *(f.name for f in dataclasses.fields(DataVariable)[1:]), "min_wet_fraction")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
             hint = "set it in data.variables, or leave it out"

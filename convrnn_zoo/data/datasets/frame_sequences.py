@@ -174,26 +174,14 @@ def split_in_time(
 
 
 class WindowSelection(NamedTuple):
-    """Conditions that windows must meet, and the probability with which such a window is kept.
-
-    A window is kept with probability ``min(1, min_probability + scale * amount)``. The amount is the mean of
-    ``1 - exp(-value / saturation)`` over the first channel of all frames. Missing values count as 0. Windows with much
-    rain are therefore kept many times as often as dry ones. Rates far above `saturation` all count nearly the same.
+    """Conditions that windows must meet.
 
     Args:
-        min_probability, scale, saturation: constants of this probability; by default every window is kept.
         min_valid: minimum fraction of pixels without a missing value, in every frame.
         min_wet: minimum fraction of wet pixels, over all frames.
         threshold: lowest value of a wet pixel.
-
-    Reference:
-        Ravuri, S. et al. (2021). Skilful precipitation nowcasting using deep generative models of radar, methods.
-        https://doi.org/10.1038/s41586-021-03854-z
     """
 
-    min_probability: float = 1.0
-    scale: float = 0.0
-    saturation: float = 1.0
     min_valid: float = 0.5
     min_wet: float = 0.0
     threshold: float = 0.1
@@ -208,9 +196,7 @@ class Window(NamedTuple):
     stride: int
 
 
-def find_windows(
-    frames: Frames, window: Window, selection: WindowSelection, generator: torch.Generator | None = None
-) -> Iterator[Tensor]:
+def find_windows(frames: Frames, window: Window, selection: WindowSelection) -> Iterator[Tensor]:
     """Yields a tensor ``(M, 3)`` for each possible first frame t. Its rows ``(t, y, x)`` are the kept windows."""
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
@@ -221,8 +207,6 @@ def find_windows(
         maps = [torch.isfinite(frame[: frames.observed]).all(0)]
         if selection.min_wet > 0:
             maps.append((frame >= selection.threshold).any(0))
-        if selection.scale > 0:
-            maps.append(1 - (-frame[0].nan_to_num(0).clamp_min(0) / selection.saturation).exp())
         pooled = F.avg_pool2d(torch.stack([m.float() for m in maps])[:, None], kernel, window.stride)[:, 0]
         recent.append(list(pooled))
         if len(recent) < window.length:
@@ -230,11 +214,7 @@ def find_windows(
         known, *others = (torch.stack(m, -1) for m in zip(*recent, strict=True))
         keep = known.amin(-1) > selection.min_valid - 1e-6
         if selection.min_wet > 0:
-            keep &= others.pop(0).mean(-1) >= selection.min_wet
-        if selection.min_probability < 1:
-            amount = others[0].mean(-1) if selection.scale > 0 else torch.zeros_like(keep, dtype=torch.float32)
-            chance = (selection.min_probability + selection.scale * amount).clamp_max(1)
-            keep &= torch.rand(chance.shape, generator=generator) < chance
+            keep &= others[0].mean(-1) >= selection.min_wet
         corners = keep.nonzero() * window.stride
         yield torch.cat([torch.full((len(corners), 1), frames.start + t - window.length + 1), corners], 1)
 
@@ -261,14 +241,14 @@ class CroppedSequences(FrameSequences):
         cls, files: Sequence[Frames], window: Window, selection: WindowSelection, max_windows: float = math.inf,
         **options: Any,
     ) -> "CroppedSequences":  # fmt: skip
-        """Finds all windows that meet `sampling`; raises ValueError for none or for more than `max_windows`."""
+        """Finds all windows that meet `selection`; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
             for places in find_windows(frames, window, selection):
                 rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
-                    hint = "raise data.stride, or list those of a Zarr store with `convrnn-zoo windows` in data.windows"
+                    hint = "raise data.stride or data.min_wet_fraction"
                     raise ValueError(f"{frames.path} has more than {max_windows:,} windows; {hint}")
         if not count:
             longest = max((len(f) for f in files), default=0)

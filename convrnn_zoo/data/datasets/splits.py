@@ -137,7 +137,7 @@ class GroupedFiles(RecipeDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("folder", "group_file", "windows"):  # of which each kind of dataset has some
+        for key in ("folder", "group_file"):  # of which each kind of dataset has some
             place = Path(getattr(self, key, ""))
             if place.is_absolute() or ".." in place.parts:
                 raise ValueError(f"the recipe's data.{key} must be in the data directory, got {str(place)!r}")
