@@ -8,24 +8,32 @@ classifier; ``group_pattern`` in the recipe, or an array ``groups`` in the files
 """
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
+import torch
 
 from convrnn_zoo import Metric
+from convrnn_zoo._extras import need
 from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.classifier import accuracy, accuracy_metric, train_one
-from convrnn_zoo.train.groups import group_names, load_parts, measure_groups
+from convrnn_zoo.train.classifier import accuracy, accuracy_metric, initial_front_end, load_splits, percent, train_one
 
 weights_option = click.option(
     "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Directory of weights.",
 )  # fmt: skip
+
+
+def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
+    """Returns the training split, the test split and, if the recipe has one, the validation split."""
+    return load_splits(recipe, data, initial_front_end(recipe), recipe.list_splits(data))
 
 
 class WithoutLengths(Labelled):
@@ -67,6 +75,54 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
     ]  # fmt: skip
 
 
+def check_groups(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> None:
+    """Raises ValueError unless all sequences are in two or more groups, of which `selected_on` are some."""
+    names = sorted({group for part in parts for group in part.groups})
+    if len(names) < 2 or "" in names:
+        raise ValueError("--groups needs data in two or more groups: set data.group_pattern, or add an array groups")
+    if not set(selected_on) < set(names):
+        raise ValueError(f"--selected-on must be some of the groups {', '.join(names)}; got {', '.join(selected_on)}")
+
+
+def measure_groups(
+    recipe: ClassifierRecipe, data: Any, out: Path, selected_on: Sequence[str] = (), progress: bool = True
+) -> list[Metric]:
+    """Trains one model per group without the group, and returns its accuracy on all recordings of the group.
+
+    The models are trained on the training part. If no group of the test part is in it, as with ``split = "group"``,
+    they are also trained on the test part. The first metric is the mean over the groups that are not in `selected_on`.
+    """
+    parts = load_parts(recipe, data)
+    check_groups(parts, selected_on)
+    train_part, test_part = parts[:2]
+    every = train_part._replace(
+        sequences=[x for part in parts for x in part.sequences],
+        labels=torch.cat([part.labels for part in parts]),
+        groups=tuple(group for part in parts for group in part.groups),
+        names=(),
+    )
+    known = len(train_part.labels) + len(test_part.labels)
+    end = len(train_part.labels) if {*train_part.groups} & {*test_part.groups} else known
+    values, metrics, title = [], [], recipe.data.title
+    splits = need("sklearn.model_selection", "data").LeaveOneGroupOut().split(every.labels, groups=every.groups)
+    for others, unseen in splits:
+        name, held_out = every.groups[unseen[0]], every.subset(unseen)
+        parts = [every.subset([i for i in others if i < end]), held_out]
+        if validation := [i for i in others if i >= known]:
+            parts.append(every.subset(validation))
+        options: Any = {"checkpoint": out / f"without-{quote(name, safe='')}.ckpt", "progress": progress}
+        value = train_one(recipe, recipe.seed, *parts, name=f"without {name}", **options).accuracy
+        values += [value] if name not in selected_on else []
+        split = f"all {len(unseen)} recordings of {name}"
+        metrics.append(Metric(f"accuracy, {name} unseen", percent(value), title, split))
+    note = "mean of other models, each trained without one of the groups"
+    if selected_on:
+        note += f" {', '.join(n for n in sorted({*every.groups}) if n not in selected_on)}"
+    split = "all recordings of the group that was held out"
+    total = accuracy_metric("accuracy, unseen groups", values, title, split, note=note)
+    return [dataclasses.replace(total, value=percent(statistics.fmean(values))), *metrics]
+
+
 @click.command()
 @click.argument("recipe")
 @data_option
@@ -83,7 +139,7 @@ def main(
     if not isinstance(loaded, ClassifierRecipe):
         raise click.UsageError(f"{recipe} is not the recipe of a classifier")
     if groups:
-        group_names(load_parts(loaded, data), selected_on)  # raises before training
+        check_groups(load_parts(loaded, data), selected_on)  # raises before training
     metadata: Any = train(loaded, data=data, out=output, into=into)
     metrics = [*metadata.metrics]
     if padding:

@@ -16,7 +16,6 @@ from ..predict import resolve_preprocessing
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_splits
-from ..train.groups import group_names, load_parts, measure_groups
 from ..train.parts import warn_if_other_part
 from ..verify import (
     FIGURES,
@@ -32,7 +31,6 @@ from ..verify import (
 )
 from ._options import (
     WEIGHTS_EPILOG,
-    FilePath,
     data_option,
     device_option,
     json_option,
@@ -62,16 +60,13 @@ from ._weights import load_weights
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
 @click.option("--baseline", "baselines", multiple=True, help="Baseline of a forecaster, such as 'last frame' or "
               "extrapolation; repeatable [default: all that apply].")  # fmt: skip
-@click.option("--groups", type=FilePath(file_okay=False),
-              help="Directory of runs: for each group of a classifier's data, such as a speaker, train its recipe "
-              "without the group, and print the accuracy on the group.")  # fmt: skip
 @json_option
 @device_option
 @threads_option
 @quiet_option
 def eval_weights(
     weights: str, data: Path | None, recipe: str | None, outputs: tuple[Path, ...], as_json: bool, device: torch.device,
-    threads: int | None, quiet: bool, groups: Path | None, **options: Any,
+    threads: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
@@ -90,7 +85,6 @@ def eval_weights(
     convrnn-zoo eval forecasts.zarr --data archive.zarr -o scores.json
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist -o scores.json -o mse.png
     convrnn-zoo eval run --data clips -o confusion.png
-    convrnn-zoo eval run --data voices --groups runs
     """
     options["baselines"] = options["baselines"] or None
     for output in outputs:
@@ -99,7 +93,7 @@ def eval_weights(
     set_threads(threads)
     if Path(weights).suffix == ".zarr":
         is_chosen = click.get_current_context().get_parameter_source("device") is not ParameterSource.DEFAULT
-        if is_chosen or any(value is not None for value in (recipe, groups, *options.values())) or data is None:
+        if is_chosen or any(value is not None for value in (recipe, *options.values())) or data is None:
             raise ValueError(
                 f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights, such as --device"
             )
@@ -117,9 +111,7 @@ def eval_weights(
             raise ValueError(
                 f"--sequences, --members, --seed, --baseline: only valid for forecasters; {weights} is a classifier"
             )
-        scores, text = _evaluate_classifier(model, settings, data, outputs, groups, not quiet)
-    elif groups is not None:
-        raise ValueError(f"--groups: only valid for classifiers; {weights} is a forecaster")
+        scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
     elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
         resolve_preprocessing(model, weights, recipe, settings)
         if options["seed"] is not None and not isinstance(model, Ensemble):
@@ -166,26 +158,15 @@ def format_months(result: Any) -> list[str]:
 
 
 def _evaluate_classifier(
-    model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...], groups: Path | None, progress: bool
+    model: Any, recipe: ClassifierRecipe, data: Any, outputs: tuple[Path, ...], progress: bool
 ) -> tuple[str, str]:
-    """Returns the scores of a classifier as JSON and as tables; writes the confusion matrix.
-
-    With a directory `groups`, the scores include the accuracies on groups that training excludes.
-    """
-    if groups is not None:
-        group_names(load_parts(recipe, data))  # raises before the evaluation
+    """Returns the scores of a classifier as JSON and as tables; writes the confusion matrix."""
     accuracies, matrix = evaluate_classifier(model, recipe, data, progress)
-    device = next(model.parameters()).device
     for output in outputs:
         if output.suffix != ".json":
             write_confusion(matrix, output, f"{recipe.weights}: accuracy {accuracies['prediction']:.1f} %")
     scores = {**{k: {"accuracy": [v]} for k, v in accuracies.items()}, **matrix.to_json()}
     table = columns([("accuracy", *(f"{v:.2f} %" for v in accuracies.values()))], header=("", *accuracies))
-    if groups is not None:
-        unseen = {m.name: m.value for m in measure_groups(recipe, data, groups, progress=progress, device=device)}
-        scores["groups"] = unseen
-        rows = [(name, f"{value:.2f} %") for name, value in unseen.items()]
-        table = f"{table}\n\n{columns(rows, header=('trained without the group', ''))}"
     return json.dumps(scores, indent=2, ensure_ascii=False) + "\n", table
 
 
