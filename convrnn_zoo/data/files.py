@@ -30,7 +30,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         ...     int("x")
         Traceback (most recent call last):
         convrnn_zoo.data.files.FileError: a.npy is not a valid .npy file (invalid literal for int() with base
-        10: 'x'); replace or remove the file
+        10: 'x'); check that it is complete, or leave it out
     """
     try:
         yield
@@ -42,13 +42,13 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         if isinstance(e, FileNotFoundError | PermissionError) and type(e).__module__ == "builtins":
             raise  # PyAV has subclasses of these for damaged content
         reason = " ".join(str(e).split())[:200] or type(e).__name__
-        raise FileError(f"{path} is not a valid {kind} ({reason}); replace or remove the file") from e
+        raise FileError(f"{path} is not a valid {kind} ({reason}); check that it is complete, or leave it out") from e
 
 
 def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = MAX_RATIO) -> None:
     """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
     if claimed > LARGE and claimed > max_ratio * max(stored, 1):
-        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; replace or remove the file")
+        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; check that it is complete, or leave it out")
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:

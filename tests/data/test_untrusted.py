@@ -1,11 +1,8 @@
-"""Hostile files neither run code, nor read other files, nor need memory out of proportion to their size."""
+"""Files from untrusted sources run no code, read no other files and decompress to no gigabytes."""
 
-import gzip
 import json
 import pickle
-import re
 import zipfile
-import zlib
 from pathlib import Path
 
 import h5py
@@ -13,12 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks.memory import rise
-from convrnn_zoo._extras import need
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.audio import read_sound
 from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
-from convrnn_zoo.data.untrusted import check_hdf5, check_zarr_store, checked_codecs
+from convrnn_zoo.data.untrusted import check_hdf5, zstd_size
 from tests.helpers.data.own_data import write_video
 
 FRAMES = np.arange(12 * 8 * 8, dtype="<f4").reshape(12, 8, 8)
@@ -29,7 +25,7 @@ def read(path, **options):
 
 
 # ---- Zarr ----------------------------------------------------------------------------------------------------------
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def unsafe_numcodecs(monkeypatch):
     """numcodecs unpickles here, as versions before 0.16.6 always do."""
     pickles = pytest.importorskip("numcodecs.pickles", reason="the extra zarr")
@@ -66,179 +62,123 @@ def codec(name, **configuration):
     return {"name": name, "configuration": configuration}
 
 
-def write_store(root, arrays, chunks):
-    """Writes metadata by path, and chunks by path, as a store of the version that the metadata state."""
-    version = next(iter(arrays.values()))["zarr_format"]
-    root.mkdir()
-    group = {"zarr_format": version} | ({} if version == 2 else {"node_type": "group", "attributes": {}})
-    for path, array in arrays.items():
-        folder = root / path
-        folder.mkdir(parents=True, exist_ok=True)
-        for parent in (root, *folder.relative_to(root).parents):
-            name = ".zgroup" if version == 2 else "zarr.json"
-            if (root / parent) != folder:
-                (root / parent / name).write_text(json.dumps(group))
-        (folder / (".zarray" if version == 2 else "zarr.json")).write_text(json.dumps(array))
-    for path, content in chunks.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
-    return root
-
-
-PICKLE = {"id": "pickle", "protocol": 5}
-TEXT = [{"id": "vlen-utf8"}, PICKLE]
-HOSTILE_2 = {
-    "time": {"time": array_2((12,), dtype="|O", filters=TEXT)},
-    "time of floats": {"time": array_2((12,), compressor=PICKLE)},
-    "time, pickled twice": {"time": array_2((12,), filters=[PICKLE], compressor=PICKLE)},
-    "frames": {"rate": array_2(compressor=PICKLE)},
-    "frames, filter": {"rate": array_2(filters=[PICKLE])},
-    "in a group": {"inner/time": array_2((12,), compressor=PICKLE), "inner/rate": array_2()},
-    "two names of codecs": {"time": array_2((12,), compressor=PICKLE, codecs=[])},
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE_2)
-@pytest.mark.parametrize("variable", ["", "inner/rate"])
-def test_a_codec_of_a_store_runs_no_code(name, variable, tmp_path):
-    ran, chunk = tmp_path / "ran", pickle.dumps(Evil(tmp_path / "ran"))
-    arrays = {"rate": array_2(), **HOSTILE_2[name]}
-    chunks = {f"{path}/{'.'.join('0' * len(a['shape']))}": chunk for path, a in arrays.items() if a != array_2()}
-    path = write_store(tmp_path / "a.zarr", arrays, {"rate/0.0.0": FRAMES.tobytes(), **chunks})
-    with pytest.raises(FileError, match=r"a\.zarr") as error:
-        read(path, variable=variable)
-    assert "pickle" in str(error.value) or "two versions" in str(error.value)
-    assert not ran.exists()
-
-
-def test_consolidated_metadata_are_checked(tmp_path):
-    path = write_store(tmp_path / "a.zarr", {"rate": array_2()}, {"rate/0.0.0": FRAMES.tobytes()})
-    metadata = {".zgroup": {"zarr_format": 2}, "rate/.zarray": array_2(), "x/.zarray": array_2(compressor=PICKLE)}
-    (path / ".zmetadata").write_text(json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}))
-    with pytest.raises(FileError, match="pickle"):
-        read(path)
-
-
-@pytest.mark.parametrize("inner", [array_2(compressor=PICKLE), array_3(codec("numcodecs.pickle"))])
-def test_consolidated_metadata_of_version_3_are_checked(inner, tmp_path):
-    path = write_store(tmp_path / "a.zarr", {"rate": array_3()}, {"rate/c/0/0/0": FRAMES.tobytes()})
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-    nested = {**group, "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {"x": inner}}}
-    consolidated = {"kind": "inline", "must_understand": False, "metadata": {"rate": array_3(), "inner": nested}}
-    (path / "zarr.json").write_text(json.dumps({**group, "consolidated_metadata": consolidated}))
-    with pytest.raises(FileError, match="pickle"):
-        read(path)
-
-
 def shards(*codecs, chunks=(4, 8, 8), index=("bytes", "crc32c")):
     index_codecs = [codec(name, **({"endian": "little"} if name == "bytes" else {})) for name in index]
     inner = [codec("bytes", endian="little"), *codecs]
     return codec("sharding_indexed", chunk_shape=list(chunks), codecs=inner, index_codecs=index_codecs)
 
 
+def write_store(path, array, chunk=None, group=None):
+    """Writes a store of one array `rate` and its first chunk; `group` are more metadata of the store."""
+    is_new = array["zarr_format"] == 3
+    folder = path / "rate"
+    folder.mkdir(parents=True)
+    (folder / ("zarr.json" if is_new else ".zarray")).write_text(json.dumps(array))
+    root = {"zarr_format": 3, "node_type": "group", "attributes": {}} if is_new else {"zarr_format": 2}
+    (path / ("zarr.json" if is_new else ".zgroup")).write_text(json.dumps(root | (group or {} if is_new else {})))
+    if group and not is_new:
+        (path / ".zmetadata").write_text(json.dumps(group))
+    if chunk is not None:
+        file = folder / ("c/" + "/".join("0" * len(array["shape"])) if is_new else ".".join("0" * len(array["shape"])))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(chunk)
+    return path
+
+
+PICKLE = {"id": "pickle", "protocol": 5}
 GZIP, ZSTD = codec("gzip", level=5), codec("zstd", level=0, checksum=False)
 BLOSC = codec("blosc", typesize=4, cname="zstd", clevel=5, shuffle="noshuffle", blocksize=0)
+NESTED = {"consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {
+    "rate": array_3(), "inner": {"zarr_format": 3, "node_type": "group", "consolidated_metadata": {
+        "kind": "inline", "must_understand": False, "metadata": {"x": array_2(compressor=PICKLE)}}}}}}  # fmt: skip
+HOSTILE = {
+    "compressor": (array_2(compressor=PICKLE),),
+    "filter": (array_2(filters=[{"id": "vlen-utf8"}, PICKLE], dtype="|O"),),
+    "both versions": (array_2(compressor=PICKLE, codecs=[]),),
+    "consolidated": (array_2(), {"metadata": {"rate/.zarray": array_2(compressor=PICKLE)}}),
+    "codec": (array_3(codec("numcodecs.pickle")),),
+    "codec without prefix": (array_3("pickle"),),
+    "in shards": ({**array_3(), "codecs": [shards(codec("numcodecs.pickle"))]},),
+    "nested": (array_3(), NESTED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_codec_of_a_store_runs_no_code(name, tmp_path, unsafe_numcodecs):
+    array, *group = HOSTILE[name]
+    path = write_store(tmp_path / "a.zarr", array, pickle.dumps(Evil(tmp_path / "ran")), *group)
+    if name == "nested":  # the group that is described twice is not read
+        pytest.importorskip("zarr", reason="the extra zarr")
+    with pytest.raises(FileError, match=r"a\.zarr"):
+        read(path)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
     "array",
     [
-        array_3(codec("numcodecs.pickle")),
-        array_3(codec("pickle")),
-        array_3("numcodecs.pickle"),
         array_3(codec("numcodecs.bz2", level=1)),
-        array_3(codec("numcodecs.json2")),
-        array_3(codec("numcodecs.zstd", level=1)),
         array_3(GZIP, GZIP),
         array_3(GZIP, codec("crc32c"), ZSTD),
         {**array_3(), "codecs": [shards(GZIP), GZIP]},
-        {**array_3(), "codecs": [shards(GZIP, codec("numcodecs.pickle"))]},
         {**array_3(), "codecs": [shards(index=("bytes", "gzip"))]},
         {**array_3(shape=(1, 2**14, 2**14)), "codecs": [shards(chunks=(1, 4, 4))]},
         array_3(shape=(1, 2**16, 2**16)),
-        array_3(shape=(2**40, 8, 8), chunks=(1, 8, 8)),
-        array_3(shape=(4, 1024, 1024), chunks=(1, 1, 1)),
+        array_3(shape=(2**40,), chunks=(8,)),
         array_3(data_type={"name": "fixed_length_utf32", "configuration": {"length_bytes": 2**40}}),
-        array_2(filters=[{"id": "bz2", "level": 1}]),
         array_2(filters=[{"id": "gzip", "level": 1}], compressor={"id": "gzip", "level": 1}),
-        array_2(filters=[{"id": "packbits"}, {"id": "packbits"}], dtype="|b1"),
-        array_2(filters=[{"id": "astype", "encode_dtype": "|i1", "decode_dtype": "<f8"}] * 2, dtype="<f8"),
         array_2(dtype="|O"),
         array_2(dtype="|V2000000000"),
         array_2((-1, 8, 8)),
         array_2((8, True, 8)),
     ],
 )
-def test_stores_that_could_take_memory_or_run_code_are_rejected(array, tmp_path):
-    path = write_store(tmp_path / "a.zarr", {"rate": array}, {})
+def test_stores_of_large_chunks_or_unknown_codecs_are_rejected(array, tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
     with pytest.raises(FileError, match=r"a\.zarr"):
-        check_zarr_store(path)
+        read(write_store(tmp_path / "a.zarr", array, b"0" * 2**10))
 
 
-CODECS_2 = [None, *({"id": name} for name in ("gzip", "zlib", "zstd", "lz4", "blosc"))]
 SCALE = {"id": "fixedscaleoffset", "offset": 0, "scale": 4, "dtype": "<f4", "astype": "<i4"}
-FILTERS_2 = [
-    None,
-    [{"id": "shuffle", "elementsize": 4}],
-    [{"id": "delta", "dtype": "<f4"}],
-    [SCALE, {"id": "delta", "dtype": "<i4"}],
-]
 
 
-@pytest.mark.parametrize("compressor", CODECS_2)
-@pytest.mark.parametrize("filters", FILTERS_2)
-def test_usual_codecs_of_version_2_are_read(compressor, filters, tmp_path):
+@pytest.mark.parametrize("compressor", [None, "gzip", "zlib", "zstd", "lz4", "blosc"])
+@pytest.mark.parametrize(
+    "filters", [[], [{"id": "shuffle", "elementsize": 4}], [SCALE, {"id": "delta", "dtype": "<i4"}]]
+)
+def test_standard_codecs_of_version_2_are_read(compressor, filters, tmp_path):
     numcodecs = pytest.importorskip("numcodecs", reason="the extra zarr")
     chunk = FRAMES
-    for c in (*(filters or ()), compressor):
-        chunk = numcodecs.get_codec(c).encode(chunk) if c else chunk
-    path = write_store(
-        tmp_path / "a.zarr",
-        {"rate": array_2(compressor=compressor, filters=filters)},
-        {"rate/0.0.0": np.ascontiguousarray(chunk).tobytes()},
-    )
+    for c in (*filters, *([{"id": compressor}] if compressor else [])):
+        chunk = numcodecs.get_codec(c).encode(chunk)
+    array = array_2(compressor=compressor and {"id": compressor}, filters=filters or None)
+    path = write_store(tmp_path / "a.zarr", array, np.ascontiguousarray(chunk).tobytes())
     np.testing.assert_array_equal(read(path)[:, 0], FRAMES)
 
 
-@pytest.mark.parametrize("options", [
-    {"compressors": None}, {}, {"compressors": "gzip"}, {"compressors": "blosc"}, {"shards": (12, 8, 8)},
-])  # fmt: skip
-def test_usual_codecs_of_version_3_are_read(options, tmp_path):
+@pytest.mark.parametrize("shard", [None, (12, 8, 8)])
+@pytest.mark.parametrize("name", [None, "Zstd", "Gzip", "Blosc"])
+def test_standard_codecs_of_version_3_are_read(name, shard, tmp_path):
     zarr = pytest.importorskip("zarr", reason="the extra zarr")
-    codecs = {"gzip": zarr.codecs.GzipCodec(), "blosc": zarr.codecs.BloscCodec()}
-    options = {key: codecs.get(value, value) if key == "compressors" else value for key, value in options.items()}
-    array = zarr.create_array(tmp_path / "a.zarr", shape=FRAMES.shape, chunks=(4, 4, 8), dtype="f4", **options)
-    array[:] = FRAMES
+    compressors = name and getattr(zarr.codecs, f"{name}Codec")()
+    options = {"shape": FRAMES.shape, "chunks": (4, 4, 8), "dtype": "f4", "shards": shard, "compressors": compressors}
+    zarr.create_array(tmp_path / "a.zarr", **options)[:] = FRAMES
     np.testing.assert_array_equal(read(tmp_path / "a.zarr")[:, 0], FRAMES)
 
 
-def test_a_small_store_cannot_decompress_to_gigabytes(tmp_path):
-    bomb = gzip.compress(gzip.compress(bytes(2**25)) * 64)  # two gibibytes
-    path = write_store(tmp_path / "a.zarr", {"rate": array_3(GZIP, GZIP)}, {"rate/c/0/0/0": bomb})
-    with pytest.raises(FileError, match="gzip"):
-        read(path)
-
-
-def test_large_sparse_stores_are_read_in_proportion(tmp_path):
-    shape = (2**14, 256, 256)  # four gibibytes
-    array = array_3(GZIP, shape=shape, chunks=(1, 256, 256))
-    rng = np.random.default_rng(0)
-    chunk = gzip.compress(rng.integers(0, 255, 2**18, "u1").tobytes(), 1)
-    path = write_store(tmp_path / "a.zarr", {"rate": array}, {f"rate/c/{i}/0/0": chunk for i in range(17)})
-    check_zarr_store(path)
-    for i in range(2):
-        (path / f"rate/c/{i}/0/0").unlink()
-    with pytest.raises(FileError, match=r"a\.zarr"):
-        check_zarr_store(path)
-
-
-BOMBS = {
-    "zstd": lambda numcodecs: numcodecs.Zstd(19).encode(bytes(2**26)) * 33,
-    "zstd of one frame": lambda numcodecs: zstd_frame(2**14),
-    "zstd that states no size": lambda numcodecs: zstd_frame(2**14, stated=None),
-    "zstd that states a size": lambda numcodecs: zstd_frame(1, stated=2**40),
-    "blosc": lambda numcodecs: (c := numcodecs.Blosc("zstd", 9).encode(bytes(2**20)))[:4] + b"\xff\xff\xff\x7f" + c[8:],
-}
+@pytest.mark.parametrize("shard", [None, (64, 256, 256)])
+def test_sparse_stores_are_read(shard, tmp_path):
+    """Five gigabytes, of which one chunk is stored, as in a store that is being written."""
+    zarr, xarray = pytest.importorskip("zarr", reason="the extra zarr"), pytest.importorskip("xarray")
+    path, shape = tmp_path / "a.zarr", (19_200, 256, 256)
+    group = zarr.open_group(path, mode="w")
+    options = {"chunks": (1, 256, 256), "shards": shard, "fill_value": np.nan, "dimension_names": ("time", "y", "x")}
+    rate = group.create_array("rate", shape=shape, dtype="f4", **options)
+    rate[3] = np.arange(2**16).reshape(256, 256)
+    frames = open_frames(path)
+    assert frames.array.shape == (19_200, 1, 256, 256)
+    expected = xarray.open_zarr(path, consolidated=False)["rate"][2:5]
+    np.testing.assert_array_equal(frames.read(2, 5)[:, 0], expected)
 
 
 def zstd_frame(blocks, stated=0):
@@ -250,20 +190,30 @@ def zstd_frame(blocks, stated=0):
     return b"\x28\xb5\x2f\xfd" + header + block * (blocks - 1) + last
 
 
-@pytest.mark.parametrize("version", [2, 3, "shard"])
+BOMBS = {
+    "zstd": (ZSTD, zstd_frame(2**14)),
+    "zstd that states no size": (ZSTD, zstd_frame(2**14, stated=None)),
+    "zstd that states a size": (ZSTD, zstd_frame(1, stated=2**40)),
+    "blosc": (BLOSC, b"\x02\x01\x01\x04\xff\xff\xff\x7f" + bytes(64)),
+}
+
+
+@pytest.mark.parametrize("version", [2, 3, "shard", "start"])
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_chunk_claims_memory_in_proportion(name, version, tmp_path):
-    numcodecs = pytest.importorskip("numcodecs", reason="the extra zarr")
-    chunk = BOMBS[name](numcodecs)
-    kind = name.split()[0]
-    compressor = BLOSC if kind == "blosc" else ZSTD
+def test_a_chunk_claims_at_most_a_gibibyte(name, version, tmp_path):
+    compressor, chunk = BOMBS[name]
     if version == 2:
-        path = write_store(tmp_path / "a.zarr", {"rate": array_2(compressor={"id": kind})}, {"rate/0.0.0": chunk})
+        array = array_2(compressor={"id": compressor["name"]})
+    elif version == 3:
+        array = array_3(compressor)
     else:
-        codecs = [shards(compressor, chunks=FRAMES.shape, index=("bytes",))]
-        array = array_3(compressor) if version == 3 else {**array_3(), "codecs": codecs}
-        index = b"" if version == 3 else (0).to_bytes(8, "little") + len(chunk).to_bytes(8, "little")
-        path = write_store(tmp_path / "a.zarr", {"rate": array}, {"rate/c/0/0/0": chunk + index})
+        sharding = shards(compressor, chunks=FRAMES.shape, index=("bytes",))
+        sharding["configuration"]["index_location"] = "start" if version == "start" else "end"
+        place = 16 if version == "start" else 0
+        index = place.to_bytes(8, "little") + len(chunk).to_bytes(8, "little")
+        chunk = index + chunk if version == "start" else chunk + index
+        array = {**array_3(), "codecs": [sharding]}
+    path = write_store(tmp_path / "a.zarr", array, chunk)
 
     def read_bomb():
         with pytest.raises(FileError, match=r"a\.zarr.* claims"):
@@ -276,19 +226,8 @@ def test_a_chunk_claims_memory_in_proportion(name, version, tmp_path):
 def test_zstd_that_states_no_size_is_read(tmp_path):
     pytest.importorskip("zarr", reason="the extra zarr")
     chunk = zstd_frame(2, stated=None)
-    assert need("convrnn_zoo.data.zarr_codecs", "zarr").zstd_size(chunk) == 2**18
-    array = array_3(ZSTD, shape=(4, 128, 128))
-    path = write_store(tmp_path / "a.zarr", {"rate": array}, {"rate/c/0/0/0": chunk})
-    assert read(path).shape == (4, 1, 128, 128)
-
-
-def test_other_users_of_zarr_keep_their_codecs(tmp_path):
-    zarr = pytest.importorskip("zarr", reason="the extra zarr")
-    numcodecs = pytest.importorskip("numcodecs", reason="the extra zarr")
-    with checked_codecs():
-        assert type(numcodecs.get_codec({"id": "zstd"})) is not numcodecs.Zstd
-    assert type(numcodecs.get_codec({"id": "zstd"})) is numcodecs.Zstd
-    assert zarr.registry.get_codec_class("zstd") is zarr.codecs.ZstdCodec
+    assert zstd_size(chunk) == 2**18
+    assert read(write_store(tmp_path / "a.zarr", array_3(ZSTD, shape=(4, 128, 128)), chunk)).shape == (4, 1, 128, 128)
 
 
 # ---- HDF5 ----------------------------------------------------------------------------------------------------------
@@ -298,22 +237,6 @@ def hdf5(path, write=lambda file: None, **options):
             file.create_dataset("rate", data=FRAMES, **options)
         write(file)
     return path
-
-
-def custom_filters(*filters, chunks=(4, 8, 8), write=None):
-    """Returns a writer of a dataset with any filters and, by `write`, the stored bytes of its first chunk."""
-
-    def make(file):
-        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        layout.set_chunk(chunks)
-        for number, values in filters:
-            layout.set_filter(number, h5py.h5z.FLAG_OPTIONAL, values)
-        space = h5py.h5s.create_simple(FRAMES.shape)
-        data = h5py.h5d.create(file.id, b"rate", h5py.h5t.NATIVE_FLOAT, space, layout)
-        if write is not None:
-            data.write_direct_chunk((0, 0, 0), write)
-
-    return make
 
 
 def external(file):
@@ -351,77 +274,89 @@ def test_hdf5_files_read_no_other_file(write, suffix, tmp_path, monkeypatch):
         read(hdf5(tmp_path / f"a{suffix}", write), variable="rate")
 
 
-DEFLATE = (h5py.h5z.FILTER_DEFLATE, (9,))
+DEFLATE, SHUFFLE, ZSTD_FILTER = (1, (9,)), (2, (4,)), (32015, (3,))
+
+
+def custom_filters(*filters, chunk=None):
+    """Returns a writer of a dataset with any filters and the stored bytes of its first chunk."""
+
+    def make(file):
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_chunk((4, 8, 8))
+        for number, values in filters:
+            layout.set_filter(number, h5py.h5z.FLAG_OPTIONAL, values)
+        data = h5py.h5d.create(file.id, b"rate", h5py.h5t.NATIVE_FLOAT, h5py.h5s.create_simple(FRAMES.shape), layout)
+        if chunk is not None:
+            data.write_direct_chunk((0, 0, 0), chunk)
+
+    return make
 
 
 @pytest.mark.parametrize(
     "write",
     [
         custom_filters(DEFLATE, DEFLATE),
-        custom_filters(DEFLATE, (h5py.h5z.FILTER_SHUFFLE, ()), DEFLATE),
-        custom_filters(DEFLATE, (h5py.h5z.FILTER_LZF, ())),
-        custom_filters((307, (9,))),
-        custom_filters((32015, (3,))),
+        custom_filters(DEFLATE, SHUFFLE),
         custom_filters((61234, ())),
+        custom_filters(ZSTD_FILTER, chunk=zstd_frame(2**14)),
+        custom_filters((32001, (2, 2, 4, 1024)), chunk=BOMBS["blosc"][1]),
+        custom_filters((4, (141, 32, 8, 32)), chunk=b"\xff" * 8),
         lambda file: file.create_dataset("rate", data=FRAMES.astype("i4"), scaleoffset=0, chunks=(4, 8, 8)),
-        lambda file: file.create_dataset("rate", (2**20, 2**20, 8), "f4"),
         lambda file: file.create_dataset("time", (2**40,), "f8"),
-        lambda file: file.create_dataset("map", (2**20, 2**20), "f4", chunks=(64, 64)),
         lambda file: file.create_dataset("time", (8,), "f8", chunks=(2**28,), maxshape=(None,), compression="gzip"),
-        lambda file: file.create_dataset("a", (4, 1024, 1024), "f4", chunks=(1, 1, 1)),
         lambda file: file.create_dataset("a", (4,), h5py.vlen_dtype("f4")),
         lambda file: file.attrs.create("a", [np.zeros(3), np.zeros(4)], dtype=h5py.vlen_dtype("f8")),
         lambda file: file.create_dataset("a", (4,), [("b", h5py.vlen_dtype("f4")), ("c", "f4")]),
     ],
 )
-def test_hdf5_files_that_could_take_memory_are_rejected(write, tmp_path):
+def test_hdf5_files_of_large_chunks_or_unknown_filters_are_rejected(write, tmp_path):
+    pytest.importorskip("hdf5plugin", reason="the extra hdf5")
     with pytest.raises(FileError, match=r"a\.h5"):
-        read(hdf5(tmp_path / "a.h5", write))
-
-
-def test_a_small_hdf5_file_cannot_decompress_to_gigabytes(tmp_path):
-    bomb = zlib.compress(zlib.compress(bytes(2**30), 9), 9)
-    path = hdf5(tmp_path / "a.h5", custom_filters(DEFLATE, DEFLATE, write=bomb))
-    assert path.stat().st_size < 2**14
-    with pytest.raises(FileError, match="compressed more than once"):
-        read(path)
-
-
-@pytest.mark.parametrize("place", ["attribute", "dataset", "dataset of many"])
-def test_repeated_text_takes_memory_in_proportion(place, tmp_path):
-    """All values of variable length are the same part of the file."""
-    count, text = (900, 500_000) if place != "dataset of many" else (20_000, 150_000)
-
-    def write(file):
-        file["rate"] = FRAMES
-        if place == "attribute":
-            for i in range(8):
-                file.attrs[f"text{i}"] = np.array(["x" * 50] * count, h5py.string_dtype())
-        else:
-            file.create_dataset("text", data=["x" * 50] * count, dtype=h5py.string_dtype())
-        file["long"] = "y" * text
-
-    path = hdf5(tmp_path / "a.h5", write)
-    content = path.read_bytes()
-    heaps = {m.start().to_bytes(8, "little") for m in re.finditer(b"GCOL", content)}
-    short, long = (re.compile(re.escape(n.to_bytes(4, "little")) + b".{12}", re.DOTALL) for n in (50, text))
-    reference = next(m[0] for m in long.finditer(content) if m[0][4:12] in heaps)
-    content = short.sub(lambda m: reference if m[0][4:12] in heaps else m[0], content)
-    path.write_bytes(content)
-    if place == "dataset":
-        check_hdf5(path)  # under a gibibyte
-    else:
-        with pytest.raises(FileError, match=r"a\.h5 stores"):
-            check_hdf5(path)
+        check_hdf5(hdf5(tmp_path / "a.h5", write))
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"chunks": (4, 8, 8)}, {"compression": "gzip"}, {"compression": "lzf"},
-    {"compression": "gzip", "shuffle": True, "fletcher32": True}, {"chunks": (64, 8, 8), "maxshape": (None, 8, 8)},
+    {}, {"chunks": (64, 8, 8), "maxshape": (None, 8, 8)}, {"compression": "lzf"},
+    {"compression": "gzip", "shuffle": True, "fletcher32": True},
 ])  # fmt: skip
 def test_usual_hdf5_files_are_read(options, tmp_path):
     path = hdf5(tmp_path / "a.h5", **{"track_times": False, **options})
     np.testing.assert_array_equal(read(path)[:, 0], FRAMES)
+
+
+def test_sparse_hdf5_files_are_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("rate", (19_200, 256, 256), "f4", chunks=(1, 256, 256), compression="gzip")[3] = 7
+    np.testing.assert_array_equal(open_frames(tmp_path / "a.h5").read(2, 5)[:, 0, 0, 0], [0, 7, 0])
+
+
+@pytest.mark.parametrize("compression", ["zlib", "szip", "zstd", "blosc_zstd", "blosc_lz", "bzip2"])
+def test_compressions_of_netcdf4_are_read_as_by_netcdf4(compression, tmp_path):
+    netcdf4 = pytest.importorskip("netCDF4")
+    with netcdf4.Dataset(tmp_path / "a.nc", "w") as file:
+        for name, size in zip(("time", "y", "x"), FRAMES.shape, strict=True):
+            file.createDimension(name, size)
+        options = {"compression": compression, "shuffle": True, "fletcher32": compression == "zstd"}
+        rate = file.createVariable("rate", "i2", ("time", "y", "x"), **options, chunksizes=(4, 8, 8), fill_value=-1)
+        rate.scale_factor = 0.25
+        rate[:] = np.ma.masked_less(FRAMES, 9)
+        expected = rate[:].filled(np.nan)
+    np.testing.assert_array_equal(read(tmp_path / "a.nc")[:, 0], expected)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".h5", ".grib2"])
+def test_a_file_of_no_bytes_is_called_empty(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    with pytest.raises(FileError, match=f"a{suffix}.*empty"):
+        read(path)
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda number: False)
+    monkeypatch.setitem(__import__("sys").modules, "hdf5plugin", None)
+    with pytest.raises(ImportError, match="hdf5plugin"):
+        read(hdf5(tmp_path / "a.h5", custom_filters(ZSTD_FILTER)))
 
 
 # ---- GRIB ----------------------------------------------------------------------------------------------------------

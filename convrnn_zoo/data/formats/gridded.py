@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..files import TIMES, FileError, reading
-from ..untrusted import check_grib, check_hdf5, check_zarr_store, checked_codecs
+from ..untrusted import check_grib, check_hdf5
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -52,12 +52,12 @@ def open_gridded(path: Path, variable: str = "") -> Any:
         FileError: the file is damaged, claims more than it stores, or has another format.
         ImportError: the package that reads the format is not installed.
     """
+    if path.is_file() and not path.stat().st_size:
+        raise FileError(f"{path} is empty, 0 bytes; get it again, or leave it out")
     with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
         h5py = need("h5py", "netcdf")
         if path.suffix.lower() == STORE:
-            check_zarr_store(path, variable[: variable.rfind("/") + 1])
-            with checked_codecs():
-                return _open_zarr(path, variable)
+            return _open_zarr(path, variable)
         if path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
             check_hdf5(path)
             return _open_hdf5(path, variable)
@@ -67,12 +67,12 @@ def open_gridded(path: Path, variable: str = "") -> Any:
             return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
         if not is_recognised(path):
             need("scipy", "netcdf")  # the engine of NetCDF-3
-            raise FileError(f"{path}: no installed engine of xarray reads it; replace it, or install its engine")
+            raise FileError(f"{path}: no installed engine of xarray reads it; install its engine, or leave it out")
         return _open(path)
 
 
-def _open(path: Path, group: str = "", **kwargs: Any) -> Any:
-    """Opens a file with xarray. Variables in a group have the coordinates of the file, too."""
+def _open(path: Any, group: str = "", **kwargs: Any) -> Any:
+    """Opens a file, or a Zarr store, with xarray. Variables in a group have the coordinates of the file, too."""
     xarray = need("xarray", "netcdf")
     options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
     with warnings.catch_warnings():
@@ -99,10 +99,8 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    with checked_codecs():
-        store = need("zarr", "zarr").open(str(path), mode="r")
-        array = store[name] if name else store
-    return array[index]
+    opened = need("zarr", "zarr").open(checked_store(path), mode="r")
+    return (opened[name] if name else opened)[index]
 
 
 def _open_hdf5(path: Path, variable: str) -> Any:
@@ -135,8 +133,17 @@ def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
     return groups.pop() if len(groups) == 1 else ""
 
 
+def checked_store(path: Path) -> Any:
+    """Returns a Zarr store that checks what is read from it."""
+    need("zarr", "zarr")
+    from ..zarr_store import CheckedStore
+
+    return CheckedStore(path)
+
+
 def _open_zarr(path: Path, variable: str) -> Any:
-    store = need("zarr", "zarr").open(str(path), mode="r")
+    checked = checked_store(path)
+    store = need("zarr", "zarr").open(checked, mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     frames = [name for name, a in arrays.items() if len(a.shape) > 2]
     if not frames and hasattr(store, "members"):
@@ -149,7 +156,7 @@ def _open_zarr(path: Path, variable: str) -> Any:
              for a in inside]  # fmt: skip
     if "" not in arrays and not any(a.ndim and None in (d or (None,)) for a, d in zip(inside, names, strict=True)):
         return _open(
-            path, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
+            checked, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
         )
     unnamed = {
         name: Array(partial(_read_zarr, path, name), a.shape, a.dtype, _zarr_attributes(a, path))

@@ -38,7 +38,7 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
             check_claimed_size(path, 4 * BLOCK_SAMPLES * len(blocks), path.stat().st_size)
         source_rate = int(file.samplerate)
     if not blocks:
-        raise FileError(f"{path} contains no sound; remove it")
+        raise FileError(f"{path} contains no sound; leave it out")
     wave = need("numpy", "cli").concatenate(blocks)
     if rate is not None and rate != source_rate:
         if len(wave) * rate > MAX_SAMPLES * source_rate:
@@ -46,10 +46,10 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
         with reading(path, "audio file"):
             wave = need("soxr", "sound").resample(wave, source_rate, rate)
         if not len(wave):
-            raise FileError(f"{path} is shorter than one sample at {rate:,} Hz; remove it")
+            raise FileError(f"{path} is shorter than one sample at {rate:,} Hz; leave it out")
     samples = torch.from_numpy(wave)
     if not bool(torch.isfinite(samples).all()):
-        raise FileError(f"{path} contains NaN or Inf; replace or remove the file")
+        raise FileError(f"{path} contains NaN or Inf; replace these values, or leave it out")
     return samples, source_rate if rate is None else rate
 
 

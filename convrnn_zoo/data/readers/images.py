@@ -36,7 +36,7 @@ def _stack_pages(images: list[Any], path: Path) -> Tensor:
     """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: uint8, or float32 if any image is float32."""
     numpy = need("numpy", "cli")
     if not images:
-        raise FileError(f"{path} holds no frame; add frames, or remove it")
+        raise FileError(f"{path} holds no frame; add frames, or leave it out")
     if len({i.shape for i in images}) > 1:
         sizes = sorted({i.shape[:2] for i in images})
         raise FileError(f"{path}: expected images of one size, got {sizes}; resize or remove some")
@@ -94,7 +94,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     frames: list[Any] = []
     with reading(path, "video"), av.open(str(path.absolute()), options=CONTAINERS) as file:
         if not file.streams.video:
-            raise FileError(f"{path} holds no video; remove it")
+            raise FileError(f"{path} holds no video; leave it out")
         size = file.streams.video[0].width * file.streams.video[0].height * channels
         check_claimed_size(path, size, path.stat().st_size, MAX_VIDEO_RATIO)
         for frame in islice(file.decode(video=0), part.start, part.stop, part.step):

@@ -149,7 +149,7 @@ def read_csv(path: Path, **options: Any) -> list[Recording]:
         if names and (not any(map(_is_number, names)) or (is_counted and (has_index or above_decimals))):
             rows = [row[has_index:] for row in rows[1:]]
         if not rows:
-            raise FileError(f"{path} contains no steps; remove it")
+            raise FileError(f"{path} contains no steps; leave it out")
         table = numpy.array([[float(field) for field in row] for row in rows], "float32")
     return [Recording(str(path), "", as_sequence(table, str(path)))]
 

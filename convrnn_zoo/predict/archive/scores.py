@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..._extras import need, progress_bar
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
+from ...data.formats.gridded import checked_store
 from ...data.readers import Frames, ReadOptions
-from ...data.untrusted import check_zarr_store, checked_codecs
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate, canonical, find_maps
 from ...values.labels.forecast import PROBABILITY
 from ...values.labels.form import align
@@ -165,32 +165,30 @@ def score_archive(
     path = Path(forecasts)
     group = open_store(path)
     settings, finished = json.loads(group.attrs["settings"]), group["done"][:]
-    check_zarr_store(path)
-    with checked_codecs():
-        data = need("xarray", "netcdf").open_zarr(path, **OPEN)
-        if "time" not in data.coords:
-            raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
-        names = list(dict.fromkeys(str(n).removeprefix(PROBABILITY) for n in data.data_vars if n != MISSING))
-        targets = [Target(data, name, archive, settings, len(names) > 1) for name in names]
-        months: dict[str, list[MonthScores]] = {}
-        counts: Counter[str] = Counter()
-        issues = [i for i in range(data.sizes[ISSUE]) if finished[i // settings["batch_size"]]]
-        with progress_bar("scores", progress, iterable=issues) as bar:
-            for i in bar:
-                parts = [target.read(i) for target in targets]
-                if not any(truth.isfinite().any() for _, truth, *_ in parts):
-                    continue
-                for month in (str(data[ISSUE].values[i])[:7], TOTAL):
-                    counts[month] += 1
-                    if month not in months:
-                        months[month] = [
-                            MonthScores(
-                                target, choose_thresholds(thresholds, target.unit), settings["members_are_quantiles"]
-                            )
-                            for target in targets
-                        ]
-                    for scores, part in zip(months[month], parts, strict=True):
-                        scores.add(*part)
+    data = need("xarray", "netcdf").open_zarr(checked_store(path), **OPEN)
+    if "time" not in data.coords:
+        raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
+    names = list(dict.fromkeys(str(n).removeprefix(PROBABILITY) for n in data.data_vars if n != MISSING))
+    targets = [Target(data, name, archive, settings, len(names) > 1) for name in names]
+    months: dict[str, list[MonthScores]] = {}
+    counts: Counter[str] = Counter()
+    issues = [i for i in range(data.sizes[ISSUE]) if finished[i // settings["batch_size"]]]
+    with progress_bar("scores", progress, iterable=issues) as bar:
+        for i in bar:
+            parts = [target.read(i) for target in targets]
+            if not any(truth.isfinite().any() for _, truth, *_ in parts):
+                continue
+            for month in (str(data[ISSUE].values[i])[:7], TOTAL):
+                counts[month] += 1
+                if month not in months:
+                    months[month] = [
+                        MonthScores(
+                            target, choose_thresholds(thresholds, target.unit), settings["members_are_quantiles"]
+                        )
+                        for target in targets
+                    ]
+                for scores, part in zip(months[month], parts, strict=True):
+                    scores.add(*part)
     if not months:
         observed = targets[0].frames.path
         raise ValueError(f"{observed} has no frame at a valid time of {path}; pass the frames of the same period")
