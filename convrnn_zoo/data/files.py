@@ -48,7 +48,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = MAX_RATIO) -> None:
     """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
     if claimed > LARGE and claimed > max_ratio * max(stored, 1):
-        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; check that it is complete, or leave it out")
+        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; is it complete? If not, get it again")
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
