@@ -126,7 +126,7 @@ def _rebuild(name: str, args: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Mod
         args = check_arguments(json.loads(json.dumps(args)), name)
     except TypeError as e:
         raise WeightsError(f"{name}: its arguments cannot be written as JSON ({e}); build it from plain values") from e
-    return args, build_on_meta(entry_points(unlisted=True)[name], args, name)
+    return args, build_on_meta(entry_points()[name], args, name)
 
 
 def _layer_options(model: nn.Module) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     """Returns the config from which the model can be built again, or raises WeightsError."""
     cfg: Mapping[str, Any] | None = getattr(model, "pretrained_cfg", None)
     built_with: Mapping[str, Any] | None = getattr(model, "model_args", None)
-    if not cfg or built_with is None or cfg.get("architecture") not in entry_points(unlisted=True):
+    if not cfg or built_with is None or cfg.get("architecture") not in entry_points():
         hint = "build it with convrnn_zoo.create_model(name, ...) and load its weights with load_state_dict"
         hint = "pass its module" if isinstance(getattr(model, "module", None), nn.Module) else hint
         raise WeightsError(f"this {type(model).__name__} was not built by a name of the zoo; {hint}")

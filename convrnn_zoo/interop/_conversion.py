@@ -304,7 +304,7 @@ def to_model(module: nn.Module) -> nn.Module:
     if isinstance(module, TorchGeoConvLSTM):
         head = module.linear_head()
         module = module.rnn
-    if getattr(module, "pretrained_cfg", {}).get("architecture") in entry_points(unlisted=True):
+    if getattr(module, "pretrained_cfg", {}).get("architecture") in entry_points():
         return module
     names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
     name = names.get(type(module).__name__.removesuffix("Cell"))

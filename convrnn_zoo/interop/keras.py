@@ -1,4 +1,4 @@
-"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with a Bidirectional wrapper or not, and networks of them.
+"""Converts Keras's ConvLSTM1D, ConvLSTM2D and ConvLSTM3D, with a Bidirectional wrapper or not.
 
 Keras has one bias, the channels last, and the gates in the order i, f, c, o.
 """
@@ -16,32 +16,26 @@ from .._hints import some
 from ..layers import ConvLSTM
 from ..layers import _checks as check
 from ..layers.keras import (
+    KERAS_ACTIVATIONS,
     ActivatedConvLSTM,
     ResizingConvLSTM,
     keras_conv_lstm,
     keras_variables,
-)  # fmt: skip
+)
 from ..pretrained.errors import WeightsError
-from ..pretrained.published import Published
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
-from .keras_network import describes_network, keras_activation, load_network
 
 logger = logging.getLogger("convrnn_zoo")
 
 
-def load(
-    checkpoint: ForeignCheckpoint, *, layer: str | None = None, last_frame: str | None = None, **options: Any
-) -> nn.Module:
-    """Loads a network as a ``keras_network``, or one ConvLSTM layer as a batch-first ConvLSTM with channels first.
+def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: Any) -> nn.Module:
+    """Loads one ConvLSTM layer as a batch-first ConvLSTM with channels first, which returns all steps.
 
-    A file with the configuration of several layers is a network, unless `layer` selects one of them. A layer is read
-    with its Bidirectional wrapper, as :func:`~convrnn_zoo.layers.keras.keras_conv_lstm` builds it. Dropout and
-    regularizers are dropped.
+    A layer is read with its Bidirectional wrapper, as :func:`~convrnn_zoo.layers.keras.keras_conv_lstm` builds it.
+    `layer` is its name, if the file has several. Dropout and regularizers are dropped.
     """
-    if layer is None and describes_network(checkpoint.config) and not options.keys() - {"keras_version"}:
-        version = options.get("keras_version", checkpoint.version)
-        return load_network(replace(checkpoint, version=version), last_frame)
+    checkpoint = name_layers(checkpoint)
     name, arrays = find_layer(checkpoint, layer)
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
     is_bidirectional = len(arrays) == 2
@@ -83,8 +77,37 @@ def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
 
 # ---- arrays ----------------------------------------------------------------------------------------------------
 PATH = re.compile(r"(?P<layer>(?:.*?/)?)(?P<cell>conv_lst_?m_cell[^/]*/)?(?P<role>kernel|recurrent_kernel|bias)(?::0)?")
+UNNAMED = re.compile(
+    r"layers/(?P<group>conv_lstm[123]d|bidirectional)(?:_(?P<number>\d{1,6}))?/"
+    r"(?P<side>(?:forward_|backward_)?layer/)?cell/(?P<role>kernel|recurrent_kernel|bias)"
+)
+"""Path of a variable in a ``.keras`` file of Keras 3.0 to 3.5."""
 DirectionKeys = tuple[str, dict[str, str]]
 """Path of the variables of one direction, and their keys by role: kernel, recurrent_kernel or bias."""
+
+
+def name_layers(checkpoint: ForeignCheckpoint) -> ForeignCheckpoint:
+    """Replaces the numbers of layers in a ``.keras`` file of Keras 3.0 to 3.5 by their names.
+
+    These versions number the layers of each class in the order in which the configuration lists them. That is not the
+    order in which the layers were created, which numbers their default names.
+    """
+    config = checkpoint.config.get("config")
+    layers = config.get("layers") if isinstance(config, Mapping) else None
+    names: dict[str, list[str]] = {}
+    for node in layers if isinstance(layers, list) else ():
+        if isinstance(node, Mapping) and isinstance(node.get("config"), Mapping):
+            names.setdefault(str(node.get("class_name")).lower(), []).append(str(node["config"].get("name")))
+    state = {}
+    for key, value in checkpoint.state.items():
+        if m := UNNAMED.fullmatch(key):
+            listed, number = names.get(m["group"].replace("_", ""), []), int(m["number"] or 0)
+            if number < len(listed):
+                if m["side"] == "layer/":  # the layer from which Bidirectional made its two directions
+                    continue
+                key = f"layers/{listed[number]}/{m['side'] or ''}conv_lstm_cell/{m['role']}"
+        state[key] = value
+    return replace(checkpoint, state=state)
 
 
 def find_layer(checkpoint: ForeignCheckpoint, name: str | None) -> tuple[str, list[dict[str, Tensor]]]:
@@ -189,7 +212,7 @@ def resolve_settings(
     if values["padding"] not in ("same", "valid"):
         raise ValueError(f"padding must be 'same' or 'valid', as in Keras, got {values['padding']!r}")
     names = ("activation", "recurrent_activation")
-    activations = {o: keras_activation(values[o], values["keras_version"]) for o in names}
+    activations = {o: _activation(values[o], values["keras_version"]) for o in names}
     sizes = {o: check.ntuple(o, values[o], ndim) for o in ("strides", "dilation_rate")}
     return {**activations, "padding": values["padding"], **sizes}
 
@@ -239,6 +262,23 @@ def _layer_config(checkpoint: ForeignCheckpoint, name: str, ndim: int, is_comple
     return {o: config[o] for o in (*REQUIRED, *DEFAULTS) if o in config}
 
 
+def _activation(name: Any, version: Any) -> str:
+    """Converts the name of an activation in a version of Keras to its name in :data:`KERAS_ACTIVATIONS`."""
+    if name == "hard_sigmoid":
+        major = re.match(r"\d+", str(version))
+        if major is None:
+            raise WeightsError(
+                "hard_sigmoid has the slope 1/5 in Keras 1 and 2 and 1/6 in Keras 3, and the file does not contain its "
+                "version: pass keras_version='2' or '3'"
+            )
+        return f"hard_sigmoid_keras{'3' if int(major[0][:9]) >= 3 else '2'}"
+    name = "linear" if name is None else name
+    if not isinstance(name, str) or name not in KERAS_ACTIVATIONS:
+        names = ", ".join(a for a in KERAS_ACTIVATIONS if not a.startswith("hard_sigmoid_"))
+        raise ValueError(f"the activation {name!r} is not supported; supported are {names}, hard_sigmoid")
+    return name
+
+
 def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
     """Yields the configuration of each ConvLSTM layer of a model, or of the Bidirectional wrapper around it."""
     if isinstance(node, Mapping):
@@ -252,36 +292,21 @@ def _recurrent_layers(node: Any) -> Iterator[Mapping[str, Any]]:
 
 KERAS = Source(
     name="keras",
-    title="Keras's ConvLSTM1D, 2D and 3D and networks of them, https://keras.io/api/layers/recurrent_layers/",
+    title="Keras's ConvLSTM1D, 2D and 3D, https://keras.io/api/layers/recurrent_layers/",
     key=r"(?:.*/)?recurrent_kernel(?::0)?",
     ranks=(3, 4, 5),
     key_description="a recurrent convolution under a variable path of Keras's",
     load=load,
     options={
-        "layer": "name of a recurrent layer, to convert only that",
+        "layer": "name of the recurrent layer, if there are several",
         "padding": "'same' or 'valid'; must be given for arrays",
         "recurrent_activation": "such as 'sigmoid'; must be given for arrays",
         **{name: repr(value) for name, value in DEFAULTS.items()},
         "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
-        "last_frame": "type of a custom layer of a network that returns the last frame",
     },
     checks={
         "strides": check.sizes, "dilation_rate": check.sizes, "go_backwards": check.boolean,
         "keras_version": lambda name, value: check_string(name, str(value)),
     },
     export=export,
-    published=(
-        Published(
-            where="https://github.com/hpereira1/SST-ConvLSTM/tree/main/runs",
-            form="14 .keras networks that forecast sea surface temperature, 14 to 7 days, 100×100 pixels",
-            license="not stated",
-            convert="keras convlstm_v3_masked_seed42.keras --set last_frame=LastFrameSlice",
-            checked="all 14 files: parameters, and outputs for random fields in float32",
-            unchecked="the scores: the fields of OSTIA are not in the repository",
-            remarks="the seven files without LastFrameSlice need no option; Keras computes all of them in float16",
-            paper="none; [the repository](https://github.com/hpereira1/SST-ConvLSTM), 2026",
-            difference="below 6e-6, the published files on random fields",
-            becomes="`keras_network`, SST-ConvLSTM",
-        ),
-    ),
 )  # fmt: skip

@@ -8,7 +8,6 @@ from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, earthn
 from . import (
     firenet,
     irene,
-    keras_network,
     mau,
     mim,
     motionrnn,

@@ -54,7 +54,7 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         return build_from_source(source, pretrained, **kwargs)
     name = current_name(name)
     architecture, _, tag = name.partition(".")
-    functions = entry_points(unlisted=True)
+    functions = entry_points()
     if architecture not in functions:
         other = (
             f"but a directory: pass 'local-dir:{name}'" if os.path.isdir(name) else f"and there is no directory {name}"
@@ -123,7 +123,7 @@ def from_pretrained(
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
-    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points(unlisted=True)
+    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points()
     if architecture not in functions:
         raise WeightsError(
             f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "

@@ -35,14 +35,10 @@ REMOVED_WEIGHTS: dict[str, str] = {
 }
 """Weights that were removed, and those that replace them."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
-_UNLISTED: dict[str, Callable[..., nn.Module]] = {}
-"""Functions whose models exist only by their configs, such as converted networks."""
 _RENAMED: dict[str, Deprecation] = {}
 
 
-def register_model(
-    *, cfg: dict[str, Any], published: Published | None = None, is_listed: bool = True
-) -> Callable[[Function], Function]:
+def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
     """Decorator that registers a model function with timm and with the zoo, under the name of the function.
 
     The function takes `pretrained` and keyword arguments, and returns
@@ -53,8 +49,6 @@ def register_model(
         cfg: timm's cfg of the architecture without weights. Its ``classifier`` names the module that returns the class
             scores.
         published: where others publish weights for the architecture.
-        is_listed: whether the name is an architecture with default sizes. Other names, whose sizes are only in configs
-            of saved models, are not in :func:`list_models`.
 
     Raises:
         ValueError: the name is already registered by another module.
@@ -77,7 +71,7 @@ def register_model(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # reloading a module registers its names again
             register_with_timm(function)
-        (_FUNCTIONS if is_listed else _UNLISTED)[name] = function
+        _FUNCTIONS[name] = function
         BASE_CFGS[name] = {**full_cfg, "architecture": name}
         return function
 
@@ -115,9 +109,9 @@ def current_name(name: str, *, is_stored: bool = False) -> str:
     return name
 
 
-def entry_points(unlisted: bool = False) -> dict[str, Callable[..., nn.Module]]:
-    """Returns every listed name with the function that builds it, and the other names as well if `unlisted` is set."""
-    return {**_FUNCTIONS, **(_UNLISTED if unlisted else {})}
+def entry_points() -> dict[str, Callable[..., nn.Module]]:
+    """Returns every name with the function that builds it."""
+    return dict(_FUNCTIONS)
 
 
 def list_models(

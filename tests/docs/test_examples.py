@@ -66,7 +66,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(tmp_path / f"context_{cube}.npz", **arrays(10, size=128))
     save(tmp_path / f"target_{cube}.npz", **arrays(20, size=128))
     torch.save(recorded("openstl_mau").state, tmp_path / "mmnist_mau_one_ep200.pth")
-    shutil.copy(ROOT / "tests/interop/keras/networks/forecast2d.keras", tmp_path / "model.keras")
     return tmp_path
 
 
@@ -201,7 +200,7 @@ def test_a_wrong_command_fails(line: str) -> None:
 def test_a_converted_checkpoint_is_pushed_with_its_card(directory: Path) -> None:
     examples = [block for block in blocks(ROOT / "docs" / "how-to" / "interop.md") if block.language == "sh"]
     commands = [line for block in examples for line in block.code.splitlines() if line.startswith("convrnn-zoo")]
-    convert, push = (shlex.split(line, comments=True)[1:] for line in commands if "keras" not in line)
+    convert, push = (shlex.split(line, comments=True)[1:] for line in commands)
     assert CliRunner().invoke(cli, convert).exit_code == 0
     pushed = parse(push).params
     assert Path(pushed["weights"], "config.json").is_file()

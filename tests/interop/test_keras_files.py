@@ -28,7 +28,7 @@ from tests.helpers.interop.recorded import (
     recorded,
 )
 
-CASES = sorted(f.stem for f in KERAS.glob("*.safetensors"))
+CASES = sorted(f.stem for f in KERAS.glob("*.safetensors") if not f.stem.startswith("order"))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,6 +78,27 @@ def test_a_layer_of_a_network_is_selected_by_its_name(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
         interop.load("keras", KERAS / "stack.keras", layer="first")
     assert all(name in caplog.text for name in ("second", "layers/batch_normalization/vars/0", "'dropout': 0.1"))
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.5", "3.15"])
+def test_layers_are_found_by_name_in_whatever_order_they_were_created(version: str) -> None:
+    """Versions up to 3.5 number the layers in the file in the order of their use."""
+    values, _ = open_file(KERAS / f"order_{version}.safetensors")
+    x = channels_first(values.pop("x"), 2)
+    assert len(values) == 4
+    for name, expected in values.items():
+        layer = interop.load("keras", KERAS / f"order_{version}.keras", layer=name)
+        assert_close(layer(x)[0], channels_first(expected, 2))
+
+
+def test_weights_without_names_are_selected_by_their_path() -> None:
+    """Files of arrays of Keras up to 3.5 contain no names, and ``conv_lstm2d`` would be that of another layer."""
+    path = KERAS / "order_3.5.weights.h5"
+    with pytest.raises(WeightsError, match=r"layers/conv_lstm2d/cell, layers/conv_lstm2d_1/cell"):
+        interop.load("keras", path, layer="conv_lstm2d", **ASKED)
+    layer = interop.load("keras", path, layer="layers/conv_lstm2d_1/cell", **ASKED)
+    expected = interop.load("keras", KERAS / "order_3.5.keras", layer="conv_lstm2d")
+    assert_identical(layer.state_dict(), expected.state_dict())
 
 
 def test_arrays_require_options() -> None:

@@ -1,8 +1,10 @@
 """Makes the files of tests/interop/keras with Keras 3.15.1: ``KERAS_BACKEND=torch python make_keras_files.py``.
 
-Each case is a model of one layer, as a .keras file, and its input, outputs and last states, channels last.
+Each case is a model of one layer, as a .keras file, and its input, outputs and last states, channels last. With the
+argument ``order``, it makes the files of the installed version whose layers are used in another order than created.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +73,27 @@ def main() -> None:
     model.save(HERE / "stack.h5")
 
 
+def make_order() -> None:
+    """Saves layers of equal shapes, and the output of each for the same input, by the name of the layer."""
+    keras.backend.clear_session()  # default names are numbered from here
+    version = ".".join(keras.__version__.split(".")[:2])
+    rng = np.random.default_rng(0)
+    options = {"padding": "same", "return_sequences": True}
+    second, first = (L.ConvLSTM2D(2, 3, activation=activation, **options) for activation in ("tanh", "relu"))
+    fourth, third = (L.Bidirectional(L.ConvLSTM2D(2, 3, **options)) for _ in range(2))
+    inputs = keras.Input((3, 5, 4, 2))
+    outputs = [second(first(inputs)), fourth(L.Conv3D(2, 1)(third(inputs)))]
+    model = keras.Model(inputs, outputs)
+    for v in model.weights:
+        if "seed" not in v.path:
+            v.assign(rng.normal(0, 0.5, v.shape))
+    x = torch.from_numpy(rng.normal(size=(2, 3, 5, 4, 2)).astype("float32"))
+    with torch.no_grad():
+        tensors = {layer.name: layer(x).contiguous() for layer in (first, second, third, fourth)}
+    model.save(HERE / f"order_{version}.keras")
+    save_file({"x": x, **tensors}, HERE / f"order_{version}.safetensors")
+    model.save_weights(HERE / f"order_{version}.weights.h5")
+
+
 if __name__ == "__main__":
-    main()
+    make_order() if "order" in sys.argv else main()
