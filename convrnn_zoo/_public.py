@@ -1,7 +1,7 @@
 """The public names that are imported with the package. Importing them registers every architecture with timm."""
 # ruff: noqa: F403, I001
 
-from . import _deprecation, layers as layers, models as models
+from . import layers as layers, models as models
 from .layers import *
 from .layers.causallstm import CausalLSTMCell as CausalLSTMCell, GradientHighwayCell as GradientHighwayCell
 from .layers.e3dlstm import E3DLSTMCell as E3DLSTMCell
@@ -27,5 +27,3 @@ from .pretrained.limits import size_limit as size_limit
 from .values.preprocessing import Preprocessing as Preprocessing, Variable as Variable
 from .pretrained.state_dict import load_weights as load_weights
 from .pretrained.metadata import WEIGHTS as WEIGHTS, Metric as Metric, WeightsMetadata as WeightsMetadata
-
-__getattr__ = _deprecation.renamed_names("convrnn_zoo", removed_in="0.3", Weights="WeightsMetadata")

@@ -141,7 +141,6 @@ def test_the_source_distribution_has_the_texts_of_the_project() -> None:
     for file in (
         "CODE_OF_CONDUCT.md",
         "SUPPORT.md",
-        "UPGRADING.md",
         "HOW_TO_RELEASE.md",
         ".gitattributes",
         "hubconf.py",

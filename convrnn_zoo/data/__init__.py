@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .._deprecation import renamed_names
 from .._hints import similar
 from .._typed import read
 from .datasets.digit_motion import DigitMotion
@@ -93,4 +92,3 @@ __all__ = [
     "WindowSelection", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
     "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip
-__getattr__ = renamed_names(__name__, removed_in="0.3", Sampling="WindowSelection")

@@ -76,8 +76,7 @@ class GBlock(nn.Module):
         up = out != channels
         self.larger = nn.Upsample(scale_factor=2.0) if up else nn.Identity()
         self.norm1, self.norm2 = nn.BatchNorm2d(channels, **factory), nn.BatchNorm2d(channels, **factory)
-        # The published code builds this 1×1 convolution also if `out` is `channels`, and does not use it then. Models
-        # that earlier versions pickled still have it.
+        # The published code builds this 1×1 convolution also if `out` is `channels`, and does not use it then.
         self.beside = nn.Conv2d(channels, out, 1, **factory) if up else nn.Identity()
         self.first = nn.Conv2d(channels, channels, 3, padding=1, **factory)
         self.last = nn.Conv2d(channels, out, 3, padding=1, **factory)
@@ -86,8 +85,7 @@ class GBlock(nn.Module):
         """Maps ``(N, channels, H, W)`` to ``(N, out, 2H, 2W)``, or to the same size if `out` is `channels`."""
         y = self.norm1(x).relu()
         y = self.norm2(self.first(self.larger(y))).relu()
-        is_larger = self.last.in_channels != self.last.out_channels
-        return (self.larger(self.beside(x)) if is_larger else x) + self.last(y)
+        return self.larger(self.beside(x)) + self.last(y)
 
 
 class Context(nn.Module):
@@ -176,8 +174,6 @@ class DGMR(EnsembleForecaster):
         >>> tuple(model(radar, horizon=3, noise=model.draw_noise(radar)).shape)
         (1, 3, 1, 64, 96)
     """
-
-    former_weights = r"sampler\.same\.\d+\.beside\.(?:weight|bias)"
 
     def __init__(
         self, in_chans: int = 1, context_channels: int = 384, latent_channels: int = 768, noise_channels: int = 8,

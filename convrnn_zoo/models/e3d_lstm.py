@@ -34,7 +34,6 @@ class E3DLSTM(StackedCells):
     export_forms = ()
     depth = 2
     has_pixel_weights = True
-    former_weights = r"unread\.\d+"
 
     def __init__(self, *args: Any, max_memories: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

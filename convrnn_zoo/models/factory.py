@@ -10,7 +10,7 @@ from torch import nn
 from .._hints import suggest
 from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.limits import size_limit
-from ..pretrained.registry import current_name, entry_points
+from ..pretrained.registry import entry_points
 from ..pretrained.source import SOURCES_BY_SCHEME, WeightsSource
 from .base.model import ZooModel
 
@@ -52,7 +52,6 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
     if scheme:
         source = SOURCES_BY_SCHEME[scheme](location, kwargs.get("cache_dir"), kwargs.get("token"))
         return build_from_source(source, pretrained, **kwargs)
-    name = current_name(name)
     architecture, _, tag = name.partition(".")
     functions = entry_points()
     if architecture not in functions:
@@ -123,7 +122,7 @@ def from_pretrained(
 
 def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kwargs: Any) -> Any:
     """Builds the model of a repository or directory. `kwargs` override the arguments of its config."""
-    architecture, functions = current_name(source.config.architecture, is_stored=True), entry_points()
+    architecture, functions = source.config.architecture, entry_points()
     if architecture not in functions:
         raise WeightsError(
             f"{source.name}: its architecture {architecture[:80]!r} is not one of this zoo; "

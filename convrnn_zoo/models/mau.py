@@ -39,7 +39,6 @@ class MAU(AutoregressiveForecaster):
     """
 
     export_forms = ()
-    former_weights = r"unread\.\d+"
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,

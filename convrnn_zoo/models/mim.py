@@ -30,7 +30,6 @@ class MIM(PredRNN):
 
     export_forms = ()
     min_layers, has_pixel_weights = 2, True
-    former_weights = r"unread\.\d+"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

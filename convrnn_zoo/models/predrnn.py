@@ -108,7 +108,6 @@ class PredRNNPP(PredRNN):
     export_forms = ("sequence",)
     min_layers = 2
     memories = ("m", "z")  # z is that of the highway
-    former_weights = r"unread\.\d+"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

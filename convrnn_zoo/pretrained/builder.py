@@ -20,7 +20,7 @@ from .config import HEAD_CFG_KEYS, Config
 from .errors import WeightsError
 from .limits import build_on_meta
 from .metadata import WEIGHTS
-from .registry import BASE_CFGS, current_name, find_weights
+from .registry import BASE_CFGS, find_weights
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
 
@@ -76,7 +76,7 @@ def build_model(
     if source is None and (pretrained or has_config or f"{name}.{cfg.get('tag')}" in WEIGHTS):
         source = resolve_source(cfg, name, cache_dir, token)
     config = source.config if source else Config()
-    if current_name(config.architecture, is_stored=True) not in ("", name):
+    if config.architecture not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
     args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
     for key, field, value in (

@@ -117,7 +117,7 @@ def parse_config(raw: Any, name: str, fix: str = FIX) -> Config:
     if not isinstance(raw, dict):
         raise WeightsError(f"{name}: {CONFIG} must be an object, got {type(raw).__name__}; {fix}")
     cfg = raw.get("pretrained_cfg") or {}
-    raw = {"metadata": raw.get("record"), **raw}  # the key of earlier versions
+    raw = dict(raw)
     try:
         if isinstance(cfg, dict):
             cfg = {**cfg, **{k: raw[k] for k in ("num_classes", *HEAD_CFG_KEYS) if k in raw}}

@@ -7,35 +7,19 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import timm
-from timm.models import generate_default_cfgs, register_model_deprecations
+from timm.models import generate_default_cfgs
 from timm.models import model_entrypoint as timm_entrypoint
 from timm.models import register_model as register_with_timm
 from torch import nn
 
-from .._deprecation import Deprecation
 from .._hints import suggest
-from .errors import WeightsError
 from .metadata import WEIGHTS, WeightsMetadata
 from .published import PUBLISHED, Published
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
 """timm's cfgs of the architectures without weights."""
-REMOVED_WEIGHTS: dict[str, str] = {
-    **{
-        f"conv{kind}1d_{directions}1layer.vowels": "convlstm1d_bi_1layer.japanese_vowels"
-        for kind in ("rnn", "lstm", "peepholelstm", "gru")
-        for directions in ("", "bi_")
-    },
-    **{
-        f"conv{kind}1d_{directions}2layer.fsdd": "audio_convrnn.fsdd"
-        for kind in ("lstm", "gru")
-        for directions in ("", "bi_")
-    },
-}
-"""Weights that were removed, and those that replace them."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
-_RENAMED: dict[str, Deprecation] = {}
 
 
 def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
@@ -76,37 +60,6 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         return function
 
     return decorator
-
-
-def rename_model(old: str, new: str, removed_in: str) -> None:
-    """Makes `old` a deprecated name of the registered architecture or weights `new`, for the zoo and for timm.
-
-    Raises:
-        ValueError: `old` is registered, or `new` is not.
-    """
-    architecture = new.partition(".")[0]
-    if old in _FUNCTIONS or architecture not in _FUNCTIONS:
-        raise ValueError(f"expected a free name and a registered one, got {old!r} and {new!r}")
-    if "." not in old:
-        register_model_deprecations(_FUNCTIONS[architecture].__module__, {old: new})
-    _RENAMED[old] = Deprecation(f"the name {old}", new, removed_in)
-
-
-def current_name(name: str, *, is_stored: bool = False) -> str:
-    """Returns the current name of a model. A deprecated name gives a warning, unless it `is_stored` in a file.
-
-    Raises:
-        WeightsError: the name is of weights that were removed; the message names their replacement.
-    """
-    if name in REMOVED_WEIGHTS:
-        raise WeightsError(f"the weights {name} were removed; use {REMOVED_WEIGHTS[name]} (see UPGRADING.md)")
-    architecture, dot, tag = name.partition(".")
-    for old, suffix in ((name, ""), (architecture, dot + tag)):
-        if old in _RENAMED:
-            if not is_stored:
-                _RENAMED[old].warn()
-            return _RENAMED[old].new + suffix
-    return name
 
 
 def entry_points() -> dict[str, Callable[..., nn.Module]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,10 +132,9 @@ def check_state_dict(
     """Raises WeightsError unless weights are finite and have the keys, shapes and dtypes of a model.
 
     The model may be on the meta device. Floating-point weights may have any dtype that converts to `dtype` without
-    rounding. The default of `dtype` is the dtype of the model's tensors. Weights that match ``model.former_weights``
-    are not unexpected; loading drops them.
+    rounding. The default of `dtype` is the dtype of the model's tensors.
     """
-    target, former = model.state_dict(), str(getattr(model, "former_weights", ""))
+    target = model.state_dict()
     pairs = [(k, state[k], v) for k, v in target.items() if k in state]
 
     def fits(value: Tensor, like: Tensor) -> bool:
@@ -146,7 +144,7 @@ def check_state_dict(
 
     differences = {
         "missing": [k for k in target if k not in state],
-        "unexpected": [k for k in state if k not in target and not (former and re.fullmatch(former, k))],
+        "unexpected": [k for k in state if k not in target],
         "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in pairs if s.shape != v.shape],
         "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in pairs if not fits(s, v)],
     }

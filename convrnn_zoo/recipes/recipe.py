@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import timm.optim
 
 from .. import pretrained
-from .._deprecation import Deprecation, rename_keys
 from .._hints import similar, suggest
 from .._typed import check_fields, field, read
 from ..data import (
@@ -49,10 +48,6 @@ NOT_TRAINED = (
 )  # fmt: skip
 """Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
 the seeds of all runs of a classifier."""
-RENAMED_KEYS: dict[str, Deprecation] = {"seed": Deprecation("seed", "seeds", removed_in="0.2")}
-"""Deprecated keys of recipes, such as ``"data.old": Deprecation("data.old", "data.new", removed_in="0.3")``."""
-FREEZE = Deprecation("freeze", "freeze_steps", removed_in="0.2")
-"""Deprecated key: number of updates of a forecaster, but of epochs of a classifier."""
 TIMM_SCHEDULES = ("tanh", "step", "multistep", "poly", "constant", "wsd", "rsqrt")
 SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
 """Names of schedules; the last ones are those of timm."""
@@ -374,10 +369,8 @@ class Recipe:
         Raises:
             ValueError: a key is missing, unknown or invalid.
         """
-        fields = rename_keys(table, RENAMED_KEYS)
+        fields = dict(table)
         kind = fields.pop("kind", None)
-        if kind == "forecaster":
-            fields = rename_keys(fields, {"freeze": FREEZE})
         if not isinstance(kind, str) or kind not in RECIPE_KINDS:
             raise ValueError(
                 f"kind must be one of {', '.join(RECIPE_KINDS)}, got {kind!r}{similar(kind, RECIPE_KINDS)}"
@@ -476,16 +469,9 @@ class ClassifierRecipe(Recipe):
         description="number of updates whose sequences are sampled together, sorted by length and split into "
         "batches, for less padding; 0 does not sort.",
     )
-    freeze: int | None = field(None, ge=0, description="deprecated: `freeze_steps` in epochs.")
-    excluded: ClassVar[tuple[str, ...]] = ("freeze",)
-    """Deprecated keys, which tables of keys leave out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.freeze:
-            FREEZE.warn()
-            if self.freeze_steps:
-                raise ValueError("the recipe's freeze is the old name of freeze_steps, which is also set: leave it out")
         if self.negatives and not round(self.negatives * self.batch_size):
             raise ValueError(
                 f"the recipe's negatives = {self.negatives:g} gives no sequence for a batch_size of {self.batch_size}; "

@@ -345,7 +345,7 @@ class ClassifierTrainer(Trainer):
         processes = processes or Processes()
         seed_generators(seed)
         model = build(recipe, train)
-        is_frozen = bool(recipe.freeze_steps or recipe.freeze)
+        is_frozen = bool(recipe.freeze_steps)
         network = processes.prepare(model, recipe, find_unused=model.has_frame_encoder or is_frozen)
         self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
@@ -371,7 +371,7 @@ class ClassifierTrainer(Trainer):
             title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
             network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",  # type: ignore[arg-type]
             frozen=frozen_parameters(model, recipe.init_from) if is_frozen else (),
-            frozen_steps=recipe.freeze_steps or (recipe.freeze or 0) * batches_per_epoch,
+            frozen_steps=recipe.freeze_steps,
         )  # fmt: skip
 
     def sample(self) -> Iterator[list[tuple[float, list[int]]]]:

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._deprecation import Deprecation
 from .._typed import JsonObject, field
 from .tensors import to_tensor
 
@@ -18,7 +17,6 @@ MAX_FILTERS = 2**25
 """Largest product of bands and points of the spectrum: the size of the filters."""
 MAX_SPECTRA = 2**24
 """Number of FFT points that are computed at once, enough for minutes of speech."""
-_STEP = Deprecation("LogMel.step", "LogMel.hop_length", removed_in="0.3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +94,6 @@ class LogMel(JsonObject):
     def hop_length(self) -> int:
         """Number of samples from the start of one window to the start of the next."""
         return round(self.hop * self.rate)
-
-    @property
-    def step(self) -> int:
-        """Deprecated name of `hop_length`."""
-        _STEP.warn()
-        return self.hop_length
 
     @property
     def _points(self) -> int:

@@ -1,16 +1,12 @@
 """The sizes that papers and their code give, and the outputs that their code gives."""
 
-import hashlib
-import json
-import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from timm.utils import freeze, unfreeze
 
-import convrnn_zoo
 from convrnn_zoo.layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from convrnn_zoo.models.openstl import OpenSTLConvLSTM
 from convrnn_zoo.models.predrnn import PredRNN, PredRNNv2
@@ -62,66 +58,6 @@ def test_docstrings_state_the_published_count_and_the_parameters_left_out(name):
     doc = " ".join(entry_points()[name].__doc__.split())
     assert f"{PUBLISHED[name]:,} parameters" in doc
     assert f"{UNUSED[name]:,} of them" in doc
-
-
-# ---- state dicts of earlier versions --------------------------------------------------------------------------------
-def former_weights(name, model):
-    """Returns weights that earlier versions stored for a model, by name."""
-    if name != "dgmr":
-        return {"unread.0": torch.zeros(3, 2), "unread.1": torch.full((1,), 7.0)}
-    widths = [convolution.out_channels for convolution in model.sampler.widen]
-    return {
-        f"sampler.same.{i}.beside.{end}": torch.zeros((w, w, 1, 1) if end == "weight" else (w,))
-        for i, w in enumerate(widths)
-        for end in ("weight", "bias")
-    }
-
-
-@pytest.mark.parametrize("name", UNUSED)
-def test_state_dicts_of_earlier_versions_load(name, tmp_path):
-    torch.manual_seed(0)
-    saved, model = tiny(name), tiny(name)
-    former = former_weights(name, model)
-    state = {**saved.state_dict(), **former}
-    model.load_state_dict(state)
-    assert state.keys() > model.state_dict().keys()  # the caller's dictionary is unchanged
-    assert_same_weights(model, saved)
-
-    wrapped = torch.nn.Sequential(tiny(name))
-    wrapped.load_state_dict({f"0.{key}": value for key, value in state.items()})
-    assert_same_weights(wrapped[0], saved)
-
-    folder = convrnn_zoo.save_pretrained(saved, tmp_path)
-    save_file({key: value.contiguous() for key, value in state.items()}, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    config["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    (folder / "config.json").write_text(json.dumps(config))
-    assert_same_weights(convrnn_zoo.from_pretrained(folder), saved)
-    assert_same_weights(convrnn_zoo.load_weights(tiny(name), folder / "model.safetensors"), saved)
-
-
-def test_a_dgmr_that_an_earlier_version_pickled_gives_the_same_frames():
-    torch.manual_seed(0)
-    model, former = tiny("dgmr").eval(), tiny("dgmr").eval()
-    former.load_state_dict(model.state_dict())
-    for block in former.sampler.same:
-        block.beside = torch.nn.Conv2d(block.first.in_channels, block.last.out_channels, 1)  # never used
-    x = torch.rand(1, 2, 1, 32, 32)
-    noise = torch.randn(model.noise_shape(x, 2))
-    with torch.no_grad():
-        frames = pickle.loads(pickle.dumps(former))(x, 2, noise=noise)
-        assert torch.equal(frames, model(x, 2, noise=noise))
-
-
-@pytest.mark.parametrize("name", ["predrnn_pp", "dgmr", "predrnn"])
-def test_other_unknown_weights_are_rejected(name):
-    model = tiny(name)
-    for key in ("unread", "unread.0.weight", "layers.unread.0", "sampler.up.0.beside.other"):
-        with pytest.raises(RuntimeError, match=key):
-            model.load_state_dict({**model.state_dict(), key: torch.zeros(1)})
-    if name != "predrnn_pp":
-        with pytest.raises(RuntimeError, match=r"unread\.0"):
-            model.load_state_dict({**model.state_dict(), "unread.0": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("name", UNUSED)

@@ -49,15 +49,6 @@ def test_unchanged_weights_keep_their_metadata_and_card(record, tmp_path):
     assert record.sha256 in (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
 
 
-def test_metadata_of_earlier_versions_are_read(tmp_path):
-    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
-    file = tmp_path / "config.json"
-    text = file.read_text(encoding="utf-8")
-    assert text.count('"metadata"') == 1
-    file.write_text(text.replace('"metadata"', '"record"'), encoding="utf-8")
-    assert from_pretrained(tmp_path).metadata == WEIGHTS[VOWELS]
-
-
 def retrain(model):
     with torch.no_grad():
         next(model.parameters()).add_(1)

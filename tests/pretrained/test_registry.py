@@ -4,7 +4,6 @@ import importlib
 import inspect
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -14,7 +13,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
 from convrnn_zoo.models import convrnn, openstl
-from convrnn_zoo.pretrained import registry
 from convrnn_zoo.pretrained.registry import entry_points, register_model
 from tests.helpers.registry import slow_unless
 
@@ -205,13 +203,3 @@ def test_importing_is_cheap_compared_with_timm():
         for _ in range(3)
     ]
     assert min(took) < 0.2, took
-
-
-def test_a_deprecated_name_warns_unless_it_is_stored_in_a_file(monkeypatch):
-    warned = []
-    monkeypatch.setattr(registry, "_RENAMED", {"old": SimpleNamespace(new="new", warn=lambda: warned.append("old"))})
-    assert registry.current_name("old.tag") == "new.tag"
-    assert warned == ["old"]
-    assert registry.current_name("old", is_stored=True) == "new"
-    assert registry.current_name("other.tag") == "other.tag"
-    assert warned == ["old"]

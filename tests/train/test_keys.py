@@ -291,28 +291,6 @@ def test_maps_are_mirrored_and_transposed():
     assert all(torch.equal(x, x[:1].expand_as(x)) for x in batch[0])  # all frames alike
 
 
-def test_old_keys_warn_and_have_their_effect():
-    table = {"kind": "forecaster", **FORECASTER.to_table()}
-    del table["seeds"], table["freeze_steps"]
-    with pytest.warns(FutureWarning) as caught:
-        recipe = Recipe.of({**table, "seed": 5, "freeze": 3})
-    assert (recipe.seeds, recipe.freeze_steps) == ((5,), 3)
-    assert {re.search(r"^(\w+) is deprecated.*use (\w+)", str(w.message)).groups() for w in caught} == {
-        ("seed", "seeds"), ("freeze", "freeze_steps"),
-    }  # fmt: skip
-
-
-def test_the_old_freeze_of_a_classifier_counts_epochs():
-    recipe = RECIPES["classifier"]
-    per_epoch = make_trainer("classifier").max_steps // recipe.epochs
-    with pytest.warns(FutureWarning, match="freeze is deprecated"):
-        old = dataclasses.replace(recipe, freeze=1)
-    trainer = classifier.ClassifierTrainer(old, 0, ramps(0), progress=False)
-    assert trainer.frozen_steps == per_epoch
-    assert make_trainer("classifier", freeze_steps=2).frozen_steps == 2
-    assert "freeze = " not in recipe.to_toml()
-
-
 # ---- several seeds of a forecaster ------------------------------------------------------------------------------
 def test_several_forecasters_give_a_mean_and_a_deviation(tmp_path, caplog):
     data = {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}

@@ -1,6 +1,5 @@
 """Base classes of all models of the zoo."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..._deprecation import Deprecation
 from ...layers import _checks as check
 from ...layers._base import SPACE
 from ...pretrained.config import HEAD_CFG_KEYS
@@ -18,8 +16,6 @@ from ...pretrained.state_dict import clear_metadata
 from ...values.log_mel import LogMel
 from ...values.preprocessing import Preprocessing
 from .lengths import check_pool
-
-_RECORD = Deprecation("the attribute record of a model", "metadata", removed_in="0.3")
 
 
 class ZooModel(nn.Module):
@@ -49,8 +45,6 @@ class ZooModel(nn.Module):
     """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
     """Names of the parameters that read the input channels, which are adapted to another number of channels."""
-    former_weights: ClassVar[str] = ""
-    """Regular expression of weights that earlier versions stored and never used. State dicts may still contain them."""
     in_chans: int
     """Channels of the input."""
     num_classes: int
@@ -69,17 +63,6 @@ class ZooModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pretrained_cfg = {}
-        if self.former_weights:
-            self.register_load_state_dict_pre_hook(_drop_former_weights)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({"pretrained_cfg": {}, **state})  # models that earlier versions pickled may have no cfg
-
-    @property
-    def record(self) -> WeightsMetadata | None:
-        """Deprecated name of `metadata`."""
-        _RECORD.warn()
-        return self.metadata
 
     if TYPE_CHECKING:
 
@@ -105,12 +88,6 @@ class ZooModel(nn.Module):
         for module in self.modules():
             if hasattr(module, "grad_checkpointing") and module not in image_model:
                 module.grad_checkpointing = enable  # type: ignore[assignment]
-
-
-def _drop_former_weights(model: Any, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    for key in [k for k in state if k.startswith(prefix)]:
-        if re.fullmatch(model.former_weights, key.removeprefix(prefix)):
-            del state[key]
 
 
 def reference_tensor(module: nn.Module) -> Tensor:
