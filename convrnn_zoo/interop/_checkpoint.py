@@ -6,9 +6,11 @@ Files are untrusted: no code in them is run, no other file is read, and memory i
 import io
 import json
 import logging
-import mmap
 import os
 import re
+import subprocess
+import sys
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +22,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.torch_version import __version__ as TORCH_VERSION
 
 from .._extras import need
 from .._hdf5 import CheckedFile
@@ -27,18 +30,11 @@ from .._hints import some
 from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.state_dict import not_finite
 from ..values.tensors import to_tensor
+from . import _unpickle
+from ._unpickle import MAX_INFLATION, WRAPPERS
 
 logger = logging.getLogger("convrnn_zoo")
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Names under which training scripts store the weights, next to an optimizer and an epoch."""
-STRIP = (
-    "python -c \"import torch; c = torch.load({!r}, map_location='cpu', weights_only=False); "
-    "torch.save(c['state_dict'], 'weights.pth')\""
-)
-"""Command that keeps only the tensors of a trainer's checkpoint. It runs the code in the file."""
-MAX_INFLATION = 8
-"""Maximum size of a file's tensors, as a multiple of the file size. Tied weights are stored once."""
 MAX_CONFIG = 2**24
 """Maximum size in bytes of Keras's configuration of a model, which has some kilobytes per layer."""
 MAX_NAME = 256
@@ -151,35 +147,46 @@ def _read_safetensors(path: Path) -> ForeignCheckpoint:
 
 
 def _read_pickle(path: Path) -> ForeignCheckpoint:
-    """Reads a file of ``torch.save`` that contains only tensors; runs no code in it."""
-    try:
-        is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
-        if is_zip:
-            _check_zip(path)
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b"\nbytearray\n") >= 0:  # which allocates as many bytes as the pickle claims
-                raise ValueError("Unsupported GLOBAL bytearray")
-        # A mapped file cannot claim storages that it does not contain.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as e:  # torch raises almost any exception on a damaged pickle
-        # torch's own message advises to run whatever the pickle contains.
-        needed = re.search(r"GLOBAL (\S+)", str(e))
-        reason = f"it asks for {needed[1]}" if needed else "it is truncated, damaged or of another format"
+    """Reads the tensors of a file of ``torch.save`` in another process; see :mod:`._unpickle`. No code in it is run."""
+    if TORCH_VERSION < (2, 10):
         raise WeightsError(
-            f"{path} is not a file of plain tensors, and nothing else in a pickle is run: {reason}. If the model's own "
-            "code is available, load it there and save model.state_dict(); otherwise download the file again. "
-            "To strip a trainer's checkpoint that you trust, run this where the packages that wrote it are installed:\n"
-            f"{STRIP.format(path.name)}"
-        ) from e
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} contains a {type(state).__name__}, not a state dict; save model.state_dict()")
-    return ForeignCheckpoint(state, str(path))
+            f"{path} is a pickle, which torch {TORCH_VERSION} reads without checking it (CVE-2026-24747); install "
+            "torch 2.10 or newer, or convert a .safetensors file, which any version reads"
+        )
+    with tempfile.TemporaryDirectory(prefix="convrnn_zoo_") as directory:
+        output = Path(directory) / "tensors.safetensors"
+        program = [sys.executable, "-P", "-W", "ignore", _unpickle.__file__, path.absolute(), output]
+        done = subprocess.run(program, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        kind, _, reason = (done.stderr.splitlines() or [""])[-1].partition(" ")
+        if done.returncode and kind == "CONTENT":
+            raise WeightsError(f"{path} {reason}")
+        if done.returncode:
+            reason = reason if kind == "DAMAGED" else f"reading it ended with status {done.returncode}: {kind} {reason}"
+            raise WeightsError(
+                f"{path} is not a file of tensors, or is damaged: {reason}. No code in a pickle is run. Download the "
+                "file again; if you have the model's own code, load it there and save model.state_dict()"
+            )
+        with safetensors.safe_open(output, "pt") as file:
+            described = json.loads(file.metadata()["content"])
+        tensors = safetensors.torch.load(output.read_bytes())  # a mapped file could not be removed on Windows
+    return ForeignCheckpoint(_restore(described, tensors), str(path))
+
+
+def _restore(described: list[Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Returns the content that :func:`._unpickle.describe` describes. An object of another type is an empty one."""
+    content: dict[str, Any] = {}
+    for key, value in described:
+        if "tensor" in value:
+            content[key] = tensors[str(value["tensor"])]
+        else:
+            content[key] = _restore(value["mapping"], tensors) if "mapping" in value else type(value["type"], (), {})()
+    return content
 
 
 def _read_keras(path: Path) -> ForeignCheckpoint:
     try:
-        _check_zip(path, MAX_INFLATION)
         with zipfile.ZipFile(path) as archive:
+            _check_members(archive, MAX_INFLATION * path.stat().st_size)
             for name in ("config.json", "metadata.json"):
                 if archive.getinfo(name).file_size > MAX_CONFIG:
                     raise ValueError(f"its {name} has more than {MAX_CONFIG} bytes")
@@ -202,15 +209,13 @@ CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
 """Readers of files by suffix."""
 
 
-def _check_zip(path: Path, inflation: float = 1.0) -> None:
-    """Raises ValueError if the members of an archive are more than `inflation` times as large as the archive."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    allowed = {zipfile.ZIP_STORED} | ({zipfile.ZIP_DEFLATED} if inflation > 1 else set())
-    if any(member.compress_type not in allowed for member in members):
+def _check_members(archive: zipfile.ZipFile, max_bytes: int) -> None:
+    """Raises ValueError if the members of an archive are larger than `max_bytes`, or of an unexpected compression."""
+    members = archive.infolist()
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
         raise ValueError("it has members of an unexpected compression")
-    if sum(member.file_size for member in members) > inflation * path.stat().st_size:
-        raise ValueError(f"its members are more than {inflation:g} times as large as the file")
+    if sum(member.file_size for member in members) > max_bytes:
+        raise ValueError(f"its members are more than {MAX_INFLATION} times as large as the file")
 
 
 def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:

@@ -54,10 +54,9 @@ FIRENET = Source(
     published=(
         Published(
             where="https://github.com/ercanburak/EVREAL/tree/main/pretrained/FireNet%2B",
-            form="model.pth of FireNet+, a checkpoint that holds more than tensors: convert rejects it and prints the "
-            "command that extracts weights.pth",
+            form="model.pth of FireNet+, a checkpoint",
             license="not stated",
-            convert="firenet weights.pth",
+            convert="firenet model.pth",
             checked="the tensors of the file: outputs for random voxel grids equal those of the original network",
             unchecked="scores of the reconstructed images",
             paper="[Stoffregen et al. 2020](https://arxiv.org/abs/2003.09078)",

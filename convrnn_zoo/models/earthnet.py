@@ -159,10 +159,9 @@ def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2La
     cfg={**_CFG, "input_size": (5, 128, 128)},
     published=Published(
         where="https://github.com/rudolfwilliam/satellite_image_forecasting",
-        form="trained_models/SGConvLSTM.ckpt, a Lightning checkpoint that holds more than tensors: convert rejects it "
-        "and prints the command that extracts weights.pth where Lightning is installed",
+        form="trained_models/SGConvLSTM.ckpt, a Lightning checkpoint",
         license="MIT, that of the repository; the terms of its training data, EarthNet2021, were not checked",
-        convert="sg_convlstm weights.pth",
+        convert="sg_convlstm SGConvLSTM.ckpt",
         checked="the published file: outputs on six test cubes against those of the original code",
         unchecked="the EarthNetScore of the complete test set",
         remarks=_CLOUDY,

@@ -78,10 +78,9 @@ class ConvGRUEnsemble(EnsembleForecaster):
     cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
     published=Published(
         where="https://huggingface.co/it4lia/irene",
-        form="model.ckpt, a Lightning checkpoint that holds more than tensors: convert rejects it and prints the "
-        "command that extracts weights.pth where the packages of IRENE are installed",
+        form="model.ckpt, a Lightning checkpoint",
         license="BSD-2-Clause, by its model card",
-        convert="irene weights.pth",
+        convert="irene model.ckpt",
         checked="the network: outputs of small and of full size with random weights, against those of the original",
         unchecked="the file itself, which was not seen: its keys beyond those of the network's code, its figures",
         remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",

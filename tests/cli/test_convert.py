@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 import convrnn_zoo
 from convrnn_zoo import interop
@@ -34,10 +35,10 @@ ARCHITECTURES = {
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """The example of each source as a .pth."""
+    """The example of each source as a safetensors file."""
     for source, example in STATES.items():
-        torch.save(example.state, tmp_path / f"{source}.pth")
-    return {source: tmp_path / f"{source}.pth" for source in STATES}
+        save_file({k: v.contiguous() for k, v in example.state.items()}, tmp_path / f"{source}.safetensors")
+    return {source: tmp_path / f"{source}.safetensors" for source in STATES}
 
 
 def run(*args: object) -> Any:

@@ -56,9 +56,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (tmp_path / data).mkdir()  # for commands that are only parsed
     state = {"cell_list.0.conv.weight": torch.randn(16, 7, 3, 3), "cell_list.0.conv.bias": torch.randn(16)}
     torch.save(state, tmp_path / "old.pth")
-    torch.save(recorded("irene").state, tmp_path / "weights.pth")
+    torch.save(recorded("irene").state, tmp_path / "model.ckpt")
     for source, file in (
-        ("weather2land", "Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt"), ("sg_convlstm", "sg_convlstm.pth"),
+        ("weather2land", "Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt"), ("sg_convlstm", "SGConvLSTM.ckpt"),
         ("predrnn_greenearthnet", "seed=42.ckpt"),
     ):  # fmt: skip
         torch.save(recorded(source).state, tmp_path / file)

@@ -1,9 +1,6 @@
 """IRENE: recorded members, its units, and a checkpoint that holds more than tensors."""
 
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -66,29 +63,6 @@ def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> No
 def test_the_horizon_of_a_checkpoint_is_an_option() -> None:
     model = interop.load("irene", recorded("irene").state, horizon=5)
     assert model.horizon == model.preprocessing.horizon == 5
-
-
-class Settings:
-    """Settings that a trainer saves next to the weights, of a class from a package that users do not have."""
-
-
-def test_rejects_a_lightning_file_with_the_line_that_strips_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs: Any = types.ModuleType("owners_package")
-    theirs.Settings, Settings.__module__ = Settings, "owners_package"
-    state = {f"model.{k}": v for k, v in recorded("irene").state.items()}
-    with monkeypatch.context() as owner:
-        owner.setitem(sys.modules, "owners_package", theirs)
-        torch.save({"state_dict": state, "hyper_parameters": Settings()}, tmp_path / "model.ckpt")
-    with pytest.raises(WeightsError, match=r"owners_package\.Settings") as caught:
-        interop.load("irene", tmp_path / "model.ckpt")
-    line = str(caught.value).partition('python -c "')[2].partition('"')[0]
-    assert line
-    monkeypatch.chdir(tmp_path)
-    with monkeypatch.context() as owner:
-        owner.setitem(sys.modules, "owners_package", theirs)
-        exec(line, {})  # where its owner's packages are
-    model = interop.load("irene", tmp_path / "weights.pth")
-    assert model.num_features == 4
 
 
 def test_rejects_invalid_checkpoints() -> None:
