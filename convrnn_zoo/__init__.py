@@ -23,7 +23,7 @@ from ._version import __version__ as __version__
 _SUBMODULES = ("data", "exporting", "hub", "interop", "layers", "models")
 _HOMES = {
     "forecast_archive": ".predict.archive", "push_to_hub": ".hub", "save_pretrained": ".hub",
-    "ExportError": ".exporting", "export": ".exporting", "export_triton": ".exporting",
+    "ExportError": ".exporting", "export": ".exporting",
 }  # fmt: skip
 
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from . import interop as interop
     from .exporting import ExportError as ExportError
     from .exporting import export as export
-    from .exporting import export_triton as export_triton
     from .hub import push_to_hub as push_to_hub
     from .hub import save_pretrained as save_pretrained
     from .predict.archive import forecast_archive as forecast_archive

@@ -63,8 +63,6 @@ from .timings import (
 ROOT = Path(__file__).parent.parent
 PRECISIONS = ROOT / "tools" / "precision.json"
 """Results of ``python -m tools.precision``."""
-INT8 = ROOT / "benchmarks" / "int8.json"
-"""Results of ``python -m benchmarks.int8``."""
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 TITLES = {
@@ -265,7 +263,7 @@ def _file_cell(result: Any, way: str) -> str:
     if "error" in result:
         return f"no: {result['error'].partition('; ')[0]}"
     parts = [f"{result['bytes'] / 1e6:.2f} MB"] if way != "browser" else [result["form"]]
-    if "executorch" in way or way == "browser":
+    if way == "browser":
         time = f"{result['ms']:.0f}" if result["ms"] >= 10 else f"{result['ms']:.2g}"
         parts.append(f"{time} ms ({'×'.join(map(str, result['input'][1:]))})")
     if "difference" in result:
@@ -276,20 +274,7 @@ def _file_cell(result: Any, way: str) -> str:
 def weight_export_versions(page: str) -> str:
     """States the versions with which the files were exported and run."""
     versions = weight_exports_tool.recorded()["versions"]
-    return f"torch {versions['torch']}, onnxruntime {versions['onnxruntime']}, ExecuTorch {versions['executorch']}"
-
-
-def int8(page: str) -> str:
-    """Compares files in float32 and in int8."""
-    rows = []
-    for task, result in recorded(INT8).items():
-        exact, small = result["float32"], result["int8"]
-        rows.append((
-            task, f"{exact['bytes'] / 1e6:.2f} → {small['bytes'] / 1e6:.2f} MB",
-            f"{exact['ms']:.2f} → {small['ms']:.2f} ms", f"{exact['value']:.4g} → {small['value']:.4g}",
-            f"{result['score']}, {result['sequences']} sequences",
-        ))  # fmt: skip
-    return markdown(("task", "file", "time of a call", "score", "which score"), rows)
+    return f"torch {versions['torch']}, onnxruntime {versions['onnxruntime']}"
 
 
 def versions(page: str) -> str:
@@ -436,7 +421,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
-        versions, entries, citation, badge, weight_exports, weight_export_versions, int8, speed, speed_summary,
+        versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
         speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
         elsewhere, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z, command_line,
         losses, samplings, schedules,

@@ -1,7 +1,7 @@
 """Exports the weights of each architecture in every format and writes ``weight_exports.json``.
 
 ``python -m tools.weight_exports [PATTERN [COLUMN …]]`` runs one set of weights for each architecture. It needs
-ExecuTorch, and for the browser node and onnxruntime-web, which ``python -m tools.browser`` fetches. Each file is
+node for the browser and onnxruntime-web, which ``python -m tools.browser`` fetches. Each file is
 compared with the model, and then timed.
 """
 
@@ -23,22 +23,18 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import ExportError, from_pretrained
 from convrnn_zoo.exporting.backend import CHECKED_SIZES, compare, dynamic_sizes
-from convrnn_zoo.exporting.executorch import limit
-from convrnn_zoo.exporting.export import LOADERS, SUFFIX, copy_model, make_spec, usual_bounds
-from convrnn_zoo.exporting.forms import streaming_form
+from convrnn_zoo.exporting.export import LOADERS, SUFFIX, copy_model, make_spec
 from convrnn_zoo.exporting.spec import GraphSpec, Sizes, Values
 from tools import browser
 
 RECORD = Path(__file__).parent / "weight_exports.json"
 WAYS = {
-    "onnx sequence": ("sequence", "onnx"), "onnx step": ("step", "onnx"), "torch sequence": ("sequence", "torch"),
-    "executorch sequence": ("sequence", "executorch"), "executorch step": ("step", "executorch"),
+    "onnx sequence": ("sequence", "onnx"),
+    "onnx step": ("step", "onnx"),
+    "torch sequence": ("sequence", "torch"),
     "browser": ("", "onnx"),
-}  # fmt: skip
+}
 """Columns of the table with their form and format; in the browser, the step form if there is one."""
-
-PHONE_SIZE = (64, 64)
-"""Height and width of the nowcast's maps in ExecuTorch, where they are fixed."""
 
 
 def names() -> list[str]:
@@ -54,21 +50,17 @@ def attempt(name: str, way: str) -> dict[str, Any]:
     form, format = WAYS[way]
     model: Any = from_pretrained(name)
     if way == "browser":
-        form, _ = streaming_form(model, None, None)
-    size = PHONE_SIZE if format == "executorch" and model.unrolled else None
+        form = browser_form(model)
     with tempfile.TemporaryDirectory() as directory:
         try:
-            files = convrnn_zoo.export(model, Path(directory, "a" + SUFFIX[format]), form, format, size=size)  # type: ignore[arg-type]
+            files = convrnn_zoo.export(model, Path(directory, "a" + SUFFIX[format]), form, format)  # type: ignore[arg-type]
         except ExportError as e:
             return {"error": str(e)}
-        horizon = model.horizon if (form, format) == ("sequence", "executorch") and hasattr(model, "horizon") else None
-        spec = make_spec(copy_model(model, format, None), form, horizon=horizon, size=size)
-        if format == "executorch":
-            spec = usual_bounds(model, spec, form)
+        spec = make_spec(copy_model(model, format, None), form)
         load = WebRunner if way == "browser" else LOADERS[format]
         runners = {key: load(f, graph) for f, (key, graph) in zip(files, spec.graphs.items(), strict=True)}
         batch = {"batch": 2 if format == "torch" else 1}  # some programs of torch take no single sequence
-        sizes = limit(dynamic_sizes(spec, CHECKED_SIZES[0]) | batch, spec.max_size)
+        sizes = dynamic_sizes(spec, CHECKED_SIZES[0]) | batch
         frame = [t.shape(sizes) for t in spec.graphs[next(iter(spec.graphs))].inputs if t.name == "input"]
         try:
             return {
@@ -80,6 +72,15 @@ def attempt(name: str, way: str) -> dict[str, Any]:
         finally:
             for runner in runners.values():
                 getattr(runner, "close", lambda: None)()
+
+
+def browser_form(model: Any) -> str:
+    """Returns the step form if the model has one."""
+    try:
+        make_spec(model, "step")
+    except ExportError:
+        return "sequence"
+    return "step"
 
 
 def milliseconds(run: Any, graph: GraphSpec, sizes: Sizes) -> float:
@@ -148,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
                 result = attempt(name, way)
                 print(name, way, result, flush=True)
                 results.setdefault(name, {})[way] = result
-                results["versions"] = {p: version(p) for p in ("torch", "onnxruntime", "executorch")}
+                results["versions"] = {p: version(p) for p in ("torch", "onnxruntime")}
                 results["versions"]["machine"] = platform.machine()
                 ordered = {n: results[n] for n in ("versions", *names()) if n in results}
                 RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")

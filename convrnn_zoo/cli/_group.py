@@ -13,7 +13,7 @@ COMMANDS = {
     "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
     "demo": ("demo", "Run pretrained models on the radar images, digits and recordings of the package."),
     "eval": ("eval_weights", "Evaluate WEIGHTS on the test split of their data, and compare them with baselines."),
-    "export": ("export", "Export a model to ONNX, to a program of torch.export or of ExecuTorch, or for a server."),
+    "export": ("export", "Export a model to ONNX or to a program of torch.export."),
     "info": ("info", "Describe a model: parameters, input, unit of its values, metrics, source and licence."),
     "list": ("list_names", "List the names of the zoo."),
     "predict": ("predict", "Classify the sequences in FILEs, or forecast the frames that follow those in FILE."),

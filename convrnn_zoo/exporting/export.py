@@ -1,6 +1,7 @@
 """Exports a model or a layer to a file that requires neither this package nor, for ONNX, torch."""
 
 import copy
+import dataclasses
 import io
 import json
 import os
@@ -21,30 +22,35 @@ from .._version import __version__
 from ..layers._checks import choice
 from ..pretrained.state_dict import has_weights, uncompiled
 from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
-from .executorch import TOLERANCE, bound_sizes, limit, load_executorch, to_executorch
 from .forms import make_spec
-from .sizes import size_rules
-from .spec import Axis, ExportError, ExportSpec
+from .spec import ExportError, ExportSpec, size_rules
 
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "executorch": ".pte"}
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 Report = Callable[[str], object]
-DTYPES = {
-    "onnx": (torch.float32, torch.float16, torch.float64), "torch": tuple(TOLERANCES), "executorch": (torch.float32,)
-}  # fmt: skip
-LOADERS = {"onnx": load_onnx, "torch": load_program, "executorch": load_executorch}
+DTYPES = {"onnx": (torch.float32, torch.float16, torch.float64), "torch": tuple(TOLERANCES)}
+LOADERS = {"onnx": load_onnx, "torch": load_program}
 
 
 def export(
-    model: nn.Module, path: str | os.PathLike[str], form: Literal["sequence", "step"] = "sequence",
-    format: Literal["onnx", "torch", "executorch"] = "onnx", *, dtype: torch.dtype | None = None, state: bool = False,
-    lengths: bool | None = None, mask: bool = False, horizon: int | None = None, size: tuple[int, int] | None = None,
-    encoded: bool = False, max_sizes: Mapping[str, int] | None = None, progress: bool = False,
-) -> tuple[Path, ...]:  # fmt: skip
-    """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export`` or of ExecuTorch.
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    form: Literal["sequence", "step"] = "sequence",
+    format: Literal["onnx", "torch"] = "onnx",
+    *,
+    dtype: torch.dtype | None = None,
+    state: bool = False,
+    lengths: bool | None = None,
+    mask: bool = False,
+    horizon: int | None = None,
+    size: tuple[int, int] | None = None,
+    encoded: bool = False,
+    progress: bool = False,
+) -> tuple[Path, ...]:
+    """Exports a model to a file that other programs run: ONNX, or a program of ``torch.export``.
 
-    The file is run with inputs of other sizes than in the export (ONNX files in onnxruntime, programs of ExecuTorch in
-    its runtime). It is only kept if its outputs equal those of the model, in float32 up to 1e-4 of the largest value,
-    in ExecuTorch up to 1e-5. A copy of the model is exported, in evaluation mode.
+    The file is run with inputs of other sizes than in the export, ONNX files in onnxruntime. It is only kept if its
+    outputs equal those of the model, in float32 up to 1e-4 of the largest value. A copy of the model is exported, in
+    evaluation mode.
 
     Files of a forecaster with a preprocessing read and return values in the unit of the data, NaN where unknown, as
     :meth:`~convrnn_zoo.Forecaster.forecast` does. They read all frames that they are given; ``forecast`` reads the last
@@ -52,30 +58,26 @@ def export(
 
     Args:
         model: a model of this package, or a layer or cell of ``convrnn_zoo.layers``.
-        path: the file to write, ``.onnx``, ``.pt2`` or ``.pte``.
+        path: the file to write, ``.onnx`` or ``.pt2``.
         form: ``"sequence"`` for complete sequences, with the loop over time in the file; or ``"step"`` for one frame,
             with the states as inputs and outputs and no loop. A step of a forecaster with a `horizon` reads a frame and
             returns the forecast after it. Without, an autoregressive forecaster returns the next frame, and an
             encoder-forecaster is two files, ``NAME.encoder.onnx`` and ``NAME.forecaster.onnx``. The second starts from
             the last state of the first.
-        format: ``"onnx"``; ``"torch"`` for a program that :func:`torch.export.load` reads; or ``"executorch"``.
+        format: ``"onnx"``, or ``"torch"`` for a program that :func:`torch.export.load` reads.
         dtype: dtype of weights, inputs and outputs, such as ``torch.float16``; by default the dtype of the model. A
             pool over the steps so far has states of at least float32.
         state: whether the sequence form has the states as inputs and outputs. By default, a sequence starts from the
             model's initial state. With or without states, a pool over time only pools the frames of one call.
         lengths: whether the sequence form has the lengths of sequences as an input; by default if the model takes them.
         mask: whether a model of image series has a mask of the dates as an input, instead of lengths.
-        horizon: fixed number of frames that a forecaster forecasts. By default, it is an input of the sequence form; in
-            a program of ExecuTorch, it is always fixed.
+        horizon: fixed number of frames that a forecaster forecasts. By default, it is an input of the sequence form.
             Files of ConvGRUAdvection always have a fixed horizon and number of input frames.
         size: fixed height and width of the frames, for ConvGRUAdvection or a model with an image encoder. By default
             they are dynamic, or the size in ``pretrained_cfg`` if the encoder requires a fixed size. The metadata
             contain the reason.
         encoded: whether inputs and outputs of a forecaster are the values of the network, instead of the unit of the
             data.
-        max_sizes: largest size of each axis in a program of ExecuTorch, which plans memory for it, such as ``{"time":
-            40, "height": 96}``. By default, 1 sequence, 64 steps, and the frame size of the weights.
-            In the sequence form, the frames have exactly this size.
         progress: whether to print the parts of the export to standard error; that of a nowcast takes a minute.
 
     Shapes:
@@ -94,7 +96,7 @@ def export(
 
     Raises:
         ExportError: (a ValueError) the export is not supported, or the file's outputs differ from the model's.
-        ImportError: onnx, onnxscript, onnxruntime or executorch is not installed. The message has the install command.
+        ImportError: onnx, onnxscript or onnxruntime is not installed. The message has the install command.
         OSError: the file cannot be written.
 
     Example:
@@ -115,19 +117,8 @@ def export(
         need("onnx", "onnx")
         need("onnxscript", "onnx")  # which torch's exporter requires
         need("onnxruntime", "onnx")
-    if format == "executorch":
-        need("executorch.exir", "executorch")
-    if max_sizes is not None and format != "executorch":
-        raise ExportError(f"max_sizes is for format='executorch', got format={format!r}; leave it out")
-    if format == "executorch" and form == "sequence" and "horizon" in getattr(model, "export_inputs", ()):
-        default: Any = None if getattr(model, "future_chans", 0) else model.horizon
-        horizon = default if horizon is None else horizon  # ExecuTorch takes no such input
-    spec = make_spec(
-        copy_model(model, format, dtype), form, state=state, lengths=lengths, mask=mask, horizon=horizon, size=size,
-        encoded=encoded,
-    )  # fmt: skip
-    if format == "executorch":
-        spec = usual_bounds(model, spec, form, max_sizes)
+    options = {"state": state, "lengths": lengths, "mask": mask, "horizon": horizon, "size": size, "encoded": encoded}
+    spec = make_spec(copy_model(model, format, dtype), form, **options)
     metadata = {name: make_metadata(model, spec, name, form) for name in spec.graphs}
     report: Report = partial(print, file=sys.stderr, flush=True) if progress else lambda part: None
     report("tracing the model")
@@ -151,18 +142,9 @@ def copy_model(model: nn.Module, format: str, dtype: torch.dtype | None) -> nn.M
     return copy.deepcopy(model).to("cpu", target).eval().requires_grad_(False)
 
 
-def usual_bounds(model: Any, spec: ExportSpec, form: str, max_sizes: Mapping[str, int] | None = None) -> ExportSpec:
-    """Returns a specification with maximum sizes for ExecuTorch: by default the frame size of the model's weights."""
-    stated = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or ()
-    axes = [a for t in spec.graphs[next(iter(spec.graphs))].inputs if t.name == "input" for a in t.axes]
-    maps = [a for a in axes if isinstance(a, Axis) and a.size in ("length", "depth", "height", "width")]
-    sizes = {a.size: edge for a, edge in zip(reversed(maps), reversed(stated[1:]), strict=False)}
-    return bound_sizes(spec, sizes | dict(max_sizes or {}), has_loop=form == "sequence")
-
-
 def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
     """Exports every graph of a specification to a program of torch.export."""
-    sizes = limit(dynamic_sizes(spec, TRACED_SIZES), spec.max_size)
+    sizes = dynamic_sizes(spec, TRACED_SIZES)
     return {name: trace(graph, sizes, spec.min_size, spec.max_size) for name, graph in spec.graphs.items()}
 
 
@@ -182,15 +164,12 @@ def write(
                 buffer = io.BytesIO()
                 torch.export.save(programs[name], buffer, extra_files={"metadata.json": json.dumps(metadata[name])})
                 temporary[name].write_bytes(buffer.getvalue())
-            elif format == "executorch":
-                temporary[name].write_bytes(to_executorch(programs[name], metadata[name]))
             else:
                 report(f"converting a graph of {len(programs[name].graph.nodes):,} nodes to ONNX")
-                need("onnx", "onnx").save(to_onnx(programs[name], graph, spec, metadata[name]), temporary[name])
+                need("onnx", "onnx").save(to_onnx(programs[name], graph, metadata[name]), temporary[name])
         report("comparing the file with the model")
         runners = {name: LOADERS[format](temporary[name], graph) for name, graph in spec.graphs.items()}
-        tolerance = TOLERANCE if format == "executorch" else None
-        compare(spec, runners, single=format == "onnx", tolerance=tolerance)
+        compare(spec, runners, single=format == "onnx")
     return tuple(files.values())
 
 
@@ -220,6 +199,8 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
     if preprocessing is not None:
         metadata |= {name: getattr(preprocessing, name) for name in ("encoding", "unit", "step")}
         metadata["preprocessing"] = preprocessing.to_json()
+    if weights is not None and weights.clips is not None:
+        metadata["clips"] = {k: v for k, v in dataclasses.asdict(weights.clips).items() if v is not None}
     if front_end is not None:
         metadata["front_end"] = front_end.to_json()
     return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in metadata.items() if v}

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
 from .graph import graph_loop, prepare_model, unroll
-from .recurrent import min_map_size
+from .recurrent import list_states, min_map_size, name_states, read_states
 from .spec import (
     BATCH,
     TIME,
@@ -22,6 +21,7 @@ from .spec import (
     Axis,
     Comparisons,
     ExportError,
+    ExportOptions,
     ExportSpec,
     GraphSpec,
     Runners,
@@ -33,13 +33,12 @@ from .spec import (
     space,
     state_specs,
 )
-from .states import list_states, name_states, read_states
 from .units import Seen, SequenceForecast, Units, known_specs
 
 
-def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -> ExportSpec:
+def forecaster_sequence(model: Forecaster, options: ExportOptions) -> ExportSpec:
     """Returns the specification of a forecaster that reads complete sequences."""
-    units, maps = Units(model, encoded), list[Axis | int](space(2, model.reduction))
+    units, maps, horizon = Units(model, options.encoded), [*space(2, model.reduction)], options.horizon
     inputs = [units.input("input", [BATCH, TIME, model.in_chans, *maps]), *known_specs(units, maps)]
     steps: Axis | int = Axis("horizon", "horizon")
     fixed: dict[str, Any] = {}
@@ -60,14 +59,14 @@ def forecaster_sequence(model: Forecaster, horizon: int | None, encoded: bool) -
         every = values["future"].shape[1] - frames.shape[1] if "future" in values else fixed.get("horizon")
         return (units.forecast(frames, values.get("horizon", every), **known),)
 
-    return ExportSpec.for_sequences(graph, reference, metadata=units.metadata)
+    return ExportSpec.for_sequences(graph, reference, min_sizes(model), units.metadata)
 
 
-def with_min_size(spec: ExportSpec, model: nn.Module) -> ExportSpec:
-    """Returns the specification of a forecaster with the minimum sizes that the padding modes of its layers support."""
+def min_sizes(model: nn.Module) -> dict[str, int]:
+    """Returns the minimum sizes that the padding modes of a forecaster's layers support."""
     sizes = [min_map_size(layer) for layer in model.modules() if isinstance(layer, Equations)]
     names = {name for smallest in sizes for name in smallest}
-    return replace(spec, min_size={name: max(smallest.get(name, 1) for smallest in sizes) for name in names})
+    return {name: max(smallest.get(name, 1) for smallest in sizes) for name in names}
 
 
 class _StepFunction(nn.Module):
@@ -93,9 +92,9 @@ def _check_every_step(graph: GraphSpec, units: Units, horizon: int) -> Callable[
     return check_run
 
 
-def autoregressive_step(model: Any, horizon: int | None, encoded: bool) -> ExportSpec:
+def autoregressive_step(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of one step of a forecaster that reads its own forecast."""
-    units, reduction = Units(model, encoded), model.reduction
+    units, reduction, horizon = Units(model, options.encoded), model.reduction, options.horizon
     edge = reduction // model.unshuffle.downscale_factor
     start = model.start(torch.zeros(1, model.folded_in, edge, edge, dtype=units.net_dtype))
     names, maps = model.state_names(), [*space(2, reduction)]
@@ -134,7 +133,7 @@ def autoregressive_step(model: Any, horizon: int | None, encoded: bool) -> Expor
     )  # fmt: skip
     if horizon is not None:
         metadata = {"output": "the forecast after this frame", **units.metadata}
-        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), metadata=metadata)
+        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), min_sizes(model), metadata)
 
     def check_run(runners: Runners, sizes: Sizes) -> Comparisons:
         forecast: list[Tensor] = []
@@ -152,12 +151,12 @@ def autoregressive_step(model: Any, horizon: int | None, encoded: bool) -> Expor
 
     next_frame = "the next frame; without an input frame, pass "
     next_frame += "NaN, for which the file reads its own forecast" if reads_forecast else "the last output"
-    return ExportSpec({"": graph}, check_run, metadata={"output": next_frame, **units.metadata})
+    return ExportSpec({"": graph}, check_run, min_sizes(model), {"output": next_frame, **units.metadata})
 
 
-def encoder_forecaster_step(model: EncoderForecaster, horizon: int | None, encoded: bool) -> ExportSpec:
+def encoder_forecaster_step(model: EncoderForecaster, options: ExportOptions) -> ExportSpec:
     """Returns the specification of steps of encoder and forecaster, or of one step that forecasts after each frame."""
-    units, reduction = Units(model, encoded), model.reduction
+    units, reduction, horizon = Units(model, options.encoded), model.reduction, options.horizon
     copied: EncoderForecaster = prepare_model(model, unroll)
     layers, edge = recurrent_layers(copied.encoder), 16 * reduction  # enough for the padding of usual kernels
     frames = torch.zeros(1, 1, model.in_chans, edge, edge, dtype=units.net_dtype, device="meta")
@@ -191,7 +190,7 @@ def encoder_forecaster_step(model: EncoderForecaster, horizon: int | None, encod
         output = TensorSpec("output", [BATCH, model.check_horizon(horizon), model.out_chans, *maps], units.dtype)
         graph = GraphSpec(_StepFunction(run_both, copied), [frame, *inputs], [output, *outputs])
         metadata = {"output": "the forecast after this frame", **units.metadata}
-        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), metadata=metadata)
+        return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), min_sizes(model), metadata)
     output = TensorSpec("output", [BATCH, model.out_chans, *maps], units.dtype)
     first = _StepFunction(run_encoder, *(getattr(copied, name) for name in copied.encoder_modules))
     others = [module for name, module in copied.named_children() if name not in copied.encoder_modules]
@@ -207,4 +206,4 @@ def encoder_forecaster_step(model: EncoderForecaster, horizon: int | None, encod
 
     metadata = {"output": "a frame of the forecast; the forecaster's initial state is the encoder's last state"}
     graphs = {"encoder": encoder, "forecaster": forecaster}
-    return ExportSpec(graphs, check_run, metadata=metadata | units.metadata)
+    return ExportSpec(graphs, check_run, min_sizes(model), metadata | units.metadata)

@@ -1,88 +1,134 @@
-"""Creates the specifications of the two forms of an export: complete sequences, and single steps."""
+"""What can be exported, by class, and the specification of an export in one form."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
+from ..layers import ConvRNNBase
 from ..layers import _checks as check
-from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence, with_min_size
+from ..layers._base import ConvRNNCellBase
+from ..models import Forecaster
+from ..models.base.autoregressive import AutoregressiveForecaster
+from ..models.base.classifier import Classifier
+from ..models.base.dense import DenseModel
+from ..models.base.ensemble import EnsembleForecaster
+from ..models.base.forecaster import EncoderForecaster
+from ..models.e3d_lstm import E3DLSTM
+from ..models.firenet import FireNet
+from ..models.greenearthnet import GreenEarthNetConvLSTM, GreenEarthNetPredRNN
+from ..models.mau import MAU
+from ..models.mim import MIM
+from ..models.nowcast.network import ConvGRUAdvection
+from ..models.phydnet import PhyDNet
+from ..models.predrnn import PredRNNPP
+from ..models.rvm import RecurrentDecoderModel
+from ..models.utae import ImageSeriesModel
+from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence
 from .graph import check_version
 from .images import image_sequence
 from .nowcasts import nowcast_sequence
 from .recurrent import LayerModel, recurrent_sequence, recurrent_step
-from .spec import ExportError, ExportSpec, FrameSize
+from .spec import ExportError, ExportOptions, ExportSpec
+
+Specify = Callable[[Any, ExportOptions], ExportSpec]
 
 
-def make_spec(
-    model: Any, form: str, *, state: bool = False, lengths: bool | None = None, mask: bool = False,
-    horizon: int | None = None, size: FrameSize | None = None, encoded: bool = False,
-) -> ExportSpec:  # fmt: skip
-    """Returns the specification of an export in one form. Arguments are those of :func:`convrnn_zoo.export`."""
-    owner, is_step = type(model).__name__, form == "step"
-    if not hasattr(type(model), "export_forms"):
+class Support(NamedTuple):
+    """Functions that specify the forms in which a class is exported, and inputs that its sequence form may have."""
+
+    sequence: Specify | None = None
+    step: Specify | None = None
+    inputs: tuple[str, ...] = ()
+
+
+HORIZON = ("horizon",)
+RECURRENT = Support(recurrent_sequence, recurrent_step, ("state", "lengths"))
+SUPPORT: dict[type, Support] = {
+    ConvRNNCellBase: Support(step=recurrent_step, inputs=("state",)),
+    ConvRNNBase: Support(recurrent_sequence, recurrent_step, ("state",)),
+    Classifier: RECURRENT,
+    FireNet: RECURRENT,
+    RecurrentDecoderModel: RECURRENT,
+    DenseModel: Support(image_sequence),
+    ImageSeriesModel: Support(image_sequence, inputs=("lengths", "mask")),
+    Forecaster: Support(forecaster_sequence, inputs=HORIZON),
+    EncoderForecaster: Support(forecaster_sequence, encoder_forecaster_step, HORIZON),
+    AutoregressiveForecaster: Support(forecaster_sequence, autoregressive_step, HORIZON),
+    GreenEarthNetPredRNN: Support(forecaster_sequence, inputs=HORIZON),
+    PredRNNPP: Support(forecaster_sequence, inputs=HORIZON),
+    ConvGRUAdvection: Support(nowcast_sequence, inputs=HORIZON),
+    **dict.fromkeys((E3DLSTM, EnsembleForecaster, GreenEarthNetConvLSTM, MAU, MIM, PhyDNet), Support()),
+}
+"""Support of each class of models, layers and cells, and of the classes derived from it that have no entry."""
+
+
+def find_support(model: nn.Module) -> Support:
+    """Returns the entry of the nearest class in :data:`SUPPORT`; ExportError if there is none, or it has no form."""
+    owner = type(model).__name__
+    support = next((SUPPORT[cls] for cls in type(model).__mro__ if cls in SUPPORT), None)
+    if support is None:
         hint = "; pass its module" if isinstance(getattr(model, "module", None), nn.Module) else ""
         raise ExportError(f"expected a ConvRNNModel or another model, layer or cell of this package, got {owner}{hint}")
-    for module in model.modules():
-        detail = getattr(module, "no_export_reason", "")
-        if getattr(module, "export_forms", None) == ():
-            raise ExportError(f"{owner}{detail} has no export yet; run it in PyTorch")
-    forms = model.export_forms
-    model = model if hasattr(model, "export_inputs") else LayerModel(model)
-    inputs, has_size = model.export_inputs, model.has_frame_encoder or model.unrolled
+    if not (support.sequence or support.step):
+        raise ExportError(f"{owner} has no export yet; run it in PyTorch")
+    if any(getattr(module, "norm_size", None) is not None for module in model.modules()):
+        raise ExportError(f"{owner} with norms of one map's size has no export yet; run it in PyTorch")
+    if support.step is autoregressive_step and not hasattr(model, "state_names"):
+        support = support._replace(step=None)
+    return support
+
+
+def make_spec(model: Any, form: str, **options: Any) -> ExportSpec:
+    """Returns the specification of an export in one form; options are those of :func:`convrnn_zoo.export`."""
+    support, owner = find_support(model), type(model).__name__
+    choices = ExportOptions(**options)
     end = f"and this is a {owner}; leave it out"
-    if size is not None and not has_size:
-        raise ExportError(f"size is for models with an image encoder and nowcasts, {end}")
-    size = None if size is None else check.ntuple("size", size, 2)
-    if mask and "mask" not in inputs:
+    if choices.size is not None:
+        if not (getattr(model, "has_frame_encoder", False) or isinstance(model, ConvGRUAdvection)):
+            raise ExportError(f"size is for models with an image encoder and nowcasts, {end}")
+        choices = choices._replace(size=check.ntuple("size", choices.size, 2))
+    if choices.mask and "mask" not in support.inputs:
         raise ExportError(f"mask is for models of image series, {end}")
-    if (horizon is not None or encoded) and "horizon" not in inputs:
-        raise ExportError(f"{'encoded' if encoded else 'horizon'} is for forecasters, {end}")
-    is_learned = any(getattr(m, "learn_initial_state", False) for m in model.modules())
-    if (is_step or state) and is_learned:
+    if (choices.horizon is not None or choices.encoded) and "horizon" not in support.inputs:
+        raise ExportError(f"{'encoded' if choices.encoded else 'horizon'} is for forecasters, {end}")
+    if choices.lengths and choices.mask:
+        raise ExportError("lengths and mask both select dates; pass one of the two")
+    if form == "step":
+        return _make_step(model, support, choices)
+    check_version()
+    if support.sequence is None:
+        raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
+    if choices.state and "state" not in support.inputs:
+        starts = "starts from its input frames" if "horizon" in support.inputs else "reads its input as a whole"
+        raise ExportError(f"a {owner} {starts} and has no state; leave state out")
+    if choices.lengths and "lengths" not in support.inputs:
+        hint = "; call the layer without padding" if "state" in support.inputs else ""
+        raise ExportError(f"a {owner} takes no lengths in a graph; leave lengths out{hint}")
+    if choices.state:
+        _check_initial_state(model)
+    return support.sequence(_as_model(model), choices)
+
+
+def _make_step(model: Any, support: Support, options: ExportOptions) -> ExportSpec:
+    if options.lengths or options.mask:
+        raise ExportError("lengths and mask are for the sequence form; leave them out, or take form='sequence'")
+    _check_initial_state(model)
+    if support.step is None:
+        raise ExportError(
+            f"{type(model).__name__} reads complete sequences and has no step form; export the sequence form"
+        )
+    if getattr(model, "known_chans", 0):
+        raise ExportError("static and future inputs are for the sequence form; export that")
+    return support.step(_as_model(model), options)
+
+
+def _check_initial_state(model: nn.Module) -> None:
+    if any(getattr(m, "learn_initial_state", False) for m in model.modules()):
         raise ExportError(
             "states of files start from zeros, and learn_initial_state is set; export a sequence without state"
         )
-    if is_step:
-        if lengths or mask:
-            raise ExportError("lengths and mask are for the sequence form; leave them out, or take form='sequence'")
-        if form not in forms:
-            raise ExportError(f"{owner} reads complete sequences and has no step form; export the sequence form")
-        if getattr(model, "known_chans", 0):
-            raise ExportError("static and future inputs are for the sequence form; export that")
-        if model.export_step == "recurrent":
-            return recurrent_step(model, size)
-        if model.export_step not in FORECASTER_STEPS:
-            raise ExportError(
-                f"{owner} has no step form; derive it from AutoregressiveForecaster or EncoderForecaster for one"
-            )
-        return with_min_size(FORECASTER_STEPS[model.export_step](model, horizon, encoded), model)
-    check_version()
-    if form not in forms:
-        raise ExportError(f"a {owner} is a cell and has no sequence form; export a cell in the step form")
-    if "horizon" in inputs:
-        if state or lengths:
-            raise ExportError("a forecaster starts from its input frames: it takes neither a state nor lengths")
-        if model.unrolled:
-            return nowcast_sequence(model, horizon, size, encoded)
-        return with_min_size(forecaster_sequence(model, horizon, encoded), model)
-    if "state" in inputs:
-        return recurrent_sequence(model, state, lengths, size)
-    return image_sequence(model, state, lengths, mask, "lengths" in inputs)
 
 
-FORECASTER_STEPS: dict[str, Callable[..., ExportSpec]] = {
-    "autoregressive": autoregressive_step,
-    "encoder_forecaster": encoder_forecaster_step,
-}
-"""Functions that specify the step form of a forecaster, by its attribute ``export_step``."""
-
-
-def streaming_form(model: Any, form: str | None, horizon: int | None) -> tuple[str, int | None]:
-    """Returns the step form, or the sequence form of a model without one, and the horizon of a forecaster's files."""
-    reads_both_ways = any(getattr(module, "num_directions", 1) > 1 for module in model.modules())
-    has_step = "step" in getattr(model, "export_forms", ()) and not reads_both_ways
-    has_horizon = hasattr(model, "horizon") and not getattr(model, "future_chans", 0)
-    if horizon is None and has_horizon:
-        horizon = model.horizon
-    return form or ("step" if has_step else "sequence"), horizon
+def _as_model(model: Any) -> Any:
+    return LayerModel(model) if isinstance(model, ConvRNNBase | ConvRNNCellBase) else model

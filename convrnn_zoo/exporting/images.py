@@ -5,24 +5,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.utae import ImageSeriesModel
 from .graph import prepare_model
-from .spec import BATCH, TIME, ExportError, ExportSpec, GraphSpec, TensorSpec, space
+from .spec import BATCH, TIME, ExportOptions, ExportSpec, GraphSpec, TensorSpec, space
 
 
-def image_sequence(model: Any, state: bool, lengths: bool | None, mask: bool, is_series: bool) -> ExportSpec:
+def image_sequence(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of a model of images, or of image series."""
-    owner, dtype = type(model).__name__, next(model.parameters()).dtype
-    if state:
-        raise ExportError(f"a {owner} reads its input as a whole and has no state")
-    if not is_series and (lengths or mask):
-        raise ExportError(f"a {owner} reads single images, which have no lengths and no mask")
-    if lengths and mask:
-        raise ExportError("lengths and mask both select dates; pass one of the two")
+    dtype, is_series = next(model.parameters()).dtype, isinstance(model, ImageSeriesModel)
     frame = space(2, model.reduction)
     inputs = [TensorSpec("input", [BATCH, *[TIME] * is_series, model.in_chans, *frame], dtype)]
-    if mask:
+    if options.mask:
         inputs.append(TensorSpec("mask", [BATCH, TIME], torch.bool))
-    elif is_series and lengths is not False:
+    elif is_series and options.lengths is not False:
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
     outputs = [TensorSpec("output", [BATCH, model.num_classes or model.num_features, *frame], dtype)]
     graph, call = GraphSpec(_Call(prepare_model(model)), inputs, outputs), _Call(model)

@@ -1,4 +1,4 @@
-"""Specifications of models of recurrent layers, and of single layers and cells."""
+"""Specifications of models of recurrent layers, and of single layers and cells; names of their states."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layers import ConvRNNBase
 from ..layers._conv import same_padding
-from ..models import ZooModel
+from ..layers._states import LayerStates, name_tensors
+from ..models import AudioModel, ZooModel
 from ..models.base.blocks import Unroll, recurrent_layers
 from ..models.base.dense import DenseModel
 from ..models.base.lengths import POOLS, update_pool
-from .graph import advance, equations, graph_loop, prepare_model, unroll
+from ..models.rvm import RecurrentDecoderModel
+from .graph import advance, equations, graph_loop, prepare_model, state_suffixes, unroll
 from .spec import (
     BATCH,
     TIME,
@@ -20,6 +23,7 @@ from .spec import (
     Axis,
     Comparisons,
     ExportError,
+    ExportOptions,
     ExportSpec,
     FrameSize,
     GraphSpec,
@@ -30,18 +34,43 @@ from .spec import (
     space,
     state_specs,
 )
-from .states import list_states, name_states, read_states
+
+StateNames = list[list[list[str]]]  # for each recurrent module, for each of its layers and directions
+
+
+def name_states(layers: Sequence[Any], maps: Sequence[Sequence[Axis | int]]) -> tuple[StateNames, dict[str, Axes]]:
+    """Returns the names of the states of recurrent modules whose maps have these axes, and the axes of each state."""
+    names: StateNames = []
+    axes: dict[str, Axes] = {}
+    depth = 0
+    for layer, map_ in zip(layers, maps, strict=True):
+        names.append([[name + suffix for name in equations(layer).states] for suffix in state_suffixes(layer, depth)])
+        for i, state in enumerate(names[-1]):
+            width = layer.widths[i // layer.num_directions]
+            axes |= {name: [BATCH, width, *map_] for name in state}
+        depth += len(layer.widths)
+    return names, axes
+
+
+def read_states(inputs: Mapping[str, Tensor], names: StateNames) -> Any:
+    """Returns the states among the inputs, in the structure that a model takes: :class:`LayerStates`, or a list."""
+    states = [LayerStates(tuple(inputs[f"{s}_in"] for s in state) for state in layer) for layer in names]
+    return states[0] if len(states) == 1 else states
+
+
+def list_states(states: Any) -> list[Tensor]:
+    """Returns the states of a model in the order of their names."""
+    return [tensor for _, tensor in name_tensors(states)]
 
 
 class LayerModel(ZooModel):
     """A layer or a cell with the interface of a model."""
 
-    export_step, export_inputs = "recurrent", ("state",)
     num_classes, global_pool = 0, ""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.rnn: Any = layer if "sequence" in layer.export_forms else Unroll(layer)
+        self.rnn: Any = layer if isinstance(layer, ConvRNNBase) else Unroll(layer)
         self.in_chans, self.ndim = layer.in_channels, layer.ndim
         self.batch_first = getattr(layer, "batch_first", False)
 
@@ -56,8 +85,8 @@ class LayerModel(ZooModel):
 
 def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict[str, int], str | None]:
     """Returns axes of a frame, axes of each recurrent module's map, minimum sizes, and why sizes are fixed or None."""
-    if fixed := model.map_sizes:
-        return [*fixed[0]], [[*fixed[1]]], {}, None
+    if isinstance(model, AudioModel):
+        return [1], [[model.pixels]], {}, None
     if not model.has_frame_encoder:
         axes: Axes = [*space(model.ndim)]
         layers = recurrent_layers(model)
@@ -81,7 +110,9 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
         frame = [a._replace(inferred=is_regular) for a in space(2, 1 if is_regular else largest)]
         maps = [[_divide(axis, r, rounds_up) for axis in frame] for r in reductions]
         smallest = 2 * largest if is_regular else 2  # torch.export supports no map of one pixel
-    return frame, [maps[i] for i in model.recurrent_levels], {"height": smallest, "width": smallest}, reason
+    if isinstance(model, RecurrentDecoderModel):  # from the lowest resolution to the highest
+        maps = maps[::-1][: len(model.grus)]
+    return frame, maps[: len(recurrent_layers(model))], {"height": smallest, "width": smallest}, reason
 
 
 def _divide(axis: Any, reduction: int, round_up: bool) -> Axis:
@@ -113,7 +144,7 @@ class _Network(nn.Module):
         if self.pool is None:
             self.pool = "avg" if model.num_classes else ""
         self.frame, self.maps, self.min_size, self.fixed_reason = map_axes(model, size)
-        self.has_fixed_maps = model.map_sizes is not None
+        self.is_clip = model.has_frame_encoder or isinstance(model, AudioModel | DenseModel)
         self.dtype = next(model.parameters()).dtype
         self.pool_dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts to 256 or 2,048 steps
         self.state_names, self.state_axes = name_states(self.layers, self.maps)
@@ -159,18 +190,16 @@ class _SequenceNetwork(_Network):
         return _head(model, features, lengths) + ([s.clone() for s in list_states(state)] if has_state else [])
 
 
-def recurrent_sequence(model: Any, state: bool, lengths: bool | None, size: FrameSize | None) -> ExportSpec:
+def recurrent_sequence(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of a recurrent model or layer that reads complete sequences."""
-    net, has_lengths = _SequenceNetwork(model, size, graph_loop), "lengths" in model.export_inputs
-    if lengths and not has_lengths:
-        raise ExportError("a single layer takes no lengths but packed sequences, which no exported graph supports")
-    fixed = model.has_frame_encoder or net.has_fixed_maps
-    time = TIME._replace(inferred=fixed)  # torch cannot prove its guards for maps of one pixel
+    net = _SequenceNetwork(model, options.size, graph_loop)
+    # torch cannot prove its guards for maps of one pixel
+    time = TIME._replace(inferred=model.has_frame_encoder or isinstance(model, AudioModel))
     leading = (BATCH, time) if net.time_axis else (time, BATCH)
     inputs = [TensorSpec("input", [*leading, model.in_chans, *net.frame], net.dtype)]
-    if has_lengths and lengths is not False:
+    if options.lengths is not False and not isinstance(model, LayerModel):
         inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
-    states_in, states_out = state_specs(net.state_axes if state else {}, net.dtype)
+    states_in, states_out = state_specs(net.state_axes if options.state else {}, net.dtype)
     graph = GraphSpec(net, inputs + states_in, net.outputs(leading) + states_out)
     return ExportSpec.for_sequences(graph, partial(net.run_model, model), net.min_size, net.metadata())
 
@@ -180,7 +209,7 @@ class _StepNetwork(_Network):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         x, hx, classes = inputs["input"], read_states(inputs, self.state_names), self.model.num_classes
-        if self.model.has_frame_encoder or self.has_fixed_maps or isinstance(self.model, DenseModel):
+        if self.is_clip:
             # As a clip of one frame: the head would pool features of a single frame that it does not pool in a clip.
             features, states = self.model.forward_sequence(x.unsqueeze(1), hx)
             outputs = [] if self.pool else [y.squeeze(1) for y in _head(self.model, features)]
@@ -201,9 +230,9 @@ class _StepNetwork(_Network):
         return (self.model.classify_pooled(pooled.to(self.dtype)), *states, pooled.clone(), steps)
 
 
-def recurrent_step(model: Any, size: FrameSize | None) -> ExportSpec:
+def recurrent_step(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of one step of a recurrent model, layer or cell."""
-    net = _StepNetwork(model, size, unroll)
+    net = _StepNetwork(model, options.size, unroll)
     if any(layer.num_directions > 1 for layer in net.layers):
         raise ExportError(
             "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"

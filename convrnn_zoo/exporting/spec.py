@@ -22,6 +22,18 @@ Sizes = Mapping[str, int]
 
 FrameSize = tuple[int, ...]
 
+
+class ExportOptions(NamedTuple):
+    """Arguments of :func:`convrnn_zoo.export` that select the inputs and outputs of the files."""
+
+    state: bool = False
+    lengths: bool | None = None
+    mask: bool = False
+    horizon: int | None = None
+    size: FrameSize | None = None
+    encoded: bool = False
+
+
 SPACE_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -40,21 +52,6 @@ class Axis(NamedTuple):
         """Computes the size of the axis from the values of the dynamic sizes."""
         size = self.factor * sizes[self.size] + (sizes[self.plus] if self.plus else 0)
         return -(-size // self.divisor) if self.round_up else size // self.divisor
-
-
-def named_length(name: str, sizes: Sizes) -> int | None:
-    """Returns the length of an axis of a file, from its name; None if the name has none of the `sizes`.
-
-    Example:
-        >>> sizes = {"height": 71}
-        >>> [named_length(name, sizes) for name in ("height", "height/32", "height//32", "time")]  # up, and down
-        [71, 3, 2, None]
-    """
-    size, _, divisor = name.partition("/")
-    if size not in sizes:
-        return None
-    axis = Axis(name, size, divisor=int(divisor.lstrip("/") or 1), round_up=not divisor.startswith("/"))
-    return axis.at(sizes)
 
 
 Axes = list[Axis | int]
@@ -164,3 +161,18 @@ class ExportSpec:
                 yield tensor.name, outputs[tensor.name], expected
 
         return cls({"": graph}, check_run, min_size or {}, metadata or {}, **options)
+
+
+def size_rules(graph: GraphSpec, spec: ExportSpec) -> dict[str, dict[str, int]]:
+    """Returns, for the dynamic axes of the input frames, the ``multiple``, ``minimum`` and ``maximum`` of the size."""
+    rules: dict[str, dict[str, int]] = {}
+    for axis in next((t.axes for t in graph.inputs if t.name == "input"), ()):
+        if not isinstance(axis, Axis) or axis.name != axis.size:
+            continue
+        smallest, largest = (limits.get(axis.size) for limits in (spec.min_size, spec.max_size))
+        rule = {"multiple": axis.factor} if axis.factor > 1 else {}
+        rule |= {"minimum": axis.factor * smallest} if smallest and smallest > 1 else {}
+        rule |= {"maximum": axis.factor * largest} if largest else {}
+        if rule:
+            rules[axis.name] = rule
+    return rules

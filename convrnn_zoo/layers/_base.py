@@ -69,8 +69,6 @@ class Equations(nn.Module):
     A subclass that overrides `step`, `join`, `conv` or `advance` must set this attribute if it inherits one.
     """
     export_loop: Loop | None = None  # replaces the loop over time in a copy of the layer for export
-    export_forms: tuple[str, ...] = ()
-    """Forms in which :func:`convrnn_zoo.export` can write the cell or layer: ``"sequence"``, ``"step"``, or none."""
 
     in_channels: int
     out_channels: Any
@@ -368,7 +366,6 @@ class ConvRNNCellBase(Equations):
         input ``(N, C_in, *S)`` or ``(C_in, *S)``; every state ``(N, C_out, *S)`` or ``(C_out, *S)``.
     """
 
-    export_forms = ("step",)
     summary = "One step of a {ndim}-d :class:`{base}` on ``(N, C, {space})``: ``{state} = cell(x, {state})``."
 
     def state_names(self, hx: Any) -> Sequence[str]:
@@ -453,7 +450,6 @@ class ConvRNNBase(Equations):
         TypeError, ValueError: an argument has the wrong type or is out of range.
     """
 
-    export_forms = ("sequence", "step")
     summary = "{ndim}-d :class:`{base}` over ``(T, N, C, {space})``: ``output, {h_n} = rnn(input, {h_0})``."
     takes_lists = True
     dropout: float

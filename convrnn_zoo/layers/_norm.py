@@ -125,12 +125,10 @@ class MapNormed(Equations):
     in_place: ClassVar[type[InPlaceStep] | None] = None
     map_norms: ClassVar[dict[str, int]] = {"ih": 4, "hh": 4}  # number of gates of each normalised convolution
     norm_size: tuple[int, ...] | None = None
-    no_export_reason: ClassVar[str] = " with norms of one map's size"  # in errors of the export, after a name
 
     def __init__(self, *args: Any, norm_size: Size | None = None, **kwargs: Any) -> None:
         if norm_size is not None:
             self.norm_size = check.ntuple("norm_size", norm_size, self.ndim)
-            self.export_forms = ()
         super().__init__(*args, **kwargs)
 
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:

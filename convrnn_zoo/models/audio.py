@@ -77,11 +77,6 @@ class AudioModel(RecurrentClassifier):
         """Number of pixels P of the maps that the recurrent layers read."""
         return math.ceil(self.in_chans / self.stride)
 
-    @property
-    def map_sizes(self) -> tuple[list[int], list[int]]:  # type: ignore[override]
-        """Spatial size of one step, then of the recurrent layers' input."""
-        return [1], [self.pixels]
-
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^stem", "blocks": r"^rnn\.\w+_l(\d+)"}
 

@@ -31,7 +31,6 @@ class E3DLSTM(StackedCells):
     """
 
     cell = E3DLSTMCell
-    export_forms = ()
     depth = 2
     has_pixel_weights = True
 

@@ -55,8 +55,6 @@ class FireNet(DenseModel):
         True
     """
 
-    export_forms, export_step = ("sequence", "step"), "recurrent"
-    export_inputs = ("state", "lengths")
     input_weights = ("stem.weight",)
 
     def __init__(

@@ -1,7 +1,7 @@
 """Forecasters of vegetation from GreenEarthNet: ``convlstm_greenearthnet`` and ``predrnn_greenearthnet``."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,6 @@ class GreenEarthNetConvLSTM(Forecaster):
         >>> tuple(model(torch.rand(1, 3, 5, 8, 8), horizon=2, **known).shape)
         (1, 2, 5, 8, 8)
     """
-
-    export_forms = ()
 
     def __init__(
         self, in_chans: int = 5, hidden_channels: int = 64, kernel_size: int = 3, horizon: int = 20,
@@ -191,8 +189,6 @@ class GreenEarthNetPredRNN(AutoregressiveForecaster):
         >>> tuple(model(torch.rand(1, 3, 5, 8, 8), horizon=2, **known).shape)
         (1, 2, 5, 8, 8)
     """
-
-    export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
 
     def __init__(
         self, in_chans: int = 5, hidden_channels: int = 64, kernel_size: int = 3, num_layers: int = 2,

@@ -38,8 +38,6 @@ class MAU(AutoregressiveForecaster):
         device, dtype: of the parameters.
     """
 
-    export_forms = ()
-
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,
         patch_size: int = 1, downsampling: int = 4, tau: int = 5, img_size: int | Sequence[int] = 64,

@@ -28,7 +28,6 @@ class MIM(PredRNN):
     one width.
     """
 
-    export_forms = ()
     min_layers, has_pixel_weights = 2, True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -54,7 +54,6 @@ class PhyDNet(AutoregressiveForecaster):
         device, dtype: of the parameters.
     """
 
-    export_forms = ()
 
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,

@@ -105,7 +105,6 @@ class PredRNNPP(PredRNN):
     """
 
     cell = CausalLSTMCell
-    export_forms = ("sequence",)
     min_layers = 2
     memories = ("m", "z")  # z is that of the highway
 

@@ -87,12 +87,8 @@ class RecurrentDecoderModel(DenseModel):
     """
 
     unsaved_args = frozenset({"encoder_pretrained"})
-    export_forms, export_step = ("sequence", "step"), "recurrent"
-    export_inputs = ("state", "lengths")
     has_frame_encoder = True
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
-    recurrent_levels: tuple[int, ...] = (3, 2, 1, 0)
-    """Level of the encoder that each recurrent layer reads."""
 
     def __init__(
         self, encoder: str, in_chans: int = 3, num_classes: int = 0, aspp_channels: int = 128,
@@ -172,7 +168,6 @@ class RecurrentDecoderModel(DenseModel):
     def remove_levels(self) -> None:
         remaining = len(self.level_widths)
         self.grus, self.joins, self.last = self.grus[:remaining], self.joins[: remaining - 1], nn.Sequential()
-        self.recurrent_levels = self.recurrent_levels[:remaining]
 
 
 class MattingEncoder(FrameEncoder):

@@ -47,8 +47,6 @@ class ImageSeriesModel(DenseModel):
     A subclass defines :meth:`forward_dates` and what :class:`~convrnn_zoo.models.base.dense.DenseModel` requires.
     """
 
-    export_inputs = ("lengths", "mask")
-
     def forward(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
         """Returns logits ``(N, K, H, W)``, or features ``(N, F, H, W)`` if `num_classes` is 0.
 

@@ -90,11 +90,6 @@ class VideoModel(Classifier):
         return [kernel_size] * levels
 
     @property
-    def recurrent_levels(self) -> tuple[int, ...]:
-        """Level of the encoder that each recurrent module reads."""
-        return tuple(range(len(self.rnns)))
-
-    @property
     def num_features(self) -> int:
         """Channels of the pooled features, concatenated over the levels."""
         return sum(self.widths)

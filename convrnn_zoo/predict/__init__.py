@@ -3,7 +3,6 @@
 The recipe in the metadata of the weights determines how files are read. Nothing here trains.
 """
 
-from .calibration import calibration_sequences
 from .files import forecast_files, resolve_preprocessing
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
@@ -12,7 +11,7 @@ from .streaming import draw_probabilities, draw_spots, spot_files, spot_words, s
 from .trained import Trained, load_forecaster
 
 __all__ = [
-    "NUMBERS", "SUFFIXES", "Forecast", "Trained", "calibration_sequences", "classify_files", "draw_classes",
+    "NUMBERS", "SUFFIXES", "Forecast", "Trained", "classify_files", "draw_classes",
     "draw_probabilities", "draw_spots", "forecast_files", "load_forecaster", "resolve_preprocessing", "spot_files",
     "spot_words", "stream_probabilities", "to_dataset", "write_dataset",
 ]  # fmt: skip

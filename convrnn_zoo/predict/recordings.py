@@ -24,7 +24,7 @@ def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Rec
     """
     for recordings in read_recordings(model, files):
         names = [recording.name for recording in recordings]
-        predictions = model.classify([recording.values for recording in recordings], names=names)
+        predictions = model.classify_sampled([recording.values for recording in recordings], names=names)
         yield from zip(recordings, predictions, strict=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._atomic import write_text
 from .._typed import read
+from ..values.clips import ClipSampling
 from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
 from .limits import MAX_INPUT, check_arguments
@@ -99,6 +100,8 @@ class WeightsMetadata:
     """Preprocessing of a forecaster."""
     front_end: LogMel | None = None
     """Front end of a classifier of audio."""
+    clips: ClipSampling | None = None
+    """Frames that a classifier reads from each clip."""
     threshold: float | None = None
     """Probability that 95 % of the validation recordings reach, by which other sounds may be rejected."""
     training_part: str = ""

@@ -472,7 +472,7 @@ def train_classifier(
                 label_names=train.label_names,
                 mean=tuple(cfg["mean"]),
                 std=tuple(cfg["std"]),
-                split=split, training_part=identify_part(train), **chosen,
+                split=split, training_part=identify_part(train), clips=getattr(dataset, "sampling", None), **chosen,
             )
         )  # fmt: skip
 

@@ -24,6 +24,9 @@ def test_weight_exports_json_lists_weights_of_every_architecture():
     assert sorted(recorded.keys() - {"versions"}) == weight_exports.names(), "run `python -m tools.weight_exports`"
     for name in weight_exports.names():
         assert recorded[name].keys() == weight_exports.WAYS.keys(), f"run `python -m tools.weight_exports '{name}'`"
+        for result in recorded[name].values():
+            assert "no step form" in result["error"] if "error" in result else result["bytes"] > 0
+            assert result.get("difference", 0.0) <= 1e-5
 
 
 ENCODERS = ("rvm", "mobilenetv3_large", "mobilenetv3_small")  # those of ResNets and VGGs stay

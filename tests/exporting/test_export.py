@@ -21,6 +21,34 @@ from tests.helpers.exporting.agreement import largest_difference, session
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "shape"),
+    [
+        ("convgru1d_1layer", {"in_chans": 1, "hidden_channels": 3, "num_classes": 2}, (2, 5, 1, 7)),
+        pytest.param(
+            "convlstm1d_bi_1layer",
+            {"in_chans": 1, "hidden_channels": 3, "num_classes": 2, "global_pool": "last"},
+            (2, 5, 1, 7),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "utae_convgru",
+            {"in_chans": 2, "hidden_channels": 3, "num_classes": 4},
+            (2, 5, 2, 6, 7),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_lengths_that_a_sequence_cannot_have_are_clamped(name, options, shape, tmp_path):
+    model = create_model(name, **options).eval()
+    (path,) = export(model, tmp_path / "a.onnx")
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for length, clamped in ((9, 5), (0, 1), (-3, 1)):
+        (output,) = session(path).run(None, {"input": x.numpy(), "lengths": np.array([length, 2])})
+        with torch.no_grad():
+            np.testing.assert_allclose(output, model(x, lengths=[clamped, 2]), atol=1e-5)
+
+
 def read_metadata(path):
     return {p.key: p.value for p in onnx.load(path).metadata_props}
 
@@ -256,7 +284,6 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
         (GRU, "a.onnx", {"format": "tf"}, "format.*'tf'"),
         (GRU, "a.onnx", {"horizon": 3}, "horizon.*ConvRNNModel"),
         (GRU, "a.onnx", {"encoded": True}, "encoded.*ConvRNNModel"),
-        (GRU, "a.onnx", {"max_sizes": {"time": 3}}, "max_sizes.*executorch"),
         (GRU, "a.onnx", {"form": "step", "lengths": True}, "lengths.*sequence"),
         (GRU, "a.onnx", {"dtype": torch.bfloat16}, "'onnx'.*bfloat16"),
         (create_model("convgru1d_bi_1layer"), "a.onnx", {"form": "step"}, "bidirectional.*step"),
@@ -269,7 +296,7 @@ GRU = create_model("convgru1d_1layer", in_chans=1, hidden_channels=3)
             {"form": "step"},
             "learn_initial_state",
         ),
-        (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "forecaster.*state"),
+        (create_model("convgru_forecaster", hidden_channels=3), "a.onnx", {"state": True}, "Forecaster.*state"),
         (GRU, "a.onnx", {"size": (8, 8)}, "size.*ConvRNNModel"),
         (GRU, "a.onnx", {"mask": True}, "mask.*ConvRNNModel"),
         (create_model("predrnn", hidden_channels=3, layer_norm=True), "a.onnx", {}, "PredRNN with norms.*no export"),
@@ -293,15 +320,14 @@ def test_rejects_unsupported_exports_and_writes_nothing(model, name, options, na
     assert not list(tmp_path.iterdir())
 
 
-def test_a_forecaster_without_a_step_says_from_which_classes_it_gets_one(tmp_path):
+def test_custom_models_have_the_support_of_their_base(tmp_path):
     class Still(convrnn_zoo.Forecaster):
-        export_forms = ("sequence", "step")
-
         def __init__(self):
             super().__init__(1, 2, 1)
             self.head = torch.nn.Conv2d(1, 1, 1)
 
-    with pytest.raises(ExportError, match=r"Still .*EncoderForecaster"):
+    assert make_spec(Still(), "sequence").graphs
+    with pytest.raises(ExportError, match=r"Still .*no step form"):
         export(Still(), tmp_path / "a.onnx", "step")
 
 

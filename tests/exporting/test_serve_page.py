@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from convrnn_zoo import Preprocessing, create_model, export
 from tests.helpers.docs.pages import ROOT, blocks
+from tests.helpers.exporting.agreement import session
 
 PAGE = ROOT / "docs" / "how-to" / "serve.md"
 
@@ -90,6 +92,27 @@ def test_wrong_frames_are_errors_of_the_client(service):
     assert send(address, "ints", np.zeros((16, 24), np.int64)).shape == (12, 16, 24)
     send(address, "b", np.zeros((16, 24), np.float32))
     assert status(address, "b", np.zeros((16, 16), np.float32)) == 409
+
+
+def test_the_configuration_of_triton_describes_the_file(tmp_path):
+    """Each input, output and state has the name and the size of the file's, without the batch."""
+    text = next(b.code for b in blocks(PAGE) if "sequence_batching" in b.code)
+    model = create_model("convgru_forecaster", hidden_channels=[64, 64], horizon=12).eval()
+    model.preprocessing = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
+    (path,) = export(model, tmp_path / "rain.onnx", "step", horizon=12)
+    run = session(path)
+    sizes = {"height": 96, "width": 120, "height/4": 24, "width/4": 30}
+    tensors = {t.name: [sizes.get(d, d) for d in t.shape[1:]] for t in (*run.get_inputs(), *run.get_outputs())}
+    field = r'name: "(\w+)"[^\[]*?dims: \[([\d, ]+)\]'
+    stated = {name: [int(d) for d in dims.split(",")] for name, dims in re.findall(r"(?:input|output)_" + field, text)}
+    states = re.findall(r'input_name: "(\w+)_in" output_name: "(\w+)_out"', text)
+    assert all(a == b for a, b in states)
+    assert [a for a, _ in states] == [i.name.removesuffix("_in") for i in run.get_inputs()[1:]]
+    stated |= {name: [int(d) for d in dims.split(",")] for name, dims in re.findall(r"put \{ " + field, text)}
+    assert stated == {name: dims for name, dims in tensors.items() if not name.endswith("_out")}
+    initial = {f"{name}_in": [int(d) for d in dims.split(",")] for name, dims in
+               re.findall(r"initial_state \{ " + field, text)}  # fmt: skip
+    assert initial == {name: dims for name, dims in tensors.items() if name.endswith("_in")}
 
 
 def test_the_page_states_the_command_that_writes_the_file():

@@ -47,7 +47,7 @@ def test_a_sequence_is_in_the_unit_of_the_data(tmp_path):
     data, edge = metadata(path), model.reduction
     assert "unit of the data" in data["values"]
     assert json.loads(data["sizes"]) == {"height": {"multiple": edge}, "width": {"multiple": edge}}
-    with pytest.raises(Exception, match=f"width must be a multiple of {edge}"):
+    with pytest.raises(Exception, match="Reshape"):  # onnxruntime's error, with which the patches do not fit
         session(path).run(None, {"input": np.zeros((1, 4, 1, edge, edge + 1), np.float32), "horizon": np.array(3)})
 
 

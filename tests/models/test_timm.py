@@ -11,7 +11,7 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3, freeze, unfreeze
 
 import convrnn_zoo
-from convrnn_zoo import ConvRNNModel, Forecaster
+from convrnn_zoo import AudioModel, ConvRNNModel, Forecaster
 from convrnn_zoo.models.base.dense import DenseModel
 from convrnn_zoo.models.base.encoder import FrameEncoder
 from convrnn_zoo.models.greenearthnet import GreenEarthNetConvLSTM
@@ -48,8 +48,8 @@ def data(model):
     generator = torch.Generator().manual_seed(1)
     if isinstance(model, ConvRNNModel):
         return torch.rand(2, 3, model.in_chans, *(5, 4, 3)[: model.ndim], generator=generator)
-    if model.map_sizes:
-        return torch.rand(2, 3, model.in_chans, *model.map_sizes[0], generator=generator)
+    if isinstance(model, AudioModel):
+        return torch.rand(2, 3, model.in_chans, 1, generator=generator)
     edge = model.reduction if isinstance(model, Forecaster) else 32
     return torch.rand(2, getattr(model, "input_frames", None) or 2, model.in_chans, edge, edge, generator=generator)
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..._typed import field
+from ...values.clips import ClipSampling, resize_and_crop
 from ...values.log_mel import LogMel
 from ..files import FileError, list_dir, list_files, natural_key
-from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images, resize_and_crop
+from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
@@ -61,7 +62,7 @@ class VideoFolder(LabelledSequences):
 
     Example:
         >>> clips = VideoFolder(name="gestures", size=112, frame_stride=2, max_frames=64)
-        >>> clips.split_words, clips.frames
+        >>> clips.split_words, clips.sampling.frames
         ('a third of every class', slice(None, 128, 2))
     """
 
@@ -92,9 +93,9 @@ class VideoFolder(LabelledSequences):
         return "the last third of the files of every class" if self.split == "file" else super().split_words
 
     @property
-    def frames(self) -> slice:
-        """Slice of the frames that are read from each clip."""
-        return slice(None, None if self.max_frames is None else self.max_frames * self.frame_stride, self.frame_stride)
+    def sampling(self) -> ClipSampling:
+        """Selection and size of the frames that are read from each clip."""
+        return ClipSampling(size=self.size, frame_stride=self.frame_stride, max_frames=self.max_frames)
 
     def read(self, path: Path) -> Tensor:
         """Reads the clip of a file or of a folder of images: ``(T, C, H, W)`` from 0 to 1.
@@ -108,7 +109,7 @@ class VideoFolder(LabelledSequences):
         read = read_images if path.is_dir() else CLIP_READERS.get(path.suffix.lower())
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")
-        frames = read(path, 3, self.frames)
+        frames = read(path, 3, self.sampling.frames)
         if self.size is not None:
             check_resized(path, frames, (self.size, self.size))
             frames = resize_and_crop(frames, self.size)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need
+from ...values.clips import resize
 from ..files import FileError, check_claimed_size, is_run, list_dir, reading
 from ..frames import Frames, ReadOptions
 
@@ -147,27 +147,3 @@ def check_resized(path: Path, frames: Tensor, size: tuple[int, ...]) -> None:
     """Raises FileError if frames ``(T, C, H, W)`` of a file are small, and need over 1 GiB when resized to `size`."""
     stored = sum(p.stat().st_size for p in list_images(path)) if path.is_dir() else path.stat().st_size
     check_claimed_size(path, math.prod(frames.shape[:2]) * math.prod(size), stored, MAX_VIDEO_RATIO)
-
-
-def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resizes frames ``(T, C, H, W)`` to `size` (height, width), bilinear with antialiasing; uint8 stays uint8."""
-    if tuple(frames.shape[-2:]) == size:
-        return frames
-    return torch.cat([
-        resized.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else resized
-        for part in frames.split(max(1, min(64, 2**24 // math.prod(size))))
-        for resized in [F.interpolate(part.float(), size, mode="bilinear", antialias=True)]
-    ])  # fmt: skip
-
-
-def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
-    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge`, then center-crops the frames to a square.
-
-    Example:
-        >>> tuple(resize_and_crop(torch.zeros(2, 3, 60, 90), 30).shape)
-        (2, 3, 30, 30)
-    """
-    height, width = frames.shape[-2:]
-    size = tuple(max(edge, round(side * edge / min(height, width))) for side in (height, width))
-    top, left = ((side - edge) // 2 for side in size)
-    return resize(frames, size)[..., top : top + edge, left : left + edge]

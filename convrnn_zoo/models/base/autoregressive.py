@@ -48,7 +48,6 @@ class AutoregressiveForecaster(Forecaster):
         ValueError: `out_chans` is not `in_chans` without `input_only`; the model must forecast what it reads again.
     """
 
-    export_step = "autoregressive"
     input_only: int = 0
     """Number of the last channels of a frame that are not forecast, such as a mask of clouds."""
     known_lead: ClassVar[int] = 1
@@ -244,7 +243,6 @@ class StackedCells(AutoregressiveForecaster):
         **layer_args: further arguments of the cells.
     """
 
-    export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
     cell: ClassVar[type[ConvRNNCellBase]]
     """Class of the layers, unless :meth:`layer` returns another."""
     depth: ClassVar[int] = 1

@@ -1,8 +1,8 @@
 """Base classes of sequence classifiers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,6 @@ class Classifier(HeadedModel):
     attributes that :class:`~convrnn_zoo.models.base.model.HeadedModel` requires.
     """
 
-    export_forms: ClassVar[tuple[str, ...]] = ("sequence", "step")
-    export_step = "recurrent"
-    export_inputs = ("state", "lengths")
     directions: int
     """Number of directions whose last steps the pool ``"last"`` reads."""
 
@@ -141,14 +138,15 @@ class Classifier(HeadedModel):
 
     @torch.no_grad()
     def classify(
-        self, recordings: Sequence[Any] | Tensor, *, names: Sequence[str] | None = None, batch_size: int = 64
+        self, recordings: Iterable[Any] | Tensor, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
         """Predicts the class of each recording.
 
         Recordings have any length and the unit of the training data; values far from the training data give a warning.
-        Frames of uint8 are divided by 255 if the model was trained on frames from 0 to 1. The labels are those of the
-        weights, or class numbers if the weights have none. The call runs in evaluation mode; call ``eval()`` before
-        several threads classify at once.
+        Frames of uint8 are divided by 255 if the model was trained on frames from 0 to 1. Pass clips as they are
+        stored: their frames are selected, resized and cropped as in training (``model.metadata.clips``). The labels are
+        those of the weights, or class numbers if the weights have none. The call runs in evaluation mode; call
+        ``eval()`` before several threads classify at once.
 
         Args:
             recordings: tensors or arrays, each ``(T, C, *S)``, or ``(T, C)`` if a map is one pixel.
@@ -166,13 +164,24 @@ class Classifier(HeadedModel):
             >>> first.label, round(sum(first.probabilities.values()), 3)
             ('speaker 7', 1.0)
         """
+        recordings = list(recordings) if isinstance(recordings, Iterator) else recordings
+        names = _check_names(names, len(recordings))
+        clips = self.metadata.clips if self.metadata and self.ndim == 2 else None
+        tensors = [to_tensor(name, x) for name, x in zip(names, recordings, strict=True)]
+        if clips is not None:
+            tensors = [clips.apply(x) if x.dim() == 4 and x.numel() else x for x in tensors]
+        return self.classify_sampled(tensors, names=names, batch_size=batch_size)
+
+    @torch.no_grad()
+    def classify_sampled(
+        self, recordings: Sequence[Any], *, names: Sequence[str], batch_size: int = 64
+    ) -> list[Prediction]:
+        """Predicts the class of each recording, as :meth:`classify`; clips have the frames of training already."""
         if not self.num_classes:
             raise ValueError("the model has no classifier; load weights with one, or train one with num_classes")
         if not self.resolve_pool(frame=False):
             raise ValueError('classify needs a pool, got global_pool=""; set model.global_pool = "avg"')
-        labels = self._labels()
-        like = reference_tensor(self)
-        names = _check_names(names, len(recordings))
+        labels, like = self._labels(), reference_tensor(self)
         sequences = [self._sequence(name, x) for name, x in zip(names, recordings, strict=True)]
         self._warn_of_scale(names, sequences)
         predictions = []

@@ -1,7 +1,7 @@
 """Base class of models with an output for every pixel."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -20,7 +20,6 @@ class DenseModel(HeadedModel):
     """
 
     ndim = 2
-    export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
     num_features: int
     level_widths: Sequence[int] = ()
     """Channels of the decoder's maps of a U-Net, from the resolution of the input to the lowest."""

@@ -34,8 +34,6 @@ class EnsembleForecaster(Ensemble, Forecaster):
     that all members share), :meth:`make` (one member) and :meth:`noise_shape`.
     """
 
-    export_forms = ()
-
     def read(self, x: Tensor) -> Any:
         """Computes the part of the forecast that all members share, such as the state after the frames."""
         raise NotImplementedError(f"{type(self).__name__} must define read")

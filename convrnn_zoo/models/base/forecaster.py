@@ -56,8 +56,6 @@ class Forecaster(ZooModel):
     """
 
     num_classes = 0
-    export_forms: ClassVar[tuple[str, ...]] = ("sequence",)
-    export_inputs = ("horizon",)
     num_features: int
     """Input channels of the last convolution."""
     default_step: ClassVar[float | None] = None
@@ -481,7 +479,6 @@ class EncoderForecaster(Forecaster):
     module. The entry may also be :class:`~convrnn_zoo.layers._states.LayerStates`, which both methods then return, too.
     """
 
-    export_forms, export_step = ("sequence", "step"), "encoder_forecaster"
     encoder_modules: ClassVar[tuple[str, ...]] = ("encoder",)
     """Names of the modules that :meth:`encode` runs. The export writes them to a separate file."""
 

@@ -19,7 +19,7 @@ Lengths = Tensor | Sequence[int]
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
     """Checks that each sequence has a length from `min_length` to `steps`, and returns int64 ``(batch,)``.
 
-    The tensor is on the CPU. In a graph, it stays on its device and the values are not checked.
+    The tensor is on the CPU. In a graph, which cannot raise, it stays on its device, and other lengths are clamped.
     """
     try:
         out = torch.as_tensor(lengths)
@@ -30,7 +30,7 @@ def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1)
     if out.shape != (batch,):
         raise ValueError(f"lengths must have a number for each of the {batch} sequences, got shape {tuple(out.shape)}")
     if is_traced():
-        return out.to(torch.int64)
+        return out.to(torch.int64).clamp(min_length, steps)
     out = out.to("cpu", torch.int64)
     if batch and not (out.min() >= min_length and out.max() <= steps):
         raise ValueError(f"lengths must be from {min_length} to the {steps} steps of the input, got {out.tolist()}")

@@ -31,18 +31,8 @@ class ZooModel(nn.Module):
         True
     """
 
-    export_forms: ClassVar[tuple[str, ...]] = ()
-    """Forms in which :func:`convrnn_zoo.export` can write the model: ``"sequence"``, ``"step"``, or none."""
-    export_step: ClassVar[str] = ""
-    """``"recurrent"``, or the key in :data:`convrnn_zoo.exporting.forms.FORECASTER_STEPS` of the step form."""
-    export_inputs: ClassVar[tuple[str, ...]] = ()
-    """Inputs that the exported sequence form may have: ``"state"``, ``"lengths"``, ``"mask"`` or ``"horizon"``."""
-    unrolled: ClassVar[bool] = False
-    """Whether an exported file has fixed numbers of input and forecast frames."""
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
-    map_sizes: tuple[Sequence[int], Sequence[int]] | None = None
-    """Spatial size of one step, then of the recurrent layers' input; None if a model takes several sizes."""
     input_weights: tuple[str, ...] = ()
     """Names of the parameters that read the input channels, which are adapted to another number of channels."""
     in_chans: int

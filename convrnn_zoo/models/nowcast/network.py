@@ -89,7 +89,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         device, dtype: of the parameters.
     """
 
-    unrolled = True
     chunk_size: int | None = 1
     """Number of lead times whose maps are computed at once, which limits the memory; None for all."""
     repeat = staticmethod(repeat)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import read_dataset
-from convrnn_zoo.data.readers.images import resize, resize_and_crop
+from convrnn_zoo.values.clips import resize, resize_and_crop
 from tests.helpers.data.own_data import CLIP_WRITERS, clips, write_clips, write_gif
 
 KIND = read_dataset({"kind": "clips", "name": "lights"})

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from convrnn_zoo import Forecaster
+from convrnn_zoo import AudioModel, Forecaster
 
 BATCHES, TIMES, MAPS = (1, 3), (1, 3, 6), ((3, 6, 4), (6, 3, 5))
 SIZES = list(itertools.product(BATCHES, TIMES, MAPS))
@@ -20,8 +20,8 @@ def session(path):
 
 def map_size(model, space):
     """Returns the size of a map of the model: `space` in units of its patches, unless the size is fixed."""
-    if fixed := getattr(model, "map_sizes", None):
-        return fixed[0]
+    if isinstance(model, AudioModel):
+        return [1]
     return [size_multiple(model) * s for s in space[: getattr(model, "ndim", 2)]]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Stream, models
+from convrnn_zoo import AudioModel, Stream, models
 from convrnn_zoo.layers import KINDS
 from tests.helpers.registry import on_meta, slow_unless, without_known_inputs
 
@@ -34,7 +34,7 @@ def build(name, **kwargs):
 def make_input(name, model, batch=2, steps=5):
     if isinstance(model, convrnn_zoo.Forecaster):
         return torch.rand(batch, steps, 1, *(EDGE.get(name, 8),) * 2)
-    size = model.map_sizes[0] if model.map_sizes else (4, 3, 2)[: model.ndim]
+    size = (1,) if isinstance(model, AudioModel) else (4, 3, 2)[: model.ndim]
     return torch.randn(batch, steps, 1, *size)
 
 

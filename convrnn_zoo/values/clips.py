@@ -1,0 +1,63 @@
+"""Frames that a classifier of clips reads: their size, and the frames of a clip that are left out."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._typed import field
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSampling:
+    """Selection and size of the frames of a clip, as in training.
+
+    Args:
+        size: edge of the square frames in pixels; None leaves the size unchanged.
+        frame_stride: every n-th frame is read, beginning with the first.
+        max_frames: maximum number of frames that are read; None for all.
+
+    Example:
+        >>> tuple(ClipSampling(size=30, frame_stride=2, max_frames=3).apply(torch.zeros(9, 3, 60, 90)).shape)
+        (3, 3, 30, 30)
+    """
+
+    size: int | None = field(None, ge=1, le=4096)
+    frame_stride: int = field(1, ge=1, le=10**6)
+    max_frames: int | None = field(None, ge=1, le=10**6)
+
+    @property
+    def frames(self) -> slice:
+        """Slice of the frames that are read from each clip."""
+        return slice(None, None if self.max_frames is None else self.max_frames * self.frame_stride, self.frame_stride)
+
+    def apply(self, clip: Tensor) -> Tensor:
+        """Returns the frames that are read from a clip ``(T, C, H, W)``, resized and cropped."""
+        frames = clip[self.frames]
+        return frames if self.size is None else resize_and_crop(frames, self.size)
+
+
+def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resizes frames ``(T, C, H, W)`` to `size` (height, width), bilinear with antialiasing; uint8 stays uint8."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    resized = []
+    for part in frames.split(max(1, min(64, 2**24 // math.prod(size)))):
+        y = F.interpolate(part.float(), size, mode="bilinear", antialias=True)
+        resized.append(y.round().clamp(0, 255).byte() if frames.dtype == torch.uint8 else y)
+    return torch.cat(resized)
+
+
+def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
+    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge`, then center-crops the frames to a square.
+
+    Example:
+        >>> tuple(resize_and_crop(torch.zeros(2, 3, 60, 90), 30).shape)
+        (2, 3, 30, 30)
+    """
+    height, width = frames.shape[-2:]
+    size = tuple(max(edge, round(side * edge / min(height, width))) for side in (height, width))
+    top, left = ((side - edge) // 2 for side in size)
+    return resize(frames, size)[..., top : top + edge, left : left + edge]
