@@ -54,7 +54,6 @@ class PhyDNet(AutoregressiveForecaster):
         device, dtype: of the parameters.
     """
 
-
     def __init__(
         self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,
         kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,
