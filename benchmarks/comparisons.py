@@ -26,20 +26,16 @@ from .peers import Output, autograd_of_the_step, ours, torchgeo
 
 
 class Half(Output):
-    """Layer in bfloat16: under autocast, or with bfloat16 weights and input.
+    """Layer in bfloat16: under autocast, or with bfloat16 weights and input."""
 
-    With `convert`, the convolutions run in bfloat16 even where the layer considers float32 faster.
-    """
-
-    def __init__(self, case: Case, autocast: bool, convert: bool) -> None:
+    def __init__(self, case: Case, autocast: bool) -> None:
         super().__init__(case.layer() if autocast else case.layer().bfloat16())
-        self.autocast, self.convert = autocast, convert
+        self.autocast = autocast
         self.x = case.padded() if autocast else case.padded().bfloat16()
 
     def forward(self, _: Any) -> Tensor:
         """Returns the output in float32."""
-        is_fast = (lambda dtype: True) if self.convert else _fused.half_is_fast
-        with patch.object(_fused, "half_is_fast", is_fast), torch.autocast("cpu", enabled=self.autocast):
+        with torch.autocast("cpu", enabled=self.autocast):
             return super().forward(self.x).float()
 
 
@@ -82,10 +78,8 @@ COMPARISONS = {
         select("wide", "large-map", "tiny", "batch", "gru"),
         {
             "float32": ours,
-            "autocast": partial(Half, autocast=True, convert=False),
-            "bfloat16 weights": partial(Half, autocast=False, convert=False),
-            "autocast, bfloat16 convolutions": partial(Half, autocast=True, convert=True),
-            "bfloat16 weights and convolutions": partial(Half, autocast=False, convert=True),
+            "autocast": partial(Half, autocast=True),
+            "bfloat16 weights": partial(Half, autocast=False),
         },
     ),
     "joint": Comparison(

@@ -96,12 +96,7 @@ def torchgeo(page: str) -> str:
 
 def half(page: str) -> str:
     """Lists the time of layers in bfloat16 relative to float32, per shape."""
-    columns = {
-        "autocast": "autocast", "bfloat16 weights": "weights",
-        "autocast, bfloat16 convolutions": "autocast, converted",
-        "bfloat16 weights and convolutions": "weights, converted",
-    }  # fmt: skip
-    return _relative_times(HALF, "float32", columns)
+    return _relative_times(HALF, "float32", {"autocast": "autocast", "bfloat16 weights": "weights"})
 
 
 def tasks(page: str) -> str:

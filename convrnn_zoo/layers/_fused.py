@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._autocast import has_autocast, no_autocast
 from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
-from ._half import half_is_fast, has_autocast, no_autocast
 from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
     GATES_BYTES,
@@ -95,13 +95,9 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
     """Returns the dtype of a layer's convolutions: the dtype of autocast if it is enabled, else that of the weights.
 
-    `dtype` is the dtype of the weights; autocast leaves float64 as it is. On CPUs that convolve faster in float32 than
-    in half precision (see :func:`half_is_fast`), the convolutions use float32 in place of half precision.
+    `dtype` is the dtype of the weights; autocast leaves float64 as it is.
     """
-    if has_autocast(device) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(device)
-    is_half = dtype in (torch.bfloat16, torch.float16)
-    return torch.float32 if is_half and device == "cpu" and not half_is_fast(dtype) else dtype
+    return torch.get_autocast_dtype(device) if has_autocast(device) and dtype != torch.float64 else dtype
 
 
 # ---- a step in place -------------------------------------------------------------------------------------------

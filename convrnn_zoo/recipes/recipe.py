@@ -199,11 +199,7 @@ class Recipe:
         "evaluated and saved. 0 does not average. In the first updates the decay is smaller: ``1 - (1 + "
         "update) ** (-2 / 3)``.",
     )
-    bf16: bool = field(
-        False,
-        description="whether to train under autocast to bfloat16; ``convrnn-zoo recipe`` proposes it for forecasters "
-        "where this CPU convolves faster in bfloat16.",
-    )
+    bf16: bool = field(False, description="whether to train under autocast to bfloat16.")
     fp16: bool = field(
         False, description="whether to train under autocast to float16, with a scaled loss, for GPUs without bfloat16."
     )

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from .._typed import describe_type
 from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
@@ -18,7 +16,6 @@ from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
 from ..data.formats.gridded import GRIDDED
 from ..data.formats.radar import COARSEN, find_format
 from ..data.readers import VariableOptions
-from ..layers._half import half_is_fast
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..values.labels.form import choose_variable
@@ -111,8 +108,6 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
     if is_forecaster:
         defaults = {"kind": "forecaster", "batch_size": 4, "lr": 0.001, "max_steps": 2000, "inputs": 10, "horizon": 10,
                     "loss": "mse", "data": {"kind": "frames", "name": "my data"}}  # fmt: skip
-        if recipe is None and half_is_fast(torch.bfloat16):
-            defaults["bf16"] = True
     else:
         defaults = {"kind": "classifier", "batch_size": 16, "lr": 0.003, "epochs": 40,
                     "data": {"kind": "sequences", "name": "my data"}}  # fmt: skip

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._autocast import no_autocast
 from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
-from ..layers._half import no_autocast
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric, WeightsMetadata

@@ -86,23 +86,6 @@ def test_compiles_without_breaks_and_once_for_every_batch(cls: type, options: di
     assert len(graphs) == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_autocast_leaves_states_and_output_in_the_weights_dtype(
-    cls: type, options: dict, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_fused, "half_is_fast", lambda dtype: True)
-    rnn, x = layer(cls, options)
-    full, _ = rnn(x)
-    with torch.autocast("cpu", dtype=dtype):
-        y, state = rnn(x)
-        again, _ = rnn(x.to(dtype), state)
-    assert {t.dtype for t in (y, again, *(state if isinstance(state, tuple) else (state,)))} == {torch.float32}
-    torch.testing.assert_close(y, full, rtol=0.05, atol=0.05)
-    y.sum().backward()
-    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in rnn.parameters())
-
-
 @pytest.mark.parametrize("mode", ["zeros", ("zeros", "circular")])
 def test_channels_last_input_and_weights_change_nothing(mode: str | tuple[str, ...]) -> None:
     rnn, x = Conv2dLSTM(3, 4, 3, padding_mode=mode), torch.randn(2, 5, 3, 6, 7)

@@ -106,19 +106,6 @@ def test_data_are_an_argument_or_an_option(radar, monkeypatch):
     assert 'kind = "rain"' in run("recipe", "rain")
 
 
-@pytest.mark.parametrize("is_fast", [False, True])
-def test_new_recipes_of_forecasters_propose_bf16_where_it_is_fast(is_fast, monkeypatch):
-    monkeypatch.setenv("CONVRNN_ZOO_HALF_CONV", str(int(is_fast)))
-    text = starting_recipe("convgru_forecaster")
-    assert Recipe.parse(text).bf16 == is_fast
-    assert ("\nbf16 = true\n" in text) == is_fast
-    assert not Recipe.parse(starting_recipe("convgru1d_1layer")).bf16  # a classifier
-    assert Recipe.parse(starting_recipe("moving_mnist")).bf16 == Recipe.read("moving_mnist").bf16
-    monkeypatch.setattr("convrnn_zoo.recipes.starter.find_recipe", lambda model: None)
-    tuned = Recipe.parse(starting_recipe("", None, "convgru_forecaster.rain"))
-    assert tuned.bf16 == is_fast
-
-
 def test_weights_of_another_architecture_are_rejected():
     assert starting_recipe("convgru_forecaster", None, "convgru_forecaster.rain")
     with pytest.raises(ValueError, match=r"convgru_forecaster\.rain.*convgru_advection"):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers._half import no_autocast
+from ..._autocast import no_autocast
 from ...layers.warp import warp
 
 COARSE = 4
