@@ -120,7 +120,7 @@ def _check_dataset(path: Path, dataset: Any, raw: Any) -> None:
     if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():  # before its shape, which opens them
         raise FileError(f"{path}: {name} is stored in another file; save it in this one")
     _check_type(path, name, dataset.id.get_type())
-    shape, itemsize = dataset.shape or (), dataset.id.get_type().get_size()
+    shape, itemsize = tuple(dataset.shape or ()), dataset.id.get_type().get_size()
     if len(shape) == 1:  # coordinates are read as a whole
         check_claimed_size(path, shape[0] * itemsize, dataset.id.get_storage_size())
     filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]

@@ -32,11 +32,11 @@ class Chunks(NamedTuple):
     """Largest number of bytes of a decompressed chunk, before filters."""
     shard: int
     """Number of chunks in a shard; 0 if there are no shards."""
-    index: slice
+    index_bytes: slice
     """Bytes of a shard that are its index: offset and size of each chunk."""
 
 
-class CheckedStore(storage.WrapperStore):  # type: ignore[misc,name-defined]
+class CheckedStore(storage.WrapperStore):
     """Read-only store in a folder that checks metadata and chunks before zarr decodes them.
 
     Raises:
@@ -56,15 +56,15 @@ class CheckedStore(storage.WrapperStore):  # type: ignore[misc,name-defined]
             for name, array in _find_arrays(self.path, value.to_bytes()):
                 self.arrays[place.parent / name] = _read_chunks(self.path, name or place.parent.name, array)
             return value
-        array = next(p for p in place.parents if p in self.arrays)
-        chunks = self.arrays[array]
+        folder = next(p for p in place.parents if p in self.arrays)
+        chunks = self.arrays[folder]
         if not chunks.shard:
-            self._check(array, chunks, value.to_bytes())
+            self._check(folder, chunks, value.to_bytes())
         elif key not in self.checked_shards:
             shard = (await super().get(key, prototype)).to_bytes()
-            index = memoryview(shard[chunks.index][: 16 * chunks.shard]).cast("Q")
+            index = memoryview(shard[chunks.index_bytes][: 16 * chunks.shard]).cast("Q")
             for start, size in zip(index[::2], index[1::2], strict=True):
-                self._check(array, chunks, shard[start : start + size])  # empty if the chunk is not stored
+                self._check(folder, chunks, shard[start : start + size])  # empty if the chunk is not stored
             self.checked_shards.add(key)
         return value
 
@@ -72,9 +72,9 @@ class CheckedStore(storage.WrapperStore):  # type: ignore[misc,name-defined]
         """Reads parts of files."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
-    def _check(self, array: PurePosixPath, chunks: Chunks, data: bytes) -> None:
+    def _check(self, folder: PurePosixPath, chunks: Chunks, data: bytes) -> None:
         if data and chunks.compressor in CLAIMED_SIZES:
-            check_chunk(self.path, array.as_posix(), CLAIMED_SIZES[chunks.compressor](data), chunks.limit)
+            check_chunk(self.path, folder.as_posix(), CLAIMED_SIZES[chunks.compressor](data), chunks.limit)
 
 
 def _find_arrays(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:

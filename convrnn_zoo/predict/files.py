@@ -23,7 +23,7 @@ from ..values.labels import times
 from ..values.labels.axes import NAMES, warn_of_oblong_pixels
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
-from ..values.steps import Step, check_same
+from ..values.steps import Step, check_same, is_same
 from ..values.units import plural
 from ..verify import split_known
 from ..verify.losses import find_loss
@@ -288,6 +288,9 @@ def forecast_files(
         read_options = dataclasses.replace(read_options, rain_relation=tuple(rain_relation))
     reader = open_files(files, read_options)
     check_used(reader, coarsen, rain_relation)
+    takes_minutes = "minutes" in inspect.signature(model.forecast).parameters
+    if minutes is None and takes_minutes and isinstance(reader.step, float) and not is_same(reader.step, values.step):
+        minutes = reader.step  # the coordinates of the files state it
     total = len(reader)
     observed = total if start else count_observed(reader)
     observed = total if compare and observed <= (inputs or trained or 1) else observed

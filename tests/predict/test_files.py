@@ -102,7 +102,7 @@ def test_members_are_realizations(tmp_path):
 def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
     rain(minutes=10).to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
     args = ("predict", nowcast, tmp_path / "rain.nc")
-    run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.nc")
+    run(*args, "--probability", "0.5,5", "-o", tmp_path / "p.nc")
     with open_output(tmp_path / "p.nc") as data:
         chance = data.probability_of_rain
         assert chance.dims == ("lead_time", "threshold", "lat", "lon")
@@ -348,15 +348,36 @@ def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
     )
 
 
-@pytest.mark.parametrize("minutes", [None, 10])
-def test_another_step_names_a_fix_that_is_possible(minutes, model, tmp_path):
-    rain(minutes=5 if minutes else 10).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    options = ["--minutes", minutes] if minutes else []
-    text = run("predict", "convgru_advection.nowcast", tmp_path / "a.nc", *options, "-o", tmp_path / "f.nc", code=1)
-    assert ("correct --minutes, or omit it" if minutes else "pass their step with --minutes") in text
+def test_another_step_names_a_fix_that_is_possible(model, tmp_path):
+    rain().to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    args = ("predict", "convgru_advection.nowcast", tmp_path / "a.nc", "--minutes", 10, "-o", tmp_path / "f.nc")
+    assert "correct --minutes, or omit it" in run(*args, code=1)
     rain(minutes=1).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
     text = run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "f.nc", code=1)
     assert "are 1 minute apart, expected 5 minutes; pass frames at the step of the training" in text
+
+
+def test_ten_minute_sums_of_one_map_per_file_are_forecast_at_their_step(nowcast, tmp_path):
+    """Files as those of the Bureau of Meteorology: sums in kg m-2 from the start time to the valid time of each map."""
+    frames, y, x = rain(steps=5, minutes=10), np.arange(5.75, -0.25, -1), np.arange(0.25, 8)
+    for i, time in enumerate(frames.time.values):
+        sums = xarray.Dataset(
+            {"precipitation": (("y", "x"), frames.values[i] / 6, {"units": "kg m-2", "grid_mapping": "proj"})},
+            {"y": ("y", y, {"standard_name": "projection_y_coordinate", "units": "km"}),
+             "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "km"})},
+        ).assign(valid_time=((), time), start_time=((), time - 10 * MINUTE), proj=((), 0, {
+            "grid_mapping_name": "albers_conical_equal_area", "standard_parallel": [-18.0, -36.0]}))  # fmt: skip
+        sums.precipitation.attrs["standard_name"] = "precipitation_amount"
+        sums.valid_time.attrs["standard_name"] = "time"
+        sums.to_netcdf(tmp_path / f"{i}.prcp-crate.nc", engine="h5netcdf")
+    run("predict", nowcast, *sorted(tmp_path.glob("*.prcp-crate.nc")), "-o", tmp_path / "out.nc")
+    expected = from_pretrained(nowcast).forecast(
+        torch.from_numpy(frames.values[-4:]), minutes=10, pixel_km=1, inputs="all"
+    )
+    with open_output(tmp_path / "out.nc") as data:
+        name = next(n for n, v in data.data_vars.items() if "lead_time" in v.dims)
+        assert (data.lead_time.values / MINUTE).tolist() == [10, 20]
+        np.testing.assert_allclose(data[name].values, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_options_without_effect_are_errors(model, tmp_path):

@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
-
+from ..._extras import need
 from ..._hints import suggest
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
@@ -18,6 +18,7 @@ from ...values.labels.form import align
 from ...values.units import MARSHALL_PALMER, is_rain, plural
 from ..files import LARGE
 from ..formats.gridded import STORE
+from ..formats.radar import find_format
 from ..frames import split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, find_sources, join, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
@@ -177,6 +178,10 @@ class FrameFiles(GroupedFiles, FrameDataset):
         sources = self.find_sources(path)
         if not sources:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
+        if getattr(self, "coarsen", 1) > 1 and not find_format(sources[0][0]):
+            raise FileError(
+                f"{sources[0][0]} is no radar composite, of which data.coarsen averages pixels; leave it out"
+            )
         options = dataclasses.replace(self.read_options(), **changes)
         (first,) = open_sources(sources[:1], dataclasses.replace(options, maps=len(sources) > 1))
         options = dataclasses.replace(options, maps=len(first) == 1)
@@ -210,7 +215,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         is_series = all(len(f) == 1 for f in files) or all(f.is_dated and f.dataset is not None for f in files)
         if len(files) > 1 and is_series:
             series = groups if self.split == "group" else [path.name] * len(files)
-            selected = join_runs(files, series, [part == split for part in file_parts], by_name=self.split != "group")
+            selected = join_runs(files, series, [part == split for part in file_parts])
         return selected
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
@@ -283,47 +288,70 @@ class FrameFiles(GroupedFiles, FrameDataset):
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
-    """Raises FileError if files in different parts of a split have an equal frame at the same date, as overlaps do."""
-    dated = [(f, part) for f, part in zip(files, parts, strict=True) if f.is_dated]
-    starts: dict[float, list[tuple[Frames, str, int]]] = {t: [] for t in sorted({f.minutes[0] for f, _ in dated})}
-    for f, part in dated:
+    """Raises FileError if files in different parts of a split have equal frames at the same dates, as overlaps do.
+
+    Two files are compared at the first date that both have and at which values differ from pixel to pixel, unless they
+    state different coordinates.
+    """
+    numpy = need("numpy", "cli")
+    dated = [(f, part, _place(f)) for f, part in zip(files, parts, strict=True) if f.is_dated]
+    by_time: dict[float, list[tuple[int, int]]] = {}
+    for number, (f, *_) in enumerate(dated):
         for i, minute in enumerate(f.minutes.tolist()):
-            if minute in starts:
-                starts[minute].append((f, part, i))
-    for at_time in starts.values():
-        known: dict[bytes, tuple[Frames, str]] = {}
-        for f, part, i in at_time if len({part for _, part, _ in at_time}) > 1 else ():
-            frame = f.read(i, i + 1)
-            if len(frame[torch.isfinite(frame)].unique()) > 1:
-                other, other_part = known.setdefault(frame.numpy().tobytes(), (f, part))
-                if part != other_part:
-                    raise FileError(
-                        f"{f.path} ({part} part) and {other.path} ({other_part} part) have the same frame at "
-                        f'{f.dates[i]:%Y-%m-%d %H:%M}; use data.split = "time"'
-                    )
+            by_time.setdefault(minute, []).append((number, i))
+    compared: set[tuple[int, int]] = set()
+    for at_time in by_time.values():
+        for (a, i), (b, j) in itertools.combinations(at_time, 2):
+            (f, part, place), (other, other_part, other_place) = dated[a], dated[b]
+            if part == other_part or place != other_place or (a, b) in compared:
+                continue
+            frame = f.read(i, i + 1).numpy()
+            if len(numpy.unique(frame[numpy.isfinite(frame)])) < 2:
+                continue
+            compared.add((a, b))
+            if numpy.allclose(frame, other.read(j, j + 1).numpy(), rtol=1e-3, equal_nan=True):
+                raise FileError(
+                    f"{f.path} ({part} part) and {other.path} ({other_part} part) have the same frame at "
+                    f'{f.dates[i]:%Y-%m-%d %H:%M}; use data.split = "time"'
+                )
 
 
-def join_runs(
-    files: Sequence[Frames], series: Sequence[str], is_selected: Sequence[bool], by_name: bool
-) -> list[Frames]:
-    """Joins the selected files to a sequence for each of `series`, without a file of another part between.
+def _place(frames: Frames) -> tuple[Any, ...]:
+    """Returns the shape and the coordinates of frames; files with equal ones are on one grid, or state none."""
+    axes = () if frames.dataset is None else (axis_coordinate(frames.dataset, axis) for axis in ("y", "x"))
+    return (frames.channels, *frames.size, *(None if c is None else c.values.astype("float32").tobytes() for c in axes))
 
-    The order of the files is that of their dates. If they have none, and `by_name` is true, it is the order given.
-    Files of several frames on different grids, and those that overlap and state no grid, are not joined.
+
+def join_runs(files: Sequence[Frames], series: Sequence[str], is_selected: Sequence[bool]) -> list[Frames]:
+    """Joins the selected files to a sequence for each of `series`, in the order of their dates, or else of their names.
+
+    A sequence is cut at a file of another part of the split that lies between two of its files, and without dates also
+    at a file of another series. Files of several frames on different grids, and those that overlap and state no grid,
+    are not joined.
+
+    Raises:
+        FileError: without dates, no two files of a series follow each other.
     """
     is_dated = all(f.is_dated for f in files)
     keys = [float(f.minutes[0]) if is_dated else float(i) for i, f in enumerate(files)]
-    others = sorted(key for key, use in zip(keys, is_selected, strict=True) if not use and (is_dated or by_name))
     runs: list[list[Frames]] = []
     for name in dict.fromkeys(series):
-        inside = [(k, f) for k, s, use, f in zip(keys, series, is_selected, files, strict=True) if use and s == name]
-        previous = -math.inf
+        is_inside = [use and s == name for s, use in zip(series, is_selected, strict=True)]
+        is_other = [not use for use in (is_selected if is_dated else is_inside)]
+        others = sorted(itertools.compress(keys, is_other))
+        inside = list(itertools.compress(zip(keys, files, strict=True), is_inside))
+        first, previous = len(runs), -math.inf
         for key, file in sorted(inside, key=lambda pair: pair[0]):
             is_cut = previous == -math.inf or bisect.bisect_left(others, key) > bisect.bisect_right(others, previous)
             if is_cut or (len(file) > 1 and not _continues(runs[-1][-1], file)):
                 runs.append([])
             runs[-1].append(file)
             previous = key
+        if not is_dated and 1 < len(inside) == len(runs) - first and all(len(f) == 1 for _, f in inside):
+            raise FileError(
+                f"{inside[0][1].path}: no two frames of {name} follow each other in the order of the names, and the "
+                "files state no dates; write dates into the files, or name the files in the order of their groups"
+            )
     return [join(run) for run in runs]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..._extras import need, need_pyproj, quiet
 from ..._hdf5 import CheckedFile
-from ..files import FileError, list_dir, read_unpacked, reading
+from ..files import FileError, check_claimed_size, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
 from .gridded import STORE
 
@@ -43,6 +43,10 @@ def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
     h5py, content = need("h5py", "radar"), path.read_bytes()
     check_hdf5(path, "radar composite in HDF5")
     with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
+        sizes = [0]
+        file.visititems(lambda name, item: sizes.append(getattr(item, "nbytes", 0)))
+    check_claimed_size(path, max(sizes), len(content))
+    with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
         yield file, CheckedFile(io.BytesIO(content))
 
 
@@ -59,12 +63,14 @@ def _per_hour(path: Path, values: Tensor, metadata: dict[str, Any], minutes: flo
 
 
 def _read_knmi(path: Path) -> Composite:
-    """Reads the sum of rain of KNMI. Files store counts of 0.01 mm, the only scale that pysteps knows."""
+    """Reads the sum of rain of KNMI. pysteps reads counts as hundredths of a millimetre in any file."""
     with _open_hdf5(path) as (file, checked):
         parameter = _text(file["image1"].attrs, "image_geo_parameter") or "[MM]"
         formula = re.sub(r"\s", "", _text(file["image1/calibration"].attrs, "calibration_formulas"))
-        if not parameter.endswith("[MM]") or formula not in ("GEO=0.01*PV+0.0", "GEO=0.010000*PV+0.000000"):
+        match = re.fullmatch(r"GEO=([-+.\d]{1,20})\*PV([-+][.\d]{1,20})?", formula)
+        if not parameter.endswith("[MM]") or match is None:
             raise FileError(f"{path} holds {parameter} as {formula}, expected the sum of rain in mm as GEO=0.01*PV+0.0")
+        scale, offset = float(match[1]), float(match[2] or 0)
         missing = float(_text(file["image1/calibration"].attrs, "calibration_missing_data") or 65535) or 65535.0
         minutes = 5.0
         if "overview" in file:
@@ -73,7 +79,8 @@ def _read_knmi(path: Path) -> Composite:
             minutes = (end - start) / timedelta(minutes=1)
         values, metadata = _import("import_knmi_hdf5", checked)
         counts = torch.from_numpy(values * 100).round().float()  # float32 arithmetic on counts is exact to the bit
-    return _per_hour(path, (counts * 0.01).masked_fill(counts.eq(missing), torch.nan), metadata, minutes)
+    rain = counts * scale + offset
+    return _per_hour(path, rain.masked_fill(counts.eq(missing), torch.nan), metadata, minutes)
 
 
 def _read_fmi(path: Path) -> Composite:

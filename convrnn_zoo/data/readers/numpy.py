@@ -109,6 +109,8 @@ def _stack(path: Path, arrays: Any, shapes: Mapping[str, tuple[int, ...]], optio
 def choose_array(path: Path, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> str:
     """Returns the name of the array of frames: `options.variable`, or the only array, or ``x`` if there are several."""
     variable, axes = options.variable, (2, 3, 4) if options.maps else (3, 4)
+    if variable and list(shapes) == [""] and not options.variable_optional:
+        raise FileError(f"{path} names no array, and data.variable is {variable!r}; leave data.variable out")
     names = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
     if options.maps and not names:
         names = [name for name, shape in shapes.items() if len(shape) == 2]

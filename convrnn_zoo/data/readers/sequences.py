@@ -13,7 +13,7 @@ from ..._extras import need
 from ...values.tensors import to_tensor
 from ..files import FEW, FileError, reading
 from .audio import AUDIO, read_sound
-from .numpy import load_npy, read_arrays
+from .numpy import has_channels_last, load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
 """Names of an array of all sequences (equally long or padded), and of the array of their classes."""
@@ -44,6 +44,8 @@ def as_sequence(array: Any, name: str) -> Tensor:
         raise FileError(str(e)) from e
     if x.dim() == 0 or 0 in x.shape:
         raise FileError(f"{name}: expected a sequence (T, C, …), got {tuple(x.shape)}")
+    if has_channels_last(x.shape) and (x.shape[3] == 3 or x.shape[1] == x.shape[2]):
+        raise FileError(f"{name}: expected (T, C, H, W), got {tuple(x.shape)}; move axes: numpy.moveaxis(x, -1, 1)")
     if not bool(torch.isfinite(x).all()):
         raise FileError(f"{name}: contains NaN or Inf; fill or remove those steps")
     return x[:, None] if x.dim() == 1 else x

@@ -212,9 +212,8 @@ BAD = {
     "small": ({"b.npy": np.zeros((9, 4, 5))}, {"crop": 8}, r"b\.npy.* 4×5,.*data\.crop = 8"),
     "channels": ({"b.npy": np.zeros((9, 2, 24, 28))}, {}, r"a\.npy 1×24×28, b\.npy 2×24×28"),
     "key": ({"b.npz": {"u": np.zeros((9, 4, 4)), "v": np.zeros((9, 4, 4))}}, {}, r"b\.npz.*data\.variable"),
-    "no key": ({"b.npz": {"u": np.zeros((9, 4, 4))}}, {"variable": "v"}, r"b\.npz.*'v'"),
+    "no key": ({}, {"variable": "v"}, r"a\.npy.*'v'"),
     "short": ({}, {"split": "file"}, r"data\.split.*a\.npy"),
-    "windows": ({}, {"windows": "w.csv"}, r"data\.windows"),
     "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, r"b\.npz.*\b9 frames.*\b4 times"),
     "few": ({}, {"validation": 0.2}, r"train.* 70 frames.*data\.split"),
     "dry": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "train.*crop.* 7 frames of 20×20"),
@@ -495,7 +494,7 @@ def test_overlapping_files_in_two_parts_are_an_error(tmp_path):
     write_period(tmp_path / "a.h5", 0, 30)
     write_period(tmp_path / "b.h5", 20, 50)
     data = dataclasses.replace(DATED, split=("b*",), validation=0.0)
-    with pytest.raises(FileError, match=r"(?s)b\.h5.*a\.h5.*2020-01-01 01:40.*time"):
+    with pytest.raises(FileError, match=r"(?s)a\.h5.*b\.h5.*2020-01-01 01:40.*time"):
         data.load(tmp_path, "train", 2, 2)
     with h5py.File(tmp_path / "b.h5", "r+") as file:  # another station at the same times
         file["rate"][:] = file["rate"][:] + 100
@@ -504,6 +503,36 @@ def test_overlapping_files_in_two_parts_are_an_error(tmp_path):
         with h5py.File(tmp_path / name, "r+") as file:
             file["rate"][:] = 0
     assert len(data.load(tmp_path, "train", 2, 2)) == 27
+
+
+def test_files_that_overlap_from_a_dry_frame_on_are_in_one_part(tmp_path):
+    write_period(tmp_path / "a.h5", 0, 30)
+    write_period(tmp_path / "b.h5", 20, 50)
+    for name, shared in (("a.h5", 20), ("b.h5", 0)):
+        with h5py.File(tmp_path / name, "r+") as file:
+            file["rate"][shared : shared + 3] = 0
+    with pytest.raises(FileError, match=r"(?s)a\.h5.*b\.h5.*2020-01-01 01:55"):
+        dataclasses.replace(DATED, split=("b*",), validation=0.0).load(tmp_path, "train", 2, 2)
+
+
+def test_undated_frames_of_a_group_follow_each_other(tmp_path):
+    """The files of a group are runs of successive frames, between which frames of other groups lie."""
+    groups = "aaabbbaaabbbccccccccc"
+    for i, group in enumerate(groups):
+        np.save(tmp_path / f"{i:02}_{group}.npy", np.full((6, 6), i, "float32"))
+    data = ArrayFrames(name="a", split="group", group_pattern=r"_(\w)")
+    train, test = (data.load(tmp_path, part, 2, 1).fixed(99)[:, :, 0, 0, 0] for part in ("train", "test"))
+    assert train.tolist() == [[0, 1, 2], [6, 7, 8], [3, 4, 5], [9, 10, 11]]
+    assert test.tolist() == [[i, i + 1, i + 2] for i in range(12, 19)]
+    with pytest.raises(FileError, match="no dates"):
+        dataclasses.replace(data, group_pattern=r"\d([02468]|[13579])").load(tmp_path, "train", 2, 1)
+
+
+@pytest.mark.parametrize("options", [{"coarsen": 2}, {"variable": "rate"}])
+def test_keys_that_a_format_cannot_follow_are_errors(options, tmp_path):
+    np.save(tmp_path / "a.npy", blobs())
+    with pytest.raises(FileError, match=f"data.{next(iter(options))}"):
+        dataclasses.replace(FRAMES, **options).load(tmp_path, "train", 2, 1)
 
 
 @pytest.mark.parametrize("is_dated", [True, False])

@@ -10,6 +10,7 @@ import torch
 from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.data import ArrayFrames, Labelled, LabelledSequences, read_dataset
 from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
+from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.sequences import read_csv
 from tests.helpers.data.own_data import ramps, write_ramps
 
@@ -30,6 +31,18 @@ def test_splits_every_class_of_an_archive(tmp_path):
     assert not known
     x, lengths, _ = train.batch([0, 1, 2])
     assert x.shape == (3, int(lengths.max()), 3)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_clips_with_channels_last_are_an_error(suffix, tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for i in range(3):
+            clip = np.zeros((5, 16, 16, 3), "float32")
+            (np.save if suffix == ".npy" else np.savez)(tmp_path / label / f"{i}{suffix}", clip)
+    np.savez(tmp_path / "c.npz", labels=["a", "b"] * 3, **{f"r{i}": clip for i in range(6)})
+    with pytest.raises(FileError, match=r"expected \(T, C, H, W\)"):
+        KIND.load(tmp_path if suffix == ".npy" else tmp_path / "c.npz", "train")
 
 
 def test_warns_of_classes_without_test_recordings(tmp_path, caplog):

@@ -36,6 +36,18 @@ def test_knmi_counts_are_hundredths_of_a_millimetre_in_five_minutes(tmp_path):
     assert read_time(path) == NOON
 
 
+@pytest.mark.parametrize(
+    ("formula", "scale", "offset"),
+    [("GEO=0.01*PV+0", 0.01, 0), ("GEO = 0.010 * PV", 0.01, 0), ("GEO=.02*PV-0.01", 0.02, -0.01)],
+)
+def test_knmi_formulas_are_read_as_numbers(formula, scale, offset, tmp_path):
+    path = write_knmi(tmp_path, NOON, np.array([[1, 100], [7, 65535]]))
+    with h5py.File(path, "r+") as file:
+        file["image1/calibration"].attrs["calibration_formulas"] = np.bytes_(formula)
+    expected = 12 * (scale * torch.tensor([[1, 100], [7, math.nan]]) + offset)
+    torch.testing.assert_close(read_rates(path), expected, equal_nan=True)
+
+
 def test_fmi_bytes_are_half_decibels(tmp_path):
     path = write_fmi(tmp_path, NOON, np.array([[0, 255], [114, 64]]))
     rate = read_rates(path)
