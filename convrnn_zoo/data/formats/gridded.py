@@ -13,13 +13,19 @@ from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..files import TIMES, FileError, reading
 from ..untrusted import check_grib, check_hdf5
+from .geotiff import TIFF, is_geotiff, open_geotiff
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
 GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, *GRIB)
 """Suffixes of supported files. Other files are read if an installed engine of xarray recognises them."""
-KINDS = {STORE: "Zarr store", **dict.fromkeys(HDF5, "HDF5 file"), **dict.fromkeys(GRIB, "GRIB file")}
+KINDS = {
+    STORE: "Zarr store",
+    **dict.fromkeys(HDF5, "HDF5 file"),
+    **dict.fromkeys(GRIB, "GRIB file"),
+    **dict.fromkeys(TIFF, "GeoTIFF"),
+}
 ATTRIBUTES = (
     "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
     "units", "calendar", "standard_name", "long_name",
@@ -55,6 +61,8 @@ def open_gridded(path: Path, variable: str = "") -> Any:
     if path.is_file() and not path.stat().st_size:
         raise FileError(f"{path} is empty, 0 bytes; get it again, or leave it out")
     with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
+        if is_geotiff(path):
+            return open_geotiff(path)
         h5py = need("h5py", "netcdf")
         if path.suffix.lower() == STORE:
             return _open_zarr(path, variable)

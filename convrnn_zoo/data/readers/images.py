@@ -13,10 +13,10 @@ from torch import Tensor
 from ..._extras import need
 from ...values.clips import resize
 from ..files import FileError, check_claimed_size, is_run, list_dir, reading
+from ..formats.geotiff import TIFF
 from ..frames import Frames, ReadOptions
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
-TIFF = (".tif", ".tiff")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF")
 """Formats that Pillow may read, whatever the name of a file says. It has others that start programs, such as EPS."""
