@@ -1,5 +1,6 @@
 """Opens GeoTIFF files, of which each holds one map or several bands, with rioxarray."""
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -61,21 +62,20 @@ def open_geotiff(path: Path) -> Any:
     The variable has the name that describes its first band, if there is one, and its unit. Its date is the one in the
     name of the file, or else in the tag ``DateTime``.
     """
-    from ..._lazy import map_lazily
-
     numpy, rioxarray = need("numpy", "cli"), need("rioxarray", "geotiff")
+    need("dask.array", "geotiff")
     with quiet():
-        array = rioxarray.open_rasterio(path, driver="GTiff", mask_and_scale=True, cache=False)
+        with need("rasterio", "geotiff").open(path, driver="GTiff") as file:
+            for shape, dtype in zip(file.block_shapes, file.dtypes, strict=True):
+                check_chunk(path, "the file", math.prod(shape) * numpy.dtype(dtype).itemsize)
+        array = rioxarray.open_rasterio(path, driver="GTiff", mask_and_scale=True, chunks={"y": -1, "x": -1})
         array = array.rio.write_coordinate_system()
-    blocks = array.encoding["preferred_chunks"]
-    check_chunk(path, "the file", blocks["y"] * blocks["x"] * array.dtype.itemsize)
     date = find_date(path, array.attrs)
     array = array.drop_vars("band").rename(band=CHANNEL)
     attrs = {k: v if isinstance(v, tuple) else (v,) for k, v in array.attrs.items() if k in ("units", "long_name")}
     array.attrs = {k: v[0] for k, v in attrs.items() if len(set(v)) == 1}  # one value for each band
     name = str(attrs.get("long_name", ("",))[0])
     array = array[0] if array.sizes[CHANNEL] == 1 else array
-    array.variable = map_lazily(array.variable, numpy.asarray)  # rioxarray reads no empty parts
     data = array.to_dataset(name=name if name.isidentifier() else "band")
     if date is None:
         return data

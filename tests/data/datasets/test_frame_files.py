@@ -23,7 +23,7 @@ FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 
 def test_every_format_has_a_writer():
     grib = {".grib", ".grib2", ".grb", ".grb2"}  # of an engine that is not installed
-    assert {*WRITERS, ".hdf5", ".nc4", ".cdf", *grib} == set(ARRAY_READERS)
+    assert {*WRITERS, ".hdf5", ".nc4", ".cdf", ".tif", ".tiff", *grib} == set(ARRAY_READERS)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
