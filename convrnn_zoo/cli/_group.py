@@ -10,6 +10,7 @@ from .._version import __version__
 from ._text import printable, spell_options
 
 COMMANDS = {
+    "archive": ("archive", "Forecast from many issue times of an archive of frames into one .zarr store."),
     "convert": ("convert", "Convert the checkpoint FILE of another project into a model of the zoo."),
     "demo": ("demo", "Run pretrained models on the radar images, digits and recordings of the package."),
     "eval": ("eval_weights", "Evaluate WEIGHTS on the test split of their data, and compare them with baselines."),
@@ -20,6 +21,7 @@ COMMANDS = {
     "pull": ("pull", "Download a model from the Hugging Face Hub and check it."),
     "push": ("push", "Push a model to the Hugging Face Hub, in one commit, or save it to a directory."),
     "recipe": ("recipe", "Print a recipe to start from, with a comment on every key."),
+    "spot": ("spot", "List the words in sounds of any length."),
     "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
 }
 """Function and short help of each command. The function is in the module of the command's name."""

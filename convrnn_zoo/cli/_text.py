@@ -1,11 +1,14 @@
 """Text for the terminal."""
 
+import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._atomic import write_text
 from .._typed import CONTROL
 
 if TYPE_CHECKING:
@@ -89,3 +92,19 @@ def format_metrics(metrics: "Sequence[Metric]") -> str:
 def format_warning(message: Warning | str) -> str:
     """Returns a warning as one line, without the place in the code."""
     return f"Warning: {printable(message)}\n"
+
+
+def print_rows(
+    rows: Sequence[Any], table: Sequence[Sequence[str]], header: Sequence[str], as_json: bool, output: Path | None,
+    summary: str,
+) -> None:  # fmt: skip
+    """Writes `rows` to a .json file, and prints them as JSON, as a table or, if they were written, as a summary."""
+    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if output is not None and output.suffix == ".json":
+        write_text(output, text)
+    if as_json:
+        click.echo(text, nl=False)
+    elif output is None:
+        click.echo(columns(table, header=header))
+    elif summary:
+        click.echo(f"{output}: {summary}")

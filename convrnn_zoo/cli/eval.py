@@ -13,6 +13,7 @@ from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
 from ..models import Ensemble, Forecaster
 from ..predict import resolve_preprocessing
+from ..predict.archive.scores import TOTAL, score_archive
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_splits
@@ -77,8 +78,8 @@ def eval_weights(
     reliability; for rain, STEPS of pysteps is one more baseline. The scores of a classifier are its accuracy, the
     recall of each class and the confusion matrix.
 
-    WEIGHTS may also be a .zarr store that `predict --every` wrote, and --data the archive: the scores are by month and
-    lead time.
+    WEIGHTS may also be a .zarr store that `convrnn-zoo archive` wrote, and --data the archive: the scores are by month
+    and lead time, next to those of the last frame and of the climatology.
 
     \b
     convrnn-zoo eval run --data radar
@@ -128,33 +129,23 @@ def eval_weights(
 
 def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
     """Returns the scores of the forecasts of an archive as JSON and as tables; writes the JSON."""
-    from ..predict.archive import score_archive
-
     for output in outputs:
         check_suffix(output, (".json",))
     result = score_archive(forecasts, data, progress=progress)
     for output in outputs:
         write_text(output, result.to_json())
-    return result.to_json(), "\n\n".join(format_months(result))
+    return result.to_json(), f"{format_scores(result.by_month[TOTAL])}\n\n{format_months(result)}"
 
 
-def format_months(result: Any) -> list[str]:
-    """Returns two tables: the mean of each metric over lead times by month, and the first metric by lead time."""
-    months = list(result.by_month)
-    total = result.by_month[months[-1]]
-    metrics = list(total["forecast"])
+def format_months(result: Any) -> str:
+    """Returns a table with a row for each month: the issue times, and the mean of the first metric by method."""
+    total = result.by_month[TOTAL]
+    metric = next(iter(total["forecast"]))
     rows = [
-        (metric, *(" / ".join(str(average(by[metric])) for by in result.by_month[m].values()) for m in months))
-        for metric in metrics
+        (month, str(result.issue_times[month]), *(str(average(scores[metric])) for scores in by_method.values()))
+        for month, by_method in result.by_month.items()
     ]
-    counts = ("issue times", *(str(result.issue_times[m]) for m in months))
-    means = columns([counts, *rows], header=("forecast / last frame", *months))
-    first = metrics[0]
-    by_time = [
-        (str(i + 1), *(f"{result.by_month[m]['forecast'][first][i]:.4g}" for m in months))
-        for i in range(len(total["forecast"][first]))
-    ]
-    return [means, columns(by_time, header=(f"{first}, frame", *months))]
+    return columns(rows, header=(metric, "issue times", *total))
 
 
 def _evaluate_classifier(

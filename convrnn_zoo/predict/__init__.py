@@ -3,15 +3,30 @@
 The recipe in the metadata of the weights determines how files are read. Nothing here trains.
 """
 
-from .files import forecast_files, resolve_preprocessing
+from .files import forecast_files
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
+from .options import ForecastOptions, resolve_preprocessing
 from .recordings import classify_files, draw_classes
 from .streaming import draw_probabilities, draw_spots, spot_files, spot_words, stream_probabilities
 from .trained import Trained, load_forecaster
 
 __all__ = [
-    "NUMBERS", "SUFFIXES", "Forecast", "Trained", "classify_files", "draw_classes",
-    "draw_probabilities", "draw_spots", "forecast_files", "load_forecaster", "resolve_preprocessing", "spot_files",
-    "spot_words", "stream_probabilities", "to_dataset", "write_dataset",
-]  # fmt: skip
+    "NUMBERS",
+    "SUFFIXES",
+    "Forecast",
+    "ForecastOptions",
+    "Trained",
+    "classify_files",
+    "draw_classes",
+    "draw_probabilities",
+    "draw_spots",
+    "forecast_files",
+    "load_forecaster",
+    "resolve_preprocessing",
+    "spot_files",
+    "spot_words",
+    "stream_probabilities",
+    "to_dataset",
+    "write_dataset",
+]

@@ -27,7 +27,7 @@ from ..verify import (
     save_images,
     strip,
 )
-from .labelled import COORDINATE_SUFFIXES, to_dataset, write_dataset, write_numpy
+from .labelled import COORDINATE_SUFFIXES, label_results, write_dataset, write_numpy
 
 NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
 SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
@@ -178,15 +178,12 @@ class Forecast(NamedTuple):
         if output.suffix == ".json":
             write_text(output, self.to_json() + "\n")
         elif output.suffix in COORDINATE_SUFFIXES:
-            options: Any = {"step": self.step, "model": self.model}
-            thresholds = () if self.members else self.thresholds
-            dataset = to_dataset(
-                self.forecast, self.frames, values, thresholds=thresholds, members=self.members, **options
-            )
-            if self.probabilities is not None:
-                dataset.update(
-                    to_dataset(self.probabilities, self.frames, values, thresholds=self.thresholds, **options)
-                )
+            is_frames = bool(self.members) or not self.thresholds
+            forecast, probabilities = (self.forecast, self.probabilities) if is_frames else (None, self.forecast)
+            dataset = label_results(
+                forecast, probabilities, self.frames, values, self.thresholds, step=self.step, model=self.model,
+                members=self.members,
+            )  # fmt: skip
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}

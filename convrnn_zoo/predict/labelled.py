@@ -1,5 +1,6 @@
 """Writes forecasts to files: NumPy arrays, NetCDF and Zarr."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,21 @@ def to_dataset(
     return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))
 
 
+def label_results(
+    forecast: Tensor | None, probabilities: Tensor | None, frames: Frames, values: Preprocessing,
+    thresholds: Sequence[float] = (), **options: Any,
+) -> Any:  # fmt: skip
+    """Returns a forecast, the probabilities of reaching `thresholds`, or both, as one Dataset; see :func:`to_dataset`.
+
+    ``members`` of the `options` is the number of members of the forecast.
+    """
+    labelled = [] if forecast is None else [to_dataset(forecast, frames, values, **options)]
+    if probabilities is not None:
+        labelled.append(to_dataset(probabilities, frames, values, **{**options, "members": 0}, thresholds=thresholds))
+    labelled[0].update(labelled[-1])
+    return labelled[0]
+
+
 def is_storable(value: Any) -> bool:
     """Returns whether NetCDF can hold the value of an attribute: text, a number, or a list of one of the two.
 
@@ -93,8 +109,15 @@ def without_fill_values(dataset: Any) -> Any:
     return dataset
 
 
+def consolidate(path: Path) -> None:
+    """Adds consolidated metadata to a Zarr store, so that ``xarray.open_zarr`` reads it without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        need("zarr", "zarr").consolidate_metadata(path)
+
+
 def write_dataset(dataset: Any, path: Path) -> None:
-    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store, atomically."""
+    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store with consolidated metadata, atomically."""
     dataset = without_fill_values(dataset)
     for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
         variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
@@ -104,6 +127,7 @@ def write_dataset(dataset: Any, path: Path) -> None:
             raise ValueError(f"{path} exists already; remove it, or choose another name")
         with atomic_write(path) as temporary:
             dataset.to_zarr(temporary, consolidated=False)
+            consolidate(temporary)
         return
     need("h5netcdf", "netcdf")
     for variable in dataset.data_vars.values():

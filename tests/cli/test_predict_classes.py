@@ -101,13 +101,6 @@ def test_zero_is_a_value_of_an_option(recording, option):
     assert "--baseline" in run("eval", NAME, "--data", recording, "--baseline", "zero", code=1)
 
 
-def test_a_threshold_without_spot_suggests_the_option(recording):
-    text = run("predict", NAME, recording, "--threshold", 0.5, "--horizon", 2, code=1)
-    assert "only valid for forecasters" in text
-    assert f"{NAME} is a classifier; --threshold is also valid with --spot" in text
-    assert "--spot" not in run("predict", NAME, recording, "--horizon", 2, code=1)
-
-
 def test_labels_with_terminal_escapes_are_rejected(recording, tmp_path):
     save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
     config = tmp_path / "run" / "config.json"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data.readers import COARSEN
-from convrnn_zoo.predict.files import choose_read_options
+from convrnn_zoo.predict.options import ForecastOptions, choose_read_options
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.values.preprocessing import Variable
@@ -130,7 +130,10 @@ def test_a_nowcast_reads_pixels_of_any_size(nowcast, tmp_path):
 
 def test_composites_keep_their_pixels_if_the_model_resamples_them(nowcast):
     model = from_pretrained(nowcast)
-    read = [choose_read_options(model, "nowcast", None, None, pixel_km).coarsen for pixel_km in (None, 1.0)]
+    read = [
+        choose_read_options(model, "nowcast", None, ForecastOptions(pixel_km=pixel_km)).coarsen
+        for pixel_km in (None, 1.0)
+    ]
     assert read == [COARSEN, 1]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..._hints import suggest, warn
 from ...layers import _checks as check
 from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km, warn_of_oblong_pixels
-from ...values.labels.forecast import PROBABILITY, describe_conversions, label_forecast
+from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
@@ -354,8 +354,8 @@ class Forecaster(ZooModel):
         )  # fmt: skip
         if not is_array:
             return result
-        [array], prefix = result.data_vars.values(), PROBABILITY if thresholds else ""
-        result = array.rename(source.name if source.name is None else f"{prefix}{source.name}")
+        [array] = result.data_vars.values()
+        result = array.rename(None) if source.name is None else array
         if has_channels and variables:
             result = result.assign_coords({frames.encoding["dims"].get(CHANNEL, CHANNEL): names})
         return result

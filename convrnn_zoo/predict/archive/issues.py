@@ -1,6 +1,5 @@
 """Issue times of forecasts: which frames of an archive are the last that a forecast reads."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,27 +9,25 @@ from ...data.readers import Frames
 from ...values.labels.times import find_gaps
 from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
 
-MINUTES = {"min": 1, "h": 60, "d": 1440}
-"""Minutes of the units of durations."""
-
 
 def find_issues(
-    frames: Frames, count: int, step: Step | None, *, ahead: int = 0, every: str | int | None = None,
-    period: Sequence[str | None] = (None, None), fix: str = "pass frames at the step of the training",
+    frames: Frames, count: int, step: Step | None, *, ahead: int = 0, every: Any = None,
+    period: Sequence[Any] = (None, None), fix: str = "pass frames at the step of the training",
 ) -> Any:  # fmt: skip
     """Returns the numbers of the frames at the issue times, as an array.
 
     An issue time is the time of a frame that ends `count` frames at one step. Issue times are multiples of `every`
     since midnight of 1970-01-01; if no frame has such a time, they are counted from the first possible one, with a
-    warning. Times and steps may differ by the tolerance of steps; a warning counts what irregular steps leave out.
+    warning. Times and steps may differ by the tolerance of steps. Warnings count what irregular steps, and frames at
+    other times than the multiples, leave out.
 
     Args:
         frames: the frames of the archive.
         count: number of frames that a forecast reads.
         step: step between frames; None if the archive states no times.
         ahead: number of frames that follow the issue time and are needed as well, as known inputs.
-        every: time between issue times, such as ``"30min"``, ``"6h"`` or ``"1D"``, or a number of frames. By default,
-            every frame is an issue time.
+        every: time between issue times, such as ``"30min"``, ``"6h"``, ``"1D"`` or a timedelta, or a number of frames.
+            By default, every frame is an issue time.
         period: the first and the last issue time, or the beginnings of their dates, such as ``"2020-06"``.
         fix: what the error advises if all frames are at another step.
 
@@ -38,6 +35,7 @@ def find_issues(
         ValueError: no frame is an issue time, or `every` is no multiple of the step.
     """
     numpy = need("numpy", "cli")
+
     gaps, irregular = _find_gaps(frames, step, fix)
     within, complete = _is_within(frames, period), _is_complete(gaps, count, ahead)
     possible = within & _is_complete(gaps & ~irregular, count, ahead)
@@ -60,52 +58,73 @@ def find_issues(
 def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
     """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
     numpy = need("numpy", "cli")
+
     numbers, ends = numpy.arange(len(gaps) + 1), numpy.flatnonzero(gaps)
     first = numpy.concatenate([[0], ends + 1])[numpy.searchsorted(ends, numbers)]
     last = numpy.concatenate([ends, [len(gaps)]])[numpy.searchsorted(ends, numbers)]
     return (numbers - first + 1 >= count) & (last - numbers >= ahead)
 
 
-def _choose_issues(frames: Frames, issues: Any, step: Step | None, every: str | int) -> Any:
+def _choose_issues(frames: Frames, issues: Any, step: Step | None, every: Any) -> Any:
     """Returns the issue times at multiples of a duration, or every so many of them."""
     number = int(every) if isinstance(every, int) or str(every).isdecimal() else None
     if number is not None or frames.times is None or isinstance(step, str) or step is None:
         if number is None or number < 1:
             raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
         return issues[(issues - issues[0]) % number == 0]
-    minutes = parse_duration(str(every))
+    minutes = parse_duration(every)
     if abs(minutes - max(round(minutes / step), 1) * step) > TOLERANCE * step:
         raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
-    times = frames.minutes[issues]
-
-    def at_multiples(times: Any) -> Any:
-        return issues[abs(times - (times / minutes).round() * minutes) <= TOLERANCE * step]
-
-    selected = at_multiples(times)
+    times, slack = frames.minutes[issues], TOLERANCE * step
+    selected = issues[_is_multiple(times, minutes, slack)]
     if not len(selected):
         first = frames.dates[issues[0]] if frames.dates else f"{times[0]:g} minutes"
         warn(f"{frames.path}: no issue time is a multiple of {every} since midnight; they are counted from {first}")
-        selected = at_multiples(times - times[0])
+        times = times - times[0]
+        selected = issues[_is_multiple(times, minutes, slack)]
+    expected = _count_multiples(times, step, minutes, slack)
+    if expected > len(selected):
+        warn(
+            f"{frames.path}: {expected - len(selected)} of {expected} multiples of {every} are between the times of "
+            "two frames, and have no forecast; round the times, or pass a number of frames"
+        )
     return selected
 
 
-def parse_duration(text: str) -> float:
-    """Returns the minutes of a duration.
+def _is_multiple(times: Any, minutes: float, slack: float) -> Any:
+    return abs(times - (times / minutes).round() * minutes) <= slack
+
+
+def _count_multiples(times: Any, step: float, minutes: float, slack: float) -> int:
+    """Returns the number of multiples of a duration within the runs of times that are a step apart."""
+    numpy = need("numpy", "cli")
+
+    ends = numpy.flatnonzero(numpy.diff(times) > 1.5 * step)
+    first, last = times[numpy.concatenate([[0], ends + 1])], times[numpy.concatenate([ends, [-1]])]
+    counts = numpy.floor((last + slack) / minutes) - numpy.ceil((first - slack) / minutes) + 1
+    return int(counts.clip(0).sum())
+
+
+def parse_duration(value: Any) -> float:
+    """Returns the minutes of a duration, as text or as a timedelta.
 
     Example:
         >>> [parse_duration(t) for t in ("30min", "6h", "1D")]
         [30.0, 360.0, 1440.0]
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *(min|h|D|d)", text.strip())
-    minutes = float(match[1]) * MINUTES[match[2].lower()] if match else 0.0
-    if not minutes:
-        raise ValueError(f"expected a duration such as 30min, 6h or 1D, or a number of frames, got {text!r}")
-    return minutes
+    try:
+        minutes = need("pandas", "archive").Timedelta(value).total_seconds() / 60
+    except (ValueError, TypeError):
+        minutes = 0.0
+    if not minutes > 0:
+        raise ValueError(f"expected a duration such as 30min, 6h or 1D, or a number of frames, got {value!r}")
+    return float(minutes)
 
 
 def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
     """Returns for all but the last frame whether none follows after one step, and whether one follows irregularly."""
     numpy = need("numpy", "cli")
+
     none = numpy.zeros(max(len(frames) - 1, 0), bool)
     if frames.times is None or step is None or len(frames) < 2:
         return none, none
@@ -117,20 +136,31 @@ def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
     return gaps, irregular
 
 
-def _is_within(frames: Frames, period: Sequence[str | None]) -> Any:
+def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
     """Returns for each frame whether its time is within a period."""
     numpy = need("numpy", "cli")
+
     inside = numpy.zeros(len(frames), bool)
     if isinstance(period, str) or len(period) != 2:
         raise ValueError(f"period takes two dates, the first and the last, or None for either, got {period!r}")
-    if not any(period):
+    if period[0] is None and period[1] is None:
         return ~inside
     if not (dates := frames.dates):
         raise ValueError(f"period selects dates, which {frames.path} does not state; omit the option")
     numbers = need("xarray", "netcdf").DataArray(numpy.arange(len(frames)), {"time": dates}, ["time"])
     try:
-        inside[numbers.sel(time=slice(*period))] = True
+        inside[numbers.sel(time=slice(*map(_drop_zone, period)))] = True
     except (ValueError, TypeError, KeyError) as e:
         got = ", ".join(map(str, period))
         raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {got}") from e
     return inside
+
+
+def _drop_zone(bound: Any) -> Any:
+    """Converts a date with a time zone to UTC. Others, which may be beginnings of dates, are returned as they are."""
+    pandas = need("pandas", "archive")
+    try:
+        time = pandas.Timestamp(bound)
+    except (ValueError, TypeError):  # a date of another calendar
+        return bound
+    return bound if time is pandas.NaT or time.tz is None else time.tz_convert(None)

@@ -3,12 +3,11 @@
 import contextlib
 import dataclasses
 import hashlib
-import inspect
-import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,86 +19,75 @@ from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
 from ...layers import _checks as check
-from ...models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
-from ...recipes import find_recipe
+from ...models import EnsembleForecaster, Forecaster, from_pretrained
+from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import (
-    check_used,
-    choose_read_options,
-    choose_scales,
-    describe_fix,
-    forecast_with_probabilities,
-    resolve_preprocessing,
-)  # fmt: skip
-from ..labelled import to_dataset
+from ..files import choose_scales, forecast_with_probabilities
+from ..labelled import label_results
+from ..options import ForecastOptions
 from .issues import find_issues
 from .store import (
+    ISSUE,
+    MISSING,
     OPEN,
+    PROGRESS,
+    check_settings,
     choose_batch,
     create_store,
     extend_store,
-    finish_region,
     open_store,
     remove_partial,
     write_region,
 )
-from .tiles import Tile, find_halo, split_map
 
 SAMPLE = 8
-"""Number of frames at issue times that a later run compares with those of the store."""
+"""Number of finished issue times whose inputs a later run compares with the archive."""
 
 
 def forecast_archive(
-    model: Forecaster | str, archive: Any, output: str | Path, *, every: str | int | None = None,
-    period: Sequence[str | None] = (None, None), horizon: int | None = None, inputs: int | None = None,
-    members: int | None = None, seed: int | None = None, thresholds: Sequence[float] = (), minutes: float | None = None,
-    pixel_km: float | None = None, tile: int | None = None, batch_size: int | None = None, jobs: int = 1,
-    scheduler: Any = None, threads: int | None = None, recipe: str | None = None, key: str | None = None,
-    coarsen: int | None = None, rain_relation: Sequence[float] | None = None, sel: Mapping[str, Any] | None = None,
-    progress: bool = False,
+    model: Forecaster | str, archive: Any, output: str | Path, *, every: Any = None,
+    period: Sequence[Any] = (None, None), batch_size: int | None = None, jobs: int = 1, scheduler: Any = None,
+    threads: int | None = None, progress: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
     """Forecasts from many issue times of an archive into one Zarr store.
 
     The store has the dimensions issue time (``forecast_reference_time``), ``lead_time``, ``realization`` for members,
     ``threshold`` for probabilities, and those of the maps. Valid times are the coordinate `time`. Names, units,
     attributes and the map projection are those that ``convrnn-zoo predict`` writes, and so are the numbers: the
-    forecast of an issue time does not depend on the others.
+    forecast of an issue time does not depend on the others. Lead times of monthly or yearly frames count months or
+    years.
 
     Each task reads the frames of a few issue times, forecasts, and writes a region of the store. Only these are in
-    memory. If the store exists, its finished regions are left as they are: call the function again with the same
+    memory. If the store exists, its finished issue times are left as they are: call the function again with the same
     arguments to continue an interrupted run, or to add the issue times of frames that were added to the archive. An
     issue time whose latest frame has no value has no forecast, which is NaN. The variable ``missing_inputs`` counts the
-    input frames without a value.
+    input frames without a value; if they were added to the archive since, the issue times are forecast again.
 
     Args:
         model: a forecaster, or the name of its weights as for :func:`~convrnn_zoo.from_pretrained`.
         archive: a Zarr store, a file or a folder of frames, a list of files, or a DataArray or Dataset of xarray. It
             is read as ``convrnn-zoo predict`` reads it.
         output: directory to write, which ends in ``.zarr``. Workers on several machines need a shared disk.
-        every: time between issue times, such as ``"30min"`` or ``"6h"``, or a number of frames; by default each frame
-            that ends as many frames as the model reads.
+        every: time between issue times, such as ``"30min"``, ``"6h"`` or a timedelta, or a number of frames; by default
+            each frame that ends as many frames as the model reads.
         period: first and last issue time, or the beginnings of their dates, such as ``("2020-06", "2020-08")``.
-        horizon, inputs, members, seed, thresholds, minutes, pixel_km: as for the ``forecast`` of the model. All issue
-            times have the same `seed`, 0 by default.
-        tile: edge in pixels of the parts in which large maps are forecast. Each is read with a halo as wide as the
-            receptive field, so that its forecast equals that of the complete map.
         batch_size: issue times of a task; by default as many as give 64 MiB of forecasts, at most 16.
         jobs: number of processes on this machine.
         scheduler: address of a scheduler of Dask, or a ``distributed.Client``; its workers then run the tasks.
         threads: threads of torch in each process; by default the cores are divided among several `jobs`, and other
             processes keep their number.
-        recipe, key, coarsen, rain_relation: options of that name of ``convrnn-zoo predict``.
-        sel: part of dimensions to read, such as ``{"realization": 0}``.
         progress: whether to show a progress bar.
+        **options: fields of :class:`~convrnn_zoo.predict.ForecastOptions`, such as `horizon`, `inputs`, `members` and
+            `thresholds`. All issue times have the same `seed`.
 
     Returns:
         The store as a Dataset, which is read when it is used.
 
     Raises:
         ValueError: the archive does not fit the model, no issue time is possible, an option does not fit the model, or
-            the store was begun with other settings, or for an archive with other times or values.
+            the store was begun with other settings, or for an archive with other times, places or values.
 
     Example:
         >>> import tempfile, convrnn_zoo
@@ -120,19 +108,11 @@ def forecast_archive(
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
     if check.positive_int("jobs", jobs) > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
-    thresholds = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
-    if not isinstance(thresholds, list | tuple):
-        raise TypeError(f"thresholds must be a list of numbers, got {check.describe(thresholds)}")
-    thresholds = tuple(check.number(f"thresholds[{i}]", t) for i, t in enumerate(thresholds))
-    if sel is not None and not isinstance(sel, Mapping):
-        raise TypeError(f"sel must map dimensions to values, such as {{'lat': 50}}, got {check.describe(sel)}")
-    job = _plan(
-        network, model if isinstance(model, str) else "", archive, path, every=every, period=period,
-        horizon=horizon, inputs=inputs, members=members, seed=seed, thresholds=thresholds, minutes=minutes,
-        pixel_km=pixel_km, tile=tile, batch_size=batch_size, recipe=recipe, key=key, coarsen=coarsen,
-        rain_relation=rain_relation, sel=sel,
-    )  # fmt: skip
-    todo = (open_store(path)["done"][:] == 0).nonzero()[0].tolist()
+    if batch_size is not None:
+        check.positive_int("batch_size", batch_size)
+    name = network.metadata.name if network.metadata else model if isinstance(model, str) else _architecture(network)
+    job = plan(network, name, archive, path, ForecastOptions(**options), every, period, batch_size)
+    todo = job.find_unfinished()
     if scheduler is None and jobs == 1:
         job.threads = threads
         finished: Iterator[int] = map(job, todo)
@@ -141,9 +121,11 @@ def forecast_archive(
     with progress_bar("tasks", progress, iterable=finished, length=len(todo)) as bar:
         for _ in bar:
             pass
-    if todo:
-        remove_partial(path)
     return need("xarray", "netcdf").open_zarr(path, **OPEN)
+
+
+def _architecture(model: Forecaster) -> str:
+    return str(model.pretrained_cfg.get("architecture", type(model).__name__))
 
 
 @dataclasses.dataclass
@@ -151,19 +133,18 @@ class Job:
     """A run over an archive: what its tasks share. Call it with the number of a region to compute and write it."""
 
     model: Forecaster
+    name: str
     open: Callable[[], Frames]
     path: Path
-    name: str
+    options: ForecastOptions
+    scales: dict[str, float]
+    """Time step and pixel size, for models that read them."""
     issues: Any
     """Numbers of the frames at the issue times."""
     inputs: int
     horizon: int
     step: Step | None
-    batch: int
-    tiles: list[Tile]
-    thresholds: tuple[float, ...]
-    options: dict[str, Any]
-    """Arguments of the model's `forecast`."""
+    batch: int = 1
     threads: int | None = None
 
     @cached_property
@@ -180,211 +161,200 @@ class Job:
         try:
             if self.threads is not None:
                 torch.set_num_threads(self.threads)
-            self.finish(region)
+            first = region * self.batch
+            issues = self.issues[first : first + self.batch]
+            windows = self.read(issues)
+            labelled = [
+                self.label(parts, issue)
+                for parts, issue in zip(self.forecast(windows, issues), issues.tolist(), strict=True)
+            ]
+            missing = [self.count_missing(window) for window in windows]
+            write_region(self.path, labelled, first, missing, list(map(find_checksum, windows)))
         finally:
             if self.threads is not None:
                 torch.set_num_threads(before)
         return region
-
-    def finish(self, region: int) -> None:
-        """Forecasts a region and writes it."""
-        first = region * self.batch
-        issues = self.issues[first : first + self.batch].tolist()
-        maps = self.read(issues, self.tiles[0])
-        known = {t: frame[: self.frames.observed].isfinite().flatten(1).any(1) for t, frame in maps.items()}
-        for tile in self.tiles[1:]:
-            for t in [t for t, channels in known.items() if not channels.all()]:
-                frame = self.frames.read(t, t + 1, tile.rows, tile.columns)[0, : self.frames.observed]
-                known[t] |= frame.isfinite().flatten(1).any(1)
-        for i, tile in enumerate(self.tiles):
-            maps = self.read(issues, tile) if i else maps
-            by_issue = zip(*(part.unbind(0) for part in self.forecast(maps, issues, known, tile)), strict=True)
-            labelled = [self.label(parts, t, tile) for t, parts in zip(issues, by_issue, strict=True)]
-            write_region(self.path, labelled, first, place_in_store(self.frames, tile))
-        finish_region(self.path, region, first, [sum(not known[t].all() for t in self._window(i)) for i in issues])
-
-    def _window(self, issue: int, ahead: int = 0) -> range:
-        return range(issue - self.inputs + 1, issue + 1 + ahead)
 
     @property
     def ahead(self) -> int:
         """Number of frames after the issue time that are read, for known inputs."""
         return self.horizon if self.model.future_chans else 0
 
-    def read(self, issues: Sequence[int], tile: Tile) -> dict[int, Tensor]:
-        """Reads the frames ``(C, H, W)`` of a tile that the forecasts from some issue times read, by their numbers."""
-        numbers = sorted({t for issue in issues for t in self._window(issue, self.ahead)})
-        starts = [t for i, t in enumerate(numbers) if not i or numbers[i - 1] != t - 1]
-        stops = [t + 1 for i, t in enumerate(numbers) if i + 1 == len(numbers) or numbers[i + 1] != t + 1]
-        return {
-            t: frame
-            for start, stop in zip(starts, stops, strict=True)
-            for t, frame in enumerate(self.frames.read(start, stop, tile.rows, tile.columns), start)
-        }
+    def read(self, issues: Any) -> list[Tensor]:
+        """Reads the frames ``(T, C, H, W)`` of the forecasts from some issue times; each frame is read once."""
+        numpy = need("numpy", "cli")
+        windows = issues[:, None] + numpy.arange(1 - self.inputs, self.ahead + 1)
+        numbers = numpy.unique(windows)
+        maps: dict[int, Tensor] = {}
+        for span in numpy.split(numbers, numpy.flatnonzero(numpy.diff(numbers) > 1) + 1):
+            start, stop = int(span[0]), int(span[-1]) + 1
+            maps.update(zip(range(start, stop), self.frames.read(start, stop), strict=True))
+        return [torch.stack([maps[t] for t in window]) for window in windows.tolist()]
 
-    def forecast(
-        self, maps: dict[int, Tensor], issues: Sequence[int], known: dict[int, Tensor], tile: Tile
-    ) -> list[Tensor]:
-        """Returns the forecasts of a tile, NaN where there is none; each has a first axis of issue times.
+    def find_known(self, window: Tensor) -> Tensor:
+        """Returns which channels of the input frames have a value, ``(T, C)``."""
+        return window[: self.inputs, : self.frames.observed].isfinite().flatten(2).any(-1)
 
-        `known` states for each frame which of its channels have a value anywhere on the map.
-        """
-        results = [torch.full((len(issues), *shape), torch.nan) for shape in self.shapes(tile)]
-        groups: list[list[int]] = [[]]  # a model may leave out frames without a value, which its batch then shares
-        for i, issue in enumerate(issues):
-            window = [known[t] for t in self._window(issue)]
-            if not window[-1].any() or not torch.stack(window).any(0).all():
-                continue
-            observed = torch.stack([maps[t][: self.frames.observed] for t in self._window(issue)])
-            if not observed.isfinite().any():
-                continue
-            if not observed.isfinite().any(0).flatten(1).any(1).all():  # a variable is unknown in the tile only
-                entire = split_map(self.frames.size, None, 0)[0]
-                parts = self.forecast(self.read([issue], entire), [issue], known, entire)
-                for result, part in zip(results, parts, strict=True):
-                    result[i] = part[0][..., *tile.place]
-            elif all(channels.all() for channels in window):
-                groups[0].append(i)
-            else:
-                groups.append([i])
+    def count_missing(self, window: Tensor) -> int:
+        """Returns the number of input frames without a value of a variable."""
+        return int((~self.find_known(window).all(1)).sum())
+
+    def forecast(self, windows: Sequence[Tensor], issues: Any) -> Iterator[list[Tensor | None]]:
+        """Yields the forecast and the probabilities from each window, NaN if its last frame has no value."""
+        known = [self.find_known(window) for window in windows]
+        # a model may leave out frames without a value, which its batch then shares
+        groups = [[i for i, k in enumerate(known) if k.all()]]
+        groups += [[i] for i, k in enumerate(known) if not k.all() and k[-1].any() and k.any(0).all()]
+        results: dict[int, list[Tensor | None]] = {}
         for group in filter(None, groups):
-            windows = [torch.stack([maps[t] for t in self._window(issues[i], self.ahead)]) for i in group]
-            for result, part in zip(results, self.run(torch.stack(windows), issues, group), strict=True):
-                result[group] = tile.crop(part)
-        return results
+            parts = self.run(torch.stack([windows[i] for i in group]), issues[group])
+            for j, i in enumerate(group):
+                results[i] = [None if part is None else part[j] for part in parts]
+        blank = [None if shape is None else torch.full(shape, torch.nan) for shape in self.shapes()]
+        yield from (results.get(i, blank) for i in range(len(windows)))
 
-    def run(self, frames: Tensor, issues: Sequence[int], group: Sequence[int]) -> list[Tensor]:
-        """Forecasts from frames ``(N, T, C, H, W)``; the result is as that of :meth:`forecast`."""
+    def run(self, frames: Tensor, issues: Any) -> list[Tensor | None]:
+        """Forecasts from frames ``(N, T, C, H, W)``; returns the forecast and the probabilities, N first."""
         values: Any = self.model.preprocessing
         x, known = split_known(frames, values)
-        options = {"inputs": "all", **known, **self.options}
         try:
-            results = forecast_with_probabilities(
-                self.model, x[:, : self.inputs], self.horizon, self.thresholds, **options
+            forecast, probabilities = forecast_with_probabilities(
+                self.model, x[:, : self.inputs], self.horizon, self.options, **known, **self.scales
             )
         except ValueError as e:
-            dates = self.frames.dates
-            times = ", ".join(str(dates[issues[i]] if dates else issues[i]) for i in group)
+            times = ", ".join(map(self.describe_issue, issues.tolist()))
             raise ValueError(f"{self.frames.path}: the forecast from {times} failed: {e}") from e
-        has_members, parts = "members" in self.options, [r for r in results if r is not None]
-        if has_members:
-            parts[0] = parts[0].movedim(0, 1)
+        if self.options.members:
+            forecast = forecast.movedim(0, 1)
         if not self.has_channels:
-            parts = [p.squeeze(-3 - (bool(self.thresholds) and p is parts[-1])) for p in parts]
-        return parts
+            forecast = None if forecast is None else forecast.squeeze(-3)
+            probabilities = None if probabilities is None else probabilities.squeeze(-4)
+        return [forecast, probabilities]
 
     @property
     def has_channels(self) -> bool:
         """True if forecasts have an axis of channels, as those of one sequence of frames ``(T, C, H, W)`` have."""
         return self.model.in_chans > 1 or self.model.out_chans > 1
 
-    def shapes(self, tile: Tile) -> list[tuple[int, ...]]:
-        """Returns the shapes of the forecasts from one issue time: of the forecast, if any, and of probabilities."""
-        members, size = self.options.get("members"), [s.stop - s.start for s in tile.place]
-        channels = (self.model.out_chans,) * self.has_channels
-        shapes = (
-            [] if self.thresholds and not members else [((members,) if members else ()) + (self.horizon, *channels)]
-        )
-        shapes += [(self.horizon, *channels, len(self.thresholds))] if self.thresholds else []
-        return [(*shape, *size) for shape in shapes]
-
-    def describe(self, issues: Any) -> dict[str, Any]:
-        """Returns the number of issue times, the first, the last and a checksum, and one of some of their frames."""
-        dates = self.frames.dates
-        times = [str(dates[i]) if dates else str(i) for i in issues]
-        data = hashlib.sha256()
-        for i in sorted({k * (len(issues) - 1) // (SAMPLE - 1) for k in range(SAMPLE)}):
-            for tile in self.tiles:
-                data.update(self.frames.read(issues[i], issues[i] + 1, tile.rows, tile.columns).numpy().tobytes())
-        checksum = hashlib.sha256("\n".join(times).encode()).hexdigest()
-        described = {"count": len(times), "first": times[0], "last": times[-1], "sha256": checksum}
-        return {"issue_times": described, "data": data.hexdigest()}
-
-    def label(self, parts: Sequence[Tensor], issue: int, tile: Tile) -> Any:
-        """Returns the forecasts of a tile from one issue time as a Dataset, as ``convrnn-zoo predict`` writes it."""
-        frames = self.frames.between(issue - self.inputs + 1, issue + 1)
-        if frames.dataset is not None:
-            rows, columns = tile.place
-            frames = dataclasses.replace(frames, dataset=frames.dataset.isel(y=rows, x=columns))
-        members = self.options.get("members") or 0
-        options: Any = {"step": self.step, "model": self.name}
-        values: Any = self.model.preprocessing
-        kinds = [(0, self.thresholds)] if self.thresholds and not members else [(members, ()), (0, self.thresholds)]
-        labelled = [
-            to_dataset(part, frames, values, members=count, thresholds=thresholds, **options)
-            for part, (count, thresholds) in zip(parts, kinds, strict=False)
+    def shapes(self) -> list[tuple[int, ...] | None]:
+        """Returns the shapes of the forecast and of the probabilities from one issue time; None for one that is not."""
+        members, thresholds, size = self.options.members, self.options.thresholds, self.frames.size
+        lead = (self.horizon, *(self.model.out_chans,) * self.has_channels)
+        return [
+            None if thresholds and not members else ((members,) if members else ()) + lead + size,
+            (*lead, len(thresholds), *size) if thresholds else None,
         ]
-        for other in labelled[1:]:
-            labelled[0].update(other)
-        return labelled[0]
+
+    def label(self, parts: Sequence[Tensor | None], issue: int) -> Any:
+        """Returns the forecast and the probabilities of an issue time as a Dataset, as ``predict`` writes it."""
+        values: Any = self.model.preprocessing
+        return label_results(
+            *parts, self.frames.between(issue - self.inputs + 1, issue + 1), values, self.options.thresholds,
+            step=self.step, model=self.name, members=self.options.members or 0,
+        )  # fmt: skip
+
+    def describe_issue(self, issue: int) -> str:
+        """Returns the date of an issue time, or the number of its frame."""
+        return str(self.frames.dates[issue]) if self.frames.dates else str(issue)
+
+    def describe_issues(self, count: int) -> dict[str, Any]:
+        """Returns the number, the first and the last of the first `count` issue times, and a checksum."""
+        dates = self.frames.dates
+        times = [str(dates[i]) if dates else str(i) for i in self.issues[:count]]
+        checksum = hashlib.sha256("\n".join(times).encode()).hexdigest()
+        return {"count": len(times), "first": times[0], "last": times[-1], "sha256": checksum}
+
+    def find_unfinished(self) -> list[int]:
+        """Returns the numbers of the regions to compute, and marks their issue times as unfinished.
+
+        These are regions that are not finished, and those with missing inputs that are in the archive now.
+
+        Raises:
+            ValueError: the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
+        """
+        numpy, (group, _) = need("numpy", "cli"), open_store(self.path, "r+")
+        missing, checksums = group[MISSING][:], group[PROGRESS]["checksums"][:]
+
+        def has_changed(i: int) -> bool:
+            return find_checksum(self.read(self.issues[i : i + 1])[0]) != int(checksums[i])
+
+        complete = numpy.flatnonzero(missing == 0)
+        sampled = numpy.unique(numpy.linspace(0, max(len(complete) - 1, 0), SAMPLE).astype(int))
+        for i in complete[sampled[: len(complete)]].tolist():
+            if has_changed(i):
+                raise ValueError(
+                    f"{self.path} has a forecast from {self.describe_issue(int(self.issues[i]))}, and the archive has "
+                    "other values there; pass the same archive, or choose another name"
+                )
+        again = [i for i in numpy.flatnonzero(missing > 0).tolist() if has_changed(i)]
+        regions = sorted({i // self.batch for i in [*again, *numpy.flatnonzero(missing < 0).tolist()]})
+        for region in regions:
+            group[MISSING][region * self.batch : (region + 1) * self.batch] = -1
+        return regions
 
 
-def place_in_store(frames: Frames, tile: Tile) -> tuple[slice, slice]:
-    """Returns the rows and columns of a tile in the store, whose maps have the directions of the archive."""
-    turned = () if frames.dataset is None else frames.dataset.encoding.get("turned", ())
-    return tuple(
-        slice(length - place.stop, length - place.start) if axis in turned else place
-        for axis, place, length in zip("yx", tile.place, frames.size, strict=True)
-    )  # type: ignore[return-value]
+def find_checksum(frames: Tensor) -> int:
+    """Returns a checksum of frames, of which all NaN are equal."""
+    return zlib.crc32(frames.masked_fill(frames.isnan(), torch.nan).contiguous().numpy().tobytes())
 
 
-def _plan(
-    model: Forecaster, name: str, archive: Any, path: Path, *, every: str | int | None, period: Sequence[str | None],
-    horizon: int | None, inputs: int | None, members: int | None, seed: int | None, thresholds: tuple[float, ...],
-    minutes: float | None, pixel_km: float | None, tile: int | None, batch_size: int | None, recipe: str | None,
-    key: str | None, coarsen: int | None, rain_relation: Sequence[float] | None, sel: Mapping[str, Any] | None,
+def plan(
+    model: Forecaster, name: str, archive: Any, path: Path, options: ForecastOptions, every: Any,
+    period: Sequence[Any], batch_size: int | None,
 ) -> Job:  # fmt: skip
-    """Opens the archive, chooses issue times and regions, and creates the store or compares it with the settings."""
-    architecture = model.pretrained_cfg.get("architecture", type(model).__name__)
-    name = model.metadata.name if model.metadata else name or str(architecture)
-    counts = {"inputs": inputs, "tile": tile, "batch_size": batch_size}
-    check_options(model, name, members, seed, thresholds, minutes, pixel_km, **counts)
-    settings = find_recipe(model, recipe)
-    values = resolve_preprocessing(model, name, recipe, settings)
-    read = choose_read_options(model, name, settings, key, pixel_km, minutes, coarsen, sel)
-    if rain_relation:
-        read = dataclasses.replace(read, rain_relation=tuple(rain_relation))
+    """Opens the archive, chooses issue times and regions, and creates or extends the store."""
+    options.check_model(model, name)
+    values, read = options.read_options(model, name)
     opener = choose_opener(archive, read)
     frames = opener()
-    check_used(frames, coarsen, rain_relation)
-    horizon, count = model.check_horizon(horizon), inputs or model.input_frames or values.inputs or 1
-    step = minutes or values.step or frames.step
+    options.check_used(frames)
+    options = options.with_step_of(frames, model)
+    horizon = model.check_horizon(options.horizon)
+    count = options.inputs or model.input_frames or values.inputs or 1
+    step = options.minutes or values.step or frames.step
     issues = find_issues(
-        frames,
-        count,
-        step,
-        ahead=horizon if model.future_chans else 0,
-        every=every,
-        period=period,
-        fix=describe_fix(model, minutes),
-    )
-    options: dict[str, Any] = {"members": members, "seed": seed or 0} if members else {}
-    options |= choose_scales(model, frames, frames.path, minutes, pixel_km)
-    halo = find_halo(model, count, horizon, bool(members)) if tile else 0
-    edge = None if tile is None else -(-tile // model.reduction) * model.reduction
-    edge = None if edge is None or max(frames.size) <= edge else edge
-    job = Job(
-        model.eval(), opener, path, name, issues, count, horizon,
-        step, 1, split_map(frames.size, edge, halo), thresholds, options,
+        frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period,
+        fix=options.describe_fix(model),
     )  # fmt: skip
+    scales = choose_scales(model, frames, frames.path, options)
+    job = Job(model.eval(), name, opener, path, options, scales, issues, count, horizon, step)
     job.__dict__["frames"] = frames
-    entire = split_map(frames.size, None, 0)[0]
-    template = job.label([torch.zeros(()).expand(shape) for shape in job.shapes(entire)], int(issues[0]), entire)
+    blank = [None if shape is None else torch.zeros(()).expand(shape) for shape in job.shapes()]
+    template = job.label(blank, int(issues[0]))
     job.batch = batch_size or choose_batch(template)
-    state = {
-        "model": job.name, "weights": digest(model), **job.describe(issues),
-        "inputs": count, "horizon": horizon, "thresholds": list(thresholds), "options": options, "tile": edge,
+    settings = {
+        "model": name, "weights": digest(model), "coordinates": describe_coordinates(template),
+        "issue_times": job.describe_issues(len(issues)), "inputs": count, "horizon": horizon,
+        "thresholds": list(options.thresholds), "members": options.members, "seed": options.seed or 0, **scales,
         "batch_size": job.batch, "read": {**dataclasses.asdict(read), "size": list(frames.size)},
         "unit": "" if values.variables else values.unit,
-        "members_are_quantiles": bool(members) and not isinstance(model, EnsembleForecaster),
+        "members_are_quantiles": bool(options.members) and not isinstance(model, EnsembleForecaster),
     }  # fmt: skip
-
     create = partial(
-        create_store, template=template, frames=frames.dataset, issues=issues, step=job.step, batch=job.batch,
-        tile=edge, settings=state,
+        create_store, template=template, frames=frames.dataset, issues=issues, step=step, batch=job.batch,
+        settings=settings,
     )  # fmt: skip
-    prepare_store(job, create, state)
+    if not path.exists():
+        create(path)
+        return job
+    _, stored = open_store(path)
+    first = job.describe_issues(stored["issue_times"]["count"])  # of the store, to which the archive may add some
+    grows = first == stored["issue_times"] and first["count"] < len(issues)
+    check_settings(path, stored, {**settings, "issue_times": first if grows else settings["issue_times"]})
+    if grows:
+        extend_store(path, create)
+    remove_partial(path)
     return job
+
+
+def describe_coordinates(template: Any) -> dict[str, str]:
+    """Returns checksums of the coordinates of the maps, by name."""
+    others = {ISSUE, "time", LEAD_TIME, MEMBER, THRESHOLD}
+    return {
+        str(n): hashlib.sha256(repr(c.values.tolist()).encode()).hexdigest()
+        for n, c in sorted(template.coords.items(), key=str)
+        if n not in others
+    }
 
 
 def choose_opener(archive: Any, read: Any) -> Callable[[], Frames]:
@@ -400,40 +370,6 @@ def choose_opener(archive: Any, read: Any) -> Callable[[], Frames]:
             'label an array: xarray.DataArray(array, {"time": times}, ("time", "y", "x"))'
         )
     return partial(open_files, [Path(p).absolute() for p in parts], read)
-
-
-def prepare_store(job: Job, create: Callable[[Path], None], settings: Mapping[str, Any]) -> None:
-    """Creates the store of a job, or compares its settings, and extends it by the issue times that were added."""
-    if not job.path.exists():
-        create(job.path)
-        return
-    stored = json.loads(open_store(job.path).attrs["settings"])["issue_times"]
-    first = job.describe(job.issues[: stored["count"]])  # of the store, to which the archive may add some
-    open_store(job.path, {**settings, **first} if first["issue_times"] == stored else settings)
-    if stored["count"] < len(job.issues):
-        extend_store(job.path, create, stored["count"] // job.batch)
-    remove_partial(job.path)
-
-
-def check_options(
-    model: Any, name: str, members: int | None, seed: int | None, thresholds: Sequence[float], minutes: float | None,
-    pixel_km: float | None, **counts: int | None,
-) -> None:  # fmt: skip
-    """Raises ValueError for an option that a model does not support, or for a number below 1."""
-    for option, count in {"members": members, **counts}.items():
-        if count is not None:
-            check.positive_int(option, count)
-    if members and not isinstance(model, Ensemble):
-        raise ValueError(f"members: {name} makes one forecast; omit the option")
-    if seed is not None and not members:
-        raise ValueError("seed: an option of an ensemble; pass members as well")
-    if thresholds and not (members or hasattr(model, "probabilities")):
-        raise ValueError(
-            f"thresholds: {name} forecasts no probabilities; pass weights of convgru_advection, or members"
-        )
-    for option, value in (("minutes", minutes), ("pixel_km", pixel_km)):
-        if value and option not in inspect.signature(model.forecast).parameters:
-            raise ValueError(f"{option}: {name} forecasts at the time step and the pixel size of its training; omit it")
 
 
 def digest(model: Forecaster) -> str:

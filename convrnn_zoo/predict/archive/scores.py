@@ -18,7 +18,7 @@ from ...values.labels.forecast import PROBABILITY
 from ...values.labels.form import align
 from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
-from ...values.steps import TOLERANCE
+from ...values.steps import TOLERANCE, mean_minutes
 from ...values.units import is_rain
 from ...verify._values import finite
 from ...verify.evaluation import Scores, TargetScores
@@ -26,16 +26,18 @@ from ...verify.metrics import BrierScores
 from .run import choose_opener
 from .store import ISSUE, MISSING, OPEN, open_store
 
-METHODS = ("forecast", "last frame")
 TOTAL = "all months"
 """Name of the scores over all issue times."""
+READ = 64
+"""Number of frames that the climatology reads at once."""
 
 
 class ArchiveScores(NamedTuple):
     """Scores of the forecasts of an archive.
 
     `by_month` has the scores of each month of issue times, such as ``"2020-06"``, and those over ``"all months"``. They
-    are values at every lead time, by method (``"forecast"`` and ``"last frame"``) and metric.
+    are values at every lead time, by method (``"forecast"``, ``"last frame"`` and, if it is defined,
+    ``"climatology"``) and metric.
     """
 
     by_month: dict[str, Scores]
@@ -46,6 +48,56 @@ class ArchiveScores(NamedTuple):
         """Returns the scores as JSON, with null for values that are not finite."""
         months = {month: {"issue_times": self.issue_times[month], **by} for month, by in self.by_month.items()}
         return json.dumps(finite(months), indent=2, ensure_ascii=False) + "\n"
+
+
+class Climatology:
+    """Mean of the other frames of the same month, day of the year or time of the day, at each pixel.
+
+    A frame is compared with the mean without itself, that is of other years or days. Frames more than 27 days apart are
+    averaged by month, those at least a day apart by day, and others by time of day.
+
+    Args:
+        frames: the observations.
+        thresholds: values. The frequencies of reaching them are computed as well.
+    """
+
+    def __init__(self, frames: Frames, thresholds: Sequence[float]) -> None:
+        minutes = mean_minutes(frames.step or 1440.0)
+        form = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
+        self.thresholds, self.keys = thresholds, [date.strftime(form) for date in frames.dates]
+        self.is_defined = min(Counter(self.keys).values()) > 1
+        self.sums: dict[str, Tensor] = {}
+        for start in range(0, len(frames) if self.is_defined else 0, READ):
+            for i, frame in enumerate(frames.read(start, start + READ), start):
+                self.sums[self.keys[i]] = self.sums.get(self.keys[i], 0) + self._expand(frame)
+
+    def _expand(self, frame: Tensor) -> Tensor:
+        """Returns the number of values at each pixel, the values, and whether they reach each threshold."""
+        known = frame.isfinite()
+        parts = [known, frame.where(known, 0), *((frame >= t) & known for t in self.thresholds)]
+        return torch.stack([part.double() for part in parts])
+
+    def __call__(self, frames: Tensor, numbers: Sequence[int | None]) -> tuple[Tensor, Tensor]:
+        """Returns means ``(T, C, H, W)`` and frequencies ``(K, T, C, H, W)`` for frames with these numbers."""
+        blank = torch.full((1 + len(self.thresholds), *frames.shape[1:]), torch.nan, dtype=torch.float64)
+        means = []
+        for frame, i in zip(frames, numbers, strict=True):
+            count, *sums = blank if i is None else self.sums[self.keys[i]] - self._expand(frame)
+            means.append(blank if i is None else torch.stack(sums) / count)
+        result = torch.stack(means, 1).float()
+        return result[0], result[1:]
+
+
+class Pair(NamedTuple):
+    """Observation at the valid times of an issue time, with what each method forecasts of it.
+
+    The `truth` ``(T, C, H, W)`` is NaN where the forecast or the last frame is unknown. `members` are
+    ``(M, T, C, H, W)`` by method, one for methods that make one forecast; `probabilities` are ``(K, T, C, H, W)``.
+    """
+
+    truth: Tensor
+    members: dict[str, Tensor]
+    probabilities: dict[str, Tensor]
 
 
 class Target:
@@ -62,27 +114,33 @@ class Target:
         self.frames = open_observations(archive, name, self.unit, settings["read"])
         self.flips = find_flips(self.frames, like, self.frames.path)
         self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
+        self.thresholds = [] if self.probabilities is None else self.probabilities[THRESHOLD].values.tolist()
+        climatology = Climatology(self.frames, self.thresholds)
+        self.climatology = climatology if climatology.is_defined else None
 
-    def read(self, issue: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Reads the last frame ``(C, H, W)``, the truth ``(T, C, H, W)``, members and probabilities at an issue time.
-
-        Members are ``(M, T, C, H, W)``, and probabilities ``(T, C, thresholds, H, W)``. The truth is NaN where any of
-        them, or the last frame, is unknown.
-        """
+    def read(self, issue: int) -> Pair:
+        """Reads the forecast from an issue time and the observations."""
         one = self.data.isel({ISSUE: issue})
-        valid = [self._find(t) for t in to_minutes(one["time"].values).tolist()]
+        numbers = [self._find(t) for t in to_minutes(one["time"].values).tolist()]
         start = self._find(float(to_minutes(one[ISSUE].values.reshape(1))[0]))
         blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
-        last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *valid))
-        observed = torch.stack(truth).masked_fill(last.isnan(), torch.nan)
-        members = self._values(self.forecast, issue, MEMBER)
-        probabilities = self._values(self.probabilities, issue, THRESHOLD)
-        if members is not None:
-            observed = observed.masked_fill(members.isnan().any(0), torch.nan)
-        if probabilities is not None:
-            probabilities = probabilities.movedim(0, -3)
-            observed = observed.masked_fill(probabilities.isnan().any(-3), torch.nan)
-        return last, observed, members, probabilities
+        last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *numbers))
+        observed = torch.stack(truth)
+        forecasts = (self._values(self.forecast, issue, MEMBER), self._values(self.probabilities, issue, THRESHOLD))
+        members = {"last frame": last.expand(1, *observed.shape)}
+        reached = [(last >= t).float().expand_as(observed) for t in self.thresholds]
+        shares = {"last frame": torch.stack(reached) if reached else torch.empty(0)}
+        if self.climatology:
+            mean, frequencies = self.climatology(observed, numbers)
+            members["climatology"], shares["climatology"] = mean[None], frequencies
+        observed = observed.masked_fill(last.isnan(), torch.nan)
+        for values in filter(lambda v: v is not None, forecasts):
+            observed = observed.masked_fill(values.isnan().any(0), torch.nan)
+        by_method: list[Any] = [
+            {} if values is None else {"forecast": values, **others}
+            for values, others in zip(forecasts, (members, shares), strict=True)
+        ]
+        return Pair(observed, *by_method)
 
     def _find(self, minutes: float) -> int | None:
         """Returns the number of the observed frame at a time, up to the tolerance of steps; None if there is none."""
@@ -103,42 +161,38 @@ class Target:
         return values if values.dim() == 5 else values.unsqueeze(-3)
 
 
-class MonthScores:
-    """Scores of one target over the issue times of a month."""
+class TargetPairs:
+    """Scores of the pairs of one target, such as those of a month."""
 
-    def __init__(self, target: Target, thresholds: Sequence[float], are_quantiles: bool) -> None:
-        self.target, horizon = target, target.data.sizes[LEAD_TIME]
-        members: Any = "quantiles" if are_quantiles else "random"
-        has_members = target.forecast is not None and MEMBER in target.forecast.dims
-        stored = [] if target.probabilities is None else target.probabilities[THRESHOLD].values.tolist()
+    def __init__(self, target: Target, thresholds: Sequence[float] | None, are_quantiles: bool) -> None:
+        self.target, self.are_quantiles = target, are_quantiles
+        self.thresholds = choose_thresholds(thresholds, target.unit)
         self.scores: dict[str, TargetScores] = {}
-        self.briers = {method: BrierScores(stored, horizon) for method in METHODS}
-        self.are_quantiles = are_quantiles
-        if target.forecast is not None:
-            kind = members if has_members else None
-            self.scores = {
-                m: TargetScores(target.target, slice(None), None, thresholds, horizon, kind) for m in METHODS
-            }
+        self.briers: dict[str, BrierScores] = {}
 
-    def add(self, last: Tensor, truth: Tensor, members: Tensor | None, probabilities: Tensor | None) -> None:
-        """Adds the maps of one issue time; see :meth:`Target.read`."""
-        if members is not None:
-            by_method = {"forecast": members, "last frame": last.expand(1, *truth.shape)}
-            for method, maps in by_method.items():
-                maps = torch.where(truth.isnan(), 0, maps)
-                self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
-        count = 0 if members is None or self.are_quantiles else len(members)  # of which the probabilities are shares
-        if probabilities is not None:
-            for i, threshold in enumerate(self.briers["forecast"].sums):
-                self.briers["forecast"].add(threshold, probabilities[None, :, :, i], truth[None], count)
-                repeated = (last >= threshold).float().expand_as(truth)
-                self.briers["last frame"].add(threshold, repeated[None], truth[None])
+    def add(self, pair: Pair) -> None:
+        """Adds the maps of one issue time."""
+        truth, horizon = pair.truth, len(pair.truth)
+        has_members = self.target.forecast is not None and MEMBER in self.target.forecast.dims
+        for method, members in pair.members.items():
+            if method not in self.scores:
+                kind: Any = None if not has_members else "quantiles" if self.are_quantiles else "random"
+                self.scores[method] = TargetScores(
+                    self.target.target, slice(None), None, self.thresholds, horizon, kind
+                )
+            maps = torch.where(truth.isnan(), 0, members)
+            self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
+        for method, shares in pair.probabilities.items():
+            briers = self.briers.setdefault(method, BrierScores(self.target.thresholds, horizon))
+            is_share = method == "forecast" and has_members and not self.are_quantiles
+            for threshold, probability in zip(self.target.thresholds, shares, strict=True):
+                briers.add(threshold, probability[None], truth[None], len(pair.members["forecast"]) if is_share else 0)
 
     def result(self, method: str) -> dict[str, list[float]]:
         """Returns each score of a method by lead time."""
-        scores = self.scores[method].scores() if self.scores else {}
         name = getattr(self.target.target, "name", "")
-        briers = self.briers[method].scores(self.target.unit)
+        briers = self.briers[method].scores(self.target.unit) if self.briers else {}
+        scores = self.scores[method].scores() if self.scores else {}
         return {**{f"{k} of {name}" if name else k: v for k, v in briers.items()}, **scores}
 
 
@@ -148,8 +202,10 @@ def score_archive(
     """Compares the forecasts that :func:`~convrnn_zoo.forecast_archive` wrote with observations.
 
     Issue times count for the month that they are in. Each is compared with the frames of `archive` at its valid times,
-    and so is the last frame, repeated. The scores are those of ``convrnn-zoo eval``: MSE and MAE, for rain CSI, POD,
-    FAR and FSS, for members CRPS and Brier scores, for probabilities Brier scores. One issue time is in memory at once.
+    and so are two baselines: the last frame, repeated, and the climatology, which is the mean of the other frames of
+    `archive` of the same month, day of the year or time of the day, if each occurs twice. The scores are those of
+    ``convrnn-zoo eval``: MSE and MAE, for rain CSI, POD, FAR and FSS, for members CRPS and Brier scores, for
+    probabilities Brier scores. One issue time is in memory at once.
 
     Args:
         forecasts: the store. Issue times that are not finished yet, or that have no forecast, are left out.
@@ -163,38 +219,35 @@ def score_archive(
             at a valid time.
     """
     path = Path(forecasts)
-    group = open_store(path)
-    settings, finished = json.loads(group.attrs["settings"]), group["done"][:]
+    _, settings = open_store(path)
     data = need("xarray", "netcdf").open_zarr(checked_store(path), **OPEN)
     if "time" not in data.coords:
         raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
     names = list(dict.fromkeys(str(n).removeprefix(PROBABILITY) for n in data.data_vars if n != MISSING))
     targets = [Target(data, name, archive, settings, len(names) > 1) for name in names]
-    months: dict[str, list[MonthScores]] = {}
+    months = data[ISSUE].dt.strftime("%Y-%m").values.tolist()
+    scores: dict[str, list[TargetPairs]] = {}
     counts: Counter[str] = Counter()
-    issues = [i for i in range(data.sizes[ISSUE]) if finished[i // settings["batch_size"]]]
+    issues = data[MISSING].notnull().values.nonzero()[0].tolist()
     with progress_bar("scores", progress, iterable=issues) as bar:
         for i in bar:
-            parts = [target.read(i) for target in targets]
-            if not any(truth.isfinite().any() for _, truth, *_ in parts):
+            pairs = [target.read(i) for target in targets]
+            if not any(pair.truth.isfinite().any() for pair in pairs):
                 continue
-            for month in (str(data[ISSUE].values[i])[:7], TOTAL):
+            for month in (months[i], TOTAL):
                 counts[month] += 1
-                if month not in months:
-                    months[month] = [
-                        MonthScores(
-                            target, choose_thresholds(thresholds, target.unit), settings["members_are_quantiles"]
-                        )
-                        for target in targets
-                    ]
-                for scores, part in zip(months[month], parts, strict=True):
-                    scores.add(*part)
-    if not months:
+                if month not in scores:
+                    quantiles = settings["members_are_quantiles"]
+                    scores[month] = [TargetPairs(target, thresholds, quantiles) for target in targets]
+                for one, pair in zip(scores[month], pairs, strict=True):
+                    one.add(pair)
+    if not scores:
         observed = targets[0].frames.path
         raise ValueError(f"{observed} has no frame at a valid time of {path}; pass the frames of the same period")
-    order = [*sorted(month for month in months if month != TOTAL), TOTAL]
+    order = [*sorted(month for month in scores if month != TOTAL), TOTAL]
+    methods = ["forecast", "last frame", *["climatology"] * all(t.climatology is not None for t in targets)]
     by_month = {
-        month: {method: {k: v for one in months[month] for k, v in one.result(method).items()} for method in METHODS}
+        month: {method: {k: v for one in scores[month] for k, v in one.result(method).items()} for method in methods}
         for month in order
     }
     return ArchiveScores(by_month, {month: counts[month] for month in order})

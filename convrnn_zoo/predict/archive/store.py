@@ -1,4 +1,4 @@
-"""The Zarr store of forecasts: its layout, regions that tasks write, and marks of finished regions."""
+"""The Zarr store of forecasts: its layout, the settings of its run, and regions that tasks write."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from ..._atomic import atomic_write
 from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
 from ...values.labels.times import valid_times
-from ..labelled import without_fill_values
+from ..labelled import consolidate, without_fill_values
 
 ISSUE = "forecast_reference_time"
 """Dimension of the issue times, by their standard name of the CF conventions."""
 MISSING = "missing_inputs"
-"""Variable with the number of input frames without a value."""
+"""Variable with the number of input frames without a value; -1 if the issue time is not finished."""
 PROGRESS = "progress"
-"""Group with the settings of the store and the marks of its finished regions."""
+"""Group with the settings of the store, and a checksum of the inputs of each finished issue time."""
 OPEN: dict[str, Any] = {"consolidated": False, "chunks": None, "decode_timedelta": True, "decode_coords": "all"}
 """Arguments of ``xarray.open_zarr`` for a store."""
 REGION_BYTES = 64 * 2**20
@@ -30,24 +30,18 @@ def choose_batch(template: Any) -> int:
     return max(1, min(16, REGION_BYTES // max(v.nbytes for v in template.data_vars.values())))
 
 
-def choose_chunks(variable: Any, batch: int, tile: int | None) -> dict[str, int]:
+def _choose_chunks(variable: Any, batch: int) -> dict[str, int]:
     """Returns the chunk of a forecast variable ``([members,] lead_time, …, y, x)`` for `batch` issue times."""
-    chunks = {ISSUE: batch, **variable.sizes}
-    if tile is not None:
-        chunks |= {d: min(tile, chunks[d]) for d in variable.dims[-2:]}
+    chunks, numpy = {ISSUE: batch, **variable.sizes}, need("numpy", "cli")
     for dim in (MEMBER, LEAD_TIME):
-        size = variable.dtype.itemsize
-        for n in chunks.values():
-            size *= n
-        if size > REGION_BYTES and dim in chunks:
+        if dim in chunks and variable.dtype.itemsize * numpy.prod(list(chunks.values()), dtype="int64") > REGION_BYTES:
             chunks[dim] = 1
     return chunks
 
 
 def create_store(
-    path: Path, template: Any, frames: Any, issues: Any, step: Any, batch: int, tile: int | None,
-    settings: Mapping[str, Any],
-) -> None:  # fmt: skip
+    path: Path, template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any]
+) -> None:
     """Writes a store without forecasts, atomically.
 
     Args:
@@ -55,13 +49,13 @@ def create_store(
         template: labelled forecast of one issue time, whose values are not used.
         frames: the frames of the archive in normal form; None for files without labels.
         issues: numbers of the frames at the issue times.
-        step: step between frames.
+        step: step between frames. Lead times of a calendar step are numbers of months or years, since their durations
+            differ between issue times.
         batch: issue times of a region.
-        tile: edge of the tiles in pixels; None for complete maps.
-        settings: settings of the run, which :func:`open_store` compares.
+        settings: settings of the run, which :func:`check_settings` compares.
     """
     numpy, xarray, dask_array = need("numpy", "cli"), need("xarray", "netcdf"), need("dask.array", "archive")
-    zarr, count = need("zarr", "archive"), len(issues)
+    count, lead = len(issues), template[LEAD_TIME]
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
     if step is not None and ISSUE in template.coords:
         times = frames["time"].values[issues]
@@ -69,65 +63,68 @@ def create_store(
         coords = {
             ISSUE: (ISSUE, times, template[ISSUE].attrs), "time": ((ISSUE, LEAD_TIME), valid, template["time"].attrs)
         }  # fmt: skip
+    if isinstance(step, str):
+        coords[LEAD_TIME] = (LEAD_TIME, numpy.arange(1, len(lead) + 1), {**lead.attrs, "units": f"{step}s"})
     data = template.drop_vars([ISSUE, "time"], errors="ignore")
     variables = {}
     for name, v in data.data_vars.items():
-        chunks = choose_chunks(v, batch, tile)
-        shape = (count, *v.shape)
-        values = dask_array.full(shape, numpy.nan, dtype=v.dtype, chunks=tuple(chunks.values()))
-        encoding = {"chunks": tuple(chunks.values()), **{k: v.attrs[k] for k in ("grid_mapping",) if k in v.attrs}}
+        chunks = tuple(_choose_chunks(v, batch).values())
+        values = dask_array.full((count, *v.shape), numpy.nan, dtype=v.dtype, chunks=chunks)
+        encoding = {"chunks": chunks, **{k: v.attrs[k] for k in ("grid_mapping",) if k in v.attrs}}
         others = {k: value for k, value in v.attrs.items() if k not in encoding}
         variables[name] = xarray.Variable((ISSUE, *v.dims), values, others, encoding)
     attrs = {"long_name": "number of input frames without a value", "units": "1"}
     blank = dask_array.full(count, -1, dtype="int16", chunks=batch)
-    variables[MISSING] = xarray.Variable((ISSUE,), blank, attrs, {"chunks": (batch,), "_FillValue": -1})
+    encoding = {"chunks": (batch,), "_FillValue": -1, "fill_value": -1}
+    variables[MISSING] = xarray.Variable((ISSUE,), blank, attrs, encoding)
     data = without_fill_values(data.drop_vars(list(data.data_vars)).assign(variables).assign_coords(coords))
     with atomic_write(path) as temporary:
         data.to_zarr(temporary, compute=False, consolidated=False)
-        group = zarr.open_group(temporary, mode="r+").create_group(PROGRESS)
+        consolidate(temporary)
+        group = need("zarr", "archive").open_group(temporary, mode="r+", use_consolidated=False).create_group(PROGRESS)
         group.attrs["settings"] = json.dumps(settings, sort_keys=True)
-        blocks = -(-count // batch)
-        group.create_array("done", shape=(blocks,), chunks=(1,), dtype="uint8", fill_value=0)
+        group.create_array("checksums", shape=(count,), chunks=(batch,), dtype="uint32", fill_value=0)
 
 
-def open_store(path: Path, settings: Mapping[str, Any] | None = None) -> Any:
-    """Returns the group of marks of a store, with its settings as attribute ``settings``.
-
-    With `settings`, raises ValueError if the store was begun with others.
-    """
-    zarr = need("zarr", "archive")
+def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
+    """Returns the Zarr group of a store of forecasts, and the settings of its run."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        group = zarr.open_group(path, mode="r+" if settings else "r")[PROGRESS]
-        stored = json.loads(group.attrs["settings"])
+        group = need("zarr", "archive").open_group(path, mode=mode, use_consolidated=False)
+        return group, json.loads(group[PROGRESS].attrs["settings"])
     except (KeyError, ValueError, FileNotFoundError) as e:
         raise ValueError(f"{path} exists and is no store of forecasts of an archive; choose another name") from e
-    for key, value in json.loads(json.dumps(settings or {})).items():
-        if key in ("issue_times", "data") and stored.get(key) != value:
-            begun, now = (
-                f"{times['count']} issue times, {times['first']} to {times['last']}"
-                for times in (stored["issue_times"], (settings or {})["issue_times"])
-            )
-            has, now = f"{path} has {begun}", "other values there" if key == "data" else now
+
+
+def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises ValueError if a store was begun with other settings than those of this run."""
+    for key, value in json.loads(json.dumps(settings)).items():
+        before = stored.get(key)
+        if before == value:
+            continue
+        if key == "issue_times":
+            begun, now = (f"{t['count']} issue times, {t['first']} to {t['last']}" for t in (before, value))
             raise ValueError(
-                f"{has}, and the archive has {now}; pass the same archive, which may have grown at its end, limit its "
-                "issue times with period (--period), or choose another name"
+                f"{path} has {begun}, and the archive has {now}; pass the same archive, which may have grown at its "
+                "end, limit its issue times with period (--period), or choose another name"
             )
-        if stored.get(key) != value:
-            got = f"{key} = {stored.get(key)!r:.80}, and is {value!r:.80} now"
-            raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
-    return group
+        if key == "coordinates":
+            names = [n for n in {**before, **value} if before.get(n) != value.get(n)]
+            raise ValueError(
+                f"{path}: the archive has other values of {', '.join(names)} than when the store was begun, that "
+                "is, maps of other places; pass the same archive, or choose another name"
+            )
+        got = f"{key} = {before!r:.80}, and is {value!r:.80} now"
+        raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
 
 
-def extend_store(path: Path, create: Callable[[Path], None], finished: int) -> None:
-    """Adds issue times to the end of a store, whose first `finished` regions remain as they are.
+def extend_store(path: Path, create: Callable[[Path], None]) -> None:
+    """Adds issue times to the end of a store, whose finished issue times remain as they are.
 
     `create` writes a store without forecasts, whose metadata and coordinates replace those of the store. The settings
     are replaced last, so that the next run repeats an interruption.
     """
-    group = need("zarr", "archive").open_group(path, mode="r+")
-    group[PROGRESS]["done"][finished:] = 0
     with tempfile.TemporaryDirectory(prefix=f".{path.name[-40:]}.", dir=path.parent) as folder:
         empty = Path(folder) / path.name
         create(empty)
@@ -143,28 +140,25 @@ def remove_partial(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def write_region(path: Path, forecasts: Sequence[Any], first: int, place: tuple[slice, slice] | None) -> None:
-    """Writes labelled forecasts of successive issue times to their region of a store.
+def write_region(
+    path: Path, forecasts: Sequence[Any], first: int, missing: Sequence[int], checksums: Sequence[int]
+) -> None:
+    """Writes labelled forecasts of successive issue times to their region of a store, which is then finished.
 
     Args:
         path: directory of the store.
         forecasts: the labelled forecasts.
         first: number of the first issue time.
-        place: rows and columns, in the directions of the store; None for complete maps.
+        missing: numbers of input frames without a value, which mark the issue times as finished.
+        checksums: checksums of the inputs.
     """
     numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
     variables = {
         name: ((ISSUE, *v.dims), numpy.stack([f[name].values for f in forecasts]))
         for name, v in forecasts[0].data_vars.items()
     }
-    region = {ISSUE: slice(first, first + len(forecasts))}
-    if place is not None:
-        region |= dict(zip(next(iter(forecasts[0].data_vars.values())).dims[-2:], place, strict=True))
-    xarray.Dataset(variables).to_zarr(path, mode="r+", region=region, consolidated=False)
-
-
-def finish_region(path: Path, region: int, first: int, missing: Sequence[int]) -> None:
-    """Marks a region as finished, after it wrote the numbers of input frames without a value of its issue times."""
-    group = need("zarr", "archive").open_group(path, mode="r+")
-    group[MISSING][first : first + len(missing)] = missing
-    group[PROGRESS]["done"][region] = 1
+    place = slice(first, first + len(forecasts))
+    xarray.Dataset(variables).to_zarr(path, mode="r+", region={ISSUE: place}, consolidated=False)
+    group = open_store(path, "r+")[0]
+    group[PROGRESS]["checksums"][place] = checksums
+    group[MISSING][place] = missing

@@ -4,17 +4,45 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._extras import need
+from ..._hints import warn
 from ..steps import Step
-from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD
+from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD, find_pixel_km, warn_of_oblong_pixels
 from .times import extend_times, is_dated
 
 PROBABILITY = "probability_of_"
 """Begin of the names of variables with probabilities."""
 
 
+FROM_REFLECTIVITY = "rain rates R from reflectivity"
+"""Begin of the comment of frames that were converted to rain rates."""
+
+
 def describe_conversions(data: Any) -> str:
     """Returns the assumptions of the conversions of units in data in normal form; empty if there are none."""
     return "; ".join(dict.fromkeys(v.attrs["comment"] for v in data.data_vars.values() if "comment" in v.attrs))
+
+
+def choose_pixel_km(
+    frames: Any, pixel_km: float | None, trained: float | None, is_read: bool, name: str = "the coordinates"
+) -> float | None:
+    """Returns the edge of a pixel in km: `pixel_km`, or that of the coordinates of frames in normal form; or None.
+
+    Warns if the two differ by a tenth or more, and if the frames have other pixels than a model that was `trained` on
+    one size. Models of any pixel size read it (`is_read`).
+    """
+    stated = None if frames is None else find_pixel_km(frames)
+    if pixel_km and stated and not _is_near(stated, pixel_km):
+        warn(f"{name} has pixels of {stated:.3g} km; pixel_km={pixel_km:g} is used")
+    chosen = pixel_km or stated
+    if not is_read and trained and chosen and not _is_near(chosen, trained):
+        warn(f"{name} has pixels of {chosen:.3g} km, and the model was trained on {trained:.3g} km; resample it")
+    elif is_read and stated and not pixel_km:
+        warn_of_oblong_pixels(frames)
+    return chosen
+
+
+def _is_near(pixel_km: float, expected: float) -> bool:
+    return 0.9 < pixel_km / expected < 1.1
 
 
 def label_forecast(
@@ -72,11 +100,15 @@ def label_forecast(
         places = {n: v for n, v in places.items() if v.shape == tuple(sizes[d] for d in v.dims)}
         parts = {next(iter(targets)): values}
     variables = {}
-    for name, part in parts.items():
-        source = frames[name].attrs if name in frames else {}
+    for target, part in parts.items():
+        source = dict(frames[target].attrs) if target in frames else {}
+        name = target
+        if FROM_REFLECTIVITY in str(source.get("comment")):  # the frames were converted to rain, and so is the forecast
+            name = "rainfall_rate"
+            source.pop("long_name", None)
         keep = ("standard_name", "long_name", "grid_mapping") if not thresholds else ("grid_mapping",)
         attrs: dict[str, Any] = {k: v for k, v in source.items() if k in keep}
-        unit = "1" if thresholds else targets[name]
+        unit = "1" if thresholds else targets[target]
         attrs |= {} if unit is None else {"units": unit or "1"}
         attrs |= {"long_name": f"probability that {name} reaches the threshold"} if thresholds else {}
         attrs |= {"comment": note} if note else {}

@@ -113,11 +113,11 @@ def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     assert (tmp_path / "words.png").stat().st_size > 5000
     convrnn_zoo.save_pretrained(model, tmp_path / "model")
     soundfile.write(tmp_path / "a.wav", SOUND.numpy(), RATE, subtype="FLOAT")
-    rows = json.loads(run("predict", tmp_path / "model", tmp_path / "a.wav", "--spot", "--threshold", 0.35, "--json"))
+    rows = json.loads(run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35, "--json"))
     assert [(row["label"], row["seconds"]) for row in rows] == [(s.label, s.seconds) for s in spots]
-    table = run("predict", tmp_path / "model", tmp_path / "a.wav", "--spot", "--threshold", 0.35)
+    table = run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35)
     assert table.splitlines()[0].split() == ["file", "seconds", "word", "probability"]
-    run("predict", tmp_path / "model", tmp_path / "a.wav", "--spot", "--threshold", 0.35, "-o", tmp_path / "b.png")
+    run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35, "-o", tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
 
 

@@ -1,5 +1,6 @@
 """Issue times: which frames end a forecast's input."""
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,31 @@ def test_steps_within_the_tolerance_are_equal_and_others_are_counted_in_a_warnin
     assert 5 < lost < 37
     apart = "frames are 4.867 to 5.133 minutes apart; expected 5 minutes, up to 2 %"
     assert str(caught[0].message) == f"a: {lost} of 37 issue times are left out, since {apart}"
+
+
+def test_multiples_between_the_times_of_frames_are_counted_in_a_warning():
+    minutes = np.concatenate([np.arange(0, 61, 5), np.arange(67, 131, 5)])  # scans shift by two minutes
+    with pytest.warns(UserWarning, match="multiples of 10min") as caught:
+        found = find_issues(frames(minutes), 2, 5.0, every="10min")
+    assert found.tolist() == [2, 4, 6, 8, 10, 12]
+    lost = [t for t in range(80, 131, 10) if minutes[14] <= t <= minutes[-1]]
+    assert f"{len(lost)} of {len(lost) + 6} multiples of 10min" in str(caught[-1].message)
+
+
+@pytest.mark.parametrize("every", ["30min", timedelta(minutes=30), np.timedelta64(30, "m"), "0.5h"])
+def test_durations_of_any_type(every):
+    assert find_issues(frames(range(5, 100, 5)), 2, 5.0, every=every).tolist() == [5, 11, 17]
+
+
+@pytest.mark.parametrize(
+    "period",
+    [
+        ("1970-01-01T01:00+01:00", "1970-01-01T00:10Z"),
+        (np.datetime64("1970-01-01T00:00"), datetime(1970, 1, 1, 1, 10, tzinfo=timezone(timedelta(hours=1)))),
+    ],
+)
+def test_a_period_with_a_time_zone_is_converted_to_utc(period):
+    assert find_issues(frames(range(0, 50, 5)), 1, 5.0, period=period).tolist() == [0, 1, 2]
 
 
 def test_a_number_of_frames():

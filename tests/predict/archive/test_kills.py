@@ -56,7 +56,7 @@ def test_a_command_with_two_processes_that_is_killed_five_times(tmp_path):
     rain(steps=300, size=(64, 64)).to_zarr(tmp_path / "archive.zarr", consolidated=False)
 
     def command(name):
-        words = ["predict", "convgru_forecaster.rain", "archive.zarr", "--every", "1", "--batch-size", "4", "--quiet"]
+        words = ["archive", "convgru_forecaster.rain", "archive.zarr", "--every", "1", "--batch-size", "4", "--quiet"]
         return [sys.executable, "-m", "convrnn_zoo", *words, "--jobs", "2", "--threads", "1", "-o", name]
 
     subprocess.run(command("whole.zarr"), cwd=tmp_path, check=True)

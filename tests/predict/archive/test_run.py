@@ -144,15 +144,15 @@ def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path
 
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
     forecast_archive(network(), archive, whole, batch_size=4)
-    finish, finished = run.finish_region, []
+    write, finished = run.write_region, []
 
-    def stop(path, region, first, missing):
+    def stop(path, forecasts, first, *rest):
         if len(finished) == 3:
             raise StoppedError
-        finished.append(region)
-        finish(path, region, first, missing)
+        finished.append(first // 4)
+        write(path, forecasts, first, *rest)
 
-    monkeypatch.setattr(run, "finish_region", stop)
+    monkeypatch.setattr(run, "write_region", stop)
     with pytest.raises(StoppedError):
         forecast_archive(network(), archive, broken, batch_size=4)
     assert not same(whole, broken)
@@ -160,7 +160,7 @@ def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path
     (broken / "rain" / "c" / "9.0123456789abcdef0123456789abcdef.partial").write_bytes(b"half of a chunk")
     (broken / "rain" / "c" / "1" / "0" / "0" / "0").unlink()  # of a finished region, which is not computed again
     finished.clear()
-    monkeypatch.setattr(run, "finish_region", lambda *args: (finished.append(args[1]), finish(*args)))
+    monkeypatch.setattr(run, "write_region", lambda *args: (finished.append(args[2] // 4), write(*args)))
     forecast_archive(network(), archive, broken, batch_size=4)
     assert finished == list(range(3, 10))
     shutil.copy(whole / "rain/c/1/0/0/0", broken / "rain/c/1/0/0/0")
@@ -189,8 +189,8 @@ def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, 
     options = {"every": "10min", "batch_size": 4}
     forecast_archive(network(), rain(60), tmp_path / "one.zarr", **options)
     forecast_archive(network(), rain(first), tmp_path / "two.zarr", **options)
-    finish, finished = run.finish_region, []
-    monkeypatch.setattr(run, "finish_region", lambda *args: (finished.append(args[1]), finish(*args)))
+    write, finished = run.write_region, []
+    monkeypatch.setattr(run, "write_region", lambda *args: (finished.append(args[2] // 4), write(*args)))
     result = forecast_archive(network(), rain(60), tmp_path / "two.zarr", **options)
     assert finished == list(range((first - 1) // 2 // 4, 8))
     assert result.sizes["forecast_reference_time"] == 29
@@ -235,11 +235,55 @@ def test_an_archive_whose_values_changed_is_an_error(tmp_path):
     changed = rain()
     changed["rain"] = (changed["rain"] * 2).assign_attrs(changed["rain"].attrs)
     for archive in (changed, xr.concat([changed, rain(start="2020-02-01T01:20")], "time", data_vars="minimal")):
-        with pytest.raises(ValueError, match=r"has 10 issue times, .* and the archive has other values there"):
+        with pytest.raises(ValueError, match=r"has a forecast from 2020-01-31 22:05.*other values there"):
             forecast_archive(network(), archive, tmp_path / "f.zarr", every=4)
 
 
-@pytest.mark.parametrize("option", ["horizon", "inputs", "tile", "batch_size", "jobs"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_issue_times_with_missing_inputs_are_forecast_again_when_the_inputs_are_there(batch_size, tmp_path):
+    night = rain()
+    night["rain"][10] = np.nan
+    night["rain"][-1] = np.nan  # the frame of this moment, which comes a little later
+    options = {"batch_size": batch_size}
+    forecast_archive(network(), night, tmp_path / "two.zarr", **options)
+    forecast_archive(network(), night, tmp_path / "two.zarr", **options)  # nothing is new
+    result = forecast_archive(network(), rain(), tmp_path / "two.zarr", **options)
+    forecast_archive(network(), rain(), tmp_path / "one.zarr", **options)
+    assert int(result["missing_inputs"].max()) == 0
+    assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")
+
+
+def test_an_archive_of_other_places_is_an_error(tmp_path):
+    forecast_archive(network(), rain(), tmp_path / "f.zarr", every=4)
+    moved = rain().assign_coords(x=rain()["x"] + 100)
+    for archive in (moved, moved.isel(time=slice(None, 30)), moved.drop_vars("x")):
+        with pytest.raises(ValueError, match=r"other values of x\b"):
+            forecast_archive(network(), archive, tmp_path / "f.zarr", every=4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_stores_are_opened_without_arguments(archive, tmp_path):
+    forecast_archive(network(), archive, tmp_path / "f.zarr", every=4)
+    forecast_archive(network(), rain(60), tmp_path / "f.zarr", every=4)
+    assert xr.open_zarr(tmp_path / "f.zarr", chunks=None, decode_timedelta=True).sizes["forecast_reference_time"] == 15
+    forecast_files(network(), "m", [archive]).write(tmp_path / "one.zarr")
+    assert xr.open_zarr(tmp_path / "one.zarr", chunks=None, decode_timedelta=True)["rain"].shape == (3, 18, 24)
+
+
+def test_periods_are_the_times_of_their_beginnings(tmp_path):
+    import pandas
+
+    data = rain().assign_coords(time=pandas.period_range("2020-01-31T22:00", periods=40, freq="5min"))
+    result = forecast_archive(network(), data, tmp_path / "f.zarr", every=10)
+    assert result["forecast_reference_time"].values[0] == np.datetime64("2020-01-31T22:05")
+
+
+def test_equal_thresholds_are_an_error(archive, tmp_path):
+    with pytest.raises(ValueError, match="thresholds must differ"):
+        forecast_archive(nowcast(), archive, tmp_path / "f.zarr", thresholds=[2, 2])
+
+
+@pytest.mark.parametrize("option", ["horizon", "inputs", "batch_size", "jobs"])
 def test_numbers_below_one_are_errors(option, archive, tmp_path):
     with pytest.raises(ValueError, match=f"{option} must be at least 1"):
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: 0})
@@ -249,7 +293,7 @@ def test_numbers_below_one_are_errors(option, archive, tmp_path):
     ("option", "value"), [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1)]
 )
 def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
-    with pytest.raises(ValueError, match=f"^{option}: "):
+    with pytest.raises(ValueError, match=f"^{option}.*: "):
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: value})
     assert not (tmp_path / "f.zarr").exists()
 
@@ -302,6 +346,8 @@ def test_arrays_without_labels_have_numbers_of_frames(tmp_path):
 
 
 def test_months_have_valid_dates_of_the_calendar(tmp_path):
+    import pandas
+
     dates = np.arange("2000-01", "2002-01", dtype="datetime64[M]").astype("datetime64[ns]")
     data = rain(steps=24).assign_coords(time=dates)
     model = network()
@@ -310,3 +356,10 @@ def test_months_have_valid_dates_of_the_calendar(tmp_path):
     assert result["time"].values[0].astype("datetime64[D]").astype(str).tolist() == [
         "2000-03-01", "2000-04-01", "2000-05-01"
     ]  # fmt: skip
+    assert result["lead_time"].attrs["units"] == "months"
+    valid = [
+        time + pandas.DateOffset(months=n)
+        for time in pandas.DatetimeIndex(result["forecast_reference_time"].values)
+        for n in result["lead_time"].values.tolist()
+    ]
+    assert pandas.DatetimeIndex(result["time"].values.ravel()).tolist() == valid

@@ -1,5 +1,6 @@
 """Scores of stores by month and lead time, compared with numbers computed by NumPy."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -65,6 +66,32 @@ def test_brier_scores_of_probabilities_and_members(archive, tmp_path):
     assert all(v > 0 for v in scores["CRPS"])
 
 
+def test_the_climatology_is_the_mean_of_the_other_years(tmp_path):
+    dates = np.arange("2000-01", "2005-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    data = rain(steps=60).assign_coords(time=dates)
+    data["rain"][7, 2, 3] = np.nan
+    model = network()
+    model.preprocessing = dataclasses.replace(model.preprocessing, step="month")
+    forecast_archive(model, data, tmp_path / "f.zarr")
+    result = score_archive(tmp_path / "f.zarr", data, thresholds=[1.0])
+    scores = result.by_month["all months"]
+    values, error = data["rain"].values, []
+    for i in range(1, 59):  # the first lead time
+        others = np.nanmean(np.delete(values[(i + 1) % 12 :: 12], (i + 1) // 12, 0), 0)
+        error.append(np.nanmean(np.where(np.isnan(values[i]), np.nan, (others - values[i + 1]) ** 2)))
+    np.testing.assert_allclose(scores["climatology"]["MSE"][0], np.mean(error), rtol=1e-5)
+    assert set(scores["climatology"]) == set(scores["forecast"])
+    text = run("eval", tmp_path / "f.zarr", "--data", save(data, tmp_path))
+    assert "climatology" in text
+    assert max(map(len, text.splitlines())) < 120
+    assert len(result.by_month) == 59
+
+
+def save(data, folder):
+    data.to_netcdf(folder / "months.nc")
+    return folder / "months.nc"
+
+
 def test_rows_that_go_north_and_unfinished_regions(archive, tmp_path):
     import zarr
 
@@ -73,7 +100,7 @@ def test_rows_that_go_north_and_unfinished_regions(archive, tmp_path):
     up.to_netcdf(tmp_path / "up.nc")
     expected = score_archive(tmp_path / "f.zarr", archive)
     assert score_archive(tmp_path / "f.zarr", tmp_path / "up.nc").to_json() == expected.to_json()
-    zarr.open_group(tmp_path / "f.zarr")["progress/done"][1] = 0
+    zarr.open_group(tmp_path / "f.zarr")["missing_inputs"][2:4] = -1
     assert score_archive(tmp_path / "f.zarr", archive).issue_times["all months"] == (
         expected.issue_times["all months"] - 2
     )
@@ -121,7 +148,7 @@ def test_maps_without_coordinates_are_as_in_the_source(archive, tmp_path):
 
 def test_the_commands(archive, tmp_path):
     store, scores = tmp_path / "f.zarr", tmp_path / "s.json"
-    command = ["predict", "convgru_forecaster.rain", archive, "--every", "1h", "--horizon", "2", "-o", store]
+    command = ["archive", "convgru_forecaster.rain", archive, "--every", "1h", "--horizon", "2", "-o", store]
     assert "3 issue times, 2020-01-31T23:00 to 2020-02-01T01:00" in run(*command)
     described = json.loads(run(*command, "--json"))
     assert described["issue_times"] == 3
@@ -135,12 +162,9 @@ def test_the_commands(archive, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--jobs", "2"], "--jobs: an option of an archive; pass --every"),
-        (["--every", "1h"], "pass -o FILE.zarr"),
         (["--every", "1h", "-o", "a.nc"], "ends in .zarr"),
-        (["--every", "1h", "-o", "a.zarr", "--start", "3"], "--start cannot be combined with --every; use --period"),
         (["--every", "1h", "-o", "a.zarr", "--period", "2020"], "--period takes two dates"),
-        (["--every", "1h", "-o", "a.zarr", "--members", "3"], "members: convgru_forecaster.rain makes one forecast"),
+        (["--every", "1h", "-o", "a.zarr", "--members", "3"], "convgru_forecaster.rain makes one forecast"),
         (["--every", "1h", "-o", "a.zarr", "--probability", "1"], "forecasts no probabilities"),
         (["--every", "1h", "-o", "a.zarr", "--pixel-km", "1"], "the pixel size of its training"),
         (["--every", "1h", "-o", "a.zarr", "--jobs", "2", "--scheduler", "tcp://h:1"], "pass one of the two"),
@@ -148,5 +172,5 @@ def test_the_commands(archive, tmp_path):
 )
 def test_options_that_do_not_fit(words, message, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run("predict", "convgru_forecaster.rain", archive, *words, code=1)
+    result = run("archive", "convgru_forecaster.rain", archive, *words, code=1)
     assert message in result

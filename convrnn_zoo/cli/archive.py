@@ -1,0 +1,87 @@
+"""``convrnn-zoo archive``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from ..models import Forecaster
+from ..predict.archive import forecast_archive
+from ..values.units import plural
+from ._forecasts import forecast_options
+from ._options import (
+    WEIGHTS_EPILOG,
+    FilePath,
+    TextList,
+    device_option,
+    json_option,
+    local_path,
+    output_directory,
+    quiet_option,
+)
+from ._outputs import check_not_input
+from ._threads import set_threads, threads_option
+from ._weights import load_weights
+
+
+@click.command(epilog=WEIGHTS_EPILOG)
+@click.argument("weights")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
+@json_option
+@output_directory("Store to write, FILE.zarr.", required=True)
+@click.option(
+    "--every", metavar="TIME|FRAMES",
+    help="Time between issue times, such as 30min, 6h or 1D, or a number of frames [default: every frame].",
+)  # fmt: skip
+@click.option(
+    "--period", type=TextList(), metavar="FIRST,LAST",
+    help="First and last issue time, such as 2020-06,2020-08 [default: all].",
+)  # fmt: skip
+@click.option(
+    "--batch-size", type=click.IntRange(min=1),
+    help="Issue times of a task [default: 64 MiB of forecasts, at most 16].",
+)  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes on this machine [default: 1].")
+@click.option(
+    "--scheduler", metavar="ADDRESS",
+    help="Address of a scheduler of Dask, such as tcp://login1:8786, whose workers forecast.",
+)  # fmt: skip
+@forecast_options
+@device_option
+@threads_option
+@quiet_option
+def archive(
+    weights: str, files: tuple[Path, ...], as_json: bool, output: Path, every: str | None,
+    period: tuple[str | None, ...] | None, batch_size: int | None, jobs: int, scheduler: str | None,
+    device: torch.device, threads: int | None, quiet: bool, options: dict[str, Any],
+) -> None:  # fmt: skip
+    """Forecast from many issue times of an archive of frames into one .zarr store.
+
+    FILEs are read as `convrnn-zoo predict` reads them. A later run completes the store if this one is interrupted, and
+    adds the issue times of new frames. --jobs and --scheduler distribute the issue times. `convrnn-zoo eval` compares
+    the store with the frames.
+
+    \b
+    convrnn-zoo archive convgru_advection.nowcast archive.zarr --every 30min --jobs 4 -o forecasts.zarr
+    """
+    check_not_input(output, files, local_path(weights))
+    model = load_weights(weights, quiet).to(device)
+    set_threads(threads)
+    if not isinstance(model, Forecaster):
+        raise ValueError(f"{weights} is a classifier; pass weights of a forecaster")
+    period = period or (None, None)
+    if len(period) != 2:
+        raise ValueError(f"--period takes two dates, FIRST,LAST; got {','.join(map(str, period))}")
+    data = forecast_archive(
+        model, files[0] if len(files) == 1 else list(files), output, every=every, period=period,
+        batch_size=batch_size, jobs=jobs, scheduler=scheduler, threads=threads, progress=not quiet, **options,
+    )  # fmt: skip
+    times, incomplete = data["forecast_reference_time"].values, int((data["missing_inputs"] > 0).sum())
+    if as_json:
+        summary = {"output": str(output), "issue_times": len(times), "first": str(times[0]), "last": str(times[-1])}
+        click.echo(json.dumps({**summary, "issue_times_with_missing_inputs": incomplete}, indent=2))
+    elif not quiet:
+        line = f"{output}: {plural(len(times), 'issue time')}, {str(times[0])[:16]} to {str(times[-1])[:16]}"
+        click.echo(line + (f"; {incomplete} with input frames without a value" if incomplete else ""))

@@ -1,0 +1,205 @@
+"""Options of a forecast of files or of an archive, and what they mean for a model."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._typed import field
+from ..data import ReadOptions
+from ..data.datasets.variables import ROLES, variable_options
+from ..data.readers import COARSEN, Frames
+from ..layers import _checks as check
+from ..models import Ensemble, EnsembleForecaster, Forecaster
+from ..recipes import ForecasterRecipe, Recipe, find_recipe
+from ..values.labels.axes import NAMES
+from ..values.labels.forecast import describe_conversions
+from ..values.preprocessing import Preprocessing
+from ..values.steps import is_same
+from ..verify.losses import find_loss
+
+
+@dataclass(kw_only=True)
+class ForecastOptions:
+    """Options of a forecast of files or of an archive.
+
+    Each is also an option of ``convrnn-zoo predict`` and ``convrnn-zoo archive``, of which `thresholds` is named
+    ``--probability``.
+
+    Raises:
+        ValueError: a number is below 1, or `thresholds` has a value twice.
+        TypeError: an option has another type.
+    """
+
+    inputs: int | None = field(None, description="Number of frames to read [default: as in training].")
+    horizon: int | None = field(None, description="Number of frames to forecast [default: as in training].")
+    members: int | None = field(None, description="Number of ensemble members to forecast.")
+    seed: int | None = field(None, description="Seed of the ensemble members [default: 0].")
+    thresholds: Sequence[float] | None = field(
+        None, description="Forecast the probabilities that these values are reached, with --members as shares."
+    )
+    minutes: float | None = field(
+        None, description="Minutes between frames, for models of any time step [default: as in training]."
+    )
+    pixel_km: float | None = field(
+        None, description="Edge of a pixel in km, for models that resample maps [default: by coordinates]."
+    )
+    coarsen: int | None = field(
+        None, description="Edge of the blocks that are averaged in radar composites [default: as in training]."
+    )
+    rain_relation: Sequence[float] | None = field(
+        None, description="Constants of Z = A R^B, by which reflectivity in dBZ becomes rain [default: 200,1.6]."
+    )
+    key: str | None = field(
+        None, description="Name of the array in .npz, HDF5, NetCDF, GRIB or Zarr files with several."
+    )
+    sel: Mapping[str, Any] | None = field(
+        None,
+        description="Part of a dimension of labelled frames, such as realization=0, level=850 or lat=50,55 for a "
+        "range; may be repeated.",
+    )
+    recipe: str | None = field(
+        None, description="Recipe of a forecaster whose weights do not specify the unit of the data."
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "horizon", "members", "coarsen"):
+            if (count := getattr(self, name)) is not None:
+                check.positive_int(name, count)
+        values: Any = () if self.thresholds is None else self.thresholds
+        values = values.tolist() if hasattr(values, "tolist") else values
+        if not isinstance(values, list | tuple):
+            raise TypeError(f"thresholds must be a list of numbers, got {check.describe(values)}")
+        self.thresholds = tuple(check.number(f"thresholds[{i}]", t) for i, t in enumerate(values))
+        if len(set(self.thresholds)) < len(self.thresholds):
+            raise ValueError(f"thresholds must differ, got {', '.join(f'{t:g}' for t in self.thresholds)}")
+        if self.sel is not None and not isinstance(self.sel, Mapping):
+            raise TypeError(f"sel must map dimensions to values, such as {{'lat': 50}}, got {check.describe(self.sel)}")
+
+    def check_model(self, model: Forecaster, name: str) -> None:
+        """Raises ValueError for an option that a model does not support."""
+        if self.members and not isinstance(model, Ensemble):
+            raise ValueError(f"members (--members): {name} makes one forecast; omit the option")
+        if self.seed is not None and not self.members:
+            raise ValueError("seed (--seed): an option of an ensemble; pass members (--members) as well")
+        if self.thresholds and not (self.members or hasattr(model, "probabilities")):
+            raise ValueError(
+                f"thresholds (--probability): {name} forecasts no probabilities; pass weights of convgru_advection, or "
+                "members with a model that forecasts ensembles"
+            )
+        for option, fixed in (("minutes", "time step"), ("pixel_km", "pixel size")):
+            if getattr(self, option) and option not in inspect.signature(model.forecast).parameters:
+                flag = f"--{option.replace('_', '-')}"
+                raise ValueError(f"{option} ({flag}): {name} forecasts at the {fixed} of its training; omit the option")
+
+    def describe_fix(self, model: Forecaster) -> str:
+        """Returns what to do about frames at another step than the expected one."""
+        if self.minutes:
+            return "correct --minutes, or omit it"
+        if "minutes" in inspect.signature(model.forecast).parameters:
+            return "pass their step with --minutes"
+        return "pass frames at the step of the training"
+
+    def with_step_of(self, frames: Frames, model: Forecaster) -> "ForecastOptions":
+        """Returns the options with the step that the coordinates of the frames state, for a model of any time step."""
+        values: Any = model.preprocessing
+        is_free = self.minutes is None and "minutes" in inspect.signature(model.forecast).parameters
+        if is_free and isinstance(frames.step, float) and not is_same(frames.step, values.step):
+            return dataclasses.replace(self, minutes=frames.step)
+        return self
+
+    def read_options(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
+        """Returns the preprocessing of a model, or of the recipe, and the options for reading its files."""
+        settings = find_recipe(model, self.recipe)
+        values = resolve_preprocessing(model, name, self.recipe, settings)
+        options = choose_read_options(model, name, settings, self)
+        if self.rain_relation:
+            options = dataclasses.replace(options, rain_relation=tuple(self.rain_relation))
+        return values, options
+
+    def check_used(self, frames: Frames) -> None:
+        """Raises ValueError for an option that has no effect on the frames."""
+        notes = "" if frames.dataset is None else describe_conversions(frames.dataset)
+        if (self.coarsen or 1) > 1 and "radar composites" not in notes:
+            raise ValueError(f"coarsen (--coarsen): {frames.path} is no radar composite; leave it out")
+        if self.rain_relation and "reflectivity" not in notes:
+            raise ValueError(f"rain_relation (--rain-relation): {frames.path} is no reflectivity; leave it out")
+
+
+def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
+    """Returns the model's preprocessing, else that of ``--recipe``; raises ValueError if they differ or are missing."""
+    if recipe is not None:
+        if not isinstance(settings, ForecasterRecipe):
+            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
+        if model.preprocessing is None:
+            model.preprocessing = settings.preprocessing()
+        elif not _describes(settings, model.preprocessing):
+            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
+    if model.preprocessing is None:
+        raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
+    return model.preprocessing
+
+
+def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
+    """Returns whether a recipe's data and a preprocessing agree in step, variables, encodings and known units."""
+    data = recipe.data
+    stated: dict[str, Any] = {v.name: v for v in data.all_variables} or {"": data}
+    trained: dict[str, Any] = {v.name: v for role in ROLES for v in getattr(values, role)} or {"": values}
+    if list(stated) != list(trained) or data.step != values.step:
+        return False
+
+    def encoding(variable: Any) -> tuple[Any, ...]:
+        constants = (variable.floor, variable.top) if variable.encoding == "log" else ()
+        return variable.encoding, *constants
+
+    is_ignored = find_loss(recipe.loss).is_probabilistic
+    return all(
+        s.unit in (None, t.unit) and (is_ignored or encoding(s) == encoding(t))
+        for s, t in zip(stated.values(), trained.values(), strict=True)
+    )
+
+
+def choose_read_options(
+    model: Forecaster, name: str, recipe: Recipe | None, chosen: ForecastOptions | None = None
+) -> ReadOptions:
+    """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
+
+    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
+    have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`. `sel` is selected in
+    addition to ``data.sel`` of the recipe.
+    """
+    values: Any = model.preprocessing
+    chosen = chosen or ForecastOptions()
+    options, coarsen = ReadOptions(unit=values.unit), chosen.coarsen
+    if isinstance(recipe, ForecasterRecipe):
+        options = recipe.data.read_options()
+        others = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=others)
+    if values.variables:
+        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
+    if chosen.key and options.variables:
+        variables = ", ".join(v.name for v in options.variables)
+        raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
+    if chosen.key:
+        options = dataclasses.replace(options, variable=chosen.key, variable_optional=False)
+    if coarsen is None and isinstance(recipe, ForecasterRecipe):
+        coarsen = 1 if chosen.pixel_km else options.coarsen
+    elif coarsen is None:
+        coarsen = 1 if chosen.pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
+    return dataclasses.replace(
+        options,
+        channels=3 if model.in_chans == 3 else 1,
+        coarsen=coarsen,
+        step=chosen.minutes or values.step,
+        sel={**options.sel, **(chosen.sel or {})},
+    )
+
+
+def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
+    """Returns whether a key of ``data.sel`` selects times of the training data, which other files do not have."""
+    is_time = dim.lower() in NAMES["time"] or dim == options.dims.get("time")
+    first = value[0] if isinstance(value, list | tuple) else value
+    is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
+    return is_date or (is_time and isinstance(value, list | tuple | str))
