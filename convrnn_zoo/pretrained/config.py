@@ -14,7 +14,7 @@ from ..values.log_mel import LogMel
 from ..values.preprocessing import Preprocessing
 from .errors import WeightsError
 from .limits import MAX_INPUT, check_arguments, check_value
-from .metadata import WeightsMetadata
+from .metadata import LONGEST_NAME, NAME, WeightsMetadata
 
 HEAD_CFG_KEYS = ("label_names", "label_descriptions")
 """Keys of timm's cfg that describe the outputs of a classifier."""
@@ -47,6 +47,10 @@ class _Cfg:
     def __post_init__(self) -> None:
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(f"mean and std must be of the same channels, got {self.mean} and {self.std}")
+        if self.tag and (not NAME.fullmatch(f"name.{self.tag}") or len(self.tag) > LONGEST_NAME):  # also names files
+            raise ValueError(
+                f"tag must be at most {LONGEST_NAME} letters, digits, _, - and ., got {self.tag[: LONGEST_NAME + 1]!r}"
+            )
         if math.prod(self.input_size) > MAX_INPUT:
             raise ValueError(f"input_size must be (C, H, W), at most {MAX_INPUT:,} values, got {self.input_size}")
 

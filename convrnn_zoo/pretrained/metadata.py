@@ -54,6 +54,8 @@ class Metric:
         return None if self.summed_over is None else self.value * self.summed_over
 
 
+NAME = re.compile(r"\w+(\.\w[\w.-]*)?")
+"""Names of weights, ``architecture.tag``. They are parts of paths: no separators, and no leading dots."""
 LONGEST_NAME = 128
 """Largest number of characters of the name of weights."""
 
@@ -108,7 +110,7 @@ class WeightsMetadata:
     """Checksum of the names of the training recordings or frames, by which ``convrnn-zoo eval`` notices other data."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w+(\.\w[\w.-]*)?", self.name) or len(self.name) > LONGEST_NAME:  # also names files
+        if not NAME.fullmatch(self.name) or len(self.name) > LONGEST_NAME:  # also names files
             raise ValueError(
                 f"name must be architecture.tag, of at most {LONGEST_NAME} letters, digits, _, - and ., got "
                 f"{self.name[: LONGEST_NAME + 1]!r}"
