@@ -121,6 +121,8 @@ class Run(NamedTuple):
         out = folder / f"{self.dataset}-{self.family}-{self.rate:g}-{self.sequences}-{self.seed}"
         if not (out / "metadata.json").exists():
             train(self.recipe(), data=splits, out=out, threads=torch.get_num_threads())
+        elif Recipe.parse((out / "recipe.toml").read_text(encoding="utf-8")) != self.recipe():
+            raise ValueError(f"{out} is the run of another recipe; remove it, or pass another --runs")
         with next(out.glob("training*.csv")).open(encoding="utf-8") as file:
             losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
         return losses[-1], convrnn_zoo.from_pretrained(f"local-dir:{out}")

@@ -31,7 +31,8 @@ from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
-from ..verify.losses import find_loss
+from ..verify.losses import LOSSES, find_loss
+from ..verify.metrics import METRICS
 from ._toml import format_toml, override, read_toml
 from .augment import Augment
 from .sampling import read_sampling
@@ -44,7 +45,8 @@ RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "c
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
 NOT_TRAINED = (
-    "description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "workers", "seeds",
+    "description", "license", "citation", "remarks", "name", "url", "task", "test_sequences", "metrics", "workers",
+    "seeds",
 )  # fmt: skip
 """Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
 the seeds of all runs of a classifier."""
@@ -489,10 +491,14 @@ class ForecasterRecipe(Recipe):
     horizon: int = field(ge=1, le=MAX_FRAMES, description="number of frames that the model forecasts.")
     max_steps: int = field(ge=1, description="number of updates.")
     loss: str = field(
-        description="``mse``, ``limited_mse``, ``mae``, ``ssim``, ``quantile``, ``cross_entropy``, ``balanced``, "
-        "``balanced_light``, ``crps`` or ``exceedance``; see :mod:`convrnn_zoo.verify.losses`. Several "
+        description=f"{', '.join(f'``{name}``' for name in LOSSES)}; see :mod:`convrnn_zoo.verify.losses`. Several "
         "names give a sum, such as ``mse+mae``. ``exceedance`` trains the probabilities of a nowcast. It "
         "reads rain rates in mm/h and ignores the `encoding` of the data."
+    )
+    metrics: tuple[str, ...] = field(
+        (),
+        choices=tuple(name for name, info in METRICS.items() if info.of),
+        description="further metrics of the evaluation.",
     )
     sampling: Mapping[str, Any] = field(
         factory=dict,
@@ -530,6 +536,10 @@ class ForecasterRecipe(Recipe):
             find_loss(self.loss)
         except ValueError as e:
             raise ValueError(f"the recipe's {e}") from None
+        named = [name for name, info in METRICS.items() if info.of]
+        if unknown := [name for name in self.metrics if name not in named]:
+            hint = similar(unknown[0], named)
+            raise ValueError(f"the recipe's metrics must be some of {', '.join(named)}, got {unknown[0]!r}{hint}")
         if self.quantile != 0.5 and "quantile" not in self.loss.split("+"):
             raise ValueError(
                 f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"

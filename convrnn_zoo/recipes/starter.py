@@ -1,6 +1,7 @@
 """Generation of starting recipes for a model and a user's files; a comment explains every key."""
 
 import dataclasses
+import inspect
 import re
 import shlex
 import textwrap
@@ -33,6 +34,9 @@ FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_ev
 """Settings that change trained weights little: a learning rate of 0.02 would destroy them in a few updates."""
 SET_BY_DATA = ("in_chans", "num_classes", "out_chans", "static_chans", "future_chans", "horizon")
 """Arguments of a model that follow from the data and from other keys of a recipe."""
+
+MAIN_ARGUMENTS = ("hidden_channels", "num_layers", "kernel_size", "patch_size", "num_levels", "bidirectional")
+"""Arguments of networks that the comment of ``[model]`` names."""
 
 
 class FieldDoc(NamedTuple):
@@ -123,8 +127,14 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
             values["data"] = _describe_labelled(data, model, source.front_end if init_from else None)
         if not values["data"].get("validation"):
             values = {k: v for k, v in values.items() if k not in NEED_VALIDATION}
+    values["main"] = _main_arguments(model)
     command = shlex.join(["convrnn-zoo", "train", file, "--data", str(data or "DIR")])
     return _write(values, f"Recipe of {name}. Train with: {command}")
+
+
+def _main_arguments(model: Any) -> list[str]:
+    """Returns the names of the arguments of a network that determine its size."""
+    return [k for k in MAIN_ARGUMENTS if k in inspect.signature(type(model)).parameters]
 
 
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -134,65 +144,78 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    dataset, table, files = _find_frames(path)
+    is_video, is_radar = table["kind"] == "video", any(map(find_format, files))
+    options = ReadOptions(unit="" if is_video else None)
+    if is_radar and not is_video:
+        table["coarsen"] = COARSEN if preprocessing is not None else 1
+        options = dataclasses.replace(options, coarsen=table["coarsen"])
+    elif files[0].suffix.lower() in GRIDDED:
+        options = _choose_variables(files[0], options, preprocessing)
+    if is_video:
+        frames = open_frames(files[0], options)
+    else:
+        opened = dataset.open(path, **{f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
+        frames = max(dataset.select(opened, path, "train"), key=len)
+    if options.variables:
+        table |= _describe_variables(options, frames, preprocessing)
+    elif not is_video:
+        table |= {"variable": options.variable} if options.variable else {}
+        table |= _describe_unit(values["data"], frames, preprocessing)
+    if preprocessing is None and not options.variables and frames.dataset is not None and not is_radar:
+        roles = _find_roles(labelled_frames(files[0]))
+        table["proposed"] = roles if roles["static"] or roles["future"] else {}
+    if not is_video and frames.pixel_km:
+        table["pixel_km"] = round(frames.pixel_km, 3)
+    if max(frames.size) > 128:
+        table["crop"] = min(64, *frames.size)
+    bound = time_bounds(len(frames))[1]
+    length = min(bound, len(frames) - bound + values["inputs"])
+    if is_video and len(files) > 2:  # the parts of each video would be short
+        table["split"], length = "file", len(frames)
+    if values["inputs"] + values["horizon"] > length:
+        values["inputs"] = max(1, length // 3)
+        values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])
+    return table
+
+
+def _find_frames(path: Path) -> tuple[Any, dict[str, Any], list[Path]]:
+    """Returns the dataset, its kind and name, and the files of frames at a path: arrays, radar files or videos."""
     for kind in ("frames", "video"):
         table: dict[str, Any] = {"kind": kind, "name": path.stem or "my data"}
         dataset: Any = read_dataset(table)
         files = [source[0] for source in dataset.find_sources(path)]
         is_radar = kind == "frames" and any(map(find_format, files))
         if is_radar or any(f.suffix.lower() in dataset.suffixes or f.is_dir() for f in files):
-            break
-    else:
-        raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
-    options = ReadOptions(unit=None if kind == "frames" else "")
-    if is_radar:
-        table["coarsen"] = COARSEN if preprocessing is not None else 1
-        options = dataclasses.replace(options, coarsen=table["coarsen"])
-    elif files[0].suffix.lower() in GRIDDED:
-        options = _choose_variables(files[0], options, preprocessing)
-    if kind == "frames":
-        opened = dataset.open(path, **{f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
-        frames = max(dataset.select(opened, path, "train"), key=len)
-    else:
-        frames = open_frames(files[0], options)
-    if options.variables:
-        units = iter(frames.units)
-        trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
-        for role in ROLES:
-            table[role] = [_variable(v.name, next(units), trained.get(v.name)) for v in getattr(options, role)]
-        if preprocessing is not None and preprocessing.targets:
-            table["targets"] = list(preprocessing.targets)
-        table |= {"step": frames.step} if frames.step else {}
-    elif kind == "frames":
-        table |= {"variable": options.variable} if options.variable else {}
-        known = values["data"]
-        table["unit"] = known.get("unit", "") if frames.unit is None else frames.unit
-        if _is_rain_rate(table["unit"]):
-            table["unit"] = "mm/h"
-        table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
-        step = frames.step or known.get("step")
-        if preprocessing is not None and not preprocessing.variables:
-            table["unit"], step = preprocessing.unit, step or preprocessing.step
-            if preprocessing.encoding in ("none", "log", "standardize"):
-                table["encoding"] = preprocessing.encoding
-            if preprocessing.encoding == "log":
-                table |= {"floor": preprocessing.floor, "top": preprocessing.top}
-        if step:
-            table["step"] = step
-    if preprocessing is None and not options.variables and frames.dataset is not None and not is_radar:
-        roles = _find_roles(labelled_frames(files[0]))
-        table["proposed"] = roles if roles["static"] or roles["future"] else {}
-    if kind == "frames" and frames.pixel_km:
-        table["pixel_km"] = round(frames.pixel_km, 3)
-    if max(frames.size) > 128:
-        table["crop"] = min(64, *frames.size)
-    bound = time_bounds(len(frames))[1]
-    length = min(bound, len(frames) - bound + values["inputs"])
-    if kind == "video" and len(files) > 2:  # the parts of each video would be short
-        table["split"], length = "file", len(frames)
-    if values["inputs"] + values["horizon"] > length:
-        values["inputs"] = max(1, length // 3)
-        values["horizon"] = max(1, min(length, len(frames) // 3 + values["inputs"]) - values["inputs"])
-    return table
+            return dataset, table, files
+    raise ValueError(f"{path} contains no frames: expected files of {', '.join(dataset.suffixes)}, or arrays")
+
+
+def _describe_variables(options: ReadOptions, frames: Any, preprocessing: Preprocessing | None) -> dict[str, Any]:
+    """Returns the keys of ``[data]`` for several variables."""
+    units, table = iter(frames.units), {}
+    trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
+    for role in ROLES:
+        table[role] = [_variable(v.name, next(units), trained.get(v.name)) for v in getattr(options, role)]
+    if preprocessing is not None and preprocessing.targets:
+        table["targets"] = list(preprocessing.targets)
+    return table | ({"step": frames.step} if frames.step else {})
+
+
+def _describe_unit(known: Mapping[str, Any], frames: Any, preprocessing: Preprocessing | None) -> dict[str, Any]:
+    """Returns the keys of ``[data]`` for the unit, encoding and time step of one variable; `known` are other keys."""
+    table: dict[str, Any] = {"unit": known.get("unit", "") if frames.unit is None else frames.unit}
+    if _is_rain_rate(table["unit"]):
+        table["unit"] = "mm/h"
+    table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
+    step = frames.step or known.get("step")
+    if preprocessing is not None and not preprocessing.variables:
+        table["unit"], step = preprocessing.unit, step or preprocessing.step
+        if preprocessing.encoding in ("none", "log", "standardize"):
+            table["encoding"] = preprocessing.encoding
+        if preprocessing.encoding == "log":
+            table |= {"floor": preprocessing.floor, "top": preprocessing.top}
+    return table | ({"step": step} if step else {})
 
 
 def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
@@ -285,8 +308,11 @@ def _write(values: dict[str, Any], title: str) -> str:
     for field in describe_fields(RECIPE_KINDS[kind]):
         if field.name not in (*sections, "model"):
             lines += _format_key(field, values.get(field.name))
-    if model := {k: v for k, v in dict(values.get("model") or {}).items() if v is not None}:
-        lines += ["", "# arguments of the architecture", "[model]", *(f"{k} = {toml(v)}" for k, v in model.items())]
+    model = {k: v for k, v in dict(values.get("model") or {}).items() if v is not None}
+    main = ", ".join(values.get("main", ()))
+    if model or main:
+        lines += ["", f"# arguments of the architecture{main and f', such as {main}'}", "[model]"]
+        lines += [f"{k} = {toml(v)}" for k, v in model.items()]
     for name, (cls, table, head) in sections.items():
         if table:
             lines += ["", f"[{name}]", *head]

@@ -24,7 +24,7 @@ from ..recipes import ClassifierRecipe
 from ..recipes.augment import make_negatives
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
-from .custom import Custom
+from .custom import Custom, MetricValues
 from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader, SharedSequences
@@ -354,7 +354,7 @@ class ClassifierTrainer(Trainer):
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
         read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
         loader = Loader(partial(read_shares, read, changes), processes, workers=recipe.workers, seed=seed)
-        optimizer = custom.optimizer(model) if custom.optimizer else create_optimizer(recipe, model)
+        optimizer = custom.build_optimizer(model, partial(create_optimizer, recipe))
         batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
         steps = recipe.epochs * batches_per_epoch
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
@@ -362,7 +362,7 @@ class ClassifierTrainer(Trainer):
             trained_on["validation"] = labelled_checksum(validation)
         super().__init__(
             recipe=recipe, model=model, optimizer=optimizer,
-            scheduler=(custom.schedule or partial(create_schedule, recipe))(optimizer, steps), max_steps=steps,
+            scheduler=custom.build_schedule(optimizer, steps, partial(create_schedule, recipe)), max_steps=steps,
             fingerprint=recipe.fingerprint(
                 seed=seed, name=name, trained_on=trained_on, processes=processes.count, **custom.names()
             ),
@@ -418,8 +418,9 @@ class ClassifierTrainer(Trainer):
         logits, labels = compute_logits(model, self.validation, self.recipe.batch_size), self.validation.labels
         correct = (logits.argmax(1) == labels).float().mean().item()
         loss = self.custom.checked_loss or partial(F.cross_entropy, weight=self.weights)
-        metrics = self.custom.compute_metrics(logits, labels)
-        return {"loss": loss(logits, labels).item(), "accuracy": correct, **metrics}
+        metrics = MetricValues(self.custom.metrics)
+        metrics.add(logits, labels)
+        return {"loss": loss(logits, labels).item(), "accuracy": correct, **metrics.compute()}
 
 
 def labelled_checksum(data: Labelled) -> str:

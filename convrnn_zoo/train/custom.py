@@ -29,12 +29,33 @@ class Custom(NamedTuple):
 
     @property
     def checked_loss(self) -> Callable[..., Tensor] | None:
-        """The loss, which raises TypeError if it does not return one number; None without a custom loss."""
+        """The loss, which raises TypeError if it returns no number or has no gradient; None without a custom loss."""
         return None if self.loss is None else partial(_call_loss, self.loss)
 
-    def compute_metrics(self, *values: Tensor) -> dict[str, float]:
-        """Returns the metrics by name; raises TypeError if one is not a number."""
-        return {name: _to_float(name, metric(*values)) for name, metric in self.metrics.items()}
+    def build_optimizer(self, model: nn.Module, default: Callable[[nn.Module], Any]) -> torch.optim.Optimizer:
+        """Returns the optimizer of a model; raises TypeError for a custom one that training cannot step."""
+        optimizer = (self.optimizer or default)(model)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {describe(optimizer)}")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise TypeError(
+                "optimizer returned LBFGS, which computes the loss several times in an update; choose another"
+            )
+        return optimizer
+
+    def build_schedule(
+        self, optimizer: torch.optim.Optimizer, steps: int, default: Callable[..., LRScheduler]
+    ) -> LRScheduler:
+        """Returns the scheduler of an optimizer; raises TypeError for a custom one that training cannot step."""
+        schedule = (self.schedule or default)(optimizer, steps)
+        if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise TypeError(
+                "schedule returned ReduceLROnPlateau, which needs a score at each step; lower the rates of "
+                "trainer.optimizer.param_groups in a callback"
+            )
+        if not all(hasattr(schedule, name) for name in ("step", "state_dict", "load_state_dict")):
+            raise TypeError(f"schedule must return a torch.optim.lr_scheduler.LRScheduler, got {describe(schedule)}")
+        return schedule
 
     def check(self, has_validation: bool, columns: Sequence[str]) -> None:
         """Raises an error if the parts cannot be used.
@@ -48,7 +69,9 @@ class Custom(NamedTuple):
                 raise TypeError(
                     f"{name} must be a function, got {describe(part)}; the recipe's key {name} takes a name"
                 )
-        if not isinstance(self.metrics, Mapping) or not all(map(callable, self.metrics.values())):
+        if not isinstance(self.metrics, Mapping) or not all(
+            callable(m) or is_stateful(m) for m in self.metrics.values()
+        ):
             raise TypeError(f"metrics must be a dictionary of functions by their names, got {describe(self.metrics)}")
         if not isinstance(self.callbacks, Sequence) or not all(map(callable, self.callbacks)):
             raise TypeError(f"callbacks must be a list of functions, got {describe(self.callbacks)}")
@@ -68,6 +91,8 @@ def _call_loss(loss: Callable[..., Tensor], *values: Any) -> Tensor:
     result = loss(*values)
     if not isinstance(result, Tensor) or result.numel() != 1:
         raise TypeError(f"loss must return a tensor with one number, such as a mean; got {describe(result)}")
+    if torch.is_grad_enabled() and values[0].requires_grad and not result.requires_grad:
+        raise TypeError("loss returned a number without a gradient: compute it from its first argument by torch only")
     return result.reshape(())
 
 
@@ -76,6 +101,50 @@ def _to_float(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as e:
         raise TypeError(f"the metric {name} must return one number, such as a mean; got {describe(value)}") from e
+
+
+def is_stateful(metric: Any) -> bool:
+    """Returns whether a metric is updated batch by batch, as a ``torchmetrics.Metric``."""
+    return all(hasattr(metric, name) for name in ("reset", "update", "compute"))
+
+
+class MetricValues:
+    """Values of custom metrics over a split that is evaluated in batches.
+
+    Functions are called once, with the tensors of all batches and all processes. Metrics with state, such as a
+    ``torchmetrics.Metric``, are reset and updated with each batch of this process; torchmetrics joins processes itself.
+    Every metric receives copies of its own, on the CPU.
+
+    Example:
+        >>> values = MetricValues({"count": lambda forecast, truth: len(forecast)})
+        >>> values.add(torch.zeros(2), torch.zeros(2))
+        >>> values.add(torch.zeros(3), torch.zeros(3))
+        >>> values.compute()
+        {'count': 5.0}
+    """
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        self.metrics = metrics
+        self.stateful = {name: metric for name, metric in metrics.items() if is_stateful(metric)}
+        self.batches: list[tuple[Tensor, ...]] = []
+        for metric in self.stateful.values():
+            metric.reset()
+
+    def add(self, *values: Tensor) -> None:
+        """Adds a batch of forecasts and truths, or of logits and labels."""
+        for metric in self.stateful.values():
+            metric.update(*(x.cpu().clone() for x in values))
+        if len(self.stateful) < len(self.metrics):
+            self.batches.append(tuple(x.cpu() for x in values))
+
+    def compute(self, gather: Callable[[Any], list[Any]] = lambda value: [value]) -> dict[str, float]:
+        """Returns the metrics by name, or raises TypeError if one is no number; `gather` joins those of processes."""
+        batches = [batch for part in gather(self.batches) for batch in part] if self.metrics else []
+        joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        return {
+            name: _to_float(name, metric.compute() if name in self.stateful else metric(*(x.clone() for x in joined)))
+            for name, metric in self.metrics.items()
+        }
 
 
 class BatchStream(CustomSequences):

@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._autocast import no_autocast
@@ -21,10 +22,9 @@ from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import Augment, ForecasterRecipe
 from ..recipes.sampling import read_sampling
-from ..values.preprocessing import Preprocessing
 from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
 from ..verify.losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
-from .custom import BatchStream, Custom
+from .custom import BatchStream, Custom, MetricValues
 from .finetuning import frozen_parameters, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import Loader
@@ -168,7 +168,7 @@ class ForecasterTrainer(Trainer):
         trained_on = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
         model = build(recipe, self.shown.shape[2], clips, seed)
         model.set_grad_checkpointing(recipe.grad_checkpointing)
-        check_frame_size(recipe, model, clips, self.shown)
+        check_frame_size(recipe, clips, self.shown)
         for p in model.parameters():
             if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
                 p.data = p.data.to(memory_format=torch.channels_last)
@@ -179,8 +179,8 @@ class ForecasterTrainer(Trainer):
         if hasattr(model, "adapter") and not recipe.decoupling:  # only that loss has a gradient for it
             model.adapter.requires_grad_(False)
         network = processes.prepare(trained_module(recipe, model), recipe, find_unused=recipe.freeze_steps > 0)
-        optimizer = custom.optimizer(model) if custom.optimizer else create_optimizer(recipe, model)
-        scheduler = (custom.schedule or partial(create_schedule, recipe))(optimizer, recipe.max_steps)
+        optimizer = custom.build_optimizer(model, partial(create_optimizer, recipe))
+        scheduler = custom.build_schedule(optimizer, recipe.max_steps, partial(create_schedule, recipe))
         read = partial(read_batch, clips, augment=recipe.augmentation())
         loader = Loader(read, processes, workers=recipe.workers, seed=seed)
         file, several = "last.ckpt" if self.draws else f"seed{seed}.ckpt", len(recipe.seeds) > 1  # type: ignore[arg-type]
@@ -227,20 +227,19 @@ class ForecasterTrainer(Trainer):
             return {}
         torch.manual_seed((self.seed or 0) + processes.rank)
         model.eval()
-        metrics = self.custom.metrics
-        total = torch.zeros(2 + len(metrics), device=processes.device)
+        metrics, total = MetricValues(self.custom.metrics), torch.zeros(2, device=processes.device)
         samples = clips.fixed_samples(recipe.validation_sequences)[processes.rank :: processes.count]
         for numbers in samples.split(recipe.batch_size) if len(samples) else ():  # fewer sequences than processes
             frames = clips.read(numbers).to(processes.device)
-            values = [float(validation_loss(recipe, model, frames, self.custom.checked_loss))]
-            if metrics:
+            loss = float(validation_loss(recipe, model, frames, self.custom.checked_loss))
+            if self.custom.metrics:
                 every, known = split_known(frames, model.preprocessing)
                 forecast = model.forecast(every[:, : recipe.inputs], recipe.horizon, **known)
                 truth = model.preprocessing.select_targets(every)[:, recipe.inputs :].to(forecast).contiguous()
-                values += self.custom.compute_metrics(forecast, truth).values()
-            total += len(frames) * torch.tensor([1.0, *values], device=processes.device)
-        count, *summed = processes.reduce(total, "sum").tolist()
-        return {name: value / count for name, value in zip(("loss", *metrics), summed, strict=True)}
+                metrics.add(forecast, truth)
+            total += len(frames) * torch.tensor([1.0, loss], device=processes.device)
+        count, summed = processes.reduce(total, "sum").tolist()
+        return {"loss": summed / count, **metrics.compute(processes.gather)}
 
     def after_round(self, model: Any) -> Any:
         """Writes a figure of a fixed sequence next to the checkpoint, and returns it; None for unknown input frames."""
@@ -390,7 +389,7 @@ def _known_loss(
             return loss.of(output, x, truth)
         if not known.any():
             return output.sum() * 0
-        if not loss.is_pixelwise:
+        if custom is not None or not loss.is_pixelwise:
             return loss.of(torch.where(known, output, x), x, truth.nan_to_num(0))
         # Every known pixel has the same weight, in whichever process it is.
         return loss.of(output[..., known], x[known], truth[known]) * known.float().mean()
@@ -401,9 +400,21 @@ def _add_noise(recipe: ForecasterRecipe, x: Tensor) -> Tensor:
     return x + recipe.noise * torch.randn_like(x) if recipe.noise else x
 
 
-def _encode_known(values: Preprocessing, known: dict[str, Any]) -> dict[str, Tensor]:
+def pad_frames(frames: Tensor, reduction: int, value: float = torch.nan) -> Tensor:
+    """Pads frames ``(…, H, W)`` at the bottom and on the right to multiples of `reduction`, as ``forecast`` does.
+
+    Example:
+        >>> pad_frames(torch.zeros(1, 6, 8), 4).shape
+        torch.Size([1, 8, 8])
+    """
+    height, width = frames.shape[-2:]
+    return F.pad(frames, (0, -width % reduction, 0, -height % reduction), value=value)
+
+
+def _encode_known(model: Forecaster, known: dict[str, Any]) -> dict[str, Tensor]:
+    values: Any = model.preprocessing
     encode = {"static": values.encode_static, "future": values.encode_future}
-    return {name: encode[name](inputs) for name, inputs in known.items()}
+    return {name: pad_frames(encode[name](inputs), model.reduction, 0.0) for name, inputs in known.items()}
 
 
 def _direct_loss(
@@ -411,13 +422,14 @@ def _direct_loss(
 ) -> Tensor:
     values: Any = model.preprocessing
     frames, known = split_known(batch[0], values)
+    frames = pad_frames(frames, model.reduction)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
     x, horizon = _add_noise(recipe, model.preprocess(frames)), recipe.horizon
     if isinstance(model, EnsembleForecaster) and recipe.ensemble_size:
         noise = [model.draw_noise(x, horizon) for _ in range(recipe.ensemble_size)]
         output = torch.stack([network(x, horizon=horizon, noise=n) for n in noise])
     else:
-        output = network(x, horizon=horizon, **_encode_known(values, known))
+        output = network(x, horizon=horizon, **_encode_known(model, known))
     encoded, truth = values.select_targets(values.encode(later)), values.select_targets(later)
     return _known_loss(recipe, output, encoded, truth, custom)
 
@@ -426,7 +438,8 @@ def _autoregressive_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, custom: CustomLoss
 ) -> Tensor:
     (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
-    x, known = model.preprocess(frames), _encode_known(model.preprocessing, known)
+    frames, known = pad_frames(frames, model.reduction), _encode_known(model, known)
+    x = model.preprocess(frames)
     inputs = _add_noise(recipe, x[:, : recipe.inputs])
     result = network(inputs, teacher=x[:, recipe.inputs :], mask=mask, return_aux=True, **known)
     output = torch.cat([result.warmup, result.forecast], dim=1)
@@ -458,7 +471,7 @@ def exceedance_loss(
 
     Frames are `minutes` apart, by default the time step of the data.
     """
-    frames, truth = batch[0][:, : recipe.inputs], batch[0][:, recipe.inputs :]
+    frames, truth = pad_frames(batch[0], model.reduction).split([recipe.inputs, batch[0].shape[1] - recipe.inputs], 1)
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step
@@ -467,18 +480,11 @@ def exceedance_loss(
 
 
 # ---- data ------------------------------------------------------------------------------------------------------
-def check_frame_size(recipe: ForecasterRecipe, model: Forecaster, clips: FrameSequences, sequence: Tensor) -> None:
-    """Raises ValueError if the model cannot be trained on frames of this size, or if they need too much memory.
+def check_frame_size(recipe: ForecasterRecipe, clips: FrameSequences, sequence: Tensor) -> None:
+    """Raises ValueError if the frames of a recipe need too much memory.
 
     The frames of a batch and of a generated test split are limited by :func:`~convrnn_zoo.size_limit`.
     """
-    height, width = sequence.shape[-2:]
-    if height % model.reduction or width % model.reduction:
-        crop = max(min(height, width) // model.reduction, 1) * model.reduction
-        raise ValueError(
-            f"{recipe.architecture} is trained on frames whose height and width are multiples of {model.reduction}, "
-            f"got {height}×{width}; set data.crop = {crop} in the recipe, or pad the frames"
-        )
     counts = {"batch_size": recipe.batch_size}
     if clips.is_generated:  # else the files limit the number of test sequences
         counts["test_sequences"] = recipe.test_sequences

@@ -48,6 +48,10 @@ def checksum(*values: Tensor) -> str:
     return digest.hexdigest()[:12]
 
 
+RECIPE_KEYS = {"sequences_per_update": "batch_size·grad_accum_steps·processes", "seed": "seeds"}
+"""Fields of a fingerprint that have another name in recipes."""
+
+
 def differences(saved: str, run: str) -> list[str]:
     """Lists the fields that differ between two fingerprints.
 
@@ -60,7 +64,7 @@ def differences(saved: str, run: str) -> list[str]:
         k: [json.dumps(table[k]) if k in table else "none" for table in (there, here)]
         for k in dict.fromkeys([*there, *here])
     }
-    return [f"{k} ({a} there, {b} here)" for k, (a, b) in values.items() if a != b]
+    return [f"{RECIPE_KEYS.get(k, k)} ({a} there, {b} here)" for k, (a, b) in values.items() if a != b]
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:

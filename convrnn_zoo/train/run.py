@@ -53,12 +53,14 @@ def train(
         checkpoint_minutes: longest time between two checkpoints. They are also written after every epoch of a
             classifier, and after `checkpoint_every` updates of a forecaster.
         loss: function in place of that of the recipe's `loss`, for a forecaster ``(output, truth, amount)`` as in
-            :mod:`convrnn_zoo.verify.losses`, and for a classifier ``(logits, labels)``. The activation and the
-            conditions of the recipe's `loss` still apply.
-        metrics: functions by name that are computed after each round on the validation split, such as those of
-            torchmetrics: for a forecaster of forecast and truth ``(N, horizon, C, H, W)`` in the unit of the data, and
-            for a classifier of logits and labels. Their columns are ``validation_NAME``; the name ``"loss"`` is taken,
-            and ``"accuracy"`` for a classifier.
+            :mod:`convrnn_zoo.verify.losses`, and for a classifier ``(logits, labels)``. All three have the axes of the
+            frames. Where the truth is unknown, `output` is replaced by `truth`, and `amount` is 0. The activation and
+            the conditions of the recipe's `loss` still apply.
+        metrics: functions by name that are computed after each round on the complete validation split, such as those of
+            torchmetrics.functional, or objects such as a ``torchmetrics.Metric``, which are updated batch by batch.
+            Arguments are for a forecaster forecast and truth ``(N, horizon, C, H, W)`` in the unit of the data, NaN
+            where the truth is unknown, and for a classifier logits and labels. Columns are ``validation_NAME``; the
+            name ``"loss"`` is taken, and ``"accuracy"`` for a classifier.
         optimizer: function that builds the optimizer of a model.
         schedule: function that builds the learning rate scheduler of an optimizer and a number of updates. Its ``step``
             is called after each update.

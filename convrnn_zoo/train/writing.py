@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from .loop import CHECKPOINTS, differences, is_changeable
 
 METADATA, RECIPE = "metadata.json", "recipe.toml"
 """Metadata and recipe: files in the directory of a run that other repositories do not have."""
+
+ADDRESS = "ADDRESS-OF-THE-RUN"
+"""Placeholder for the directory of a run in its card."""
 
 
 def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
@@ -66,7 +70,7 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
 def conflicts(saved: Recipe, recipe: Recipe) -> str:
     """Lists the keys that prevent `recipe` from resuming a run of `saved`, for a message; empty if there are none."""
     seeds = [getattr(r, "seeds", (None,))[0] for r in (saved, recipe)]  # the weights are those of the first one
-    runs = [json.loads(r.fingerprint(first_seed=seed)) for r, seed in zip((saved, recipe), seeds, strict=True)]
+    runs = [json.loads(r.fingerprint(seeds=seed)) for r, seed in zip((saved, recipe), seeds, strict=True)]
     for run in runs:
         run.pop("sequences_per_update")  # the checkpoint has that of all processes
     fields = [field for field in differences(*map(json.dumps, runs)) if not is_changeable(field)]
@@ -152,9 +156,15 @@ def add_metrics(
 
 
 def has_generated_card(metadata: WeightsMetadata, out: Path) -> bool:
-    """Returns whether the directory `out` has the card of weights, without changes by the user."""
+    """Returns whether the directory `out` has the card of weights, without changes by the user.
+
+    The card names the directory for which it was written: the run may have been moved since.
+    """
     card = out / CARD
-    return card.is_file() and card.read_text(encoding="utf-8", errors="replace") == weights_card(metadata, str(out))
+    if not card.is_file():
+        return False
+    pattern = ".+?".join(map(re.escape, weights_card(metadata, ADDRESS).split(ADDRESS)))
+    return re.fullmatch(pattern, card.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def has_earlier_card(out: Path) -> bool:

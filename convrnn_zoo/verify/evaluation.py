@@ -22,12 +22,10 @@ from ..values.steps import mean_minutes
 from ..values.units import is_rain
 from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
-from .metrics import Occurrences, ProbabilityScores, frame_scores
+from .metrics import Occurrences, ProbabilityScores, find_metric, frame_scores
 
 Scores = dict[str, dict[str, list[float]]]
 """Values at every lead time by method, such as ``"forecast"``, and by metric."""
-LESS_IS_BETTER = {"MSE", "MAE", "FAR", "CRPS", "Brier"}
-"""First words of the names of metrics whose lower values are better."""
 MEMBERS = 20
 """Default number of members that represent the probabilities of a nowcast."""
 
@@ -107,6 +105,7 @@ def evaluate(
                 data.thresholds,
                 recipe.horizon,
                 "random" if members_are and method == "STEPS" else members_are,
+                recipe.metrics,
             )
             for target, channel, value_range in zip(targets, channels, ranges, strict=True)
         ]
@@ -202,17 +201,18 @@ class TargetScores:
 
     A named target in mm/h has the usual thresholds of rain if `thresholds` is empty. `value_range` is that of SSIM and
     PSNR. `members` describes the ensemble, if there is one: its members are random, or quantiles at each pixel.
+    `metrics` are further ones of :data:`~convrnn_zoo.verify.METRICS`.
     """
 
     def __init__(
         self, target: Encoding, channels: slice, value_range: tuple[float, float] | None, thresholds: Sequence[float],
-        horizon: int, members: Literal["random", "quantiles"] | None,
+        horizon: int, members: Literal["random", "quantiles"] | None, metrics: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.name = target.name if isinstance(target, Variable) else ""
         self.unit = "" if target.unit == "1" else target.unit  # of dimensionless values
         if self.name and is_rain(self.unit):
             thresholds = thresholds or RAIN_THRESHOLDS
-        self.channels, self.value_range = channels, value_range
+        self.channels, self.value_range, self.metrics = channels, value_range, metrics
         self.by_frame: list[dict[str, Tensor]] = []
         self.occurrences = {t: Occurrences(t, horizon) for t in thresholds}
         self.probable = ProbabilityScores(thresholds, horizon, members == "quantiles") if members else None
@@ -220,7 +220,7 @@ class TargetScores:
     def add(self, forecast: Tensor, truth: Tensor, members: Tensor) -> None:
         """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, both with the channels of all targets."""
         forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
-        self.by_frame.append(frame_scores(forecast, truth, self.value_range))
+        self.by_frame.append(frame_scores(forecast, truth, self.value_range, self.metrics))
         for counter in self.occurrences.values():
             counter.add(forecast, truth)
         if self.probable:
@@ -267,9 +267,9 @@ def average(values: Sequence[float], like: Sequence[float] | None = None) -> Mea
 
 def better(scores: Scores, metric: str, baseline: str) -> str:
     """Describes the lead times at which the forecast is better than a baseline; lead times with NaN are left out."""
-    sign = -1 if metric.partition(" ")[0] in LESS_IS_BETTER else 1
+    info = find_metric(metric)
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
-    wins = {i: sign * a > sign * b for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
+    wins = {i: info.is_better(a, b) for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
     if not wins:
         return "not defined"
     lost = [i for i, won in wins.items() if not won]
@@ -287,8 +287,8 @@ def skill(scores: Scores, metric: str) -> tuple[str, float]:
     """Returns the best baseline in the mean of a metric, and the skill of the forecast against it.
 
     The skill is the fraction of the baseline's distance from a perfect score that the forecast removes: 1 is perfect, 0
-    as good as the baseline, and below 0 is worse. Perfect are 0 for errors and 1 for other scores. The PSNR has no
-    perfect score: its skill is NaN.
+    as good as the baseline, and below 0 is worse. :data:`~convrnn_zoo.verify.METRICS` has the perfect scores. That of
+    the PSNR is infinite: its skill is NaN.
 
     Example:
         >>> scores = {"forecast": {"CSI 2": [0.6]}, "last frame": {"CSI 2": [0.2]}, "S-PROG": {"CSI 2": [0.5]}}
@@ -297,15 +297,20 @@ def skill(scores: Scores, metric: str) -> tuple[str, float]:
         ('S-PROG', 0.2)
     """
     ours = scores["forecast"][metric]
-    lower = metric.partition(" ")[0] in LESS_IS_BETTER
+    info = find_metric(metric)
     means = {name: average(by[metric], ours).value for name, by in scores.items() if name != "forecast"}
     known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
     if not known:
         return "", math.nan
-    best = (min if lower else max)(known, key=known.__getitem__)
-    perfect = 0.0 if lower else math.nan if metric.startswith("PSNR") else 1.0
-    distance = perfect - known[best]
-    return best, 1 - (perfect - average(ours, scores[best][metric]).value) / distance if distance else math.nan
+    best = next(iter(known))
+    for name, mean in known.items():
+        best = name if info.is_better(mean, known[best]) else best
+    mean = average(ours, scores[best][metric]).value
+    if math.isinf(info.perfect):
+        return best, math.nan
+    distances = [info.perfect - value for value in (mean, known[best])]
+    ours_left, theirs_left = map(abs, distances) if info.better == "nearest" else distances
+    return best, 1 - ours_left / theirs_left if theirs_left else math.nan
 
 
 def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | None = None) -> tuple[Metric, ...]:
@@ -318,10 +323,8 @@ def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | Non
     targets = {v.name: v.unit for v in values.variables} if values else {}
 
     def find_unit(name: str) -> str:
-        kind, _, target = name.partition(" of ")
-        unit = targets.get(target, data.unit)
-        unit = "" if unit == "1" else unit
-        return {"MSE": f"({unit})²" if unit else "", "MAE": unit, "PSNR": "dB", "CRPS": unit}.get(kind, "")
+        unit = targets.get(name.partition(" of ")[2], data.unit)
+        return find_metric(name).format_unit("" if unit == "1" else unit)
 
     def metric(name: str, values: list[float]) -> Metric:
         mean = average(values)
@@ -345,7 +348,7 @@ def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | Non
             unit=find_unit(name),
             note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
             baselines=baselines,
-            summed_over=data.summed_over if name in ("MSE", "MAE") else None,
+            summed_over=data.summed_over if find_metric(name).is_summed and " of " not in name else None,
         )
 
     return tuple(metric(name, values) for name, values in scores["forecast"].items() if average(values).count)

@@ -1,13 +1,19 @@
-"""Scores of frames, of the occurrence of events, and of ensembles."""
+"""Scores of frames, of the occurrence of events, and of ensembles.
 
+To add a metric of frames that recipes name in `metrics`, write a function ``(forecast, truth)`` and an entry of
+:data:`METRICS`.
+"""
+
+import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import need
+from .._hints import similar
 from ..layers import _checks as check
 from ..values.tensors import to_tensor
 from .losses import SSIM_WINDOW, fair_crps, quantile_crps
@@ -19,8 +25,72 @@ BINS = 10
 
 
 # ---- scores of frames --------------------------------------------------------------------------------------------
-def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None) -> dict[str, Tensor]:
-    """Returns MSE, MAE, SSIM and PSNR of every frame: each ``(N, T)`` for frames ``(N, T, C, H, W)``.
+def bias(forecast: Tensor, truth: Tensor) -> Tensor:
+    """Returns the mean of forecast minus truth over known pixels of each frame: ``(N, T)`` for ``(N, T, C, H, W)``.
+
+    Example:
+        >>> bias(torch.full((1, 1, 1, 1, 2), 3.0), torch.tensor([[[[[1.0, torch.nan]]]]])).tolist()
+        [[2.0]]
+    """
+    known = truth.isfinite()
+    return torch.where(known, forecast - truth, 0).sum((2, 3, 4)) / known.sum((2, 3, 4))
+
+
+class MetricInfo(NamedTuple):
+    """Meaning of a metric: which values are better, the perfect value, and the unit."""
+
+    better: Literal["lower", "higher", "nearest"]
+    """Which of two values is better: the lower, the higher, or the one nearest to the perfect value."""
+    perfect: float
+    unit: str = ""
+    """Unit, in which ``{unit}`` stands for the unit of the data."""
+    is_summed: bool = False
+    """Whether publications also report the sum over the pixels of a frame."""
+    of: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Function of forecast and truth ``(N, T, C, H, W)`` in the unit of the data, NaN where the truth is unknown.
+
+    It returns the value of each frame ``(N, T)``. Recipes name metrics with a function; the others are always computed.
+    """
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Returns whether `value` is better than `other`."""
+        if self.better == "nearest":
+            return abs(value - self.perfect) < abs(other - self.perfect)
+        return value < other if self.better == "lower" else value > other
+
+    def format_unit(self, unit: str) -> str:
+        """Returns the unit of the metric for data in `unit`; the unit of dimensionless data is empty."""
+        return self.unit.format(unit=unit) if unit or "{" not in self.unit else ""
+
+
+METRICS = {
+    "MSE": MetricInfo("lower", 0.0, "({unit})²", is_summed=True),
+    "MAE": MetricInfo("lower", 0.0, "{unit}", is_summed=True),
+    "SSIM": MetricInfo("higher", 1.0),
+    "PSNR": MetricInfo("higher", math.inf, "dB"),
+    "CSI": MetricInfo("higher", 1.0),
+    "POD": MetricInfo("higher", 1.0),
+    "FAR": MetricInfo("lower", 0.0),
+    "FSS": MetricInfo("higher", 1.0),
+    "CRPS": MetricInfo("lower", 0.0, "{unit}"),
+    "Brier": MetricInfo("lower", 0.0),
+    "bias": MetricInfo("nearest", 0.0, "{unit}", of=bias),
+}
+"""Metrics by the first word of their names, such as CSI of ``"CSI 2 mm/h of rain"``."""
+
+
+def find_metric(name: str) -> MetricInfo:
+    """Returns the entry of :data:`METRICS` for a metric; raises KeyError if there is none."""
+    word = name.partition(" ")[0]
+    if word not in METRICS:
+        raise KeyError(f"no metric {word!r}{similar(word, METRICS)}; METRICS of {__name__} has {', '.join(METRICS)}")
+    return METRICS[word]
+
+
+def frame_scores(
+    forecast: Tensor, truth: Tensor, value_range: tuple[float, float] | None, metrics: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Returns MSE, MAE, SSIM, PSNR and further `metrics` of every frame: ``(N, T)`` for frames ``(N, T, C, H, W)``.
 
     The errors are means over the pixels whose truth is known, and NaN if the forecast is NaN at one of them. For SSIM
     and PSNR, values are clipped to `value_range`, and its lower bound is subtracted. Both are left out if `value_range`
@@ -39,9 +109,10 @@ def frame_scores(forecast: Tensor, truth: Tensor, value_range: tuple[float, floa
     image = need("torchmetrics.functional.image", "eval")
     known = torch.isfinite(truth)
     share = known.float().mean((2, 3, 4))
+    further = {name: find_metric(name).of(forecast.clone(), truth.clone()) for name in metrics}  # type: ignore[misc]
     forecast, truth = (torch.where(known, x, 0) for x in (forecast, truth))
     error = forecast - truth
-    scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share}
+    scores = {"MSE": error.square().mean((2, 3, 4)) / share, "MAE": error.abs().mean((2, 3, 4)) / share} | further
     if value_range is None:
         return scores
     low, high = value_range

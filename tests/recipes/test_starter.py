@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import math
 import shlex
 import tomllib
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+import torch
 import xarray
 
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
@@ -364,3 +366,23 @@ def test_maps_and_series_of_a_file_are_proposed(tmp_path):
     assert [[v.name for v in role] for role in (several.variables, several.future, several.static)] == [
         ["t2m", "rain"], ["rf"], ["orog"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["convgru_forecaster", "predrnn"])
+def test_a_recipe_for_frames_of_any_size_trains(name, tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((40, 10, 13), dtype="float32"))
+    text = starting_recipe(name, tmp_path / "a.npy")
+    assert "[model]" in text
+    assert "such as hidden_channels, num_layers, kernel_size, patch_size" in text
+    small = {"hidden_channels": 4 if name == "predrnn" else [4, 4], "kernel_size": 3}
+    recipe = dataclasses.replace(Recipe.parse(text), model=small, max_steps=2, bf16=False, inputs=3, horizon=2)
+    metadata = train(recipe, data=tmp_path / "a.npy", out=tmp_path / "run", progress=False)
+    model = from_pretrained(tmp_path / "run")
+    assert (10 % model.reduction, 13 % model.reduction) != (0, 0)
+    assert math.isfinite(metadata.metrics[0].value)
+    frames = torch.rand(2, 5, 1, 10, 13)
+    loss = forecaster.validation_loss(recipe, model, frames)
+    y = model(model.preprocess(forecaster.pad_frames(frames[:, :3], model.reduction)), horizon=2)[..., :10, :13]
+    padded = forecaster.pad_frames(frames, model.reduction).numel() / frames.numel()
+    expected = (y - model.preprocess(frames[:, 3:])).square().mean() / padded
+    torch.testing.assert_close(loss, expected)

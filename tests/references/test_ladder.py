@@ -74,6 +74,15 @@ def test_an_interrupted_ladder_goes_on(climb):
     assert climb() == (rows, [])
 
 
+def test_a_run_of_another_size_is_not_taken_for_the_same_run(climb, monkeypatch):
+    climb("predrnn")
+    ladder.RESULTS.unlink()
+    family = {"predrnn": FAMILIES["predrnn"] | {"hidden_channels": 3}}
+    monkeypatch.setattr(ladder, "FAMILIES", {**FAMILIES, **family})
+    with pytest.raises(AssertionError, match="another recipe"):
+        climb("predrnn")
+
+
 def test_families_of_one_call_keep_the_rows_of_another_and_leave_the_seeds_to_a_call_with_all(climb):
     assert [(row["family"], row["seed"]) for row in climb("predrnn")[0]] == [("predrnn", 0)]
     rows, trained = climb("convgru_forecaster")

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -86,6 +87,63 @@ def test_metrics_are_computed_on_the_validation_data(kind, tmp_path):
     expected = (model.forecast(FRAMES[4:6, :3], 3) - FRAMES[4:6, 3:]).square().mean()
     assert best["validation_size"] == 2
     assert best["validation_error"] == pytest.approx(float(expected), rel=1e-4)
+
+
+class Count(torchmetrics.SumMetric):
+    def update(self, forecast, truth):
+        truth.fill_(9.0)  # a metric that changes its arguments
+        super().update(float(len(forecast)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_metrics_are_of_the_complete_split_and_do_not_change_each_other(batch_size, tmp_path):
+    def rmse(forecast, truth):
+        truth -= truth.nanmean()  # of its own copy
+        return forecast.square().mean().sqrt()
+
+    recipe = dataclasses.replace(RECIPES["forecaster"], batch_size=batch_size, max_steps=2)
+    data = {**PARTS["forecaster"], "validation": list(FRAMES[3:8])}
+    metrics = {"count": Count(), "rmse": rmse, "error": error, "mse": torchmetrics.MeanSquaredError()}
+    train(recipe, data=data, out=tmp_path, progress=False, metrics=metrics)
+    forecast = convrnn_zoo.from_pretrained(tmp_path).forecast(FRAMES[3:8, :3], 3)
+    expected = (forecast - FRAMES[3:8, 3:]).square().mean().item()
+    (row,) = rows_of(tmp_path, "forecaster")
+    assert row["validation_count"] == 5
+    assert row["validation_rmse"] == pytest.approx(forecast.square().mean().sqrt().item(), rel=1e-4)
+    assert (row["validation_error"], row["validation_mse"]) == (pytest.approx(expected, rel=1e-4),) * 2
+
+
+def test_a_loss_gets_frames_also_if_pixels_are_unknown(tmp_path):
+    def loss(output, truth, amount):
+        shapes.append((output.shape, truth.shape, amount.shape))
+        assert all(x.isfinite().all() for x in (output, truth, amount))
+        return (output - truth).square().mean()
+
+    holes, shapes = FRAMES.clone(), []
+    holes[:, :, :, 2:4] = torch.nan
+    data = {"train": list(holes[:4]), "validation": list(holes[4:6]), "test": list(holes[6:])}
+    run("forecaster", tmp_path / "a", loss=loss, data=data)
+    assert {shape[2:] for each in shapes for shape in each} == {(1, 8, 8)}
+    run("forecaster", tmp_path / "b", data=data)  # the recipe's mse has the same value and gradient
+    mine, theirs = (rows_of(tmp_path / name, "forecaster") for name in "ab")
+    assert [row["loss"] for row in mine] == pytest.approx([row["loss"] for row in theirs], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("loss", lambda output, truth, *amount: torch.tensor(1.0)),
+        ("loss", lambda output, truth, *amount: output.detach().mean()),
+        ("optimizer", lambda model: None),
+        ("optimizer", lambda model: torch.optim.LBFGS(model.parameters())),
+        ("schedule", lambda optimizer, steps: None),
+        ("schedule", lambda optimizer, steps: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)),
+    ],
+)
+@KINDS
+def test_parts_that_training_cannot_use_are_errors(kind, part, value, tmp_path):
+    with pytest.raises(TypeError, match=part):
+        run(kind, tmp_path, **{part: value})
 
 
 def test_a_resumed_run_with_other_metrics_writes_a_column_for_each(tmp_path):

@@ -214,8 +214,9 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
 
 def test_a_command_prolongs_a_finished_run_and_its_recipe_is_replaced(radar, tmp_path):
     recipe = Recipe.parse(FRAMES)
-    first = train(recipe, data=radar, out=tmp_path, progress=False)
+    first = train(recipe, data=radar, out=tmp_path / "run", progress=False)
     longer = dataclasses.replace(recipe, max_steps=2 * recipe.max_steps)
+    tmp_path = (tmp_path / "run").rename(tmp_path / "moved")
     second = train(longer, data=radar, out=tmp_path, progress=False)
     assert first.sha256 != second.sha256
     assert Recipe.read(tmp_path / "recipe.toml") == longer
@@ -240,7 +241,8 @@ def test_batches_may_be_divided_otherwise(fields, tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [({"batch_size": 4}, r"sequences_per_update \(2 there, 4 here\)"), ({"lr": 0.02}, "lr"), ({"seeds": (1,)}, "seed"),
+    [({"batch_size": 4}, r"batch_size·grad_accum_steps·processes \(2 there, 4 here\)"),
+     ({"lr": 0.02}, "lr"), ({"seeds": (1,)}, "seed"),
      ({"checkpoint_every": 3, "max_steps": 8}, "checkpoint_every")],
 )  # fmt: skip
 def test_other_changes_are_rejected_with_what_may_change(fields, name, tmp_path):

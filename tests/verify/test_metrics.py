@@ -17,7 +17,17 @@ from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.verify import better, evaluate, evaluation, frame_scores, make_metrics
+from convrnn_zoo.verify import (
+    METRICS,
+    MetricInfo,
+    better,
+    evaluate,
+    evaluation,
+    find_metric,
+    frame_scores,
+    make_metrics,
+    skill,
+)
 from convrnn_zoo.verify.baselines import choose_baselines, extrapolation, last_frame, zero
 from tests.helpers.train.tiny_recipes import PLAIN
 
@@ -312,3 +322,35 @@ print(peak() - before)
 def test_an_evaluation_needs_no_memory_for_all_sequences():
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 96 * 6 * 96 * 96 * 4 / 2**20 / 2  # MiB: half of the sequences
+
+
+# ---- the table of metrics ----------------------------------------------------------------------------------------
+def test_every_metric_is_in_the_table_with_its_direction():
+    for name, info in METRICS.items():
+        assert info.is_better(info.perfect, 0.5), name
+        assert not info.is_better(0.5, 0.5), name
+    scores = {"forecast": {"bias": [0.1, -0.2]}, "last frame": {"bias": [5.0, -5.0]}}
+    assert better(scores, "bias", "last frame") == "at every lead time"
+    assert skill({"forecast": {"bias": [-0.1]}, "last frame": {"bias": [5.0]}}, "bias")[1] == pytest.approx(0.98)
+    for function in (
+        lambda: better({"forecast": {"RMS": [1.0]}, "a": {"RMS": [2.0]}}, "RMS", "a"),
+        lambda: find_metric("RMS"),
+    ):
+        with pytest.raises(KeyError, match="RMS"):
+            function()
+
+
+def test_a_recipe_names_metrics_of_the_table(monkeypatch):
+    def maximum(forecast, truth):
+        truth.zero_()  # of its own copy
+        return forecast.amax((2, 3, 4))
+
+    monkeypatch.setitem(METRICS, "maximum", MetricInfo("nearest", 1.0, "{unit}", of=maximum))
+    truth = torch.rand(3, 2, 1, 8, 8)
+    scores = frame_scores(truth + 1, truth, None, ("maximum", "bias"))
+    assert torch.equal(scores["maximum"], (truth + 1).amax((2, 3, 4)))
+    torch.testing.assert_close(scores["bias"], torch.ones(3, 2))
+    recipe = dataclasses.replace(Recipe.read("rain"), metrics=("maximum",))
+    assert recipe.metrics == ("maximum",)
+    with pytest.raises(ValueError, match=r"metrics.*'maxim'.*maximum"):
+        dataclasses.replace(recipe, metrics=("maxim",))
