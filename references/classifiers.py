@@ -107,11 +107,11 @@ def measure_groups(
     splits = need("sklearn.model_selection", "data").LeaveOneGroupOut().split(every.labels, groups=every.groups)
     for others, unseen in splits:
         name, held_out = every.groups[unseen[0]], every.subset(unseen)
-        parts = [every.subset([i for i in others if i < end]), held_out]
+        used = [every.subset([i for i in others if i < end]), held_out]
         if validation := [i for i in others if i >= known]:
-            parts.append(every.subset(validation))
+            used.append(every.subset(validation))
         options: Any = {"checkpoint": out / f"without-{quote(name, safe='')}.ckpt", "progress": progress}
-        value = train_one(recipe, recipe.seed, *parts, name=f"without {name}", **options).accuracy
+        value = train_one(recipe, recipe.seed, *used, name=f"without {name}", **options).accuracy
         values += [value] if name not in selected_on else []
         split = f"all {len(unseen)} recordings of {name}"
         metrics.append(Metric(f"accuracy, {name} unseen", percent(value), title, split))

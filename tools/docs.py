@@ -42,7 +42,7 @@ from .cards import shipped_card
 from .ladder import ladder
 from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
-from .reference import a_to_z, command_line, losses, samplings, schedules
+from .reference import a_to_z, command_line, loss_functions, losses, metrics, samplings, schedules
 from .timings import (
     accelerator,
     archive,
@@ -424,7 +424,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
         speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
         elsewhere, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z, command_line,
-        losses, samplings, schedules,
+        losses, loss_functions, metrics, samplings, schedules,
     )
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
 from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
+from convrnn_zoo.verify.metrics import METRICS
 
 from . import docstrings
 
@@ -118,6 +119,26 @@ def losses(page: str) -> str:
         text = known.get(name) or summary(function) + (f" Weights: {weights}." if weights else "")
         rows.append((f"`{name}`", text, loss.activation, "yes" if loss.is_pixelwise else "no"))
     return markdown(("loss", "value", "activation", "leaves out unknown pixels"), rows)
+
+
+def loss_functions(page: str) -> str:
+    """Documents the functions of the losses."""
+    functions = {getattr(loss.of, "func", loss.of).__name__ for loss in LOSSES.values()} | {exceedance.__name__}
+    return "\n".join(f"::: convrnn_zoo.verify.losses.{name}" for name in sorted(functions - {"<lambda>"}))
+
+
+def metrics(page: str) -> str:
+    """Lists the metrics of evaluations and their meaning."""
+    rows = [
+        (
+            f"`{name}`",
+            f"{info.better}; perfect is {info.perfect:g}".replace("inf", "∞"),
+            info.unit.replace("{unit}", "unit of the data") or "–",
+            f'`metrics = ["{name}"]`' if info.of else "always",
+        )
+        for name, info in METRICS.items()
+    ]
+    return markdown(("metric", "better", "unit", "computed"), rows)
 
 
 def schedules(page: str) -> str:
