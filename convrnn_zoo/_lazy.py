@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy
+
 from ._extras import need
 
-numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+xarray = need("xarray", "netcdf")
 indexing: Any = need("xarray.core.indexing", "netcdf")
 BackendArray: Any = need("xarray.backends", "netcdf").BackendArray
 

@@ -6,7 +6,6 @@ A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->`
 
 import dataclasses
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +22,6 @@ from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetada
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
-from convrnn_zoo.cli.list import NAMES
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
@@ -445,15 +443,6 @@ def pages(root: Path = ROOT) -> list[Path]:
     return [p for p in written if _PART.search(p.read_text(encoding="utf-8"))] + cards
 
 
-def names() -> str:
-    """Returns the table that ``convrnn-zoo list`` reads, as JSON."""
-    rows: dict[str, list[tuple[str, ...]]] = {
-        "architectures": [(name,) for name in list_models()],
-        "weights": [(w.name, w.trained_on, format_metric(w.metrics[0])) for w in WEIGHTS.values()],
-    }
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-
-
 def stale(root: Path = ROOT) -> dict[Path, str]:
     """Returns the stale files with their new text."""
     updates = {}
@@ -468,9 +457,6 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
             content = notebooks.notebook(new)
             if not file.exists() or file.read_text(encoding="utf-8") != content:
                 updates[file] = content
-    table = root / NAMES.relative_to(ROOT)
-    if not table.exists() or table.read_text(encoding="utf-8") != names():
-        updates[table] = names()
     return updates
 
 

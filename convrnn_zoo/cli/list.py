@@ -4,16 +4,12 @@ import fnmatch
 import json
 import math
 import re
-from pathlib import Path
 
 import click
 
 from .._hints import suggest
 from ._options import json_option
-from ._text import columns
-
-NAMES = Path(__file__).with_name("names.json")
-"""Names of all architectures, and a row per set of weights. ``make docs`` writes it; `list` runs without torch."""
+from ._text import columns, format_metric
 
 
 @click.command("list")
@@ -26,7 +22,12 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     PATTERN is a shell pattern in quotes, such as 'convgru2d*'. Without it, a core family is one line, such as
     convgru{1,2,3}d{,_bi}_{1,2,3}layer, which a shell expands.
     """
-    table = json.loads(NAMES.read_text(encoding="utf-8"))["weights" if pretrained else "architectures"]
+    from ..models import list_models
+    from ..pretrained.metadata import WEIGHTS
+
+    table: list[tuple[str, ...]] = [(name,) for name in list_models()]
+    if pretrained:
+        table = [(w.name, w.trained_on, format_metric(w.metrics[0])) for w in WEIGHTS.values()]
     rows = [row for row in table if fnmatch.fnmatch(row[0], pattern or "*")]
     if not rows:
         hint = suggest(pattern, (row[0] for row in table), 5)

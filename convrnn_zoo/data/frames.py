@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
-from .._extras import need
 from .._hints import suggest
 from ..layers import _checks as check
 from ..values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
@@ -308,7 +308,7 @@ class Frames:
     @property
     def is_loaded(self) -> bool:
         """True if the frames are a NumPy array in memory; False for a memory map."""
-        return type(self.array) is need("numpy", "cli").ndarray
+        return type(self.array) is numpy.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -369,7 +369,7 @@ class Frames:
         if self.is_loaded:
             return self
         with reading(self.path, "file of frames"):
-            array = need("numpy", "cli").array(self.array[self.start : self.start + len(self)])
+            array = numpy.array(self.array[self.start : self.start + len(self)])
         return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -410,7 +410,6 @@ def check_numbers(array: Any, name: object) -> None:
 
 def as_floats(raw: Any, fill: float | tuple[float | None, ...] | None = None) -> Any:
     """Returns a new float32 array, with NaN for numbers that equal `fill`, one for all or one for each channel."""
-    numpy = need("numpy", "cli")
     raw = numpy.asarray(raw)
     with numpy.errstate(over="ignore", invalid="ignore"):
         values = raw.astype("float32", order="C")
@@ -456,7 +455,7 @@ def join(parts: Sequence[Frames]) -> Frames:
     Raises:
         FileError: the files differ in grid, unit or variables, or have different values at one time.
     """
-    first, numpy = parts[0], need("numpy", "cli")
+    first = parts[0]
     if len(parts) == 1:
         return first
     if all(isinstance(p.array, LabelledArray) for p in parts):

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy
+
 from .._extras import need
 from ..values.labels.axes import CHANNEL, MEMBER
 from ..values.labels.form import align, in_unit
@@ -22,7 +24,7 @@ def join_datasets(parts: Sequence[Any], names: Sequence[Any]) -> Any:
     """
     from .._lazy import lazy_variable
 
-    numpy, xarray, first = need("numpy", "cli"), need("xarray", "netcdf"), parts[0]
+    xarray, first = need("xarray", "netcdf"), parts[0]
     if len(parts) == 1 and not is_dated(first):
         return first
     aligned = [_match(part, first, name, names[0]) for part, name in zip(parts, names, strict=True)]
@@ -72,7 +74,7 @@ def _match(part: Any, first: Any, name: Any, first_name: Any) -> Any:
             part = part.assign({label: in_unit(part[label], first[label].attrs.get("units"), str(label))})
         align(part, first, "the file", (MEMBER, "y", "x"))
         for label in [n for n, v in first.data_vars.items() if "time" not in v.dims]:
-            if not need("numpy", "cli").array_equal(part[label], first[label], equal_nan=True):
+            if not numpy.array_equal(part[label], first[label], equal_nan=True):
                 raise ValueError(f"{label} differs")
     except ValueError as e:
         raise FileError(f"{name}: {e}, in comparison with {first_name}") from e
@@ -81,7 +83,6 @@ def _match(part: Any, first: Any, name: Any, first_name: Any) -> Any:
 
 def _check_equal(parts: Sequence[Any], names: Sequence[Any], one: Any, other: Any, date: Any) -> None:
     """Raises FileError if two parts have different values at one time. A row is the number of a part and of a frame."""
-    numpy = need("numpy", "cli")
     a, b = (parts[i].isel(time=int(t)) for i, t in (one, other))
     for label in [n for n, v in parts[0].data_vars.items() if "time" in v.dims]:
         if not numpy.allclose(a[label].values, b[label].values, rtol=1e-5, atol=1e-8, equal_nan=True):
@@ -96,7 +97,6 @@ def _check_equal(parts: Sequence[Any], names: Sequence[Any], one: Any, other: An
 
 def _read_aligned(parts: Sequence[Any], rows: Any, axis: int, index: Any) -> Any:
     """Reads a part of joined frames: runs of successive frames of one source are read at once."""
-    numpy = need("numpy", "cli")
     moments, others = rows[index[axis]], [i for k, i in enumerate(index) if k != axis]
     if is_empty := not len(moments):
         moments = rows[:1]

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy
+
 from .._extras import need
 from .files import LARGE, FileError
 from .untrusted import CLAIMED_SIZES, check_chunk
@@ -110,7 +112,7 @@ def _read_chunks(path: Path, name: str, array: dict[str, Any]) -> Chunks:
             if shard > MAX_SHARD or index_codecs not in (["bytes"], ["bytes", "crc32c"]):
                 raise FileError(f"{path}: {name} has shards of {shard:,} chunks with an index of {index_codecs}")
     else:
-        shape, itemsize = array["chunks"], need("numpy", "cli").dtype(array["dtype"]).itemsize
+        shape, itemsize = array["chunks"], numpy.dtype(array["dtype"]).itemsize
         codecs = _named([*(array.get("filters") or ()), *filter(None, [array.get("compressor")])])
     names = [codec for codec, _ in codecs]
     if unknown := [codec for codec in names if codec not in (*COMPRESSORS, *FILTERS)]:
@@ -150,7 +152,5 @@ def _expansion(name: str, configuration: dict[str, Any]) -> float:
     decoded, stored = ("decode_dtype", "encode_dtype") if name == "astype" else ("dtype", "astype")
     if decoded not in configuration:
         return 1
-    sizes = [
-        need("numpy", "cli").dtype(configuration.get(k, configuration[decoded])).itemsize for k in (decoded, stored)
-    ]
+    sizes = [numpy.dtype(configuration.get(k, configuration[decoded])).itemsize for k in (decoded, stored)]
     return max(sizes[0] / max(sizes[1], 1), 1)

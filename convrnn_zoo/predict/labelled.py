@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 from torch import Tensor
 
 from .._atomic import atomic_write, write_bytes
@@ -22,7 +23,6 @@ COORDINATE_SUFFIXES = (".nc", ".zarr")
 
 def write_numpy(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes all arrays to a ``.npz`` file, or only the first one to a ``.npy`` file, atomically."""
-    numpy = need("numpy", "cli")
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npy":
             numpy.save(file, next(iter(arrays.values())))
@@ -42,7 +42,7 @@ def to_dataset(
     """
     labels, targets = frames.dataset, values.target_variables
     if labels is None:
-        xarray, dates = need("xarray", "netcdf"), need("numpy", "cli").array(frames.dates, "datetime64[ns]")
+        xarray, dates = need("xarray", "netcdf"), numpy.array(frames.dates, "datetime64[ns]")
         labels = xarray.Dataset(coords={"time": ("time", dates)} if len(dates) else {})
     names = [v.name for v in targets] if values.variables else list(map(str, labels.data_vars)) or ["forecast"]  # type: ignore[attr-defined]
     has_channels = forecast.dim() > 3 + bool(members) + bool(thresholds)
@@ -82,7 +82,6 @@ def is_storable(value: Any) -> bool:
         >>> [is_storable(v) for v in ("m", 1.5, [1, 2], ["a"], True, None, {}, [1, "a"], 2**70)]
         [True, True, True, True, False, False, False, False, False]
     """
-    numpy = need("numpy", "cli")
     if isinstance(value, str | bytes) or (isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)):
         return True
     try:

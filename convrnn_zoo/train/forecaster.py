@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -254,7 +255,7 @@ class ForecasterTrainer(Trainer):
         panels = Panels(plotted[:inputs], forecast, plotted[inputs:], step=values.step)
         figure = strip(panels, values, f"{self.title} after {self.updates:,} updates")
         save_images([figure], self.checkpoint.with_name(f"update{self.updates:07d}.png"))
-        return need("numpy", "train").asarray(figure)
+        return numpy.asarray(figure)
 
 
 def identify(clips: FrameSequences) -> dict[str, Any]:

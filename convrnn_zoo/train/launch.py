@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -29,19 +30,18 @@ CHECKPOINT_MINUTES = 10.0
 def seed_generators(seed: int) -> None:
     """Seeds the generators of torch on all devices, of NumPy and of Python."""
     torch.manual_seed(seed)
-    need("numpy", "train").random.seed(seed % 2**32)
+    numpy.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def mix_seeds(*numbers: int) -> int:
     """Returns a seed that depends on several numbers, such as the seed of a run and the number of an update."""
-    return int(need("numpy", "train").random.SeedSequence(numbers).generate_state(1)[0])
+    return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
     """Context at whose end torch's CPU generator and those of NumPy and Python are as before."""
-    numpy = need("numpy", "train")
     states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
     try:
         yield
@@ -56,7 +56,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
     with kept_generators():
         torch.default_generator.manual_seed(seed)  # those of devices are not read
-        need("numpy", "train").random.seed(seed)
+        numpy.random.seed(seed)
         random.seed(seed)
         yield
 
@@ -148,7 +148,7 @@ class Processes:
 
     def random_states(self) -> dict[str, Any]:
         """Returns the states of Python's and NumPy's random generators and of torch's on the CPU and the device."""
-        name, keys, *rest = need("numpy", "train").random.get_state()
+        name, keys, *rest = numpy.random.get_state()
         states = {"host": torch.get_rng_state(), "python": random.getstate(), "numpy": (name, keys.tolist(), *rest)}
         module: Any = getattr(torch, self.device.type, None)
         if hasattr(module, "get_rng_state"):
@@ -159,7 +159,7 @@ class Processes:
         """Restores the states that :meth:`random_states` returned, also on a device of another type."""
         torch.set_rng_state(states["host"])
         random.setstate(states["python"])
-        need("numpy", "train").random.set_state(states["numpy"])
+        numpy.random.set_state(states["numpy"])
         set_rng_state = getattr(getattr(torch, self.device.type, None), "set_rng_state", None)
         if "device" in states and set_rng_state is not None:
             set_rng_state(states["device"], *self._arguments(set_rng_state))

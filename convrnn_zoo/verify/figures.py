@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -189,12 +190,11 @@ def render(figure: Any) -> Any:
     """Renders a matplotlib figure as a Pillow image."""
     canvas = need("matplotlib.backends.backend_agg", "draw").FigureCanvasAgg(figure)
     canvas.draw()
-    return need("PIL.Image", "draw").fromarray(need("numpy", "train").asarray(canvas.buffer_rgba())).convert("RGB")
+    return need("PIL.Image", "draw").fromarray(numpy.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def stack_images(images: Sequence[Any]) -> Any:
     """Joins Pillow images of equal width vertically into one."""
-    numpy = need("numpy", "train")
     return need("PIL.Image", "draw").fromarray(numpy.concatenate([numpy.asarray(image) for image in images]))
 
 

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..._extras import need
 from ...values.labels.times import to_minutes
 from ...values.steps import Step, mean_minutes
 from ...values.tensors import to_tensor
@@ -149,7 +149,6 @@ def shared_time_bounds(files: Sequence[Frames], validation: float = 0.0) -> list
     dated = [f.minutes for f in files if f.is_dated]
     if len(dated) < 2:
         return [time_bounds(len(f), validation) for f in files]
-    numpy = need("numpy", "cli")
     times = numpy.unique(numpy.concatenate(dated))
     dates = [times[min(i, len(times) - 1)] for i in time_bounds(len(times), validation)]
     return [

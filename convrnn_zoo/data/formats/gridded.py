@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
+
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ..files import TIMES, FileError, reading
@@ -224,7 +226,6 @@ def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
 
 def _plain(key: str, value: Any, dtype: Any) -> Any:
     """Returns an attribute as text, a number or an array; None if it is empty or a fill value that cannot be stored."""
-    numpy = need("numpy", "cli")
     if hasattr(value, "shape"):  # h5py.Empty has the shape None
         value = None if (not value.shape and value.shape != ()) or value.size == 0 else value
         value = value if value is None or value.size > 1 else value.reshape(-1)[0]

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,7 +53,7 @@ def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
 
 def _text(attrs: Any, name: str) -> str:
     """Returns an attribute of an HDF5 object as text; empty if it is missing."""
-    value = next(iter(need("numpy", "cli").atleast_1d(attrs.get(name, ""))), "")
+    value = next(iter(numpy.atleast_1d(attrs.get(name, ""))), "")
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
@@ -197,7 +198,7 @@ def read_time(path: Path) -> datetime:
 # ---- datasets ------------------------------------------------------------------------------------------------------
 def _grid(metadata: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
     """Returns the coordinates y and x of the centres of pixels, and the grid mapping, by the CF conventions."""
-    numpy, pyproj = need("numpy", "cli"), need_pyproj()
+    pyproj = need_pyproj()
     projection, scale = metadata["projection"], 1.0
     if metadata["cartesian_unit"] == "km":  # with the axes of the ellipsoid in km, which other programs read as m
         scale = 1000.0
@@ -224,7 +225,7 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
         FileError: the file is damaged, of an unknown format or of another quantity, or its name states no time.
         ImportError: pysteps, pyproj or h5py is not installed.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    xarray = need("xarray", "netcdf")
     form = find_format(path)
     if form is None:
         names = ", ".join(f.pattern for f in FORMATS)
@@ -251,7 +252,7 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
 
 def _read_composites(paths: Sequence[Path], coarsen: int, empty: Any, index: Any) -> Any:
     """Reads composites that have the quantity and the grid of `empty`, an ``xarray.DataArray``."""
-    numpy, (time, *place) = need("numpy", "cli"), index
+    (time, *place) = index
     numbers = range(len(paths))[time]
     frames = []
     for i in numbers if isinstance(time, slice) else (numbers,):
@@ -267,7 +268,7 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
     """Opens the radar composites in several files as one Dataset in order of time; they are read when they are used."""
     from ..._lazy import lazy_variable
 
-    numpy, paths = need("numpy", "cli"), sorted(paths, key=read_time)
+    paths = sorted(paths, key=read_time)
     times = numpy.array([read_time(path) for path in paths], "datetime64[ns]")
     if len(set(times.tolist())) < len(times):
         raise FileError(f"{paths[0]}: expected one radar file for each time, got two of the same; pass one archive")
@@ -287,7 +288,6 @@ def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = No
     Files of SAF state the projection and the time as attributes, and their rain rate is selected without `variables`.
     Files of MRMS do not name the rain rate in mm/h, which is negative where it is unknown.
     """
-    numpy = need("numpy", "cli")
     if path.match("PrecipRate_*.grib2") and list(data.data_vars) == ["unknown"]:
         from ..._lazy import map_lazily
 

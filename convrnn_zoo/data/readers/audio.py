@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -39,7 +40,7 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
         source_rate = int(file.samplerate)
     if not blocks:
         raise FileError(f"{path} contains no sound; leave it out")
-    wave = need("numpy", "cli").concatenate(blocks)
+    wave = numpy.concatenate(blocks)
     if rate is not None and rate != source_rate:
         if len(wave) * rate > MAX_SAMPLES * source_rate:
             raise FileError(f"{path}: {len(wave):,} samples at {source_rate} Hz are too long to resample to {rate} Hz")

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -34,7 +35,6 @@ ALL = slice(None)
 
 def _stack_pages(images: list[Any], path: Path) -> Tensor:
     """Stacks images ``(H, W)`` or ``(H, W, C)`` to ``(T, C, H, W)``: uint8, or float32 if any image is float32."""
-    numpy = need("numpy", "cli")
     if not images:
         raise FileError(f"{path} holds no frame; add frames, or leave it out")
     if len({i.shape for i in images}) > 1:
@@ -48,7 +48,7 @@ def _stack_pages(images: list[Any], path: Path) -> Tensor:
 
 def _pixels(image: Any, channels: int, path: Path) -> Any:
     """Returns an image's pixels, rotated by EXIF tag: uint8 for 8 bits, float32 in [0, 1] for 16 bits and floats."""
-    numpy, ops = need("numpy", "cli"), need("PIL.ImageOps", "draw")
+    ops = need("PIL.ImageOps", "draw")
     if image.mode == "I" and image.format == "TIFF":
         raise FileError(f'{path} has whole numbers of no known range; save them as .npy, for kind = "frames"')
     image = ops.exif_transpose(image)
@@ -90,7 +90,7 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
 def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     """Reads the frames of a video as bytes ``(T, channels, H, W)``, rotated as the file specifies."""
-    av, numpy = need("av", "video"), need("numpy", "cli")
+    av = need("av", "video")
     frames: list[Any] = []
     with reading(path, "video"), av.open(str(path.absolute()), options=CONTAINERS) as file:
         if not file.streams.video:

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..._extras import need
+import numpy
+
 from ..._hints import warn
 from ...values.labels.times import counts_frames, decode_times
 from ..files import TIMES, FileError, check_claimed_size, reading
@@ -17,7 +18,6 @@ from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, c
 
 def load_npy(path: Path) -> Any:
     """Opens the array of a ``.npy`` file as a memory map."""
-    numpy = need("numpy", "cli")
     with reading(path, ".npy file of numbers"):
         array = numpy.load(path, allow_pickle=False, mmap_mode="r")
     if not isinstance(array, numpy.ndarray):
@@ -39,7 +39,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
 
 def _read_npy(path: Path, shape: tuple[int, ...], index: Any) -> Any:
     """Reads a part of an array, whose file is open only meanwhile: a data set may have very many files."""
-    return need("numpy", "cli").array(load_npy(path).reshape(shape)[index])
+    return numpy.array(load_npy(path).reshape(shape)[index])
 
 
 def open_npz(path: Path, options: ReadOptions) -> Frames:
@@ -93,7 +93,7 @@ def to_frames(path: Path, array: Any, options: ReadOptions) -> Frames:
 
 def _stack(path: Path, arrays: Any, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> Any:
     """Returns variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` as the channels of an array ``(T, C, H, W)``."""
-    numpy, channels = need("numpy", "cli"), []
+    channels = []
     try:
         check_roles(shapes, options)
     except ValueError as e:
@@ -150,7 +150,6 @@ def _read_times(path: Path, times: Any, shape: tuple[int, ...]) -> Any:
 @contextmanager
 def open_archive(path: Path) -> Iterator[Any]:
     """Opens a ``.npz`` file as a mapping that reads an array when it is indexed."""
-    numpy = need("numpy", "cli")
     with reading(path, ".npz file of numbers"), path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
         members = arrays.zip.infolist()
         check_claimed_size(path, sum(m.file_size for m in members), path.stat().st_size)
@@ -159,7 +158,7 @@ def open_archive(path: Path) -> Iterator[Any]:
 
 def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
     """Reads the shape of an array in a ``.npz`` file from the header, without reading the array."""
-    form: Any = need("numpy.lib.format", "cli")
+    form: Any = numpy.lib.format
     with file.open(member) as content:
         version = form.read_magic(content)
         read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -138,7 +139,6 @@ def read_csv(path: Path, **options: Any) -> list[Recording]:
     Columns are separated by commas, semicolons or tabs. A first line of names is skipped, and so is the index that
     pandas writes: a first column without a name. The numbers 0, 1, … of columns, above decimals, are such names.
     """
-    numpy = need("numpy", "cli")
     with reading(path, "CSV file of numbers"):
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         separator = next((c for c in ("\t", ";", ",") if lines and c in lines[0]), ",")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import numpy
+
 from ..._extras import need
 from ..._hints import suggest, warn
 from ..units import conversion
@@ -178,7 +180,6 @@ def _find_periods(array: Any, coordinate: Any, time: Any) -> float | None:
         begin, end = decode_time(array["start_time"].variable, "start_time").values, time.values
     if begin is None:
         return None
-    numpy = need("numpy", "cli")
     minutes = {round(d / (numpy.timedelta64(1, "us") if hasattr(d, "dtype") else timedelta(microseconds=1)) / 6e7, 6)
                for d in numpy.ravel(end - begin)}  # fmt: skip
     return minutes.pop() if len(minutes) == 1 and min(minutes) > 0 else None
@@ -247,7 +248,7 @@ def wrap_degrees(degrees: Any) -> Any:
 
 def _find_steps(place: Any, name: str) -> Any:
     """Returns the steps along a coordinate as an array of float64, those of longitudes without their jump."""
-    steps = need("numpy", "cli").diff(place.values.astype("float64"))
+    steps = numpy.diff(place.values.astype("float64"))
     return wrap_degrees(steps) if is_angle(place, name) else steps
 
 
@@ -264,7 +265,7 @@ def _map_edge_km(data: Any, axis: str) -> float | None:
     if not maps or data.sizes[axis] < 2:
         return None
     north, east = (wrap_degrees(m.diff(axis)) for m in maps)
-    east = east * need("numpy", "cli").cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
+    east = east * numpy.cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
     edge = float(((north**2 + east**2) ** 0.5).mean()) * KM_PER_DEGREE
     return edge if math.isfinite(edge) else None
 
@@ -304,4 +305,4 @@ def restore_direction(values: Any, data: Any) -> Any:
     """Returns an array ``(…, H, W)`` in the directions that y and x have in the source of data in normal form."""
     turned = () if data is None else data.encoding.get("turned", ())
     axes = [axis for name, axis in (("y", -2), ("x", -1)) if name in turned]
-    return need("numpy", "cli").flip(values, axes) if axes else values
+    return numpy.flip(values, axes) if axes else values

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy
+
 from ..._extras import need
 from ..._hints import warn
 from ..steps import Step
@@ -62,7 +64,7 @@ def label_forecast(
         has_members, has_channels: whether `values` have these axes.
         note: assumptions that were made of the input, as attribute ``comment``.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    xarray = need("xarray", "netcdf")
     names, turned = dict(frames.encoding.get("dims", {})), frames.encoding.get("turned", ())
     dims = [LEAD_TIME, *[CHANNEL] * has_channels, *[THRESHOLD] * bool(thresholds), "y", "x"]
     batch = "batch" if has_members else MEMBER

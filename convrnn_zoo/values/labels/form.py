@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy
+
 from ..._extras import need
 from ..._hints import suggest
 from ..steps import Step
@@ -36,7 +38,7 @@ def decode_values(variable: Any, fill_value: float | None = None) -> Any:
     """
     from ..._lazy import map_lazily
 
-    numpy, attrs, encoding = need("numpy", "cli"), variable.attrs, variable.encoding
+    attrs, encoding = variable.attrs, variable.encoding
     if variable.dtype.kind not in "fiub":
         raise ValueError(f"expected real numbers, got {variable.dtype}")
     stored = numpy.dtype(encoding.get("dtype") or variable.dtype)
@@ -73,7 +75,6 @@ def decode_values(variable: Any, fill_value: float | None = None) -> Any:
 
 
 def _mask(values: Any, low: Any, high: Any, fill: Any, slack: float, factor: float) -> Any:
-    numpy = need("numpy", "cli")
     with numpy.errstate(over="ignore", invalid="ignore"):
         result = numpy.array(values, "float32")
         for limit, is_outside in ((low, numpy.less), (high, numpy.greater)):
@@ -125,7 +126,7 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
     `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends,
     in either order. Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    xarray = need("xarray", "netcdf")
     for dim, value in selection.items():
         if dim not in data.dims:
             raise ValueError(f"no dimension {dim}, which data.sel names; {suggest(dim, map(str, data.dims))}")
@@ -151,7 +152,7 @@ def _find_positions(positions: Any, dim: str, value: Any) -> Any:
     Raises:
         KeyError: it takes none.
     """
-    numpy, labels, is_range = need("numpy", "cli"), positions.indexes[dim], isinstance(value, list | tuple)
+    labels, is_range = positions.indexes[dim], isinstance(value, list | tuple)
     values = list(value) if is_range else [value]
     if labels.dtype.kind in "iuf":
         numbers = [float(v) for v in values]
@@ -323,7 +324,6 @@ def first_difference(a: Any, b: Any) -> int | None:
 
     Longitudes that differ by 360 degrees are equal.
     """
-    numpy = need("numpy", "cli")
     x, y = a.values, b.values
     if x.dtype.kind in "iuf" and y.dtype.kind in "iuf":
         units = [str(c.attrs.get("units", "")) for c in (a, b)]
@@ -385,7 +385,6 @@ def stack(data: Any, names: Iterable[str], index: Sequence[Any] = ()) -> Any:
 
     Maps are repeated in all frames and series in all pixels. `index` selects times, rows and columns.
     """
-    numpy = need("numpy", "cli")
     parts = dict(zip(("time", "y", "x"), index, strict=False))
     channels = []
     for name in names:

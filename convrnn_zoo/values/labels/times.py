@@ -8,6 +8,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+import numpy
+
 from ..._extras import need
 from ..steps import (
     SHORTEST_MONTH,
@@ -68,7 +70,7 @@ def decode_times(values: Any, attrs: Mapping[str, Any] = MappingProxyType({}), n
         >>> decode_times(np.array([0, 5])).astype("timedelta64[m]").tolist()[1]
         datetime.timedelta(seconds=300)
     """
-    numpy, kind = need("numpy", "cli"), values.dtype.kind
+    kind = values.dtype.kind
     first = next(iter(values.ravel().tolist()), None) if kind not in "mM" else None
     if kind in "iuf":
         if not numpy.isfinite(values).all():
@@ -102,7 +104,7 @@ def _decode_numbers(values: Any, unit: str, attributes: Mapping[str, Any]) -> An
 
     Units that it lacks, and time zones such as ``UTC+2``, which it reads with the wrong sign, are rewritten first.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    xarray = need("xarray", "netcdf")
     attrs = {"units": " ".join(unit.split()) if len(unit) <= MAX_UNIT else ""}
     match = _SINCE.fullmatch(attrs["units"])
     word = (match[1] if match else attrs["units"]).lower()
@@ -148,7 +150,7 @@ def to_minutes(times: Any) -> Any:
     """Returns decoded times as a float64 array of minutes. Dates count from 1970 (UTC) in their calendar."""
     if times.dtype.kind == "O":
         epoch = type(times[0])(1970, 1, 1)
-        return need("numpy", "cli").array([(t - epoch) / timedelta(minutes=1) for t in times])
+        return numpy.array([(t - epoch) / timedelta(minutes=1) for t in times])
     return times.astype(f"{times.dtype.kind}8[us]").astype("int64") / 6e7
 
 
@@ -166,7 +168,7 @@ def find_step(times: Any) -> Step | None:
     """
     if times is None or len(times) < 2:
         return None
-    numpy, minutes = need("numpy", "cli"), to_minutes(times)
+    minutes = to_minutes(times)
     steps, counts = numpy.unique(((minutes[1:] - minutes[:-1]) * 6e5).round() / 6e5, return_counts=True)
     total, slack = numpy.concatenate([[0], counts.cumsum()]), TOLERANCE * abs(steps)
     ends = [numpy.searchsorted(steps, *side) for side in ((steps - slack, "left"), (steps + slack, "right"))]
@@ -177,7 +179,7 @@ def find_step(times: Any) -> Step | None:
 def find_gaps(times: Any, step: Step) -> Any:
     """Returns for all but the last of decoded times whether the next one does not follow after a step, as booleans."""
     if isinstance(step, str):
-        numpy, dates = need("numpy", "cli"), list_dates(times)
+        dates = list_dates(times)
         return numpy.array([not is_next(a, b, step) for a, b in pairwise(dates)], bool)
     minutes = to_minutes(times)
     return ~is_near(minutes[1:] - minutes[:-1], step)
@@ -217,7 +219,7 @@ def get_times(data: Any) -> Any:
 
 def extend_times(frames: Any, step: Step, count: int) -> Any:
     """Returns the times of frames in normal form, and of the next `count` frames after a `step` each."""
-    numpy, times = need("numpy", "cli"), frames["time"].values
+    times = frames["time"].values
     if isinstance(step, str):
         return numpy.concatenate([times, numpy.array(next_dates(list_dates(times), count, step), times.dtype)])
     return numpy.concatenate([times, valid_times(times[-1:], step, count)[0]])
@@ -225,7 +227,6 @@ def extend_times(frames: Any, step: Step, count: int) -> Any:
 
 def valid_times(times: Any, step: Step, count: int) -> Any:
     """Returns the times ``(N, count)`` of the next `count` frames after each of N decoded times, a `step` apart."""
-    numpy = need("numpy", "cli")
     if isinstance(step, str):
         return numpy.array([next_dates([date], count, step) for date in list_dates(times)], times.dtype)
     steps = (numpy.arange(1, count + 1) * step * 6e7).round().astype("int64").astype("timedelta64[us]")
