@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..._extras import need
+import numpy
+
 from ..._hints import suggest
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
@@ -293,7 +294,6 @@ def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
     Two files are compared at the first date that both have and at which values differ from pixel to pixel, unless they
     state different coordinates.
     """
-    numpy = need("numpy", "cli")
     dated = [(f, part, _place(f)) for f, part in zip(files, parts, strict=True) if f.is_dated]
     by_time: dict[float, list[tuple[int, int]]] = {}
     for number, (f, *_) in enumerate(dated):

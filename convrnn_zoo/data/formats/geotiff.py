@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from ..._extras import need, quiet
 from ...values.labels.axes import CHANNEL
 from ..untrusted import check_chunk
@@ -62,7 +64,7 @@ def open_geotiff(path: Path) -> Any:
     The variable has the name that describes its first band, if there is one, and its unit. Its date is the one in the
     name of the file, or else in the tag ``DateTime``.
     """
-    numpy, rioxarray = need("numpy", "cli"), need("rioxarray", "geotiff")
+    rioxarray = need("rioxarray", "geotiff")
     need("dask.array", "geotiff")
     with quiet():
         with need("rasterio", "geotiff").open(path, driver="GTiff") as file:
