@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
+
 from ..._extras import need
 from ..._hints import warn
 from ...data.readers import Frames
@@ -34,7 +36,6 @@ def find_issues(
     Raises:
         ValueError: no frame is an issue time, or `every` is no multiple of the step.
     """
-    numpy = need("numpy", "cli")
 
     gaps, irregular = _find_gaps(frames, step, fix)
     within, complete = _is_within(frames, period), _is_complete(gaps, count, ahead)
@@ -57,7 +58,6 @@ def find_issues(
 
 def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
     """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
-    numpy = need("numpy", "cli")
 
     numbers, ends = numpy.arange(len(gaps) + 1), numpy.flatnonzero(gaps)
     first = numpy.concatenate([[0], ends + 1])[numpy.searchsorted(ends, numbers)]
@@ -97,7 +97,6 @@ def _is_multiple(times: Any, minutes: float, slack: float) -> Any:
 
 def _count_multiples(times: Any, step: float, minutes: float, slack: float) -> int:
     """Returns the number of multiples of a duration within the runs of times that are a step apart."""
-    numpy = need("numpy", "cli")
 
     ends = numpy.flatnonzero(numpy.diff(times) > 1.5 * step)
     first, last = times[numpy.concatenate([[0], ends + 1])], times[numpy.concatenate([ends, [-1]])]
@@ -123,7 +122,6 @@ def parse_duration(value: Any) -> float:
 
 def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
     """Returns for all but the last frame whether none follows after one step, and whether one follows irregularly."""
-    numpy = need("numpy", "cli")
 
     none = numpy.zeros(max(len(frames) - 1, 0), bool)
     if frames.times is None or step is None or len(frames) < 2:
@@ -138,7 +136,6 @@ def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
 
 def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
     """Returns for each frame whether its time is within a period."""
-    numpy = need("numpy", "cli")
 
     inside = numpy.zeros(len(frames), bool)
     if isinstance(period, str) or len(period) != 2:

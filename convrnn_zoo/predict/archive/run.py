@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -182,7 +183,6 @@ class Job:
 
     def read(self, issues: Any) -> list[Tensor]:
         """Reads the frames ``(T, C, H, W)`` of the forecasts from some issue times; each frame is read once."""
-        numpy = need("numpy", "cli")
         windows = issues[:, None] + numpy.arange(1 - self.inputs, self.ahead + 1)
         numbers = numpy.unique(windows)
         maps: dict[int, Tensor] = {}
@@ -272,7 +272,7 @@ class Job:
         Raises:
             ValueError: the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
         """
-        numpy, (group, _) = need("numpy", "cli"), open_store(self.path, "r+")
+        (group, _) = open_store(self.path, "r+")
         missing, checksums = group[MISSING][:], group[PROGRESS]["checksums"][:]
 
         def has_changed(i: int) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from ..._atomic import atomic_write
 from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
@@ -32,7 +34,7 @@ def choose_batch(template: Any) -> int:
 
 def _choose_chunks(variable: Any, batch: int) -> dict[str, int]:
     """Returns the chunk of a forecast variable ``([members,] lead_time, …, y, x)`` for `batch` issue times."""
-    chunks, numpy = {ISSUE: batch, **variable.sizes}, need("numpy", "cli")
+    chunks = {ISSUE: batch, **variable.sizes}
     for dim in (MEMBER, LEAD_TIME):
         if dim in chunks and variable.dtype.itemsize * numpy.prod(list(chunks.values()), dtype="int64") > REGION_BYTES:
             chunks[dim] = 1
@@ -54,7 +56,7 @@ def create_store(
         batch: issue times of a region.
         settings: settings of the run, which :func:`check_settings` compares.
     """
-    numpy, xarray, dask_array = need("numpy", "cli"), need("xarray", "netcdf"), need("dask.array", "archive")
+    xarray, dask_array = need("xarray", "netcdf"), need("dask.array", "archive")
     count, lead = len(issues), template[LEAD_TIME]
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
     if step is not None and ISSUE in template.coords:
@@ -152,7 +154,7 @@ def write_region(
         missing: numbers of input frames without a value, which mark the issue times as finished.
         checksums: checksums of the inputs.
     """
-    numpy, xarray = need("numpy", "cli"), need("xarray", "netcdf")
+    xarray = need("xarray", "netcdf")
     variables = {
         name: ((ISSUE, *v.dims), numpy.stack([f[name].values for f in forecasts]))
         for name, v in forecasts[0].data_vars.items()
