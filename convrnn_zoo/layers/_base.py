@@ -223,7 +223,10 @@ class Equations(nn.Module):
         """Checks and stores the options of the cell, on which the shapes of its parameters may depend."""
         for name in options:
             if name not in self.options:
-                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}; its first arguments are "
+                    "in_channels, out_channels and kernel_size"
+                )
         for name, allowed in self.options.items():
             setattr(self, name, check.choice(name, options.get(name, allowed[0]), allowed))
 

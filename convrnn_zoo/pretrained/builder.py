@@ -42,7 +42,7 @@ def build_model(
         constructor: builds the network from keyword arguments.
         name: the registered name.
         pretrained: whether to load weights, or the tag of the weights to load.
-        pretrained_cfg: tag of the weights, or a cfg of timm. It replaces the default cfg.
+        pretrained_cfg: tag of the weights, or a cfg of timm. Fields missing in a dict are those of the architecture.
         pretrained_cfg_overlay: fields that replace those of the cfg.
         cache_dir, token: as in :func:`~convrnn_zoo.from_pretrained`.
         source: the source of the weights, if it is already open.
@@ -64,6 +64,8 @@ def build_model(
     pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
     if pretrained is False and not pretrained_cfg:
         pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
+    elif isinstance(pretrained_cfg, dict) and source is None and not pretrained_cfg.get("source"):
+        pretrained_cfg = {**BASE_CFGS[name], **pretrained_cfg}
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
     check_pretrained_cfg(cfg, name)
     pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES_BY_SCHEME

@@ -170,3 +170,9 @@ def test_a_cell_without_groups_rejects_them(build: Any) -> None:
 def test_an_eidetic_cell_rejects_even_kernels(kernel_size: Any) -> None:
     with pytest.raises(ValueError, match=r"^kernel_size"):
         E3DLSTMCell(1, 4, kernel_size, map_size=8)
+
+
+@pytest.mark.parametrize("arguments", [{"input_size": 6}, {"in_channels": 6, "out_channels": 8, "kernel_size": 3}])
+def test_arguments_of_torch_nn_lstm_are_named_after_ours(arguments: dict[str, int]) -> None:
+    with pytest.raises(TypeError, match=r"in_channels.*out_channels.*kernel_size"):
+        layers.Conv1dLSTM(**arguments, hidden_size=8)

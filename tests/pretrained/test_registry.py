@@ -203,3 +203,10 @@ def test_importing_is_cheap_compared_with_timm():
         for _ in range(3)
     ]
     assert min(took) < 0.2, took
+
+
+@pytest.mark.parametrize(("name", "in_chans"), [("convgru_forecaster", 1), ("convgru1d_1layer", 3)])
+def test_a_cfg_of_a_few_fields_keeps_those_of_the_architecture(name, in_chans):
+    model = timm.create_model(name, pretrained_cfg={"license": "cc-by-4.0"})
+    assert (model.num_classes, model.in_chans) == (0, in_chans)
+    assert model.pretrained_cfg["license"] == "cc-by-4.0"
