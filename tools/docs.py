@@ -37,6 +37,7 @@ from . import notebooks
 from . import weight_exports as weight_exports_tool
 from .address import addresses
 from .cards import shipped_card
+from .file_formats import files
 from .ladder import ladder
 from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
@@ -422,7 +423,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
         speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
         elsewhere, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z, command_line,
-        losses, loss_functions, metrics, samplings, schedules,
+        losses, loss_functions, metrics, samplings, schedules, files,
     )
 }  # fmt: skip
 

@@ -76,10 +76,11 @@ def predict(
 
     A folder of such files is read file by file.
 
-    A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown. FILE
-    is a .npy, .npz, HDF5, netCDF, GRIB or Zarr file, a GIF, a video, a folder of images, or radar composites of KNMI,
-    FMI, MeteoSwiss, DWD or OPERA. Several files, or those of a folder, are joined in order of their times; each may
-    hold one frame. A .nc or .zarr output has lead times, valid times and the coordinates of the frames.
+    A forecaster reads frames (T, H, W) or (T, C, H, W) in the unit of its data, with NaN where a value is unknown.
+    FILE is a .npy, .npz, HDF5, netCDF, GRIB, Zarr or GeoTIFF file, a GIF, a video, a folder of images, or radar
+    composites of KNMI, FMI, MeteoSwiss, DWD or OPERA. Several files, or those of a folder, are joined in order of
+    their times; each may hold one frame. A .nc or .zarr output has lead times, valid times and the coordinates of
+    the frames.
 
     The model reads the latest frames, as many as in training. --start chooses an earlier first frame, by its time
     (2010-08-26T04:10 or 04:10) or its number from 0 on. --compare compares the forecast with the observed frames that

@@ -377,7 +377,7 @@ def _plain_dates(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayFrames(FrameFiles):
-    """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in NumPy, HDF5, NetCDF, GRIB or Zarr files.
+    """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in NumPy, HDF5, NetCDF, GRIB, Zarr and GeoTIFF.
 
     Example:
         >>> ArrayFrames(name="drifting blobs", unit="mm/h", step=5, encoding="log", crop=64).thresholds

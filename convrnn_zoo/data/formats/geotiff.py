@@ -50,9 +50,9 @@ def find_date(path: Path, tags: Any) -> datetime | None:
     """
     for text in (path.stem, str(tags.get("TIFFTAG_DATETIME", "")).replace(" ", "T").replace(":", "-")):
         for match in DATE.finditer(text):
-            year, month, day, *clock = (int(part or 0) for part in match.groups())
+            year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
             try:
-                return datetime(year, month, day or 1, *clock)
+                return datetime(year, month, day or 1, hour, minute, second)
             except ValueError:  # the 30th of February
                 continue
     return None
