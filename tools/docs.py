@@ -25,7 +25,7 @@ from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
-from convrnn_zoo.pretrained.published import PUBLISHED
+from convrnn_zoo.pretrained.published import PUBLISHED, find_published
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.recipes.starter import FieldDoc
@@ -127,7 +127,7 @@ def forecasters(page: str) -> str:
             sizes += f" (with weights: {', '.join(sorted({f'{w.num_params:,}' for w in ours}))})"
         height = model.pretrained_cfg["input_size"][-1]
         links = ", ".join(f"[{w.name.partition('.')[2]}]({_card(w, page)})" for w in ours) or "none"
-        links += f"; [others' weights]({link('docs/models/published.md', page)})" if name in PUBLISHED else ""
+        links += f"; [others' weights]({link('docs/models/published.md', page)})" if find_published(name) else ""
         read = "–" if model.input_frames else f"{_a_frame_more(model):.2f}"
         ahead = f"{_a_frame_ahead(model):.2f}"
         rows.append((f"`{name}`", sizes, f"{height}²", read, ahead, links))
@@ -160,9 +160,10 @@ def weights(page: str) -> str:
 
 def unweighted(page: str) -> str:
     """States how many architectures have weights."""
-    trained = {w.architecture for w in WEIGHTS.values()}
+    trained, others = ({w.architecture for w in sets.values()} for sets in (WEIGHTS, PUBLISHED))
     return (
-        f"Of {len(list_models())} architectures, {len(trained)} have weights. "
+        f"Of {len(list_models())} architectures, {len(trained)} have weights in the package, and {len(others)} load "
+        f"weights of other projects, {len(PUBLISHED)} sets in all. "
         "Every other name builds an untrained network: train it before you use its output."
     )
 

@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 
 from benchmarks.tables import markdown
-from convrnn_zoo.interop import SOURCES
-from convrnn_zoo.models import create_model
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
@@ -19,41 +17,28 @@ OPENSTL = Path(__file__).parent / "openstl.json"
 """Scores that OpenSTL publishes on Moving MNIST, by number of epochs and name."""
 
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")
-_PAPER = re.compile(r"([A-Z][\w ]*? et al\. \d{4}), (?:[\w ]+, )?(https://\S+?)[.,;]*(?: |$)")
 
 
 def elsewhere(page: str) -> str:
-    """Lists weights that others publish: paper, name, file, licence, difference, score and command.
-
-    The rows are the :class:`Published` of registered names and those of converters.
-    """
-    named = [(name, f"`{name}`, {_size(name)} parameters", _paper(name), r) for name, r in PUBLISHED.items()]
-    others = [(r.becomes.strip("`"), r.becomes, r.paper, r) for source in SOURCES.values() for r in source.published]
-    rows = []
-    for _, name, paper, r in sorted(named + others, key=lambda row: row[0].lower()):
-        unverified = f"not verified: {r.unchecked}"
-        file, difference = f"{r.form}; <{r.where}>", r.difference or unverified
-        rows.append((paper, name, file, r.license, difference, r.score or unverified, f"`{r.command}`"))
-    header = ("paper", "name", "published file", "licence", "our difference", "score on real data", "to convert it")
-    return markdown(header, rows)
-
-
-def _size(name: str) -> str:
-    return f"{sum(p.numel() for p in create_model(name, device='meta').parameters()):,}"
-
-
-def _paper(name: str) -> str:
-    """Returns a link to the first paper in the docstring of a registered name."""
-    paper = _PAPER.search(" ".join(str(entry_points()[name].__doc__).split()))
-    if paper is None:
-        raise ValueError(f"the docstring of {name} must state its paper as 'Author et al. YEAR, https://…'")
-    return f"[{paper[1]}]({paper[2]})"
+    """Lists weights that others publish: names, paper, data, owner, licence, difference and score."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in sorted(PUBLISHED):
+        p = PUBLISHED[name]
+        licence = p.licence if p.license_source.startswith("that of") else f"{p.licence}; {p.license_source}"
+        unverified = f"not verified: {p.unverified}"
+        row = (
+            f"[{p.paper}]({p.paper_url})", p.dataset, f"[{p.owner}]({p.where})", licence, p.difference or unverified,
+            p.score or unverified,
+        )  # fmt: skip
+        rows.setdefault(row, []).append(f"`{name}`")
+    header = ("name", "paper", "trained on", "published by", "licence", "our difference", "score on real data")
+    return markdown(header, [("<br>".join(names), *row) for row, names in rows.items()])
 
 
 def earthnet(page: str) -> str:
     """Lists the mean scores of the published networks and of baselines on test cubes of EarthNet2021."""
     header, *rows = score_table(json.loads(EARTHNET.read_text(encoding="utf-8")))
-    return markdown(header, [(f"`{name}`" if name in PUBLISHED else name, *others) for name, *others in rows])
+    return markdown(header, [(f"`{name}`" if name in entry_points() else name, *others) for name, *others in rows])
 
 
 def published_speed(page: str) -> str:

@@ -11,7 +11,7 @@ from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import Forecaster, create_model
 from ..models.factory import build_from_source, split_address
 from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
-from ..pretrained.published import PUBLISHED
+from ..pretrained.published import PUBLISHED, find_published
 from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES_BY_SCHEME
 from ._options import json_option
@@ -93,8 +93,10 @@ def collect_metadata(name: str) -> dict[str, Any]:
         fields["sound"] = model.front_end.to_json()
     if metadata is None:
         fields["architecture"] = cfg["architecture"]
+        downloaded = [p.name for p in find_published(name)]
         fields["weights"] = sorted(weights)
-        fields["default weights"] = weights[0] if weights else None
+        fields["weights of other projects"] = downloaded
+        fields["default weights"] = next(iter(weights + downloaded), None)
         fields["labels"] = list(cfg.get("label_names") or ())
         fields["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
         fields |= PUBLISHED[name].describe() if name in PUBLISHED else {}

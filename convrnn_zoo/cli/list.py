@@ -14,7 +14,7 @@ from ._text import columns, format_metric
 
 @click.command("list")
 @click.argument("pattern", default="")
-@click.option("--pretrained", is_flag=True, help="List only weights, with their data and main metric.")
+@click.option("--pretrained", is_flag=True, help="List weights, with their data, main metric, location and licence.")
 @json_option
 def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List the names of the zoo.
@@ -24,10 +24,13 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     """
     from ..models import list_models
     from ..pretrained.metadata import WEIGHTS
+    from ..pretrained.published import PUBLISHED
 
     table: list[tuple[str, ...]] = [(name,) for name in list_models()]
     if pretrained:
-        table = [(w.name, w.trained_on, format_metric(w.metrics[0])) for w in WEIGHTS.values()]
+        shipped, others = WEIGHTS.values(), PUBLISHED.values()
+        table = [(w.name, w.trained_on, format_metric(w.metrics[0]), "in the package", w.license) for w in shipped]
+        table += [(p.name, p.dataset, "", p.location, p.licence) for p in others]
     rows = [row for row in table if fnmatch.fnmatch(row[0], pattern or "*")]
     if not rows:
         hint = suggest(pattern, (row[0] for row in table), 5)
@@ -36,7 +39,7 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
         click.echo(json.dumps([row[0] for row in rows], indent=2))
     else:
         rows = rows if pretrained or pattern else [(name,) for name in group_names([row[0] for row in rows])]
-        click.echo(columns(rows, header=("weights", "data", "metric") if pretrained else ()))
+        click.echo(columns(rows, header=("weights", "data", "metric", "file", "licence") if pretrained else ()))
 
 
 def group_names(names: list[str]) -> list[str]:

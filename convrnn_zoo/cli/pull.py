@@ -15,15 +15,26 @@ from ._options import output_directory
 
 
 @click.command()
-@click.argument("repo_id", metavar="OWNER/REPO")
+@click.argument("repo_id", metavar="NAME")
 @click.option("--revision", help="Branch, tag or commit [default: main].")
 @output_directory("Directory to save the model in [default: only the cache].")
 def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
-    """Download a model from the Hugging Face Hub and check it.
+    """Download weights and check them.
 
-    An existing README.md in the output directory is kept.
+    NAME is a repository of the Hugging Face Hub, OWNER/REPO, or weights of other projects by the name that the zoo has
+    for them, such as firenet.evreal. Afterwards they load without network. An existing README.md in the output
+    directory is kept.
     """
     scheme, name = split_address(repo_id)
+    if not scheme:
+        if revision is not None:
+            raise click.UsageError(f"{name} has no revisions; --revision is for repositories of the Hub")
+        model = from_pretrained(name)
+        if output is not None:
+            save_pretrained(model, output)
+        parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")
+        click.echo(f"{model.metadata.name if model.metadata else name}, {parameters}")
+        return
     if scheme == "local-dir":
         raise click.UsageError(f"{repo_id} is a local directory; pull expects the name of a repository, OWNER/REPO")
     model = from_pretrained(f"hf-hub:{name}", revision=revision)

@@ -16,7 +16,6 @@ from ..layers import _checks as check
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
-from ..pretrained.published import Published
 from ..pretrained.state_dict import FLOATS
 from ._checkpoint import ForeignCheckpoint
 
@@ -51,8 +50,6 @@ class Source:
     """Whether `export` writes models of the core family with a classifier for every pixel."""
     checks: Mapping[str, Callable[[str, Any], Any]] = field(default_factory=dict)
     """``check(name, value)`` of each option that is not a string; it raises TypeError or ValueError."""
-    published: tuple[Published, ...] = ()
-    """Published files that become no registered name; those of a name are with its function."""
 
 
 def check_string(name: str, value: object) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import nn
 
-from ..pretrained.published import Published
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, layer_width, load_model, negate_update_gate, parameter_shapes
 
@@ -51,17 +50,4 @@ FIRENET = Source(
     key_description="a convolution of its second ConvGRU",
     load=load,
     options={},
-    published=(
-        Published(
-            where="https://github.com/ercanburak/EVREAL/tree/main/pretrained/FireNet%2B",
-            form="model.pth of FireNet+, a checkpoint",
-            license="not stated",
-            convert="firenet model.pth",
-            checked="the tensors of the file: outputs for random voxel grids equal those of the original network",
-            unchecked="scores of the reconstructed images",
-            paper="[Stoffregen et al. 2020](https://arxiv.org/abs/2003.09078)",
-            difference="3e-6, the published file on random voxel grids",
-            becomes="`firenet`, FireNet+",
-        ),
-    ),
 )

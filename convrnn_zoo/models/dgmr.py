@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, recompute
 from .base.ensemble import EnsembleForecaster
@@ -209,20 +208,7 @@ class DGMR(EnsembleForecaster):
         return self.sampler(self.latent(noise), context, horizon).transpose(0, 1)
 
 
-@register_model(
-    cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
-    published=Published(
-        where="https://huggingface.co/openclimatefix/dgmr",
-        form="pytorch_model.bin, a pickle of tensors; it contains the generator twice, and the discriminator",
-        license="MIT, by its model card",
-        convert="dgmr pytorch_model.bin",
-        checked="the network: outputs of its parts and of the whole with random weights, against those of the original",
-        unchecked="the file itself, which was not available: how it stores its spectral norms (both forms are read)",
-        remarks="trained only on a sample of the data; users report senseless predictions (issues 46, 66 and 86 of "
-        "openclimatefix/skillful_nowcasting): expect no skill of these weights",
-        difference=RANDOM_WEIGHTS,
-    ),
-)
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 256, 256)})
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """The generator of DGMR, DeepMind's generative model of radar: 52,782,157 parameters.
 

@@ -9,7 +9,6 @@ from ..layers import _checks as check
 from ..layers._run import Maps
 from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
@@ -73,10 +72,7 @@ class E3DLSTM(StackedCells):
         return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}
 
 
-_REMARKS = "a memory that stays zero and an attention that mixes pixels and channels are the original's"
-
-
-@register_model(cfg=FRAME_CFG, published=openstl_release("e3dlstm", remarks=_REMARKS))
+@register_model(cfg=FRAME_CFG)
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 35,680,256 parameters.
 

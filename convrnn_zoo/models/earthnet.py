@@ -10,7 +10,6 @@ from ..layers import _checks as check
 from ..layers._run import Maps
 from ..layers.variants import Conv2dOneBiasLSTMCell, Conv2dPastPeepholeLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published
 from ..pretrained.registry import register_model
 from .base.autoregressive import StackedCells
 from .base.blocks import layer_widths
@@ -121,25 +120,9 @@ class SGConvLSTM(HeadlessStack):
 
 
 _CFG = {**FRAME_CFG, "input_size": (4, 128, 128)}
-_CLOUDY = "clouds are part of the input, as in the original; leave them out of scores"
-_SCORE = "MAE {} of reflectance on six test cubes of EarthNet2021, and 0.0311 for the last clear pixel"
 
 
-@register_model(
-    cfg=_CFG,
-    published=Published(
-        where="https://github.com/dcodrut/weather2land",
-        form="code/data/experiments/conv_lstm/version_0/checkpoints/Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt, a "
-        "Lightning checkpoint",
-        license="none stated: ask the authors before you share it",
-        convert="weather2land Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt",
-        checked="the published file: outputs on six test cubes against those of the original code",
-        unchecked="the EarthNetScore of the complete test set",
-        remarks=_CLOUDY,
-        difference="2.4e-6, the published file on six real cubes",
-        score=_SCORE.format("0.0154"),
-    ),
-)
+@register_model(cfg=_CFG)
 def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2Land:
     """The ConvLSTM of weather2land for EarthNet2021: four layers with 32, 32, 32 and 4 channels, 201,424 parameters.
 
@@ -155,20 +138,7 @@ def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2La
     return build_model(Weather2Land, "convlstm_weather2land", pretrained, **kwargs)
 
 
-@register_model(
-    cfg={**_CFG, "input_size": (5, 128, 128)},
-    published=Published(
-        where="https://github.com/rudolfwilliam/satellite_image_forecasting",
-        form="trained_models/SGConvLSTM.ckpt, a Lightning checkpoint",
-        license="MIT, that of the repository; the terms of its training data, EarthNet2021, were not checked",
-        convert="sg_convlstm SGConvLSTM.ckpt",
-        checked="the published file: outputs on six test cubes against those of the original code",
-        unchecked="the EarthNetScore of the complete test set",
-        remarks=_CLOUDY,
-        difference="4.4e-6, the published file on six real cubes",
-        score=_SCORE.format("0.0157"),
-    ),
-)
+@register_model(cfg={**_CFG, "input_size": (5, 128, 128)})
 def sg_convlstm(pretrained: bool = False, **kwargs: Any) -> SGConvLSTM:
     """SGConvLSTM for EarthNet2021: ConvLSTM layers with peepholes and 22, 22 and 4 channels, 253,792 parameters.
 

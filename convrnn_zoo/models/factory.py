@@ -1,5 +1,6 @@
 """Models by name or address: ``create_model`` and ``from_pretrained``."""
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Any, Literal, overload
 
 from torch import nn
 
-from .._hints import suggest
+from .._hints import similar, suggest
 from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.limits import size_limit
+from ..pretrained.metadata import WEIGHTS
+from ..pretrained.published import PUBLISHED
 from ..pretrained.registry import entry_points
 from ..pretrained.source import SOURCES_BY_SCHEME, WeightsSource
 from .base.model import ZooModel
+
+logger = logging.getLogger("convrnn_zoo")
 
 
 @overload
@@ -58,7 +63,8 @@ def create_model(name: str, pretrained: bool | str = False, **kwargs: Any) -> An
         other = (
             f"but a directory: pass 'local-dir:{name}'" if os.path.isdir(name) else f"and there is no directory {name}"
         )
-        raise ValueError(f"no model {name!r} in the zoo, {other}; {suggest(architecture, functions)}")
+        hint = similar(architecture, functions) or "; `convrnn-zoo list` prints the names of the zoo"
+        raise ValueError(f"no model {name!r} in the zoo, {other}{hint}")
     if tag:
         kwargs.setdefault("pretrained_cfg", tag)
     return functions[architecture](pretrained, **kwargs)
@@ -136,8 +142,8 @@ def build_from_source(source: WeightsSource, pretrained: bool | str = True, **kw
 def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     """Splits a name into scheme and location.
 
-    The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. Paths and names of existing
-    directories have the scheme ``"local-dir"``.
+    The scheme is ``"local-dir"``, ``"hf-hub"``, or ``""`` for a name of the zoo. Paths have the scheme ``"local-dir"``,
+    and so do names of existing directories, except for names of the zoo.
     """
     if not isinstance(name, str | os.PathLike) or not os.fspath(name):
         raise ValueError(f"a name must be a text such as 'convgru1d_1layer' or 'hf-hub:owner/name', got {name!r}")
@@ -145,8 +151,14 @@ def split_address(name: str | os.PathLike[str]) -> tuple[str, str]:
     scheme, colon, location = text.partition(":")
     if colon and (scheme := scheme.lower().replace("_", "-")) in SOURCES_BY_SCHEME:
         return scheme, location
-    if isinstance(name, os.PathLike) or is_path(text) or text.endswith(".json") or (text and Path(text).is_dir()):
+    if isinstance(name, os.PathLike) or is_path(text) or text.endswith(".json"):
         return "local-dir", text
+    if Path(text).is_dir():
+        if text not in entry_points() and text not in WEIGHTS and text not in PUBLISHED:
+            return "local-dir", text
+        logger.warning(
+            "%r is a name of the zoo and a directory here: the name is used. Pass './%s' for the directory", text, text
+        )
     return "hf-hub" if "/" in text else "", text
 
 

@@ -10,7 +10,6 @@ from ..layers import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import Published
 from ..pretrained.registry import register_model
 from .base.blocks import framewise
 from .base.dense import DenseModel
@@ -103,18 +102,7 @@ class FireNet(DenseModel):
         return mask_steps(y, lengths), states
 
 
-@register_model(
-    cfg={"input_size": (5, 180, 240), "num_classes": 1, "first_conv": "stem"},
-    published=Published(
-        where="https://github.com/ercanburak/EVREAL/tree/main/pretrained/FireNet",
-        form="model.pth, a checkpoint of tensors",
-        license="not stated; the authors' code, https://github.com/cedric-scheerlinck/rpg_e2vid, is under GPL-3.0",
-        convert="firenet model.pth",
-        checked="the file itself: its outputs and states for random voxel grids equal those of the authors' network",
-        unchecked="scores of the reconstructed images",
-        difference="4e-6, the published file on random voxel grids",
-    ),
-)
+@register_model(cfg={"input_size": (5, 180, 240), "num_classes": 1, "first_conv": "stem"})
 def firenet(pretrained: bool = False, **kwargs: Any) -> FireNet:
     """FireNet: images from an event camera, one for each voxel grid of events.
 

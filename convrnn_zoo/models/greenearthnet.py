@@ -10,7 +10,6 @@ from ..layers import _checks as check
 from ..layers._run import Maps
 from ..layers.variants import BiasedSTLSTMCell, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
-from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster, Delta
 from .base.blocks import Unshuffle
@@ -245,23 +244,10 @@ class GreenEarthNetPredRNN(AutoregressiveForecaster):
 
 
 # ---- names -----------------------------------------------------------------------------------------------------
-def _published(model: str) -> Published:
-    return Published(
-        where="https://doi.org/10.5281/zenodo.10793870",
-        form=f"model_configs/{model[:-2]}/{model}/seed=42.ckpt, also seeds 97 and 27, Lightning checkpoints in "
-        "model_weights.zip (2.3 GB)",
-        license="not seen; the code is MIT",
-        convert="greenearthnet seed=42.ckpt",
-        checked="the network at full size: outputs with random weights against those of the original code",
-        unchecked="the file itself, which was not available",
-        difference=RANDOM_WEIGHTS,
-    )
-
-
 _CFG = {**FRAME_CFG, "input_size": (5, 128, 128)}
 
 
-@register_model(cfg=_CFG, published=_published("convlstm1M"))
+@register_model(cfg=_CFG)
 def convlstm_greenearthnet(pretrained: bool = False, **kwargs: Any) -> GreenEarthNetConvLSTM:
     """The ConvLSTM of GreenEarthNet (``convlstm1M``): two layers each to read and to forecast, 1,036,101 parameters.
 
@@ -276,7 +262,7 @@ def convlstm_greenearthnet(pretrained: bool = False, **kwargs: Any) -> GreenEart
     return build_model(GreenEarthNetConvLSTM, "convlstm_greenearthnet", pretrained, **kwargs)
 
 
-@register_model(cfg=_CFG, published=_published("predrnn1M"))
+@register_model(cfg=_CFG)
 def predrnn_greenearthnet(pretrained: bool = False, **kwargs: Any) -> GreenEarthNetPredRNN:
     """The PredRNN of GreenEarthNet (``predrnn1M``), with two ST-LSTM layers: 1,430,312 parameters.
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ..layers import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle
 from .base.ensemble import EnsembleForecaster
@@ -74,19 +73,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         return y.transpose(0, 1)
 
 
-@register_model(
-    cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
-    published=Published(
-        where="https://huggingface.co/it4lia/irene",
-        form="model.ckpt, a Lightning checkpoint",
-        license="BSD-2-Clause, by its model card",
-        convert="irene model.ckpt",
-        checked="the network: outputs of small and of full size with random weights, against those of the original",
-        unchecked="the file itself, which was not seen: its keys beyond those of the network's code, its figures",
-        remarks="its frames are reflectivity, 10 log10(200 R^1.6) in dBZ, cut to 0 to 60, divided by 30, less 1",
-        difference=RANDOM_WEIGHTS,
-    ),
-)
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 256, 256)})
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 

@@ -10,7 +10,6 @@ from ..layers import _checks as check
 from ..layers._run import Maps
 from ..layers.mau import MAUCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster
 from .base.blocks import feature_size, layer_widths, stage
@@ -88,10 +87,7 @@ class MAU(AutoregressiveForecaster):
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head"}
 
 
-_CONFIGURATION = " --set tau=5 --set cell_mode=normal --set model_mode=normal"
-
-
-@register_model(cfg=FRAME_CFG, published=openstl_release("mau", 1, options=_CONFIGURATION))
+@register_model(cfg=FRAME_CFG)
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,475,329 parameters.
 

@@ -9,7 +9,6 @@ from ..layers._run import Maps
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import shared_options
 from .base.forecaster import FRAME_CFG
@@ -75,10 +74,7 @@ class MIM(PredRNN):
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
 
 
-_REMARKS = "its figures were made with memories that go on from batch to batch; a call here starts them at zero"
-
-
-@register_model(cfg=FRAME_CFG, published=openstl_release("mim", remarks=_REMARKS))
+@register_model(cfg=FRAME_CFG)
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 37,945,344 parameters.
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from ..layers.variants import Conv2dMapNormLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import StackedCells
 from .base.forecaster import FRAME_CFG
@@ -17,10 +16,7 @@ class OpenSTLConvLSTM(StackedCells):
     cell = Conv2dMapNormLSTMCell
 
 
-_UNUSED = "convert drops the weights that are never used"
-
-
-@register_model(cfg=FRAME_CFG, published=openstl_release("convlstm", remarks=_UNUSED))
+@register_model(cfg=FRAME_CFG)
 def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-S: four ConvLSTM layers with 128 channels on 4×4 patches, 11,675,648 parameters.
 
@@ -32,7 +28,7 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
     return build_model(OpenSTLConvLSTM, "convlstm_openstl_s", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG, published=openstl_release("convlstm_l", epochs=(200,), remarks=_UNUSED))
+@register_model(cfg=FRAME_CFG)
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-L: :func:`convlstm_openstl_s` with 192 channels per layer, 26,115,072 parameters.
 

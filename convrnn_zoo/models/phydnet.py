@@ -13,7 +13,6 @@ from ..layers._run import Maps
 from ..layers.phycell import PhyCell, moments
 from ..layers.variants import Conv2dOneBiasLSTMCell
 from ..pretrained.builder import build_model
-from ..pretrained.published import openstl_release
 from ..pretrained.registry import register_model
 from .base.autoregressive import AutoregressiveForecaster
 from .base.blocks import layer_widths
@@ -119,7 +118,7 @@ class PhyDNet(AutoregressiveForecaster):
         return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
 
-@register_model(cfg=FRAME_CFG, published=openstl_release("phydnet"))
+@register_model(cfg=FRAME_CFG)
 def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     """PhyDNet: a physical cell and three ConvLSTM layers on maps of a quarter of the size, 3,091,732 parameters.
 

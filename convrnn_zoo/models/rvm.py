@@ -12,7 +12,6 @@ from ..layers import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
-from ..pretrained.published import RANDOM_WEIGHTS, Published
 from ..pretrained.registry import register_model
 from .base.blocks import constants, conv_norm_relu, framewise
 from .base.dense import DenseModel
@@ -299,22 +298,10 @@ class RobustVideoMatting(RecurrentDecoderModel):
         return (foreground + x).clamp(0, 1), alpha.clamp(0, 1), state
 
 
-def _published(variant: str) -> Published:
-    return Published(
-        where="https://github.com/PeterL1n/RobustVideoMatting/releases/tag/v1.0.0",
-        form=f"rvm_{variant}.pth, a state dict",
-        license="GPL-3.0, that of the authors' repository",
-        convert=f"rvm rvm_{variant}.pth",
-        checked="all keys and shapes of the authors' network, and its outputs and states with random weights",
-        unchecked="the file itself, which was not seen",
-        difference=RANDOM_WEIGHTS,
-    )
-
-
 RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4}
 
 
-@register_model(cfg=RVM_CFG, published=_published("mobilenetv3"))
+@register_model(cfg=RVM_CFG)
 def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting: foreground and alpha of a person in a video, without a green screen.
 
@@ -331,7 +318,7 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)
 
 
-@register_model(cfg=RVM_CFG, published=_published("resnet50"))
+@register_model(cfg=RVM_CFG)
 def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting with ResNet-50, otherwise as :func:`rvm_mobilenetv3`; 26,889,636 parameters.
 

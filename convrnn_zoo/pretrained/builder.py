@@ -20,6 +20,7 @@ from .config import HEAD_CFG_KEYS, Config
 from .errors import WeightsError
 from .limits import build_on_meta
 from .metadata import WEIGHTS
+from .published import PUBLISHED, find_published
 from .registry import BASE_CFGS, find_weights
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
@@ -75,8 +76,9 @@ def build_model(
             raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {suggest(unknown[0], accepted)}")
 
     # 1. Resolve the source, which gives the arguments of the network.
-    if source is None and (pretrained or has_config or f"{name}.{cfg.get('tag')}" in WEIGHTS):
-        source = resolve_source(cfg, name, cache_dir, token)
+    tagged = f"{name}.{cfg.get('tag')}"
+    if source is None and (pretrained or has_config or tagged in WEIGHTS or tagged in PUBLISHED):
+        source = resolve_source(cfg, name, cache_dir, token, load=pretrained)
     config = source.config if source else Config()
     if config.architecture not in ("", name):
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
@@ -135,13 +137,13 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
     """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
-    tags = [w.name.partition(".")[2] for w in find_weights(name)]
+    tags = [w.name.partition(".")[2] for w in (*find_weights(name), *find_published(name))]
     if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
         other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "a source with its own weights"
         raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")
     tag = pretrained if isinstance(pretrained, str) else pretrained_cfg if isinstance(pretrained_cfg, str) else None
     if tag and tag not in tags:
-        hint = suggest(tag, tags) if tags else f"weights exist for {', '.join(WEIGHTS)}"
+        hint = suggest(tag, tags) if tags else f"weights exist for {', '.join((*WEIGHTS, *PUBLISHED))}"
         raise WeightsError(f"{name} has no weights {tag!r}; {hint}")
     if not tag and pretrained and not pretrained_cfg and len(tags) > 1:
         tag, *others = tags

@@ -148,6 +148,11 @@ _ERRNO_HINTS = {
 }
 
 
+def system_hint(error: OSError) -> str:
+    """Returns a hint for an error of the file system, or "" for other errors."""
+    return f"; {_ERRNO_HINTS[error.errno]}" if error.errno in _ERRNO_HINTS else ""
+
+
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
     """Unwraps an error of huggingface_hub; returns the original error, and its HTTP status or None."""
     wraps = isinstance(error, errors.LocalEntryNotFoundError | ValueError | RuntimeError)

@@ -1,91 +1,166 @@
-"""Weights that other projects publish for architectures of the zoo."""
+"""Weights that other projects publish, by name: their metadata, which ``weights/published.toml`` contains."""
 
-from dataclasses import dataclass
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .metadata import DIRECTORY
+
+FILE = DIRECTORY / "published.toml"
+NOT_STATED = "other"
+"""The Hub's id of a licence that is none of its list; here, of weights whose licence nobody has stated."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that others publish, and what has been verified about them.
+    """A set of weights that others publish, ``architecture.tag``. The file is downloaded and converted when it is used.
 
-    Pass it to :func:`~convrnn_zoo.pretrained.registry.register_model` if the weights become a registered name, and to
-    the converter's :class:`~convrnn_zoo.interop.Source` if they become a layer or a network without one. The table
-    of published networks and ``convrnn-zoo info`` are generated from it.
-
-    Args:
-        where: URL of the page or file.
-        form: name and format of the file.
-        license: licence of the weights, and its source.
-        convert: source, file and options of ``convrnn-zoo convert``.
-        checked, unchecked: parts that were compared with the original implementation, and parts that were not.
-        remarks: limitations of the weights.
-        paper: authors, year and URL of the paper, if no docstring of a registered name has them.
-        difference: largest difference from the original's outputs, as a share of their standard deviation, and the
-            weights with which it was measured; "" if nobody has measured it.
-        score: score of the converted file on real data, with the data; "" if nobody has measured it.
-        becomes: result of the conversion, if it is no registered name.
+    The page of published networks, ``convrnn-zoo info`` and ``list``, and the metadata of the loaded model are
+    generated from it. CONTRIBUTING.md describes how to add one.
     """
 
-    where: str
-    form: str
+    name: str
+    address: str
+    """``https://…`` of the file or of an archive, or ``hf://OWNER/REPO@COMMIT/FILE``."""
     license: str
-    convert: str
-    checked: str
-    unchecked: str
-    remarks: str = ""
-    paper: str = ""
+    """The Hub's id of the licence, such as ``mit``; ``other`` if none is stated."""
+    license_source: str
+    """Where the licence is stated, or what is known of it."""
+    source: str
+    """Name of the converter, in :data:`convrnn_zoo.interop.SOURCES`."""
+    paper: str
+    """Authors and year."""
+    paper_url: str
+    dataset: str
+    """Name of the training data."""
+    verified: str
+    """What was compared with the original code."""
+    unverified: str
+    """What was not."""
+    member: str = ""
+    """Name of the file in the zip archive at `address`."""
+    page: str = ""
+    """Page of the owner that describes the file, if it is not the address."""
+    size: int | None = None
+    """Size of the file in bytes, as all checksums that of the member of an archive."""
+    sha256: str = ""
+    blob: str = ""
+    """Object id of the file in git, which is a checksum."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the converter."""
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the architecture that differ from its defaults. The converted weights are checked against them."""
+    dataset_url: str = ""
     difference: str = ""
+    """Largest difference from the original's outputs, and the weights with which it was measured."""
     score: str = ""
-    becomes: str = ""
+    """Score of the converted weights on real data, if somebody has measured it."""
+    remarks: str = ""
+    """Limitations of the weights."""
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Tag of the weights."""
+        return self.name.partition(".")[2]
+
+    @property
+    def file(self) -> str:
+        """Name of the file, without directories."""
+        return (self.member or self.address).rpartition("/")[2]
+
+    @property
+    def where(self) -> str:
+        """The page or address that a reader opens."""
+        return self.page or self.address
+
+    @property
+    def owner(self) -> str:
+        """The account or site that publishes the file."""
+        scheme, _, location = self.address.partition("://")
+        site, account = location.split("/")[:2]
+        return site if scheme == "hf" else account if "github" in site else site
+
+    @property
+    def location(self) -> str:
+        """Who publishes the file, and its size if it is known."""
+        return f"downloaded from {self.owner}" + (f", {self.size / 1e6:,.1f} MB" if self.size else "")
+
+    @property
+    def licence(self) -> str:
+        """The licence in words."""
+        return "none stated" if self.license == NOT_STATED else self.license
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a checksum of the file is known before it is downloaded."""
+        return bool(self.sha256 or self.blob)
 
     @property
     def command(self) -> str:
-        """Shell command that converts the file."""
-        source_and_file, _, options = self.convert.partition(" --")
-        return f"convrnn-zoo convert {source_and_file} -o converted" + (f" --{options}" if options else "")
+        """Shell command that converts the file after a download by hand."""
+        options = "".join(f" --set {key}={value}" for key, value in self.options.items())
+        return f"convrnn-zoo convert {self.source} {self.file} -o converted{options}"
 
     def describe(self) -> dict[str, str]:
         """Returns the fields that ``convrnn-zoo info`` prints."""
         fields = {
-            "published elsewhere": self.where,
-            "their form": self.form,
-            "their licence": self.license,
-            "to convert them": self.command,
-            "checked": self.checked,
-            "not checked": self.unchecked,
+            "published by": self.where,
+            "file": f"{self.member + ' in ' if self.member else ''}{self.address}",
+            "size of the file": f"{self.size:,} bytes" if self.size else "not known before the download",
+            "checksum of the file": self.sha256 or (f"git {self.blob}" if self.blob else "nobody has published one"),
+            "licence of the weights": f"{self.licence}; {self.license_source}",
+            "trained on": self.dataset,
+            "paper": f"{self.paper}, {self.paper_url}",
+            "verified": self.verified,
+            "not verified": self.unverified,
             "difference from the original": self.difference,
             "score on real data": self.score,
             "limitations": self.remarks,
+            "to convert it by hand": self.command,
         }
         return {name: text for name, text in fields.items() if text}
 
-    def hint(self) -> str:
-        """Returns where to find the weights and how to convert them, as one line for an error message."""
-        return f"its weights are published at {self.where} ({self.license}): download the file, then `{self.command}`"
 
+def read_published(text: str) -> dict[str, Published]:
+    """Reads the text of ``published.toml``.
 
-PUBLISHED: dict[str, Published] = {}
-"""Published weights by architecture. :func:`~convrnn_zoo.pretrained.registry.register_model` fills it."""
+    Each ``[[group]]`` has a table ``sets`` with the fields of each set by name, and fields that its sets share. An
+    `address` of a set without ``://`` is appended to that of the group.
 
-
-RANDOM_WEIGHTS = "below 1e-5, random weights"
-"""Difference of networks that were compared with the original code without the published file."""
-
-
-def openstl_release(
-    stem: str, patch_size: int = 4, *, epochs: tuple[int, ...] = (200, 2000), remarks: str = "", options: str = ""
-) -> Published:
-    """Describes files of weights that OpenSTL's benchmark page links to.
-
-    The files are called ``mmnist_STEM_one_epN.pth``; there is one for each N in `epochs`.
+    Raises:
+        ValueError: two sets have the same name.
+        TypeError: a field is missing or unknown.
     """
-    files = [f"mmnist_{stem}_one_ep{n}.pth" for n in epochs]
-    return Published(
-        where="https://github.com/chengtan9907/OpenSTL/releases/tag/mmnist-weights",
-        form=f"{' and '.join(files)}, state dicts, trained on Moving MNIST for as many epochs as the name says",
-        license="Apache-2.0, that of OpenSTL's repository",
-        convert=f"openstl {files[0]} --set patch_size={patch_size}{options}",
-        checked="the network: outputs of a small one with random weights, against those of the original",
-        unchecked="the files themselves, which were not seen: their keys, their figures",
-        remarks=remarks,
-        difference=RANDOM_WEIGHTS,
-    )
+    published: dict[str, Published] = {}
+    for group in tomllib.loads(text)["group"]:
+        shared = {key: value for key, value in group.items() if key != "sets"}
+        for name, fields in group["sets"].items():
+            address = fields.get("address", "")
+            if "://" not in address:
+                address = shared.get("address", "") + address
+            tables = {key: {**shared.get(key, {}), **fields.get(key, {})} for key in ("options", "model_args")}
+            if name in published:
+                raise ValueError(f"{FILE.name} has two sets of weights with the name {name}")
+            published[name] = Published(**{**shared, **fields, "name": name, "address": address, **tables})
+    return published
+
+
+def to_plain(published: Published) -> dict[str, Any]:
+    """Returns the fields as plain JSON."""
+    return dataclasses.asdict(published)
+
+
+PUBLISHED: dict[str, Published] = read_published(FILE.read_text(encoding="utf-8"))
+"""Weights of other projects by name, ``"architecture.tag"``. ``pretrained=True`` loads the first set of a name."""
+
+
+def find_published(architecture: str) -> list[Published]:
+    """Returns the weights that others publish for an architecture, in the order of the file."""
+    return [p for p in PUBLISHED.values() if p.architecture == architecture]

@@ -1,4 +1,4 @@
-"""The registry of architectures: functions by name, their timm cfgs, and where others publish weights for them."""
+"""The registry of architectures: functions by name, their timm cfgs and their weights."""
 
 import fnmatch
 import sys
@@ -14,7 +14,7 @@ from torch import nn
 
 from .._hints import suggest
 from .metadata import WEIGHTS, WeightsMetadata
-from .published import PUBLISHED, Published
+from .published import PUBLISHED, find_published
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
@@ -22,17 +22,17 @@ BASE_CFGS: dict[str, dict[str, Any]] = {}
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register_model(*, cfg: dict[str, Any], published: Published | None = None) -> Callable[[Function], Function]:
+def register_model(*, cfg: dict[str, Any]) -> Callable[[Function], Function]:
     """Decorator that registers a model function with timm and with the zoo, under the name of the function.
 
     The function takes `pretrained` and keyword arguments, and returns
     ``build_model(constructor, name, pretrained, **kwargs)``. The docstring of the function documents the model. timm
-    gets `cfg`, and a further cfg for each set of weights of the architecture in :data:`~convrnn_zoo.WEIGHTS`.
+    gets `cfg`, and a further cfg for each set of weights of the architecture: those of the package, and those that
+    others publish.
 
     Args:
         cfg: timm's cfg of the architecture without weights. Its ``classifier`` names the module that returns the class
             scores.
-        published: where others publish weights for the architecture.
 
     Raises:
         ValueError: the name is already registered by another module.
@@ -46,9 +46,12 @@ def register_model(*, cfg: dict[str, Any], published: Published | None = None) -
         channels = cfg["input_size"][0]
         defaults = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels, "license": "mit"}
         full_cfg = {**defaults, "first_conv": (), "classifier": "head", **cfg}
-        if published:
-            PUBLISHED[name] = published
         cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in find_weights(name)}}
+        for p in find_published(name):
+            chans = p.model_args.get("in_chans", channels)
+            size = (chans, *p.model_args.get("img_size", full_cfg["input_size"][1:]))
+            fields = {"url": p.address, "license": p.license, "origin_url": p.where, "input_size": size}
+            cfgs[p.name] = {**full_cfg, **fields, "mean": (0.0,) * chans, "std": (1.0,) * chans}
         home: Any = sys.modules[module]
         home.default_cfgs = {**getattr(home, "default_cfgs", {}), **generate_default_cfgs(cfgs)}
         setattr(home, name, function)
@@ -79,7 +82,8 @@ def list_models(
         filter: a shell pattern or several, such as ``"convgru2d_*"``; names that match one of them are listed. All
             names by default. With `pretrained`, the pattern of an architecture matches all of its weights.
         module: name of a file of ``convrnn_zoo.models`` or several, such as ``"predrnn"``; all files by default.
-        pretrained: whether to list weights, ``"architecture.tag"``, instead of architectures.
+        pretrained: whether to list weights, ``"architecture.tag"``, instead of architectures: those of the package, and
+            those of other projects, which are downloaded when they are loaded.
         exclude_filters: a pattern or several; names that match one of them are left out.
 
     Raises:
@@ -98,7 +102,7 @@ def list_models(
     for name in modules:
         if name not in homes.values():
             raise ValueError(f"no module {name!r} in convrnn_zoo.models; {suggest(name, sorted(set(homes.values())))}")
-    names = [n for n in sorted(WEIGHTS if pretrained else _FUNCTIONS) if n.partition(".")[0] in homes]
+    names = [n for n in sorted({**WEIGHTS, **PUBLISHED} if pretrained else _FUNCTIONS) if n.partition(".")[0] in homes]
     names = [n for n in names if not modules or homes[n.partition(".")[0]] in modules]
     included, excluded = _matches(names, _patterns(filter) or ["*"]), _matches(names, _patterns(exclude_filters))
     return [n for n in names if n in included and n not in excluded]
@@ -116,5 +120,5 @@ def _matches(names: list[str], patterns: list[str]) -> set[str]:
 
 
 def find_weights(name: str) -> list[WeightsMetadata]:
-    """Returns all registered weights of an architecture; ``pretrained=True`` loads the first set."""
+    """Returns the weights of an architecture in the package; ``pretrained=True`` loads the first set."""
     return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)

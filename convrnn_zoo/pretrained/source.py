@@ -1,5 +1,6 @@
 """Sources of weights: a directory, a repository of the Hub, a metadata file, or the package itself."""
 
+import logging
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +13,12 @@ from .._typed import one_line
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
 from .download import HubFile, download
 from .errors import HubAccessError, WeightsError
+from .fetch import fetch
 from .metadata import WEIGHTS, WeightsMetadata
-from .published import PUBLISHED
+from .published import NOT_STATED, PUBLISHED, Published
 from .state_dict import read_safetensors
+
+logger = logging.getLogger("convrnn_zoo")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def open_repository(name: str, cache_dir: Any = None, token: str | bool | None =
 def open_directory(directory: str, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens a directory that :func:`convrnn_zoo.save_pretrained` or timm wrote, or the metadata file of weights."""
     path = Path(directory).expanduser()
+    if path.name == CONFIG and path.is_file():
+        return open_directory(str(path.parent))
     if path.suffix == ".json" and path.is_file():
         return _open_metadata(path)
     if not path.is_dir():
@@ -67,6 +73,12 @@ def open_directory(directory: str, cache_dir: Any = None, token: str | bool | No
             f"written to --weights-dir; finish it with `convrnn-zoo train RECIPE -o {shlex.quote(directory)}`"
         )
     config, weights = read_config(path / CONFIG, directory), path / WEIGHTS_FILE
+    pickles = [f.name for f in sorted(path.iterdir()) if f.suffix in (".bin", ".pt", ".pth")]
+    if pickles and not weights.is_file():
+        raise WeightsError(
+            f"{directory} has no {WEIGHTS_FILE}, and {pickles[0]} is a pickle, which is never loaded; save the model "
+            "again with convrnn_zoo.save_pretrained, or see `convrnn-zoo convert` for checkpoints of other projects"
+        )
     config.cfg.update(source="local-dir", file=str(path))
     return WeightsSource(str(weights), config, weights)
 
@@ -100,9 +112,23 @@ def open_weights(metadata: WeightsMetadata, cache_dir: Any = None, token: str | 
     return WeightsSource(str(file), config, file)
 
 
+def open_published(published: Published, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
+    """Opens weights of another project: downloads and converts them, unless they are in the cache."""
+    directory = fetch(published, cache_dir, token)
+    config = read_config(directory / CONFIG, published.name)
+    level, hint = logging.INFO, ""
+    if published.license == NOT_STATED:
+        level, hint = logging.WARNING, ". Ask the authors before you share them"
+    logger.log(level, "%s: licence of the weights: %s; %s%s", published.name, published.licence,
+               published.license_source, hint)  # fmt: skip
+    return WeightsSource(published.name, config, directory / WEIGHTS_FILE)
+
+
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
     """Raises WeightsError if a cfg sets a field of timm that is not supported, such as ``url`` or ``custom_load``."""
     wrong = [k for k in ("custom_load", "hf_hub_filename", "url") if cfg.get(k)]
+    if (published := PUBLISHED.get(f"{name}.{cfg.get('tag')}")) and cfg.get("url") == published.address:
+        wrong.remove("url")
     if cfg.get("source") in SOURCES_BY_SCHEME:
         wrong += [k for k in ("state_dict", "label_offset") if cfg.get(k)]
     if wrong:
@@ -114,12 +140,21 @@ def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:
 
 
 def resolve_source(
-    cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None
+    cfg: Mapping[str, Any], name: str, cache_dir: Any = None, token: str | bool | None = None, *, load: bool = True
 ) -> WeightsSource:
-    """Returns the source of the weights that a resolved cfg specifies; raises WeightsError if it specifies none."""
+    """Returns the source of the weights that a resolved cfg specifies; raises WeightsError if it specifies none.
+
+    With ``load=False``, weights of other projects are not downloaded.
+    """
     file, hub_id = cfg.get("file"), cfg.get("hf_hub_id")
     if cfg.get("source") in SOURCES_BY_SCHEME:
         return SOURCES_BY_SCHEME[cfg["source"]](hub_id if cfg["source"] == "hf-hub" else file, cache_dir, token)
+    published = PUBLISHED.get(f"{name}.{cfg.get('tag')}")
+    if published and not (cfg.get("state_dict") or file or hub_id):
+        if load:
+            return open_published(published, cache_dir, token)
+        args = {"in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"], **published.model_args}
+        return WeightsSource(published.name, Config(name, args=args), {})
     metadata = WEIGHTS.get(f"{name}.{cfg.get('tag')}")
     if metadata and not cfg.get("state_dict") and metadata.source().items() <= cfg.items():
         return open_weights(metadata, cache_dir, token)
@@ -131,5 +166,8 @@ def resolve_source(
         return WeightsSource(str(file), config, Path(file).expanduser())
     if hub_id:
         return open_repository(hub_id, cache_dir, token)
-    hint = f"pass pretrained=False, or use one that has: {', '.join(WEIGHTS) or 'none yet'}"
-    raise WeightsError(f"{name} has no pretrained weights; {PUBLISHED[name].hint() if name in PUBLISHED else hint}")
+    others = sorted({p.architecture for p in PUBLISHED.values()})
+    raise WeightsError(
+        f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {', '.join(WEIGHTS)}, or one "
+        f"with weights of other projects: {', '.join(others)}"
+    )

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
 from convrnn_zoo.models import convrnn, openstl
+from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points, register_model
 from tests.helpers.registry import slow_unless
 
@@ -102,7 +103,7 @@ def test_list_models_lists_only_the_zoo():
     assert "resnet18" not in NAMES
     assert convrnn_zoo.list_models("convgru2d_?layer") == [f"convgru2d_{n}layer" for n in (1, 2, 3)]
     assert convrnn_zoo.list_models("nothing*") == []
-    assert convrnn_zoo.list_models(pretrained=True) == sorted(convrnn_zoo.WEIGHTS)
+    assert convrnn_zoo.list_models(pretrained=True) == sorted([*convrnn_zoo.WEIGHTS, *PUBLISHED])
 
 
 CALLS = [

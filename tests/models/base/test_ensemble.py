@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-import convrnn_zoo
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.models.base.ensemble import EnsembleForecaster
-from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
 NOISY = [n for n in NAMES if isinstance(FULL[n], EnsembleForecaster)]
@@ -88,19 +86,6 @@ def test_errors_name_misshapen_noise(name):
             model(x, 2, noise=bad)
     with pytest.raises(TypeError, match=r"noise is torch\.float64"):
         model(x, 2, noise=noise.double())
-
-
-# ---- weights of other repositories ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_error_states_where_weights_are_published(name):
-    record = PUBLISHED[name]
-    with pytest.raises(convrnn_zoo.WeightsError, match=f"^{name} ") as caught:
-        convrnn_zoo.create_model(name, pretrained=True)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert record.where in message
-    assert record.command in message
-    assert record.license in message
 
 
 @EVERY
