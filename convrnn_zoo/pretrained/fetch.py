@@ -137,7 +137,7 @@ def _download(published: Published, directory: Path, token: str | bool | None) -
         except (OSError, http.client.HTTPException) as e:
             if isinstance(e, OSError) and system_hint(e):  # of this machine
                 raise
-            error, reason, is_transient = e, str(e) or type(e).__name__, True
+            error, reason, is_transient = e, str(getattr(e, "reason", e)) or type(e).__name__, True
         if attempt == ATTEMPTS or not is_transient:
             raise HubAccessError(
                 f"{published.name}: {published.address} cannot be downloaded: {reason}. Check the connection and try "

@@ -62,7 +62,7 @@ def test_the_default_weights_of_an_architecture_are_named(tmp_path):
     assert expected in (printed := run(*args))
     assert RAIN in printed
     assert "its default" not in run(*args, "--quiet") + run("predict", RAIN, *args[2:])
-    assert "predrnn has no pretrained weights" in run("predict", "predrnn", *args[2:], code=1)
+    assert "convlstm_forecaster has no pretrained weights" in run("predict", "convlstm_forecaster", *args[2:], code=1)
 
 
 def test_numbers_are_in_the_unit_of_the_data_and_nan_where_unknown(run_dir, expected, tmp_path):

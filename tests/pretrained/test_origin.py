@@ -278,8 +278,8 @@ def test_rejects_unknown_names(tmp_path):
         from_pretrained("")
     with pytest.raises(convrnn_zoo.HubAccessError, match="/none"):
         from_pretrained(tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"^predrnn "):
-        from_pretrained("predrnn")
+    with pytest.raises(WeightsError, match=r"^convgru2d_2layer "):
+        from_pretrained("convgru2d_2layer")
     with pytest.raises(WeightsError, match="revision='v1'"):
         from_pretrained(RAIN, revision="v1")
     with pytest.raises(WeightsError, match="pretrained='rain'"):
@@ -298,3 +298,35 @@ def test_features_of_saved_layers_claim_nothing_either(tmp_path):
     save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
     features = from_pretrained(tmp_path, features_only=True, in_chans=1)
     assert not {"tag", "description"} & {k for k, v in features.pretrained_cfg.items() if v}
+
+
+# ---- names and directories ------------------------------------------------------------------------------------------
+def test_a_directory_does_not_hide_a_name(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    other = save_pretrained(create_model("convgru_forecaster", hidden_channels=2), tmp_path / RAIN)
+    (tmp_path / "video_convrnn.digit_motion").mkdir()
+    loaded, shipped = from_pretrained(RAIN), create_model(RAIN, pretrained=True)
+    assert torch.equal(next(loaded.parameters()), next(shipped.parameters()))
+    assert f"./{RAIN}" in caplog.text
+    assert from_pretrained("video_convrnn.digit_motion").metadata is not None
+    for path in (f"./{RAIN}", f"local-dir:{RAIN}", other):
+        assert from_pretrained(path).model_args["hidden_channels"] == 2
+
+
+def test_the_path_of_a_config_is_that_of_its_directory(tmp_path):
+    saved = save_pretrained(create_model("convgru1d_1layer", hidden_channels=2), tmp_path / "run")
+    assert from_pretrained(saved / "config.json").model_args["hidden_channels"] == 2
+    assert from_pretrained(str(saved / "config.json")).model_args["hidden_channels"] == 2
+
+
+def test_a_directory_with_a_pickle_only_names_it(tmp_path):
+    saved = save_pretrained(create_model("convgru1d_1layer", hidden_channels=2), tmp_path / "run")
+    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin.*never loaded.*convert"):
+        from_pretrained(saved)
+
+
+def test_a_missing_directory_is_not_answered_with_names():
+    with pytest.raises(ValueError, match="no directory zzzzqqqq") as caught:
+        from_pretrained("zzzzqqqq")
+    assert "convgru" not in str(caught.value)
