@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from ..values.units import UnitError
@@ -62,6 +63,28 @@ def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
     return tuple(
         tuple(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))) for name in path.parts
     )
+
+
+_DATE = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[-_.T]?(\d\d)[-_.:]?(\d\d)(?:[-_.:]?(\d\d))?)?(?!\d)", re.ASCII
+)
+
+
+def find_date(path: Path) -> datetime | None:
+    """Returns the date in the name of a file, such as ``rain_20200601_1210.nc``; None if there is none, or several.
+
+    Example:
+        >>> print(find_date(Path("rain_20200601_1210.nc")), find_date(Path("2020-06-01T12:10:30Z.tif")))
+        2020-06-01 12:10:00 2020-06-01 12:10:30
+        >>> find_date(Path("rain_10.nc")), find_date(Path("a_20200601_20200602.nc"))
+        (None, None)
+    """
+    found = _DATE.findall(path.name)
+    numbers = [int(n) for i, n in enumerate(found[0]) if i != 1 and n] if len(found) == 1 else []
+    try:
+        return datetime(numbers[0], *numbers[1:]) if numbers else None  # type: ignore[arg-type]
+    except ValueError:  # a month of 13
+        return None
 
 
 def is_hidden(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Frames of one source: :func:`labelled_frames` returns them with their labels, :class:`Frames` as tensors."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import math
@@ -8,23 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 
-from .._hints import suggest
+from .._extras import need
+from .._hints import suggest, warn
 from ..layers import _checks as check
-from ..values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km
-from ..values.labels.form import choose_variable, is_labelled, normal_form, stack, to_units
-from ..values.labels.times import find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
+from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
+from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
+from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
-from .files import FileError, reading
-from .formats.gridded import KINDS, open_gridded
-from .formats.radar import complete_gridded, find_format, open_composites
-from .join import join_datasets
+from .files import FileError, find_date, list_files, reading
+from .formats.gridded import GRIDDED, KINDS, STORE, Array, open_gridded
+from .formats.radar import complete_gridded, find_composites, find_format, open_composites
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class VariableOptions(NamedTuple):
@@ -84,17 +89,18 @@ class ReadOptions:
 def labelled_frames(
     source: Any, *, variables: Sequence[str] | None = None, sel: Mapping[str, Any] | None = None,
     dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None, coarsen: int = 1,
-) -> Any:  # fmt: skip
+) -> xr.Dataset:  # fmt: skip
     """Returns frames of any source as an ``xarray.Dataset`` in one form.
 
     The dimensions of frames are ``time, y, x``, with `realization` first if there are members, and `channel` before y
     if a variable has several channels. Values are float32 with NaN where they are missing, and are read when they are
-    used. The first row is the northernmost, and `time` has dates of NumPy or cftime. Other coordinates, the units and
-    the map projection are those of the source.
+    used. The first row is the northernmost, and `time` has dates of NumPy or cftime. If the source states bounds of its
+    times, `time_period` has their lengths. Other coordinates, the units and the map projection are those of the source.
 
     Args:
-        source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file or of a radar
-            composite; or a list of paths, which are joined in the order of their dates.
+        source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file, of a radar composite,
+            or of a folder of such files; or a list of paths, which are joined in the order of their dates. Files of one
+            map without dates have those in their names, such as ``rain_202006011210.nc``.
         variables: names of variables, in the order of the channels; by default all on the grid of the first one.
         sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
         dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them. Their order
@@ -113,53 +119,164 @@ def labelled_frames(
         >>> dict(labelled_frames(rain).sizes)
         {'time': 3, 'y': 6, 'x': 4}
     """
-    options: Any = {"sel": sel, "dims": dims, "fill_values": fill_values}
+    return read_labelled(source, variables, coarsen, sel=sel, dims=dims, fill_values=fill_values)[0]
+
+
+def read_labelled(
+    source: Any, variables: Sequence[str] | None = None, coarsen: int = 1, **options: Any
+) -> tuple[xr.Dataset, Layout]:
+    """Returns the frames of :func:`labelled_frames` and the Layout of the source, which labels a forecast as it is."""
     if is_labelled(source):
-        data = normal_form(source, variables, **options)
-        is_repeated = is_dated(data) and data["time"].to_index().has_duplicates
-        return join_datasets([data], ["the frames"]) if is_repeated else data
-    paths = [Path(p) for p in (source if isinstance(source, list | tuple) else [source])]
+        data, layout = normal_form(source, variables, **options)
+        return join_datasets([data], ["the frames"]), layout
+    paths = [file for path in (source if isinstance(source, list | tuple) else [source]) for file in _list(Path(path))]
     if all(map(find_format, paths)):
         try:
             data = open_composites(paths, coarsen)
             notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
-            data = normal_form(data, variables, **options)
-            return data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
+            data, layout = normal_form(data, variables, **options)
+            data = data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
+            return data, layout
         except FileError:
             raise
         except ValueError as e:
             raise FileError(f"{paths[0]}: {e}") from e
-    parts = []
-    for path in paths:
-        groups = {v.rpartition("/")[0] for v in variables or ()}
-        if len(groups) > 1:
-            raise FileError(
-                f"{path}: the variables {', '.join(variables or ())} are in several groups; name those of one"
-            )
-        data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
-        leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
-        leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
-        names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
-        with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
-            try:
-                parts.append(normal_form(data, names, **options))
-            except ValueError as e:
-                raise FileError(f"{path}: {e}") from e
-    return join_datasets(parts, paths)
+    groups = {v.rpartition("/")[0] for v in variables or ()}
+    if len(groups) > 1:
+        listed = ", ".join(variables or ())
+        raise FileError(f"{paths[0]}: the variables {listed} are in several groups; name those of one")
+    opened = [_open_labelled(path, variables, options) for path in paths]
+    return join_datasets([data for data, _ in opened], paths), opened[0][1]
 
 
-def read_variables(source: Any, options: ReadOptions) -> Any:
-    """Returns the variables in `options` of files, or of xarray, as a Dataset in normal form, in their units."""
+def _list(path: Path) -> list[Path]:
+    """Returns the files of labelled frames in a folder, or the path of a file or store itself."""
+    if not path.is_dir() or path.suffix.lower() == STORE:
+        return [path]
+    composites = find_composites(path)
+    files = [file for files in composites for file in files] or list_files(path, GRIDDED)
+    if not files or len(composites) > 1:
+        found = f"radar files of {len(composites)} formats" if files else "none"
+        raise FileError(f"{path}: expected a folder with files of labelled frames, {', '.join(GRIDDED)}; got {found}")
+    return files
+
+
+def _open_labelled(
+    path: Path, variables: Sequence[str] | None, options: Mapping[str, Any]
+) -> tuple[xr.Dataset, Layout]:
+    """Opens one file of labelled frames in normal form."""
+    data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
+    leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
+    leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
+    names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
+    with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
+        try:
+            return normal_form(data, names, **options)
+        except ValueError as e:
+            raise FileError(f"{path}: {e}") from e
+
+
+# ---- several sources -----------------------------------------------------------------------------------------------
+def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Dataset:
+    """Joins Datasets in normal form to one, in the order of their dates; frames are read when they are used.
+
+    A time may occur in several parts if their values agree. Parts of one frame without dates have those in `names`,
+    the names of the parts in error messages. Without dates, the parts follow each other in the given order, and the
+    result has no times.
+
+    Raises:
+        FileError: the parts have other variables, grids, units or calendars, different values at one time, or only
+            some of them have dates.
+    """
+    parts = date_by_names(parts, names)
+    first, has_dates = parts[0], [is_dated(p) for p in parts]
+    if any(has_dates) and not all(has_dates):
+        dated, undated = names[has_dates.index(True)], names[has_dates.index(False)]
+        raise FileError(f"{undated}: has no dates, and {dated} has; pass files that all have dates, or none")
+    if len(parts) == 1 and not (all(has_dates) and first["time"].to_index().has_duplicates):
+        return first
+    calendars = {getattr(p["time"].values.flat[0], "calendar", "") for p in parts if all(has_dates)}
+    if len(calendars) > 1:
+        raise FileError(f"{names[0]}: the files have dates in several calendars, {', '.join(sorted(calendars))}")
+    aligned = [_match(part, first, name, names[0]) for part, name in zip(parts, names, strict=True)]
+    if not all(has_dates):
+        aligned = [p.drop_vars(["time", PERIOD], errors="ignore") for p in aligned]
+    options: Any = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "combine_attrs": "override"}
+    data = need("xarray", "netcdf").concat(aligned, "time", join="exact", **options)
+    if all(has_dates):
+        numbers = np.repeat(np.arange(len(parts)), [p.sizes["time"] for p in parts])
+        order = data["time"].values.argsort(kind="stable")
+        if (order[1:] < order[:-1]).any():
+            data, numbers = data.isel(time=order), numbers[order]
+        times = data["time"].values
+        for i in np.flatnonzero(times[1:] == times[:-1]):
+            _check_equal(data, int(i), *(names[n] for n in numbers[i : i + 2]))
+        data = data.drop_duplicates("time") if (times[1:] == times[:-1]).any() else data
+    return data.assign_coords(first.drop_dims("time").coords)
+
+
+def date_by_names(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> Sequence[xr.Dataset]:
+    """Returns Datasets of one undated frame each with the dates in the names of their files; warns if there are none.
+
+    Other Datasets are returned unchanged.
+    """
+    if len(parts) < 2 or any("time" in p.coords or p.sizes.get("time") != 1 for p in parts):
+        return parts
+    dates = [find_date(Path(name)) for name in names]
+    if None in dates or len(set(dates)) < len(dates):
+        warn(f"{names[0]}: neither the {len(parts)} files nor their names have dates; they are read as equal steps")
+        return parts
+    times = [np.array([date], "datetime64[ns]") for date in dates]
+    return [p.assign_coords(time=("time", time)) for p, time in zip(parts, times, strict=True)]
+
+
+def _match(part: xr.Dataset, first: xr.Dataset, name: Any, first_name: Any) -> xr.Dataset:
+    """Returns a part without its grid, in the units of the first one; raises FileError if variables or grid differ."""
+    if set(part.data_vars) != set(first.data_vars):
+        ours, theirs = (", ".join(map(str, p.data_vars)) for p in (part, first))
+        raise FileError(f"{name} has the variables {ours}, and {first_name} {theirs}")
+    try:
+        part = part[list(first.data_vars)]
+        for label, expected in first.data_vars.items() if part is not first else ():
+            if part[label].dims != expected.dims or part.sizes.get(CHANNEL) != first.sizes.get(CHANNEL):
+                raise ValueError(f"{label} has {dict(part[label].sizes)}, expected {dict(expected.sizes)}")
+            part = part.assign({label: in_unit(part[label], expected.attrs.get("units"), str(label))})
+        align(part, first, "the file", (MEMBER, "y", "x"))
+        if (PERIOD in part.coords) != (PERIOD in first.coords):
+            raise ValueError("only one of the two states bounds of its times")
+        for label in [n for n, v in first.data_vars.items() if "time" not in v.dims]:
+            if not np.array_equal(part[label], first[label], equal_nan=True):
+                raise ValueError(f"{label} differs")
+    except ValueError as e:
+        raise FileError(f"{name}: {e}, in comparison with {first_name}") from e
+    return part.drop_vars([n for n, c in part.coords.items() if "time" not in c.dims])
+
+
+def _check_equal(data: xr.Dataset, i: int, name: Any, other: Any) -> None:
+    """Raises FileError if frames i and i + 1, which have one time and come from two files, differ."""
+    a, b = (data.isel(time=t) for t in (i, i + 1))
+    for label in [n for n, v in data.data_vars.items() if "time" in v.dims]:
+        if not np.allclose(a[label], b[label], rtol=1e-5, atol=1e-8, equal_nan=True):
+            date = str(data["time"].values[i])[:19]
+            if name == other:
+                raise FileError(f"{name} has two frames of {label} at {date}, which differ; remove one of them")
+            files = f"{name} and {other}"
+            raise FileError(f"{files} have different values of {label} at {date}; pass the files of one series")
+
+
+# ---- variables -----------------------------------------------------------------------------------------------------
+def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layout]:
+    """Returns the variables in `options` of files, or of xarray, in normal form and in their units, and the Layout."""
     listed = options.all_variables
     names: list[str] | None = [v.name for v in listed] or ([options.variable] if options.variable else None)
     fills = {v.name: v.fill_value for v in listed} or {options.variable.rpartition("/")[2]: options.fill_value}
     kwargs: Any = {"sel": options.sel, "dims": options.dims, "coarsen": options.coarsen}
     try:
-        data = labelled_frames(source, variables=names, fill_values=fills, **kwargs)
+        data, layout = read_labelled(source, names, fill_values=fills, **kwargs)
     except FileError:
         if listed or not options.variable_optional:
             raise
-        data, names = labelled_frames(source, **kwargs), None
+        (data, layout), names = read_labelled(source, **kwargs), None
     path = "archive" if is_labelled(source) else source[0]
     try:
         if listed:
@@ -170,10 +287,11 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
             check_roles({str(n): v.shape for n, v in data.data_vars.items()}, options)
             units = {v.name: v.unit for v in listed}
         else:
-            name = choose_variable(data, options.unit) if names is None else next(iter(data.data_vars))
-            if names is None and options.fill_value is not None:
-                data = labelled_frames(source, variables=[name], fill_values={name: options.fill_value}, **kwargs)
-            units = {name: options.unit}
+            chosen = names is None
+            name = choose_variable(data, options.unit, layout.rejected) if chosen else next(iter(data.data_vars))
+            if chosen and options.fill_value is not None:
+                data, layout = read_labelled(source, [str(name)], fill_values={name: options.fill_value}, **kwargs)
+            units = {str(name): options.unit}
         relation: Any = tuple(options.rain_relation)
         data = to_units(data, units, find_step(get_times(data)) or options.step, relation)
     except ValueError as e:
@@ -181,14 +299,14 @@ def read_variables(source: Any, options: ReadOptions) -> Any:
     if data.sizes.get(MEMBER) == 1:
         data = data.isel({MEMBER: 0})
     if MEMBER in data.dims:
-        dim = data.encoding.get("dims", {}).get(MEMBER, MEMBER)
         labels = axis_coordinate(data, MEMBER)
         value = 0 if labels is None else labels.values[0]
+        dim = layout.dims.get(MEMBER, MEMBER)
         hint = f"select one, such as --sel {dim}={value} (data.sel of a recipe), or pass all to model.forecast"
         raise FileError(f"{path}: it has {data.sizes[MEMBER]} members; {hint}")
     if missing := [n for n, v in data.data_vars.items() if 0 in v.shape]:
         raise FileError(f"{path}: {missing[0]} is empty, {dict(data[missing[0]].sizes)}")
-    return data
+    return data, layout
 
 
 def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> None:
@@ -216,7 +334,7 @@ class LabelledArray:
 
     dtype = "float32"
 
-    def __init__(self, open_dataset: Callable[[], Any], data: Any) -> None:
+    def __init__(self, open_dataset: Callable[[], tuple[xr.Dataset, Layout]], data: xr.Dataset) -> None:
         self.open_dataset, self._opened = open_dataset, (os.getpid(), data)
         channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
         self.shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
@@ -224,7 +342,7 @@ class LabelledArray:
     def __getitem__(self, index: Any) -> Any:
         process, data = self._opened
         if process != os.getpid():
-            data = self.open_dataset()
+            data, _ = self.open_dataset()
             self._opened = os.getpid(), data
         time, _, *place = index
         return stack(data, data.data_vars, (time, *place))
@@ -251,6 +369,7 @@ class Frames:
         is_bytes: whether the numbers are brightness from 0 to 255.
         name: short name of the file for messages.
         dataset: the frames with their labels, in the form of :func:`labelled_frames`; None for files without labels.
+        layout: names and directions of the axes in the file.
         start, stop: range of the frames in `array`. If `stop` is None, the range ends with the array.
     """
 
@@ -264,27 +383,30 @@ class Frames:
     fill_value: float | tuple[float | None, ...] | None = None
     is_bytes: bool = False
     name: str = ""
-    dataset: Any = None
+    dataset: xr.Dataset | None = None
+    layout: Layout = field(default_factory=Layout)
     start: int = 0
     stop: int | None = None
 
     @classmethod
-    def from_files(cls, paths: Sequence[Path], options: ReadOptions) -> "Frames":
+    def from_files(cls, paths: Sequence[Path], options: ReadOptions) -> Frames:
         """Opens labelled frames in files; see :func:`read_variables`."""
         observed = len(options.variables) or None
         return cls.from_dataset(partial(read_variables, paths, options), paths[0], observed)
 
     @classmethod
-    def from_dataset(cls, open_dataset: Callable[[], Any], path: Path, observed: int | None = None) -> "Frames":
+    def from_dataset(
+        cls, open_dataset: Callable[[], tuple[xr.Dataset, Layout]], path: Path, observed: int | None = None
+    ) -> Frames:
         """Returns the frames of a Dataset in normal form that `open_dataset` opens, in each process that reads it."""
-        data = open_dataset()
+        data, layout = open_dataset()
         if "time" not in data.dims or "y" not in data.dims:
             raise FileError(f"{path}: expected frames (T, H, W), got {dict(data.sizes)}")
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
         return cls(
             path=path, array=LabelledArray(open_dataset, data), times=get_times(data),
             unit=units[0] if observed is None else None, units=units if observed else (), observed=observed,
-            name=path.name, dataset=data,
+            name=path.name, dataset=data, layout=layout,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -308,7 +430,7 @@ class Frames:
     @property
     def is_loaded(self) -> bool:
         """True if the frames are a NumPy array in memory; False for a memory map."""
-        return type(self.array) is numpy.ndarray
+        return type(self.array) is np.ndarray
 
     @property
     def nbytes(self) -> int:
@@ -335,7 +457,7 @@ class Frames:
         """Most frequent interval between successive frames in minutes, or a calendar step; None without times."""
         return find_step(self.times)
 
-    def between(self, start: int, stop: int | None = None) -> "Frames":
+    def between(self, start: int, stop: int | None = None) -> Frames:
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
         start, stop, _ = slice(start, stop).indices(len(self))
         times = None if self.times is None else self.times[start:stop]
@@ -361,7 +483,7 @@ class Frames:
         frames = frames / 255 if self.is_bytes else frames
         return frames if middle else frames[:, None]
 
-    def load(self) -> "Frames":
+    def load(self) -> Frames:
         """Reads all frames into memory: bytes (uint8) as they are stored, other numbers decoded."""
         if self.array.dtype != "uint8":
             decoded: Any = {"fill_value": None, "is_bytes": False, "start": 0, "stop": None}
@@ -369,7 +491,7 @@ class Frames:
         if self.is_loaded:
             return self
         with reading(self.path, "file of frames"):
-            array = numpy.array(self.array[self.start : self.start + len(self)])
+            array = np.array(self.array[self.start : self.start + len(self)])
         return dataclasses.replace(self, array=array, start=0, stop=None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -410,34 +532,18 @@ def check_numbers(array: Any, name: object) -> None:
 
 def as_floats(raw: Any, fill: float | tuple[float | None, ...] | None = None) -> Any:
     """Returns a new float32 array, with NaN for numbers that equal `fill`, one for all or one for each channel."""
-    raw = numpy.asarray(raw)
-    with numpy.errstate(over="ignore", invalid="ignore"):
+    raw = np.asarray(raw)
+    with np.errstate(over="ignore", invalid="ignore"):
         values = raw.astype("float32", order="C")
         for i, number in enumerate(fill) if isinstance(fill, tuple) else [(slice(None), fill)]:
             if number is not None:
                 part, stored = values[:, i], raw[:, i]
-                part[part == numpy.float32(number) if raw.dtype.kind == "f" else stored == number] = numpy.nan
+                part[part == np.float32(number) if raw.dtype.kind == "f" else stored == number] = np.nan
     return values
 
 
-# ---- several sources ---------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class LazyArray:
-    """Array that calls ``read(index)`` when it is sliced."""
-
-    read: Callable[[Any], Any]
-    shape: tuple[int, ...]
-    dtype: Any = "float32"
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.read(index)
-
-
-def _open_joined(parts: Sequence[Frames]) -> Any:
-    return join_datasets([p.array.open_dataset() for p in parts], [p.path for p in parts])
-
-
-def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
+# ---- several files of arrays ---------------------------------------------------------------------------------------
+def _read_joined(parts: Sequence[Frames], index: Any) -> np.ndarray:
     """Reads frames from several parts that follow each other in time."""
     time, _, rows, columns = index
     start, stop, _ = time.indices(sum(map(len, parts)))
@@ -447,6 +553,11 @@ def _read_joined(parts: Sequence[Frames], index: Any) -> Any:
             frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
         begin += len(part)
     return torch.cat(frames).numpy()
+
+
+def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:
+    opened = [p.array.open_dataset() for p in parts]
+    return join_datasets([data for data, _ in opened], [p.path for p in parts]), opened[0][1]
 
 
 def join(parts: Sequence[Frames]) -> Frames:
@@ -470,12 +581,13 @@ def join(parts: Sequence[Frames]) -> Frames:
         for before, part in itertools.pairwise(parts):
             if part.times[0] <= before.times[-1]:
                 raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
-        times = numpy.concatenate([p.times for p in parts])
+        times = np.concatenate([p.times for p in parts])
     elif dated := [p for p in parts if p.is_dated]:
         undated = next(p for p in parts if not p.is_dated)
         raise FileError(f"{undated.path}: has no dates, and {dated[0].path} has; pass files of one kind")
     shape = (sum(map(len, parts)), first.channels, *first.size)
+    array = Array(partial(_read_joined, parts), shape, np.dtype("float32"))
     return Frames(
-        path=parts[0].path, array=LazyArray(partial(_read_joined, parts), shape), times=times, name=parts[0].name,
+        path=parts[0].path, array=array, times=times, name=parts[0].name,
         unit=first.unit, units=first.units, observed=first.observed,
     )  # fmt: skip

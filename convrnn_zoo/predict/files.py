@@ -191,7 +191,10 @@ def forecast_files(
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
     scales = choose_scales(model, reader, file, options)
     notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
-    notes += [f"pixels of {scales['pixel_km']:.3g} km"] if "pixel_km" in scales else []
+    if "pixel_km" in scales:
+        notes.append(f"pixels of {scales['pixel_km']:.3g} km")
+    elif model.default_step:
+        notes.append(f"pixels of {values.pixel_km or 2.0:g} km are assumed; state others with --pixel-km")
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     step = check_step(reader, options.minutes or values.step, file, options.describe_fix(model))

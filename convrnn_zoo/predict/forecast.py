@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from ..data.readers import Frames
-from ..values.labels.axes import restore_direction
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step, next_dates
 from ..values.units import format_lead_time, is_rain, plural
@@ -163,7 +162,7 @@ class Forecast(NamedTuple):
     def _arrays(self) -> dict[str, Any]:
         """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
         arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
-        return {k: restore_direction(x.numpy(), self.frames.dataset) for k, x in arrays.items() if x is not None}
+        return {k: self.frames.layout.restore_direction(x.numpy()) for k, x in arrays.items() if x is not None}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.

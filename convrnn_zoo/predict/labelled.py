@@ -51,7 +51,7 @@ def to_dataset(
         names, targets = [f"{names[0]}_{i}" for i in range(count)], targets * count
     units = {name: target.unit for name, target in zip(names, targets, strict=False)}
     result = label_forecast(
-        forecast.numpy(), labels, units, step=step, thresholds=thresholds, has_members=bool(members),
+        forecast.numpy(), labels, units, frames.layout, step=step, thresholds=thresholds, has_members=bool(members),
         has_channels=has_channels, note=describe_conversions(labels),
     )  # fmt: skip
     if not thresholds:

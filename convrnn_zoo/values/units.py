@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .._extras import need
 from .steps import Step
 
@@ -23,6 +25,7 @@ MAX_RAIN = 5000.0
 """Highest rain rate in mm/h that a conversion from m/s accepts; the highest one that was measured is 2,300 mm/h."""
 FASTEST_RAIN = 36_000.0  # mm/h in one cm/s: units of this size or above are those of speeds
 _RAIN_NAMES = re.compile("rain|precip(?!itable)|snow.?(?:fall|rate)|hail", re.IGNORECASE)
+_WATER_NAMES = re.compile("water|rain|precip|snow|hail|run-?off|evapo|moisture", re.IGNORECASE)
 _RUNNING_TOTALS = re.compile("accumulated.total", re.IGNORECASE)  # of WRF, since the start of the run
 _TEMPERATURE = re.compile(
     r"(?:deg(?:ree)?s?[\s._]*)?(?:(c)(?:elsius)?|(k)(?:elvin)?|(f)(?:ahrenheit)?)(?:[\s_]degrees?)?", re.IGNORECASE
@@ -32,6 +35,10 @@ _POWER = r"(?:\*\*|\^)"
 _EXPENSIVE = re.compile(
     rf"\d{{6}}|\(0*\.?0*\s|\.\d*\.|\)\s*{_POWER}|{_POWER}\s*[-+]?\d(?:\d|\s*{_POWER})"
 )  # pint evaluates powers of numbers, which may take forever
+
+
+_PREFIXED_TIME = re.compile(r"(?!minute|hour|day|week|month)[a-z]+(minute|hour|day|week|month)|(?:hecto|dec[ai])second")
+"""Units that pint reads where an hour or a day has a letter too many, such as the hectohour in ``mm/hh``."""
 
 
 class UnitError(ValueError):
@@ -71,18 +78,28 @@ def _dbz_to_rain(values: Any, a: float, b: float, factor: float) -> Any:
     return (10 ** (values / 10) / a) ** (1 / b) * factor
 
 
+def _ascii(unit: str) -> str:
+    """Returns a unit with ASCII signs for the minus and the superscripts of Unicode."""
+    return unit.translate(str.maketrans("−‐‑–⁻⁰¹²³", "-----0123"))
+
+
 def _spelled(unit: str) -> str:
     """Returns a unit in one spelling for comparisons, such as ``mm h-1`` for ``mm/hr``."""
     if len(unit) > MAX_UNIT:
         return unit
-    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(unit.split()).replace("**", "").replace("^", ""))
-    text = re.sub(r"(?i:(?:/|\bper)\s*(?:h|hr|hour)s?$)", " h-1", text.replace("⁻¹", "-1").replace("⁻²", "-2"))
+    text = re.sub(r"[\s_*·.]+(?!\d)", " ", " ".join(_ascii(unit).split()).replace("**", "").replace("^", ""))
+    text = re.sub(r"(?i:(?:/|\bper)\s*(?:h|hr|hour)s?$)", " h-1", text)
     return re.sub(r"\s+", " ", re.sub(r"(?i:\b(?:h|hr|hour)s?\s*-1$)", "h-1", text)).strip()
 
 
 def _plain(unit: str) -> str:
     """Returns :func:`_spelled` in lower case. The case tells MPa from mPa."""
     return _spelled(unit).lower()
+
+
+def is_rain_name(name: str) -> bool:
+    """Returns whether the name of a quantity is that of rain, snow or hail."""
+    return _RAIN_NAMES.search(name) is not None
 
 
 def is_rain(unit: str) -> bool:
@@ -108,15 +125,17 @@ def parse_unit(unit: str) -> Any:
     log = logging.getLogger("pint.util")
     level, log.level = log.level, logging.ERROR  # it warns that cf_xarray redefines units
     need("pint", "netcdf")  # which cf_xarray imports
-    registry, text = need("cf_xarray.units", "netcdf").units, re.sub(r"(?<=[a-z]) (?=-\d)", "", " ".join(unit.split()))
+    registry = need("cf_xarray.units", "netcdf").units
+    text = re.sub(r"(?<=[a-z]) (?=-\d)", "", " ".join(_ascii(unit).split()))
     log.level = level
-    scaled = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)[ *]+([a-z].*)", text, re.IGNORECASE)
-    scale, text = (float(scaled[1]), scaled[2]) if scaled else (1.0, text)
+    scaled = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:[ *]+([a-z].*))?", text, re.IGNORECASE)
+    scale, text = (float(scaled[1]), scaled[2] or "1") if scaled else (1.0, text)
     text = text.replace("℃", "°C").replace("℉", "°F").replace("°", "deg")
     if temperature := _TEMPERATURE.fullmatch(text):
         text = ("degC", "kelvin", "degF")[(temperature.lastindex or 1) - 1]
-    text = ALIASES.get(text.lower(), text) or "1"
+    text = re.sub(r"\bKg\b", "kg", ALIASES.get(text.lower(), text) or "1")
     text = re.sub(r"\(\s*([\d.]+\s*[a-z]+)\s*\)\s*\^?-1", r"/(\1)", text)  # mm (5 min)-1
+    text = re.sub(r"(?<=[a-z]) ([\d.]+\s*[a-z]+)\s*\^?-1$", r"/(\1)", text)  # mm 10min-1
     text = re.sub(r"(?:/|\bper\b|\bin\b|\bover\b)\s*\(?([\d.]+)\s*([a-z]+)\)?$", r"/(\1 \2)", text)  # mm/5min
     if not _VALID.fullmatch(text) or _EXPENSIVE.search(text):
         return None
@@ -127,6 +146,8 @@ def parse_unit(unit: str) -> Any:
     except Exception:  # pint raises exceptions of any type for text that is no unit
         return None
     names = {name for name, _ in quantity.unit_items()}
+    if any(_PREFIXED_TIME.fullmatch(name) for name in names):
+        return None
     if "degree" in names and any("[temperature]" in registry.Unit(name).dimensionality for name in names):
         return None  # a spelling of a temperature that pint read as an angle and a temperature
     return quantity if math.isfinite(quantity.magnitude) and quantity.magnitude > 0 else None
@@ -191,12 +212,12 @@ def conversion(
             factor = rates[0] / rates[1]
             if rates[0] < FASTEST_RAIN or rates[1] >= FASTEST_RAIN:
                 return Conversion(functools.partial(_affine, factor=factor, offset=0.0))
-            if name and not _RAIN_NAMES.search(name):
+            if name and not is_rain_name(name):
                 return None
             note = "" if name else f"rain rates from {source}, which nothing calls another speed than that of rain"
             return Conversion(functools.partial(_speed_to_rain, factor=factor), note)
         depth = rain_depth(source)
-        if depth is not None and name and not _RAIN_NAMES.search(name):
+        if depth is not None and name and not is_rain_name(name):
             return None
         if depth is not None and _RUNNING_TOTALS.search(name):
             raise UnitError(f"{name} is a running total, not a sum over each step; pass its differences in time")
@@ -205,8 +226,15 @@ def conversion(
             return Conversion(apply, f"rain rates from sums over {minutes:g} minutes")
     a, b = parse_unit(source), parse_unit(target)
     if a is None or b is None or not a.is_compatible_with(b):
+        depths = rain_depth(source), rain_depth(target)
+        if depths[0] and depths[1] and (not name or _WATER_NAMES.search(name)):
+            return Conversion(functools.partial(_affine, factor=depths[0] / depths[1], offset=0.0))
         return Conversion() if _plain(source) == _plain(target) else None
-    zero, one = (float((a.__class__(v, a.units)).to(b.units).magnitude) for v in (0.0, a.magnitude))
+    one = a.magnitude
+    with np.errstate(divide="ignore"):
+        zero, one, two = (float((a.__class__(v, a.units)).to(b.units).magnitude) for v in (0.0, one, 2 * one))
+    if not math.isclose(two - one, one - zero, rel_tol=1e-6):
+        return None  # one of the two is logarithmic, such as dB
     scale, offset = float((one - zero) / b.magnitude), float(zero / b.magnitude)
     scale = round(scale, 12) if abs(scale) > 1e-3 else scale
     return Conversion() if (scale, offset) == (1.0, 0.0) else Conversion(

@@ -1,6 +1,7 @@
 """Labelled frames of every source have one form, and a forecast is labelled as its source."""
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 from convrnn_zoo import Preprocessing, create_model
 from convrnn_zoo.data import ArrayFrames, Frames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
+from convrnn_zoo.data.frames import read_labelled, read_variables
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
 from convrnn_zoo.values.labels.axes import find_pixel_km
-from convrnn_zoo.values.labels.form import to_units
 from convrnn_zoo.values.labels.times import decode_times
 from convrnn_zoo.values.preprocessing import Variable
 from tests.helpers.command_line import run
@@ -374,9 +375,8 @@ def test_a_time_that_occurs_twice_names_the_file_once(tmp_path):
 
 def test_values_of_another_quantity_are_no_damaged_file():
     wind = radar().assign_attrs(units="m s-1")
-    frames = Frames.from_dataset(lambda: to_units(labelled_frames(wind), {"rain": "mm/h"}), Path("archive"))
     with pytest.raises(FileError, match=r"^archive: values up to .* mm/h after conversion from a speed"):
-        frames.read()
+        Frames.from_dataset(partial(read_variables, wind, ReadOptions(unit="mm/h")), Path("archive")).read()
 
 
 def test_pixel_sizes_are_read_from_coordinates():
@@ -709,7 +709,7 @@ def test_repeated_times_are_one_frame_in_memory_too():
 def test_lengths_in_any_spelling_tell_the_direction(unit):
     rows = ("y", np.arange(4.0), {"units": unit})
     frames = xarray.DataArray(np.zeros((2, 4, 5), "float32"), {"y": rows}, ("time", "y", "x"), "rain")
-    assert labelled_frames(frames).encoding["turned"] == ["y"]
+    assert read_labelled(frames)[1].turned == ("y",)
 
 
 def test_a_value_near_zero_is_selected():

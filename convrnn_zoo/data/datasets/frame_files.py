@@ -357,14 +357,16 @@ def join_runs(files: Sequence[Frames], series: Sequence[str], is_selected: Seque
 
 def _continues(before: Frames, after: Frames) -> bool:
     """Returns whether a file of several frames is on the grid of the file before, and states it if both overlap."""
-    grids = [[axis_coordinate(f.dataset, axis) is not None for axis in ("y", "x")] for f in (before, after)]
+    one: Any = before.dataset
+    other: Any = after.dataset
+    grids = [[axis_coordinate(data, axis) is not None for axis in ("y", "x")] for data in (one, other)]
     if before.size != after.size or grids[0] != grids[1]:
         return False
     try:
-        align(after.dataset, before.dataset, after.name, ("y", "x"))
+        align(other, one, after.name, ("y", "x"))
     except ValueError:
         return False
-    is_stated = any(grids[0]) or bool(find_maps(before.dataset))
+    is_stated = any(grids[0]) or bool(find_maps(one))
     return is_stated or after.minutes[0] > before.minutes[-1]
 
 

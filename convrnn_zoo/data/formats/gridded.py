@@ -5,14 +5,16 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
+from ...values.labels.form import CHUNK
 from ..files import TIMES, FileError, reading
 from ..untrusted import check_grib, check_hdf5
 from .geotiff import TIFF, is_geotiff, open_geotiff
@@ -37,13 +39,35 @@ AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 """Names that the dimensions of an array of frames receive if the file does not name them."""
 
 
-class Array(NamedTuple):
-    """Array without named dimensions; ``read(index)`` returns stored numbers."""
+@dataclass(frozen=True)
+class Array:
+    """Array of stored numbers that ``read(index)`` returns for slices; its dimensions have no names."""
 
     read: Callable[[Any], Any]
     shape: tuple[int, ...]
     dtype: Any
-    attrs: Mapping[str, Any]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        index = index if isinstance(index, tuple) else (index,)
+        index = (*index, *[slice(None)] * (self.ndim - len(index)))
+        ranges = [range(n)[i] if isinstance(i, slice) else i for i, n in zip(index, self.shape, strict=True)]
+        forward = [slice(min(r), max(r) + 1, abs(r.step)) if isinstance(r, range) and r else r for r in ranges]
+        forward = [slice(0, 0) if isinstance(r, range) else r for r in forward]
+        steps = [r.step for r in ranges if isinstance(r, range)]
+        return self.read(tuple(forward))[tuple(slice(None, None, -1 if s < 0 else 1) for s in steps)]
+
+    def name_axes(self, dims: Sequence[str], attrs: Mapping[str, Any], chunks: Any = "auto") -> Any:
+        """Returns an ``xarray.Variable`` that reads `chunks` of the array when they are used."""
+        meta = need("numpy", "cli").empty((0,) * self.ndim, self.dtype)
+        with need("dask", "netcdf").config.set({"array.chunk-size": CHUNK}):
+            values = need("dask.array", "netcdf").from_array(self, chunks=chunks, name=False, meta=meta, fancy=False)
+        return need("xarray", "netcdf").Variable(dims, values, attrs)
 
 
 def is_recognised(path: Path) -> bool:
@@ -84,15 +108,15 @@ def open_gridded(path: Path, variable: str = "") -> Any:
 def _open(path: Any, group: str = "", **kwargs: Any) -> Any:
     """Opens a file, or a Zarr store, with xarray. Variables in a group have the coordinates of the file, too."""
     xarray = need("xarray", "netcdf")
-    options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
-    with warnings.catch_warnings():
+    options = {"decode_times": False, "decode_coords": "all", "cache": False, "chunks": "auto", **kwargs}
+    with warnings.catch_warnings(), need("dask", "netcdf").config.set({"array.chunk-size": CHUNK}):
         warnings.simplefilter("ignore", xarray.SerializationWarning)  # of several fill values, all of which count
         data = (
             xarray.open_dataset(path, group=group or None, **options) if group else xarray.open_dataset(path, **options)
         )
         if not group:
             return data
-        root = xarray.open_dataset(path, **options)
+        root = xarray.open_dataset(path, **{**options, "chunks": None})
     for name, c in root.variables.items():  # h5netcdf does not name dimensions of the groups above
         sizes = {size: d for d, size in data.sizes.items() if str(d).startswith("phony_dim")}
         if c.ndim == 1 and c.dims == (name,) and c.size in sizes and name not in data.variables:
@@ -193,8 +217,6 @@ def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
     array with the name of a dimension, such as ``x``, has the suffix ``_frames``. Times are in an
     array ``time`` or ``times`` in the group of the frames or in the file.
     """
-    from ..._lazy import lazy_variable
-
     xarray, group = need("xarray", "netcdf"), variable[: variable.rfind("/") + 1]
     time = next(
         (n for n in (*(f"{group}{t}" for t in TIMES), *TIMES) if n in arrays and len(arrays[n].shape) == 1), None
@@ -210,9 +232,7 @@ def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
             continue
         sizes |= dict(zip(dims, array.shape, strict=True))
         attrs = {k: v for k, value in array.attrs.items() if (v := _plain(k, value, array.dtype)) is not None}
-        data[f"{name}_frames" if name in sizes else name or "frames"] = lazy_variable(
-            dims, array.read, array.shape, array.dtype, attrs
-        )
+        data[f"{name}_frames" if name in sizes else name or "frames"] = array.name_axes(dims, attrs)
     if time is not None and "time" in sizes:
         count = arrays[time].shape[0]
         if count != sizes["time"]:

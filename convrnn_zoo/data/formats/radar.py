@@ -19,7 +19,7 @@ from ..._extras import need, need_pyproj, quiet
 from ..._hdf5 import CheckedFile
 from ..files import FileError, check_claimed_size, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
-from .gridded import STORE
+from .gridded import STORE, Array
 
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
@@ -266,8 +266,6 @@ def _read_composites(paths: Sequence[Path], coarsen: int, empty: Any, index: Any
 
 def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
     """Opens the radar composites in several files as one Dataset in order of time; they are read when they are used."""
-    from ..._lazy import lazy_variable
-
     paths = sorted(paths, key=read_time)
     times = numpy.array([read_time(path) for path in paths], "datetime64[ns]")
     if len(set(times.tolist())) < len(times):
@@ -277,7 +275,8 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
         return dataset
     ((name, first),) = dataset.data_vars.items()
     read = partial(_read_composites, paths, coarsen, first.isel(time=[]))
-    stacked = lazy_variable(first.dims, read, (len(paths), *first.shape[1:]), "float32", first.attrs)
+    array = Array(read, (len(paths), *first.shape[1:]), numpy.dtype("float32"))
+    stacked = array.name_axes(first.dims, first.attrs, chunks=(1, *first.shape[1:]))
     dated = dataset.drop_vars([name, "time"]).assign_coords(time=("time", times, dataset["time"].attrs))
     return dated.assign({name: stacked})
 
@@ -289,9 +288,7 @@ def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = No
     Files of MRMS do not name the rain rate in mm/h, which is negative where it is unknown.
     """
     if path.match("PrecipRate_*.grib2") and list(data.data_vars) == ["unknown"]:
-        from ..._lazy import map_lazily
-
-        rate = map_lazily(data["unknown"].variable, lambda x: numpy.where(x < 0, numpy.float32("nan"), x))
+        rate = data["unknown"].where(~(data["unknown"] < 0)).variable
         rate.attrs = {"units": "mm/h", "standard_name": "rainfall_rate"}
         return data.drop_vars("unknown").assign(rain_rate=rate)
     if not {"gdal_projection", "nominal_product_time"} <= data.attrs.keys():

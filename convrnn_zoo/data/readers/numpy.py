@@ -13,7 +13,8 @@ import numpy
 from ..._hints import warn
 from ...values.labels.times import counts_frames, decode_times
 from ..files import TIMES, FileError, check_claimed_size, reading
-from ..frames import Frames, LazyArray, ReadOptions, as_floats, check_numbers, check_roles
+from ..formats.gridded import Array
+from ..frames import Frames, ReadOptions, as_floats, check_numbers, check_roles
 
 
 def load_npy(path: Path) -> Any:
@@ -34,7 +35,7 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
         listed = ", ".join(names)
         raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {listed}, got {array.shape}")
     shape = array.shape if array.ndim > 2 else (1, *array.shape)
-    return to_frames(path, LazyArray(partial(_read_npy, path, shape), shape, array.dtype), options)
+    return to_frames(path, Array(partial(_read_npy, path, shape), shape, array.dtype), options)
 
 
 def _read_npy(path: Path, shape: tuple[int, ...], index: Any) -> Any:

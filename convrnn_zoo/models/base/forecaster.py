@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..._hints import suggest, warn
 from ...layers import _checks as check
-from ...values.labels.axes import CHANNEL, MEMBER, axis_coordinate, find_pixel_km, warn_of_oblong_pixels
+from ...values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km, warn_of_oblong_pixels
 from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
@@ -221,7 +221,7 @@ class Forecaster(ZooModel):
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)
-        labels = self._read_labels(frames) if is_labelled(frames) else None
+        labels, layout = self._read_labels(frames) if is_labelled(frames) else (None, Layout())
         x, axes = self._sequences(frames if labels is None else stack(labels, labels.data_vars))
         end = steps = x.shape[1]
         if labels is not None:
@@ -237,7 +237,7 @@ class Forecaster(ZooModel):
         like, (height, width) = reference_tensor(self), x.shape[-2:]
         edges = (0, -width % self.reduction, 0, -height % self.reduction)
         known: dict[str, Tensor] = {}
-        for name, v in self._known_inputs(static, future, x, labels, step or expected, (end, steps), horizon):
+        for name, v in self._known_inputs(static, future, x, labels, layout, step or expected, (end, steps), horizon):
             pads = [edge if v.shape[-1 - i // 2] == (width, height)[i // 2] else 0 for i, edge in enumerate(edges)]
             known[name] = F.pad(v, pads).to(like)
         times: dict[str, Any] = {}
@@ -245,7 +245,7 @@ class Forecaster(ZooModel):
         if edge and pixel_km is not None and not 0.9 < edge / check.number("pixel_km", pixel_km, positive=True) < 1.1:
             warn(f"the coordinates have pixels of {edge:.3g} km; pixel_km={pixel_km:g} is used")
         if self.default_step:
-            if edge and pixel_km is None:
+            if labels is not None and edge and pixel_km is None:
                 warn_of_oblong_pixels(labels)
             times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
         elif edge and values.pixel_km and not 0.9 < edge / values.pixel_km < 1.1:
@@ -261,7 +261,7 @@ class Forecaster(ZooModel):
         y = torch.cat(outputs, dim=-5 - inner)
         y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
         if labels is not None:
-            return self._label(frames, labels, y, step or expected, thresholds)
+            return self._label(frames, labels, layout, y, step or expected, thresholds)
         if axes < 5:
             y = y.squeeze(-5 - inner)
         y = y if axes > 3 or self.out_chans > 1 else y.squeeze(-3 - inner)
@@ -285,7 +285,15 @@ class Forecaster(ZooModel):
         return step, expected
 
     def _known_inputs(
-        self, static: Any, future: Any, x: Tensor, labels: Any, step: Step | None, ends: tuple[int, int], horizon: int
+        self,
+        static: Any,
+        future: Any,
+        x: Tensor,
+        labels: Any,
+        layout: Layout,
+        step: Step | None,
+        ends: tuple[int, int],
+        horizon: int,
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields the known inputs of frames `x`, encoded, by name.
 
@@ -294,11 +302,11 @@ class Forecaster(ZooModel):
         values: Any = self._values()
         end, steps = ends
         if static is not None or self.static_chans:
-            yield "static", values.encode_static(self._known("static", static, (), x, labels))
+            yield "static", values.encode_static(self._known("static", static, (), x, labels, layout))
         if future is not None or self.future_chans:
             dated = labels is not None and "time" in labels.coords
             dates = extend_times(labels, step, horizon) if dated and step else None
-            every = self._known("future", future, (steps + horizon,), x, labels, dates)
+            every = self._known("future", future, (steps + horizon,), x, labels, layout, dates)
             every = every if dates is not None and every.shape[1] < steps + horizon else every[:, : end + horizon]
             yield "future", values.encode_future(every[:, -x.shape[1] - horizon :])
 
@@ -315,15 +323,15 @@ class Forecaster(ZooModel):
             return x[:, first:] if self.default_step and x.shape[1] - first > 1 else x
         return x
 
-    def _read_labels(self, frames: Any) -> Any:
+    def _read_labels(self, frames: Any) -> tuple[Any, Layout]:
         """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
         values: Any = self._values()
         names, units = [v.name for v in values.variables], {v.unit for v in values.encodings}
         if names and not is_data_array(frames):
-            data = normal_form(frames, names)
-            return to_units(data, {v.name: v.unit for v in values.variables}, find_step(get_times(data)))
-        data = normal_form(frames)
-        name = choose_variable(data, values.unit)
+            data, layout = normal_form(frames, names)
+            return to_units(data, {v.name: v.unit for v in values.variables}, find_step(get_times(data))), layout
+        data, layout = normal_form(frames)
+        name = choose_variable(data, values.unit, layout.rejected)
         if names and CHANNEL in data.dims and (labels := axis_coordinate(data, CHANNEL)) is not None:
             listed = [str(label) for label in labels.values.tolist()]
             if set(names) & set(listed):
@@ -333,9 +341,11 @@ class Forecaster(ZooModel):
         if len(units) > 1 and data[name].attrs.get("units") is not None:
             stated, expected = data[name].attrs["units"], ", ".join(sorted(units))
             raise ValueError(f"frames have units={stated!r}, and the variables have {expected}; pass a Dataset")
-        return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data)))
+        return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data))), layout
 
-    def _label(self, source: Any, frames: Any, y: Tensor, step: Step | None, thresholds: Sequence[float]) -> Any:
+    def _label(
+        self, source: Any, frames: Any, layout: Layout, y: Tensor, step: Step | None, thresholds: Sequence[float]
+    ) -> Any:
         """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
         values: Any = self._values()
         inner, variables = bool(thresholds), bool(values.variables)
@@ -347,8 +357,8 @@ class Forecaster(ZooModel):
         if is_array and has_channels:
             units = set(targets.values())
             targets = {str(next(iter(frames))): units.pop() if len(units) == 1 else None}
-        result = label_forecast(
-            y.numpy(), frames, targets, step=step, thresholds=thresholds, has_channels=has_channels,
+        result: Any = label_forecast(
+            y.numpy(), frames, targets, layout, step=step, thresholds=thresholds, has_channels=has_channels,
             has_members=y.dim() > 3 + has_batch + has_channels + inner,
             note=describe_conversions(frames),
         )  # fmt: skip
@@ -357,7 +367,7 @@ class Forecaster(ZooModel):
         [array] = result.data_vars.values()
         result = array.rename(None) if source.name is None else array
         if has_channels and variables:
-            result = result.assign_coords({frames.encoding["dims"].get(CHANNEL, CHANNEL): names})
+            result = result.assign_coords({layout.dims.get(CHANNEL, CHANNEL): names})
         return result
 
     def _sequences(self, frames: Any) -> tuple[Tensor, int]:
@@ -374,7 +384,7 @@ class Forecaster(ZooModel):
         return x, axes
 
     def _known(
-        self, name: str, values: Any, steps: tuple[int, ...], x: Tensor, frames: Any = None, times: Any = None
+        self, name: str, values: Any, steps: tuple[int, ...], x: Tensor, frames: Any, layout: Layout, times: Any = None
     ) -> Tensor:
         """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
 
@@ -386,7 +396,7 @@ class Forecaster(ZooModel):
         if is_labelled(values):
             described = {v.name: v.unit for v in getattr(self._values(), name)}
             names = None if is_data_array(values) or not described else list(described)
-            data = normal_form(values, names, is_static=name == "static")
+            data, _ = normal_form(values, names, is_static=name == "static")
             if is_data_array(values) and values.name is None:
                 data = data.rename(dict.fromkeys(data.data_vars, name))
             if "time" not in data.dims:  # the time of the map from which it was selected
@@ -394,12 +404,16 @@ class Forecaster(ZooModel):
             if name == "static" and data.sizes.get("time", 1) > 1:
                 raise ValueError(f"static has {data.sizes['time']} times; select one, or build with future_chans")
             units = set(described.values())
-            listed = described if names else dict.fromkeys(data.data_vars, units.pop() if len(units) == 1 else None)
-            data = to_units(data, listed, find_step(get_times(data)))
+            listed = (
+                described
+                if names
+                else dict.fromkeys(map(str, data.data_vars), units.pop() if len(units) == 1 else None)
+            )
+            data = to_units(data, dict(listed), find_step(get_times(data)))
             if times is not None and steps and "time" in data.coords:
                 data, steps = at_times(data, times, name), (len(times),)
             if frames is not None:
-                align(data, frames, name, ("y", "x"))
+                align(data, frames, name, ("y", "x"), layout.dims)
                 located = [axis for axis in ("y", "x") if axis_coordinate(data, axis) is not None]
             values = stack(data, data.data_vars)[0 if name == "static" else slice(None)]
         if values is not None:
@@ -407,7 +421,7 @@ class Forecaster(ZooModel):
             if values.dim() == axes - 2 and getattr(self, f"{name}_chans") == 1:
                 values = values.unsqueeze(-3)
             values = values[None] if values.dim() == axes - 1 else values
-            turned = [] if frames is None else [a for a in frames.encoding.get("turned", ()) if a not in located]
+            turned = [axis for axis in layout.turned if axis not in located]
             values = values.flip([{"y": -2, "x": -1}[axis] for axis in turned])
         known = self._check_known(name, values, steps, x)
         if known.isinf().any() or known.isnan().all():

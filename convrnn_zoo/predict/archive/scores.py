@@ -280,11 +280,11 @@ def find_flips(frames: Frames, variable: Any, path: Path) -> list[int]:
         return []
     maps = variable.isel(dict.fromkeys(variable.dims[:-2], 0))
     maps = maps.drop_vars([n for n, c in maps.coords.items() if not c.ndim])  # the times
-    stored = canonical(maps, dict(zip(maps.dims, ("y", "x"), strict=True)), has_time=True)
+    stored, layout = canonical(maps, dict(zip(maps.dims, ("y", "x"), strict=True)), has_time=True)
     align(frames.dataset, stored, str(path), axes=("y", "x"))
     maps_of_places, flips = find_maps(stored), []
     for axis, position in (("y", -2), ("x", -1)):
         has_place = maps_of_places or axis_coordinate(stored, axis) is not None
-        turned = (stored if has_place else frames.dataset).encoding["turned"]  # else maps are as in the source
+        turned = (layout if has_place else frames.layout).turned  # else maps are as in the source
         flips += [position] if axis in turned else []
     return flips

@@ -1,17 +1,23 @@
 """Axes of labelled frames: which dimension is time, y, x, member or channel, and where its pixels are."""
 
+from __future__ import annotations
+
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 
-from ..._extras import need
+from ..._extras import need, need_pyproj
 from ..._hints import suggest, warn
 from ..units import conversion
-from .times import counts_frames, decode_time
+from .times import PERIOD, counts_frames, decode_time
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LEAD_TIME, MEMBER, THRESHOLD, CHANNEL = "lead_time", "realization", "threshold", "channel"
 """Names of the dimensions of lead times, ensemble members, thresholds of probabilities, and channels."""
@@ -43,7 +49,29 @@ _UNNAMED = re.compile(r"(phony_)?dim_\d+")  # names that xarray and h5netcdf giv
 _REFERENCE = ("forecast_reference_time", "forecast_period")
 
 
-def find_axes(data: Any, named: Mapping[str, str] | None = None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Layout:
+    """Layout of a source, which its Dataset in normal form no longer has. Forecasts are returned in it.
+
+    Functions that read a source return the Dataset and its Layout; both are passed to
+    :func:`~convrnn_zoo.values.labels.forecast.label_forecast`. Operations on the Dataset leave the Layout valid.
+
+    Args:
+        dims: names of the dimensions in the source, by their names in the normal form.
+        turned: those of the axes `y` and `x` that run in the other direction in the source.
+        rejected: reasons why variables of the source are not in the Dataset.
+    """
+
+    dims: Mapping[str, str] = field(default_factory=dict)
+    turned: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+
+    def restore_direction(self, values: np.ndarray) -> np.ndarray:
+        """Returns an array ``(…, H, W)`` in the directions that y and x have in the source."""
+        return np.flip(values, [axis for name, axis in (("y", -2), ("x", -1)) if name in self.turned])
+
+
+def find_axes(data: xr.Dataset, named: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns what the dimensions of a Dataset are: `time`, `y`, `x`, `realization` or `channel`, by their names.
 
     Attributes of coordinates decide by the CF conventions (``axis``, ``standard_name``, units), then dates, then
@@ -67,11 +95,11 @@ def find_axes(data: Any, named: Mapping[str, str] | None = None) -> dict[str, st
     return axes
 
 
-def _is_cftime(coordinate: Any) -> bool:
+def _is_cftime(coordinate: xr.DataArray) -> bool:
     return coordinate.dtype.kind == "O" and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
 
 
-def _find_roles(array: Any, axes: Mapping[str, str], has_time: bool) -> dict[str, str]:
+def _find_roles(array: xr.DataArray, axes: Mapping[str, str], has_time: bool) -> dict[Hashable, str]:
     """Returns what each dimension of a DataArray is; with `has_time`, none that nothing describes is time.
 
     If nothing describes one dimension, it is the one that is missing of time, y and x, or else that of channels. If
@@ -80,7 +108,7 @@ def _find_roles(array: Any, axes: Mapping[str, str], has_time: bool) -> dict[str
     Raises:
         ValueError: nothing tells which of the named dimensions is which.
     """
-    roles = {d: axes.get(d, "") for d in array.dims}
+    roles = {d: axes.get(str(d), "") for d in array.dims}
     expected = (*(() if has_time else ("time",)), *(("y", "x") if array.ndim > 1 else ()))
     missing = [axis for axis in expected if axis not in roles.values()]
     unknown = [d for d in array.dims if not roles[d]]
@@ -105,12 +133,40 @@ def _find_roles(array: Any, axes: Mapping[str, str], has_time: bool) -> dict[str
     return roles | dict.fromkeys(unknown, rest)
 
 
-def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> Any:
-    """Returns a DataArray with the names, order and direction of the dimensions of the normal form.
+def canonical(
+    array: xr.DataArray, axes: Mapping[str, str], has_time: bool = False, variables: Mapping[Any, Any] | None = None
+) -> tuple[xr.DataArray, Layout]:
+    """Returns a DataArray with the names, order and direction of the dimensions of the normal form, and its Layout.
 
-    Its ``encoding`` has the names of the dimensions in the source as ``dims``, and the reversed ones as ``turned``.
+    `variables` are those of its Dataset, among which are the bounds of the times. Raises ValueError if a dimension is
+    not recognised, two are times, or the longitudes do not follow each other.
     """
-    roles = _find_roles(array, axes, has_time)
+    array, names = _squeeze(array, _find_roles(array, axes, has_time))
+    attrs = array.attrs
+    dim = next((d for d, axis in names.items() if axis == "time"), None)
+    times = _find_time(array, dim, array.coords if variables is None else variables)
+    array = _drop_time(array, names)
+    moments = [n for n, c in array.coords.items() if n == "time" or "time" in [names.get(d) for d in c.dims]]
+    clashes = [n for n in names.values() if n in array.coords and [names[d] for d in array[n].dims] != [n]]
+    array = array.drop_vars({*moments, *clashes})
+    indexed = [d for d in names if d in array.indexes and array.indexes[d].nlevels == 1 and d != names[d]]
+    array = array.swap_dims({d: axis for d, axis in names.items() if d != axis})
+    for name in indexed:  # the coordinate of the dimension in the source, for axis_coordinate
+        array = array.set_xindex([name])
+    if times:
+        array = array.assign_coords(times)
+        if array["time"].ndim and (array["time"].values[1:] < array["time"].values[:-1]).any():
+            array = array.isel(time=array["time"].values.argsort(kind="stable"))
+    _check_torn(array)
+    turned = tuple(axis for axis in ("y", "x") if _is_reversed(array, axis))
+    array = array.isel(dict.fromkeys(turned, slice(None, None, -1)))
+    array = array.transpose(*(axis for axis in (MEMBER, "time", CHANNEL, "y", "x") if axis in array.dims))
+    array.attrs = attrs
+    return array, Layout({axis: str(d) for d, axis in names.items()}, turned)
+
+
+def _squeeze(array: xr.DataArray, roles: Mapping[Hashable, str]) -> tuple[xr.DataArray, dict[Hashable, str]]:
+    """Returns an array with one dimension for each axis, and what its dimensions are; drops others of size 1."""
     for axis in ("", "time", "y", "x", MEMBER, CHANNEL):
         dims = [d for d, role in roles.items() if role == axis]
         needed = axis not in ("", CHANNEL)
@@ -120,30 +176,15 @@ def canonical(array: Any, axes: Mapping[str, str], has_time: bool = False) -> An
             listed = " and ".join(map(str, dims))
             found = f"two dimensions of {axis}, {listed}" if axis else f"the dimensions {', '.join(map(str, roles))}"
             raise ValueError(f"{array.name} has {found}; select a part with data.sel, or name axes with data.dims")
-    names = {d: roles[d] for d in array.dims}
-    attrs, encoding = array.attrs, {**array.encoding, "dims": {axis: d for d, axis in names.items()}}
-    time, minutes = _find_time(array, next((d for d, axis in names.items() if axis == "time"), None))
-    array = _drop_time(array, names)
-    moments = [n for n, c in array.coords.items() if n == "time" or "time" in [names.get(d) for d in c.dims]]
-    clashes = [n for n in names.values() if n in array.coords and [names[d] for d in array[n].dims] != [n]]
-    array = array.drop_vars({*moments, *clashes}).swap_dims({d: axis for d, axis in names.items() if d != axis})
-    if time is not None:
-        array = array.assign_coords(time=time)
-        if time.ndim and (time.values[1:] < time.values[:-1]).any():
-            array = array.isel(time=time.values.argsort(kind="stable"))
-    turned = [axis for axis in ("y", "x") if _is_reversed(array, axis, encoding["dims"])]
-    array = array.isel(dict.fromkeys(turned, slice(None, None, -1)))
-    array = array.transpose(*(axis for axis in (MEMBER, "time", CHANNEL, "y", "x") if axis in array.dims))
-    array.attrs, array.encoding = attrs, {**encoding, "turned": turned, "minutes": minutes}
-    return array
+    return array, {d: roles[d] for d in array.dims}
 
 
-def _find_time(array: Any, dim: Any) -> Any:
-    """Returns the decoded times along a dimension, and the minutes over which values at a time are summed.
+def _find_time(array: xr.DataArray, dim: Hashable | None, variables: Mapping[Any, Any]) -> dict[str, xr.Variable]:
+    """Returns the decoded times along a dimension as coordinate `time`, and their periods if the source states them.
 
-    If `dim` is None, the time is that of a single map. Both are None without times, or if they are unknown, as if
-    numbers without a unit only count the frames. Dates come before other times, then the standard name decides, then
-    the order in :data:`NAMES`.
+    If `dim` is None, the time is that of a single map. Empty without times, or if they are unknown, as if numbers
+    without a unit only count the frames. Dates come before other times, then the standard name decides, then the order
+    in :data:`NAMES`.
     """
 
     def rank(name: Any) -> tuple[bool, bool, int]:
@@ -159,83 +200,137 @@ def _find_time(array: Any, dim: Any) -> Any:
         and not counts_frames(c.values, c.attrs)
     ]  # fmt: skip
     if not labels:
-        return None, None
+        return {}
     name, variable = min(labels, key=rank), need("xarray", "netcdf").Variable
     time = decode_time(array[name].variable, str(name))
     attrs = {k: v for k, v in time.attrs.items() if k not in ("units", "calendar", "bounds")}
-    periods = _find_periods(array, array[name], time)
-    return variable(() if dim is None else ("time",), time.values, attrs), periods
+    dims = () if dim is None else ("time",)
+    result = {"time": variable(dims, time.values, attrs)}
+    if (periods := _find_periods(array[name], time, variables)) is not None:
+        result[PERIOD] = variable(dims, periods, {"long_name": "period over which values are means or sums"})
+    return result
 
 
-def _find_periods(array: Any, coordinate: Any, time: Any) -> float | None:
-    """Returns the minutes over which values are summed: the bounds of the times, or since the start time of a map."""
-    bounds = coordinate.attrs.get("bounds", coordinate.encoding.get("bounds"))
-    begin, end = None, time
-    if bounds in array.coords and array[bounds].ndim == time.ndim + 1 and array[bounds].shape[-1] == 2:
-        variable = array[bounds].variable.copy(deep=False)
-        variable.attrs = {**coordinate.attrs, **variable.attrs}  # CF: bounds have the unit of their times
-        ends = decode_time(variable, str(bounds)).values
-        begin, end = ends[..., 0], ends[..., 1]
-    elif time.ndim == 0 and "start_time" in array.coords:
-        begin, end = decode_time(array["start_time"].variable, "start_time").values, time.values
-    if begin is None:
+def _find_periods(coordinate: xr.DataArray, time: xr.Variable, variables: Mapping[Any, Any]) -> np.ndarray | None:
+    """Returns the periods of values at times: between the bounds of the times, or since the start time of a map."""
+    bounds = variables.get(coordinate.attrs.get("bounds", coordinate.encoding.get("bounds")))
+    start = variables.get("start_time")
+    if bounds is not None and bounds.ndim == time.ndim + 1 and bounds.shape[-1] == 2:
+        stated = need("xarray", "netcdf").Variable(bounds.dims, bounds.values, {**coordinate.attrs, **bounds.attrs})
+        ends = decode_time(stated, str(coordinate.name)).values  # CF: bounds have the unit of their times
+        periods = ends[..., 1] - ends[..., 0]
+    elif time.ndim == 0 and start is not None and start.ndim == 0:
+        periods = time.values - decode_time(getattr(start, "variable", start), "start_time").values
+    else:
         return None
-    minutes = {round(d / (numpy.timedelta64(1, "us") if hasattr(d, "dtype") else timedelta(microseconds=1)) / 6e7, 6)
-               for d in numpy.ravel(end - begin)}  # fmt: skip
-    return minutes.pop() if len(minutes) == 1 and min(minutes) > 0 else None
+    periods = np.asarray(periods)
+    if periods.dtype.kind == "O":  # differences of cftime
+        seconds = [d / timedelta(seconds=1) for d in periods.ravel()]
+        periods = (np.reshape(seconds, periods.shape) * 1e6).round().astype("timedelta64[us]")
+    return periods.astype("timedelta64[ns]")
 
 
-def axis_coordinate(data: Any, axis: str, names: Mapping[str, str] | None = None) -> Any:
-    """Returns the coordinate along the dimension `axis` of data in normal form, or None if there is none."""
-    source = (data.encoding.get("dims", {}) if names is None else names).get(axis, axis)
+def axis_coordinate(data: xr.Dataset | xr.DataArray, axis: str) -> xr.DataArray | None:
+    """Returns the coordinate along the dimension `axis` of data in normal form; None if there is none.
+
+    If there are several, it is that of the dimension in the source, which has an index.
+    """
     lines = [n for n, c in data.coords.items() if c.dims == (axis,)]
-    known = [n for n in (source, axis, *lines) if n in lines]
+    known = [n for n in (*data.xindexes, axis, *lines) if n in lines]
     return data[known[0]] if known else None
 
 
-def find_pixel_km(data: Any) -> float | None:
+def _check_torn(array: xr.DataArray) -> None:
+    """Raises ValueError if the last longitude is next to the first one, and others in the middle are far apart."""
+    place = axis_coordinate(array, "x")
+    if place is None or place.size < 4 or place.dtype.kind not in "iuf" or not is_angle(place, "longitude"):
+        return
+    degrees = place.values.astype("float64")
+    steps = np.append(_find_steps(place, "longitude"), wrap_degrees(degrees[0] - degrees[-1]))
+    step = np.median(steps)
+    is_near = abs(steps - step) <= 0.5 * abs(step)
+    if is_near[-1] and not is_near.all():
+        k = int((~is_near).argmax())
+        raise ValueError(
+            f"{place.name} jumps from {degrees[k]:g} to {degrees[k + 1]:g}, and its ends {degrees[0]:g} and "
+            f"{degrees[-1]:g} are neighbours; put the maps together, as by "
+            f"roll({place.name}={len(degrees) - k - 1}, roll_coords=True)"
+        )
+
+
+def find_pixel_km(data: xr.Dataset) -> float | None:
     """Returns the edge of a pixel in km of data in normal form, from its coordinates; None if they do not state it.
 
     Coordinates are lengths, or degrees, which are converted at the mean latitude: of each row and column, or maps
-    ``(y, x)``. The edge of pixels that are not square is the geometric mean of height and width. Warns if the steps of
-    a coordinate differ from their mean by more than a half.
+    ``(y, x)``. Those without units have the unit of the map projection (`crs_wkt`, `spatial_ref`), whose `GeoTransform`
+    counts if there are no coordinates. The edge of pixels that are not square is the geometric mean of height and
+    width. Warns if the steps of a coordinate differ from their mean by more than a half.
     """
     height, width = _find_edges_km(data)
     return math.sqrt(height * width) if height and width else None
 
 
-def _find_edges_km(data: Any) -> tuple[float | None, float | None]:
+def _find_edges_km(data: xr.Dataset) -> tuple[float | None, float | None]:
     height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
     return height, width
 
 
-def warn_of_oblong_pixels(data: Any) -> None:
+def warn_of_oblong_pixels(data: xr.Dataset) -> None:
     """Warns if the pixels of data in normal form are longer in one direction than in the other by a quarter."""
     height, width = _find_edges_km(data)
     if height and width and max(height, width) > 1.25 * min(height, width):
         warn(f"pixels of {height:.3g} × {width:.3g} km are taken for squares; resample the maps to squares")
 
 
-def _edge_km(data: Any, axis: str, name: str) -> float | None:
-    """Returns the edge of a pixel along an axis from the coordinate of this axis."""
+def _edge_km(data: xr.Dataset, axis: str, name: str) -> float | None:
+    """Returns the edge of a pixel along an axis from the coordinate of this axis, or from the map projection."""
     place = axis_coordinate(data, axis)
-    if place is None or place.size < 2 or place.dtype.kind not in "iuf":
+    if place is None:
+        numbers = [float(n) for n in str(_projection(data).get("GeoTransform", "")).split()]
+        if len(numbers) != 6 or axis not in data.dims:
+            return None
+        middle = numbers[3] + numbers[5] * data.sizes["y"] / 2
+        return _length_km(abs(numbers[1 if axis == "x" else 5]), axis, _projection_unit(data), middle)
+    if place.size < 2 or place.dtype.kind not in "iuf":
         return None
     steps = _find_steps(place, name)
     mean, unit = float(steps.mean()), str(place.attrs.get("units", ""))
     if (abs(steps - mean) > 0.5 * abs(mean)).any():
         spread = f"steps from {steps.min():.4g} to {steps.max():.4g}"
         warn(f"{place.name} has {spread}; pixels of their mean are assumed, so pass pixel_km if they have another edge")
-    edge = abs(mean)
-    if is_angle(place, name):
-        latitude = axis_coordinate(data, "y")
-        is_geographic = axis == "x" and latitude is not None and not str(latitude.name).startswith("r")
-        return edge * KM_PER_DEGREE * (math.cos(math.radians(float(latitude.mean()))) if is_geographic else 1.0)
+    unit = "degrees" if is_angle(place, name) else unit or _projection_unit(data)
+    latitude = axis_coordinate(data, "y")
+    is_geographic = latitude is not None and not str(latitude.name).startswith("r")
+    return _length_km(abs(mean), axis, unit, float(latitude.mean()) if is_geographic else 0.0)  # type: ignore[union-attr]
+
+
+def _length_km(length: float, axis: str, unit: str, latitude: float) -> float | None:
+    if unit.startswith("degree"):
+        return length * KM_PER_DEGREE * (math.cos(math.radians(latitude)) if axis == "x" else 1.0)
     to_km = conversion(unit, "km") if unit else None
-    return None if to_km is None else float(to_km(edge))
+    return None if to_km is None else float(to_km(length))
 
 
-def is_angle(place: Any, name: str) -> bool:
+def _projection(data: xr.Dataset | xr.DataArray) -> Mapping[str, Any]:
+    """Returns the attributes of the map projection; empty if there is none."""
+    keys = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
+    return next((c.attrs for c in data.coords.values() if c.ndim == 0 and keys & c.attrs.keys()), {})
+
+
+def _projection_unit(data: xr.Dataset | xr.DataArray) -> str:
+    """Returns the unit of the coordinates of the map projection, such as ``1.0 m``; empty if there is none."""
+    if not (attrs := _projection(data)):
+        return ""
+    try:
+        crs = need_pyproj().CRS.from_cf(dict(attrs))
+    except ImportError:
+        raise
+    except Exception as e:  # pyproj raises its own exceptions, and KeyError for parameters that are missing
+        raise ValueError(f"the map projection is invalid ({e}); correct its attributes") from e
+    return "degrees" if crs.is_geographic else f"{crs.axis_info[0].unit_conversion_factor:f} m"
+
+
+def is_angle(place: xr.DataArray, name: str) -> bool:
     """Returns whether a coordinate is in degrees, by its unit or as it is called latitude or longitude, as `name`."""
     is_called = str(place.name).lower() in (name, name[:3]) or place.attrs.get("standard_name") == name
     return str(place.attrs.get("units", "")).startswith("degree") or is_called
@@ -246,34 +341,34 @@ def wrap_degrees(degrees: Any) -> Any:
     return (degrees + 180) % 360 - 180
 
 
-def _find_steps(place: Any, name: str) -> Any:
+def _find_steps(place: xr.DataArray, name: str) -> np.ndarray:
     """Returns the steps along a coordinate as an array of float64, those of longitudes without their jump."""
-    steps = numpy.diff(place.values.astype("float64"))
+    steps = np.diff(place.values.astype("float64"))
     return wrap_degrees(steps) if is_angle(place, name) else steps
 
 
-def find_maps(data: Any) -> list[Any]:
+def find_maps(data: xr.Dataset | xr.DataArray) -> list[xr.DataArray]:
     """Returns the coordinates ``(y, x)`` of latitude and longitude; empty if there are none."""
     places = data.coords.to_dataset().cf.coordinates  # all, whichever the variable lists in its encoding
     found = [[n for n in places.get(key, ()) if set(data[n].dims) == {"y", "x"}] for _, key in AXIS_ANGLES]
     return [data[names[0]].astype("float64") for names in found] if all(found) else []
 
 
-def _map_edge_km(data: Any, axis: str) -> float | None:
+def _map_edge_km(data: xr.Dataset, axis: str) -> float | None:
     """Returns the edge of a pixel along an axis from maps of latitude and longitude."""
     maps = find_maps(data)
     if not maps or data.sizes[axis] < 2:
         return None
     north, east = (wrap_degrees(m.diff(axis)) for m in maps)
-    east = east * numpy.cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
+    east = east * np.cos(math.radians(1) * maps[0].isel({axis: slice(1, None)}))
     edge = float(((north**2 + east**2) ** 0.5).mean()) * KM_PER_DEGREE
     return edge if math.isfinite(edge) else None
 
 
-def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
+def _is_reversed(array: xr.DataArray, axis: str) -> bool:
     """Returns whether a dimension runs from south to north, or from east to west, if coordinates state positions."""
-    place, sign = axis_coordinate(array, axis, names), 1 if axis == "y" else -1
-    if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis):
+    place, sign = axis_coordinate(array, axis), 1 if axis == "y" else -1
+    if place is not None and place.size > 1 and place.dtype.kind in "iuf" and _is_place(place, axis, array):
         return bool((sign * _find_steps(place, dict(AXIS_ANGLES)[axis]) > 0).all())
     if array.sizes.get(axis, 0) < 2 or not (maps := find_maps(array)):
         return False
@@ -284,13 +379,13 @@ def _is_reversed(array: Any, axis: str, names: Mapping[str, str]) -> bool:
     return float(means[-1]) > 0.5 * max(float(abs(means).max()), float(means.max() - means.min()))
 
 
-def _is_place(place: Any, axis: str) -> bool:
+def _is_place(place: xr.DataArray, axis: str, data: xr.DataArray) -> bool:
     name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
-    is_length = bool(units) and conversion(units, "km") is not None
+    is_length = conversion(units, "km") is not None if units else bool(_projection(data))
     return name in PLACES[axis] or units.startswith("degree") or is_length or str(place.name).lower() in PLACE_NAMES
 
 
-def _drop_time(array: Any, names: Mapping[str, str]) -> Any:
+def _drop_time(array: xr.DataArray, names: Mapping[Hashable, str]) -> xr.DataArray:
     """Returns an array whose coordinates ``(time, y, x)``, as those of WRF, are ``(y, x)`` if they do not change."""
     time = next((d for d, axis in names.items() if axis == "time"), None)
     for name, c in array.coords.items():
@@ -299,10 +394,3 @@ def _drop_time(array: Any, names: Mapping[str, str]) -> Any:
             if (c.variable == first).all():
                 array = array.assign_coords({name: first})
     return array
-
-
-def restore_direction(values: Any, data: Any) -> Any:
-    """Returns an array ``(…, H, W)`` in the directions that y and x have in the source of data in normal form."""
-    turned = () if data is None else data.encoding.get("turned", ())
-    axes = [axis for name, axis in (("y", -2), ("x", -1)) if name in turned]
-    return numpy.flip(values, axes) if axes else values

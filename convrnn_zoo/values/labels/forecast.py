@@ -1,15 +1,20 @@
 """The inverse of the normal form: labels of a forecast."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from ..._extras import need
 from ..._hints import warn
 from ..steps import Step
-from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD, find_pixel_km, warn_of_oblong_pixels
+from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD, Layout, find_pixel_km, warn_of_oblong_pixels
 from .times import extend_times, is_dated
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PROBABILITY = "probability_of_"
 """Begin of the names of variables with probabilities."""
@@ -19,7 +24,7 @@ FROM_REFLECTIVITY = "rain rates R from reflectivity"
 """Begin of the comment of frames that were converted to rain rates."""
 
 
-def describe_conversions(data: Any) -> str:
+def describe_conversions(data: xr.Dataset) -> str:
     """Returns the assumptions of the conversions of units in data in normal form; empty if there are none."""
     return "; ".join(dict.fromkeys(v.attrs["comment"] for v in data.data_vars.values() if "comment" in v.attrs))
 
@@ -48,9 +53,10 @@ def _is_near(pixel_km: float, expected: float) -> bool:
 
 
 def label_forecast(
-    values: Any, frames: Any, targets: Mapping[str, str | None], *, step: Step | None = None,
-    thresholds: Sequence[float] = (), has_members: bool = False, has_channels: bool = True, note: str = "",
-) -> Any:  # fmt: skip
+    values: numpy.ndarray, frames: xr.Dataset, targets: Mapping[str, str | None], layout: Layout | None = None, *,
+    step: Step | None = None, thresholds: Sequence[float] = (), has_members: bool = False, has_channels: bool = True,
+    note: str = "",
+) -> xr.Dataset:  # fmt: skip
     """Returns a forecast as a Dataset by the CF conventions, with the dimensions and coordinates of its frames.
 
     Args:
@@ -58,6 +64,7 @@ def label_forecast(
         frames: the input frames in normal form. The time of the last one is that of the forecast.
         targets: units by names of the forecast variables: one for each channel, or one for all channels of frames
             with a dimension of channels. The unit None is not written.
+        layout: layout of the source of `frames`, which the forecast is returned in.
         step: minutes between frames, or a calendar step; if it is None, lead times count frames.
         thresholds: values of which `values` are the probabilities that they are reached. The variables then have names
             with :data:`PROBABILITY`.
@@ -65,7 +72,8 @@ def label_forecast(
         note: assumptions that were made of the input, as attribute ``comment``.
     """
     xarray = need("xarray", "netcdf")
-    names, turned = dict(frames.encoding.get("dims", {})), frames.encoding.get("turned", ())
+    layout = layout or Layout()
+    names = dict(layout.dims)
     dims = [LEAD_TIME, *[CHANNEL] * has_channels, *[THRESHOLD] * bool(thresholds), "y", "x"]
     batch = "batch" if has_members else MEMBER
     dims = [*[MEMBER] * has_members, *[batch] * (values.ndim - len(dims) - has_members), *dims]
@@ -99,7 +107,7 @@ def label_forecast(
         dims.remove(CHANNEL)
     else:
         sizes = dict(zip(dims, values.shape, strict=True))
-        places = {n: v for n, v in places.items() if v.shape == tuple(sizes[d] for d in v.dims)}
+        places = {n: v for n, v in places.items() if v.shape == tuple(sizes[str(d)] for d in v.dims)}
         parts = {next(iter(targets)): values}
     variables = {}
     for target, part in parts.items():
@@ -116,7 +124,7 @@ def label_forecast(
         attrs |= {"comment": note} if note else {}
         variables[PROBABILITY + name if thresholds else name] = (dims, part, attrs)
     result = xarray.Dataset(variables, coords).assign_coords(places)
-    result = result.isel({axis: slice(None, None, -1) for axis in turned})
+    result = result.isel({axis: slice(None, None, -1) for axis in layout.turned})
     names = {**names, batch: names.get(MEMBER, batch)}
     if has_members:
         names.pop(MEMBER, None)
@@ -124,7 +132,7 @@ def label_forecast(
     return result.swap_dims(new)
 
 
-def _without_bounds(variable: Any) -> Any:
+def _without_bounds(variable: xr.Variable) -> xr.Variable:
     """Returns a coordinate that refers to no bounds, which a forecast does not have."""
     variable = variable.copy(deep=False)
     for attributes in (variable.attrs, variable.encoding):

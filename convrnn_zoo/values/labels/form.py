@@ -1,26 +1,40 @@
 """The normal form of labelled frames: decoded values, selection, alignment and units."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from __future__ import annotations
 
-import numpy
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+import numpy as np
 
 from ..._extras import need
 from ..._hints import suggest
 from ..steps import Step
-from ..units import MARSHALL_PALMER, conversion, rain_depth, rain_rate
-from .axes import CHANNEL, MEMBER, axis_coordinate, canonical, find_axes, find_maps, is_angle, wrap_degrees
-from .times import decode_time
+from ..units import MARSHALL_PALMER, Conversion, conversion, is_rain_name, rain_depth, rain_rate
+from .axes import CHANNEL, MEMBER, Layout, axis_coordinate, canonical, find_axes, find_maps, is_angle, wrap_degrees
+from .times import PERIOD, decode_time, get_periods
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CHUNK = 2**24
+"""Bytes of the parts in which dask reads arrays. Smaller ones cost more time for each read, larger ones more memory."""
+DEFAULT_FILLS = {
+    "int16": -(2**15) + 1, "uint16": 2**16 - 1, "int32": -(2**31) + 1, "uint32": 2**32 - 1, "int64": -(2**63) + 2,
+    "uint64": 2**64 - 2, "float32": 2.0**123 * 15 / 16, "float64": 2.0**123 * 15 / 16,
+}  # fmt: skip
+"""Numbers of values that were never written in NetCDF files, by the stored dtype; bytes have none."""
+_NO_NETCDF = {"compressor", "compressors", "fill_value", "rasterio_dtype"}  # keys of ``encoding`` of other formats
 
 
-def is_data_array(x: object) -> bool:
+def is_data_array(x: Any) -> TypeGuard[xr.DataArray]:
     """Returns whether an object is an ``xarray.DataArray``, without importing xarray."""
     return _is_xarray(x, "DataArray")
 
 
-def is_labelled(x: object) -> bool:
+def is_labelled(x: Any) -> TypeGuard[xr.Dataset | xr.DataArray]:
     """Returns whether an object is a DataArray or a Dataset of xarray, without importing xarray."""
     return _is_xarray(x, "DataArray", "Dataset")
 
@@ -29,42 +43,53 @@ def _is_xarray(x: object, *names: str) -> bool:
     return any(c.__module__.partition(".")[0] == "xarray" and c.__name__ in names for c in type(x).__mro__)
 
 
-def decode_values(variable: Any, fill_value: float | None = None) -> Any:
-    """Returns an ``xarray.Variable`` of float32 with NaN for missing values; the values are read when it is sliced.
+class _Stored(NamedTuple):
+    """How the numbers of a variable are stored."""
 
-    xarray has applied the packing and the fill values. It ignores ``valid_range``, ``valid_min`` and ``valid_max``,
-    which are applied here. `fill_value` is a further stored number that marks missing values. Bytes (uint8) without
-    unit and packing become brightness from 0 to 1, in the unit ``""``.
+    dtype: np.dtype
+    scale: float
+    offset: float
+    start: int | None
+    """Lowest number as which xarray reads the stored integers; None without the attribute ``_Unsigned``."""
+
+    def unpack(self, value: Any) -> float:
+        """Returns the value of a stored number."""
+        size = 2 ** (8 * self.dtype.itemsize)
+        number = float(value) if self.start is None else (float(value) - self.start) % size + self.start
+        return number * self.scale + self.offset
+
+
+def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.Variable:
+    """Returns a Variable of float32 with NaN for missing values; large ones are read when they are used.
+
+    xarray has applied the packing and the fill values. It ignores ``valid_range``, ``valid_min`` and ``valid_max``, the
+    numbers of values that were never written in NetCDF files, and ``missing_value`` of bytes that are stored with
+    another sign. These are applied here. `fill_value` is a further stored number that marks missing values. Bytes
+    (uint8) without unit and packing become brightness from 0 to 1, in the unit ``""``.
     """
-    from ..._lazy import map_lazily
-
     attrs, encoding = variable.attrs, variable.encoding
     if variable.dtype.kind not in "fiub":
         raise ValueError(f"expected real numbers, got {variable.dtype}")
-    stored = numpy.dtype(encoding.get("dtype") or variable.dtype)
+    sign = {"true": "u", "false": "i"}.get(str(encoding.get("_Unsigned")).lower())  # as the integers were read
+    dtype = np.dtype(encoding.get("dtype") or variable.dtype)
     scale, offset = (float(encoding.get(k, default)) for k, default in (("scale_factor", 1), ("add_offset", 0)))
     if scale == 0:
         raise ValueError("scale_factor is 0")
-    limits = {k: numpy.ravel(attrs[k]).tolist() for k in ("valid_range", "valid_min", "valid_max") if k in attrs}
-    low, high = limits["valid_range"] if len(limits.get("valid_range", ())) == 2 else (None, None)
-    low, high = next(iter(limits.get("valid_min", [low])), None), next(iter(limits.get("valid_max", [high])), None)
-    is_stored = stored.kind in "iu" and not any(numpy.asarray(attrs[k]).dtype.kind == "f" for k in limits)
-
-    size = 2 ** (8 * stored.itemsize)
-    start = {"true": 0, "false": -size // 2}.get(str(encoding.get("_Unsigned")).lower())  # as the integers were read
-
-    def unpack(value: Any, packed: bool) -> float | None:
-        if value is None or not packed:
-            return None if value is None else float(value)
-        return (float(value) if start is None else (float(value) - start) % size + start) * scale + offset
-
-    low, high = (unpack(limit, is_stored) for limit in ((low, high) if scale > 0 or not is_stored else (high, low)))
+    start = None if sign is None else 0 if sign == "u" else -(2 ** (8 * dtype.itemsize - 1))
+    stored = _Stored(dtype, scale, offset, start)
+    low, high = _find_limits(attrs, stored)
+    fills = [*np.ravel(encoding["missing_value"])] if sign and "missing_value" in encoding else []
+    fills += [] if fill_value is None else [fill_value]
+    is_netcdf = "_FillValue" not in encoding and not _NO_NETCDF & encoding.keys() and (
+        "dtype" in encoding or dtype.kind == "f"
+    )  # fmt: skip
+    fills += [DEFAULT_FILLS[dtype.name]] if is_netcdf and dtype.name in DEFAULT_FILLS else []
     is_bytes = variable.dtype == "uint8" and not attrs.get("units") and (scale, offset) == (1, 0)
     function = partial(
-        _mask, low=low, high=high, fill=unpack(fill_value, True),
-        slack=1e-3 * abs(scale) if stored.kind in "iu" else 0.0, factor=1 / 255 if is_bytes else 1.0,
+        _mask, low=low, high=high, fills=[stored.unpack(f) for f in fills],
+        slack=1e-3 * abs(scale) if dtype.kind in "iu" else 0.0, factor=1 / 255 if is_bytes else 1.0,
     )  # fmt: skip
-    result = map_lazily(variable, function)
+    result = apply(function, variable)
     keep = ("units", "standard_name", "long_name", "grid_mapping", "cell_methods")
     result.attrs = {k: v for k, v in attrs.items() if k in keep and (k != "units" or str(v).strip())}
     if mapping := encoding.get("grid_mapping"):
@@ -74,66 +99,98 @@ def decode_values(variable: Any, fill_value: float | None = None) -> Any:
     return result
 
 
-def _mask(values: Any, low: Any, high: Any, fill: Any, slack: float, factor: float) -> Any:
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        result = numpy.array(values, "float32")
-        for limit, is_outside in ((low, numpy.less), (high, numpy.greater)):
+def _find_limits(attrs: Mapping[Any, Any], stored: _Stored) -> tuple[float | None, float | None]:
+    """Returns the lowest and the highest valid value; limits of integers are stored numbers."""
+    limits = {k: np.ravel(attrs[k]).tolist() for k in ("valid_range", "valid_min", "valid_max") if k in attrs}
+    low, high = limits["valid_range"] if len(limits.get("valid_range", ())) == 2 else (None, None)
+    low, high = next(iter(limits.get("valid_min", [low])), None), next(iter(limits.get("valid_max", [high])), None)
+    if stored.dtype.kind in "iu" and not any(np.asarray(attrs[k]).dtype.kind == "f" for k in limits):
+        low, high = (None if v is None else stored.unpack(v) for v in (low, high))
+        low, high = (low, high) if stored.scale > 0 else (high, low)
+    return None if low is None else float(low), None if high is None else float(high)
+
+
+def _mask(
+    values: np.ndarray, low: float | None, high: float | None, fills: Sequence[float], slack: float, factor: float
+) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = np.array(values, "float32")
+        for limit, is_outside in ((low, np.less), (high, np.greater)):
             if limit is not None:
-                result[is_outside(values, limit + (-slack if is_outside is numpy.less else slack))] = numpy.nan
-        if fill is not None:
-            equal = abs(values - fill) <= slack if slack else numpy.isclose(result, numpy.float32(fill), 2e-7, 0)
-            result[equal] = numpy.nan
-        return result if factor == 1 else result * numpy.float32(factor)
+                result[is_outside(values, limit + (-slack if is_outside is np.less else slack))] = np.nan
+        for fill in fills:
+            equal = abs(values - fill) <= slack if slack else np.isclose(result, np.float32(fill), 2e-7, 0)
+            result[equal] = np.nan
+        return result if factor == 1 else result * np.float32(factor)
 
 
-def in_unit(array: Any, unit: str | None, name: str = "", **options: Any) -> Any:
+def apply(function: Callable[..., Any], *arrays: Any) -> Any:
+    """Returns a Variable or DataArray of float32, `function` of the values of others; large ones when they are read."""
+    xarray = need("xarray", "netcdf")
+    lazy = [a.chunk(dict.fromkeys(a.dims, "auto")) if a.chunks is None and a.nbytes > CHUNK else a for a in arrays]
+    return xarray.apply_ufunc(function, *lazy, dask="parallelized", output_dtypes=["float32"], keep_attrs=True)
+
+
+def in_unit(
+    array: xr.DataArray, unit: str | None, name: str = "", periods: float | xr.DataArray | None = None, **options: Any
+) -> xr.DataArray:
     """Converts a variable in normal form from the unit in its attributes; `options` are those of `conversion`.
 
-    A variable without a unit is assumed to have this one. An assumption of the conversion becomes the attribute
-    ``comment``; it gives rain rates. Raises ValueError if no conversion is known.
+    A variable without a unit is assumed to have this one. `periods` are the minutes over which values are summed, one
+    number or one for each time. An assumption of the conversion becomes the attribute ``comment``; it gives rain rates.
+    Raises ValueError if no conversion is known.
     """
-    from ..._lazy import map_lazily
-
     stated = array.attrs.get("units")
     if unit is None or stated is None:
         return array
-    label = array.attrs.get("standard_name") or array.attrs.get("long_name") or ""
-    found = conversion(str(stated), unit, name=str(label), **options)
+    label = str(array.attrs.get("standard_name") or array.attrs.get("long_name") or "")
+    found = conversion(str(stated), unit, name=label, **options)
+    if found is None and periods is not None:
+        is_number = isinstance(periods, int | float)
+        found = conversion(str(stated), unit, name=label, minutes=periods if is_number else 60.0, **options)
+        if found is not None and not is_number:
+            array = apply(np.divide, array, (periods / 60).astype("float32")).transpose(*array.dims)
+            found = Conversion(found.apply, "rain rates from sums between the bounds of their times")
     if found is None:
-        hint = "which it cannot be converted to; convert the values, or correct the attribute or data.unit"
-        is_length = rain_rate(str(stated)) is not None or rain_depth(str(stated)) is not None
-        if is_length and rain_rate(unit) is not None:  # the speed or depth of something else than rain
-            hint = f"of {label}, which is no rain; select the variable of rain: data.variable, --key or a DataArray"
-        raise ValueError(
-            f"{name or array.name} has units={str(stated) or 'brightness'!r}, and {unit or 'brightness'} is expected, "
-            f"{hint}"
-        )
+        raise ValueError(_describe_mismatch(name or str(array.name), str(stated), unit, label))
     if found.apply is not None:
-        array = _replace(array, map_lazily(array.variable, found.apply))
+        array = apply(found.apply, array)
     notes = "; ".join(filter(None, [array.attrs.get("comment"), found.note]))
     attrs = {"comment": notes} if notes else {}
     return array.assign_attrs(units=unit, **attrs, **({"standard_name": "rainfall_rate"} if found.note else {}))
 
 
-def _replace(array: Any, variable: Any) -> Any:
-    """Returns a DataArray with other values on the same dimensions. They are not read, as ``copy(data=…)`` would."""
-    return array.to_dataset(name="values_").assign(values_=variable)["values_"].rename(array.name)
+def _describe_mismatch(name: str, stated: str, unit: str, label: str) -> str:
+    """Returns the message about a variable that cannot be converted."""
+    hint = "which it cannot be converted to; convert the values, or correct the attribute or data.unit"
+    if rain_rate(unit) is not None:
+        if (rain_rate(stated) is not None or rain_depth(stated) is not None) and label and not is_rain_name(label):
+            hint = f"of {label}, which is no rain; select the variable of rain: data.variable, --key or a DataArray"
+        elif rain_depth(stated) is not None:
+            hint = (
+                "and nothing states over which time the rain is summed; pass frames with times or with the bounds of "
+                "their times, or state the minutes: data.step of a recipe, --minutes of predict"
+            )
+    return f"{name} has units={stated or 'brightness'!r}, and {unit or 'brightness'} is expected, {hint}"
 
 
-def select(data: Any, selection: Mapping[str, Any]) -> Any:
+def select(data: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     """Returns the selected part of a Dataset.
 
     `selection` maps dimensions to a value of their coordinate, or to a range ``[first, last]`` that includes both ends,
     in either order. Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
-    xarray = need("xarray", "netcdf")
     for dim, value in selection.items():
         if dim not in data.dims:
             raise ValueError(f"no dimension {dim}, which data.sel names; {suggest(dim, map(str, data.dims))}")
-        labels = data.indexes.get(dim, numpy.arange(data.sizes[dim]))
-        positions = xarray.DataArray(numpy.arange(len(labels)), {dim: labels}, [dim])
+        if isinstance(value, list | tuple) and len(value) != 2:
+            raise ValueError(
+                f"data.sel.{dim} must be one value, or a range [first, last]; got {len(value)} values, {value}"
+            )
+        labels: Any = data.indexes.get(dim, np.arange(data.sizes[dim]))
         if labels.dtype.kind in "iuf" and len(set(labels)) < len(labels) and not isinstance(value, list | tuple):
             raise ValueError(f"{dim} repeats values, so that data.sel, {value}, names no single one; drop the others")
+        positions = need("xarray", "netcdf").DataArray(np.arange(len(labels)), {dim: labels}, [dim])
         try:
             found = _find_positions(positions.sortby(dim), dim, value)
             if found.ndim and found[-1] - found[0] == len(found) - 1:  # neighbours are read faster as a slice
@@ -146,7 +203,7 @@ def select(data: Any, selection: Mapping[str, Any]) -> Any:
     return data
 
 
-def _find_positions(positions: Any, dim: str, value: Any) -> Any:
+def _find_positions(positions: xr.DataArray, dim: str, value: Any) -> np.ndarray:
     """Returns the selected values of `positions`, which are sorted by their coordinate: rising ones, or a single one.
 
     Raises:
@@ -156,7 +213,7 @@ def _find_positions(positions: Any, dim: str, value: Any) -> Any:
     values = list(value) if is_range else [value]
     if labels.dtype.kind in "iuf":
         numbers = [float(v) for v in values]
-        step = abs(numpy.diff(labels.astype(float))).min(initial=numpy.inf)
+        step = abs(np.diff(labels.astype(float))).min(initial=np.inf)
         size = max(map(abs, numbers))
         slack = max(1e-3 * step, 2e-7 * size) if math.isfinite(step) else max(1e-5 * size, 1e-30)
         if is_range:
@@ -169,13 +226,14 @@ def _find_positions(positions: Any, dim: str, value: Any) -> Any:
         selected = next((part for part in map(positions.loc.__getitem__, ends) if part.size), positions[:0])
     if selected.size == 0:
         raise KeyError(value)
-    return numpy.sort(selected.values) if selected.ndim else selected.values
+    return np.sort(selected.values) if selected.ndim else selected.values
 
 
-def decode_coordinates(data: Any) -> Any:
-    """Returns a Dataset whose dates are decoded, and are coordinates even if no attribute lists them."""
-    bounds = {v.attrs.get("bounds", v.encoding.get("bounds")) for v in data.variables.values()} - {None}
-    data = data.set_coords([n for n in data.data_vars if n in bounds])
+def decode_coordinates(data: xr.Dataset) -> xr.Dataset:
+    """Returns a Dataset whose dates are decoded; bounds, dates and map projections are coordinates, in memory."""
+    keys = ("bounds", "grid_mapping")
+    named = {v.attrs.get(k, v.encoding.get(k)) for k in keys for v in data.variables.values()}
+    data = data.set_coords([n for n in data.data_vars if n in named])
     for name, index in data.indexes.items():
         if getattr(index, "tz", None) is not None:
             data = data.assign_coords({name: (data[name].dims, index.tz_convert(None), data[name].attrs)})
@@ -184,15 +242,17 @@ def decode_coordinates(data: Any) -> Any:
         if variable.ndim < 2 and variable.size and (is_number or variable.dtype.kind == "M"):
             data = data.assign({name: decode_time(variable, str(name))}) if is_number else data
             data = data.set_coords(name)
-    return data
+    return data.assign_coords({n: c.compute() for n, c in data.coords.items() if c.chunks is not None})
 
 
 def normal_form(
-    data: Any, variables: Sequence[str] | None = None, *, sel: Mapping[str, Any] | None = None,
+    data: xr.Dataset | xr.DataArray, variables: Sequence[str] | None = None, *, sel: Mapping[str, Any] | None = None,
     dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None,
     is_static: bool = False,
-) -> Any:  # fmt: skip
-    """Returns a DataArray or a decoded Dataset of xarray in normal form; the values are read when they are used.
+) -> tuple[xr.Dataset, Layout]:  # fmt: skip
+    """Returns a DataArray or a decoded Dataset in normal form, and its :class:`Layout`.
+
+    Values are read when they are used, those of arrays above 16 MiB in parts, by dask.
 
     Args:
         data: frames ``(time, y, x)`` with dimensions of any names, order and direction.
@@ -206,7 +266,6 @@ def normal_form(
     Raises:
         ValueError: a variable is missing, is on another grid, or has other dimensions; or a selection is invalid.
     """
-    xarray = need("xarray", "netcdf")
     if is_data_array(data):
         name = data.name if data.name is not None and data.name not in data.coords else "frames"
         if data.dtype.kind not in "fiub":
@@ -217,12 +276,14 @@ def normal_form(
     names = list(variables) if variables is not None else list_variables(data, axes)
     if missing := [n for n in names if n not in data.data_vars]:
         raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], map(str, data.data_vars))}")
-    has_time = is_static or "time" in axes.values()
-    parts, rejected = dict[str, Any](), list[str]()
+    parts, layouts, rejected = dict[str, Any](), dict[str, Layout](), list[str]()
     for name in names:
-        values = decode_values(data[name].variable, (fill_values or {}).get(name))
+        values = data[name].to_dataset(name="values_")
+        values["values_"] = decode_values(data[name].variable, (fill_values or {}).get(name))
+        array = values["values_"].rename(name)
         try:
-            parts[name] = canonical(_replace(data[name], values), axes, has_time)
+            has_time = is_static or "time" in axes.values()
+            parts[name], layouts[name] = canonical(array, axes, has_time, data.variables)
         except ValueError as e:
             rejected.append(str(e))
             if variables is not None or len(names) == 1:
@@ -230,41 +291,33 @@ def normal_form(
     frames = [n for n, p in parts.items() if {"time", "y"} <= set(p.dims)]
     if not frames and not is_static:  # a file of one map for each time
         frames = [n for n, p in parts.items() if "y" in p.dims]
-        for name in frames:
-            single = parts[name].expand_dims("time")
-            single.encoding = parts[name].encoding
-            parts[name] = single
-    first = next((parts[n] for n in (*frames, *parts)), None)
-    result = xarray.Dataset(coords={} if first is None else first.coords)
+        for n in frames:
+            period = {PERIOD: ("time", [parts[n][PERIOD].values])} if PERIOD in parts[n].coords else {}
+            parts[n] = parts[n].expand_dims("time").assign_coords(period)
+    if not parts:
+        return need("xarray", "netcdf").Dataset(), Layout(rejected=tuple(rejected))
+    first = next(n for n in (*frames, *parts))
+    result = need("xarray", "netcdf").Dataset(coords=parts[first].coords)
     for name, part in parts.items():
         try:
-            result = result.assign({name: align(part, first, name)})
+            result = result.assign({name: align(part, parts[first], name, label_names=layouts[first].dims)})
         except ValueError as e:
             rejected.append(str(e))
             if variables is not None:
                 raise
-    if first is not None:
-        result.encoding = {k: first.encoding[k] for k in ("dims", "turned")}
-        result.encoding["rejected"] = rejected
-        result.encoding["minutes"] = {n: part.encoding["minutes"] for n, part in parts.items()}
-        for array in result.data_vars.values():
-            array.encoding = {}
-        mapping = first.attrs.get("grid_mapping")
-        if mapping in data.variables and mapping not in result.coords:
-            result = result.assign_coords({mapping: data[mapping].variable})
-    return result
+    return result, Layout(layouts[first].dims, layouts[first].turned, tuple(rejected))
 
 
-def _state_units(data: Any) -> Any:
+def _state_units(data: xr.Dataset) -> xr.Dataset:
     """Returns a Dataset whose quantities of pint are arrays that state their units as an attribute."""
     for name, v in data.data_vars.items():
-        first = v.isel(dict.fromkeys(v.dims, slice(0))).data  # without reading the values
+        first = v.isel(dict.fromkeys(v.dims, slice(1))).data if v.size else v.data  # without reading all values
         if hasattr(first, "magnitude") and hasattr(first, "units"):
             data = data.assign({name: v.copy(data=v.data.magnitude).assign_attrs(units=str(first.units))})
     return data
 
 
-def _unpack(data: Any) -> Any:
+def _unpack(data: xr.Dataset) -> xr.Dataset:
     """Returns a Dataset whose packed values are decoded, if it was opened with ``mask_and_scale=False``."""
     packed = ("scale_factor", "add_offset", "_FillValue", "missing_value")
     names = [n for n, v in data.data_vars.items() if v.dtype.kind in "fiu" and any(k in v.attrs for k in packed)]
@@ -274,37 +327,39 @@ def _unpack(data: Any) -> Any:
     return data.assign({n: decoded[n].variable for n in names})
 
 
-def list_variables(data: Any, axes: Mapping[str, str]) -> list[str]:
+def list_variables(data: xr.Dataset, axes: Mapping[str, str]) -> list[str]:
     """Returns the names of the variables of a Dataset that can be frames, maps or series of them."""
-    listed = " ".join(str(v.attrs.get(k, "")) for v in data.variables.values() for k in ("coordinates", "grid_mapping"))
-    return [
-        str(n) for n, v in data.data_vars.items()
-        if v.dtype.kind in "fiub" and v.ndim and n not in listed.split()
-        and (v.ndim > 1 or axes.get(v.dims[0]) == "time")
-    ]  # fmt: skip
+    listed = " ".join(str(v.attrs.get("coordinates", "")) for v in data.variables.values()).split()
+    numbers = {str(n): v for n, v in data.data_vars.items() if v.dtype.kind in "fiub" and v.ndim and n not in listed}
+    return [n for n, v in numbers.items() if v.ndim > 1 or axes.get(str(v.dims[0])) == "time"]
 
 
-def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time", "y", "x")) -> Any:
+def align(
+    part: Any, first: xr.Dataset | xr.DataArray, name: str, axes: Sequence[str] = (MEMBER, "time", "y", "x"),
+    label_names: Mapping[str, str] | None = None,
+) -> Any:  # fmt: skip
     """Returns data without coordinates, after a check that they are on the grid of `first`; both in normal form.
+
+    `label_names` are the names of the dimensions in messages.
 
     Raises:
         ValueError: they are on another grid, or have other times; the message names the first difference.
     """
     for axis in [a for a in axes if a in part.dims and a in first.dims]:
-        label = first.encoding.get("dims", {}).get(axis, axis)
+        ours, theirs = axis_coordinate(part, axis), axis_coordinate(first, axis)
+        label = (label_names or {}).get(axis, axis if theirs is None else theirs.name)
         if part.sizes[axis] != first.sizes[axis]:
             raise ValueError(
                 f"{name} has {part.sizes[axis]} values of {label}, and the frames have {first.sizes[axis]}"
             )
-        ours, theirs = axis_coordinate(part, axis), axis_coordinate(first, axis)
-        if ours is None or theirs is None:
-            continue
-        if (i := first_difference(ours, theirs)) is not None:
+        if ours is not None and theirs is not None and (i := first_difference(ours, theirs)) is not None:
             got, expected = (str(c.values[i]) for c in (ours, theirs))
             raise ValueError(
                 f"{name} is on another grid: {label}[{i}] is {got}, and {expected} in the frames; interpolate it, or "
                 "select the same part"
             )
+    if "time" in axes and PERIOD in part.coords and PERIOD in first.coords and not part[PERIOD].equals(first[PERIOD]):
+        raise ValueError(f"{name} has other bounds of its times than the frames; select variables of the same bounds")
     maps = [find_maps(data) for data in (part, first)] if {"y", "x"} <= {*axes} & {*part.dims} else []
     for ours, theirs in zip(*maps, strict=False):
         if not _is_close(ours, theirs):
@@ -312,14 +367,14 @@ def align(part: Any, first: Any, name: str, axes: Sequence[str] = (MEMBER, "time
     return part.drop_vars(list(part.coords))
 
 
-def _is_close(ours: Any, theirs: Any) -> bool:
+def _is_close(ours: xr.DataArray, theirs: xr.DataArray) -> bool:
     """Returns whether two maps ``(y, x)`` of degrees differ by less than a hundredth of a pixel."""
     step = abs(theirs.diff("y")).mean() + abs(theirs.diff("x")).mean()
     different = abs(wrap_degrees(ours.values - theirs.values)) > 0.01 * float(step)
     return not different.any() and bool((ours.isnull().values == theirs.isnull().values).all())
 
 
-def first_difference(a: Any, b: Any) -> int | None:
+def first_difference(a: xr.DataArray, b: xr.DataArray) -> int | None:
     """Returns the first index at which two coordinates differ, in the unit of the second; None if they are equal.
 
     Longitudes that differ by 360 degrees are equal.
@@ -329,31 +384,32 @@ def first_difference(a: Any, b: Any) -> int | None:
         units = [str(c.attrs.get("units", "")) for c in (a, b)]
         if all(units) and units[0] != units[1] and (found := conversion(*units)) is not None:
             x = found(x)
-        steps = abs(numpy.diff(y.astype("float64")))
-        tolerance = 1e-3 * steps.min() if len(steps) and steps.min() > 0 else 1e-6 * numpy.maximum(abs(y), 1e-6)
+        steps = abs(np.diff(y.astype("float64")))
+        tolerance = 1e-3 * steps.min() if len(steps) and steps.min() > 0 else 1e-6 * np.maximum(abs(y), 1e-6)
         difference = x.astype("float64") - y
         different = abs(wrap_degrees(difference) if is_angle(b, "longitude") else difference) > tolerance
     else:
         different = x != y
-    return int(numpy.argmax(different)) if numpy.any(different) else None
+    return int(np.argmax(different)) if np.any(different) else None
 
 
-def choose_variable(data: Any, unit: str | None = None) -> str:
+def choose_variable(data: xr.Dataset, unit: str | None = None, rejected: Sequence[str] = ()) -> str:
     """Returns the name of the variable that a model of `unit` reads from a Dataset in normal form.
 
-    It is the only variable of frames, or the only one whose stated unit can be converted to `unit`.
+    It is the only variable of frames, or the only one whose stated unit can be converted to `unit`. `rejected` are the
+    reasons why others are not in the Dataset.
 
     Raises:
         ValueError: there is none, or there are several.
     """
     names = [str(n) for n, v in data.data_vars.items() if {"time", "y", "x"} <= set(v.dims)]
-    if unit and (len(names) > 1 or data.encoding.get("rejected")):
+    if unit and (len(names) > 1 or rejected):
         labels = {n: data[n].attrs.get("standard_name") or data[n].attrs.get("long_name") or "" for n in names}
         stated = {n: str(data[n].attrs["units"]) for n in names if "units" in data[n].attrs}
         alike = [n for n, u in stated.items() if conversion(u, unit, name=str(labels[n]), minutes=60.0) is not None]
         names = alike if len(alike) == 1 else names
-        if not alike and len(stated) == len(names) and data.encoding.get("rejected"):
-            raise ValueError(data.encoding["rejected"][0])
+        if not alike and len(stated) == len(names) and rejected:
+            raise ValueError(rejected[0])
     if len(names) != 1:
         units = {n: f" in {v.attrs['units']}" if "units" in v.attrs else "" for n, v in data.data_vars.items()}
         listed = ", ".join(f"{n} {tuple(v.shape)}{units[n]}" for n, v in data.data_vars.items()) or "none"
@@ -364,23 +420,25 @@ def choose_variable(data: Any, unit: str | None = None) -> str:
 
 
 def to_units(
-    data: Any, units: Mapping[str, str | None], step: Step | None = None,
+    data: xr.Dataset, units: Mapping[str, str | None], step: Step | None = None,
     relation: tuple[float, float] = MARSHALL_PALMER,
-) -> Any:  # fmt: skip
+) -> xr.Dataset:  # fmt: skip
     """Returns a Dataset of the variables in `units`, converted to their units.
 
-    Sums of rain per step become rates: they last as long as the bounds of the times state, else `step` minutes; sums
-    over calendar steps without bounds cannot be converted.
-    `relation` are the constants of ``Z = a R^b`` for reflectivity.
+    Sums of rain become rates by the bounds of the times in the source; without these, they are sums over `step`
+    minutes, and sums over calendar steps cannot be converted. `relation` are the constants of ``Z = a R^b`` for
+    reflectivity.
     """
+    periods = get_periods(data)
+    if periods is None and step is not None and not isinstance(step, str):
+        periods = step
     result = data[list(units)]
     for name, unit in units.items():
-        minutes = data.encoding.get("minutes", {}).get(name) or (None if isinstance(step, str) else step)
-        result = result.assign({name: in_unit(data[name], unit, minutes=minutes, relation=relation)})
+        result = result.assign({name: in_unit(data[name], unit, periods=periods, relation=relation)})
     return result
 
 
-def stack(data: Any, names: Iterable[str], index: Sequence[Any] = ()) -> Any:
+def stack(data: xr.Dataset, names: Iterable[Any], index: Sequence[Any] = ()) -> np.ndarray:
     """Reads variables in normal form as channels: a float32 array ``([N,] T, C, H, W)``.
 
     Maps are repeated in all frames and series in all pixels. `index` selects times, rows and columns.
@@ -389,11 +447,12 @@ def stack(data: Any, names: Iterable[str], index: Sequence[Any] = ()) -> Any:
     channels = []
     for name in names:
         array = data[name]
-        values = array.isel({d: i for d, i in parts.items() if d in array.dims}).values
+        values = array.isel({d: i for d, i in parts.items() if d in array.dims})
+        values = values.compute(scheduler="synchronous").values  # threads of dask do not survive a fork
         dims = [d for d in (MEMBER, "time", CHANNEL, "y", "x") if d in (*array.dims, "time", CHANNEL, "y", "x")]
         channels.append(values.reshape([values.shape[array.dims.index(d)] if d in array.dims else 1 for d in dims]))
     rank = max(c.ndim for c in channels)
     channels = [c.reshape((1,) * (rank - c.ndim) + c.shape) for c in channels]
     shape = [max(c.shape[i] for c in channels) for i in range(rank)]
-    wide = [numpy.broadcast_to(c, (*shape[:-3], c.shape[-3], *shape[-2:])) for c in channels]
-    return numpy.concatenate(wide, axis=-3).astype("float32")
+    wide = [np.broadcast_to(c, (*shape[:-3], c.shape[-3], *shape[-2:])) for c in channels]
+    return np.concatenate(wide, axis=-3).astype("float32")

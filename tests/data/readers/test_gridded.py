@@ -357,7 +357,8 @@ def test_hdf5_files_of_one_map_without_named_dimensions_are_joined(width, tmp_pa
     for i, frame in enumerate(frames):
         with h5py.File(tmp_path / f"{i}.h5", "w") as file:
             file["data/rain"], file["data/row"] = frame, np.arange(5)
-    joined = open_files([tmp_path], ReadOptions(variable="data/rain"))
+    with pytest.warns(UserWarning, match=r"0\.h5.*nor their names have dates"):
+        joined = open_files([tmp_path], ReadOptions(variable="data/rain"))
     np.testing.assert_array_equal(joined.read(0, 4)[:, 0], frames)
 
 
