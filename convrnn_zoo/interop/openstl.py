@@ -265,6 +265,7 @@ def _stack(
     state = gather(entries, [HEAD, *maps], shapes)
     state["head.weight"] = state["head.weight"].flatten(1, -3)
     axes = {"layers.0.weight_ih": 1, "head.weight": 0}
+    axes |= {"layers.0.weight_mx": 1} if rank == 5 else {}
     return load_model(entries, name, sizes, unpatchify(state, patch_size, axes))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.layers.phycell import moments
 from tests.helpers.interop.openstl_states import MODELS, known, read, weights
+from tests.helpers.interop.recorded import recorded
 from tests.helpers.registry import slow_unless
 
 EVERY = pytest.mark.parametrize("name", MODELS)
@@ -42,6 +43,13 @@ def test_forecasts(name: str) -> None:
         assert_agree(output.forecast, expected)
     else:
         assert_agree(concat_outputs(output), expected)
+
+
+@torch.no_grad()
+def test_e3d_lstm_of_two_channels() -> None:
+    """Every convolution that reads frames has its channels in another order than OpenSTL's patches."""
+    about = recorded("openstl_e3dlstm_channels")
+    assert_agree(interop.load("openstl", about.state, **about.kwargs).eval()(about.values["x"]), about.values["y"])
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in known(n).values])

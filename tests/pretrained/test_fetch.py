@@ -120,6 +120,22 @@ def test_every_way_to_a_model_leads_to_the_weights(
     assert len(owners.requests) == 1
 
 
+@needs_pickles
+@torch.no_grad()
+def test_weights_of_openstl_load_by_name(owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small weights of OpenSTL's own code, with the outputs that it gives, in place of those that it publishes."""
+    name, known = "e3d_lstm.openstl_taxibj", recorded("openstl_e3dlstm_channels")
+    sizes = {"hidden_channels": 2, "num_layers": 2, "img_size": [8, 8], "in_chans": 2, "patch_size": 2, "horizon": 2}
+    published = dataclasses.replace(PUBLISHED[name], options=known.kwargs, model_args=sizes)
+    monkeypatch.setitem(PUBLISHED, name, published)
+    torch.save(known.state, buffer := io.BytesIO())
+    owners.files[published.address] = buffer.getvalue()
+    model = convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path).eval()
+    expected = known.values["y"]
+    assert (model(known.values["x"]) - expected).abs().max() <= 1e-5 * expected.std()
+    assert model.metadata.license == "apache-2.0"
+
+
 def make(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
