@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ import torch
 from torch import Tensor
 
 from .._hints import warn
+from ..data.datasets.checks import ValidRange, check_values
 from ..data.readers import ARRAY_READERS, Frames, open_files
 from ..models import EnsembleForecaster, Forecaster
 from ..values.labels import times
 from ..values.labels.forecast import choose_pixel_km, describe_conversions
-from ..values.steps import Step, check_same
+from ..values.labels.times import extend_times
+from ..values.preprocessing import Preprocessing
+from ..values.steps import TOLERANCE, Step, check_same
 from ..values.units import plural
 from ..verify import split_known
 from .forecast import Forecast
@@ -131,6 +135,44 @@ def choose_scales(model: Forecaster, reader: Frames, file: Path, options: Foreca
     return {key: value for key, value in scales.items() if value}
 
 
+def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frames, int]:
+    """Inserts NaN for frames that are missing among the latest `count` steps of dated frames with labels.
+
+    Returns the frames of these steps and the number of inserted ones; or all frames and 0 if none is missing, or if
+    their times are not multiples of the step before the latest one.
+    """
+    if reader.dataset is None or not reader.is_dated or step is None or isinstance(step, str):
+        return reader, 0
+    back = (reader.minutes[-1] - reader.minutes) / step
+    latest = back < count - 0.5
+    places = back[latest].round()
+    longest = count if len(reader) > latest.sum() else int(places.max()) + 1
+    is_regular = (abs(back[latest] - places) <= TOLERANCE).all() and len({*places.tolist()}) == len(places)
+    if not is_regular or longest == len(places):
+        return reader, 0
+    data = reader.dataset.isel(time=latest.nonzero()[0])
+    times = {float(place): time for place, time in zip(places, data["time"].values, strict=True)}
+    grid = extend_times(data.isel(time=[-1]), -step, longest - 1)[::-1]
+    grid = [times.get(float(longest - 1 - i), time) for i, time in enumerate(grid)]
+    filled = data.reindex(time=grid)
+    frames = Frames.from_dataset(lambda: (filled, reader.layout), reader.path, reader.observed)
+    return dataclasses.replace(frames, name=reader.name), longest - len(places)
+
+
+def check_inputs(frames: Tensor, reader: Frames, values: Preprocessing) -> None:
+    """Raises FileError if input frames ``(T, C, H, W)`` have values that cannot be in the unit of the model.
+
+    These are numbers that mark missing values, infinite ones and negative rain. Rain rates that look like dBZ are
+    rejected if the file does not state their unit.
+    """
+    units = reader.units[: frames.shape[1]] or (reader.unit,)
+    ranges = []
+    for variable, unit in zip(values.variables or (values,), units, strict=True):
+        highest = math.inf if reader.dataset is not None and unit is not None else None
+        ranges.append(ValidRange(variable.unit, variable.lowest, highest, getattr(variable, "name", "")))
+    check_values([frames], reader.path, ranges)
+
+
 def forecast_with_probabilities(
     model: Any, frames: Tensor, horizon: int, options: ForecastOptions, **known: Any
 ) -> tuple[Any, Any]:
@@ -176,10 +218,13 @@ def forecast_files(
     if options.key and not all(f.is_dir() or f.suffix.lower() in NAMED for f in files):
         raise ValueError(f"--key names an array in files of {', '.join(NAMED)}; omit it for {file}")
     values, read_options = options.read_options(model, name)
-    horizon, trained = options.horizon or model.horizon, model.input_frames or values.inputs
+    trained = model.input_frames or values.inputs
     reader = open_files(files, read_options)
     options.check_used(reader)
     options = options.with_step_of(reader, model)
+    horizon, inserted = options.choose_horizon(model), 0
+    if start is None and not compare and not model.future_chans:
+        reader, inserted = insert_missing(reader, inputs or trained or 1, options.minutes or values.step)
     total = len(reader)
     observed = total if start else count_observed(reader)
     observed = total if compare and observed <= (inputs or trained or 1) else observed
@@ -195,6 +240,7 @@ def forecast_files(
         notes.append(f"pixels of {scales['pixel_km']:.3g} km")
     elif model.default_step:
         notes.append(f"pixels of {values.pixel_km or 2.0:g} km are assumed; state others with --pixel-km")
+    notes += [f"inserted {plural(inserted, 'missing frame')} as unknown"] if inserted else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
     step = check_step(reader, options.minutes or values.step, file, options.describe_fix(model))
@@ -207,6 +253,7 @@ def forecast_files(
         hint = "" if count == inputs else f"; pass {plural(trained, 'frame')}, or --inputs {count} if this is intended"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but was trained to read {trained}{hint}")
     frames, known = split_known(reader.read(), values)
+    check_inputs(frames[:count], reader, values)
     frames = frames[:, 0] if frames.shape[1] == 1 else frames
     if frames[:count].isfinite().any() and not frames[count - 1].isfinite().any():
         latest = f"{reader.dates[count - 1]:%Y-%m-%d %H:%M}" if reader.dates else str(first + count - 1)

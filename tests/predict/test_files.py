@@ -10,6 +10,7 @@ from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data.readers import COARSEN
+from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.predict.options import ForecastOptions, choose_read_options
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
@@ -17,6 +18,7 @@ from convrnn_zoo.values.preprocessing import Variable
 from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
+pandas = pytest.importorskip("pandas", reason="of xarray")
 MINUTE = np.timedelta64(1, "m")
 
 
@@ -41,7 +43,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def nowcast(tmp_path_factory):
     torch.manual_seed(0)
-    net = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2)
+    net = create_model("convgru_advection", hidden_channels=(2, 3), horizon=4)
     return save_pretrained(net, tmp_path_factory.mktemp("nowcast") / "run")
 
 
@@ -375,7 +377,7 @@ def test_ten_minute_sums_of_one_map_per_file_are_forecast_at_their_step(nowcast,
         sums.to_netcdf(tmp_path / f"{i}.prcp-crate.nc", engine="h5netcdf")
     run("predict", nowcast, *sorted(tmp_path.glob("*.prcp-crate.nc")), "-o", tmp_path / "out.nc")
     expected = from_pretrained(nowcast).forecast(
-        torch.from_numpy(frames.values[-4:]), minutes=10, pixel_km=1, inputs="all"
+        torch.from_numpy(frames.values[-4:]), 2, minutes=10, pixel_km=1, inputs="all"
     )
     with open_output(tmp_path / "out.nc") as data:
         name = next(n for n, v in data.data_vars.items() if "lead_time" in v.dims)
@@ -425,3 +427,82 @@ def test_labelled_probabilities_are_named_as_in_files():
     assert chances.name == "probability_of_rain"
     assert model.probabilities(frames.rename(None), [0.5], horizon=1).name is None
     assert list(model.probabilities(frames.to_dataset(), [0.5], horizon=1)) == ["probability_of_rain"]
+
+
+# ---- frames that a command receives ------------------------------------------------------------------------------
+def frames(steps=8, freq="5min"):
+    """Rain in mm/h on pixels of 2 km; the rows go south, as in the normal form."""
+    attrs = [{"units": "km", "standard_name": f"projection_{a}_coordinate"} for a in "yx"]
+    place = ("y", 2.0 * np.arange(32)[::-1], attrs[0]), ("x", 2.0 * np.arange(32), attrs[1])
+    values = np.random.default_rng(0).gamma(0.3, 2.0, (steps, 32, 32)).astype("float32")
+    coords = {"time": pandas.date_range("2020-06-01", periods=steps, freq=freq), "y": place[0], "x": place[1]}
+    return xarray.DataArray(values, coords, ("time", "y", "x"), "rain", {"units": "mm/h"})
+
+
+def decibel(rain):
+    return rain.copy(data=10 * np.log10(200 * np.maximum(rain.values, 0.5) ** 1.6))
+
+
+@pytest.mark.parametrize("missing", [[6], [5], [5, 6], [4]])
+def test_missing_frames_are_inserted_as_unknown(missing, nowcast, tmp_path):
+    model, data = from_pretrained(nowcast), frames()
+    data.drop_isel(time=missing).to_netcdf(tmp_path / "a.nc")
+    with pytest.warns(UserWarning, match="without a value"):
+        result = forecast_files(model, "m", [tmp_path / "a.nc"])
+    unknown = data.copy(deep=True)
+    unknown[missing] = np.nan
+    with pytest.warns(UserWarning, match="without a value"):
+        expected = model.forecast(unknown)
+    np.testing.assert_allclose(result.forecast, expected.values, rtol=1e-5, atol=1e-6)
+    assert [f"{t:%H:%M}" for t in result.frames.dates] == ["00:20", "00:25", "00:30", "00:35"]
+
+
+def test_reflectivity_without_a_unit_is_an_error(nowcast, tmp_path):
+    model, data = from_pretrained(nowcast), decibel(frames())
+    del data.attrs["units"]
+    np.save(tmp_path / "a.npy", data.values)
+    data.to_netcdf(tmp_path / "a.nc")
+    for name in ("a.npy", "a.nc"):
+        with pytest.raises(ValueError, match="dBZ"):
+            forecast_files(model, "m", [tmp_path / name])
+
+
+def test_numbers_that_mark_missing_values_are_an_error(nowcast, tmp_path):
+    data = frames()
+    data[-1, 3, 4] = -9999.0
+    data.to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="-9999"):
+        forecast_files(from_pretrained(nowcast), "m", [tmp_path / "a.nc"])
+
+
+def test_the_forecast_from_reflectivity_is_a_rainfall_rate(nowcast, tmp_path):
+    model = from_pretrained(nowcast)
+    data = decibel(frames()).rename("DBZH").assign_attrs(units="dBZ", long_name="reflectivity")
+    data.to_netcdf(tmp_path / "a.nc")
+    forecast_files(model, "m", [tmp_path / "a.nc"]).write(tmp_path / "b.nc")
+    with xarray.open_dataset(tmp_path / "b.nc", decode_timedelta=True) as written:
+        assert written["rainfall_rate"].attrs["units"] == "mm/h"
+        assert "DBZH" not in written
+    assert model.forecast(data).name == "rainfall_rate"
+    assert "long_name" not in model.forecast(data).attrs
+    assert model.probabilities(data, [1.0]).name == "probability_of_rainfall_rate"
+
+
+def test_a_variable_of_several_files_is_selected_by_its_name(nowcast, tmp_path):
+    data = frames().to_dataset().assign(other=2 * frames())
+    for i in (0, 1):
+        data.isel(time=slice(4 * i, 4 * i + 4)).to_netcdf(tmp_path / f"{i}.nc")
+    model = from_pretrained(nowcast)
+    expected = model.forecast(data["rain"])
+    for files in ([tmp_path / "0.nc", tmp_path / "1.nc"], [tmp_path]):
+        result = forecast_files(model, "m", files, key="rain")
+        np.testing.assert_allclose(result.forecast, expected.values, rtol=1e-5, atol=1e-6)
+
+
+def test_the_default_horizon_is_the_trained_time(nowcast, tmp_path):
+    frames(freq="10min").to_netcdf(tmp_path / "a.nc")
+    model = from_pretrained(nowcast)
+    trained = model.horizon
+    assert forecast_files(model, "m", [tmp_path / "a.nc"]).horizon == max(1, trained // 2)
+    with pytest.warns(UserWarning, match="beyond"):
+        assert forecast_files(model, "m", [tmp_path / "a.nc"], horizon=trained).horizon == trained

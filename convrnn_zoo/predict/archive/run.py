@@ -25,7 +25,7 @@ from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import choose_scales, forecast_with_probabilities
+from ..files import check_inputs, choose_scales, forecast_with_probabilities
 from ..labelled import label_results
 from ..options import ForecastOptions
 from .issues import find_issues
@@ -217,6 +217,7 @@ class Job:
         """Forecasts from frames ``(N, T, C, H, W)``; returns the forecast and the probabilities, N first."""
         values: Any = self.model.preprocessing
         x, known = split_known(frames, values)
+        check_inputs(x[:, : self.inputs].flatten(0, 1), self.frames, values)
         try:
             forecast, probabilities = forecast_with_probabilities(
                 self.model, x[:, : self.inputs], self.horizon, self.options, **known, **self.scales
@@ -309,7 +310,7 @@ def plan(
     frames = opener()
     options.check_used(frames)
     options = options.with_step_of(frames, model)
-    horizon = model.check_horizon(options.horizon)
+    horizon = options.choose_horizon(model)
     count = options.inputs or model.input_frames or values.inputs or 1
     step = options.minutes or values.step or frames.step
     issues = find_issues(
