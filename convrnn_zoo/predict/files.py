@@ -162,14 +162,14 @@ def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frame
 def check_inputs(frames: Tensor, reader: Frames, values: Preprocessing) -> None:
     """Raises FileError if input frames ``(T, C, H, W)`` have values that cannot be in the unit of the model.
 
-    These are numbers that mark missing values, infinite ones and negative rain. Rain rates that look like dBZ are
-    rejected if the file does not state their unit.
+    These are numbers that mark missing values, and infinite ones. Rain rates that look like dBZ are rejected if the
+    file does not state their unit. The model warns of others.
     """
     units = reader.units[: frames.shape[1]] or (reader.unit,)
     ranges = []
     for variable, unit in zip(values.variables or (values,), units, strict=True):
         highest = math.inf if reader.dataset is not None and unit is not None else None
-        ranges.append(ValidRange(variable.unit, variable.lowest, highest, getattr(variable, "name", "")))
+        ranges.append(ValidRange(variable.unit, -math.inf, highest, getattr(variable, "name", "")))
     check_values([frames], reader.path, ranges)
 
 

@@ -266,7 +266,7 @@ INVALID = {
     "a.gif": (gif, "holds brightness"),
     "a.mp4": (mp4, "holds brightness"),
     "nan.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.nan)), "expected values in mm/h, got only NaN"),
-    "inf.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.inf)), "expected finite values in mm/h"),
+    "inf.npy": (lambda p: np.save(p, np.full((4, 8, 8), np.inf)), "expected finite"),
 }
 
 
