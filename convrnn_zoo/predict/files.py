@@ -152,7 +152,7 @@ def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frame
         return reader, 0
     data = reader.dataset.isel(time=latest.nonzero()[0])
     times = {float(place): time for place, time in zip(places, data["time"].values, strict=True)}
-    grid = extend_times(data.isel(time=[-1]), -step, longest - 1)[::-1]
+    grid: Any = extend_times(data.isel(time=[-1]), -step, longest - 1)[::-1]
     grid = [times.get(float(longest - 1 - i), time) for i, time in enumerate(grid)]
     filled = data.reindex(time=grid)
     frames = Frames.from_dataset(lambda: (filled, reader.layout), reader.path, reader.observed)
@@ -266,6 +266,6 @@ def forecast_files(
     return Forecast(
         model.metadata.name if model.metadata else name, file.name, values, reader.between(0, count), first, total,
         frames[:count], forecast, frames[count:] if compare else None, step,
-        options.members or 0, options.thresholds, not isinstance(model, EnsembleForecaster),
+        options.members or 0, tuple(options.thresholds), not isinstance(model, EnsembleForecaster),
         probabilities, tuple(filter(None, notes)),
     )  # fmt: skip

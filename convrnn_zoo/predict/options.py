@@ -38,8 +38,8 @@ class ForecastOptions:
     horizon: int | None = field(None, description="Number of frames to forecast [default: as in training].")
     members: int | None = field(None, description="Number of ensemble members to forecast.")
     seed: int | None = field(None, description="Seed of the ensemble members [default: 0].")
-    thresholds: Sequence[float] | None = field(
-        None, description="Forecast the probabilities that these values are reached, with --members as shares."
+    thresholds: Sequence[float] = field(
+        (), description="Forecast the probabilities that these values are reached, with --members as shares."
     )
     minutes: float | None = field(
         None, description="Minutes between frames, for models of any time step [default: as in training]."
@@ -69,7 +69,8 @@ class ForecastOptions:
         for name in ("inputs", "horizon", "members", "coarsen"):
             if (count := getattr(self, name)) is not None:
                 check.positive_int(name, count)
-        values: Any = () if self.thresholds is None else self.thresholds
+        values: Any = self.thresholds
+        values = () if values is None else values
         values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, list | tuple):
             raise TypeError(f"thresholds must be a list of numbers, got {check.describe(values)}")
@@ -114,7 +115,8 @@ class ForecastOptions:
     def choose_horizon(self, model: Forecaster) -> int:
         """Returns the number of frames to forecast, by default those of the trained time; warns of longer times."""
         values: Any = model.preprocessing
-        trained, step = values.step or model.default_step, self.minutes or values.step
+        trained: Any = values.step or model.default_step
+        step = self.minutes or values.step
         is_scaled = isinstance(trained, float | int) and isinstance(step, float | int)
         longest = max(1, round(model.horizon * trained / step)) if is_scaled else model.horizon
         if model.default_step and self.horizon and self.horizon > longest:

@@ -249,8 +249,10 @@ class Job:
     def label(self, parts: Sequence[Tensor | None], issue: int) -> Any:
         """Returns the forecast and the probabilities of an issue time as a Dataset, as ``predict`` writes it."""
         values: Any = self.model.preprocessing
+        forecast, probabilities = parts
+        frames = self.frames.between(issue - self.inputs + 1, issue + 1)
         return label_results(
-            *parts, self.frames.between(issue - self.inputs + 1, issue + 1), values, self.options.thresholds,
+            forecast, probabilities, frames, values, self.options.thresholds,
             step=self.step, model=self.name, members=self.options.members or 0,
         )  # fmt: skip
 

@@ -134,8 +134,9 @@ class Target:
             mean, frequencies = self.climatology(observed, numbers)
             members["climatology"], shares["climatology"] = mean[None], frequencies
         observed = observed.masked_fill(last.isnan(), torch.nan)
-        for values in filter(lambda v: v is not None, forecasts):
-            observed = observed.masked_fill(values.isnan().any(0), torch.nan)
+        for values in forecasts:
+            if values is not None:
+                observed = observed.masked_fill(values.isnan().any(0), torch.nan)
         by_method: list[Any] = [
             {} if values is None else {"forecast": values, **others}
             for values, others in zip(forecasts, (members, shares), strict=True)

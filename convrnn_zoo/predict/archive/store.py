@@ -102,7 +102,7 @@ def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
 def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError if a store was begun with other settings than those of this run."""
     for key, value in json.loads(json.dumps(settings)).items():
-        before = stored.get(key)
+        before: Any = stored.get(key)
         if before == value:
             continue
         if key == "issue_times":
