@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...layers._run import is_traced, is_transformed
 from ..base.blocks import constants
 from .motion import AdvectedFrames
 
@@ -37,8 +38,8 @@ def mean_rate(probabilities: Tensor) -> Tensor:
     """
     middles = [(a * b) ** 0.5 for a, b in itertools.pairwise(THRESHOLDS)] + [50.0]
     steps = [b - a for a, b in itertools.pairwise([0.0, *middles])]
-    weights = constants(steps, probabilities)
-    return (probabilities * weights[:, None, None]).sum(-3)
+    flat = probabilities.flatten(-2)
+    return (constants(steps, flat) @ flat).unflatten(-1, probabilities.shape[-2:])
 
 
 def interpolate_probabilities(logits: Tensor, thresholds: Sequence[float]) -> Tensor:
@@ -78,16 +79,32 @@ def decide(probability: Tensor, known: Tensor, min_probability: float = 0.2, min
     total = p.sum((-2, -1), keepdim=True)
     threshold = torch.full_like(total, 1 / 3)
     for _ in range(6):
-        occurs = p > threshold
-        hits, area = (p * occurs).sum((-2, -1), keepdim=True), occurs.sum((-2, -1), keepdim=True)
+        occurs = (p > threshold).to(p.dtype)
+        area = occurs.sum((-2, -1), keepdim=True)
+        hits = occurs.mul_(p).sum((-2, -1), keepdim=True)
         csi = hits / (area + total - hits).clamp_min(1e-9)
         threshold = (csi / (1 + csi)).clamp_min(min_probability)
     selected = probability > threshold
     if min_area is not None:
-        ranked = p.flatten(-2).sort(-1, descending=True).values
-        lowest = ranked.gather(-1, (min_area.flatten(-2) - 1).clamp_min(0)).unsqueeze(-1)
-        selected = selected | ((p >= lowest) & (min_area > 0))
+        selected = selected | ((p >= _lowest_ranked(p, p > threshold, min_area)) & (min_area > 0))
     return selected
+
+
+def _lowest_ranked(p: Tensor, selected: Tensor, counts: Tensor) -> Tensor:
+    """Returns the probability ``(…, 1, 1)`` with rank `counts` ``(…, 1, 1)`` in each map.
+
+    On a CPU it is only computed for maps with fewer `selected` pixels, and infinite for others. An accelerator would
+    wait for this comparison, and a graph cannot contain it.
+    """
+    maps, ranks = p.flatten(-2), (counts.flatten(-2) - 1).clamp_min(0)
+    if p.device.type != "cpu" or is_traced() or is_transformed(unknown=True):
+        return maps.sort(-1, descending=True).values.gather(-1, ranks).unsqueeze(-1)
+    lowest = torch.full_like(counts, math.inf, dtype=p.dtype)
+    is_short = selected.sum((-2, -1)).flatten() < counts.flatten()
+    for i in is_short.nonzero().flatten().tolist():
+        rank = int(ranks.flatten()[i])
+        lowest.view(-1)[i] = maps.reshape(-1, maps.shape[-1])[i].kthvalue(maps.shape[-1] - rank).values
+    return lowest
 
 
 class Exceedance(NamedTuple):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._autocast import no_autocast
+from ...layers._run import is_traced
 from ...layers.warp import warp
 
 COARSE = 4
@@ -99,12 +100,12 @@ def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
         unit = COARSE * math.prod(strides)
         known = torch.isfinite(frames).to(frames.dtype)
         x = (frames.nan_to_num(0).clamp_min(0) + 0.1).log()
-        x, known = _pad(torch.stack([x, known], 2).flatten(0, 1), unit).chunk(2, dim=1)
+        x, known = _pad(x, unit), _pad(known, unit)
         windows = _window(1.0, x), _window(8.0 / COARSE, x)
         x = _blur(x * known, windows[0]) / _blur(known, windows[0]).clamp_min(1e-6)
         pyramid = [(x, known)]
         for stride in strides:
-            x, known = _block_means(torch.cat([x * known, known], 1), stride).chunk(2, dim=1)
+            x, known = _block_means(x * known, stride), _block_means(known, stride)
             x = x / known.clamp_min(1e-6)
             pyramid.append((x, known))
         motion = x.new_zeros(n, 2, x.shape[2] // COARSE, x.shape[3] // COARSE)
@@ -112,7 +113,8 @@ def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
             if ratio is not None:
                 size = (x.shape[2] // COARSE, x.shape[3] // COARSE)
                 motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
-            step = partial(_iterate, x.unflatten(0, (n, steps)), known.unflatten(0, (n, steps)), windows)
+            pairs = (torch.cat([x[:, part], known[:, part]], 1) for part in (slice(steps - 1), slice(1, None)))
+            step = partial(_iterate, *pairs, windows)
             _, (motion,) = repeat(step, ITERATIONS, (motion,))
         return _crop(_larger(motion, COARSE), height, width).contiguous()
 
@@ -242,20 +244,21 @@ def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
     return torch.where(known > 0, x, _crop(around, *x.shape[-2:]))
 
 
-def _iterate(x: Tensor, known: Tensor, windows: Maps, state: Maps) -> Maps:
-    """Performs one Gauss–Newton step of the motion, and smooths it with its confidence as weight."""
+def _iterate(before: Tensor, after: Tensor, windows: Maps, state: Maps) -> Maps:
+    """Performs one Gauss–Newton step of the motion, and smooths it with its confidence as weight.
+
+    `before` and `after` ``(N, 2·P, H, W)`` are the earlier or the later frames of P pairs, followed by their masks.
+    """
     (motion,) = state
-    n, pairs = x.shape[0], x.shape[1] - 1
-    half = (_larger(motion, COARSE) / 2).repeat_interleave(pairs, dim=0)
-    pair = torch.cat([x, known], dim=2)  # sampled at once
-    before, known_before = warp(pair[:, :-1].flatten(0, 1), -half, "border").chunk(2, dim=1)
-    after, known_after = warp(pair[:, 1:].flatten(0, 1), half, "border").chunk(2, dim=1)
+    half = _larger(motion, COARSE) / 2  # the pairs share it, so that they are sampled at once
+    before, known_before = warp(before, -half, "border").chunk(2, dim=1)
+    after, known_after = warp(after, half, "border").chunk(2, dim=1)
     difference = after - before
     p = F.pad((after + before) / 2, (1, 1, 1, 1), mode="replicate")
     gx, gy = (p[..., 1:-1, 2:] - p[..., 1:-1, :-2]) / 2, (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]) / 2
     weight = (known_before * known_after).square() / (1 + difference.square())
-    products = torch.cat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], dim=1)
-    sums = F.avg_pool2d((weight * products).unflatten(0, (n, pairs)).sum(1), COARSE)
+    factors = ((gx, gx), (gx, gy), (gy, gy), (gx, difference), (gy, difference))
+    sums = torch.cat([F.avg_pool2d((a * b).mul_(weight).sum(1, keepdim=True), COARSE) for a, b in factors], dim=1)
     narrow = _blur(sums, windows[1])
     wide = _crop(_larger(_blur(F.avg_pool2d(_pad(sums, 4), 4), windows[1]), 4), *sums.shape[-2:])
     sums = narrow + WIDE * wide + WHOLE * sums.mean((2, 3), keepdim=True)
@@ -267,6 +270,16 @@ def _iterate(x: Tensor, known: Tensor, windows: Maps, state: Maps) -> Maps:
     confidence = _add_tiny(narrow[:, :1] + narrow[:, 2:3] + WIDE * (wide[:, :1] + wide[:, 2:3]))
     # Within 1.5 pixels the linear approximation holds.
     return (_blur(confidence * (motion + step.clamp(-1.5, 1.5)), windows[0]) / _blur(confidence, windows[0]),)
+
+
+def in_convolution_layout(x: Tensor) -> Tensor:
+    """Returns maps ``(N, C, H, W)`` in channels-last format on a CPU, where convolutions of few channels are faster."""
+    if x.device.type != "cpu" or is_traced():
+        return x
+    n, _, height, _ = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    # torch recognizes the format by the strides, and those of an axis of one map may be any.
+    return x.permute(0, 2, 3, 1).flatten(0, 1).unflatten(0, (n, height)).permute(0, 3, 1, 2)
 
 
 def _add_tiny(x: Tensor) -> Tensor:
@@ -283,11 +296,12 @@ def _window(sigma: float, like: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, taps: Tensor) -> Tensor:
-    """Convolves each map with a :func:`_window`, with zeros beyond the edge."""
-    radius = len(taps) // 2
-    maps = x.reshape(-1, 1, *x.shape[-2:])
-    maps = F.conv2d(maps, taps[None, None, None], padding=(0, radius))
-    return F.conv2d(maps, taps[None, None, :, None], padding=(radius, 0)).reshape(x.shape)
+    """Convolves each map ``(N, C, H, W)`` with a :func:`_window`, with zeros beyond the edge."""
+    radius, channels = len(taps) // 2, x.shape[1]
+    x = in_convolution_layout(x)  # in which oneDNN convolves single channels 20 times as fast
+    x = F.conv2d(x, taps.expand(channels, 1, 1, -1), padding=(0, radius), groups=channels)
+    x = F.conv2d(x, taps[:, None].expand(channels, 1, -1, 1), padding=(radius, 0), groups=channels)
+    return x.contiguous()
 
 
 def _larger(x: Tensor, factor: int) -> Tensor:

@@ -19,7 +19,7 @@ from ..base.ensemble import Ensemble
 from ..base.forecaster import Forecaster, Inputs
 from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
 from .ensemble import arrange, quantiles, rain_noise
-from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, repeat, smooth
+from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, in_convolution_layout, repeat, smooth
 
 ForecastFunction = Callable[..., Tensor]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
@@ -59,6 +59,11 @@ def detail_maps(amount: Tensor) -> Tensor:
     last, before, mean = amount[:, -1], amount[:, -2:].mean(1), amount.mean(1)
     wet = ((last - 0.35) * 20).sigmoid()  # from 0.3 mm/h on
     return torch.cat([last, before, mean, smooth(last, 3), smooth(last, 9), smooth(wet, 5), smooth(wet, 15)], 1)
+
+
+def framewise_in_layout(module: nn.Module, frames: Tensor) -> Tensor:
+    """Applies a module to each frame of ``(T, N, C, H, W)``; see :func:`in_convolution_layout`."""
+    return framewise(lambda x: module(in_convolution_layout(x)), frames)
 
 
 def resample(x: Tensor, height: int, width: int) -> Tensor:
@@ -140,7 +145,10 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
     ) -> Exceedance:  # fmt: skip
-        """Returns the logits of reaching each threshold, for all lead times or those in `steps`, counted from 0."""
+        """Returns the logits of reaching each threshold, for all lead times or for `steps`.
+
+        `steps` are counted from 0, in ascending order.
+        """
         parts = list(self.exceedances(x, horizon, minutes, steps))
         if len(parts) == 1:
             return parts[0]
@@ -154,35 +162,63 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         """Yields :meth:`exceedance` for :attr:`chunk_size` lead times at once, so that not all are in memory."""
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        dtype, n, length = x.dtype, x.shape[0], x.shape[1]
-        c = advect(x, horizon, self.repeat)
-        motion, clock = motion_features(c.motion, minutes), lead_time_features(horizon, minutes, c.motion)
-        details = self.details(detail_maps(c.amount).to(dtype))
-
-        change = c.amount - c.amount[:, -1:]
-        hidden = framewise(self.stem, torch.cat([c.amount, change, c.amount_known], 2).to(dtype).transpose(0, 1))
-        fine = F.avg_pool2d(motion, PATCH).to(hidden.dtype)
-        hidden, state = self.encoder(torch.cat([hidden, fine.expand(length, *fine.shape)], 2))
-        _, low_state = self.coarse_encoder(framewise(self.down, hidden))
-
-        low = F.avg_pool2d(motion, self.reduction)
-        low = torch.cat([low.expand(horizon, *low.shape), clock.expand(-1, n, -1, *low.shape[-2:])], 2)
-        y, _ = self.coarse_forecaster(low.to(dtype), low_state)
-        y = F.interpolate(framewise(self.up, y).flatten(0, 1), scale_factor=STRIDE, mode="bilinear")
-        y = y.unflatten(0, (horizon, n))
-        y, _ = self.forecaster(torch.cat([y, clock.expand(-1, n, -1, *y.shape[-2:]).to(y.dtype)], 2), state)
-        del hidden, state, low, low_state, motion  # all that the maps of a lead time do not need
-
         steps = range(horizon) if steps is None else steps
+        c = advect(x, horizon, self.repeat)
+        clock = lead_time_features(horizon, minutes, c.motion)
+        details = self.details(in_convolution_layout(detail_maps(c.amount).to(x.dtype)))
         chunk = self.chunk_size or len(steps)
-        for i in range(0, len(steps), chunk):
-            leads = steps[i : i + chunk]
-            features = self.mix(self.fold(torch.cat([y[k] for k in leads]))).unflatten(0, (len(leads), n)) + details
-            residual = self.head(F.leaky_relu(features.flatten(0, 1), NEGATIVE_SLOPE))
-            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, n, -1, -1, -1).flatten(0, 1)
+        leads: list[int] = []
+        maps: list[Tensor] = []
+        for k, y in enumerate(self.forecast_features(c, clock, minutes, x.dtype)):
+            if k not in steps:
+                continue
+            leads.append(k)
+            maps.append(y)
+            del y  # all that the maps of a lead time do not need
+            if len(leads) < chunk and k < steps[-1]:
+                continue
+            features = self.fold(in_convolution_layout(torch.cat(maps) if len(maps) > 1 else maps[0]))
+            maps.clear()
+            features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
+            residual = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
+            del features
+            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, len(x), -1, -1, -1).flatten(0, 1)
             parts = self.advect_logits(residual, c.at(leads), times)
-            logits, log_rate = (part.unflatten(0, (len(leads), n)).transpose(0, 1) for part in parts)
+            del residual
+            logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
+            del parts
+            leads.clear()
             yield Exceedance(logits, c.known[:, None] > 0, log_rate, c)
+            del logits, log_rate
+
+    def forecast_features(
+        self, c: AdvectedFrames, clock: Tensor, minutes: float, dtype: torch.dtype
+    ) -> Iterator[Tensor]:
+        """Yields the output of the fine forecaster ``(N, fine, H / 2, W / 2)`` for each lead time.
+
+        Without gradients, the layers run one frame and one lead time at a time, which limits the memory.
+        """
+        n, length, horizon = len(c.amount), c.amount.shape[1], len(clock)
+        chunk = max(length, horizon) if self.chunk_size is None or torch.is_grad_enabled() else self.chunk_size
+        fine, low = (
+            F.avg_pool2d(motion_features(c.motion, minutes), edge).to(dtype) for edge in (PATCH, self.reduction)
+        )
+        state, low_state = None, None
+        for t in range(0, length, chunk):
+            amount = c.amount[:, t : t + chunk]
+            frames = torch.cat([amount, amount - c.amount[:, -1:], c.amount_known[:, t : t + chunk]], 2).to(dtype)
+            hidden = framewise_in_layout(self.stem, frames.transpose(0, 1))
+            hidden, state = self.encoder(torch.cat([hidden, fine.expand(len(hidden), *fine.shape)], 2), state)
+            _, low_state = self.coarse_encoder(framewise_in_layout(self.down, hidden), low_state)
+        del amount, frames, hidden, fine
+        for k in range(0, horizon, chunk):
+            times = clock[k : k + chunk].to(dtype)
+            y = torch.cat([low.expand(len(times), *low.shape), times.expand(-1, n, -1, *low.shape[-2:])], 2)
+            y, low_state = self.coarse_forecaster(y, low_state)
+            y = F.interpolate(framewise_in_layout(self.up, y).flatten(0, 1), scale_factor=STRIDE, mode="bilinear")
+            y = y.unflatten(0, (len(times), n))
+            y, state = self.forecaster(torch.cat([y, times.expand(-1, n, -1, *y.shape[-2:])], 2), state)
+            yield from y.unbind(0)
 
     def advect_logits(self, residual: Tensor, c: AdvectedFrames, times: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ``(N, C, 11, H, W)``, and the log of the extrapolated rate ``(N, C, H, W)``.
@@ -190,21 +226,31 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         For each of the 11 :data:`THRESHOLDS`, two logits are added. One is computed from the extrapolated rate. The
         other is the network's output `residual` ``(N, 11·C, H, W)``, which this method advects to the first lead time
         of `c`. `times` ``(N, 1, 1, 1)`` is the first of :func:`lead_time_features`.
+
+        The first logit is linear in five maps per channel: with the extrapolated and the unmoved log rate x and y,
+        the level L of the threshold, and the share k of pixels that were known, it is
+        ``slope · (k (x - L) + (1 - k) (a (x - L) + b (y - L) + bias))``.
         """
         with no_autocast(residual):
-            moved, still, known = (t.unsqueeze(2) for t in extrapolate(c, 0, FLOOR))
-            levels = constants(THRESHOLDS, moved).log()[:, None, None]
-            slope, decay = (p.to(moved.dtype)[:, None, None] for p in self.trust)
-            moved_weight, still_weight, bias = (p.to(moved.dtype)[:, None, None] for p in self.unseen)
-            slope = (slope + decay * times.to(moved.dtype)).exp().unsqueeze(1)
-            moved_excess, still_excess = moved - levels, still - levels
-            unknown = moved_weight * moved_excess + still_weight * still_excess + bias
-            logits = slope * (known * moved_excess + (1 - known) * unknown)
-            added = warp(residual.to(moved.dtype), c.origins[:, 0], "reflection").unflatten(1, (-1, len(THRESHOLDS)))
-            maps = list((logits + added).unbind(2))
+            moved, still, known = extrapolate(c, 0, FLOOR)
+            dtype = moved.dtype
+            levels = constants(THRESHOLDS, moved).log()
+            slope, decay = self.trust.to(dtype)
+            moved_weight, still_weight, bias = self.unseen.to(dtype)
+            slope = (slope + decay * times.to(dtype).flatten(1)).exp()  # (N, 11)
+            offset = bias - (moved_weight + still_weight) * levels
+            weight = torch.stack([torch.ones_like(bias), moved_weight, still_weight, -levels, offset], 1)
+            weight = (slope[:, :, None] * weight).repeat_interleave(moved.shape[1], 0)
+            unknown = 1 - known
+            known, unknown = known.expand_as(moved), unknown.expand_as(moved)
+            maps = torch.stack([known * moved, unknown * moved, unknown * still, known, unknown], 2)
+            logits = warp(residual.to(dtype), c.origins[:, 0], "reflection")
+            logits = logits.reshape(-1, len(THRESHOLDS), moved[0, 0].numel())
+            logits = logits.baddbmm_(weight, maps.reshape(len(logits), maps.shape[2], -1))
+            each = list(logits.reshape(*moved.shape[:2], len(THRESHOLDS), *moved.shape[2:]).unbind(2))
             for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be reached
-                maps[i] = torch.minimum(maps[i], maps[i - 1])
-            return torch.stack(maps, 2), moved.squeeze(2)
+                each[i] = torch.minimum(each[i], each[i - 1])
+            return torch.stack(each, 2), moved
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged, because the network reads unknown values as NaN."""

@@ -142,6 +142,27 @@ def test_a_forecast_holds_the_probabilities_of_one_lead_time_at_once(model, fram
     assert held[5:] == [2, 2, 1]
 
 
+def test_a_forecast_frame_by_frame_equals_one_of_all_frames_at_once(model, frames, monkeypatch):
+    """Without gradients the layers run one frame at a time; with gradients, and in exported graphs, all at once."""
+    x = frames[None, :, None]
+    together = model.exceedance(x, 6).logits
+    assert together.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(model.exceedance(x, 6).logits, together.detach())
+        monkeypatch.setattr(model, "chunk_size", None)
+        torch.testing.assert_close(model.exceedance(x, 6).logits, together.detach())
+
+
+def test_a_forecast_holds_the_features_of_one_lead_time_at_once(model, frames):
+    sizes = []
+    handle = model.forecaster.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    try:
+        model.forecast(frames, 5)
+    finally:
+        handle.remove()
+    assert sizes == [1] * 5
+
+
 def test_only_pixels_missing_in_the_last_frame_are_nan(model, frames):
     holed = frames.clone()
     holed[:, :20, :30] = math.nan
