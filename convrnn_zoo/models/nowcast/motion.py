@@ -113,8 +113,8 @@ def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
             if ratio is not None:
                 size = (x.shape[2] // COARSE, x.shape[3] // COARSE)
                 motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
-            pairs = (torch.cat([x[:, part], known[:, part]], 1) for part in (slice(steps - 1), slice(1, None)))
-            step = partial(_iterate, *pairs, windows)
+            before, after = (torch.cat([x[:, part], known[:, part]], 1) for part in (slice(-1), slice(1, None)))
+            step = partial(_iterate, before, after, windows)
             _, (motion,) = repeat(step, ITERATIONS, (motion,))
         return _crop(_larger(motion, COARSE), height, width).contiguous()
 
