@@ -207,25 +207,6 @@ def test_stores_of_a_folder_are_read_lazily(tmp_path):
     assert len(clips) == 2 * 6
 
 
-def test_columns_of_windows_are_read_by_name(tmp_path):
-    """Other programs read t, x and y by their order; here they are read by their names."""
-    from tests.helpers.data.own_data import write_zarr
-
-    pytest.importorskip("zarr", reason="the extra zarr")
-    write_zarr(tmp_path / "a.zarr", blobs(30, 24, 40))
-    (tmp_path / "r.toml").write_text(RADAR)
-    run("windows", tmp_path / "r.toml", "--data", tmp_path / "a.zarr", "-o", tmp_path / "w.csv", "--min-probability", 1)
-    keys, *lines = (tmp_path / "w.csv").read_text().splitlines()
-    assert lines[0] == "t,x,y"
-    assert max(int(line.split(",")[1]) for line in lines[1:]) == 24
-    kind = ArrayFrames(name="a", unit="mm/h", step=5.0, crop=16, windows="w.csv")
-    clips = kind.load(tmp_path / "a.zarr", "train", 3, 4)
-    rows = [line.split(",") for line in lines]
-    (tmp_path / "w.csv").write_text("\n".join([keys, *(",".join((t, y, x)) for t, x, y in rows)]) + "\n")
-    again = kind.load(tmp_path / "a.zarr", "train", 3, 4)
-    assert torch.equal(clips.fixed(9).nan_to_num(0), again.fixed(9).nan_to_num(0))
-
-
 def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
     import h5py
 

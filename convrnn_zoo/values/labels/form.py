@@ -146,9 +146,9 @@ def in_unit(
     label = str(array.attrs.get("standard_name") or array.attrs.get("long_name") or "")
     found = conversion(str(stated), unit, name=label, **options)
     if found is None and periods is not None:
-        is_number = isinstance(periods, int | float)
-        found = conversion(str(stated), unit, name=label, minutes=periods if is_number else 60.0, **options)
-        if found is not None and not is_number:
+        minutes = float(periods) if isinstance(periods, int | float) else 60.0
+        found = conversion(str(stated), unit, name=label, minutes=minutes, **options)
+        if found is not None and not isinstance(periods, int | float):
             array = apply(np.divide, array, (periods / 60).astype("float32")).transpose(*array.dims)
             found = Conversion(found.apply, "rain rates from sums between the bounds of their times")
     if found is None:
@@ -270,8 +270,8 @@ def normal_form(
         name = data.name if data.name is not None and data.name not in data.coords else "frames"
         if data.dtype.kind not in "fiub":
             raise ValueError(f"{name}: expected real numbers, got {data.dtype}; convert them, as by astype('float32')")
-        data = data.to_dataset(name=name)
-    data = select(decode_coordinates(_unpack(_state_units(data))), sel or {})
+    dataset: xr.Dataset = data.to_dataset(name=name) if is_data_array(data) else data  # type: ignore[assignment]
+    data = select(decode_coordinates(_unpack(_state_units(dataset))), sel or {})
     axes = find_axes(data, dims)
     names = list(variables) if variables is not None else list_variables(data, axes)
     if missing := [n for n in names if n not in data.data_vars]:
