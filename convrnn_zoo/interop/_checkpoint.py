@@ -148,14 +148,14 @@ def _read_safetensors(path: Path) -> ForeignCheckpoint:
 
 def _read_pickle(path: Path) -> ForeignCheckpoint:
     """Reads the tensors of a file of ``torch.save`` in another process; see :mod:`._unpickle`. No code in it is run."""
-    if TORCH_VERSION < (2, 10):
+    if TORCH_VERSION < "2.10":
         raise WeightsError(
             f"{path} is a pickle, which torch {TORCH_VERSION} reads without checking it (CVE-2026-24747); install "
             "torch 2.10 or newer, or convert a .safetensors file, which any version reads"
         )
     with tempfile.TemporaryDirectory(prefix="convrnn_zoo_") as directory:
         output = Path(directory) / "tensors.safetensors"
-        program = [sys.executable, "-P", "-W", "ignore", _unpickle.__file__, path.absolute(), output]
+        program = [sys.executable, "-P", "-W", "ignore", _unpickle.__file__, str(path.absolute()), str(output)]
         done = subprocess.run(program, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
         kind, _, reason = (done.stderr.splitlines() or [""])[-1].partition(" ")
         if done.returncode and kind == "CONTENT":

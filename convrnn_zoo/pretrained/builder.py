@@ -137,7 +137,8 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
     """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
-    tags = [w.name.partition(".")[2] for w in (*find_weights(name), *find_published(name))]
+    names = [w.name for w in find_weights(name)] + [p.name for p in find_published(name)]
+    tags = [n.partition(".")[2] for n in names]
     if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
         other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "a source with its own weights"
         raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")

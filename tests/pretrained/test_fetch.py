@@ -8,6 +8,7 @@ import os
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,17 @@ def test_a_download_that_breaks_off_is_repeated(publish: Any, owners: Owners, tm
     owners.answers = [truncated, status(503)]
     load(tmp_path)
     assert len(owners.requests) == 3
+
+
+@needs_pickles
+@pytest.mark.slow
+def test_two_loads_at_once_give_one_directory(publish: Any, owners: Owners, tmp_path: Path) -> None:
+    published = publish()
+    with ThreadPoolExecutor(2) as pool:
+        directories = list(pool.map(lambda _: fetch.fetch(published, tmp_path), range(2)))
+    assert directories[0] == directories[1]
+    assert sorted(p.name for p in directories[0].parent.iterdir()) == sorted([fetch.RECORDED, directories[0].name])
+    load(tmp_path)
 
 
 ARCHIVES: dict[str, tuple[Answer | None, bytes, str]] = {

@@ -1,0 +1,32 @@
+"""Weights that another project publishes on the Hub load by their name."""
+
+import dataclasses
+import io
+import logging
+
+import torch
+
+import convrnn_zoo
+from convrnn_zoo import interop
+from convrnn_zoo.pretrained.published import PUBLISHED
+from tests.helpers.interop.recorded import recorded
+from tests.interop.test_pickles import needs_pickles
+
+NAME = "convgru_irene.it4lia"
+
+
+@needs_pickles
+def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    expected = interop.load("irene", recorded("irene").state)
+    sizes = {k: v for k, v in expected.model_args.items() if k != "num_classes"}
+    monkeypatch.setitem(PUBLISHED, NAME, dataclasses.replace(PUBLISHED[NAME], model_args=sizes))
+    torch.save({"state_dict": recorded("irene").state, "epoch": 3}, buffer := io.BytesIO())
+    hub.store.create("it4lia/irene", {"model.ckpt": buffer.getvalue()})
+    model = convrnn_zoo.create_model("convgru_irene", pretrained=True, cache_dir=tmp_path / "cache")
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in expected.state_dict().items())
+    assert model.preprocessing == expected.preprocessing
+    assert "bsd-2-clause" in caplog.text
+    requests = len(hub.log)
+    convrnn_zoo.create_model(NAME, pretrained=True, cache_dir=tmp_path / "cache")
+    assert len(hub.log) == requests
