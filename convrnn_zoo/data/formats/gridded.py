@@ -14,7 +14,7 @@ import numpy
 
 from ..._extras import need
 from ..._hdf5 import CheckedFile
-from ...values.labels.form import CHUNK
+from ...values.labels.form import divide, part_shape
 from ..files import TIMES, FileError, reading
 from ..untrusted import check_grib, check_hdf5
 from .geotiff import TIFF, is_geotiff, open_geotiff
@@ -62,11 +62,11 @@ class Array:
         steps = [r.step for r in ranges if isinstance(r, range)]
         return self.read(tuple(forward))[tuple(slice(None, None, -1 if s < 0 else 1) for s in steps)]
 
-    def name_axes(self, dims: Sequence[str], attrs: Mapping[str, Any], chunks: Any = "auto") -> Any:
-        """Returns an ``xarray.Variable`` that reads `chunks` of the array when they are used."""
+    def name_axes(self, dims: Sequence[str], attrs: Mapping[str, Any], chunks: Any = None) -> Any:
+        """Returns an ``xarray.Variable`` that dask reads in parts of the shape `chunks` when they are used."""
         meta = need("numpy", "cli").empty((0,) * self.ndim, self.dtype)
-        with need("dask", "netcdf").config.set({"array.chunk-size": CHUNK}):
-            values = need("dask.array", "netcdf").from_array(self, chunks=chunks, name=False, meta=meta, fancy=False)
+        chunks = chunks or part_shape(self.shape, self.dtype.itemsize)
+        values = need("dask.array", "netcdf").from_array(self, chunks=chunks, name=False, meta=meta, fancy=False)
         return need("xarray", "netcdf").Variable(dims, values, attrs)
 
 
@@ -108,15 +108,16 @@ def open_gridded(path: Path, variable: str = "") -> Any:
 def _open(path: Any, group: str = "", **kwargs: Any) -> Any:
     """Opens a file, or a Zarr store, with xarray. Variables in a group have the coordinates of the file, too."""
     xarray = need("xarray", "netcdf")
-    options = {"decode_times": False, "decode_coords": "all", "cache": False, "chunks": "auto", **kwargs}
-    with warnings.catch_warnings(), need("dask", "netcdf").config.set({"array.chunk-size": CHUNK}):
+    options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", xarray.SerializationWarning)  # of several fill values, all of which count
         data = (
             xarray.open_dataset(path, group=group or None, **options) if group else xarray.open_dataset(path, **options)
         )
+        data = data.assign({n: divide(v.variable) for n, v in data.data_vars.items()})
         if not group:
             return data
-        root = xarray.open_dataset(path, **{**options, "chunks": None})
+        root = xarray.open_dataset(path, **options)
     for name, c in root.variables.items():  # h5netcdf does not name dimensions of the groups above
         sizes = {size: d for d, size in data.sizes.items() if str(d).startswith("phony_dim")}
         if c.ndim == 1 and c.dims == (name,) and c.size in sizes and name not in data.variables:

@@ -19,8 +19,11 @@ from .times import PERIOD, decode_time, get_periods
 if TYPE_CHECKING:
     import xarray as xr
 
-CHUNK = 2**24
-"""Bytes of the parts in which dask reads arrays. Smaller ones cost more time for each read, larger ones more memory."""
+CHUNK, LARGE = 2**20, 2**24
+"""Bytes of the parts in which dask reads arrays, and of arrays in memory that are not divided into parts.
+
+A sequence of training is a small part of an archive: dask needs milliseconds for each part, and reads complete ones.
+"""
 DEFAULT_FILLS = {
     "int16": -(2**15) + 1, "uint16": 2**16 - 1, "int32": -(2**31) + 1, "uint32": 2**32 - 1, "int64": -(2**63) + 2,
     "uint64": 2**64 - 2, "float32": 2.0**123 * 15 / 16, "float64": 2.0**123 * 15 / 16,
@@ -127,8 +130,30 @@ def _mask(
 def apply(function: Callable[..., Any], *arrays: Any) -> Any:
     """Returns a Variable or DataArray of float32, `function` of the values of others; large ones when they are read."""
     xarray = need("xarray", "netcdf")
-    lazy = [a.chunk(dict.fromkeys(a.dims, "auto")) if a.chunks is None and a.nbytes > CHUNK else a for a in arrays]
+    lazy = [divide(a) if a.chunks is None and a.nbytes > LARGE else a for a in arrays]
     return xarray.apply_ufunc(function, *lazy, dask="parallelized", output_dtypes=["float32"], keep_attrs=True)
+
+
+def divide(array: Any) -> Any:
+    """Returns a Variable or DataArray that dask reads in parts when they are used; see :func:`part_shape`."""
+    stored = array.encoding.get("preferred_chunks", {})
+    parts = part_shape(array.shape, array.dtype.itemsize, [stored.get(d) for d in array.dims])
+    return array.chunk(dict(zip(array.dims, parts, strict=True)))
+
+
+def part_shape(shape: Sequence[int], itemsize: int, stored: Sequence[int | None] = ()) -> tuple[int, ...]:
+    """Returns the shape of parts of about :data:`CHUNK` bytes: several chunks that are `stored`, or else maps.
+
+    Example:
+        >>> part_shape((900, 128, 128), 4), part_shape((900, 128, 128), 4, (5, 64, 64))
+        ((16, 128, 128), (15, 128, 128))
+    """
+    stored = stored or [None] * len(shape)
+    parts = [chunk or (1 if i < len(shape) - 2 else n) for i, (n, chunk) in enumerate(zip(shape, stored, strict=True))]
+    for i in reversed(range(len(shape))):
+        factor = CHUNK // max(1, math.prod(parts) * itemsize)
+        parts[i] = min(shape[i], parts[i] * max(1, factor))
+    return tuple(parts)
 
 
 def in_unit(

@@ -93,6 +93,8 @@ def decode_times(values: np.ndarray, attrs: Mapping[str, Any] = MappingProxyType
         if values.dtype.kind in "iuf":
             got = repr(attrs["units"]) if attrs.get("units") else f"{first} without one"
             raise ValueError(f"{name}: expected times in a unit such as 'minutes since 2020-01-01', got {got:.80}")
+    elif hasattr(first, "to_timestamp"):  # a period of pandas, which counts from its beginning
+        values = np.array([t.to_timestamp() for t in values.ravel()], "datetime64[us]").reshape(values.shape)
     elif isinstance(first, str | bytes) or getattr(first, "tzinfo", None) is not None:
         values = np.array([to_utc(t) for t in values.ravel()], "datetime64[us]").reshape(values.shape)
     if values.dtype.kind in "mM":
