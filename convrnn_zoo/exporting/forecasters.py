@@ -38,7 +38,8 @@ from .units import Seen, SequenceForecast, Units, known_specs
 
 def forecaster_sequence(model: Forecaster, options: ExportOptions) -> ExportSpec:
     """Returns the specification of a forecaster that reads complete sequences."""
-    units, maps, horizon = Units(model, options.encoded), [*space(2, model.reduction)], options.horizon
+    units, horizon = Units(model, options.encoded), options.horizon
+    maps: Axes = [*space(2, model.reduction)]
     inputs = [units.input("input", [BATCH, TIME, model.in_chans, *maps]), *known_specs(units, maps)]
     steps: Axis | int = Axis("horizon", "horizon")
     fixed: dict[str, Any] = {}

@@ -148,7 +148,8 @@ class Processes:
 
     def random_states(self) -> dict[str, Any]:
         """Returns the states of Python's and NumPy's random generators and of torch's on the CPU and the device."""
-        name, keys, *rest = numpy.random.get_state()
+        state: Any = numpy.random.get_state()
+        name, keys, *rest = state
         states = {"host": torch.get_rng_state(), "python": random.getstate(), "numpy": (name, keys.tolist(), *rest)}
         module: Any = getattr(torch, self.device.type, None)
         if hasattr(module, "get_rng_state"):

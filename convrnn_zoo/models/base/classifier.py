@@ -1,6 +1,6 @@
 """Base classes of sequence classifiers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -164,10 +164,10 @@ class Classifier(HeadedModel):
             >>> first.label, round(sum(first.probabilities.values()), 3)
             ('speaker 7', 1.0)
         """
-        recordings = list(recordings) if isinstance(recordings, Iterator) else recordings
-        names = _check_names(names, len(recordings))
+        items = recordings if isinstance(recordings, Tensor | Sequence) else list(recordings)
+        names = _check_names(names, len(items))
         clips = self.metadata.clips if self.metadata and self.ndim == 2 else None
-        tensors = [to_tensor(name, x) for name, x in zip(names, recordings, strict=True)]
+        tensors = [to_tensor(name, x) for name, x in zip(names, items, strict=True)]
         if clips is not None:
             tensors = [clips.apply(x) if x.dim() == 4 and x.numel() else x for x in tensors]
         return self.classify_sampled(tensors, names=names, batch_size=batch_size)
