@@ -72,6 +72,7 @@ TITLES = {
     "convgru1d_bi_2layer.watch": "exercises, by a smartwatch",
     "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by two vowels",
     "video_convrnn.digit_motion": "motion in clips (benchmark)",
+    "convlstm2d_bi_2layer.digit_motion": "motion in clips (benchmark), both directions",
     "convgru2d_1layer.digit_motion": "motion in clips (benchmark), small",
     "convgru_pyramid.moving_mnist": "next frames (benchmark)",
     "convgru_forecaster.moving_mnist": "next frames (benchmark), small",

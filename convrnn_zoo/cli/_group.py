@@ -18,7 +18,7 @@ COMMANDS = {
     "info": ("info", "Describe a model: parameters, input, unit of its values, metrics, source and licence."),
     "list": ("list_names", "List the names of the zoo."),
     "predict": ("predict", "Classify the sequences in FILEs, or forecast the frames that follow those in FILE."),
-    "pull": ("pull", "Download a model from the Hugging Face Hub and check it."),
+    "pull": ("pull", "Download weights and check them."),
     "push": ("push", "Push a model to the Hugging Face Hub, in one commit, or save it to a directory."),
     "recipe": ("recipe", "Print a recipe to start from, with a comment on every key."),
     "spot": ("spot", "List the words in sounds of any length."),

@@ -15,7 +15,11 @@ from convrnn_zoo.train import train
 from tests.helpers.command_line import run
 
 CLIPS = SAMPLE.with_name("digit_motion.npz")
-CORRECT = {"convgru2d_1layer.digit_motion": 170, "video_convrnn.digit_motion": 181}
+CORRECT = {
+    "convgru2d_1layer.digit_motion": 170,
+    "convlstm2d_bi_2layer.digit_motion": 176,
+    "video_convrnn.digit_motion": 181,
+}
 """Number of the 200 clips that each set of weights classifies correctly."""
 
 

@@ -113,7 +113,7 @@ def test_seeds_are_fixed_and_differ(splits):
 def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
     path = tmp_path / "a.ckpt"
     classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
-    with pytest.raises(ValueError, match=r"a\.ckpt.*seed \(0 .*1 "):
+    with pytest.raises(ValueError, match=r"a\.ckpt.*seeds \(0 .*1 "):
         classifier.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"a\.ckpt.*damaged"):

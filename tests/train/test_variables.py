@@ -265,13 +265,3 @@ def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path)
     spoilt = [torch.where(torch.rand(5, 1, SIZE, SIZE) < 0.1, -9999.0, c) for c in clips]
     with pytest.raises(ValueError, match=r"data\['train'\].*wind.* -9999 .*fill_value"):
         train(recipe, data={"train": spoilt, "test": clips}, out=tmp_path / "b", progress=False)
-
-
-@pytest.mark.parametrize(("crop", "expected"), [(6, 4), (2, 4), (None, 8)])
-def test_frames_that_do_not_suit_the_stride_of_the_model_are_an_error_with_the_key(crop, expected, tmp_path):
-    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((20, 10, 12)))
-    data = {"kind": "frames", "name": "a", **({"crop": crop} if crop else {})}
-    recipe = Recipe.of({**recipe_with().to_table(), "kind": "forecaster", "data": data})
-    size = f"{crop}×{crop}" if crop else "10×12"
-    with pytest.raises(ValueError, match=rf"convgru_forecaster .* 4, .*{size};.*data\.crop = {expected}"):
-        train(recipe, data=tmp_path, out=tmp_path / "run", progress=False)
