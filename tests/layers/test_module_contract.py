@@ -1,6 +1,7 @@
 """Contract of every nn.Module: pickling, copying, printing, dtypes, the meta device, checkpoints."""
 
 import copy
+import importlib
 import inspect
 import io
 import pickle
@@ -62,6 +63,7 @@ def test_class_names_match_dimension_and_base(cls: type) -> None:
 
 def test_the_dimension_of_a_class_is_that_of_its_name() -> None:
     """Also of layers that are not public, such as those with the activations of Keras."""
+    importlib.import_module("convrnn_zoo.layers.keras")
     found, pending = {}, [layers.ConvRNNBase, layers.ConvRNNCellBase]
     for cls in pending:  # grows in the loop
         pending += cls.__subclasses__()
