@@ -23,9 +23,7 @@ def test_weight_exports_json_lists_weights_of_every_architecture():
     recorded = weight_exports.recorded()
     assert sorted(recorded.keys() - {"versions"}) == weight_exports.names(), "run `python -m tools.weight_exports`"
     for name in weight_exports.names():
-        required = {way for way in weight_exports.WAYS if way != "browser"}  # its runtime is fetched
-        hint = f"run `python -m tools.weight_exports '{name}'`"
-        assert required <= recorded[name].keys() <= weight_exports.WAYS.keys(), hint
+        assert recorded[name].keys() == weight_exports.WAYS.keys(), f"run `python -m tools.weight_exports '{name}'`"
         for result in recorded[name].values():
             assert "no step form" in result["error"] if "error" in result else result["bytes"] > 0
             assert result.get("difference", 0.0) <= 1e-5
