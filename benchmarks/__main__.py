@@ -76,10 +76,13 @@ def reject_options(mode: str, supported: Sequence[str]) -> None:
 @click.option("--new-sizes", is_flag=True, help="Also compare the first call at a new map size with the third.")
 @click.option("--errors", "precision", is_flag=True, help="Also measure the errors in float32, bfloat16 and float16.")
 @click.option(
-    "--peer", "peers", multiple=True, metavar="NAME=DIR",
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME=DIR",
     help="Another implementation: DIR contains convrnn_peer.py (see benchmarks.peers) or is another checkout of this "
     'project, whose layers are called "ours of NAME".',
-)  # fmt: skip
+)
 @click.option(
     "-o",
     "--output",
@@ -88,10 +91,21 @@ def reject_options(mode: str, supported: Sequence[str]) -> None:
     help="Directory for bench.json, .md and .png.",
 )
 def bench(
-    names: tuple[str, ...], selected: tuple[str, ...], rounds: int, threads: int | None, device: str, clock: str,
-    compile_peers: bool, memory: bool, scaling: bool, profile: bool, new_sizes: bool, precision: bool,
-    peers: tuple[str, ...], out: Path | None,
-) -> None:  # fmt: skip
+    names: tuple[str, ...],
+    selected: tuple[str, ...],
+    rounds: int,
+    threads: int | None,
+    device: str,
+    clock: str,
+    compile_peers: bool,
+    memory: bool,
+    scaling: bool,
+    profile: bool,
+    new_sizes: bool,
+    precision: bool,
+    peers: tuple[str, ...],
+    out: Path | None,
+) -> None:
     """Time inference and training of the layers against other implementations."""
     if threads:
         torch.set_num_threads(threads)

@@ -87,9 +87,13 @@ def time_on_device(
                         run = captured(run) if mode == "graph" else run
                         seconds = median(seconds_of_calls(run, rounds, device))
                     yield {
-                        "title": case.title, "task": task, "implementation": name, "precision": precision,
-                        "mode": mode, "seconds": round(seconds, 7),
-                    }  # fmt: skip
+                        "title": case.title,
+                        "task": task,
+                        "implementation": name,
+                        "precision": precision,
+                        "mode": mode,
+                        "seconds": round(seconds, 7),
+                    }
 
 
 def describe_device(device: str) -> dict[str, str]:

@@ -93,11 +93,16 @@ def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
         for m, by in runs.items()
     }
     return {
-        "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]], "size": SIZE, "forecasts": FORECASTS,
-        "batch_size": BATCH, "repeats": repeats, "task": median(cpu for _, cpu in empty) / TASKS,
+        "cores": os.cpu_count(),
+        "load": [load, os.getloadavg()[0]],
+        "size": SIZE,
+        "forecasts": FORECASTS,
+        "batch_size": BATCH,
+        "repeats": repeats,
+        "task": median(cpu for _, cpu in empty) / TASKS,
         "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in medians.items()},
         "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in medians.items()},
-    }  # fmt: skip
+    }
 
 
 @click.command()

@@ -70,9 +70,17 @@ class Comparison(NamedTuple):
 
 
 JOINT_SHAPES = [
-    (8, 3, 8, (8, 8), 3), (1, 3, 8, (8, 8), 3), (8, 8, 16, (8, 8), 3), (1, 8, 16, (8, 8), 3), (1, 12, 20, (8, 8), 3),
-    (1, 16, 32, (8, 8), 3), (1, 32, 64, (4, 4), 3), (1, 64, 64, (4, 4), 3), (8, 1, 32, (40,), 5), (1, 1, 32, (40,), 5),
-]  # fmt: skip
+    (8, 3, 8, (8, 8), 3),
+    (1, 3, 8, (8, 8), 3),
+    (8, 8, 16, (8, 8), 3),
+    (1, 8, 16, (8, 8), 3),
+    (1, 12, 20, (8, 8), 3),
+    (1, 16, 32, (8, 8), 3),
+    (1, 32, 64, (4, 4), 3),
+    (1, 64, 64, (4, 4), 3),
+    (8, 1, 32, (40,), 5),
+    (1, 1, 32, (40,), 5),
+]
 COMPARISONS = {
     "half": Comparison(
         select("wide", "large-map", "tiny", "batch", "gru"),
@@ -102,10 +110,8 @@ COMPARISONS = {
             "group": partial(build, norm="group"),
         },
     ),
-    "torchgeo": Comparison(
-        select("wide", "kernel5", "large-map", "packed"), {"ours": ours, "torchgeo": torchgeo}
-    ),
-}  # fmt: skip
+    "torchgeo": Comparison(select("wide", "kernel5", "large-map", "packed"), {"ours": ours, "torchgeo": torchgeo}),
+}
 
 
 @click.command()
@@ -115,9 +121,7 @@ COMPARISONS = {
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
 @click.option("--clock", type=click.Choice(list(CLOCKS)), default="wall", show_default=True, help="See benchmarks.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
-def main(
-    name: str, names: tuple[str, ...], rounds: int, threads: int | None, clock: str, out: Path | None
-) -> None:  # fmt: skip
+def main(name: str, names: tuple[str, ...], rounds: int, threads: int | None, clock: str, out: Path | None) -> None:
     """Time the implementations of a comparison on its cases, and write their medians."""
     if threads:
         torch.set_num_threads(threads)

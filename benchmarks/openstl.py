@@ -27,10 +27,21 @@ class OpenSTL(nn.Module):
         class_name, width, self.patch = CLASSES[name]
         self.inputs, self.horizon = inputs, horizon
         config = SimpleNamespace(
-            in_shape=(inputs, 1, size, size), patch_size=self.patch, filter_size=5, stride=1, layer_norm=0,
-            pre_seq_length=inputs, aft_seq_length=horizon, total_length=inputs + horizon,
-            sr_size=4, tau=5, cell_mode="normal", model_mode="normal", reverse_scheduled_sampling=0, device="cpu",
-        )  # fmt: skip
+            in_shape=(inputs, 1, size, size),
+            patch_size=self.patch,
+            filter_size=5,
+            stride=1,
+            layer_norm=0,
+            pre_seq_length=inputs,
+            aft_seq_length=horizon,
+            total_length=inputs + horizon,
+            sr_size=4,
+            tau=5,
+            cell_mode="normal",
+            model_mode="normal",
+            reverse_scheduled_sampling=0,
+            device="cpu",
+        )
         build = getattr(importlib.import_module("openstl.models"), class_name)
         self.model = build(config) if not width else build(4, [width] * 4, config)
         self.physical = not width

@@ -61,11 +61,13 @@ def measure_streams() -> list[dict[str, Any]]:
     """Returns the frames per second of all streams together, for each case and number of threads and streams."""
     return [
         {
-            "title": case.title, "threads": threads, "streams": streams,
+            "title": case.title,
+            "threads": threads,
+            "streams": streams,
             "frames_per_second": in_a_fresh_process(frames_per_second, case, threads, streams, SECONDS),
         }
         for case, threads, streams in itertools.product(STREAMS, THREADS, (1, 2, 4))
-    ]  # fmt: skip
+    ]
 
 
 def frames_per_second(case: Case, threads: int, streams: int, seconds: float) -> float:

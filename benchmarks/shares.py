@@ -37,9 +37,20 @@ def classify(operation: str) -> str:
 
 
 _ARITHMETIC = {
-    "add", "addcmul", "lerp", "mul", "neg", "relu", "sigmoid", "sigmoid_backward", "sub", "sum", "tanh",
-    "tanh_backward", "threshold_backward",
-}  # fmt: skip
+    "add",
+    "addcmul",
+    "lerp",
+    "mul",
+    "neg",
+    "relu",
+    "sigmoid",
+    "sigmoid_backward",
+    "sub",
+    "sum",
+    "tanh",
+    "tanh_backward",
+    "threshold_backward",
+}
 
 
 def _shares(run: Callable[[], None]) -> list[float]:

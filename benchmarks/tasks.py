@@ -113,7 +113,8 @@ TASKS = {
     "import": Task("`import convrnn_zoo`", nothing),
     "create_model": Task("`create_model`, `convgru_forecaster.rain`", create, ("convgru_forecaster.rain",)),
     "predict": Task(
-        "`convrnn-zoo predict`, classes of one file", predict,
+        "`convrnn-zoo predict`, classes of one file",
+        predict,
         ("convlstm1d_bi_1layer.japanese_vowels", str(DEMO / "japanese_vowels.npz")),
     ),
     **{f"nowcast{n}": Task(f"nowcast of {n}², per frame", nowcast, (n,), HORIZON) for n in (160, 512, 2048)},
@@ -122,10 +123,11 @@ TASKS = {
         f"{recipe}-{'bf16' if bf16 else 'float32'}": Task(
             f"training step of `{recipe}`, {'bfloat16' if bf16 else 'float32'}", training_step, (recipe, sample, bf16)
         )
-        for recipe, sample in RECIPES.items() for bf16 in (False, True)
+        for recipe, sample in RECIPES.items()
+        for bf16 in (False, True)
     },
     "sounds": Task("1,000 spoken digits", classify_sounds, (1000,)),
-}  # fmt: skip
+}
 
 
 def measure(name: str, again: int) -> dict[str, float]:

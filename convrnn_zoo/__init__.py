@@ -22,9 +22,12 @@ from ._version import __version__ as __version__
 
 _SUBMODULES = ("data", "exporting", "hub", "interop", "layers", "models")
 _HOMES = {
-    "forecast_archive": ".predict.archive", "push_to_hub": ".hub", "save_pretrained": ".hub",
-    "ExportError": ".exporting", "export": ".exporting",
-}  # fmt: skip
+    "forecast_archive": ".predict.archive",
+    "push_to_hub": ".hub",
+    "save_pretrained": ".hub",
+    "ExportError": ".exporting",
+    "export": ".exporting",
+}
 
 
 def _public_names() -> list[str]:

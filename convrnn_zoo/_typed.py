@@ -16,12 +16,18 @@ MAX_STRING, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters, which terminals interpret: an untrusted file may contain their escape sequences."""
 _TYPES: dict[Any, str] = {
-    int: "a whole number", float: "a finite number", bool: "true or false", str: "a string", NoneType: "nothing",
-}  # fmt: skip
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a string",
+    NoneType: "nothing",
+}
 _BOUNDS = {
-    "ge": ("at least", operator.ge), "gt": ("above", operator.gt), "le": ("at most", operator.le),
+    "ge": ("at least", operator.ge),
+    "gt": ("above", operator.gt),
+    "le": ("at most", operator.le),
     "lt": ("below", operator.lt),
-}  # fmt: skip
+}
 T = TypeVar("T")
 
 
@@ -52,10 +58,17 @@ def _plain(value: Any) -> Any:
 
 
 def field(
-    default: Any = dataclasses.MISSING, *, ge: float | None = None, gt: float | None = None, le: float | None = None,
-    lt: float | None = None, choices: Sequence[str] = (), nonempty: bool = False, factory: Any = dataclasses.MISSING,
+    default: Any = dataclasses.MISSING,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[str] = (),
+    nonempty: bool = False,
+    factory: Any = dataclasses.MISSING,
     description: str = "",
-) -> Any:  # fmt: skip
+) -> Any:
     """Declares a dataclass field, its valid values and its meaning, in the markup of docstrings.
 
     A field without `default` and `factory` is required.

@@ -187,10 +187,13 @@ def hdf5_seeds() -> dict[str, bytes]:
     """Returns files with the usual filters, text attributes and links."""
     frames, seeds = np.arange(4 * 8 * 8, dtype="f4").reshape(4, 8, 8), {}
     filters: dict[str, dict[str, Any]] = {
-        "plain": {}, "chunks": {"chunks": (2, 8, 8)}, "lzf": {"compression": "lzf"},
-        "gzip": {"compression": "gzip", "shuffle": True, "fletcher32": True}, "scale": {"scaleoffset": 2},
+        "plain": {},
+        "chunks": {"chunks": (2, 8, 8)},
+        "lzf": {"compression": "lzf"},
+        "gzip": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+        "scale": {"scaleoffset": 2},
         "growing": {"maxshape": (None, 8, 8), "chunks": (8, 8, 8)},
-    }  # fmt: skip
+    }
     for name, options in filters.items():
         file = io.BytesIO()
         with h5py.File(file, "w", libver="latest" if name == "lzf" else "earliest") as root:
@@ -219,9 +222,14 @@ def read_units(data: bytes, directory: Path) -> object:
 def unit_seeds() -> dict[str, bytes]:
     """Returns units and times of each form that is understood."""
     texts = (
-        "mm/h", "mm (5 min)-1", "kg m-2 s-1", "inches per hour", "degrees_C", "hours since 2020-01-01 00:00 +02:00",
+        "mm/h",
+        "mm (5 min)-1",
+        "kg m-2 s-1",
+        "inches per hour",
+        "degrees_C",
+        "hours since 2020-01-01 00:00 +02:00",
         "2020-01-01T00:00:00.5Z",
-    )  # fmt: skip
+    )
     return {str(i): text.encode() for i, text in enumerate(texts)}
 
 

@@ -26,9 +26,12 @@ from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import accuracy, accuracy_metric, initial_front_end, load_splits, percent, train_one
 
 weights_option = click.option(
-    "--weights-dir", "into", type=click.Path(path_type=Path, file_okay=False), required=True,
+    "--weights-dir",
+    "into",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
     help="Directory of weights.",
-)  # fmt: skip
+)
 
 
 def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
@@ -65,14 +68,23 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
     return [
         accuracy_metric(f"accuracy, {name}", values, dataset.title, split, note=note)
         for name, values, note in (
-            ("lengths withheld", [accuracy(m, padded[1], count) for m in with_lengths],
-             "the same models, with the padding read as data"),
-            ("trained without lengths", [accuracy(m, padded[1], count) for m in without],
-             "other models, trained on padding as data; one batch padded to the longest recording"),
-            ("trained without lengths, one at a time", [accuracy(m, parts[1], batch_size=1) for m in without],
-             "those models on one recording at a time: their predictions depend on the batch"),
+            (
+                "lengths withheld",
+                [accuracy(m, padded[1], count) for m in with_lengths],
+                "the same models, with the padding read as data",
+            ),
+            (
+                "trained without lengths",
+                [accuracy(m, padded[1], count) for m in without],
+                "other models, trained on padding as data; one batch padded to the longest recording",
+            ),
+            (
+                "trained without lengths, one at a time",
+                [accuracy(m, parts[1], batch_size=1) for m in without],
+                "those models on one recording at a time: their predictions depend on the batch",
+            ),
         )
-    ]  # fmt: skip
+    ]
 
 
 def check_groups(parts: Sequence[Labelled], selected_on: Sequence[str] = ()) -> None:

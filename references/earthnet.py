@@ -81,8 +81,10 @@ def score(forecast: Tensor, cube: MiniCube) -> dict[str, float]:
 
 
 BASELINES: dict[str, Callable[[MiniCube], Tensor]] = {
-    "last clear pixel": last_clear, "mean of the clear inputs": mean_of_clear, "mean of the inputs": mean_of_inputs,
-}  # fmt: skip
+    "last clear pixel": last_clear,
+    "mean of the clear inputs": mean_of_clear,
+    "mean of the inputs": mean_of_inputs,
+}
 
 
 def score_cubes(models: dict[str, Any], cubes: dict[str, MiniCube]) -> dict[str, dict[str, dict[str, float]]]:

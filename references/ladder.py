@@ -109,12 +109,18 @@ class Run(NamedTuple):
         steps = self.sequences // BATCH
         is_complete = self.sequences == SEQUENCES  # a search is short
         return dataclasses.replace(
-            base, weights=f"{self.family}.{self.dataset}", model=FAMILIES[self.family], batch_size=BATCH,
+            base,
+            weights=f"{self.family}.{self.dataset}",
+            model=FAMILIES[self.family],
+            batch_size=BATCH,
             loss=RAIN_LOSSES.get(self.family, base.loss),
             data=base.data if self.dataset == "rain" else dataclasses.replace(base.data, validation=0.1),
-            lr=self.rate, max_steps=steps, seeds=(self.seed,), test_sequences=1,  # score() reads more
+            lr=self.rate,
+            max_steps=steps,
+            seeds=(self.seed,),
+            test_sequences=1,  # score() reads more
             checkpoint_every=-(-steps // 2) if is_complete else steps,
-        )  # fmt: skip
+        )
 
     def train(self, splits: Splits, folder: Path) -> tuple[float, Any]:
         """Trains the network, or continues, and returns its validation loss and the network."""
@@ -184,10 +190,15 @@ def climb(
         loss, model = run.train(splits, folder)
         known = next((row["baselines"] for row in [*done.values(), *rows]), None)
         return {
-            "dataset": dataset, "family": family, "rate": rate, "seed": seed, "sequences": SEQUENCES,
-            "validation_loss": loss, **in_a_fresh_process(measure, dataset, family),
+            "dataset": dataset,
+            "family": family,
+            "rate": rate,
+            "seed": seed,
+            "sequences": SEQUENCES,
+            "validation_loss": loss,
+            **in_a_fresh_process(measure, dataset, family),
             **run.score(model, splits["test"], known),
-        }  # fmt: skip
+        }
 
     def search(family: str) -> float:
         short = SEQUENCES // 4

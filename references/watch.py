@@ -30,9 +30,14 @@ from convrnn_zoo.data.datasets.splits import split_names
 WEIGHTS = "convgru1d_bi_2layer.watch"
 
 NAMES = {
-    "PEN": "pendulum", "ABD": "abduction", "FEL": "forward elevation", "IR": "internal rotation",
-    "ER": "external rotation", "TRAP": "trapezius extension", "ROW": "upright row",
-}  # fmt: skip
+    "PEN": "pendulum",
+    "ABD": "abduction",
+    "FEL": "forward elevation",
+    "IR": "internal rotation",
+    "ER": "external rotation",
+    "TRAP": "trapezius extension",
+    "ROW": "upright row",
+}
 SAMPLES, STEPS = 10, 20
 """Samples in a step, and steps in a window; there are 50 samples per second."""
 

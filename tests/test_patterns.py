@@ -15,10 +15,19 @@ xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 
 PACKAGE = Path(convrnn_zoo.__file__).parent
 BOUNDED = {
-    "units.py": 100, "times.py": 100, "dgmr.py": 256, "keras.py": 256, "irene.py": 256, "kimmel.py": 256,
-    "ndrplz.py": 256, "openstl.py": 256, "pytorch_convolutional_rnn.py": 256, "rvm.py": 256, "torch.py": 256,
+    "units.py": 100,
+    "times.py": 100,
+    "dgmr.py": 256,
+    "keras.py": 256,
+    "irene.py": 256,
+    "kimmel.py": 256,
+    "ndrplz.py": 256,
+    "openstl.py": 256,
+    "pytorch_convolutional_rnn.py": 256,
+    "rvm.py": 256,
+    "torch.py": 256,
     "torchgeo.py": 256,
-}  # fmt: skip
+}
 """Modules whose functions bound the length of the text, and its bound. Names of tensors have at most 256 characters."""
 UNBOUNDED = 10_000
 PIECES = (

@@ -20,12 +20,15 @@ def items(name="test_a"):
     mark = pytest.mark.sampled("cls").mark
     return [
         Item(
-            nodeid=f"{name}[{number}-{rule}]", path=Path("test_file.py"), originalname=name, marks=[mark],
+            nodeid=f"{name}[{number}-{rule}]",
+            path=Path("test_file.py"),
+            originalname=name,
+            marks=[mark],
             callspec=SimpleNamespace(params={"cls": SimpleNamespace(ndim=1 + number % 3), "rule": rule}),
         )
         for number in range(100)
         for rule in ("bound", "type")
-    ]  # fmt: skip
+    ]
 
 
 def run_by_default(tests):

@@ -31,9 +31,13 @@ def test_a_path_of_windows_is_a_path(path):
 
 @pytest.mark.parametrize(
     ("name", "address"),
-    [("me/rain", ("hf-hub", "me/rain")), ("hf-hub:me/rain", ("hf-hub", "me/rain")),
-     ("local-dir:C:/rain", ("local-dir", "C:/rain")), ("convgru2d_1layer", ("", "convgru2d_1layer"))],
-)  # fmt: skip
+    [
+        ("me/rain", ("hf-hub", "me/rain")),
+        ("hf-hub:me/rain", ("hf-hub", "me/rain")),
+        ("local-dir:C:/rain", ("local-dir", "C:/rain")),
+        ("convgru2d_1layer", ("", "convgru2d_1layer")),
+    ],
+)
 def test_other_names_are_not(name, address):
     assert split_address(name) == address
 

@@ -40,9 +40,15 @@ def test_read_names_wrong_fields(table, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"input_shape": ("T",)}, {"mean": (0.0, 0.0)}, {"name": "convgru_forecaster.../../x"},
-               {"metrics": [{"interval": [1.0]}]}, {"metrics": [{"mean": 1.0}]}],
-)  # fmt: skip
+    "change",
+    [
+        {"input_shape": ("T",)},
+        {"mean": (0.0, 0.0)},
+        {"name": "convgru_forecaster.../../x"},
+        {"metrics": [{"interval": [1.0]}]},
+        {"metrics": [{"mean": 1.0}]},
+    ],
+)
 def test_metadata_that_contradict_themselves_are_rejected(change):
     plain = json.loads(WEIGHTS["convgru_forecaster.rain"].to_json())
     if "metrics" in change:

@@ -76,16 +76,21 @@ def recipe(sdist: Path, project: dict[str, Any], build: list[str]) -> str:
     module, _, version = sdist.name.removesuffix(".tar.gz").rpartition("-")
     command = project["optional-dependencies"]["cli"]
     return TEMPLATE.format(
-        name=project["name"], initial=project["name"][0], module=module, version=version,
+        name=project["name"],
+        initial=project["name"][0],
+        module=module,
+        version=version,
         python=project["requires-python"].removeprefix(">="),
         sha256=hashlib.sha256(sdist.read_bytes()).hexdigest(),
         entry_points="\n".join(f"      - {name} = {target}" for name, target in project["scripts"].items()),
         build="\n".join(map(_requirement, build)),
         run="\n".join(map(_requirement, [*project["dependencies"], *command])),
-        description=project["description"], license=project["license"],
+        description=project["description"],
+        license=project["license"],
         license_files=", ".join(project["license-files"]).replace("licenses/*", "licenses/"),
-        source=project["urls"]["Source"], documentation=project["urls"]["Documentation"],
-    )  # fmt: skip
+        source=project["urls"]["Source"],
+        documentation=project["urls"]["Documentation"],
+    )
 
 
 def _requirement(text: str) -> str:

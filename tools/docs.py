@@ -216,10 +216,16 @@ def recipe_keys(page: str) -> str:
     parts = []
     for title, cls, left_out in tables:
         rows = [
-            (f"`{f.name}`", f.meaning + (" Required." if f.default == "required" else ""), f.type,
-             "" if f.default in ("required", "none") else f"`{f.default}`", RECIPE_UNITS.get(f.name, ""))
-            for f in describe_fields(cls) if f not in left_out
-        ]  # fmt: skip
+            (
+                f"`{f.name}`",
+                f.meaning + (" Required." if f.default == "required" else ""),
+                f.type,
+                "" if f.default in ("required", "none") else f"`{f.default}`",
+                RECIPE_UNITS.get(f.name, ""),
+            )
+            for f in describe_fields(cls)
+            if f not in left_out
+        ]
         if rows:
             parts.append(f"## {title}\n\n" + markdown(("key", "meaning", "type", "default", "unit"), rows))
     return "\n\n".join(parts)

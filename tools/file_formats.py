@@ -36,9 +36,11 @@ def files(page: str) -> str:
         raise ValueError(f"add {', '.join(sorted(missing))} to ROWS of tools/file_formats.py")
     lines = ["| format | `predict` | `train`, `kind =` | `archive` | extra | labels |", "|---|---|---|---|---|---|"]
     kinds = {
-        "frames": ArrayFrames.suffixes, "video": VideoFrames.suffixes, "clips": CLIP_READERS,
+        "frames": ArrayFrames.suffixes,
+        "video": VideoFrames.suffixes,
+        "clips": CLIP_READERS,
         "sequences": RECORDING_SUFFIXES,
-    }  # fmt: skip
+    }
     for name, suffixes, extra, labels in ROWS:
         is_images = suffixes == IMAGES
         forecasts = is_images or any(suffix in FRAME_SUFFIXES for suffix in suffixes)

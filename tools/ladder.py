@@ -36,12 +36,15 @@ def _table(dataset: str) -> str:
     first = families[0][0]
     rows: list[Sequence[object]] = [
         (
-            f"`{rows[0]['family']}`", f"{rows[0]['parameters']:,}", f"{rows[0]['rate']:g}",
+            f"`{rows[0]['family']}`",
+            f"{rows[0]['parameters']:,}",
+            f"{rows[0]['rate']:g}",
             *(_score(rows, name) for name in COLUMNS[dataset]),
-            f"{1000 * rows[0]['seconds']:.0f} ms", f"{rows[0]['bytes'] / 1e6:.0f} MB",
+            f"{1000 * rows[0]['seconds']:.0f} ms",
+            f"{rows[0]['bytes'] / 1e6:.0f} MB",
         )
         for rows in families
-    ]  # fmt: skip
+    ]
     for baseline in first["baselines"][COLUMNS[dataset][0]]:
         values = (first["baselines"].get(name, {}).get(baseline) for name in COLUMNS[dataset])
         rows.append((baseline, "", "", *("" if v is None else f"{v:,.{_digits(v)}f}" for v in values), "", ""))

@@ -50,9 +50,7 @@ def nowcast_summary(page: str) -> str:
     """Counts the groups of events, thresholds and lead times in which the nowcast reaches the best baseline."""
     events = list(_events().values())
     groups = list(events[0]["forecast"]["CSI 0.5"])
-    gains = [
-        e["forecast"][k][g] - e[best][k][g] for e in events for g in groups for k, best in _best_csi(e, g)
-    ]  # fmt: skip
+    gains = [e["forecast"][k][g] - e[best][k][g] for e in events for g in groups for k, best in _best_csi(e, g)]
     mse = [e["forecast"]["MSE"] / min(e[name]["MSE"] for name in find_baselines(e)) for e in events]
     text = (
         f"The CSI is at least that of the best baseline in {sum(g >= 0 for g in gains)} of {len(gains)} groups of "
@@ -69,10 +67,16 @@ def nowcast_summary(page: str) -> str:
 def spreads(page: str) -> str:
     """Lists the ratio of the spread to the error of the ensembles of the nowcast and of STEPS."""
     rows = [
-        (e["title"], *(f"{e['ensembles'][m]['spread / error'][g]:.2f}" for m in ("forecast", "STEPS") for g in
-         e["ensembles"][m]["spread / error"]))
+        (
+            e["title"],
+            *(
+                f"{e['ensembles'][m]['spread / error'][g]:.2f}"
+                for m in ("forecast", "STEPS")
+                for g in e["ensembles"][m]["spread / error"]
+            ),
+        )
         for e in _events().values()
-    ]  # fmt: skip
+    ]
     groups = list(next(iter(_events().values()))["forecast"]["CSI 0.5"])
     return markdown(("event", *(f"{m}{g}" for m in ("", "STEPS, ") for g in groups)), rows)
 
@@ -127,9 +131,14 @@ def ensembles(page: str) -> str:
     """Lists CRPS, Brier scores and reliability errors of the nowcast, and the differences from those of STEPS."""
     rows: list[tuple[object, ...]] = []
     names = (
-        "CRPS", "CRPS of the hour", "CRPS in 20 km", "Brier 0.5", "Brier 2", "Brier 5",
+        "CRPS",
+        "CRPS of the hour",
+        "CRPS in 20 km",
+        "Brier 0.5",
+        "Brier 2",
+        "Brier 5",
         *(f"reliability error {t}" for t in ("0.5", "2", "5")),
-    )  # fmt: skip
+    )
     for event in _events().values():
         means = {m: [fmean(of[f"{n} by window"]) for n in names] for m, of in event["ensembles"].items()}
         pairs = zip(means["forecast"], means["STEPS"], strict=True)

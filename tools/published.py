@@ -27,9 +27,13 @@ def elsewhere(page: str) -> str:
         licence = p.licence if p.license_source.startswith("that of") else f"{p.licence}; {p.license_source}"
         unverified = f"not verified: {p.unverified}"
         row = (
-            f"[{p.paper}]({p.paper_url})", p.dataset, f"[{p.owner}]({p.where})", licence, p.difference or unverified,
+            f"[{p.paper}]({p.paper_url})",
+            p.dataset,
+            f"[{p.owner}]({p.where})",
+            licence,
+            p.difference or unverified,
             p.score or unverified,
-        )  # fmt: skip
+        )
         rows.setdefault(row, []).append(f"`{name}`")
     header = ("name", "paper", "trained on", "published by", "licence", "our difference", "score on real data")
     return markdown(header, [("<br>".join(names), *row) for row, names in rows.items()])

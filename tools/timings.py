@@ -170,10 +170,15 @@ def archive(page: str) -> str:
     data = recorded(ARCHIVE)
     ways = list(next(iter(data["seconds"].values())))
     rows = [
-        (f"`{model}`", *(f"{data['forecasts'] / times[w]:.2g} ({cpu / data['forecasts']:.2g} s)" for w, cpu in
-         data["processor_time"][model].items()))
+        (
+            f"`{model}`",
+            *(
+                f"{data['forecasts'] / times[w]:.2g} ({cpu / data['forecasts']:.2g} s)"
+                for w, cpu in data["processor_time"][model].items()
+            ),
+        )
         for model, times in data["seconds"].items()
-    ]  # fmt: skip
+    ]
     loads = " to ".join(f"{x:.0f}" for x in data["load"])
     text = (
         f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
@@ -182,5 +187,5 @@ def archive(page: str) -> str:
         f"{data['cores']} cores with a load average of {loads}, this benchmark included. A task costs the scheduler "
         f"and the worker {1000 * data['task']:.1f} ms of processor time. "
         "`python -m benchmarks.archive` measures it.\n"
-    )  # fmt: skip
+    )
     return f"{text}\n{markdown(('weights', *ways), rows)}"

@@ -66,9 +66,10 @@ def attempt(name: str, way: str) -> dict[str, Any]:
             return {
                 "bytes": sum(f.stat().st_size for f in files),
                 "ms": round(sum(milliseconds(runners[key], graph, sizes) for key, graph in spec.graphs.items()), 2),
-                "input": frame[0], "form": form,
+                "input": frame[0],
+                "form": form,
                 "difference": float(f"{compare(spec, runners, single=format == 'onnx'):.1e}"),
-            }  # fmt: skip
+            }
         finally:
             for runner in runners.values():
                 getattr(runner, "close", lambda: None)()

@@ -95,9 +95,13 @@ def format_warning(message: Warning | str) -> str:
 
 
 def print_rows(
-    rows: Sequence[Any], table: Sequence[Sequence[str]], header: Sequence[str], as_json: bool, output: Path | None,
+    rows: Sequence[Any],
+    table: Sequence[Sequence[str]],
+    header: Sequence[str],
+    as_json: bool,
+    output: Path | None,
     summary: str,
-) -> None:  # fmt: skip
+) -> None:
     """Writes `rows` to a .json file, and prints them as JSON, as a table or, if they were written, as a summary."""
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output is not None and output.suffix == ".json":

@@ -3,9 +3,10 @@
 import click
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1),
+    "--threads",
+    type=click.IntRange(min=1),
     help="Number of threads on the CPU [default: as torch chooses, by OMP_NUM_THREADS or the number of cores].",
-)  # fmt: skip
+)
 
 
 def set_threads(count: int | None) -> None:

@@ -32,31 +32,46 @@ from ._weights import load_weights
 @json_option
 @output_directory("Store to write, FILE.zarr.", required=True)
 @click.option(
-    "--every", metavar="TIME|FRAMES",
+    "--every",
+    metavar="TIME|FRAMES",
     help="Time between issue times, such as 30min, 6h or 1D, or a number of frames [default: every frame].",
-)  # fmt: skip
+)
 @click.option(
-    "--period", type=TextList(), metavar="FIRST,LAST",
+    "--period",
+    type=TextList(),
+    metavar="FIRST,LAST",
     help="First and last issue time, such as 2020-06,2020-08 [default: all].",
-)  # fmt: skip
+)
 @click.option(
-    "--batch-size", type=click.IntRange(min=1),
+    "--batch-size",
+    type=click.IntRange(min=1),
     help="Issue times of a task [default: 64 MiB of forecasts, at most 16].",
-)  # fmt: skip
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes on this machine [default: 1].")
 @click.option(
-    "--scheduler", metavar="ADDRESS",
+    "--scheduler",
+    metavar="ADDRESS",
     help="Address of a scheduler of Dask, such as tcp://login1:8786, whose workers forecast.",
-)  # fmt: skip
+)
 @forecast_options
 @device_option
 @threads_option
 @quiet_option
 def archive(
-    weights: str, files: tuple[Path, ...], as_json: bool, output: Path, every: str | None,
-    period: tuple[str | None, ...] | None, batch_size: int | None, jobs: int, scheduler: str | None,
-    device: torch.device, threads: int | None, quiet: bool, options: dict[str, Any],
-) -> None:  # fmt: skip
+    weights: str,
+    files: tuple[Path, ...],
+    as_json: bool,
+    output: Path,
+    every: str | None,
+    period: tuple[str | None, ...] | None,
+    batch_size: int | None,
+    jobs: int,
+    scheduler: str | None,
+    device: torch.device,
+    threads: int | None,
+    quiet: bool,
+    options: dict[str, Any],
+) -> None:
     """Forecast from many issue times of an archive of frames into one .zarr store.
 
     FILEs are read as `convrnn-zoo predict` reads them. A later run completes the store if this one is interrupted, and
@@ -75,9 +90,18 @@ def archive(
     if len(period) != 2:
         raise ValueError(f"--period takes two dates, FIRST,LAST; got {','.join(map(str, period))}")
     data = forecast_archive(
-        model, files[0] if len(files) == 1 else list(files), output, every=every, period=period,
-        batch_size=batch_size, jobs=jobs, scheduler=scheduler, threads=threads, progress=not quiet, **options,
-    )  # fmt: skip
+        model,
+        files[0] if len(files) == 1 else list(files),
+        output,
+        every=every,
+        period=period,
+        batch_size=batch_size,
+        jobs=jobs,
+        scheduler=scheduler,
+        threads=threads,
+        progress=not quiet,
+        **options,
+    )
     times, incomplete = data["forecast_reference_time"].values, int((data["missing_inputs"] > 0).sum())
     if as_json:
         summary = {"output": str(output), "issue_times": len(times), "first": str(times[0]), "last": str(times[-1])}

@@ -39,9 +39,13 @@ def parse_option(text: str) -> tuple[str, Any]:
     "--set", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source; see below. Repeatable."
 )
 def convert(
-    source_and_file: tuple[str, ...], source: str | None, output: Path, name: str | None, prefix: str,
+    source_and_file: tuple[str, ...],
+    source: str | None,
+    output: Path,
+    name: str | None,
+    prefix: str,
     options: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     """Convert the checkpoint FILE of another project into a model of the zoo.
 
     SOURCE is one of those listed below. The default, auto, recognizes the source by the keys of the checkpoint. The

@@ -53,22 +53,38 @@ from ._weights import load_weights
 @output_file(
     "File to write; repeatable. Scores: .json. Figure of the scores by lead time, or of the confusion matrix of a "
     "classifier: .png, .svg. Counts of the confusion matrix: .csv.",
-    name="outputs", multiple=True,
-)  # fmt: skip
-@click.option("--members", "ensemble_size", type=click.IntRange(min=0),
-              help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
-              "20 for a nowcast by probabilities].")  # fmt: skip
+    name="outputs",
+    multiple=True,
+)
+@click.option(
+    "--members",
+    "ensemble_size",
+    type=click.IntRange(min=0),
+    help="Number of ensemble members for CRPS, Brier scores and reliability [default: as in the recipe, or "
+    "20 for a nowcast by probabilities].",
+)
 @click.option("--seed", type=int, help="Seed of the ensemble members [default: 0].")
-@click.option("--baseline", "baselines", multiple=True, help="Baseline of a forecaster, such as 'last frame' or "
-              "extrapolation; repeatable [default: all that apply].")  # fmt: skip
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    help="Baseline of a forecaster, such as 'last frame' or extrapolation; repeatable [default: all that apply].",
+)
 @json_option
 @device_option
 @threads_option
 @quiet_option
 def eval_weights(
-    weights: str, data: Path | None, recipe: str | None, outputs: tuple[Path, ...], as_json: bool, device: torch.device,
-    threads: int | None, quiet: bool, **options: Any,
-) -> None:  # fmt: skip
+    weights: str,
+    data: Path | None,
+    recipe: str | None,
+    outputs: tuple[Path, ...],
+    as_json: bool,
+    device: torch.device,
+    threads: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Evaluate WEIGHTS on the test split of their data, and compare them with baselines.
 
     The printed scores of a forecaster are means over pixels and lead times; the files and --json have one value per

@@ -32,16 +32,25 @@ from ._weights import load_weights
 @output_path("File to write: .json. Figure of one sound: .png, .svg.", multiple=True, callback=only_one)
 @click.option("--threshold", type=float, help="Lowest probability of a word [default: that of the weights].")
 @click.option(
-    "--ignore", multiple=True, metavar="LABEL",
+    "--ignore",
+    multiple=True,
+    metavar="LABEL",
     help="A class that is no word, such as that of all other words. Repeatable.",
-)  # fmt: skip
+)
 @device_option
 @threads_option
 @quiet_option
 def spot(
-    weights: str, files: tuple[Path, ...], as_json: bool, output: Path | None, threshold: float | None,
-    ignore: tuple[str, ...], device: torch.device, threads: int | None, quiet: bool,
-) -> None:  # fmt: skip
+    weights: str,
+    files: tuple[Path, ...],
+    as_json: bool,
+    output: Path | None,
+    threshold: float | None,
+    ignore: tuple[str, ...],
+    device: torch.device,
+    threads: int | None,
+    quiet: bool,
+) -> None:
     """List the words in sounds of any length.
 
     Each word has the time at which it ends. The classifier must have one direction, and have been trained on recordings

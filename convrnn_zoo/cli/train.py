@@ -23,28 +23,46 @@ from ._threads import threads_option
 @data_option
 @output_directory("Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].")
 @click.option(
-    "--weights-dir", "into", type=FilePath(file_okay=False),
+    "--weights-dir",
+    "into",
+    type=FilePath(file_okay=False),
     help="Write only weights and metadata, to this directory, as the package stores them.",
-)  # fmt: skip
+)
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Value of a key of the recipe, such as lr=0.001 or data.crop=64; repeatable.",
-)  # fmt: skip
+)
 @training_device_option
 @threads_option
 @click.option(
-    "--checkpoint-minutes", type=FiniteRange(min=0), default=CHECKPOINT_MINUTES, show_default=True,
+    "--checkpoint-minutes",
+    type=FiniteRange(min=0),
+    default=CHECKPOINT_MINUTES,
+    show_default=True,
     help="Longest time between two checkpoints.",
-)  # fmt: skip
+)
 @click.option(
-    "--log-with", multiple=True, type=Choice(TRACKERS),
+    "--log-with",
+    multiple=True,
+    type=Choice(TRACKERS),
     help="Tracker that receives losses, learning rates, scores and figures; repeatable.",
-)  # fmt: skip
+)
 @quiet_option
 def train(
-    recipe: str, data: Path | None, output: Path | None, into: Path | None, overrides: tuple[str, ...],
-    device: torch.device | None, threads: int | None, checkpoint_minutes: float, log_with: tuple[str, ...], quiet: bool,
-) -> None:  # fmt: skip
+    recipe: str,
+    data: Path | None,
+    output: Path | None,
+    into: Path | None,
+    overrides: tuple[str, ...],
+    device: torch.device | None,
+    threads: int | None,
+    checkpoint_minutes: float,
+    log_with: tuple[str, ...],
+    quiet: bool,
+) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
     Pass the directory of the run to eval, predict, info and push, or fine-tune from it with another recipe. A run that

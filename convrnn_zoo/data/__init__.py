@@ -36,13 +36,19 @@ from .readers.audio import read_sound
 from .readers.earthnet import MiniCube, read_minicube
 
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
-    "frames": ArrayFrames, "video": VideoFrames, "moving_mnist": MovingMNIST,
-    "moving_fashion_mnist": MovingFashionMNIST, "rain": RainComposites,
-}  # fmt: skip
+    "frames": ArrayFrames,
+    "video": VideoFrames,
+    "moving_mnist": MovingMNIST,
+    "moving_fashion_mnist": MovingFashionMNIST,
+    "rain": RainComposites,
+}
 LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
-    "sequences": LabelledSequences, "clips": VideoFolder, "fsdd": FSDD, "japanese_vowels": JapaneseVowels,
+    "sequences": LabelledSequences,
+    "clips": VideoFolder,
+    "fsdd": FSDD,
+    "japanese_vowels": JapaneseVowels,
     "digit_motion": DigitMotion,
-}  # fmt: skip
+}
 
 
 def to_table(dataset: RecipeDataset) -> dict[str, Any]:

@@ -11,9 +11,17 @@ from ..values.tensors import to_tensor
 
 
 def voxel_grid(
-    t: Any, x: Any, y: Any, polarity: Any, *, size: Sequence[int], bins: int = 5, start: float | None = None,
-    stop: float | None = None, normalize: bool = True,
-) -> Tensor:  # fmt: skip
+    t: Any,
+    x: Any,
+    y: Any,
+    polarity: Any,
+    *,
+    size: Sequence[int],
+    bins: int = 5,
+    start: float | None = None,
+    stop: float | None = None,
+    normalize: bool = True,
+) -> Tensor:
     r"""Sums events into a voxel grid ``(bins, H, W)`` in float32, with linear interpolation between temporal bins.
 
     An event i with the polarity :math:`p_i = \pm 1` at the time :math:`t_i` adds to its pixel in bin b

@@ -87,9 +87,14 @@ class ReadOptions:
 
 # ---- labels ------------------------------------------------------------------------------------------------------
 def labelled_frames(
-    source: Any, *, variables: Sequence[str] | None = None, sel: Mapping[str, Any] | None = None,
-    dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None, coarsen: int = 1,
-) -> xr.Dataset:  # fmt: skip
+    source: Any,
+    *,
+    variables: Sequence[str] | None = None,
+    sel: Mapping[str, Any] | None = None,
+    dims: Mapping[str, str] | None = None,
+    fill_values: Mapping[str, float | None] | None = None,
+    coarsen: int = 1,
+) -> xr.Dataset:
     """Returns frames of any source as an ``xarray.Dataset`` in one form.
 
     The dimensions of frames are ``time, y, x``, with `realization` first if there are members, and `channel` before y
@@ -315,9 +320,10 @@ def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> 
         raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], shapes)}")
     shape = shapes[options.variables[0].name]
     roles = {
-        "variables": ("(T, H, W)", [shape]), "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
+        "variables": ("(T, H, W)", [shape]),
+        "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
         "static": ("(H, W)", [shape[1:]]),
-    }  # fmt: skip
+    }
     for role, (axes, allowed) in roles.items():
         for v in getattr(options, role):
             if len(shape) != 3 or 0 in shape or shapes[v.name] not in allowed:
@@ -404,10 +410,16 @@ class Frames:
             raise FileError(f"{path}: expected frames (T, H, W), got {dict(data.sizes)}")
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
         return cls(
-            path=path, array=LabelledArray(open_dataset, data), times=get_times(data),
-            unit=units[0] if observed is None else None, units=units if observed else (), observed=observed,
-            name=path.name, dataset=data, layout=layout,
-        )  # fmt: skip
+            path=path,
+            array=LabelledArray(open_dataset, data),
+            times=get_times(data),
+            unit=units[0] if observed is None else None,
+            units=units if observed else (),
+            observed=observed,
+            name=path.name,
+            dataset=data,
+            layout=layout,
+        )
 
     def __len__(self) -> int:
         return (self.array.shape[0] if self.stop is None else self.stop) - self.start
@@ -588,6 +600,11 @@ def join(parts: Sequence[Frames]) -> Frames:
     shape = (sum(map(len, parts)), first.channels, *first.size)
     array = Array(partial(_read_joined, parts), shape, np.dtype("float32"))
     return Frames(
-        path=parts[0].path, array=array, times=times, name=parts[0].name,
-        unit=first.unit, units=first.units, observed=first.observed,
-    )  # fmt: skip
+        path=parts[0].path,
+        array=array,
+        times=times,
+        name=parts[0].name,
+        unit=first.unit,
+        units=first.units,
+        observed=first.observed,
+    )

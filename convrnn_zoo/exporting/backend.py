@@ -102,9 +102,15 @@ def to_onnx(program: ExportedProgram, graph: GraphSpec, metadata: Mapping[str, s
     inputs, outputs = [t.name for t in graph.inputs], [t.name for t in graph.outputs]
     with _EXPORT_LOCK, fast_shapes(), _as_export_error("the ONNX exporter of torch cannot export this model"):
         exported = torch.onnx.export(
-            program, (), input_names=inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False,
+            program,
+            (),
+            input_names=inputs,
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
             optimize=False,
-        )  # fmt: skip
+        )
         assert exported is not None
         _simplify(exported.model)
         model = exported.model_proto

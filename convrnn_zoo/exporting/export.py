@@ -149,9 +149,13 @@ def trace_all(spec: ExportSpec) -> dict[str, ExportedProgram]:
 
 
 def write(
-    path: Path, format: str, spec: ExportSpec, programs: Mapping[str, ExportedProgram],
-    metadata: Mapping[str, Mapping[str, str]], report: Report,
-) -> tuple[Path, ...]:  # fmt: skip
+    path: Path,
+    format: str,
+    spec: ExportSpec,
+    programs: Mapping[str, ExportedProgram],
+    metadata: Mapping[str, Mapping[str, str]],
+    report: Report,
+) -> tuple[Path, ...]:
     """Writes all files of a specification under temporary names, checks them together, and then renames them.
 
     `report` is called with the name of each part before it begins.

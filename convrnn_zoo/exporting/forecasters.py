@@ -129,9 +129,10 @@ def autoregressive_step(model: Any, options: ExportOptions) -> ExportSpec:
 
     output = [BATCH, *([] if horizon is None else [horizon]), model.out_chans, *maps]
     graph = GraphSpec(
-        _StepFunction(run, copied), [frame, *inputs, *seen_in],
+        _StepFunction(run, copied),
+        [frame, *inputs, *seen_in],
         [TensorSpec("output", output, units.dtype), *outputs, *seen_out],
-    )  # fmt: skip
+    )
     if horizon is not None:
         metadata = {"output": "the forecast after this frame", **units.metadata}
         return ExportSpec({"": graph}, _check_every_step(graph, units, horizon), min_sizes(model), metadata)

@@ -146,9 +146,13 @@ class ExportSpec:
 
     @classmethod
     def for_sequences(
-        cls, graph: GraphSpec, reference: Callable[[Values], Iterable[Tensor]], min_size: Sizes | None = None,
-        metadata: Mapping[str, Any] | None = None, **options: Any,
-    ) -> "ExportSpec":  # fmt: skip
+        cls,
+        graph: GraphSpec,
+        reference: Callable[[Values], Iterable[Tensor]],
+        min_size: Sizes | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> "ExportSpec":
         """Returns the specification of one file for complete sequences; `reference` computes the model's outputs."""
 
         def check_run(runners: Runners, sizes: Sizes) -> Comparisons:

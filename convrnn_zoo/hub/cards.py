@@ -104,15 +104,20 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
     end += [f"## Recipe\n\n```toml\n{metadata.recipe.strip()}\n```"] if has_recipe else []
     return str(
         _card(
-            metadata.name, metadata.architecture, metadata.description, metadata.metrics, metadata.task,
+            metadata.name,
+            metadata.architecture,
+            metadata.description,
+            metadata.metrics,
+            metadata.task,
             metadata.license,
-            usage=_usage(call, _example(metadata, shape), metadata.hub_id), datasets=[dataset] if dataset else [],
+            usage=_usage(call, _example(metadata, shape), metadata.hub_id),
+            datasets=[dataset] if dataset else [],
             limitations=[metadata.remarks, "\n".join(f"- {point}" for point in points)],
             training=f"{trained_on}{stated}, with the recipe {'below' if has_recipe else f'`{metadata.recipe}`'}.",
             horizon=metadata.model_args.get("horizon"),
             end=end,
         )
-    )  # fmt: skip
+    )
 
 
 def weights_card(metadata: WeightsMetadata, address: str) -> str:
@@ -122,9 +127,17 @@ def weights_card(metadata: WeightsMetadata, address: str) -> str:
 
 
 def model_card(
-    model: nn.Module, repo_id: str, *, license: str = "other", license_name: str | None = None, description: str = "",
-    task: str = "", datasets: Iterable[str] = (), metrics: Iterable[Metric] = (), tags: Iterable[str] = (),
-) -> ModelCard:  # fmt: skip
+    model: nn.Module,
+    repo_id: str,
+    *,
+    license: str = "other",
+    license_name: str | None = None,
+    description: str = "",
+    task: str = "",
+    datasets: Iterable[str] = (),
+    metrics: Iterable[Metric] = (),
+    tags: Iterable[str] = (),
+) -> ModelCard:
     """Returns a card for a model without weights metadata.
 
     Args:
@@ -148,42 +161,76 @@ def model_card(
     network = _describe_network(cfg["architecture"], args, sum(p.numel() for p in model.parameters()))
     datasets = list(datasets)
     return _card(
-        repo_id.split("/")[-1], cfg["architecture"], description, list(metrics), task, license, license_name, tags,
-        usage=_usage(f'from_pretrained("{repo_id}")', [], repo_id), datasets=datasets,
+        repo_id.split("/")[-1],
+        cfg["architecture"],
+        description,
+        list(metrics),
+        task,
+        license,
+        license_name,
+        tags,
+        usage=_usage(f'from_pretrained("{repo_id}")', [], repo_id),
+        datasets=datasets,
         limitations=[f"{network}; {model.in_chans} channels of input, {model.num_classes} classes."],
         training=f"{', '.join(datasets) or 'Not stated'}.",
-    )  # fmt: skip
+    )
 
 
 def _card(
-    name: str, architecture: str, description: str, metrics: Sequence[Metric], task: str, license: str,
-    license_name: str | None = None, tags: Iterable[str] = (), *, usage: str, datasets: list[str],
-    limitations: list[str], training: str, horizon: int | None = None, end: Iterable[str] = (),
-) -> ModelCard:  # fmt: skip
+    name: str,
+    architecture: str,
+    description: str,
+    metrics: Sequence[Metric],
+    task: str,
+    license: str,
+    license_name: str | None = None,
+    tags: Iterable[str] = (),
+    *,
+    usage: str,
+    datasets: list[str],
+    limitations: list[str],
+    training: str,
+    horizon: int | None = None,
+    end: Iterable[str] = (),
+) -> ModelCard:
     pipeline, name_of_license = _PIPELINES.get(slug(task)), (license_name or "unstated") if license == "other" else None
     results = [
         EvalResult(
             task_type=pipeline or slug(task) or "other",
             # Frames that are generated from a dataset of the Hub give no results on that dataset.
             dataset_type=slug(m.dataset) or "other" if m.dataset in _DATASETS or not datasets else datasets[0],
-            dataset_name=m.dataset, dataset_split=m.split, metric_name=f"{m.name} ({m.unit})" if m.unit else m.name,
+            dataset_name=m.dataset,
+            dataset_split=m.split,
+            metric_name=f"{m.name} ({m.unit})" if m.unit else m.name,
             metric_type=_METRICS.get(key := slug(re.split(r",| \d| of ", m.name)[0]), key or "other"),
             metric_value=m.value,
         )
         for m in metrics
-    ]  # fmt: skip
+    ]
     data = ModelCardData(
-        license=license, license_name=name_of_license, library_name="convrnn_zoo", pipeline_tag=pipeline,
-        datasets=datasets or None, metrics=sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS})
-        or None, tags=[*_TAGS, *filter(None, [slug(task)]), architecture, *tags],
-        model_name=name, eval_results=results or None,
-    )  # fmt: skip
+        license=license,
+        license_name=name_of_license,
+        library_name="convrnn_zoo",
+        pipeline_tag=pipeline,
+        datasets=datasets or None,
+        metrics=sorted({_METRICS[slug(m.name)] for m in metrics if slug(m.name) in _METRICS}) or None,
+        tags=[*_TAGS, *filter(None, [slug(task)]), architecture, *tags],
+        model_name=name,
+        eval_results=results or None,
+    )
     parts = [
-        f"# {name}", description, usage, "## Intended uses and limitations", *limitations,
-        "## Training data", training, *_results(metrics, horizon),
+        f"# {name}",
+        description,
+        usage,
+        "## Intended uses and limitations",
+        *limitations,
+        "## Training data",
+        training,
+        *_results(metrics, horizon),
         f"## License: {name_of_license or license.upper()}",
-        "The weights are released under this license." if name_of_license != "unstated" else "It is not stated.", *end,
-    ]  # fmt: skip
+        "The weights are released under this license." if name_of_license != "unstated" else "It is not stated.",
+        *end,
+    ]
     return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(p for p in parts if p) + "\n"))
 
 

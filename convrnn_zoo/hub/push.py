@@ -26,10 +26,16 @@ logger = logging.getLogger("convrnn_zoo")
 
 
 def push_to_hub(
-    model: nn.Module, repo_id: str, *, private: bool | None = None, token: str | None = None,
-    revision: str | None = None, create_pr: bool = False, card: ModelCard | str | Mapping[str, Any] | None = None,
+    model: nn.Module,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    card: ModelCard | str | Mapping[str, Any] | None = None,
     eval_results: Sequence[Any] = (),
-) -> CommitInfo:  # fmt: skip
+) -> CommitInfo:
     """Pushes a model (weights as safetensors, config and card) in one commit and returns the commit.
 
     If no file has changed, no commit is made. The model and its card are checked before a repository is created. A push
@@ -115,9 +121,15 @@ def hub_api(token: str | None) -> HfApi:
 
 
 def upload(
-    api: HfApi, repo_id: str, folder: Path, message: str, *, private: bool | None = None, revision: str | None = None,
+    api: HfApi,
+    repo_id: str,
+    folder: Path,
+    message: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
     create_pr: bool = False,
-) -> CommitInfo:  # fmt: skip
+) -> CommitInfo:
     """Uploads the files of a folder in one commit to a repository, which is created if it does not exist.
 
     A repository is never deleted, not even a new one whose upload fails: others may have pushed to it.

@@ -41,8 +41,18 @@ MAX_NAME = 256
 """Maximum length of the name of a tensor, since names are matched with the patterns of all sources."""
 MAX_DEPTH = 32
 """Maximum depth of nested groups in an HDF5 file. Files of Keras have about eight levels."""
-READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError,
-               zipfile.BadZipFile, zlib.error)  # fmt: skip
+READ_ERRORS = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """Exceptions that h5py and :mod:`zipfile` raise on damaged files."""
 
 

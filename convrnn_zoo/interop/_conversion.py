@@ -231,9 +231,14 @@ class Conversion:
 
 
 def convert(
-    source: str, checkpoint: Checkpoint, directory: str | os.PathLike[str], *, name: str | None = None,
-    prefix: str = "", **options: Any,
-) -> Conversion:  # fmt: skip
+    source: str,
+    checkpoint: Checkpoint,
+    directory: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    prefix: str = "",
+    **options: Any,
+) -> Conversion:
     """Writes a checkpoint of another project as a model of this package, with a config and a model card.
 
     A layer becomes a model of the core family with the same sizes and without a classifier, such as

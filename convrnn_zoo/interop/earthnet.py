@@ -47,10 +47,15 @@ def _load(
     joint = [m.source for maps in by_layer for m in maps if m.target.endswith("weight_xh")]
     kernel = [entries.axis_size(joint, axis) or 1 for axis in (-2, -1)]
     sizes: Mapping[str, Any] = {
-        "in_chans": len(BANDS) + has_mask, "hidden_channels": same_or_list(widths[:-1]), "num_layers": n - 1,
-        "kernel_size": same_or_list(kernel), "horizon": horizon, "static_chans": known % 5,
-        "future_chans": known - known % 5, **({"out_chans": len(BANDS)} if has_mask else {}),
-    }  # fmt: skip
+        "in_chans": len(BANDS) + has_mask,
+        "hidden_channels": same_or_list(widths[:-1]),
+        "num_layers": n - 1,
+        "kernel_size": same_or_list(kernel),
+        "horizon": horizon,
+        "static_chans": known % 5,
+        "future_chans": known - known % 5,
+        **({"out_chans": len(BANDS)} if has_mask else {}),
+    }
     maps = [m for layer_maps in by_layer for m in layer_maps]
     model: Any = load_model(entries, name, sizes, gather(entries, maps, parameter_shapes(entries, name, sizes, kernel)))
     model.preprocessing = _preprocessing(bool(known % 5), known >= 5, has_mask, horizon)

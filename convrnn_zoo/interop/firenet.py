@@ -8,14 +8,22 @@ from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, layer_width, load_model, negate_update_gate, parameter_shapes
 
 FIRENET_MODULES = {
-    "stem": "net.head.conv.conv2d", "head": "net.pred.conv2d",
-    "rnns.0": "net.head.recurrent_block", "rnns.1": "net.resblocks.0.recurrent_block",
-    "blocks.0": "net.resblocks.0.conv", "blocks.1": "net.resblocks.1",
-}  # fmt: skip
+    "stem": "net.head.conv.conv2d",
+    "head": "net.pred.conv2d",
+    "rnns.0": "net.head.recurrent_block",
+    "rnns.1": "net.resblocks.0.recurrent_block",
+    "blocks.0": "net.resblocks.0.conv",
+    "blocks.1": "net.resblocks.1",
+}
 """Names of the original's modules, by the names of our modules."""
 FIRENET_PLUS_MODULES = {
-    "stem": "head.conv2d", "head": "pred.conv2d", "rnns.0": "G1", "rnns.1": "G2", "blocks.0": "R1", "blocks.1": "R2",
-}  # fmt: skip
+    "stem": "head.conv2d",
+    "head": "pred.conv2d",
+    "rnns.0": "G1",
+    "rnns.1": "G2",
+    "blocks.0": "R1",
+    "blocks.1": "R2",
+}
 ENDS = ("weight", "bias")
 GATES = {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)}
 """The convolutions of a ConvGRU, in the order of our gates r, z and n."""

@@ -25,12 +25,17 @@ MODULES = {
 _ENDS = ("weight", "bias")
 _NO_BIAS = re.compile(r"(?:en|de)coder\.(?:blocks\.\d|last)\.0|encoder\.merges\.\d\.2|decoder\.head|adapter")
 CELL = {
-    "conv_x.0.weight": ("weight_ih", (0, 1, 2, 6, 3, 4, 5)), "conv_x.0.bias": ("bias_ih", (0, 1, 2, 6, 3, 4, 5)),
-    "conv_h.0.weight": ("weight_hh", (0, 1, 2, 3)), "conv_h.0.bias": ("bias_hh", (0, 1, 2, 3)),
-    "conv_m.0.weight": ("weight_hh", (0, 1, 2)), "conv_m.0.bias": ("bias_hh", (0, 1, 2)),
-    "conv_o.0.weight": ("weight_po", (0,)), "conv_o.0.bias": ("bias_po", (0,)),
-    "conv_last.weight": ("weight_cm", (0,)), "conv_last.bias": ("bias_cm", (0,)),
-}  # fmt: skip
+    "conv_x.0.weight": ("weight_ih", (0, 1, 2, 6, 3, 4, 5)),
+    "conv_x.0.bias": ("bias_ih", (0, 1, 2, 6, 3, 4, 5)),
+    "conv_h.0.weight": ("weight_hh", (0, 1, 2, 3)),
+    "conv_h.0.bias": ("bias_hh", (0, 1, 2, 3)),
+    "conv_m.0.weight": ("weight_hh", (0, 1, 2)),
+    "conv_m.0.bias": ("bias_hh", (0, 1, 2)),
+    "conv_o.0.weight": ("weight_po", (0,)),
+    "conv_o.0.bias": ("bias_po", (0,)),
+    "conv_last.weight": ("weight_cm", (0,)),
+    "conv_last.bias": ("bias_cm", (0,)),
+}
 """Parameters of our ST-LSTM and the positions of our gates, by the original's entries."""
 
 
@@ -52,9 +57,12 @@ def _convlstm(entries: Entries, horizon: int, static_chans: int) -> nn.Module:
     frames = entries.width({"conv.weight": 1, "conv.bias": 1})
     maps += [KeyMap(f"conv.{end}", f"head.{end}") for end in _ENDS]
     sizes = {
-        "in_chans": frames, "hidden_channels": width, "horizon": horizon, "static_chans": static_chans,
+        "in_chans": frames,
+        "hidden_channels": width,
+        "horizon": horizon,
+        "static_chans": static_chans,
         "future_chans": max(0, read - width - frames - static_chans),
-    }  # fmt: skip
+    }
     return _build(entries, "convlstm_greenearthnet", maps, sizes)
 
 
@@ -62,8 +70,9 @@ def _predrnn(entries: Entries, horizon: int) -> nn.Module:
     n = entries.count(r"cell_list\.(\d+)\.conv_[xhmo]\.0\.weight", "cell_list.0.conv_x.0.weight, …")
     maps = [
         KeyMap(f"cell_list.{i}.{source}", f"layers.{i}.{target}", gates)
-        for i in range(n) for source, (target, gates) in CELL.items()
-    ]  # fmt: skip
+        for i in range(n)
+        for source, (target, gates) in CELL.items()
+    ]
     width = layer_width(entries, maps, "layers")
     maps += [KeyMap(f"{original}.weight", f"{ours}.weight") for ours, original in MODULES.items()]
     maps += [KeyMap(f"{MODULES[ours]}.bias", f"{ours}.bias") for ours in MODULES if not _NO_BIAS.fullmatch(ours)]
@@ -71,9 +80,13 @@ def _predrnn(entries: Entries, horizon: int) -> nn.Module:
     frames = entries.width({"dec.readout.weight": 1})
     weather = entries.axis_size([f"early_conditioning.FiLM.{part}.conv1.weight" for part in ("beta", "gamma")], 1) or 1
     sizes = {
-        "in_chans": frames, "hidden_channels": width, "num_layers": n, "horizon": horizon,
-        "static_chans": max(0, read - frames), "future_chans": weather,
-    }  # fmt: skip
+        "in_chans": frames,
+        "hidden_channels": width,
+        "num_layers": n,
+        "horizon": horizon,
+        "static_chans": max(0, read - frames),
+        "future_chans": weather,
+    }
     return _build(entries, "predrnn_greenearthnet", maps, sizes)
 
 

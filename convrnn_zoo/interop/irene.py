@@ -32,8 +32,11 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         rows |= {m.source: len(m.gates) * scale for m in cell_maps}
     kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
     sizes = {
-        "in_chans": entries.width(rows), "num_blocks": blocks, "kernel_size": same_or_list(kernel), "horizon": horizon,
-    }  # fmt: skip
+        "in_chans": entries.width(rows),
+        "num_blocks": blocks,
+        "kernel_size": same_or_list(kernel),
+        "horizon": horizon,
+    }
     state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
     model: Any = load_model(entries, "convgru_irene", sizes, negate_update_gate(state))
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=horizon, lowest=0.0)

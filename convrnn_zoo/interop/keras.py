@@ -40,9 +40,14 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
     *kernel, in_channels, rows = arrays[0]["kernel"].shape
     is_bidirectional = len(arrays) == 2
     module = keras_conv_lstm(
-        in_channels, rows // 4, kernel, use_bias="bias" in arrays[0], bidirectional=is_bidirectional,
-        dtype=arrays[0]["kernel"].dtype, **resolve_settings(checkpoint, name, len(kernel), is_bidirectional, options),
-    )  # fmt: skip
+        in_channels,
+        rows // 4,
+        kernel,
+        use_bias="bias" in arrays[0],
+        bidirectional=is_bidirectional,
+        dtype=arrays[0]["kernel"].dtype,
+        **resolve_settings(checkpoint, name, len(kernel), is_bidirectional, options),
+    )
     for parameters, variables in zip(keras_variables(module), arrays, strict=True):
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
@@ -173,8 +178,12 @@ def _group_by_layer(state: Mapping[str, Tensor]) -> tuple[dict[str, list[Directi
 
 # ---- settings --------------------------------------------------------------------------------------------------
 DEFAULTS: dict[str, Any] = {
-    "strides": 1, "dilation_rate": 1, "activation": "tanh", "go_backwards": False, "merge_mode": "concat"
-}  # fmt: skip
+    "strides": 1,
+    "dilation_rate": 1,
+    "activation": "tanh",
+    "go_backwards": False,
+    "merge_mode": "concat",
+}
 """Keras's defaults of options that are not visible in the arrays."""
 REQUIRED = ("padding", "recurrent_activation")
 """Options that are not visible in the arrays, and whose Keras defaults are no safe guess: few layers use the default
@@ -305,8 +314,10 @@ KERAS = Source(
         "keras_version": "version of 'hard_sigmoid', if the file does not contain it",
     },
     checks={
-        "strides": check.sizes, "dilation_rate": check.sizes, "go_backwards": check.boolean,
+        "strides": check.sizes,
+        "dilation_rate": check.sizes,
+        "go_backwards": check.boolean,
         "keras_version": lambda name, value: check_string(name, str(value)),
     },
     export=export,
-)  # fmt: skip
+)

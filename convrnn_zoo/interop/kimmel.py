@@ -9,9 +9,14 @@ from ._key_map import Source
 from .ndrplz import JointConvs
 
 LAYOUT = JointConvs(
-    "kimmel", Conv2dGRU, "ConvGRUCell_{:02d}", {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)},
-    negates_update=True, always_bias=True, options={"reset_after": False},
-)  # fmt: skip
+    "kimmel",
+    Conv2dGRU,
+    "ConvGRUCell_{:02d}",
+    {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)},
+    negates_update=True,
+    always_bias=True,
+    options={"reset_after": False},
+)
 KIMMEL = Source(
     name="kimmel",
     title="pytorch_convgru, https://github.com/jacobkimmel/pytorch_convgru",

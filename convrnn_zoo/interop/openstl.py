@@ -29,24 +29,35 @@ ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
 """From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
 LSTM: Convs = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
 ST_LSTM: Convs = {
-    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hh", range(3)), "conv_o": ("po", FIRST)
-}  # fmt: skip
+    "conv_x": ("ih", ST_ORDER),
+    "conv_h": ("hh", range(4)),
+    "conv_m": ("hh", range(3)),
+    "conv_o": ("po", FIRST),
+}
 CAUSAL_LSTM: Convs = {
-    "conv_x": ("ih", ST_ORDER), "conv_h": ("hh", range(4)), "conv_m": ("hh", range(3)), "conv_c": ("ch", range(3)),
-    "conv_c2m": ("cs", IFGO), "conv_om": ("mo", FIRST),
-}  # fmt: skip
+    "conv_x": ("ih", ST_ORDER),
+    "conv_h": ("hh", range(4)),
+    "conv_m": ("hh", range(3)),
+    "conv_c": ("ch", range(3)),
+    "conv_c2m": ("cs", IFGO),
+    "conv_om": ("mo", FIRST),
+}
 HIGHWAY: Convs = {"x_concat": ("ih", range(2)), "z_concat": ("hh", range(2))}
 MIM_BLOCK: Convs = {"conv_x_cc": ("ih", IFGO), "conv_s_cc": ("hh", IFGO), "conv_t_cc": ("th", range(3))}
 MIM_RECURRENCE: Convs = {"conv_x_concat": ("ih", IFGO), "conv_h_concat": ("hh", IFGO)}
 EIDETIC_LSTM: Convs = {
-    "conv_x": ("ih", range(4)), "conv_h": ("hh", range(4)),
-    "conv_new_cell": ("co", FIRST), "conv_new_gm": ("mo", FIRST),
-}  # fmt: skip
+    "conv_x": ("ih", range(4)),
+    "conv_h": ("hh", range(4)),
+    "conv_new_cell": ("co", FIRST),
+    "conv_new_gm": ("mo", FIRST),
+}
 EIDETIC_NORMS: Convs = {**EIDETIC_LSTM, "conv_x": ("ih", range(7))}
 MAU_CELL: Convs = {
-    "conv_s_next": ("ih", range(1)), "conv_s": ("ih", range(3)),
-    "conv_t_next": ("hh", range(1)), "conv_t": ("hh", range(3)),
-}  # fmt: skip
+    "conv_s_next": ("ih", range(1)),
+    "conv_s": ("ih", range(3)),
+    "conv_t_next": ("hh", range(1)),
+    "conv_t": ("hh", range(3)),
+}
 WITHOUT_NORM = {"0.weight": "weight"}
 WITH_NORM = {**WITHOUT_NORM, "1.weight": "weight_norm", "1.bias": "bias_norm"}
 WITH_BIAS = {**WITH_NORM, "0.bias": "bias"}
@@ -58,13 +69,20 @@ NORM = (
 )
 """Entries of the norms after convolutions, of a network trained with ``layer_norm=1``."""
 PHYDNET_BLOCKS = {
-    "encoder_E.c1.main": "stem.0", "encoder_E.c2.main": "stem.1", "encoder_E.c3.main": "stem.2",
-    "encoder_Ep.c1.main": "encoders.physics.0", "encoder_Ep.c2.main": "encoders.physics.1",
-    "encoder_Er.c1.main": "encoders.rest.0", "encoder_Er.c2.main": "encoders.rest.1",
-    "decoder_Dp.upc1.main": "decoders.physics.0", "decoder_Dp.upc2.main": "decoders.physics.1",
-    "decoder_Dr.upc1.main": "decoders.rest.0", "decoder_Dr.upc2.main": "decoders.rest.1",
-    "decoder_D.upc1.main": "image.0", "decoder_D.upc2.main": "image.1",
-}  # fmt: skip
+    "encoder_E.c1.main": "stem.0",
+    "encoder_E.c2.main": "stem.1",
+    "encoder_E.c3.main": "stem.2",
+    "encoder_Ep.c1.main": "encoders.physics.0",
+    "encoder_Ep.c2.main": "encoders.physics.1",
+    "encoder_Er.c1.main": "encoders.rest.0",
+    "encoder_Er.c2.main": "encoders.rest.1",
+    "decoder_Dp.upc1.main": "decoders.physics.0",
+    "decoder_Dp.upc2.main": "decoders.physics.1",
+    "decoder_Dr.upc1.main": "decoders.rest.0",
+    "decoder_Dr.upc2.main": "decoders.rest.1",
+    "decoder_D.upc1.main": "image.0",
+    "decoder_D.upc2.main": "image.1",
+}
 
 
 # ---- maps ------------------------------------------------------------------------------------------------------
@@ -203,10 +221,13 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         maps += weight_and_bias(f"decoders.{i}.c_decoder{i}", f"ups.{i}{end}")
     sizes = {
         "in_chans": frame_channels(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
-        "hidden_channels": [width] * n, "kernel_size": kernel,
-        "patch_size": patch_size, "downsampling": 2**halvings,
-        "img_size": image_size(entries, cells, patch_size * 2**halvings), **options,
-    }  # fmt: skip
+        "hidden_channels": [width] * n,
+        "kernel_size": kernel,
+        "patch_size": patch_size,
+        "downsampling": 2**halvings,
+        "img_size": image_size(entries, cells, patch_size * 2**halvings),
+        **options,
+    }
     state = gather(entries, maps, parameter_shapes(entries, "mau", sizes, (kernel, kernel)))
     patch_axes = {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}
     return load_model(entries, "mau", sizes, unpatchify(state, patch_size, patch_axes))
@@ -241,7 +262,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         "filters": layer_width(entries, maps, *(f"physics.{end}_{name}" for end in ENDS for name in "fn")),
         "filter_size": entries.axis_size([f"{cell}.F.conv1.weight"], -1) or 1,
         **options,
-    }  # fmt: skip
+    }
     shapes = parameter_shapes(entries, "phydnet", sizes, *((sizes[key],) * 2 for key in ("kernel_size", "filter_size")))
     return load_model(entries, "phydnet", sizes, gather(entries, maps, shapes))
 
@@ -255,9 +276,12 @@ def _stack(
     kernel = entries.axis_size(recurrent, -1, rank) or 1
     first = next(m.source for m in maps if m.target == "layers.0.weight_ih")
     sizes = {
-        "in_chans": frame_channels(entries, {first: 1, HEAD.source: 0}, patch_size, rank), "hidden_channels": widths,
-        "kernel_size": kernel, "patch_size": patch_size, **options,
-    }  # fmt: skip
+        "in_chans": frame_channels(entries, {first: 1, HEAD.source: 0}, patch_size, rank),
+        "hidden_channels": widths,
+        "kernel_size": kernel,
+        "patch_size": patch_size,
+        **options,
+    }
     shapes = parameter_shapes(entries, name, sizes, (kernel, kernel))
     if rank == 5:  # its head sees the two frames of a map as an axis
         rows, columns, *spatial = shapes["head.weight"]

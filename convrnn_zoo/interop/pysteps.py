@@ -64,9 +64,14 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         )
 
     def forecast(
-        precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *, n_ens_members: int | None = None,
-        seed: int | None = None, with_latest: bool = False,
-    ) -> Any:  # fmt: skip
+        precip: Any,
+        velocity: Any = None,
+        timesteps: Timesteps | None = None,
+        *,
+        n_ens_members: int | None = None,
+        seed: int | None = None,
+        with_latest: bool = False,
+    ) -> Any:
         """Forecasts radar images ``(T, m, n)``; see :func:`convrnn_zoo.interop.nowcast_method`."""
         if timesteps is None:
             velocity, timesteps = None, velocity  # called as forecast(precip, timesteps)
@@ -136,9 +141,13 @@ def _load_method(weights: str) -> Callable[..., Any]:
 
 
 def forecast(
-    precip: Any, velocity: Any = None, timesteps: Timesteps | None = None, *,
-    weights: str = "convgru_advection.nowcast", **options: Any,
-) -> Any:  # fmt: skip
+    precip: Any,
+    velocity: Any = None,
+    timesteps: Timesteps | None = None,
+    *,
+    weights: str = "convgru_advection.nowcast",
+    **options: Any,
+) -> Any:
     """Forecasts radar images in mm/h, as the plugin ``convrnn_zoo`` of pysteps.
 
     It is the entry point ``convrnn_zoo`` in the group ``pysteps.plugins.nowcasts``, which versions of pysteps with

@@ -124,12 +124,19 @@ PYTORCH_CONVOLUTIONAL_RNN = Source(
     key_description="a convolution under a name of torch.nn.RNN's",
     load=load,
     options={
-        "stride": "1", "dilation": "1", "groups": "1", "batch_first": "false", "dropout": "0",
+        "stride": "1",
+        "dilation": "1",
+        "groups": "1",
+        "batch_first": "false",
+        "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
     checks={
-        "stride": check.sizes, "dilation": check.sizes, "groups": check.positive_int, "batch_first": check.boolean,
+        "stride": check.sizes,
+        "dilation": check.sizes,
+        "groups": check.positive_int,
+        "batch_first": check.boolean,
         "dropout": check.probability,
     },
     export=export,
-)  # fmt: skip
+)

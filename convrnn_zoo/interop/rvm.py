@@ -8,10 +8,14 @@ from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes
 
 DECODER = {
-    "aspp.map.0": "aspp.aspp1.0", "aspp.map.1": "aspp.aspp1.1", "aspp.weight": "aspp.aspp2.1",
+    "aspp.map.0": "aspp.aspp1.0",
+    "aspp.map.1": "aspp.aspp1.1",
+    "aspp.weight": "aspp.aspp2.1",
     **{f"joins.{i}.{part}": f"decoder.decode{3 - i}.conv.{part}" for i in range(4) for part in (0, 1)},
-    "last.0": "decoder.decode0.conv.3", "last.1": "decoder.decode0.conv.4", "head": "project_mat.conv",
-}  # fmt: skip
+    "last.0": "decoder.decode0.conv.3",
+    "last.1": "decoder.decode0.conv.4",
+    "head": "project_mat.conv",
+}
 """Names of the original's modules, by the names of our modules."""
 GATES = {"ih.0": (0, 1), "hh.0": (0,)}
 """The convolutions of a ConvGRU, with the positions of our gates r and z in the first one, and of n in the second."""

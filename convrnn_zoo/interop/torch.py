@@ -47,9 +47,11 @@ TORCH = Source(
     key_description="a matrix under a name of torch.nn.RNN's",
     load=load,
     options={
-        "ndim": "spatial axes of the layer (1)", "batch_first": "false", "dropout": "0",
+        "ndim": "spatial axes of the layer (1)",
+        "batch_first": "false",
+        "dropout": "0",
         "nonlinearity": "'tanh' or 'relu'; must be given for an RNN",
     },
     checks={"ndim": check.positive_int, "batch_first": check.boolean, "dropout": check.probability},
     export=export,
-)  # fmt: skip
+)

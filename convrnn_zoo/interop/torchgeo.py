@@ -44,9 +44,15 @@ class TorchGeoConvLSTM(nn.Module):
     """
 
     def __init__(
-        self, rnn: Conv2dLSTM, head: nn.Conv2d, projection: nn.Conv3d | None = None, *, output_mode: str = "pixel",
-        return_sequence: bool = False, pooling: str = "avg",
-    ) -> None:  # fmt: skip
+        self,
+        rnn: Conv2dLSTM,
+        head: nn.Conv2d,
+        projection: nn.Conv3d | None = None,
+        *,
+        output_mode: str = "pixel",
+        return_sequence: bool = False,
+        pooling: str = "avg",
+    ) -> None:
         super().__init__()
         self.output_mode = check.choice("output_mode", output_mode, ("pixel", "chip"))
         self.pooling = check.choice("pooling", pooling, ("avg", "max"))

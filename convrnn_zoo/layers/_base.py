@@ -24,9 +24,19 @@ Kernels = Size | Sequence[Sequence[int]]  # for all layers, or a list of one tup
 Rates = float | Sequence[float]  # for all states, or one per state
 Modes = str | Sequence[str]  # for all spatial axes, or one per axis
 READ_ONLY = {
-    "in_channels", "out_channels", "kernel_size", "hidden_kernel_size", "stride", "dilation", "groups", "padding_mode",
-    "bias", "bidirectional", "learn_initial_state", "num_layers",
-}  # fmt: skip
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "hidden_kernel_size",
+    "stride",
+    "dilation",
+    "groups",
+    "padding_mode",
+    "bias",
+    "bidirectional",
+    "learn_initial_state",
+    "num_layers",
+}
 """Attributes that parameters and convolutions were built with, as with the `options`: a change would not reach them."""
 SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 """Names of the spatial axes in errors and docstrings, by the number of axes."""
@@ -171,11 +181,22 @@ class Equations(nn.Module):
 
     # ---- construction ------------------------------------------------------------------------------------------
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Size, bias: bool = True, stride: Size = 1,
-        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Size | None = None, padding_mode: Modes = "zeros",
-        zoneout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        bias: bool = True,
+        stride: Size = 1,
+        dilation: Size = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: Size | None = None,
+        padding_mode: Modes = "zeros",
+        zoneout: Rates = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         check.cell_class(type(self))
         self.in_channels = check.positive_int("in_channels", in_channels)
@@ -459,13 +480,28 @@ class ConvRNNBase(Equations):
     variational_dropout: Any  # a pair (input, h)
 
     def __init__(
-        self, in_channels: int, out_channels: Widths, kernel_size: Kernels, num_layers: int = 1, bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, stride: Size = 1,
-        dilation: Size = 1, groups: int = 1, *, hidden_kernel_size: Kernels | None = None,
-        padding_mode: Modes = "zeros", learn_initial_state: bool = False, zoneout: Rates = 0.0,
-        variational_dropout: Rates = 0.0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        self,
+        in_channels: int,
+        out_channels: Widths,
+        kernel_size: Kernels,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: Size = 1,
+        dilation: Size = 1,
+        groups: int = 1,
+        *,
+        hidden_kernel_size: Kernels | None = None,
+        padding_mode: Modes = "zeros",
+        learn_initial_state: bool = False,
+        zoneout: Rates = 0.0,
+        variational_dropout: Rates = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.grad_checkpointing = False  # whether the backward pass recomputes segments of √T steps
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.batch_first = check.boolean("batch_first", batch_first)
@@ -479,10 +515,20 @@ class ConvRNNBase(Equations):
                 "or nn.Dropout on the output"
             )
         super().__init__(
-            in_channels, out_channels, kernel_size, bias, stride, dilation, groups,  # type: ignore[arg-type]
-            hidden_kernel_size=hidden_kernel_size, padding_mode=padding_mode, zoneout=zoneout,  # type: ignore[arg-type]
-            device=device, dtype=dtype, **options,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            kernel_size,
+            bias,
+            stride,
+            dilation,
+            groups,  # type: ignore[arg-type]
+            hidden_kernel_size=hidden_kernel_size,
+            padding_mode=padding_mode,
+            zoneout=zoneout,  # type: ignore[arg-type]
+            device=device,
+            dtype=dtype,
+            **options,
+        )
         self.variational_dropout = variational_dropout  # the options decide whether h can be masked
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -519,9 +565,14 @@ class ConvRNNBase(Equations):
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None, *, mask: Tensor | None = None, depth: int | None = None,
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        mask: Tensor | None = None,
+        depth: int | None = None,
         collect: Callable[[Any], Any] | None = None,
-    ) -> tuple[Any, Any]:  # fmt: skip
+    ) -> tuple[Any, Any]:
         """Returns ``(output, h_n)`` or ``(output, (h_n, c_n))``. Without `hx` the initial state is zero or learned.
 
         `mask` holds booleans in the shape of the first two axes of `input`, true at the existing steps of a sequence.
@@ -547,9 +598,15 @@ class ConvRNNBase(Equations):
                 x, weights = self._drop_channels(x, weights, width, batch_sizes)
             output = None  # frees the output of the layer before the last
             x, ends = run_layer(
-                self, x, initial[each], weights, batch_sizes, mask=steps,
-                zero_state=hx is None and not self.learn_initial_state, checkpointed=self.grad_checkpointing,
-            )  # fmt: skip
+                self,
+                x,
+                initial[each],
+                weights,
+                batch_sizes,
+                mask=steps,
+                zero_state=hx is None and not self.learn_initial_state,
+                checkpointed=self.grad_checkpointing,
+            )
             finals += ends
             if packed is not None:
                 output = PackedSequence(x, *packed[1:])

@@ -211,9 +211,15 @@ def new_state(cls: Any, new: object, old: Sequence[Tensor]) -> tuple[Tensor, ...
 
 
 def tensor_input(
-    owner: str, expected: str, x: object, ranks: dict[int, str], in_channels: int, axis: int, like: Tensor,
+    owner: str,
+    expected: str,
+    x: object,
+    ranks: dict[int, str],
+    in_channels: int,
+    axis: int,
+    like: Tensor,
     name: str = "input",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Checks and returns an input. `ranks` maps numbers of axes to layouts; `axis` < 0 is the axis of the channels."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{owner} expected {expected}, got {describe(x)}; make a tensor with torch.as_tensor")

@@ -141,9 +141,12 @@ def prepare_input_gradient(
     padding, pads = geometry.padding(size, weight.shape[2:])
     if max(geometry.stride) > 1:
         conv: Any = partial(
-            _TRANSPOSED_CONV[len(size)], weight=in_layout(weight, channels_last), stride=geometry.stride,
-            padding=padding, dilation=geometry.dilation,
-        )  # fmt: skip
+            _TRANSPOSED_CONV[len(size)],
+            weight=in_layout(weight, channels_last),
+            stride=geometry.stride,
+            padding=padding,
+            dilation=geometry.dilation,
+        )
     else:
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
         if pads:
@@ -159,9 +162,14 @@ def in_layout(weight: Tensor, channels_last: bool) -> Tensor:
 
 
 def _prepare(
-    weight: Tensor, bias: Tensor | None, geometry: Geometry, padding: list[int], batch: int, size: Sequence[int],
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    padding: list[int],
+    batch: int,
+    size: Sequence[int],
     channels_last: bool,
-) -> Callable[[Tensor], Tensor]:  # fmt: skip
+) -> Callable[[Tensor], Tensor]:
     """Returns a function that convolves maps of `size` with zero padding.
 
     For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary

@@ -29,7 +29,7 @@ from ._run import (
     is_transformed,
     reference_layer,
     sum_bias,
-)  # fmt: skip
+)
 
 # Products, and values of the weight, below which one call beats three without the zeros: measured on AMD Zen 5 by
 # ``benchmarks.comparisons joint``.
@@ -42,10 +42,16 @@ tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
 
 
 def run_layer(
-    cell: Any, xs: Tensor, states: Sequence[Maps], weights: Sequence[DirectionWeights],
-    batch_sizes: list[int] | None = None, *, mask: Tensor | None = None, zero_state: bool = False,
+    cell: Any,
+    xs: Tensor,
+    states: Sequence[Maps],
+    weights: Sequence[DirectionWeights],
+    batch_sizes: list[int] | None = None,
+    *,
+    mask: Tensor | None = None,
+    zero_state: bool = False,
     checkpointed: bool = False,
-) -> tuple[Tensor, list[Maps]]:  # fmt: skip
+) -> tuple[Tensor, list[Maps]]:
     """Runs one layer in one or two directions over ``(T, N, C, *S)`` or packed data, in place where possible.
 
     Returns the output in the layout of `xs`, with the directions concatenated along the channels, and the final state
@@ -338,9 +344,14 @@ class Direction:
 
     # ---- backward ----------------------------------------------------------------------------------------------
     def backward_all(
-        self, saved: Iterator[Tensor], grads: Maps, x_grad: Tensor | None, y_grad: Tensor | None, weights: bool,
+        self,
+        saved: Iterator[Tensor],
+        grads: Maps,
+        x_grad: Tensor | None,
+        y_grad: Tensor | None,
+        weights: bool,
         to_state: bool,
-    ) -> list[Any]:  # fmt: skip
+    ) -> list[Any]:
         """Returns the gradients of the initial state and the parameters.
 
         `grads` and `y_grad` are the gradients of the final state and of the output. `saved` continues with the tensors

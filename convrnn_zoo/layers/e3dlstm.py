@@ -71,9 +71,16 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     map_norms: ClassVar = {"ih": 7, "hh": 4, "co": 1, "mo": 1}
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, norm_size: Size | None = None,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        map_size: Size,
+        norm_size: Size | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.depth, *edges = check.ntuple("kernel_size", kernel_size, self.ndim)
         if any(edge % 2 == 0 for edge in edges):
             raise ValueError(f"kernel_size must have an odd height and width, got {kernel_size}; use 3 or 5")

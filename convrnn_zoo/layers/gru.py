@@ -13,9 +13,15 @@ from ._norm import NORMS, Normed
 from ._run import DirectionWeights, Maps
 
 __all__ = [
-    "Conv1dGRU", "Conv1dGRUCell", "Conv2dGRU", "Conv2dGRUCell", "Conv3dGRU", "Conv3dGRUCell", "ConvGRU",
+    "Conv1dGRU",
+    "Conv1dGRUCell",
+    "Conv2dGRU",
+    "Conv2dGRUCell",
+    "Conv3dGRU",
+    "Conv3dGRUCell",
+    "ConvGRU",
     "ConvGRUCell",
-]  # fmt: skip
+]
 
 
 class GRUInPlace(InPlaceStep):

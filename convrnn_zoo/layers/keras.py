@@ -100,15 +100,29 @@ class ResizingConvLSTM(nn.Module):
     """
 
     def __init__(
-        self, rnn: ConvRNNBase, in_channels: int, kernel_size: Sequence[int], *, padding: str, strides: Sequence[int],
-        dilation_rate: Sequence[int], bias: bool,
-    ) -> None:  # fmt: skip
+        self,
+        rnn: ConvRNNBase,
+        in_channels: int,
+        kernel_size: Sequence[int],
+        *,
+        padding: str,
+        strides: Sequence[int],
+        dilation_rate: Sequence[int],
+        bias: bool,
+    ) -> None:
         super().__init__()
         self.padding, like = check.choice("padding", padding, ("valid", "same")), next(rnn.parameters())
         self.input_conv = getattr(nn, f"Conv{rnn.ndim}d")(
-            in_channels, rnn.in_channels, kernel_size, tuple(strides), 0, tuple(dilation_rate), bias=bias,
-            device=like.device, dtype=like.dtype,
-        )  # fmt: skip
+            in_channels,
+            rnn.in_channels,
+            kernel_size,
+            tuple(strides),
+            0,
+            tuple(dilation_rate),
+            bias=bias,
+            device=like.device,
+            dtype=like.dtype,
+        )
         self.rnn = rnn
         rows = torch.eye(rnn.in_channels, device=like.device, dtype=like.dtype).chunk(rnn.num_directions)
         for end, identity in zip(("", "_reverse"), rows, strict=False):
@@ -145,10 +159,19 @@ def same_pads(
 
 
 def keras_conv_lstm(
-    in_channels: int, filters: int, kernel_size: Sequence[int], *, padding: str = "valid", strides: Sequence[int] = (),
-    dilation_rate: Sequence[int] = (), activation: str = "tanh", recurrent_activation: str = "sigmoid",
-    use_bias: bool = True, bidirectional: bool = False, dtype: torch.dtype | None = None,
-) -> Any:  # fmt: skip
+    in_channels: int,
+    filters: int,
+    kernel_size: Sequence[int],
+    *,
+    padding: str = "valid",
+    strides: Sequence[int] = (),
+    dilation_rate: Sequence[int] = (),
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    use_bias: bool = True,
+    bidirectional: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Any:
     """Returns the batch-first layer that computes a ConvLSTM of Keras.
 
     It is a :class:`ConvLSTM` if the equations are the same, an :class:`ActivatedConvLSTM` for other activations, and a
@@ -162,8 +185,10 @@ def keras_conv_lstm(
     ndim, directions = len(kernel_size), 1 + bidirectional
     one = (1,) * ndim
     geometry: dict[str, Any] = {
-        "padding": padding, "strides": tuple(strides) or one, "dilation_rate": tuple(dilation_rate) or one
-    }  # fmt: skip
+        "padding": padding,
+        "strides": tuple(strides) or one,
+        "dilation_rate": tuple(dilation_rate) or one,
+    }
     is_core = set(geometry.values()) == {"same", one}
     args: dict[str, Any] = {"in_channels": in_channels, "kernel_size": tuple(kernel_size), "bias": use_bias}
     if not is_core:
@@ -173,9 +198,13 @@ def keras_conv_lstm(
     is_activated = tuple(activations.values()) != ("tanh", "sigmoid")
     classes: Any = ACTIVATED if is_activated else {1: Conv1dLSTM, 2: Conv2dLSTM, 3: Conv3dLSTM}
     rnn = classes[ndim](
-        out_channels=filters, batch_first=True, bidirectional=bidirectional, dtype=dtype, **args,
+        out_channels=filters,
+        batch_first=True,
+        bidirectional=bidirectional,
+        dtype=dtype,
+        **args,
         **(activations if is_activated else {}),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         for name, parameter in rnn.named_parameters():
             if name.startswith("bias_hh"):

@@ -11,9 +11,15 @@ from ._norm import NORMS, Normed
 from ._run import Maps
 
 __all__ = [
-    "Conv1dLSTM", "Conv1dLSTMCell", "Conv2dLSTM", "Conv2dLSTMCell", "Conv3dLSTM", "Conv3dLSTMCell", "ConvLSTM",
+    "Conv1dLSTM",
+    "Conv1dLSTMCell",
+    "Conv2dLSTM",
+    "Conv2dLSTMCell",
+    "Conv3dLSTM",
+    "Conv3dLSTMCell",
+    "ConvLSTM",
     "ConvLSTMCell",
-]  # fmt: skip
+]
 
 
 class LSTMInPlace(InPlaceStep):

@@ -61,9 +61,16 @@ class MAUCell(ConvRNNCellBase):
     states = ("t", "s")
 
     def __init__(
-        self, channels: int, kernel_size: Size, *, tau: int = 5, map_size: Size, residual: bool = False,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        channels: int,
+        kernel_size: Size,
+        *,
+        tau: int = 5,
+        map_size: Size,
+        residual: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.tau = check.positive_int("tau", tau)
         self.map_size = check.ntuple("map_size", map_size, self.ndim)
         self.residual = check.boolean("residual", residual)

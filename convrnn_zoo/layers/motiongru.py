@@ -57,9 +57,15 @@ class MotionGRUCell(OneBias, ConvRNNCellBase):
     gates, states = 3, ("f", "d")
 
     def __init__(
-        self, channels: int, kernel_size: Size = 3, *, neighborhood: int = 3, alpha: float = 0.5,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        channels: int,
+        kernel_size: Size = 3,
+        *,
+        neighborhood: int = 3,
+        alpha: float = 0.5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.neighborhood = check.positive_int("neighborhood", neighborhood)
         if neighborhood % 2 == 0:
             raise ValueError(f"neighborhood must be odd, so that it has a centre, got {neighborhood}")

@@ -11,9 +11,15 @@ from ._fused import InPlaceStep, Parts, sigmoid_backward, tanh_backward
 from ._run import Maps
 
 __all__ = [
-    "Conv1dPeepholeLSTM", "Conv1dPeepholeLSTMCell", "Conv2dPeepholeLSTM", "Conv2dPeepholeLSTMCell",
-    "Conv3dPeepholeLSTM", "Conv3dPeepholeLSTMCell", "ConvPeepholeLSTM", "ConvPeepholeLSTMCell",
-]  # fmt: skip
+    "Conv1dPeepholeLSTM",
+    "Conv1dPeepholeLSTMCell",
+    "Conv2dPeepholeLSTM",
+    "Conv2dPeepholeLSTMCell",
+    "Conv3dPeepholeLSTM",
+    "Conv3dPeepholeLSTMCell",
+    "ConvPeepholeLSTM",
+    "ConvPeepholeLSTMCell",
+]
 
 
 class PeepholeLSTMInPlace(InPlaceStep):

@@ -50,9 +50,15 @@ class PhyCell(OneBias, ConvRNNCellBase):
     gates, states = 1, ("h",)
 
     def __init__(
-        self, channels: int, kernel_size: Size = 3, *, filters: int = 49, filter_size: Size = 7,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        channels: int,
+        kernel_size: Size = 3,
+        *,
+        filters: int = 49,
+        filter_size: Size = 7,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.filters = check.positive_int("filters", filters)
         self.filter_size = check.ntuple("filter_size", filter_size, self.ndim)
         super().__init__(channels, channels, kernel_size, device=device, dtype=dtype)
@@ -60,9 +66,12 @@ class PhyCell(OneBias, ConvRNNCellBase):
     def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
         n = self.filters
         return {
-            "weight_f": (n, channels, *self.filter_size), "bias_f": (n,), **affine("norm", (n,)),
-            "weight_p": (channels, n, 1, 1), "bias_p": (channels,),
-        }  # fmt: skip
+            "weight_f": (n, channels, *self.filter_size),
+            "bias_f": (n,),
+            **affine("norm", (n,)),
+            "weight_p": (channels, n, 1, 1),
+            "bias_p": (channels,),
+        }
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
         (h,), (w_f, b_f, scale, shift, w_p, b_p) = state, w.extra

@@ -10,9 +10,15 @@ from ._nonlinearities import NONLINEARITIES
 from ._run import Maps
 
 __all__ = [
-    "Conv1dRNN", "Conv1dRNNCell", "Conv2dRNN", "Conv2dRNNCell", "Conv3dRNN", "Conv3dRNNCell", "ConvRNN",
+    "Conv1dRNN",
+    "Conv1dRNNCell",
+    "Conv2dRNN",
+    "Conv2dRNNCell",
+    "Conv3dRNN",
+    "Conv3dRNNCell",
+    "ConvRNN",
     "ConvRNNCell",
-]  # fmt: skip
+]
 
 
 class RNNInPlace(InPlaceStep):
@@ -47,9 +53,14 @@ class RNNEquations(Equations):
     in_place: ClassVar[type[InPlaceStep] | None] = RNNInPlace
 
     def __init__(
-        self, in_channels: int, out_channels: Any, kernel_size: Any, nonlinearity: str = "tanh", *args: Any,
+        self,
+        in_channels: int,
+        out_channels: Any,
+        kernel_size: Any,
+        nonlinearity: str = "tanh",
+        *args: Any,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, *args, nonlinearity=nonlinearity, **kwargs)
 
     def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:

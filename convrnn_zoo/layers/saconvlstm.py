@@ -74,9 +74,14 @@ class SAConvLSTMCell(Conv2dOneBiasLSTMCell):
     in_place = None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Size, *args: Any, attention_channels: int = 32,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *args: Any,
+        attention_channels: int = 32,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.attention_channels = check.positive_int("attention_channels", attention_channels)
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 

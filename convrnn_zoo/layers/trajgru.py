@@ -57,10 +57,18 @@ class TrajGRUCell(LeakyGRU, ConvRNNCellBase):
     in_place = None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, links: int = 5, bias: bool = True, *,
-        flow_channels: int = 32, flow_kernel_size: int = 5, device: torch.device | str | None = None,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        links: int = 5,
+        bias: bool = True,
+        *,
+        flow_channels: int = 32,
+        flow_kernel_size: int = 5,
+        device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.links = check.positive_int("links", links)
         self.flow_channels = check.positive_int("flow_channels", flow_channels)
         self.flow_kernel_size = check.ntuple("flow_kernel_size", flow_kernel_size, self.ndim)
@@ -100,13 +108,27 @@ class TrajGRUStateCell(TrajGRUCell):
     """
 
     def __init__(
-        self, out_channels: int, links: int = 5, bias: bool = True, *, flow_channels: int = 32,
-        flow_kernel_size: int = 5, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        out_channels: int,
+        links: int = 5,
+        bias: bool = True,
+        *,
+        flow_channels: int = 32,
+        flow_kernel_size: int = 5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(
-            1, out_channels, 1, links, bias,
-            flow_channels=flow_channels, flow_kernel_size=flow_kernel_size, device=device, dtype=dtype,
-        )  # fmt: skip
+            1,
+            out_channels,
+            1,
+            links,
+            bias,
+            flow_channels=flow_channels,
+            flow_kernel_size=flow_kernel_size,
+            device=device,
+            dtype=dtype,
+        )
 
     def _parameter_shapes(self, layer: int) -> dict[str, Any]:
         missing = ("weight_ih", "bias_ih", "weight_xf", "bias_xf")

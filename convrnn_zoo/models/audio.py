@@ -51,11 +51,23 @@ class AudioModel(RecurrentClassifier):
     ndim = 1
 
     def __init__(
-        self, rnn: str = "convgru", in_chans: int = 40, stem_channels: int = 16, stem_kernel: int = 5, stride: int = 4,
-        hidden_channels: Widths = 32, kernel_size: Kernels = 3, num_layers: int = 2, bidirectional: bool = False,
-        num_classes: int = 0, global_pool: str | None = None, drop_rate: float = 0.0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        self,
+        rnn: str = "convgru",
+        in_chans: int = 40,
+        stem_channels: int = 16,
+        stem_kernel: int = 5,
+        stride: int = 4,
+        hidden_channels: Widths = 32,
+        kernel_size: Kernels = 3,
+        num_layers: int = 2,
+        bidirectional: bool = False,
+        num_classes: int = 0,
+        global_pool: str | None = None,
+        drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
         super().__init__()
         check.choice("rnn", rnn, list(KINDS))
         self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
@@ -63,13 +75,21 @@ class AudioModel(RecurrentClassifier):
         kernel = check.positive_int("stem_kernel", stem_kernel)
         place: Any = {"device": device, "dtype": dtype}
         self.stem = nn.Sequential(
-            nn.Conv1d(1, width, kernel, padding="same", **place), nn.ReLU(),
-            nn.Conv1d(width, width, stride, stride, **place), nn.ReLU(),
-        )  # fmt: skip
+            nn.Conv1d(1, width, kernel, padding="same", **place),
+            nn.ReLU(),
+            nn.Conv1d(width, width, stride, stride, **place),
+            nn.ReLU(),
+        )
         self.rnn = KINDS[rnn][1](
-            width, hidden_channels, kernel_size, num_layers=num_layers, batch_first=True, bidirectional=bidirectional,
-            **place, **layer_args,
-        )  # fmt: skip
+            width,
+            hidden_channels,
+            kernel_size,
+            num_layers=num_layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            **place,
+            **layer_args,
+        )
         self.add_classifier(num_classes, global_pool, drop_rate)
 
     @property

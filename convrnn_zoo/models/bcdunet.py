@@ -64,10 +64,15 @@ class BCDUNet(DenseModel):
     input_weights = ("downs.0.0.weight",)
 
     def __init__(
-        self, in_chans: int = 3, num_classes: int = 1, widths: Sequence[int] = (64, 128, 256, 512),
-        dense_blocks: int = 3, drop_rate: float = 0.5,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 3,
+        num_classes: int = 1,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        dense_blocks: int = 3,
+        drop_rate: float = 0.5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         sizes = check.widths("widths", list(widths), len(widths))
         blocks = check.positive_int("dense_blocks", dense_blocks)

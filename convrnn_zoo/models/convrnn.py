@@ -59,10 +59,18 @@ class ConvRNNModel(RecurrentClassifier):
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
     def __init__(
-        self, layer: type[ConvRNNBase], in_chans: int = 3, hidden_channels: Widths = 64, kernel_size: Kernels = 3,
-        num_classes: int = 0, global_pool: str | None = None, drop_rate: float = 0.0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 3,
+        hidden_channels: Widths = 64,
+        kernel_size: Kernels = 3,
+        num_classes: int = 0,
+        global_pool: str | None = None,
+        drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
         super().__init__()
         self.rnn = layer(
             in_chans, hidden_channels, kernel_size, batch_first=True, device=device, dtype=dtype, **layer_args
@@ -147,10 +155,16 @@ def _register(name: str, layer: type[ConvRNNBase], bidirectional: bool, num_laye
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = _DOC.format(
-        title=layer.title[0].upper() + layer.title[1:], count=_COUNTS[num_layers], ndim=ndim, space=SPACE[ndim],
-        directions=" in each direction" if bidirectional else "", layer=layer.__name__, name=name,
-        example=", ".join(["8"] * ndim), features=8 if bidirectional else 4,
-    )  # fmt: skip
+        title=layer.title[0].upper() + layer.title[1:],
+        count=_COUNTS[num_layers],
+        ndim=ndim,
+        space=SPACE[ndim],
+        directions=" in each direction" if bidirectional else "",
+        layer=layer.__name__,
+        name=name,
+        example=", ".join(["8"] * ndim),
+        features=8 if bidirectional else 4,
+    )
     register_model(cfg={"input_size": (3, *_SIZES[ndim]), "pool_size": _SIZES[ndim]})(function)
 
 

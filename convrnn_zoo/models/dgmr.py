@@ -175,10 +175,17 @@ class DGMR(EnsembleForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 1, context_channels: int = 384, latent_channels: int = 768, noise_channels: int = 8,
-        input_frames: int = 4, horizon: int = 18, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        context_channels: int = 384,
+        latent_channels: int = 768,
+        noise_channels: int = 8,
+        input_frames: int = 4,
+        horizon: int = 18,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(in_chans, horizon, 32, num_classes)
         sizes = {"context_channels": (context_channels, 16), "latent_channels": (latent_channels, 32)}
         for name, (value, unit) in sizes.items():

@@ -29,15 +29,31 @@ class HeadlessStack(StackedCells):
     has_bias = True
 
     def __init__(
-        self, in_chans: int = 4, hidden_channels: int | Sequence[int] = 32, kernel_size: int = 3, num_layers: int = 3,
-        patch_size: int = 1, horizon: int = 20, *, static_chans: int = 1, future_chans: int = 5, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 4,
+        hidden_channels: int | Sequence[int] = 32,
+        kernel_size: int = 3,
+        num_layers: int = 3,
+        patch_size: int = 1,
+        horizon: int = 20,
+        *,
+        static_chans: int = 1,
+        future_chans: int = 5,
+        **kwargs: Any,
+    ) -> None:
         edge, last = check.positive_int("patch_size", patch_size), check.positive_int("in_chans", in_chans)
         widths = [*layer_widths(hidden_channels, num_layers, False), max(1, last - self.input_only) * edge**2]
         super().__init__(
-            in_chans, widths, kernel_size, len(widths), patch_size, horizon, static_chans=static_chans,
-            future_chans=future_chans, **kwargs,
-        )  # fmt: skip
+            in_chans,
+            widths,
+            kernel_size,
+            len(widths),
+            patch_size,
+            horizon,
+            static_chans=static_chans,
+            future_chans=future_chans,
+            **kwargs,
+        )
         self.head = nn.Identity()  # type: ignore[assignment]
 
 
@@ -96,9 +112,16 @@ class SGConvLSTM(HeadlessStack):
     memories: ClassVar[tuple[str, ...]] = ("clear",)
 
     def __init__(
-        self, in_chans: int = 5, hidden_channels: int | Sequence[int] = 22, kernel_size: int = 5, num_layers: int = 2,
-        *args: Any, has_mask: bool = True, padding_mode: str = "reflect", **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 5,
+        hidden_channels: int | Sequence[int] = 22,
+        kernel_size: int = 5,
+        num_layers: int = 2,
+        *args: Any,
+        has_mask: bool = True,
+        padding_mode: str = "reflect",
+        **kwargs: Any,
+    ) -> None:
         self.input_only = int(check.boolean("has_mask", has_mask))
         kwargs["padding_mode"] = padding_mode
         super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)

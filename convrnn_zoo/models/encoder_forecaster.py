@@ -53,12 +53,25 @@ class ConvRNNForecaster(EncoderForecaster):
     encoder_modules = ("stem", "encoder")
 
     def __init__(
-        self, layer: type[ConvRNNBase], in_chans: int = 1, hidden_channels: Widths = 64, kernel_size: Kernels = 5,
-        num_layers: int = 2, hidden_kernel_size: Kernels | None = None, patch_size: int = 1,
-        strides: Sequence[int] = (), stem_channels: int | None = None, horizon: int = 10, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, out_chans: int | None = None,
-        static_chans: int = 0, future_chans: int = 0, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 1,
+        hidden_channels: Widths = 64,
+        kernel_size: Kernels = 5,
+        num_layers: int = 2,
+        hidden_kernel_size: Kernels | None = None,
+        patch_size: int = 1,
+        strides: Sequence[int] = (),
+        stem_channels: int | None = None,
+        horizon: int = 10,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
+        **layer_args: Any,
+    ) -> None:
         for option in ("bidirectional", "batch_first"):
             if layer_args.get(option):
                 raise ValueError(f"{option} must be left out: a forecaster runs forward in time, axis 0 of its layers")

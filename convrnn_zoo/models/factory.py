@@ -76,13 +76,23 @@ def from_pretrained(
 ) -> nn.Module: ...
 @overload
 def from_pretrained(
-    repo_id_or_dir: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, max_bytes: int | None = None, **kwargs: Any,
-) -> ZooModel: ...  # fmt: skip
-def from_pretrained(
-    repo_id_or_dir: Any, *, revision: Any = None, token: Any = None, cache_dir: Any = None, max_bytes: Any = None,
+    repo_id_or_dir: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    max_bytes: int | None = None,
     **kwargs: Any,
-) -> Any:  # fmt: skip
+) -> ZooModel: ...
+def from_pretrained(
+    repo_id_or_dir: Any,
+    *,
+    revision: Any = None,
+    token: Any = None,
+    cache_dir: Any = None,
+    max_bytes: Any = None,
+    **kwargs: Any,
+) -> Any:
     """Loads a model with its weights, in evaluation mode: call ``model.train()`` before training it.
 
     ``config.json`` and ``model.safetensors`` are read, never a pickle. The architecture must be one of this zoo. The

@@ -57,9 +57,14 @@ class FireNet(DenseModel):
     input_weights = ("stem.weight",)
 
     def __init__(
-        self, in_chans: int = 5, num_classes: int = 1, hidden_channels: int = 16, kernel_size: int = 3,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 5,
+        num_classes: int = 1,
+        hidden_channels: int = 16,
+        kernel_size: int = 3,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.num_features = width = check.positive_int("hidden_channels", hidden_channels)

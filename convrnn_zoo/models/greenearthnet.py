@@ -47,10 +47,19 @@ class GreenEarthNetConvLSTM(Forecaster):
     """
 
     def __init__(
-        self, in_chans: int = 5, hidden_channels: int = 64, kernel_size: int = 3, horizon: int = 20,
-        num_classes: int = 0, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
-        out_chans: int | None = None, static_chans: int = 3, future_chans: int = 24,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 5,
+        hidden_channels: int = 64,
+        kernel_size: int = 3,
+        horizon: int = 20,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        out_chans: int | None = None,
+        static_chans: int = 3,
+        future_chans: int = 24,
+    ) -> None:
         super().__init__(in_chans, horizon, 1, num_classes, out_chans, static_chans, future_chans)
         if self.out_chans != self.in_chans:
             raise ValueError(f"out_chans must be in_chans={in_chans}, since forecasts are read, got {out_chans}")
@@ -130,10 +139,12 @@ class PatchMergeEncoder(nn.Module):
         self.blocks = nn.ModuleList(NormedConv(c, channels, kernel_size, **factory) for c in (in_channels, channels))
         self.merges = nn.ModuleList(
             nn.Sequential(
-                Unshuffle(2), group_norm(16, 4 * channels, **factory),
+                Unshuffle(2),
+                group_norm(16, 4 * channels, **factory),
                 nn.Conv2d(4 * channels, channels, 1, bias=False, **factory),
-            ) for _ in self.blocks
-        )  # fmt: skip
+            )
+            for _ in self.blocks
+        )
         self.last = NormedConv(channels, channels, kernel_size, **factory)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -190,15 +201,30 @@ class GreenEarthNetPredRNN(AutoregressiveForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 5, hidden_channels: int = 64, kernel_size: int = 3, num_layers: int = 2,
-        horizon: int = 20, num_classes: int = 0, device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None, *, out_chans: int | None = None, static_chans: int = 3,
+        self,
+        in_chans: int = 5,
+        hidden_channels: int = 64,
+        kernel_size: int = 3,
+        num_layers: int = 2,
+        horizon: int = 20,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        out_chans: int | None = None,
+        static_chans: int = 3,
         future_chans: int = 24,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(
-            in_chans, horizon, 4, patch_size=1, num_classes=num_classes, out_chans=out_chans,
-            static_chans=static_chans, future_chans=future_chans,
-        )  # fmt: skip
+            in_chans,
+            horizon,
+            4,
+            patch_size=1,
+            num_classes=num_classes,
+            out_chans=out_chans,
+            static_chans=static_chans,
+            future_chans=future_chans,
+        )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_features = width = check.positive_int("hidden_channels", hidden_channels)
         channels, kernel = self.in_chans + self.static_chans, odd_kernel(kernel_size)

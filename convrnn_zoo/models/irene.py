@@ -37,9 +37,15 @@ class ConvGRUEnsemble(EnsembleForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 1, num_blocks: int = 5, kernel_size: int = 3, horizon: int = 12, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        num_blocks: int = 5,
+        kernel_size: int = 3,
+        horizon: int = 12,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(in_chans, horizon, 2 ** check.positive_int("num_blocks", num_blocks), num_classes)
 
         def layers(levels: range) -> nn.ModuleList:

@@ -38,11 +38,22 @@ class MAU(AutoregressiveForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, num_layers: int = 4,
-        patch_size: int = 1, downsampling: int = 4, tau: int = 5, img_size: int | Sequence[int] = 64,
-        residual: bool = False, recall: bool = False, horizon: int = 10,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = 64,
+        kernel_size: int = 5,
+        num_layers: int = 4,
+        patch_size: int = 1,
+        downsampling: int = 4,
+        tau: int = 5,
+        img_size: int | Sequence[int] = 64,
+        residual: bool = False,
+        recall: bool = False,
+        horizon: int = 10,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         patch_size = check.positive_int("patch_size", patch_size)
         halvings = check.positive_int("downsampling", downsampling).bit_length() - 1
         if downsampling != 2**halvings:

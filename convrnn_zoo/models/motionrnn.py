@@ -71,9 +71,13 @@ class MotionPredRNN(StackedCells):
     has_one_width, min_layers = True, 2
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 64, kernel_size: int = 5, *args: Any,
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = 64,
+        kernel_size: int = 5,
+        *args: Any,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(in_chans, hidden_channels, kernel_size, *args, **kwargs)
         width, like = self.widths[0], self.head.weight
         if width % 4:

@@ -54,10 +54,20 @@ class PhyDNet(AutoregressiveForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (128, 128, 64), num_layers: int = 3,
-        kernel_size: int = 3, patch_size: int = 4, stem_channels: int = 32, filters: int = 49, filter_size: int = 7,
-        horizon: int = 10, device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = (128, 128, 64),
+        num_layers: int = 3,
+        kernel_size: int = 3,
+        patch_size: int = 4,
+        stem_channels: int = 32,
+        filters: int = 49,
+        filter_size: int = 7,
+        horizon: int = 10,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         patch_size = check.choice("patch_size", check.positive_int("patch_size", patch_size), (2, 4))
         super().__init__(in_chans, horizon, patch_size, patch_size=1, **kwargs)
         widths = layer_widths(hidden_channels, num_layers)

@@ -36,9 +36,15 @@ class PyramidForecaster(EncoderForecaster):
     encoder_modules = ("downs", "encoder")
 
     def __init__(
-        self, in_chans: int, horizon: int, reduction: int, hidden_channels: int | Sequence[int], num_levels: int,
-        num_features: int | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int,
+        horizon: int,
+        reduction: int,
+        hidden_channels: int | Sequence[int],
+        num_levels: int,
+        num_features: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(in_chans, horizon, reduction, **kwargs)
         self.widths = check.widths("hidden_channels", hidden_channels, num_levels)
         self.num_features = num_features or self.widths[0]
@@ -82,10 +88,17 @@ class NormedForecaster(PyramidForecaster):
     """
 
     def __init__(
-        self, cell: type[ConvRNNCellBase], in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 96, 96),
-        kernel_size: int = 5, stem_channels: int = 16, horizon: int = 10,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        cell: type[ConvRNNCellBase],
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = (64, 96, 96),
+        kernel_size: int = 5,
+        stem_channels: int = 16,
+        horizon: int = 10,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         stem_channels = check.positive_int("stem_channels", stem_channels)
         super().__init__(in_chans, horizon, 4, hidden_channels, 3, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -134,10 +147,16 @@ class RadarForecaster(PyramidForecaster):
     """
 
     def __init__(
-        self, trajectories: bool, in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 192, 192),
-        stem_channels: int = 8, horizon: int = 20,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        trajectories: bool,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = (64, 192, 192),
+        stem_channels: int = 8,
+        horizon: int = 20,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         stem_channels = check.positive_int("stem_channels", stem_channels)
         super().__init__(in_chans, horizon, 30, hidden_channels, 3, stem_channels, **kwargs)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -205,10 +224,16 @@ class PatchPyramidForecaster(PyramidForecaster):
     """
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (64, 128), kernel_size: int = 3,
-        patch_size: int = 4, horizon: int = 10,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = (64, 128),
+        kernel_size: int = 3,
+        patch_size: int = 4,
+        horizon: int = 10,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         patch = check.positive_int("patch_size", patch_size)
         levels = max(2, len(hidden_channels)) if isinstance(hidden_channels, (list, tuple)) else 2

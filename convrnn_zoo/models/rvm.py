@@ -90,10 +90,18 @@ class RecurrentDecoderModel(DenseModel):
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
 
     def __init__(
-        self, encoder: str, in_chans: int = 3, num_classes: int = 0, aspp_channels: int = 128,
-        widths: tuple[int, ...] = (80, 40, 32, 16), encoder_pretrained: bool = False, freeze_encoder: bool = False,
-        chunk_size: int = 32, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        encoder: str,
+        in_chans: int = 3,
+        num_classes: int = 0,
+        aspp_channels: int = 128,
+        widths: tuple[int, ...] = (80, 40, 32, 16),
+        encoder_pretrained: bool = False,
+        freeze_encoder: bool = False,
+        chunk_size: int = 32,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.in_chans = check.positive_int("in_chans", in_chans)
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
@@ -101,9 +109,15 @@ class RecurrentDecoderModel(DenseModel):
             raise ValueError(f"aspp_channels and the first three widths must be even, got {odd}")
         factory: Any = {"device": device, "dtype": dtype}
         self.encoder = self.encoder_class(
-            encoder, (0, 1, 2, -1), in_chans, encoder_pretrained, freeze_encoder, chunk_size, output_stride=16,
+            encoder,
+            (0, 1, 2, -1),
+            in_chans,
+            encoder_pretrained,
+            freeze_encoder,
+            chunk_size,
+            output_stride=16,
             **factory,
-        )  # fmt: skip
+        )
         if (ratios := self.encoder.reductions) != [2, 4, 8, 16]:
             got = f"got {ratios} of {encoder}; take one such as mobilenetv3_large_100"
             raise ValueError(f"encoder expected reductions [2, 4, 8, 16] of levels 0, 1, 2 and the last, {got}")

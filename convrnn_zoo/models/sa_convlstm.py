@@ -36,9 +36,14 @@ class SAConvLSTM(StackedCells):
     has_bias = True  # as in the paper
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: Any = 64, kernel_size: int = 3, num_layers: int = 4, *args: Any,
+        self,
+        in_chans: int = 1,
+        hidden_channels: Any = 64,
+        kernel_size: int = 3,
+        num_layers: int = 4,
+        *args: Any,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
 
 

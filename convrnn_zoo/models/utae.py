@@ -104,10 +104,15 @@ class SeriesRNN(ImageSeriesModel):
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
     def __init__(
-        self, layer: type[ConvRNNBase], in_chans: int = 10, num_classes: int = 20,
-        hidden_channels: int | Sequence[int] = 160, device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        self,
+        layer: type[ConvRNNBase],
+        in_chans: int = 10,
+        num_classes: int = 20,
+        hidden_channels: int | Sequence[int] = 160,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
         super().__init__()
         self.in_chans = check.positive_int("in_chans", in_chans)
         self.rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
@@ -152,10 +157,16 @@ class RecurrentUNet(ImageSeriesModel):
     input_weights = ("stem.0.0.weight",)
 
     def __init__(
-        self, in_chans: int = 10, num_classes: int = 20, widths: Sequence[int] = (64, 64, 64, 128),
-        up_widths: Sequence[int] = (32, 32, 64, 128), hidden_channels: int = 64, bidirectional: bool = False,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 10,
+        num_classes: int = 20,
+        widths: Sequence[int] = (64, 64, 64, 128),
+        up_widths: Sequence[int] = (32, 32, 64, 128),
+        hidden_channels: int = 64,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         down = check.widths("widths", list(widths), len(widths))
         up = check.widths("up_widths", list(up_widths), len(down))

@@ -63,9 +63,12 @@ class GRURCN(VideoModel):
     encoder_class = PooledVGG
 
     def __init__(
-        self, hidden_channels: int | Sequence[int] = (64, 128, 256, 256, 512), global_pool: str | None = "last",
-        drop_rate: float = 0.7, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        hidden_channels: int | Sequence[int] = (64, 128, 256, 256, 512),
+        global_pool: str | None = "last",
+        drop_rate: float = 0.7,
+        **kwargs: Any,
+    ) -> None:
         options: Any = {"global_pool": global_pool, "drop_rate": drop_rate, "reset_after": False, **kwargs}
         super().__init__("vgg16", "convgru", (1, 2, 3, 4), hidden_channels, **options)
 
@@ -85,11 +88,19 @@ class BiConvLSTM(VideoModel):
     """
 
     def __init__(
-        self, encoder: str = "vgg13_bn", levels: Sequence[int] = (4,), hidden_channels: int = 512,
-        post_conv: int = 512, head_widths: Sequence[int] = (1000, 256, 10), bidirectional: bool = True,
-        global_pool: str | None = "max", num_classes: int = 0, device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        encoder: str = "vgg13_bn",
+        levels: Sequence[int] = (4,),
+        hidden_channels: int = 512,
+        post_conv: int = 512,
+        head_widths: Sequence[int] = (1000, 256, 10),
+        bidirectional: bool = True,
+        global_pool: str | None = "max",
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
         if len(levels) != 1:
             raise ValueError(f"levels must have one level, got {list(levels)!r}")
         factory: Any = {"device": device, "dtype": dtype}

@@ -54,13 +54,25 @@ class VideoModel(Classifier):
     encoder_class: ClassVar[type[FrameEncoder]] = FrameEncoder
 
     def __init__(
-        self, encoder: str, rnn: str = "convlstm", levels: Sequence[int] = (-1,),
-        hidden_channels: int | Sequence[int] = 256, kernel_size: int = 3, num_layers: int = 1,
-        bidirectional: bool = False, in_chans: int = 3, num_classes: int = 0, global_pool: str | None = None,
+        self,
+        encoder: str,
+        rnn: str = "convlstm",
+        levels: Sequence[int] = (-1,),
+        hidden_channels: int | Sequence[int] = 256,
+        kernel_size: int = 3,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        in_chans: int = 3,
+        num_classes: int = 0,
+        global_pool: str | None = None,
         drop_rate: float = 0.0,
-        encoder_pretrained: bool = False, freeze_encoder: bool = False, chunk_size: int = 32,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        encoder_pretrained: bool = False,
+        freeze_encoder: bool = False,
+        chunk_size: int = 32,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **layer_args: Any,
+    ) -> None:
         super().__init__()
         if isinstance(levels, str) or not isinstance(levels, Sequence):
             raise ValueError(f"levels must be a list of whole numbers, got {levels!r}")

@@ -80,9 +80,15 @@ def count_observed(reader: Frames) -> int:
 
 
 def choose_window(
-    reader: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool,
+    reader: Frames,
+    file: Path,
+    inputs: int | None,
+    horizon: int,
+    start: str | None,
+    compare: bool,
+    has_future: bool,
     observed: int | None = None,
-) -> tuple[int, int, int]:  # fmt: skip
+) -> tuple[int, int, int]:
     """Returns first, end and last: ``[first, end)`` are input frames, and ``[end, last)`` are frames to forecast.
 
     With `compare` (observations) or `has_future` (known inputs), the file must also contain frames to forecast;
@@ -195,9 +201,16 @@ def forecast_with_probabilities(
 
 
 def forecast_files(
-    model: Forecaster, name: str, files: Sequence[Path], options: ForecastOptions | None = None, *,
-    start: str | None = None, compare: bool = False, output: Path | None = None, **known: Any,
-) -> Forecast:  # fmt: skip
+    model: Forecaster,
+    name: str,
+    files: Sequence[Path],
+    options: ForecastOptions | None = None,
+    *,
+    start: str | None = None,
+    compare: bool = False,
+    output: Path | None = None,
+    **known: Any,
+) -> Forecast:
     """Reads frames from files and forecasts the next frames, as ``convrnn-zoo predict``.
 
     Args:
@@ -264,8 +277,19 @@ def forecast_files(
         forecast, probabilities = probabilities, None
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
     return Forecast(
-        model.metadata.name if model.metadata else name, file.name, values, reader.between(0, count), first, total,
-        frames[:count], forecast, frames[count:] if compare else None, step,
-        options.members or 0, tuple(options.thresholds), not isinstance(model, EnsembleForecaster),
-        probabilities, tuple(filter(None, notes)),
-    )  # fmt: skip
+        model.metadata.name if model.metadata else name,
+        file.name,
+        values,
+        reader.between(0, count),
+        first,
+        total,
+        frames[:count],
+        forecast,
+        frames[count:] if compare else None,
+        step,
+        options.members or 0,
+        tuple(options.thresholds),
+        not isinstance(model, EnsembleForecaster),
+        probabilities,
+        tuple(filter(None, notes)),
+    )

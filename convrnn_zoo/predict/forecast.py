@@ -111,8 +111,9 @@ class Forecast(NamedTuple):
             return {}
         forecast = self.forecast.mean(0) if self.members else self.forecast
         methods = {
-            "mean_squared_error": forecast[: len(self.observed)], "mean_squared_error_of_last_frame": self.inputs[-1],
-        }  # fmt: skip
+            "mean_squared_error": forecast[: len(self.observed)],
+            "mean_squared_error_of_last_frame": self.inputs[-1],
+        }
         return {
             key: {getattr(t, "name", ""): x.nanmean().item() for t, x in self.by_target((y - self.observed).square())}
             for key, y in methods.items()
@@ -145,14 +146,20 @@ class Forecast(NamedTuple):
         if times:
             read |= {"first_time": times[0], "last_time": times[count - 1]}
         return {
-            "file": self.file, "model": self.model, "unit": self.unit, "step": self.step, "inputs": count,
-            "read": read, "horizon": self.horizon, "shape": list(self.forecast.shape),
+            "file": self.file,
+            "model": self.model,
+            "unit": self.unit,
+            "step": self.step,
+            "inputs": count,
+            "read": read,
+            "horizon": self.horizon,
+            "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
             **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "observed": 0 if self.observed is None else len(self.observed),
             **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
-        }  # fmt: skip
+        }
 
     def to_json(self) -> str:
         """Returns the description and the values of the forecast as JSON; unknown values are null."""
@@ -180,9 +187,15 @@ class Forecast(NamedTuple):
             is_frames = bool(self.members) or not self.thresholds
             forecast, probabilities = (self.forecast, self.probabilities) if is_frames else (None, self.forecast)
             dataset = label_results(
-                forecast, probabilities, self.frames, values, self.thresholds, step=self.step, model=self.model,
+                forecast,
+                probabilities,
+                self.frames,
+                values,
+                self.thresholds,
+                step=self.step,
+                model=self.model,
                 members=self.members,
-            )  # fmt: skip
+            )
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:
             optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}

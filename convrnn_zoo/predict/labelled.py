@@ -31,9 +31,15 @@ def write_numpy(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def to_dataset(
-    forecast: Tensor, frames: Frames, values: Preprocessing, *, step: Step | None, thresholds: Sequence[float] = (),
-    members: int = 0, model: str = "",
-) -> Any:  # fmt: skip
+    forecast: Tensor,
+    frames: Frames,
+    values: Preprocessing,
+    *,
+    step: Step | None,
+    thresholds: Sequence[float] = (),
+    members: int = 0,
+    model: str = "",
+) -> Any:
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
     `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
@@ -51,9 +57,16 @@ def to_dataset(
         names, targets = [f"{names[0]}_{i}" for i in range(count)], targets * count
     units = {name: target.unit for name, target in zip(names, targets, strict=False)}
     result = label_forecast(
-        forecast.numpy(), labels, units, frames.layout, step=step, thresholds=thresholds, has_members=bool(members),
-        has_channels=has_channels, note=describe_conversions(labels),
-    )  # fmt: skip
+        forecast.numpy(),
+        labels,
+        units,
+        frames.layout,
+        step=step,
+        thresholds=thresholds,
+        has_members=bool(members),
+        has_channels=has_channels,
+        note=describe_conversions(labels),
+    )
     if not thresholds:
         for name, variable in result.data_vars.items():
             variable.attrs["long_name"] = f"forecast of {name}"
@@ -61,9 +74,13 @@ def to_dataset(
 
 
 def label_results(
-    forecast: Tensor | None, probabilities: Tensor | None, frames: Frames, values: Preprocessing,
-    thresholds: Sequence[float] = (), **options: Any,
-) -> Any:  # fmt: skip
+    forecast: Tensor | None,
+    probabilities: Tensor | None,
+    frames: Frames,
+    values: Preprocessing,
+    thresholds: Sequence[float] = (),
+    **options: Any,
+) -> Any:
     """Returns a forecast, the probabilities of reaching `thresholds`, or both, as one Dataset; see :func:`to_dataset`.
 
     ``members`` of the `options` is the number of members of the forecast.

@@ -83,9 +83,14 @@ def spot_words(
 
 
 def draw_spots(
-    model: Any, wave: Tensor, rate: int, path: Path, heading: str = "", threshold: float | None = None,
+    model: Any,
+    wave: Tensor,
+    rate: int,
+    path: Path,
+    heading: str = "",
+    threshold: float | None = None,
     ignore: Sequence[str] = (),
-) -> list[Spot]:  # fmt: skip
+) -> list[Spot]:
     """Plots a sound, the words in it and their probabilities over time, and returns the words; see :func:`spot_words`.
 
     Raises:

@@ -31,12 +31,22 @@ _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first", "map_size", "nor
 
 
 def build_model(
-    constructor: Callable[..., nn.Module], name: str, pretrained: bool | str = False, *, pretrained_cfg: Any = None,
-    pretrained_cfg_overlay: Mapping[str, Any] | None = None, cache_dir: Any = None, token: str | bool | None = None,
-    source: WeightsSource | None = None, features_only: bool = False, out_indices: Any = None,
-    feature_cls: str | None = None, checkpoint_path: str | Path | None = None, pretrained_model_args: Any = None,
+    constructor: Callable[..., nn.Module],
+    name: str,
+    pretrained: bool | str = False,
+    *,
+    pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    cache_dir: Any = None,
+    token: str | bool | None = None,
+    source: WeightsSource | None = None,
+    features_only: bool = False,
+    out_indices: Any = None,
+    feature_cls: str | None = None,
+    checkpoint_path: str | Path | None = None,
+    pretrained_model_args: Any = None,
     **kwargs: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """Builds a registered model and loads its weights.
 
     Args:
@@ -84,8 +94,9 @@ def build_model(
         raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
     args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
     for key, field, value in (
-        ("num_classes", "num_classes", cfg["num_classes"]), ("in_chans", "input_size", cfg["input_size"][0])
-    ):  # fmt: skip
+        ("num_classes", "num_classes", cfg["num_classes"]),
+        ("in_chans", "input_size", cfg["input_size"][0]),
+    ):
         if args.setdefault(key, value) != value and source and field in (pretrained_cfg_overlay or {}):
             raise WeightsError(
                 f"{source.name}: pretrained_cfg_overlay has {field}={cfg[field]} and the model {key}={args[key]}; pass "
@@ -100,8 +111,9 @@ def build_model(
         target = build_on_meta(constructor, args, f"the model of {source.name}")
         if pretrained:
             stored_args = config.args or {
-                "in_chans": cfg["input_size"][0], "num_classes": cfg["num_classes"] or target.num_classes
-            }  # fmt: skip
+                "in_chans": cfg["input_size"][0],
+                "num_classes": cfg["num_classes"] or target.num_classes,
+            }
             stored = read_state_dict(source)
             chans, classes = stored_args["in_chans"], stored_args["num_classes"]
             if not (config.sha256 or target.input_weights):
@@ -201,9 +213,13 @@ def extract_features(model: Any, out_indices: Any = None, feature_cls: str | Non
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
     return build_model_with_cfg(
-        lambda **_: model, architecture, pretrained=False, pretrained_cfg=model.pretrained_cfg, features_only=True,
+        lambda **_: model,
+        architecture,
+        pretrained=False,
+        pretrained_cfg=model.pretrained_cfg,
+        features_only=True,
         feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
-    )  # fmt: skip
+    )
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:

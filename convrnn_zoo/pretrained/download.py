@@ -132,8 +132,10 @@ _HINTS: tuple[tuple[type[BaseException] | tuple[int, ...], str], ...] = (
     (errors.OfflineModeIsEnabled, "offline mode is on and the file is not in the cache: unset HF_HUB_OFFLINE"),
     (errors.GatedRepoError, "ask for access at {url}, then log in with `hf auth login` or pass token="),
     (errors.RevisionNotFoundError, "correct the revision; {url}/commits/main lists the commits"),
-    (errors.RepositoryNotFoundError, "check the spelling, write a directory as ./NAME, or log in with `hf auth login` "
-     "if the repository is private"),
+    (
+        errors.RepositoryNotFoundError,
+        "check the spelling, write a directory as ./NAME, or log in with `hf auth login` if the repository is private",
+    ),
     (errors.LocalEntryNotFoundError, "check the connection, the proxy and HF_ENDPOINT"),
     (errors.EntryNotFoundError, "the repository has no model that this zoo can read; pickled weights are never read"),
     ((401,), "renew the token with `hf auth login`, or unset HF_TOKEN: public repositories need none"),
@@ -141,7 +143,7 @@ _HINTS: tuple[tuple[type[BaseException] | tuple[int, ...], str], ...] = (
     ((429,), "too many requests: wait some minutes"),
     ((500, 502, 503, 504), "the Hub failed: try again later"),
     ((409, 412), "the repository has changed meanwhile: try again"),
-)  # fmt: skip
+)
 _ERRNO_HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space, or set HF_HOME to a larger disk"),
     **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), "set HF_HOME or pass cache_dir= to a writable directory"),

@@ -64,8 +64,11 @@ def fetch(published: Published, cache_dir: Any = None, token: str | bool | None 
             if not published.is_pinned:
                 logger.warning(
                     "%s: nobody has published a checksum of this file. That of this download, %s, is recorded in %s; "
-                    "later downloads must have it", published.name, actual, cache / RECORDED,
-                )  # fmt: skip
+                    "later downloads must have it",
+                    published.name,
+                    actual,
+                    cache / RECORDED,
+                )
             write_text(cache / RECORDED, f"{file.stat().st_size} {actual}\n")
             try:
                 converted.rename(directory)
@@ -244,8 +247,10 @@ def check_file(path: Path, published: Published, sha256: str) -> str:
         content = path.read_bytes()
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     for what, expected, value in (
-        ("size", published.size, size), ("sha256", sha256, actual), ("git object id", published.blob, blob)
-    ):  # fmt: skip
+        ("size", published.size, size),
+        ("sha256", sha256, actual),
+        ("git object id", published.blob, blob),
+    ):
         if expected and value != expected:
             raise WeightsError(
                 f"{published.name}: the {what} of {published.address} is {value}, expected {expected}; the download is "
@@ -261,9 +266,12 @@ def _convert(published: Published, sha256: str, file: Path, directory: Path) -> 
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [*program, json.dumps(to_plain(published)), sha256, file, directory],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, errors="replace",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        errors="replace",
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"status {done.returncode}"]
         raise WeightsError(f"{published.name}: the conversion failed: {lines[-1]}")

@@ -119,8 +119,9 @@ def open_published(published: Published, cache_dir: Any = None, token: str | boo
     level, hint = logging.INFO, ""
     if published.license == NOT_STATED:
         level, hint = logging.WARNING, ". Ask the authors before you share them"
-    logger.log(level, "%s: licence of the weights: %s; %s%s", published.name, published.licence,
-               published.license_source, hint)  # fmt: skip
+    logger.log(
+        level, "%s: licence of the weights: %s; %s%s", published.name, published.licence, published.license_source, hint
+    )
     return WeightsSource(published.name, config, directory / WEIGHTS_FILE)
 
 

@@ -121,8 +121,10 @@ def adapt_state_dict(
         if model.num_classes:
             logger.warning(
                 "%s: the weights have %d classes and the model %d: its head is random, train it before use",
-                name, num_classes, model.num_classes,
-            )  # fmt: skip
+                name,
+                num_classes,
+                model.num_classes,
+            )
     return state
 
 

@@ -9,6 +9,14 @@ from .sampling import SAMPLINGS, read_sampling
 from .starter import describe_fields, starting_recipe
 
 __all__ = [
-    "RECIPES", "SAMPLINGS", "Augment", "ClassifierRecipe", "ForecasterRecipe", "Recipe", "describe_fields",
-    "find_recipe", "read_sampling", "starting_recipe",
-]  # fmt: skip
+    "RECIPES",
+    "SAMPLINGS",
+    "Augment",
+    "ClassifierRecipe",
+    "ForecasterRecipe",
+    "Recipe",
+    "describe_fields",
+    "find_recipe",
+    "read_sampling",
+    "starting_recipe",
+]

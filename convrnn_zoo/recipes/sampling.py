@@ -19,9 +19,7 @@ class FreeRunning:
     def __post_init__(self) -> None:
         check_fields(self, "sampling.")
 
-    def mask(
-        self, update: int, n: int, inputs: int, horizon: int, generator: torch.Generator | None = None
-    ) -> Tensor:  # fmt: skip
+    def mask(self, update: int, n: int, inputs: int, horizon: int, generator: torch.Generator | None = None) -> Tensor:
         """Returns random booleans ``(n, inputs + horizon - 2)``, true where the true frame is read.
 
         The columns are frames 1 to inputs + horizon - 2: frame 0 is always true, and the last frame is never read.
@@ -97,8 +95,10 @@ class ReverseScheduled(FreeRunning):
 
 
 SAMPLINGS: dict[str, type[FreeRunning]] = {
-    "own": FreeRunning, "scheduled": Scheduled, "reverse_scheduled": ReverseScheduled,
-}  # fmt: skip
+    "own": FreeRunning,
+    "scheduled": Scheduled,
+    "reverse_scheduled": ReverseScheduled,
+}
 
 
 def read_sampling(table: Mapping[str, Any]) -> FreeRunning:

@@ -110,11 +110,24 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
         values["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
         preprocessing = preprocessing or Preprocessing(encoding="log", unit="mm/h", floor=FLOOR, top=TOP)
     if is_forecaster:
-        defaults = {"kind": "forecaster", "batch_size": 4, "lr": 0.001, "max_steps": 2000, "inputs": 10, "horizon": 10,
-                    "loss": "mse", "data": {"kind": "frames", "name": "my data"}}  # fmt: skip
+        defaults = {
+            "kind": "forecaster",
+            "batch_size": 4,
+            "lr": 0.001,
+            "max_steps": 2000,
+            "inputs": 10,
+            "horizon": 10,
+            "loss": "mse",
+            "data": {"kind": "frames", "name": "my data"},
+        }
     else:
-        defaults = {"kind": "classifier", "batch_size": 16, "lr": 0.003, "epochs": 40,
-                    "data": {"kind": "sequences", "name": "my data"}}  # fmt: skip
+        defaults = {
+            "kind": "classifier",
+            "batch_size": 16,
+            "lr": 0.003,
+            "epochs": 40,
+            "data": {"kind": "sequences", "name": "my data"},
+        }
         if isinstance(model, ConvRNNModel) and model.ndim == 1:  # sequences have maps of one pixel
             defaults["model"] = {"kernel_size": 1}
     values = {**defaults, **values, **settings}
@@ -263,9 +276,13 @@ def _variable(name: str, unit: str | None, trained: Variable | None = None) -> s
     """
     if trained is not None:
         fields = {
-            "unit": trained.unit or None, "encoding": trained.encoding, "floor": trained.floor, "top": trained.top,
-            "valid_min": trained.lowest, "valid_max": trained.highest,
-        }  # fmt: skip
+            "unit": trained.unit or None,
+            "encoding": trained.encoding,
+            "floor": trained.floor,
+            "top": trained.top,
+            "valid_min": trained.lowest,
+            "valid_max": trained.highest,
+        }
         return {"name": name, **{key: value for key, value in fields.items() if value is not None}}
     if unit and _is_rain_rate(unit):
         return {"name": name, "unit": "mm/h", "encoding": "log"}

@@ -285,9 +285,15 @@ class SeedResult(NamedTuple):
 
 
 def train_one(
-    recipe: ClassifierRecipe, seed: int, train: Labelled, test: Labelled, validation: Labelled | None = None, *,
-    on_trained: Callable[[ZooModel], object] | None = None, **options: Any,
-) -> SeedResult:  # fmt: skip
+    recipe: ClassifierRecipe,
+    seed: int,
+    train: Labelled,
+    test: Labelled,
+    validation: Labelled | None = None,
+    *,
+    on_trained: Callable[[ZooModel], object] | None = None,
+    **options: Any,
+) -> SeedResult:
     """Trains a recipe with one seed; `options` are those of :class:`ClassifierTrainer`.
 
     `on_trained` is called with the trained model before its accuracy is measured, so that it can save the weights.
@@ -329,10 +335,18 @@ class ClassifierTrainer(Trainer):
     metrics = ("accuracy",)
 
     def __init__(
-        self, recipe: ClassifierRecipe, seed: int, train: Labelled, validation: Labelled | None = None, *,
-        name: str = "", checkpoint: Path | None = None, progress: bool = True, processes: Processes | None = None,
+        self,
+        recipe: ClassifierRecipe,
+        seed: int,
+        train: Labelled,
+        validation: Labelled | None = None,
+        *,
+        name: str = "",
+        checkpoint: Path | None = None,
+        progress: bool = True,
+        processes: Processes | None = None,
         custom: Custom | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.custom = custom = custom or Custom()
         if custom.loss is not None and (recipe.label_smoothing or recipe.class_weights):
             raise ValueError("label_smoothing and class_weights are of the recipe's loss, and the loss is a custom one")
@@ -361,18 +375,26 @@ class ClassifierTrainer(Trainer):
         if validation is not None:
             trained_on["validation"] = labelled_checksum(validation)
         super().__init__(
-            recipe=recipe, model=model, optimizer=optimizer,
-            scheduler=custom.build_schedule(optimizer, steps, partial(create_schedule, recipe)), max_steps=steps,
+            recipe=recipe,
+            model=model,
+            optimizer=optimizer,
+            scheduler=custom.build_schedule(optimizer, steps, partial(create_schedule, recipe)),
+            max_steps=steps,
             fingerprint=recipe.fingerprint(
                 seed=seed, name=name, trained_on=trained_on, processes=processes.count, **custom.names()
             ),
             callbacks=custom.callbacks,
             checkpoint=checkpoint,
-            title=f"seed {seed}" + (name and f", {name}"), progress=progress, processes=processes,
-            network=network, loader=loader, seed=seed, series=f"seed{seed}" if len(recipe.seeds) > 1 else "",  # type: ignore[arg-type]
+            title=f"seed {seed}" + (name and f", {name}"),
+            progress=progress,
+            processes=processes,
+            network=network,
+            loader=loader,
+            seed=seed,
+            series=f"seed{seed}" if len(recipe.seeds) > 1 else "",  # type: ignore[arg-type]
             frozen=frozen_parameters(model, recipe.init_from) if is_frozen else (),
             frozen_steps=recipe.freeze_steps,
-        )  # fmt: skip
+        )
 
     def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
         """Samples the batches of an epoch, and yields the shares of this process."""
@@ -440,14 +462,23 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
         logger.warning(
             "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer epochs, "
             "raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
-            100 * row["accuracy"], 100 * unseen, split,
-        )  # fmt: skip
+            100 * row["accuracy"],
+            100 * unseen,
+            split,
+        )
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
-    progress: bool, custom: Custom | None = None,
-) -> WeightsMetadata | None:  # fmt: skip
+    recipe: ClassifierRecipe,
+    processes: Processes,
+    *,
+    data: Any,
+    splits: Sequence[str],
+    out: Path,
+    into: Path | None,
+    progress: bool,
+    custom: Custom | None = None,
+) -> WeightsMetadata | None:
     """Trains one model for each seed, and writes the weights of the first model with their metadata.
 
     See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
@@ -468,14 +499,21 @@ def train_classifier(
             chosen["threshold"] = choose_threshold(compute_logits(model, validation[0], recipe.batch_size))
         written.append(
             write_weights(
-                recipe, model, dataset, out, into,
+                recipe,
+                model,
+                dataset,
+                out,
+                into,
                 input_shape=("T", *train.sequences[0].shape[1:]),
                 label_names=train.label_names,
                 mean=tuple(cfg["mean"]),
                 std=tuple(cfg["std"]),
-                split=split, training_part=identify_part(train), clips=getattr(dataset, "sampling", None), **chosen,
+                split=split,
+                training_part=identify_part(train),
+                clips=getattr(dataset, "sampling", None),
+                **chosen,
             )
-        )  # fmt: skip
+        )
 
     runs = [
         train_one(
@@ -486,10 +524,13 @@ def train_classifier(
     if not processes.is_main:
         return None
     metric = accuracy_metric(
-        "accuracy", [run.accuracy for run in runs], dataset.title, split,
+        "accuracy",
+        [run.accuracy for run in runs],
+        dataset.title,
+        split,
         baselines={"commonest class": majority_accuracy(train, test)},
         interval=accuracy_interval(runs[0].accuracy, len(test.labels)),
-    )  # fmt: skip
+    )
     return add_metrics(written[0], runs[0].model, (metric,), out, into)
 
 

@@ -14,9 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_initial_weights(
-    model: ZooModel, architecture: str, init_from: str, label_names: Sequence[str] = (),
+    model: ZooModel,
+    architecture: str,
+    init_from: str,
+    label_names: Sequence[str] = (),
     variables: Mapping[str, Sequence[str]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Loads the weights `init_from` into a model; raises ValueError if they are of another `architecture`.
 
     A classifier with another number of classes than the weights has a random head. If its number of input channels
@@ -49,9 +52,11 @@ def load_initial_weights(
     state = adapt_state_dict(source.state_dict(), model, cfg, in_chans, num_classes, init_from)
     if not isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         logger.warning(
-            "%s has %d channels, not %d: timm's rule makes input weights for them", init_from, source.in_chans,
+            "%s has %d channels, not %d: timm's rule makes input weights for them",
+            init_from,
+            source.in_chans,
             model.in_chans,
-        )  # fmt: skip
+        )
     if isinstance(model, Forecaster) and source.in_chans != model.in_chans:
         new = [k for k, v in initial.items() if k not in state or state[k].shape != v.shape]
         logger.warning("%s: %s are new, for %d channels", init_from, ", ".join(new), model.in_chans)

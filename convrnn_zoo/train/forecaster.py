@@ -40,9 +40,16 @@ FrameBatch = tuple[Tensor, Tensor]
 
 
 def train_forecaster(
-    recipe: ForecasterRecipe, processes: Processes, *, data: Any, splits: Sequence[str], out: Path, into: Path | None,
-    progress: bool, custom: Custom | None = None,
-) -> WeightsMetadata | None:  # fmt: skip
+    recipe: ForecasterRecipe,
+    processes: Processes,
+    *,
+    data: Any,
+    splits: Sequence[str],
+    out: Path,
+    into: Path | None,
+    progress: bool,
+    custom: Custom | None = None,
+) -> WeightsMetadata | None:
     """Trains a forecaster, and writes its weights with their metadata.
 
     See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
@@ -63,14 +70,27 @@ def train_forecaster(
             continue
         if not runs:  # before the evaluation, which could fail
             shape = ("T", model.in_chans, "H", "W")
-            first, weights = model, write_weights(
-                recipe, model, recipe.data, out, into, input_shape=shape, split=split,
-                training_part=identify_part(train),
-            )  # fmt: skip
+            first, weights = (
+                model,
+                write_weights(
+                    recipe,
+                    model,
+                    recipe.data,
+                    out,
+                    into,
+                    input_shape=shape,
+                    split=split,
+                    training_part=identify_part(train),
+                ),
+            )
         evaluation = evaluate(
-            model, recipe, test, progress=progress, climatology=find_climatology(train, test),
+            model,
+            recipe,
+            test,
+            progress=progress,
+            climatology=find_climatology(train, test),
             leave_out=["LINDA", "STEPS"],  # which can take longer than the training
-        )  # fmt: skip
+        )
         metrics = make_metrics(evaluation.scores, recipe.data, model.preprocessing)
         runs.append(tuple(dataclasses.replace(metric, split=split) for metric in metrics))
     return add_metrics(weights, first, join_runs(runs), out, into) if processes.is_main else None
@@ -83,11 +103,13 @@ def join_runs(runs: Sequence[tuple[Metric, ...]]) -> tuple[Metric, ...]:
     values = {m.name: [other.value for run in runs for other in run if other.name == m.name] for m in runs[0]}
     return tuple(
         dataclasses.replace(
-            m, mean=float(f"{fmean(values[m.name]):.6g}"), std=float(f"{pstdev(values[m.name]):.6g}"),
+            m,
+            mean=float(f"{fmean(values[m.name]):.6g}"),
+            std=float(f"{pstdev(values[m.name]):.6g}"),
             runs=len(values[m.name]),
         )
         for m in runs[0]
-    )  # fmt: skip
+    )
 
 
 def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
@@ -151,10 +173,17 @@ class ForecasterTrainer(Trainer):
     loader: Loader
 
     def __init__(
-        self, recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, *,
-        seed: int | None = None, out: Path | None = None, progress: bool = True, processes: Processes | None = None,
+        self,
+        recipe: ForecasterRecipe,
+        clips: FrameSequences,
+        validation: FrameSequences | None = None,
+        *,
+        seed: int | None = None,
+        out: Path | None = None,
+        progress: bool = True,
+        processes: Processes | None = None,
         custom: Custom | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.custom = custom = custom or Custom()
         if custom.loss is not None and find_loss(recipe.loss).is_probabilistic:
             raise ValueError(f"a custom loss replaces a loss of frames, and the recipe's loss is {recipe.loss}")
@@ -186,16 +215,26 @@ class ForecasterTrainer(Trainer):
         loader = Loader(read, processes, workers=recipe.workers, seed=seed)
         file, several = "last.ckpt" if self.draws else f"seed{seed}.ckpt", len(recipe.seeds) > 1  # type: ignore[arg-type]
         super().__init__(
-            recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=recipe.max_steps,
+            recipe=recipe,
+            model=model,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            max_steps=recipe.max_steps,
             fingerprint=recipe.fingerprint(
                 seed=seed, processes=processes.count, trained_on=trained_on, **custom.names()
             ),
             callbacks=custom.callbacks,
-            network=network, loader=loader, seed=seed, checkpoint=out / file if out else None,
-            title=f"{recipe.weights}, seed {seed}" if several else recipe.weights, progress=progress,
-            processes=processes, series=f"seed{seed}" if several else "",
-            frozen=frozen_parameters(model) if recipe.freeze_steps else (), frozen_steps=recipe.freeze_steps,
-        )  # fmt: skip
+            network=network,
+            loader=loader,
+            seed=seed,
+            checkpoint=out / file if out else None,
+            title=f"{recipe.weights}, seed {seed}" if several else recipe.weights,
+            progress=progress,
+            processes=processes,
+            series=f"seed{seed}" if several else "",
+            frozen=frozen_parameters(model) if recipe.freeze_steps else (),
+            frozen_steps=recipe.freeze_steps,
+        )
 
     def sample(self, step: int) -> FrameBatch:
         """Samples the sequences of an update and their masks, and returns the share of this process."""
@@ -272,14 +311,16 @@ def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
     if not data.variables:
         return {"in_chans": channels}
     return {
-        "in_chans": len(data.variables), "out_chans": len(data.targets or data.variables),
-        "static_chans": len(data.static), "future_chans": len(data.future),
-    }  # fmt: skip
+        "in_chans": len(data.variables),
+        "out_chans": len(data.targets or data.variables),
+        "static_chans": len(data.static),
+        "future_chans": len(data.future),
+    }
 
 
 def build(
     recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None, seed: int | None = None
-) -> Forecaster:  # fmt: skip
+) -> Forecaster:
     """Builds the forecaster of a recipe, with the weights `init_from`, or with random weights from a seed.
 
     The default is the recipe's first seed.
@@ -381,7 +422,7 @@ def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
 
 def _known_loss(
     recipe: ForecasterRecipe, output: Tensor, x: Tensor, truth: Tensor, custom: CustomLoss = None
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Returns the loss of an output against `x`, the encoded truth, over the pixels that are known in `truth`."""
     loss, known, output = find_loss(recipe.loss, recipe.quantile), torch.isfinite(truth), output.float()
     loss = loss if custom is None else loss._replace(of=custom)

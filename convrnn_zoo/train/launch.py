@@ -228,9 +228,13 @@ def check_launcher(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def launch(
-    device: torch.device | str | None = None, log_with: Sequence[str] = (), directory: Path | None = None,
-    config: Mapping[str, Any] | None = None, threads: int | None = None, checkpoint_minutes: float = CHECKPOINT_MINUTES,
-) -> Iterator[Processes]:  # fmt: skip
+    device: torch.device | str | None = None,
+    log_with: Sequence[str] = (),
+    directory: Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+) -> Iterator[Processes]:
     """Yields the :class:`Processes` of a run that accelerate's launcher or torchrun started, or of a single process.
 
     All processes wait for each other at the end of the block; if one fails, the launcher ends the others. A process
@@ -261,9 +265,12 @@ def launch(
         need(name, name)
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
     accelerator = accelerate.Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patient],
-        log_with=list(log_with) or None, project_dir=directory,
-    )  # fmt: skip
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision="no",
+        kwargs_handlers=[patient],
+        log_with=list(log_with) or None,
+        project_dir=directory,
+    )
     if accelerator.num_processes > 1:
         if device is not None:
             raise ValueError(f"device {device} is for a single process; the launcher chooses those of several")

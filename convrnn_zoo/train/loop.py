@@ -186,9 +186,13 @@ def diverged(problem: str) -> FloatingPointError:
 Row = dict[str, float]
 """Results of a round by name: number of updates, learning rate, mean loss of the round, and further scores."""
 HISTORY = {
-    "history": "history", "done": "done", "sums": "sums", "generator_state": "sampling", "best": "best",
+    "history": "history",
+    "done": "done",
+    "sums": "sums",
+    "generator_state": "sampling",
+    "best": "best",
     "is_ended": "ended",
-}  # fmt: skip
+}
 """Attributes of :class:`Trainer` that a checkpoint holds, with their keys in it."""
 
 
@@ -271,9 +275,11 @@ class Trainer:
         self.received_signal: Callable[[], int] = lambda: 0
         self.saved_at = time.monotonic()
         self.bar = progress_bar(
-            self.title, self.progress and self.processes.is_main, length=self.max_steps,
+            self.title,
+            self.progress and self.processes.is_main,
+            length=self.max_steps,
             item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
-        )  # fmt: skip
+        )
 
     def batches(self, done: int, skip: int) -> Iterable[Iterable[tuple[float, Any]]]:
         """Returns the batches of the round that begins after `done` updates, without its first `skip` batches.

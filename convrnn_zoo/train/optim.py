@@ -60,12 +60,20 @@ def muon(model: nn.Module, lr: float, weight_decay: float = DECAY, **arguments: 
         raise ValueError("muon trains the kernels of 2-d and 3-d models, of 16 or more channels; choose adamw")
     kernels: dict[str, Any] = {"params": [p for name, p in model.named_parameters() if name in names]}
     others: dict[str, Any] = {
-        "params": [p for name, p in model.named_parameters() if name not in names], "use_fallback": True,
-        "lr": ADAM_LR, "weight_decay": 0.0, "nesterov": False, "betas": (0.9, 0.999), "eps": 1e-8,
-    }  # fmt: skip
+        "params": [p for name, p in model.named_parameters() if name not in names],
+        "use_fallback": True,
+        "lr": ADAM_LR,
+        "weight_decay": 0.0,
+        "nesterov": False,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+    }
     rule = {
-        "ns_coefficients": "original", "adjust_lr_fn": "match_rms_adamw", "fallback_lr_scale": 1.0, "momentum": 0.95,
-    }  # fmt: skip
+        "ns_coefficients": "original",
+        "adjust_lr_fn": "match_rms_adamw",
+        "fallback_lr_scale": 1.0,
+        "momentum": 0.95,
+    }
     try:
         return create_optimizer_v2([kernels, others], "nmuon", lr, weight_decay, **{**rule, **arguments})
     except (ValueError, TypeError) as e:
@@ -91,9 +99,13 @@ def create_optimizer(recipe: Any, model: nn.Module) -> torch.optim.Optimizer:
             decay = {} if recipe.weight_decay is None else {"weight_decay": recipe.weight_decay}
             return muon(model, recipe.lr, **decay, **arguments)
         optimizer = create_optimizer_v2(
-            model, recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay or 0.0,
-            layer_decay=None if recipe.layer_decay == 1 else recipe.layer_decay, **arguments,
-        )  # fmt: skip
+            model,
+            recipe.optimizer,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay or 0.0,
+            layer_decay=None if recipe.layer_decay == 1 else recipe.layer_decay,
+            **arguments,
+        )
     except (TypeError, ValueError, AssertionError, NameError) as e:
         with_args = f" with optimizer_args = {arguments}" if arguments else ""
         raise ValueError(f"the recipe's optimizer = {recipe.optimizer!r}{with_args}: {e}") from e

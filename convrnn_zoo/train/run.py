@@ -17,14 +17,22 @@ from .loop import Trainer
 
 
 def train(
-    recipe: Recipe, *, data: Path | str | Mapping[str, Any] | None = None, out: Path | str,
-    into: Path | str | None = None, progress: bool = True, device: torch.device | str | None = None,
-    log_with: Sequence[str] = (), threads: int | None = None, checkpoint_minutes: float = CHECKPOINT_MINUTES,
-    loss: Callable[..., Tensor] | None = None, metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
+    recipe: Recipe,
+    *,
+    data: Path | str | Mapping[str, Any] | None = None,
+    out: Path | str,
+    into: Path | str | None = None,
+    progress: bool = True,
+    device: torch.device | str | None = None,
+    log_with: Sequence[str] = (),
+    threads: int | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    loss: Callable[..., Tensor] | None = None,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
     schedule: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler] | None = None,
     callbacks: Sequence[Callable[[Trainer, Mapping[str, float]], Any]] = (),
-) -> WeightsMetadata | None:  # fmt: skip
+) -> WeightsMetadata | None:
     """Trains the weights of a recipe and writes them with their metadata.
 
     The directory `out` receives ``config.json``, ``model.safetensors``, ``README.md``, ``metadata.json`` and
@@ -106,8 +114,13 @@ def train(
         data = read_iterables(recipe, data)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
         options: Any = {
-            "data": data, "splits": splits, "out": out, "into": into, "progress": progress, "custom": custom,
-        }  # fmt: skip
+            "data": data,
+            "splits": splits,
+            "out": out,
+            "into": into,
+            "progress": progress,
+            "custom": custom,
+        }
         if isinstance(recipe, ClassifierRecipe):
             return train_classifier(recipe, processes, **options)
         return train_forecaster(recipe, processes, **options)  # type: ignore[arg-type]

@@ -117,10 +117,13 @@ def write_weights(
         remarks=recipe.remarks,
         model_args=args,
         **{
-            "split": data.split_words, "label_names": (), "mean": (0.0,) * model.in_chans,
-            "std": (1.0,) * model.in_chans, **fields,
+            "split": data.split_words,
+            "label_names": (),
+            "mean": (0.0,) * model.in_chans,
+            "std": (1.0,) * model.in_chans,
+            **fields,
         },
-    )  # fmt: skip
+    )
     if into:
         metadata.save(into)
         return metadata

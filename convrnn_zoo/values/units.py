@@ -15,9 +15,15 @@ from .steps import Step
 MARSHALL_PALMER = (200.0, 1.6)
 """Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""
 ALIASES = {
-    "none": "1", "-": "1", "unitless": "1", "fraction": "1", "mb": "millibar", "m of water equivalent": "m",
-    "mm of water equivalent": "mm", "inches": "inch",
-}  # fmt: skip
+    "none": "1",
+    "-": "1",
+    "unitless": "1",
+    "fraction": "1",
+    "mb": "millibar",
+    "m of water equivalent": "m",
+    "mm of water equivalent": "mm",
+    "inches": "inch",
+}
 """Names of units that pint lacks or reads as another unit, in lower case."""
 MAX_UNIT = 100
 """Longest text that is read as a unit. Attributes of untrusted files may have any length."""
@@ -178,9 +184,13 @@ def _depth(unit: str, *targets: str) -> float | None:
 
 
 def conversion(
-    source: str, target: str, *, name: str = "", minutes: float | None = None,
+    source: str,
+    target: str,
+    *,
+    name: str = "",
+    minutes: float | None = None,
     relation: tuple[float, float] = MARSHALL_PALMER,
-) -> Conversion | None:  # fmt: skip
+) -> Conversion | None:
     """Returns the conversion of values from one unit to another; None for different or unknown quantities.
 
     Args:
@@ -237,9 +247,11 @@ def conversion(
         return None  # one of the two is logarithmic, such as dB
     scale, offset = float((one - zero) / b.magnitude), float(zero / b.magnitude)
     scale = round(scale, 12) if abs(scale) > 1e-3 else scale
-    return Conversion() if (scale, offset) == (1.0, 0.0) else Conversion(
-        functools.partial(_affine, factor=scale, offset=round(offset, 9))
-    )  # fmt: skip
+    return (
+        Conversion()
+        if (scale, offset) == (1.0, 0.0)
+        else Conversion(functools.partial(_affine, factor=scale, offset=round(offset, 9)))
+    )
 
 
 def time_unit(step: Step) -> tuple[str, float]:

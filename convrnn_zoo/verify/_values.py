@@ -38,11 +38,13 @@ def find_value_ranges(
     have a tensor for each target, and are not read if all bounds are declared.
     """
     declared = [
-        (0.0, target.top) if target.encoding == "log"
-        else (0.0, target.highest or 100.0) if target.encoding == "dbz"
+        (0.0, target.top)
+        if target.encoding == "log"
+        else (0.0, target.highest or 100.0)
+        if target.encoding == "dbz"
         else (target.lowest, target.highest)
         for target in targets
-    ]  # fmt: skip
+    ]
     observed = [(math.inf, -math.inf)] * len(targets)
     for part in parts if any(None in bounds for bounds in declared) else ():
         for i, frames in enumerate(part):

@@ -125,9 +125,13 @@ def anvil(inputs: Tensor, horizon: int) -> Tensor:
         run = pysteps.nowcasts.get_method("anvil")
         order = min(2, len(rate) - 2)
         return run(
-            rate[-order - 2 :], motion, horizon, n_cascade_levels=CASCADE_LEVELS, ar_order=order,
+            rate[-order - 2 :],
+            motion,
+            horizon,
+            n_cascade_levels=CASCADE_LEVELS,
+            ar_order=order,
             ar_window_radius=ANVIL_RADIUS,
-        )  # fmt: skip
+        )
 
     return _with_motion(inputs, horizon, forecast)
 
@@ -150,17 +154,28 @@ def linda(inputs: Tensor, horizon: int, *, minutes: float = 5.0, pixel_km: float
     def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
         run = pysteps.nowcasts.get_method("linda")
         return run(
-            rate[-3:], motion, horizon, feature_method="domain", kmperpixel=pixel_km, timestep=minutes,
+            rate[-3:],
+            motion,
+            horizon,
+            feature_method="domain",
+            kmperpixel=pixel_km,
+            timestep=minutes,
             add_perturbations=False,
-        )  # fmt: skip
+        )
 
     return _with_motion(inputs, horizon, forecast)
 
 
 def steps(
-    inputs: Tensor, horizon: int, members: int = 20, *, minutes: float = 5.0, pixel_km: float = 2.0, seed: int = 0,
+    inputs: Tensor,
+    horizon: int,
+    members: int = 20,
+    *,
+    minutes: float = 5.0,
+    pixel_km: float = 2.0,
+    seed: int = 0,
     fill: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Returns an ensemble of rain in mm/h by pysteps' STEPS, ``(members, N, horizon, C, H, W)``.
 
     STEPS is S-PROG with noise that replaces the scales which faded, and with perturbed motion. The members are random.
@@ -179,19 +194,31 @@ def steps(
     def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
         run = pysteps.nowcasts.get_method("steps")
         ensemble = run(
-            _decibels(pysteps, rate)[-3:], motion, horizon, n_ens_members=members, n_cascade_levels=CASCADE_LEVELS,
-            precip_thr=THRESHOLD_DECIBELS, kmperpixel=pixel_km, timestep=minutes, noise_method="nonparametric",
-            vel_pert_method="bps", mask_method="incremental", seed=seed,
-        )  # fmt: skip
+            _decibels(pysteps, rate)[-3:],
+            motion,
+            horizon,
+            n_ens_members=members,
+            n_cascade_levels=CASCADE_LEVELS,
+            precip_thr=THRESHOLD_DECIBELS,
+            kmperpixel=pixel_km,
+            timestep=minutes,
+            noise_method="nonparametric",
+            vel_pert_method="bps",
+            mask_method="incremental",
+            seed=seed,
+        )
         return _decibels(pysteps, ensemble, inverse=True)
 
     return _with_motion(inputs, horizon, forecast, members, fill)
 
 
 def _with_motion(
-    inputs: Tensor, horizon: int, forecast: Callable[[Any, Any, Any], Any], members: int | None = None,
+    inputs: Tensor,
+    horizon: int,
+    forecast: Callable[[Any, Any, Any], Any],
+    members: int | None = None,
     fill: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Runs ``forecast(pysteps, rate, motion)`` for each map; unknown values of the inputs count as dry.
 
     Maps that pysteps' methods cannot use are extrapolated, with the same forecast for all members. These are dry maps,

@@ -46,10 +46,19 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: Forecaster, recipe: Any, clips: FrameSequences, sequences: int | None = None, *,
-    ensemble_size: int | None = None, seed: int = 0, batch_size: int = 16, progress: bool = False,
-    climatology: Baseline | None = None, baselines: Collection[str] | None = None, leave_out: Collection[str] = (),
-) -> Evaluation:  # fmt: skip
+    model: Forecaster,
+    recipe: Any,
+    clips: FrameSequences,
+    sequences: int | None = None,
+    *,
+    ensemble_size: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: bool = False,
+    climatology: Baseline | None = None,
+    baselines: Collection[str] | None = None,
+    leave_out: Collection[str] = (),
+) -> Evaluation:
     """Scores a model (``"forecast"``) and the baselines of its data on equally spaced sequences of a split.
 
     Targets with names have separate scores in their own units, such as ``"MSE of t2m"``. Only one batch of sequences is
@@ -83,9 +92,12 @@ def evaluate(
     step, stated = getattr(data, "step", None), (f.pixel_km for f in getattr(clips, "files", ()))
     pixel_km = getattr(data, "pixel_km", None) or next(filter(None, stated), values.pixel_km)
     methods = choose_baselines(
-        targets, read_targets(batches[0][:1])[:, :inputs], minutes=mean_minutes(step) if step else 5.0,
-        pixel_km=pixel_km or 2.0, members=ensemble_size,
-    )  # fmt: skip
+        targets,
+        read_targets(batches[0][:1])[:, :inputs],
+        minutes=mean_minutes(step) if step else 5.0,
+        pixel_km=pixel_km or 2.0,
+        members=ensemble_size,
+    )
     if climatology is not None:
         methods["climatology"] = climatology
     for name in baselines or ():
@@ -205,9 +217,15 @@ class TargetScores:
     """
 
     def __init__(
-        self, target: Encoding, channels: slice, value_range: tuple[float, float] | None, thresholds: Sequence[float],
-        horizon: int, members: Literal["random", "quantiles"] | None, metrics: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        target: Encoding,
+        channels: slice,
+        value_range: tuple[float, float] | None,
+        thresholds: Sequence[float],
+        horizon: int,
+        members: Literal["random", "quantiles"] | None,
+        metrics: Sequence[str] = (),
+    ) -> None:
         self.name = target.name if isinstance(target, Variable) else ""
         self.unit = "" if target.unit == "1" else target.unit  # of dimensionless values
         if self.name and is_rain(self.unit):

@@ -141,10 +141,15 @@ def choose_paints(
 
 
 def draw_frames(
-    rows: Mapping[str, Mapping[int, Tensor]], columns: Sequence[Sequence[int]], titles: Callable[[int], str],
-    scale: Encoding, heading: str, width: float = WIDTH, value_range: tuple[float, float] | None = None,
+    rows: Mapping[str, Mapping[int, Tensor]],
+    columns: Sequence[Sequence[int]],
+    titles: Callable[[int], str],
+    scale: Encoding,
+    heading: str,
+    width: float = WIDTH,
+    value_range: tuple[float, float] | None = None,
     max_difference: float | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Returns a figure with one row of frames for each title in `rows`, and color bars at the bottom.
 
     Column k of row r shows frame number ``columns[r][k]``. The color scale is that of differences if the frame or its
@@ -173,9 +178,14 @@ def draw_frames(
             continue
         paint = paints[kind]
         bar = figure.colorbar(
-            those[-1].images[0], ax=those, location="bottom", fraction=0.04, aspect=50 if len(those) > 1 else 20,
-            pad=0.02, extend=paint.extend,
-        )  # fmt: skip
+            those[-1].images[0],
+            ax=those,
+            location="bottom",
+            fraction=0.04,
+            aspect=50 if len(those) > 1 else 20,
+            pad=0.02,
+            extend=paint.extend,
+        )
         if paint.ticks:
             bar.set_ticks(paint.ticks, labels=[f"{t:g}".replace("-", "−") for t in paint.ticks])
         elif kind == "difference":
@@ -248,9 +258,12 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
 
 
 def side_by_side(
-    parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, value_range: tuple[float, float] | None = None,
+    parts: Sequence[tuple[str, Tensor]],
+    scale: Encoding,
+    heading: str,
+    value_range: tuple[float, float] | None = None,
     max_difference: float | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Returns a figure of one row from pairs of title and frame."""
     names, frames = zip(*parts, strict=True)
     rows = {"": dict(enumerate(frames))}
@@ -330,9 +343,13 @@ def probability_title(threshold: float, unit: str) -> str:
 
 
 def probability_strip(
-    probabilities: Tensor, values: Preprocessing, thresholds: Sequence[float], labels: Sequence[str] = (),
-    heading: str = "", most: int = 6,
-) -> Any:  # fmt: skip
+    probabilities: Tensor,
+    values: Preprocessing,
+    thresholds: Sequence[float],
+    labels: Sequence[str] = (),
+    heading: str = "",
+    most: int = 6,
+) -> Any:
     """Plots the probabilities that thresholds are reached as one image, with a row for each threshold and target.
 
     `probabilities` are ``(T, thresholds, H, W)``, or ``(T, C, thresholds, H, W)`` for several targets. The other
@@ -361,9 +378,15 @@ def ensemble_rows(members: Tensor, thresholds: Sequence[float], truth: Tensor | 
 
 
 def ensemble_strip(
-    members: Tensor, values: Preprocessing, *, threshold: float | Sequence[float], truth: Tensor | None = None,
-    labels: Sequence[str] = (), heading: str = "", most: int = 6,
-) -> Any:  # fmt: skip
+    members: Tensor,
+    values: Preprocessing,
+    *,
+    threshold: float | Sequence[float],
+    truth: Tensor | None = None,
+    labels: Sequence[str] = (),
+    heading: str = "",
+    most: int = 6,
+) -> Any:
     """Plots an ensemble over time as one image: mean, standard deviation and the probabilities of thresholds.
 
     Each target has its own rows.

@@ -119,9 +119,13 @@ def frame_scores(
     flat = [torch.where(known, x.clamp(low, high) - low, 0).flatten(0, 1) for x in (forecast, truth)]
     if min(error.shape[-2:]) >= SSIM_WINDOW:
         _, similarity = image.structural_similarity_index_measure(
-            *flat, gaussian_kernel=False, kernel_size=SSIM_WINDOW, data_range=high - low, reduction="none",
+            *flat,
+            gaussian_kernel=False,
+            kernel_size=SSIM_WINDOW,
+            data_range=high - low,
+            reduction="none",
             return_full_image=True,
-        )  # fmt: skip
+        )
         around = F.pad((~known).float().flatten(0, 1), (SSIM_WINDOW // 2,) * 4, mode="reflect")  # as torchmetrics does
         complete = F.max_pool2d(around, SSIM_WINDOW, 1) == 0
         total, count = torch.where(complete, similarity, 0).sum((1, 2, 3)), complete.sum((1, 2, 3))
@@ -201,9 +205,11 @@ class Occurrences:
         """Returns each score by lead time."""
         hits, missed, false = self.counts
         scores = {
-            "CSI": hits / (hits + missed + false), "POD": hits / (hits + missed), "FAR": false / (hits + false),
+            "CSI": hits / (hits + missed + false),
+            "POD": hits / (hits + missed),
+            "FAR": false / (hits + false),
             "FSS": 1 - self.error / self.reference,
-        }  # fmt: skip
+        }
         return {name: values.tolist() for name, values in scores.items()}
 
 
@@ -330,8 +336,9 @@ class ProbabilityScores:
         """Returns the mean forecast, observed frequency and pixel count of each bin of probability, by threshold."""
         return {
             f"{t:g} {unit}".rstrip(): {
-                "forecast": (forecast / count).tolist(), "observed": (observed / count).tolist(),
+                "forecast": (forecast / count).tolist(),
+                "observed": (observed / count).tolist(),
                 "count": count.tolist(),
             }
             for t, (count, forecast, observed) in self.bins.items()
-        }  # fmt: skip
+        }

@@ -24,9 +24,10 @@ from .verification import INPUTS, THRESHOLDS, Window, windows_of_hours
 BINS, MIN_PIXELS = 10, 1000
 """Number of bins of probability, and minimum number of pixels of a bin that counts."""
 PLACES = {
-    "mrms": "United States, other region", "europe": "Netherlands and Finland, later hours",
+    "mrms": "United States, other region",
+    "europe": "Netherlands and Finland, later hours",
     "opera": "southern Europe",
-}  # fmt: skip
+}
 
 
 class HeldOut(NamedTuple):
@@ -78,8 +79,10 @@ class Reliability:
     def to_json(self) -> dict[str, Any]:
         """Returns counts, means and frequencies by bin, with None in empty bins."""
         count, forecast, observed = self.sums
-        means = [[x / n if n else None for x, n in zip(s.tolist(), count.tolist(), strict=True)] for s in
-                 (forecast, observed)]  # fmt: skip
+        means = [
+            [x / n if n else None for x, n in zip(s.tolist(), count.tolist(), strict=True)]
+            for s in (forecast, observed)
+        ]
         return {"count": count.long().tolist(), "forecast": means[0], "observed": means[1]}
 
 

@@ -60,12 +60,14 @@ FMI = MCH = Source(read_rates, read_time)
 BOM = Source(
     read_bom,
     partial(
-        read_time_in_name, pattern=r"_(\d{8}_\d{6})\.", time_format="%Y%m%d_%H%M%S",
+        read_time_in_name,
+        pattern=r"_(\d{8}_\d{6})\.",
+        time_format="%Y%m%d_%H%M%S",
         expected="STATION_YYYYMMDD_hhmmss.prcp-cscn.nc",
     ),
     timedelta(minutes=6),
     4,
-)  # fmt: skip
+)
 """Accumulations of the Bureau of Meteorology, whose names have the end of the accumulation."""
 
 

@@ -105,9 +105,7 @@ def compare(scores: Mapping[str, Any]) -> Iterator[Comparison]:
         for name in [key for key in events[0]["forecast"] if key.endswith(BY_WINDOW)]:
             groups = events[0]["forecast"][name][0]
             for group in groups if isinstance(groups, dict) else [""]:
-                chosen = [
-                    _find_best(e, each, name, group) for e, each in zip(events, baselines, strict=True)
-                ]  # fmt: skip
+                chosen = [_find_best(e, each, name, group) for e, each in zip(events, baselines, strict=True)]
                 by_event = [
                     _differences(e["forecast"][name], e[best][name], group)
                     for e, best in zip(events, chosen, strict=True)
@@ -147,10 +145,15 @@ def _differences(ours: Sequence[Any], theirs: Sequence[Any], group: str) -> list
 def interval_table(scores: Mapping[str, Any]) -> str:
     """Returns the comparisons as aligned columns."""
     rows = [
-        (c.event, c.group, f"{c.score}, minus {c.reference}'s", str(c.difference),
-         "" if c.difference.is_distinguishable else "not distinguishable from zero")
+        (
+            c.event,
+            c.group,
+            f"{c.score}, minus {c.reference}'s",
+            str(c.difference),
+            "" if c.difference.is_distinguishable else "not distinguishable from zero",
+        )
         for c in compare(scores)
-    ]  # fmt: skip
+    ]
     return columns(rows, header=("event", "lead time", "difference of", "mean (95 % interval)", ""))
 
 

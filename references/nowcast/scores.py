@@ -34,9 +34,11 @@ def for_event(baseline: Callable[..., Tensor], **options: Any) -> Nowcast:
 def pysteps_methods(minutes: float) -> dict[str, Nowcast]:
     """Returns the methods of pysteps that forecast one map, by name, for frames `minutes` apart."""
     return {
-        "extrapolation": for_event(extrapolation), "S-PROG": for_event(sprog), "ANVIL": for_event(anvil),
+        "extrapolation": for_event(extrapolation),
+        "S-PROG": for_event(sprog),
+        "ANVIL": for_event(anvil),
         "LINDA": for_event(linda, minutes=minutes),
-    }  # fmt: skip
+    }
 
 
 def score_nowcast(model: Any, rain: Sequence[Rain], members: int = 0, every: float = 30.0) -> dict[str, Any]:
@@ -84,8 +86,12 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
             of = event[method]
             csi = ["/".join(f"{of[f'CSI {t:g}'][g]:.3f}" for g in groups) for t in THRESHOLDS]
             rows.append((event["title"], method, *csi, f"{of['MSE'] / event['extrapolation']['MSE']:.2f}"))
-    header = ["event", "method", *(f"CSI {t:g} mm/h, {' / '.join(groups)}" if i == 0 else f"{t:g} mm/h" for i, t in
-                                   enumerate(THRESHOLDS)), "MSE (extrapolation = 1)"]  # fmt: skip
+    header = [
+        "event",
+        "method",
+        *(f"CSI {t:g} mm/h, {' / '.join(groups)}" if i == 0 else f"{t:g} mm/h" for i, t in enumerate(THRESHOLDS)),
+        "MSE (extrapolation = 1)",
+    ]
     return header, rows
 
 

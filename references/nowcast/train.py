@@ -194,11 +194,18 @@ def train_on(
     model.preprocessing = replace(model.preprocessing, inputs=recipe.inputs, horizon=recipe.horizon)
     optimizer = create_optimizer(recipe, model)
     NowcastTrainer(
-        recipe=recipe, model=model, optimizer=optimizer,
-        scheduler=create_schedule(recipe, optimizer, recipe.max_steps), max_steps=recipe.max_steps, crops=crops,
-        shares=shares, fingerprint=recipe.fingerprint(), checkpoint=out / "last.ckpt", title=recipe.weights,
+        recipe=recipe,
+        model=model,
+        optimizer=optimizer,
+        scheduler=create_schedule(recipe, optimizer, recipe.max_steps),
+        max_steps=recipe.max_steps,
+        crops=crops,
+        shares=shares,
+        fingerprint=recipe.fingerprint(),
+        checkpoint=out / "last.ckpt",
+        title=recipe.weights,
         progress=progress,
-    ).fit()  # fmt: skip
+    ).fit()
     return model
 
 

@@ -194,9 +194,12 @@ def spectrum(spectral: Any, frame: Any) -> list[float]:
 
 
 def verify_ensembles(
-    methods: Mapping[str, Ensemble], frames: Tensor, minutes: float = 5.0, every: float = 30.0,
+    methods: Mapping[str, Ensemble],
+    frames: Tensor,
+    minutes: float = 5.0,
+    every: float = 30.0,
     are_quantiles: Collection[str] = ("forecast",),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Scores ensembles of equally likely rates.
 
     A pixel is scored if it is known in the truth, in the last input frame and in every member of every method. The

@@ -243,8 +243,11 @@ def test_errors_are_measured_of_every_kind_of_layer_in_every_precision(monkeypat
     monkeypatch.setattr(precision, "SEEDS", 1)
     rows = precision.errors()
     assert {row["layer"].partition(",")[0] for row in rows} == {
-        "Conv2dRNN", "Conv2dLSTM", "Conv2dPeepholeLSTM", "Conv2dGRU",
-    }  # fmt: skip
+        "Conv2dRNN",
+        "Conv2dLSTM",
+        "Conv2dPeepholeLSTM",
+        "Conv2dGRU",
+    }
     assert {(row["dtype"], row["scale"]) for row in rows} == {
         (dtype, scale) for dtype in ("float32", "bfloat16", "float16") for scale in (1.0, 1e-6)
     }

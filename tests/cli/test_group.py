@@ -53,13 +53,17 @@ def test_the_help_lists_all_commands():
 @pytest.mark.parametrize(
     ("args", "suggestion"),
     [
-        (["predct"], "predict"), (["infos"], "info"), (["list", "convgru_forcaster"], "convgru_forecaster"),
-        (["info", "convgru_forcaster"], "convgru_forecaster"), (["predict", "a", "b", "--dtype", "flaot16"], "float16"),
-        (["predict", "a", "b", "--hrizon", "3"], "--horizon"), (["convert", "irne", "a.pth", "-o", "a"], "irene"),
+        (["predct"], "predict"),
+        (["infos"], "info"),
+        (["list", "convgru_forcaster"], "convgru_forecaster"),
+        (["info", "convgru_forcaster"], "convgru_forecaster"),
+        (["predict", "a", "b", "--dtype", "flaot16"], "float16"),
+        (["predict", "a", "b", "--hrizon", "3"], "--horizon"),
+        (["convert", "irne", "a.pth", "-o", "a"], "irene"),
         (["convert", "a.pth", "-o", "a", "--source", "kears"], "keras"),
         (["export", "a", "-o", "a.onnx", "--form", "steps"], "step"),
     ],
-)  # fmt: skip
+)
 def test_a_misspelt_word_gets_a_suggestion(args, suggestion):
     done = CliRunner().invoke(_group.cli, args)
     assert done.exit_code in (1, 2)
@@ -70,11 +74,20 @@ def test_a_misspelt_word_gets_a_suggestion(args, suggestion):
 def test_the_package_runs_as_a_module():
     done = subprocess.run(
         [
-            sys.executable, "-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning",  # of torch 2.6 itself
-            "-m", "convrnn_zoo", "list", "convrnn1d*",
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:Implicitly cleaning up:ResourceWarning",  # of torch 2.6 itself
+            "-m",
+            "convrnn_zoo",
+            "list",
+            "convrnn1d*",
         ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == convrnn_zoo.list_models("convrnn1d*")
     assert done.stderr == ""
 
@@ -85,9 +98,12 @@ def test_help_does_not_import_torch(words, tmp_path):
     script = tmp_path / "convrnn-zoo"  # as pip writes it
     script.write_text("import sys\nfrom {} import {}\nsys.exit(main())\n".format(*module.split(":")))
     done = subprocess.run(
-        [sys.executable, str(script), *words], capture_output=True, text=True, check=True,
+        [sys.executable, str(script), *words],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
-    )  # fmt: skip
+    )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "convrnn_zoo.cli._group" in imported
     assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
@@ -150,8 +166,10 @@ def test_the_program_prints_a_warning_as_one_line(tmp_path):
     recipe.write_text(f"seed = 3\n{text}", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "-o", str(tmp_path / "run"), "--data", "no-such"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "default"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )
     lines = [line for line in done.stderr.splitlines() if "seeds" in line]
     assert len(lines) == 1
     assert lines[0].startswith("Warning: ")

@@ -28,9 +28,16 @@ def small(**kwargs):
     model = create_model("convgru_forecaster", hidden_channels=2, kernel_size=3, patch_size=2, horizon=3, **kwargs)
     channels = model.in_chans
     model.preprocessing = Preprocessing(
-        encoding="standardize", mean=(280.0,) * channels, std=(10.0,) * channels, unit="K", step=15.0, inputs=4,
-        horizon=3, lowest=150.0, highest=350.0,
-    )  # fmt: skip
+        encoding="standardize",
+        mean=(280.0,) * channels,
+        std=(10.0,) * channels,
+        unit="K",
+        step=15.0,
+        inputs=4,
+        horizon=3,
+        lowest=150.0,
+        highest=350.0,
+    )
     return model
 
 
@@ -174,9 +181,12 @@ def test_radar_files_of_a_day_are_forecast_from_the_last_one(tmp_path):
         write_knmi(tmp_path, time, np.full((24, 24), 1.0 + i))
     result = json.loads(run("predict", RAIN, tmp_path, "--json", "--horizon", 2))
     assert result["read"] == {
-        "first": 4, "last": 7, "frames_in_file": 8,
-        "first_time": "2010-08-26T04:45:00", "last_time": "2010-08-26T05:00:00",
-    }  # fmt: skip
+        "first": 4,
+        "last": 7,
+        "frames_in_file": 8,
+        "first_time": "2010-08-26T04:45:00",
+        "last_time": "2010-08-26T05:00:00",
+    }
     assert result["times"] == ["2010-08-26T05:05:00", "2010-08-26T05:10:00"]
     assert "mean_squared_error" not in result
 

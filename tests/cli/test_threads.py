@@ -57,8 +57,10 @@ def test_the_option_sets_the_number_of_training_and_evaluation(trained, tmp_path
     assert "threads: 1" in run(*arguments, "--threads", 1)
     assert set(numbers) == {1}
     assert torch.get_num_threads() == 2  # after training
-    for command in (["eval", tmp_path / "run", "--data", radar],
-                    ["predict", tmp_path / "run", radar / "0.npy", "-o", tmp_path / "a.npy"]):  # fmt: skip
+    for command in (
+        ["eval", tmp_path / "run", "--data", radar],
+        ["predict", tmp_path / "run", radar / "0.npy", "-o", tmp_path / "a.npy"],
+    ):
         torch.set_num_threads(2)
         run(*command, "--threads", 1)
         assert torch.get_num_threads() == 1

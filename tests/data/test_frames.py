@@ -173,9 +173,11 @@ def test_two_dimensions_of_time_are_an_error_that_names_the_selection():
 
 
 def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
-    data = rain().to_dataset().assign(
-        ground=(("lon", "lat"), np.arange(20.0).reshape(5, 4)), heat=("time", np.arange(6.0))
-    )  # fmt: skip
+    data = (
+        rain()
+        .to_dataset()
+        .assign(ground=(("lon", "lat"), np.arange(20.0).reshape(5, 4)), heat=("time", np.arange(6.0)))
+    )
     turned = data.isel(lat=slice(None, None, -1))
     for source in (data, turned):
         frames = labelled_frames(source, variables=["rain", "heat", "ground"])
@@ -332,8 +334,9 @@ def radar(km=1.0, steps=8, size=(40, 48)):
     values = 8 * np.exp(-((y[:, None] - 15 - t) ** 2 + (x - 20 - 2 * t) ** 2) / 60)
     coords = {
         "time": START + np.arange(steps) * np.timedelta64(5, "m"),
-        "y": ("y", -y * km, {"units": "km"}), "x": ("x", x * km * 1000, {"units": "m"}),
-    }  # fmt: skip
+        "y": ("y", -y * km, {"units": "km"}),
+        "x": ("x", x * km * 1000, {"units": "m"}),
+    }
     return xarray.DataArray(values.astype("float32"), coords, ("time", "y", "x"), "rain", {"units": "mm/h"})
 
 
@@ -635,8 +638,9 @@ def near_pole(first):
     y, x = np.mgrid[first : first + 40, -24:24] + 0.5
     north, east = 90 - np.hypot(x, y) / 50, np.degrees(np.arctan2(x, y))
     maps = {
-        "lat": (("y", "x"), north, {"units": "degrees_north"}), "lon": (("y", "x"), east, {"units": "degrees_east"}),
-    }  # fmt: skip
+        "lat": (("y", "x"), north, {"units": "degrees_north"}),
+        "lon": (("y", "x"), east, {"units": "degrees_east"}),
+    }
     return radar(steps=2).drop_vars(["y", "x"]).assign_coords(maps)
 
 

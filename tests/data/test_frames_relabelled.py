@@ -30,16 +30,22 @@ pytest.importorskip("zarr", reason="the extra zarr")
 STEPS, HEIGHT, WIDTH, HORIZON = 6, 5, 7, 2
 UNITS = ("mm/h", "mm h-1", "mm/5min", "kg m-2 s-1", "inches/hour", "dBZ", "kg m-2")
 NAMES = (
-    ("time", "y", "x"), ("TIME", "LAT", "LON"), ("Time", "south_north", "west_east"), ("t", "latitude", "longitude"),
-)  # fmt: skip
+    ("time", "y", "x"),
+    ("TIME", "LAT", "LON"),
+    ("Time", "south_north", "west_east"),
+    ("t", "latitude", "longitude"),
+)
 PLACES = (
     {"standard_name": "latitude", "units": "degrees_north"},
     {"standard_name": "longitude", "units": "degrees_east"},
 )
 DEFECTS = {
-    "other unit": "Pa", "other region": "on another grid", "other values": "different values",
-    "two times": "two dimensions of time", "no forcing": "expected forcing",
-}  # fmt: skip
+    "other unit": "Pa",
+    "other region": "on another grid",
+    "other values": "different values",
+    "two times": "two dimensions of time",
+    "no forcing": "expected forcing",
+}
 """Reasons of errors, and a part of the message."""
 
 
@@ -81,17 +87,26 @@ def labels(draw):
     if defect == "two times":  # a dimension of one time is no second one
         cuts = ()
     return Labels(
-        names=names, has_attributes=has_attributes, order=draw(st.permutations(range(3)).map(tuple)),
+        names=names,
+        has_attributes=has_attributes,
+        order=draw(st.permutations(range(3)).map(tuple)),
         turned=draw(st.tuples(st.booleans(), st.booleans())),
         calendar=draw(st.sampled_from(["standard", "proleptic_gregorian", "noleap", "360_day"])),
         time_unit=draw(st.sampled_from(["s", "seconds", "ms", "us", "minutes", "hours", "days"])),
-        dated_by=draw(st.sampled_from(["dimension", "auxiliary"])), unit=draw(st.sampled_from(UNITS)),
+        dated_by=draw(st.sampled_from(["dimension", "auxiliary"])),
+        unit=draw(st.sampled_from(UNITS)),
         packing=draw(st.sampled_from(["none", "float64", "int16", "fill", "range"])),
-        suffix=draw(st.sampled_from([".nc", ".cdf", ".zarr"])), zarr_format=draw(st.sampled_from([2, 3])),
-        chunks=draw(st.tuples(*(st.integers(1, n) for n in (STEPS, HEIGHT, WIDTH)))), cuts=cuts,
-        overlap=defect == "other values" or draw(st.booleans()), shuffled=draw(st.booleans()),
-        level=draw(st.booleans()), other=draw(st.booleans()), known=known, defect=defect,
-    )  # fmt: skip
+        suffix=draw(st.sampled_from([".nc", ".cdf", ".zarr"])),
+        zarr_format=draw(st.sampled_from([2, 3])),
+        chunks=draw(st.tuples(*(st.integers(1, n) for n in (STEPS, HEIGHT, WIDTH)))),
+        cuts=cuts,
+        overlap=defect == "other values" or draw(st.booleans()),
+        shuffled=draw(st.booleans()),
+        level=draw(st.booleans()),
+        other=draw(st.booleans()),
+        known=known,
+        defect=defect,
+    )
 
 
 def plain(seed=0):
@@ -128,18 +143,26 @@ def label(how):
     sizes = {time: count, y: HEIGHT, x: WIDTH}
     values = np.concatenate([values, np.full((count - STEPS, HEIGHT, WIDTH), np.nan)])
     unit = "Pa" if how.defect == "other unit" else how.unit
-    data = xarray.Dataset({
-        "rain": ((time, y, x), values.astype("float32" if how.packing != "float64" else "float64"), {"units": unit}),
-        **({"ground": ((y, x), ground), "forcing": (time, forcing)} if how.known else {}),
-        **({"t2m": ((time, y, x), np.full(tuple(sizes.values()), 280.0), {"units": "K"})} if how.other else {}),
-    })  # fmt: skip
+    data = xarray.Dataset(
+        {
+            "rain": (
+                (time, y, x),
+                values.astype("float32" if how.packing != "float64" else "float64"),
+                {"units": unit},
+            ),
+            **({"ground": ((y, x), ground), "forcing": (time, forcing)} if how.known else {}),
+            **({"t2m": ((time, y, x), np.full(tuple(sizes.values()), 280.0), {"units": "K"})} if how.other else {}),
+        }
+    )
     is_place = how.has_attributes or y.lower().startswith("lat")
     lines = (52.0 - np.arange(HEIGHT) / 4, 4 + np.arange(WIDTH) / 2)
     if is_place:
-        data = data.assign_coords({
-            d: (d, line, attrs if how.has_attributes else {})
-            for d, line, attrs in zip((y, x), lines, PLACES, strict=True)
-        })  # fmt: skip
+        data = data.assign_coords(
+            {
+                d: (d, line, attrs if how.has_attributes else {})
+                for d, line, attrs in zip((y, x), lines, PLACES, strict=True)
+            }
+        )
         data = data.isel({d: slice(None, None, -1) for d, flip in zip((y, x), how.turned, strict=True) if flip})
     minutes = {"s": 1 / 60, "seconds": 1 / 60, "ms": 1 / 6e4, "us": 1 / 6e7, "minutes": 1, "hours": 60, "days": 1440}
     numbers = np.arange(count) * 5 / minutes[how.time_unit]
@@ -195,9 +218,11 @@ def store(data, how, folder):
                 for n, v in part.data_vars.items()
             }
             part.to_zarr(
-                path, consolidated=False, zarr_format=how.zarr_format,
+                path,
+                consolidated=False,
+                zarr_format=how.zarr_format,
                 encoding={n: {**encoding.get(n, {}), **chunk} for n, chunk in chunks.items()},
-            )  # fmt: skip
+            )
         else:
             part.to_netcdf(path, engine="scipy" if how.suffix == ".cdf" else "h5netcdf", encoding=encoding)
         paths.append(path)
@@ -211,9 +236,13 @@ def check(how):
     data, defect = label(how), how.defect
     is_place = how.has_attributes or how.names[1].lower().startswith("lat")
     defect = "" if defect == "other region" and not is_place else defect  # of which no file states the region
-    frames = data if how.known else data[["rain", *(["t2m"] if how.other else [])]].assign_coords(
-        {n: data[n] for n in ("time_bounds",) if n in data}
-    )  # fmt: skip
+    frames = (
+        data
+        if how.known
+        else data[["rain", *(["t2m"] if how.other else [])]].assign_coords(
+            {n: data[n] for n in ("time_bounds",) if n in data}
+        )
+    )
     turned = [axis for axis, flip in zip((-2, -1), how.turned, strict=True) if flip and is_place]
     tolerance = {"rtol": 3e-3, "atol": 3e-3}
 

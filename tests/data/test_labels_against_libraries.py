@@ -92,9 +92,12 @@ def test_values_that_netcdf4_masks_are_missing(how, is_turned):
 
 # ---- bounds of times -----------------------------------------------------------------------------------------------
 @given(
-    st.lists(st.sampled_from([60, 180, 360]), min_size=4, max_size=8), st.booleans(),
-    st.sampled_from(["standard", "noleap"]), st.booleans(), st.integers(0, 3),
-)  # fmt: skip
+    st.lists(st.sampled_from([60, 180, 360]), min_size=4, max_size=8),
+    st.booleans(),
+    st.sampled_from(["standard", "noleap"]),
+    st.booleans(),
+    st.integers(0, 3),
+)
 @settings(max_examples=15, **OPTIONS)
 def test_sums_are_divided_by_the_bounds_of_their_times(minutes, is_uniform, calendar, with_units, cut):
     """Bounds differ from the steps between the frames, and from each other; files are joined."""
@@ -103,10 +106,12 @@ def test_sums_are_divided_by_the_bounds_of_their_times(minutes, is_uniform, cale
     depth = np.arange(1.0, len(minutes) + 1)[:, None, None] * np.ones((1, HEIGHT, WIDTH))
     stated = {"units": "minutes since 2021-02-28", "calendar": calendar}
     data = xarray.Dataset(
-        {"tp": (("time", "y", "x"), depth, {"units": "kg m-2"}),
-         "time_bnds": (("time", "nv"), np.stack([ends - minutes, ends], 1), stated if with_units else {})},
+        {
+            "tp": (("time", "y", "x"), depth, {"units": "kg m-2"}),
+            "time_bnds": (("time", "nv"), np.stack([ends - minutes, ends], 1), stated if with_units else {}),
+        },
         {"time": ("time", ends, {**stated, "bounds": "time_bnds"})},
-    )  # fmt: skip
+    )
     expected = depth / minutes[:, None, None] * 60
     folder = Path(tempfile.mkdtemp())
     try:

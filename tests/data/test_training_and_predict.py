@@ -242,8 +242,16 @@ def test_the_recipe_of_a_run_may_be_named_again(tmp_path):
     again = predicted(tmp_path, tmp_path / "a.npy", "--recipe", tmp_path / "run" / "recipe.toml")
     np.testing.assert_array_equal(again, predicted(tmp_path, tmp_path / "a.npy"))
     (tmp_path / "other.toml").write_text(recipe.replace('"K"', '"degC"'))
-    output = run("predict", tmp_path / "run", tmp_path / "a.npy", "-o", tmp_path / "b.npy", "--recipe",
-                 tmp_path / "other.toml", code=1)  # fmt: skip
+    output = run(
+        "predict",
+        tmp_path / "run",
+        tmp_path / "a.npy",
+        "-o",
+        tmp_path / "b.npy",
+        "--recipe",
+        tmp_path / "other.toml",
+        code=1,
+    )
     assert "other data" in output
 
 

@@ -44,18 +44,31 @@ class Evil:
 
 def array_2(shape=FRAMES.shape, chunks=None, dtype="<f4", compressor=None, filters=None, **others):
     return {
-        "zarr_format": 2, "shape": list(shape), "chunks": list(chunks or shape), "dtype": dtype, "order": "C",
-        "compressor": compressor, "filters": filters, "fill_value": None, **others,
-    }  # fmt: skip
+        "zarr_format": 2,
+        "shape": list(shape),
+        "chunks": list(chunks or shape),
+        "dtype": dtype,
+        "order": "C",
+        "compressor": compressor,
+        "filters": filters,
+        "fill_value": None,
+        **others,
+    }
 
 
 def array_3(*codecs, shape=FRAMES.shape, chunks=None, data_type="float32", **others):
     return {
-        "zarr_format": 3, "node_type": "array", "shape": list(shape), "data_type": data_type,
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks or shape)}},
-        "chunk_key_encoding": {"name": "default"}, "fill_value": 0,
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *codecs], "attributes": {}, **others,
-    }  # fmt: skip
+        "chunk_key_encoding": {"name": "default"},
+        "fill_value": 0,
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *codecs],
+        "attributes": {},
+        **others,
+    }
 
 
 def codec(name, **configuration):
@@ -100,7 +113,7 @@ HOSTILE = {
     "codec without prefix": (array_3("pickle"),),
     "in shards": ({**array_3(), "codecs": [shards(codec("numcodecs.pickle"))]},),
     "nested": (array_3(), NESTED),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -316,10 +329,15 @@ def test_hdf5_files_of_large_chunks_or_unknown_filters_are_rejected(write, tmp_p
         check_hdf5(hdf5(tmp_path / "a.h5", write))
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"chunks": (64, 8, 8), "maxshape": (None, 8, 8)}, {"compression": "lzf"},
-    {"compression": "gzip", "shuffle": True, "fletcher32": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chunks": (64, 8, 8), "maxshape": (None, 8, 8)},
+        {"compression": "lzf"},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    ],
+)
 def test_usual_hdf5_files_are_read(options, tmp_path):
     path = hdf5(tmp_path / "a.h5", **{"track_times": False, **options})
     np.testing.assert_array_equal(read(path)[:, 0], FRAMES)

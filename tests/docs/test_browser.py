@@ -300,8 +300,9 @@ def test_the_rain_is_that_of_the_package(tmp_path):
     model = convrnn_zoo.from_pretrained("convgru_advection.nowcast").eval()
     thresholds = json.loads((SCRIPTS / "models" / "nowcast.json").read_text())["thresholds"]
     for name, expected in {
-        "rates": model.forecast(frames), "probabilities": model.probabilities(frames, thresholds)
-    }.items():  # fmt: skip
+        "rates": model.forecast(frames),
+        "probabilities": model.probabilities(frames, thresholds),
+    }.items():
         expected = np.asarray(expected, float)
         mine = np.array(result["values"][name], float).reshape(expected.shape)
         np.testing.assert_array_equal(np.isnan(mine), np.isnan(expected))

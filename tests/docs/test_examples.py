@@ -58,9 +58,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(state, tmp_path / "old.pth")
     torch.save(recorded("irene").state, tmp_path / "model.ckpt")
     for source, file in (
-        ("weather2land", "Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt"), ("sg_convlstm", "SGConvLSTM.ckpt"),
+        ("weather2land", "Epoch-epoch=58-ENS-EarthNetScore=0.3247.ckpt"),
+        ("sg_convlstm", "SGConvLSTM.ckpt"),
         ("predrnn_greenearthnet", "seed=42.ckpt"),
-    ):  # fmt: skip
+    ):
         torch.save(recorded(source).state, tmp_path / file)
     cube = "29SND_2017-06-30_2017-11-26_1081_1209_1721_1849_16_96_26_106"
     save(tmp_path / f"context_{cube}.npz", **arrays(10, size=128))

@@ -16,8 +16,7 @@ from tools import docs, notebooks
 from tools.published import OPENSTL
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
-OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md",
-          "licenses/README.md")  # fmt: skip
+OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md", "licenses/README.md")
 """Pages without examples that run."""
 
 

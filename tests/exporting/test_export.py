@@ -79,8 +79,11 @@ def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
         lengths = torch.randint(1, t + 1, (n,), generator=generator)
         x[torch.arange(t) >= lengths[:, None]] = 1e3  # never read
         state = [torch.randn(2, n, 32, pixels, generator=generator) for _ in "hc"]
-        state_inputs = {f"{s}_l0{end}_in": v[d].numpy() for s, v in zip("hc", state, strict=True)
-                        for d, end in enumerate(("", "_reverse"))}  # fmt: skip
+        state_inputs = {
+            f"{s}_l0{end}_in": v[d].numpy()
+            for s, v in zip("hc", state, strict=True)
+            for d, end in enumerate(("", "_reverse"))
+        }
         outputs = run.run(None, {"input": x.numpy(), "lengths": lengths.numpy(), **state_inputs})
         with torch.no_grad():
             expected = model(x, tuple(state), lengths)
@@ -99,8 +102,12 @@ def test_names_sizes_and_metadata(vowels):
         **{f"{s}_l0{end}_in": state for end in ("", "_reverse") for s in "hc"},
     }
     assert [o.name for o in run.get_outputs()] == [
-        "output", "h_l0_out", "c_l0_out", "h_l0_reverse_out", "c_l0_reverse_out"
-    ]  # fmt: skip
+        "output",
+        "h_l0_out",
+        "c_l0_out",
+        "h_l0_reverse_out",
+        "c_l0_reverse_out",
+    ]
     assert axes(run.get_outputs()[0]) == ["batch", 9]
     metadata, cfg = read_metadata(path), model.pretrained_cfg
     assert (metadata["name"], metadata["licence"], metadata["form"]) == (VOWELS, "mit", "sequence")
@@ -230,8 +237,9 @@ def test_clips_of_several_levels_export_with_lengths_and_state(options, tmp_path
     assert session(path).get_inputs()[0].shape == ["batch", "time", 1, "height", "width"]
     if not options.get("bidirectional"):
         (path,) = export(model, tmp_path / "step.onnx", "step")
-        assert session(path).get_inputs()[1].shape[2:] == [f"{a}/{4 if len(model.rnns) == 2 else 8}" for a in
-                                                           ("height", "width")]  # fmt: skip
+        assert session(path).get_inputs()[1].shape[2:] == [
+            f"{a}/{4 if len(model.rnns) == 2 else 8}" for a in ("height", "width")
+        ]
 
 
 @pytest.mark.slow

@@ -110,8 +110,9 @@ def test_the_configuration_of_triton_describes_the_file(tmp_path):
     assert [a for a, _ in states] == [i.name.removesuffix("_in") for i in run.get_inputs()[1:]]
     stated |= {name: [int(d) for d in dims.split(",")] for name, dims in re.findall(r"put \{ " + field, text)}
     assert stated == {name: dims for name, dims in tensors.items() if not name.endswith("_out")}
-    initial = {f"{name}_in": [int(d) for d in dims.split(",")] for name, dims in
-               re.findall(r"initial_state \{ " + field, text)}  # fmt: skip
+    initial = {
+        f"{name}_in": [int(d) for d in dims.split(",")] for name, dims in re.findall(r"initial_state \{ " + field, text)
+    }
     assert initial == {name: dims for name, dims in tensors.items() if name.endswith("_in")}
 
 

@@ -111,18 +111,17 @@ def test_variables_and_known_inputs_have_their_units(tmp_path):
     torch.manual_seed(0)
     model = tiny("convgru_forecaster", in_chans=2, out_chans=1, static_chans=1, future_chans=1).eval()
     model.preprocessing = Preprocessing(
-        variables=(Variable(name="rain", unit="mm/h"), kelvin("air")), targets=("air",),
+        variables=(Variable(name="rain", unit="mm/h"), kelvin("air")),
+        targets=("air",),
         static=(Variable(name="height", unit="m", encoding="standardize", mean=(500.0,), std=(300.0,)),),
         future=(kelvin("sea"),),
-    )  # fmt: skip
+    )
     (path,) = export(model, tmp_path / "a.onnx")
     edge = 4 * model.reduction
     frames = 280 + 10 * torch.randn(1, 3, 2, edge, edge)
     frames[:, :, 1, 0] = torch.nan
     static, future = 500 + 300 * torch.randn(1, 1, edge, edge), 280 + 10 * torch.randn(1, 5, 1, edge, edge)
-    [output] = session(path).run(
-        None, {"input": frames.numpy(), "static": static.numpy(), "future": future.numpy()}
-    )  # fmt: skip
+    [output] = session(path).run(None, {"input": frames.numpy(), "static": static.numpy(), "future": future.numpy()})
     expected = model.forecast(frames, 2, static=static, future=future, inputs="all").numpy()
     assert expected.shape == (1, 2, 1, edge, edge)
     np.testing.assert_allclose(output, expected, atol=1e-3)

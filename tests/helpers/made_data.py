@@ -41,8 +41,14 @@ def write_knmi(directory, time, counts):
         geographic = file.create_group("geographic").attrs
         geographic["geo_dim_pixel"] = np.bytes_("KM,KM")
         height, width = counts.shape
-        numbers = {"column_offset": 0, "row_offset": 3650, "pixel_size_x": 1, "pixel_size_y": -1,
-                   "number_columns": width, "number_rows": height}  # fmt: skip
+        numbers = {
+            "column_offset": 0,
+            "row_offset": 3650,
+            "pixel_size_x": 1,
+            "pixel_size_y": -1,
+            "number_columns": width,
+            "number_rows": height,
+        }
         for name, number in numbers.items():
             geographic[f"geo_{name}"] = np.array([number], np.float32)
         projection = "+proj=stere +lat_0=90 +lon_0=0.0 +lat_ts=60.0 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0"

@@ -114,12 +114,16 @@ def environment(hub, settings):
     """The environment in which another process uses the same Hub and cache."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGINGFACE_"))}
     return {
-        **variables, **settings, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_alice", "PYTHONPATH": str(ROOT),
+        **variables,
+        **settings,
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_alice",
+        "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         # Of the client, of its store's newest part with an old client, and of torch 2.6 as a process ends.
         "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning,ignore:hf_xet.:DeprecationWarning,"
         "ignore:Implicitly cleaning up:ResourceWarning",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -129,8 +133,10 @@ def python(environment):
     def run(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, args)],
-            env={**environment, **env}, capture_output=True, text=True,
-        )  # fmt: skip
+            env={**environment, **env},
+            capture_output=True,
+            text=True,
+        )
         assert not check or done.returncode == 0, done.stderr
         return done
 

@@ -29,9 +29,15 @@ def test_cards_contain_all_metadata(record):
     generated = card.text
     assert f'convrnn_zoo.create_model("{record.name}", pretrained=True)' in generated
     for value in (
-        f"{record.num_params:,}", record.sha256, record.dataset, record.dataset_url, record.license,
-        record.description, record.recipe, *record.label_names,
-    ):  # fmt: skip
+        f"{record.num_params:,}",
+        record.sha256,
+        record.dataset,
+        record.dataset_url,
+        record.license,
+        record.description,
+        record.recipe,
+        *record.label_names,
+    ):
         assert value in generated
     for metric in record.metrics:
         named = re.compile(rf"\| {re.escape(metric.name)}(?: per pixel.*| \(.*|:.*)?")
@@ -134,9 +140,15 @@ def test_figures_next_to_cards_are_copies_of_the_projects(name):
 def test_model_cards_describe_the_model(name, tmp_path):
     model = make(name)
     card = model_card(
-        model, "me/radar", license="mit", task="video-classification", description="Sees rain.", datasets=["radar"],
-        metrics=[Metric("F1 score", 0.5, "Radar 2020", "test")], tags=["nowcasting"],
-    )  # fmt: skip
+        model,
+        "me/radar",
+        license="mit",
+        task="video-classification",
+        description="Sees rain.",
+        datasets=["radar"],
+        metrics=[Metric("F1 score", 0.5, "Radar 2020", "test")],
+        tags=["nowcasting"],
+    )
     card.save(tmp_path / "README.md")
     data = ModelCard.load(tmp_path / "README.md").data
     assert (data.license, data.pipeline_tag, data.datasets) == ("mit", "video-classification", ["radar"])

@@ -78,7 +78,10 @@ WAYS = {
     "500 on the content": (Status(500), "GET", "/[0-9a-f]{64}", r"\b500\b"),
     "429": (Status(429), "HEAD", WEIGHTS, r"\b429\b"),
     "429 on the content": (
-        Status(429, {"Retry-After": "0"}), "GET", "/[0-9a-f]{64}", r"\b429\b",
+        Status(429, {"Retry-After": "0"}),
+        "GET",
+        "/[0-9a-f]{64}",
+        r"\b429\b",
     ),
     "cut": (Cut(2000), "GET", "/[0-9a-f]{64}", "try again"),
     "reset": (Reset(2000), "GET", "/[0-9a-f]{64}", "try again"),
@@ -86,7 +89,7 @@ WAYS = {
     "corrupt payload": (Corrupt(-5), "GET", "/[0-9a-f]{64}", "checksum"),
     "corrupt header": (Corrupt(30), "GET", "/[0-9a-f]{64}", "checksum"),
     "corrupt length": (Corrupt(3), "GET", "/[0-9a-f]{64}", "checksum"),
-}  # fmt: skip
+}
 
 
 LONG = ("cut", "429 on the content")  # in which the client itself waits: one loader of the three, which meet here

@@ -28,10 +28,20 @@ def directory(tmp_path):
     sha256 = json.loads((plain / "config.json").read_text())["weights_sha256"]
     rain = WEIGHTS["convgru_forecaster.rain"]
     model.metadata = dataclasses.replace(
-        rain, name="convgru_forecaster.mine", sha256=sha256, model_args=args, num_params=1, dataset="my radar",
-        dataset_license="CC0 1.0", dataset_url="https://example.org/radar", description="Forecasts my rain.",
-        preprocessing=model.preprocessing, metrics=rain.metrics[:2], citation="", remarks="",
-    )  # fmt: skip
+        rain,
+        name="convgru_forecaster.mine",
+        sha256=sha256,
+        model_args=args,
+        num_params=1,
+        dataset="my radar",
+        dataset_license="CC0 1.0",
+        dataset_url="https://example.org/radar",
+        description="Forecasts my rain.",
+        preprocessing=model.preprocessing,
+        metrics=rain.metrics[:2],
+        citation="",
+        remarks="",
+    )
     save_pretrained(model, plain)
     card = plain / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n## Recipe\n\nslowly\n", encoding="utf-8")
@@ -50,9 +60,11 @@ def test_a_run_is_pushed_with_metadata_and_card_loads_by_every_loader_and_is_pul
     frames = 3 * torch.rand(4, 9, 7)
     expected = model.forecast(frames)
     for loaded in (
-        from_pretrained(REPO), from_pretrained(f"hf-hub:{REPO}"), create_model(f"hf-hub:{REPO}", pretrained=True),
+        from_pretrained(REPO),
+        from_pretrained(f"hf-hub:{REPO}"),
+        create_model(f"hf-hub:{REPO}", pretrained=True),
         timm.create_model(f"hf-hub:{REPO}", pretrained=True),
-    ):  # fmt: skip
+    ):
         assert torch.equal(loaded.forecast(frames), expected)
         assert loaded.metadata == model.metadata
         assert loaded.preprocessing == model.preprocessing

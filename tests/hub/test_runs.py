@@ -51,14 +51,22 @@ def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub
     assert "MSE" in output
     assert "drifting blobs" in output
     assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
-        ".last.ckpt.lock", "README.md", "config.json", "last.ckpt", "model.safetensors", "recipe.toml", "metadata.json",
+        ".last.ckpt.lock",
+        "README.md",
+        "config.json",
+        "last.ckpt",
+        "model.safetensors",
+        "recipe.toml",
+        "metadata.json",
         "training.csv",
-    }  # fmt: skip
+    }
 
     record = WeightsMetadata.from_json((out / "metadata.json").read_text(encoding="utf-8"))
     assert (record.dataset, record.dataset_license, record.dataset_url) == (
-        "drifting blobs", "CC0 1.0", "https://example.org/blobs",
-    )  # fmt: skip
+        "drifting blobs",
+        "CC0 1.0",
+        "https://example.org/blobs",
+    )
     assert Recipe.parse(record.recipe) == Recipe.read(recipe)
     info, card = run("info", out), (out / "README.md").read_text(encoding="utf-8")
     for truth in ("drifting blobs", "CC0 1.0", "https://example.org/blobs", record.split, "Forecasts drifting blobs."):

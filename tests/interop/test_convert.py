@@ -47,15 +47,26 @@ def test_half_precision_is_preserved(tmp_path: Path) -> None:
 
 
 NOTHING = [
-    ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError,
-     "ndrplz"),
-    ("valid padding", lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"}, ValueError,
-     "ResizingConvLSTM"),
-    ("other gates", lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"}, ValueError,
-     "ActivatedConv1dLSTM"),
-    ("an unknown option", lambda d: {"source": "ndrplz", "checkpoint": STATES["ndrplz"].state, "bias": 1}, TypeError,
-     "bias"),
-]  # fmt: skip
+    ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError, "ndrplz"),
+    (
+        "valid padding",
+        lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"},
+        ValueError,
+        "ResizingConvLSTM",
+    ),
+    (
+        "other gates",
+        lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"},
+        ValueError,
+        "ActivatedConv1dLSTM",
+    ),
+    (
+        "an unknown option",
+        lambda d: {"source": "ndrplz", "checkpoint": STATES["ndrplz"].state, "bias": 1},
+        TypeError,
+        "bias",
+    ),
+]
 
 
 @pytest.mark.parametrize(("case", "args", "error", "message"), NOTHING, ids=[c for c, *_ in NOTHING])
@@ -95,8 +106,17 @@ def test_a_directory_that_is_there_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_custom_layer_becomes_a_model() -> None:
-    layer = layers.Conv2dGRU(2, [3, 4], [(3, 3), (5, 5)], 2, hidden_kernel_size=1, padding_mode="circular",
-                             reset_after=False, bias=False, bidirectional=True)  # fmt: skip
+    layer = layers.Conv2dGRU(
+        2,
+        [3, 4],
+        [(3, 3), (5, 5)],
+        2,
+        hidden_kernel_size=1,
+        padding_mode="circular",
+        reset_after=False,
+        bias=False,
+        bidirectional=True,
+    )
     model = interop.to_model(layer).eval()
     assert model.model_args["hidden_channels"] == [3, 4]
     x = torch.randn(5, 2, 2, 6, 6)

@@ -139,11 +139,14 @@ def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> No
         interop.load(source, larger, prefix="decoder.", **options)
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"lr": 0.1}},
-    lambda s: {f"module.{k}": v for k, v in s.items()},
-    lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"lr": 0.1}},
+        lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
+    ],
+)
 def test_removes_wrappers_of_training_scripts(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     state = STATES["ndrplz"].state
     torch.save(wrap(state), tmp_path / "checkpoint.pth")
@@ -179,7 +182,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "noise for h5": ("x.h5", lambda p: p.write_bytes(b"noise" * 99), ".*HDF5"),
     "noise for keras": ("x.keras", lambda p: p.write_bytes(b"noise" * 99), r".*\.keras format"),
     "an unknown kind": ("x.onnx", lambda p: p.write_bytes(b"noise"), r".*\.safetensors"),
-}  # fmt: skip
+}
 """Name of a file, a function that writes it, and the text that follows the name in the message."""
 
 

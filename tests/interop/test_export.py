@@ -60,15 +60,18 @@ def test_rejects_modules_that_the_target_cannot_express(target: str, module: nn.
 
 
 ALLOWED: list[tuple[str, nn.Module, dict[str, Any]]] = [
-    ("pytorch_convolutional_rnn", Conv2dLSTM(4, 4, 3, 2, bidirectional=True, stride=2, dilation=2, groups=2),
-     {"stride": 2, "dilation": 2, "groups": 2}),
+    (
+        "pytorch_convolutional_rnn",
+        Conv2dLSTM(4, 4, 3, 2, bidirectional=True, stride=2, dilation=2, groups=2),
+        {"stride": 2, "dilation": 2, "groups": 2},
+    ),
     ("ndrplz", Conv2dLSTM(2, [3, 4], [(3, 1), (5, 5)], 2), {}),
     ("ndrplz", Conv2dLSTM(2, 3, 3, bias=False), {}),
     ("kimmel", Conv2dGRU(2, [3, 4], [(3, 1), (5, 5)], 2, reset_after=False), {}),
     ("kimmel", Conv2dGRU(2, 3, 3, reset_after=False, bias=False), {}),
     ("keras", Conv2dLSTM(2, 3, (2, 4), bidirectional=True), {"padding": "same", "recurrent_activation": "sigmoid"}),
     ("torch", Conv2dGRU(2, 3, 1, 2, bidirectional=True), {"ndim": 2}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("target", "module", "options"), ALLOWED)
@@ -116,11 +119,15 @@ def test_options_inside_a_wrapper_are_not_dropped(options):
 
 @pytest.mark.parametrize(
     ("target", "layer"),
-    [("pytorch_convolutional_rnn", layers.Conv2dMinGRU(2, 3, 3)), ("torch", Conv2dLeakyGRU(2, 3, 1)),
-     ("pytorch_convolutional_rnn", Conv2dLeakyGRU(2, 3, 3)), ("torch", Conv2dOneBiasLSTM(2, 3, 1)),
-     ("kimmel", Conv2dReLUGRU(2, 3, 3))],
+    [
+        ("pytorch_convolutional_rnn", layers.Conv2dMinGRU(2, 3, 3)),
+        ("torch", Conv2dLeakyGRU(2, 3, 1)),
+        ("pytorch_convolutional_rnn", Conv2dLeakyGRU(2, 3, 3)),
+        ("torch", Conv2dOneBiasLSTM(2, 3, 1)),
+        ("kimmel", Conv2dReLUGRU(2, 3, 3)),
+    ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
-)  # fmt: skip
+)
 def test_layers_with_other_equations_or_biases_are_not_written(target, layer):
     with pytest.raises(ValueError, match=target):
         interop.export(layer, target)

@@ -63,8 +63,10 @@ def test_round_trip_is_exact(name: str) -> None:
 
 @pytest.mark.parametrize("layer", ["first", "second"])
 def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
-    models = [interop.load("keras", KERAS / f"stack{end}", layer=layer, **kwargs)
-              for end, kwargs in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))]  # fmt: skip
+    models = [
+        interop.load("keras", KERAS / f"stack{end}", layer=layer, **kwargs)
+        for end, kwargs in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))
+    ]
     assert models[0].bidirectional is (layer == "second")
     assert_identical(models[1].state_dict(), models[0].state_dict())
     assert_identical(models[2].state_dict(), models[0].state_dict())
@@ -153,10 +155,18 @@ def test_the_hard_sigmoid_of_old_files_has_the_slope_of_their_version(
     rng = np.random.default_rng(0)
     arrays = {"kernel": (3, 2, 12), "recurrent_kernel": (3, 3, 12), "bias": (12,)}
     arrays = {k: rng.normal(size=s).astype("float32") for k, s in arrays.items()}
-    layer = {"class_name": "ConvLSTM1D", "config": {
-        "name": "conv_lst_m1d", "padding": "same", "recurrent_activation": "hard_sigmoid", "activation": "tanh",
-        "strides": [1], "dilation_rate": [1], "go_backwards": False,
-    }}  # fmt: skip
+    layer = {
+        "class_name": "ConvLSTM1D",
+        "config": {
+            "name": "conv_lst_m1d",
+            "padding": "same",
+            "recurrent_activation": "hard_sigmoid",
+            "activation": "tanh",
+            "strides": [1],
+            "dilation_rate": [1],
+            "go_backwards": False,
+        },
+    }
     with h5py.File(tmp_path / "old.h5", "w") as f:
         f.attrs["keras_version"] = version.encode()
         f.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [layer]}).encode()
@@ -221,11 +231,15 @@ def test_other_layers_do_not_change_the_dtype() -> None:
 
 
 def test_rejects_different_directions(tmp_path: Path) -> None:
-    config = {"class_name": "Bidirectional", "config": {
-        "name": "both", "merge_mode": "concat",
-        "layer": {"class_name": "ConvLSTM1D", "config": {"name": "forward_a", "padding": "same"}},
-        "backward_layer": {"class_name": "ConvLSTM1D", "config": {"name": "backward_a", "padding": "valid"}},
-    }}  # fmt: skip
+    config = {
+        "class_name": "Bidirectional",
+        "config": {
+            "name": "both",
+            "merge_mode": "concat",
+            "layer": {"class_name": "ConvLSTM1D", "config": {"name": "forward_a", "padding": "same"}},
+            "backward_layer": {"class_name": "ConvLSTM1D", "config": {"name": "backward_a", "padding": "valid"}},
+        },
+    }
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f.attrs["model_config"] = json.dumps(config)
         for side in ("forward", "backward"):
@@ -235,11 +249,14 @@ def test_rejects_different_directions(tmp_path: Path) -> None:
         interop.load("keras", tmp_path / "x.h5")
 
 
-@pytest.mark.parametrize(("config", "message"), [
-    ("[", "model_config"),
-    ('{"class_name": "ConvLSTM1D"}', r"x\.h5.* a "),
-    ('{"class_name": "Bidirectional", "config": 3}', r"x\.h5.* a "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[", "model_config"),
+        ('{"class_name": "ConvLSTM1D"}', r"x\.h5.* a "),
+        ('{"class_name": "Bidirectional", "config": 3}', r"x\.h5.* a "),
+    ],
+)
 def test_rejects_invalid_descriptions(config: str, message: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f.attrs["model_config"] = config

@@ -139,8 +139,9 @@ def test_keras_loads_exported_layers(ndim: int, bidirectional: bool) -> None:
     theirs = built(options, bidirectional)
     x = torch.randn(2, 4, *[5] * ndim, 2)
     theirs.build(tuple(x.shape))
-    arrays = interop.export(ours, "keras", name=theirs.forward_layer.name.removeprefix("forward_")
-                            if bidirectional else None)  # fmt: skip
+    arrays = interop.export(
+        ours, "keras", name=theirs.forward_layer.name.removeprefix("forward_") if bidirectional else None
+    )
     for v in theirs.weights:
         values = [value for path, value in arrays.items() if v.path.endswith(path)]
         if "seed" not in v.path:

@@ -21,9 +21,10 @@ def unpatchify(patches: Tensor, patch_size: int) -> Tensor:
     return patches.reshape(n, t, h, w, p, p, -1).permute(0, 1, 6, 2, 4, 3, 5).reshape(n, t, -1, h * p, w * p)
 
 
-@pytest.mark.parametrize(("name", "patch_size"), [
-    (name, p) for name in NAMES for p in (1, 2, 4) if recorded(name).values["frames"].shape[-1] % p**2 == 0
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "patch_size"),
+    [(name, p) for name in NAMES for p in (1, 2, 4) if recorded(name).values["frames"].shape[-1] % p**2 == 0],
+)
 def test_forecasts(name: str, patch_size: int) -> None:
     """The network is the same for patches of 4×4 pixels and one channel, of 2×2 and four channels, or of one pixel."""
     known = recorded(name)

@@ -176,11 +176,22 @@ def test_a_blend_with_a_weather_model(kind, model, irene, tmp_path):
         arrays = {name: to_db(a.astype(float), threshold=0.1, zerovalue=-15.0)[0] for name, a in arrays.items()}
         velocity = np.stack([np.full((64, 64), 2.0), np.zeros((64, 64))])
         blend = pysteps.blending.steps.forecast(
-            **arrays, velocity=velocity, velocity_models=np.broadcast_to(velocity, (1, 4, 2, 64, 64)).copy(),
-            timesteps=3, timestep=5.0, issuetime=datetime(2026, 1, 1), n_ens_members=2, n_cascade_levels=4,
-            precip_thr=-10.0, kmperpixel=2.0, nowcasting_method="external_nowcast", vel_pert_method=None,
-            noise_method="nonparametric" if members == 1 else None, outdir_path_skill=str(tmp_path), seed=1,
-        )  # fmt: skip
+            **arrays,
+            velocity=velocity,
+            velocity_models=np.broadcast_to(velocity, (1, 4, 2, 64, 64)).copy(),
+            timesteps=3,
+            timestep=5.0,
+            issuetime=datetime(2026, 1, 1),
+            n_ens_members=2,
+            n_cascade_levels=4,
+            precip_thr=-10.0,
+            kmperpixel=2.0,
+            nowcasting_method="external_nowcast",
+            vel_pert_method=None,
+            noise_method="nonparametric" if members == 1 else None,
+            outdir_path_skill=str(tmp_path),
+            seed=1,
+        )
     assert blend.shape == (2, 3, 64, 64)
     assert np.isfinite(blend).all()
     assert blend.max() > 5  # dB: the shower is in it
@@ -215,7 +226,7 @@ BAD = {
     "channels": (lambda m, x: nowcast_method(small("predrnn", in_chans=2)), "channel.*PredRNN"),
     "units": (lambda m, x: nowcast_method(small("predrnn")), "preprocessing"),
     "known inputs": (lambda m, x: nowcast_method(known_inputs()), " 2 "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -117,8 +117,9 @@ def test_torch_cells(kind: str) -> None:
     assert_identical(interop.export(ours, "torch"), theirs.state_dict())
 
 
-@pytest.mark.parametrize(("source", "name"), [("ndrplz", "ndrplz_convlstm"), ("kimmel", "kimmel_convgru"),
-                                              ("keras", "keras_convlstm2d")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "name"), [("ndrplz", "ndrplz_convlstm"), ("kimmel", "kimmel_convgru"), ("keras", "keras_convlstm2d")]
+)
 def test_zeros_of_either_sign_and_the_dtype_survive_the_round_trip(source: str, name: str) -> None:
     state = {k: v.double() for k, v in recorded(name).state.items()}
     for value in state.values():

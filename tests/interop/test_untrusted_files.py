@@ -261,13 +261,24 @@ def test_arrays_of_any_layout_are_read(layout: str) -> None:
 @pytest.mark.parametrize(
     ("source", "option"),
     [
-        ("ndrplz", "batch_first=maybe"), ("torch", "ndim=x"), ("torch", "ndim=[1]"), ("torch", "dropout=a"),
-        ("pytorch_convolutional_rnn", "stride=x"), ("pytorch_convolutional_rnn", "groups=0"),
-        ("pytorch_convolutional_rnn", "nonlinearity=3"), ("openstl", "patch_size=x"), ("openstl", "patch_size=[1]"),
-        ("irene", "horizon=x"), ("dgmr", "horizon=0"), ("keras", "strides=x"), ("keras", "activation=[1]"),
-        ("keras", "go_backwards=x"), ("keras", "keras_version=x"), ("keras", "layer=3"),
+        ("ndrplz", "batch_first=maybe"),
+        ("torch", "ndim=x"),
+        ("torch", "ndim=[1]"),
+        ("torch", "dropout=a"),
+        ("pytorch_convolutional_rnn", "stride=x"),
+        ("pytorch_convolutional_rnn", "groups=0"),
+        ("pytorch_convolutional_rnn", "nonlinearity=3"),
+        ("openstl", "patch_size=x"),
+        ("openstl", "patch_size=[1]"),
+        ("irene", "horizon=x"),
+        ("dgmr", "horizon=0"),
+        ("keras", "strides=x"),
+        ("keras", "activation=[1]"),
+        ("keras", "go_backwards=x"),
+        ("keras", "keras_version=x"),
+        ("keras", "layer=3"),
     ],
-)  # fmt: skip
+)
 def test_options_of_a_wrong_type_are_one_line(source: str, option: str, tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "x.pth")
     options = ["--set", option, *([] if "patch_size" in option or source != "openstl" else ["--set", "patch_size=1"])]

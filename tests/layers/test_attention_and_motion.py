@@ -231,7 +231,7 @@ def test_a_still_motion_gru_is_a_convolution():
         (lambda: SAConvLSTMCell(1, 2, 3)(torch.rand(1, 1, 4, 4), torch.zeros(1, 2, 4, 4)), TypeError, "h_0, c_0, m_0"),
         (lambda: MotionGRUCell(1)(torch.rand(1, 1, 4, 4), (torch.zeros(1, 2, 4, 4),) * 2), ValueError, "18"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_argument(make, error, message):
     with pytest.raises(error, match=message):
         make()

@@ -58,13 +58,15 @@ PACKED: dict[str, Case] = {
     "two axes": (sized([3, 3]), ValueError, "[[3, 3]]"),
     "order": (sized(4, 2, sorted_indices=torch.tensor([1, 0])), ValueError, " sorted_indices for its 4 "),
     "way back": (
-        sized(3, 3, sorted_indices=torch.arange(3), unsorted_indices=torch.arange(2)), ValueError, "unsorted_indices",
+        sized(3, 3, sorted_indices=torch.arange(3), unsorted_indices=torch.arange(2)),
+        ValueError,
+        "unsorted_indices",
     ),
     "rank": (lambda d: sized(3, 3)(d[..., 0]), ValueError, "(6, 2"),
     "integers": (lambda d: sized(3, 3)(d.long()), TypeError, "torch.int64"),
     "device": (lambda d: sized(3, 3)(d.to("meta")), ValueError, "meta"),
     "no pixels": (lambda d: sized(3, 3)(d[..., :0]), ValueError, ", 0)"),
-}  # fmt: skip
+}
 
 
 def check_message(message: str, module: Any, value: str) -> None:
@@ -145,10 +147,16 @@ def test_an_empty_batch_is_an_empty_result(cls: type, options: dict, mode: str) 
 @pytest.mark.parametrize(
     ("mode", "kernel", "min_size"),
     [
-        ("reflect", 3, 2), ("reflect", 4, 3), ("reflect", 5, 3), ("reflect", 6, 4),
-        ("circular", 4, 2), ("circular", 5, 2), ("circular", 6, 3), ("circular", 7, 3),
+        ("reflect", 3, 2),
+        ("reflect", 4, 3),
+        ("reflect", 5, 3),
+        ("reflect", 6, 4),
+        ("circular", 4, 2),
+        ("circular", 5, 2),
+        ("circular", 6, 3),
+        ("circular", 7, 3),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     ("cls", "which"),
     [*((cls, "kernel_size") for cls in CLASSES), *((cls, "hidden_kernel_size") for cls in RECURRENT)],

@@ -22,9 +22,14 @@ def named(part: str) -> list[type]:
 def convolution(weight: Tensor, bias: Tensor | None = None, mode: str = "zeros") -> Callable[[Tensor], Tensor]:
     """torch's own convolution module with this weight, the map keeping its size."""
     conv = CONV[weight.dim() - 2](
-        weight.shape[1], weight.shape[0], weight.shape[2:], padding="same", padding_mode=mode, bias=bias is not None,
+        weight.shape[1],
+        weight.shape[0],
+        weight.shape[2:],
+        padding="same",
+        padding_mode=mode,
+        bias=bias is not None,
         dtype=weight.dtype,
-    )  # fmt: skip
+    )
     conv.weight.data = weight.data
     if bias is not None:
         conv.bias.data = bias.data

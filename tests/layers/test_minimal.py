@@ -66,9 +66,10 @@ def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_bl
     loop = torch.stack(expected[:: -1 if reverse else 1])
     torch.testing.assert_close(ys, loop)
     for actual, expected_grad in zip(
-        torch.autograd.grad(ys.square().sum(), (f, b, h)), torch.autograd.grad(loop.square().sum(), (f, b, h)),
+        torch.autograd.grad(ys.square().sum(), (f, b, h)),
+        torch.autograd.grad(loop.square().sum(), (f, b, h)),
         strict=True,
-    ):  # fmt: skip
+    ):
         torch.testing.assert_close(actual, expected_grad)
 
 

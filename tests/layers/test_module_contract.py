@@ -202,9 +202,18 @@ def test_a_printed_layer_can_be_built_again(cls: type) -> None:
 
 
 CHANGES = {
-    "in_channels": 4, "out_channels": 4, "kernel_size": (1, 1), "hidden_kernel_size": (1, 1), "stride": (2, 2),
-    "dilation": (2, 2), "groups": 2, "padding_mode": "circular", "bias": False, "bidirectional": True, "num_layers": 2,
-}  # fmt: skip
+    "in_channels": 4,
+    "out_channels": 4,
+    "kernel_size": (1, 1),
+    "hidden_kernel_size": (1, 1),
+    "stride": (2, 2),
+    "dilation": (2, 2),
+    "groups": 2,
+    "padding_mode": "circular",
+    "bias": False,
+    "bidirectional": True,
+    "num_layers": 2,
+}
 
 
 @pytest.mark.parametrize(

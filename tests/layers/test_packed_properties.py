@@ -17,9 +17,13 @@ from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mappe
 def built(draw: st.DrawFn, cls: type) -> nn.Module:
     """A layer of this class with any of its options."""
     torch.manual_seed(0)  # only the example determines the numbers, so that a failure can be shrunk
-    groups, num_layers, padding_mode = draw(st.tuples(
-        st.integers(1, 2), st.integers(1, 3), st.sampled_from(["zeros", "reflect", "replicate", "circular"]),
-    ))  # fmt: skip
+    groups, num_layers, padding_mode = draw(
+        st.tuples(
+            st.integers(1, 2),
+            st.integers(1, 3),
+            st.sampled_from(["zeros", "reflect", "replicate", "circular"]),
+        )
+    )
     width = st.integers(1, 2).map(lambda n: n * groups)
     kernel = st.tuples(*[st.integers(1, 3)] * cls.ndim)
     kernels = st.integers(1, 3) | kernel | st.lists(kernel, min_size=num_layers, max_size=num_layers)

@@ -136,8 +136,9 @@ def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list
     outputs, state = rnn.forward_layers(x)
     for depth in (3, 2, 1):
         rnn.keep_layers(depth)
-        same = cls(2, widths if isinstance(widths, int) else widths[:depth], 3, num_layers=depth, bidirectional=True,
-                   **options)  # fmt: skip
+        same = cls(
+            2, widths if isinstance(widths, int) else widths[:depth], 3, num_layers=depth, bidirectional=True, **options
+        )
         assert repr(rnn) == repr(same)
         assert list(rnn.state_dict()) == list(same.state_dict())
         y, h = rnn(x)

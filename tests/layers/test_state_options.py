@@ -300,8 +300,14 @@ def seeded(rnn: nn.Module) -> tuple[Callable[..., Any], list[Tensor]]:
 
 
 def check_gradients(cls: type, options: dict, zoneout: float, checkpointed: bool) -> bool:
-    rnn = cls(1, 2, (1,) * (cls.ndim - 1) + (2,), bidirectional=True, dtype=torch.float64,
-              **{**all_options(cls, options), "zoneout": zoneout})  # fmt: skip
+    rnn = cls(
+        1,
+        2,
+        (1,) * (cls.ndim - 1) + (2,),
+        bidirectional=True,
+        dtype=torch.float64,
+        **{**all_options(cls, options), "zoneout": zoneout},
+    )
     rnn.grad_checkpointing = checkpointed
     fill(rnn)
     function, parameters = seeded(rnn)

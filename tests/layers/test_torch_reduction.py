@@ -71,9 +71,12 @@ def test_sequence_layers(
 ) -> None:
     lift, arrange = pixel(ours.ndim), LAYOUTS[layout]
     options = {
-        **options, "num_layers": num_layers, "bidirectional": bidirectional, "batch_first": layout == "batch_first",
+        **options,
+        "num_layers": num_layers,
+        "bidirectional": bidirectional,
+        "batch_first": layout == "batch_first",
         "dtype": dtype,
-    }  # fmt: skip
+    }
     reference, module = theirs(2, 3, **options), ours(2, 3, 1, **options)
     give_weights(module, reference, lift)
     x = torch.randn(4, 3, 2, dtype=dtype, requires_grad=True)

@@ -119,14 +119,18 @@ def test_norms_are_those_of_the_layers():
     [
         ("sa_convlstm", {"attention_channels": 0}, "attention_channels.* 0"),
         ("sa_convlstm", {"layer_norm": True}, "layer_norm"),
-        *((name, *case) for name in NAMES[1:] for case in (
-            ({"hidden_channels": [4, 8]}, r"hidden_channels.*\[4, 8\]"),
-            ({"hidden_channels": 6}, "hidden_channels.* 6"),
-            ({"num_layers": 1}, "num_layers.* 1"),
-            ({"kernel_size": 4}, "kernel_size.* 4"),
-        )),
+        *(
+            (name, *case)
+            for name in NAMES[1:]
+            for case in (
+                ({"hidden_channels": [4, 8]}, r"hidden_channels.*\[4, 8\]"),
+                ({"hidden_channels": 6}, "hidden_channels.* 6"),
+                ({"num_layers": 1}, "num_layers.* 1"),
+                ({"kernel_size": 4}, "kernel_size.* 4"),
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_rejects_invalid_sizes(name, kwargs, message):
     with pytest.raises(ValueError, match=message):
         convrnn_zoo.create_model(name, **kwargs)

@@ -83,9 +83,18 @@ def clip_run(tmp_path_factory):
     size = {"input_shape": ("T", 3, 32, 32), "num_params": sum(p.numel() for p in model.parameters())}
     texts = dict.fromkeys(("sha256", "task", "dataset", "dataset_url", "recipe", "license", "description"), "")
     model.metadata = WeightsMetadata(
-        name="video_convrnn.clips", model_args={}, in_chans=3, num_classes=2, label_names=(), metrics=(),
-        mean=(0.0,) * 3, std=(1.0,) * 3, clips=data.sampling, **size, **texts,
-    )  # fmt: skip
+        name="video_convrnn.clips",
+        model_args={},
+        in_chans=3,
+        num_classes=2,
+        label_names=(),
+        metrics=(),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        clips=data.sampling,
+        **size,
+        **texts,
+    )
     return model, data, folder
 
 

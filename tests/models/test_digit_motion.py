@@ -92,11 +92,20 @@ def test_fine_tuning_starts_from_them(name, tmp_path):
         (tmp_path / "clips" / label).mkdir(parents=True)
         for i in range(3):
             np.save(tmp_path / "clips" / label / f"{i}.npy", np.random.default_rng(i).random((3 + i, 1, 16, 16)))
-    recipe = Recipe.of({
-        "kind": "classifier", "weights": f"{name.partition('.')[0]}.own", "init_from": name, "description": "Own.",
-        "license": "mit", "epochs": 1, "batch_size": 2, "lr": 1e-9, "model": WEIGHTS[name].model_args,
-        "data": {"kind": "clips", "name": "own clips", "split": "file"},
-    })  # fmt: skip
+    recipe = Recipe.of(
+        {
+            "kind": "classifier",
+            "weights": f"{name.partition('.')[0]}.own",
+            "init_from": name,
+            "description": "Own.",
+            "license": "mit",
+            "epochs": 1,
+            "batch_size": 2,
+            "lr": 1e-9,
+            "model": WEIGHTS[name].model_args,
+            "data": {"kind": "clips", "name": "own clips", "split": "file"},
+        }
+    )
     train(recipe, data=tmp_path / "clips", out=tmp_path / "run", progress=False)
     start, tuned = (convrnn_zoo.from_pretrained(source).state_dict() for source in (name, str(tmp_path / "run")))
     [key] = [k for k in start if k.endswith("weight_hh_l0")]

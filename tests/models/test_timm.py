@@ -92,9 +92,14 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
 
 @pytest.mark.parametrize(
     ("name", "reductions"),
-    [("bcdunet_d3", [1, 2, 4, 8]), ("utae_uconvlstm", [1, 2, 4, 8]), ("utae_buconvlstm", [1, 2, 4, 8]),
-     ("rvm_mobilenetv3", [1, 2, 4, 8, 16]), ("utae_convgru", [1])],
-)  # fmt: skip
+    [
+        ("bcdunet_d3", [1, 2, 4, 8]),
+        ("utae_uconvlstm", [1, 2, 4, 8]),
+        ("utae_buconvlstm", [1, 2, 4, 8]),
+        ("rvm_mobilenetv3", [1, 2, 4, 8, 16]),
+        ("utae_convgru", [1]),
+    ],
+)
 def test_features_only_gives_all_levels_of_a_unet(name, reductions):
     model = timm.create_model(name, features_only=True).eval()
     assert model.feature_info.reduction() == reductions

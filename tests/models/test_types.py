@@ -103,6 +103,9 @@ def test_pyright_accepts_user_code_and_rejects_errors(files):
     (files / "pyrightconfig.json").write_text(json.dumps(settings))
     observed = json.loads(run(files, "basedpyright", "--outputjson", "--pythonpath", sys.executable))
     assert observed["summary"]["filesAnalyzed"] == len(README) + 2
-    errors = [(Path(d["file"]).name, d["range"]["start"]["line"] + 1, d["message"])
-              for d in observed["generalDiagnostics"] if d["severity"] == "error"]  # fmt: skip
+    errors = [
+        (Path(d["file"]).name, d["range"]["start"]["line"] + 1, d["message"])
+        for d in observed["generalDiagnostics"]
+        if d["severity"] == "error"
+    ]
     assert [error[:2] for error in errors] == [("wrong.py", line) for line in (3, 4, 5)], errors

@@ -121,15 +121,17 @@ def test_unet_matches_recorded_outputs_without_missing_dates(name):
         prefix = f"temporal_encoder.{f'convlstm_{end}' if end else ''}cell_list.0.conv"
         state |= recurrent(weights[f"{prefix}.weight"], weights[f"{prefix}.bias"], widths[-1], suffix)
     model = convrnn_zoo.create_model(
-        name, in_chans=3, num_classes=5, widths=widths, up_widths=kwargs["decoder_widths"],
+        name,
+        in_chans=3,
+        num_classes=5,
+        widths=widths,
+        up_widths=kwargs["decoder_widths"],
         hidden_channels=kwargs["hidden_dim"],
-    )  # fmt: skip
+    )
     check(model, state, tensors, tensors["y.logits_unpadded"])
     # The original reads the zeros of missing dates on; here they change nothing.
     series = tensors["x.images"][1:, :3]
-    torch.testing.assert_close(
-        model(tensors["x.images"], lengths=[5, 3])[1:], model(series), atol=1e-5, rtol=1e-5
-    )  # fmt: skip
+    torch.testing.assert_close(model(tensors["x.images"], lengths=[5, 3])[1:], model(series), atol=1e-5, rtol=1e-5)
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------

@@ -156,16 +156,23 @@ def test_hidden_layers_follow_the_convolution():
     pooled.prune_intermediate_layers([0])
     torch.testing.assert_close(pooled.forward_head(maps), maps)
     assert list(BiConvLSTM(**SMALL).state_dict())[-6:] == [
-        "posts.0.0.weight", "posts.0.0.bias", "necks.0.0.weight", "necks.0.0.bias", "necks.0.2.weight",
+        "posts.0.0.weight",
+        "posts.0.0.bias",
+        "necks.0.0.weight",
+        "necks.0.0.bias",
+        "necks.0.2.weight",
         "necks.0.2.bias",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"post_conv": -2}, "post_conv.* -2"), ({"levels": (1, 2)}, r"levels.*\[1, 2\]"),
-     ({"head_widths": (0,)}, r"head_widths\[0\].* 0")],
-)  # fmt: skip
+    [
+        ({"post_conv": -2}, "post_conv.* -2"),
+        ({"levels": (1, 2)}, r"levels.*\[1, 2\]"),
+        ({"head_widths": (0,)}, r"head_widths\[0\].* 0"),
+    ],
+)
 def test_rejects_unbuildable_hidden_layers(options, words):
     with pytest.raises(ValueError, match=words):
         BiConvLSTM(**{**SMALL, **options}, device="meta")

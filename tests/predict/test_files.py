@@ -28,7 +28,7 @@ def rain(steps=6, minutes=5, seed=0):
         "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(steps) * minutes * MINUTE,
         "lat": ("lat", np.linspace(60, 55.1, 6), {"units": "degrees_north", "standard_name": "latitude"}),
         "lon": np.arange(8.0),
-    }  # fmt: skip
+    }
     return xarray.DataArray(values, dims=("time", "lat", "lon"), coords=coords, name="rain", attrs={"units": "mm/h"})
 
 
@@ -205,14 +205,25 @@ def test_files_that_do_not_belong_together_are_errors(model, tmp_path):
 def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
     torch.manual_seed(0)
     net = create_model(
-        "convgru_forecaster", in_chans=2, out_chans=1, static_chans=1, future_chans=1, hidden_channels=2, kernel_size=1,
-        patch_size=1, horizon=2,
-    )  # fmt: skip
+        "convgru_forecaster",
+        in_chans=2,
+        out_chans=1,
+        static_chans=1,
+        future_chans=1,
+        hidden_channels=2,
+        kernel_size=1,
+        patch_size=1,
+        horizon=2,
+    )
     net.preprocessing = Preprocessing(
-        step=5.0, inputs=3, horizon=2, targets=("t2m",), static=(Variable(name="elevation", unit="m"),),
+        step=5.0,
+        inputs=3,
+        horizon=2,
+        targets=("t2m",),
+        static=(Variable(name="elevation", unit="m"),),
         variables=(Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K")),
         future=(Variable(name="hour"),),
-    )  # fmt: skip
+    )
     save_pretrained(net, tmp_path / "run")
     data = rain().to_dataset()
     data["t2m"] = (data.rain + 20).assign_attrs(units="degC")
@@ -368,10 +379,15 @@ def test_ten_minute_sums_of_one_map_per_file_are_forecast_at_their_step(nowcast,
     for i, time in enumerate(frames.time.values):
         sums = xarray.Dataset(
             {"precipitation": (("y", "x"), frames.values[i] / 6, {"units": "kg m-2", "grid_mapping": "proj"})},
-            {"y": ("y", y, {"standard_name": "projection_y_coordinate", "units": "km"}),
-             "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "km"})},
-        ).assign(valid_time=((), time), start_time=((), time - 10 * MINUTE), proj=((), 0, {
-            "grid_mapping_name": "albers_conical_equal_area", "standard_parallel": [-18.0, -36.0]}))  # fmt: skip
+            {
+                "y": ("y", y, {"standard_name": "projection_y_coordinate", "units": "km"}),
+                "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "km"}),
+            },
+        ).assign(
+            valid_time=((), time),
+            start_time=((), time - 10 * MINUTE),
+            proj=((), 0, {"grid_mapping_name": "albers_conical_equal_area", "standard_parallel": [-18.0, -36.0]}),
+        )
         sums.precipitation.attrs["standard_name"] = "precipitation_amount"
         sums.valid_time.attrs["standard_name"] = "time"
         sums.to_netcdf(tmp_path / f"{i}.prcp-crate.nc", engine="h5netcdf")

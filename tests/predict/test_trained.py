@@ -18,9 +18,17 @@ from tests.helpers.data.own_data import WRITERS
 from tests.helpers.made_data import write_digits, write_fmi, write_knmi, write_rain
 
 ENTRIES = {
-    "weights": "convlstm_openstl_s.tiny", "description": "Forecasts.", "license": "mit", "inputs": 3, "horizon": 4,
-    "max_steps": 1, "batch_size": 2, "lr": 0.01, "loss": "mse", "test_sequences": 6,
-}  # fmt: skip
+    "weights": "convlstm_openstl_s.tiny",
+    "description": "Forecasts.",
+    "license": "mit",
+    "inputs": 3,
+    "horizon": 4,
+    "max_steps": 1,
+    "batch_size": 2,
+    "lr": 0.01,
+    "loss": "mse",
+    "test_sequences": 6,
+}
 
 
 def picture(path):

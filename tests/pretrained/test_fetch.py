@@ -111,11 +111,14 @@ def test_every_way_to_a_model_leads_to_the_weights(
     run = CliRunner().invoke(cli, ["pull", NAME, "-o", str(tmp_path / "out")])
     assert run.exit_code == 0, run.output
     models = [
-        convrnn_zoo.create_model("firenet", pretrained=True), convrnn_zoo.create_model("firenet", pretrained="evreal"),
-        timm.create_model("firenet", pretrained=True), timm.create_model(NAME, pretrained=True),
-        convrnn_zoo.from_pretrained("firenet"), convrnn_zoo.from_pretrained(NAME),
+        convrnn_zoo.create_model("firenet", pretrained=True),
+        convrnn_zoo.create_model("firenet", pretrained="evreal"),
+        timm.create_model("firenet", pretrained=True),
+        timm.create_model(NAME, pretrained=True),
+        convrnn_zoo.from_pretrained("firenet"),
+        convrnn_zoo.from_pretrained(NAME),
         convrnn_zoo.from_pretrained(tmp_path / "out"),
-    ]  # fmt: skip
+    ]
     for model in models:
         assert torch.equal(model.state_dict()["head.bias"], models[0].state_dict()["head.bias"])
     assert len(owners.requests) == 1

@@ -169,10 +169,16 @@ def test_a_custom_run_carries_its_metadata(tmp_path):
     model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
     sha256 = config(save_pretrained(model, tmp_path))["weights_sha256"]
     model.metadata = dataclasses.replace(
-        WEIGHTS[RAIN], name="convgru_forecaster.mine", sha256=sha256, description="Forecasts my weather.",
-        dataset="my weather", dataset_license="CC0 1.0", preprocessing=model.preprocessing,
-        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3}, metrics=(),
-    )  # fmt: skip
+        WEIGHTS[RAIN],
+        name="convgru_forecaster.mine",
+        sha256=sha256,
+        description="Forecasts my weather.",
+        dataset="my weather",
+        dataset_license="CC0 1.0",
+        preprocessing=model.preprocessing,
+        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3},
+        metrics=(),
+    )
     save_pretrained(model, tmp_path)
     for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
         assert loaded.metadata == model.metadata
@@ -214,9 +220,11 @@ def test_rejects_metadata_of_other_models_in_one_line(name, tmp_path):
 def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
     save_pretrained(create_model("convgru_forecaster", hidden_channels=2, patch_size=2), tmp_path)
     for entry, words in (
-        ({"encoding": "exec"}, "encoding.*'exec'"), ("log", " str"), ({"top": 3}, "preprocessing.*'none'.*top"),
+        ({"encoding": "exec"}, "encoding.*'exec'"),
+        ("log", " str"),
+        ({"top": 3}, "preprocessing.*'none'.*top"),
         ({"encoding": "standardize", "mean": [0, 0], "std": [1, 1]}, r"preprocessing .*\b2 means.*\b1 "),
-    ):  # fmt: skip
+    ):
         (tmp_path / "config.json").write_text(json.dumps({**config(tmp_path), "preprocessing": entry}))
         with pytest.raises(WeightsError, match=words) as caught:
             from_pretrained(tmp_path)

@@ -107,15 +107,23 @@ def test_list_models_lists_only_the_zoo():
 
 
 CALLS = [
-    {"filter": ["convgru2d_*", "*lstm1d_1layer"]}, {"filter": "convgru2d_*", "exclude_filters": "*_bi_*"},
-    {"exclude_filters": ["*1d*", "*2d*", "*3d*"]}, {"module": "predrnn"}, {"module": ["predrnn", "mim"]},
-    {"filter": "convgru_forecaster", "pretrained": True}, {"filter": "convgru_forecaster.r*", "pretrained": True},
-    {"filter": "*fsdd", "pretrained": True}, {"filter": ("nothing",)},
-    *(pytest.param({"pretrained": True, **call}, marks=pytest.mark.needs("exclude_filters")) for call in (
-        {"filter": "conv*1d*", "exclude_filters": "*.vowels"},
-        {"filter": "convgru*", "exclude_filters": "convgru_forecaster"},
-    )),
-]  # fmt: skip
+    {"filter": ["convgru2d_*", "*lstm1d_1layer"]},
+    {"filter": "convgru2d_*", "exclude_filters": "*_bi_*"},
+    {"exclude_filters": ["*1d*", "*2d*", "*3d*"]},
+    {"module": "predrnn"},
+    {"module": ["predrnn", "mim"]},
+    {"filter": "convgru_forecaster", "pretrained": True},
+    {"filter": "convgru_forecaster.r*", "pretrained": True},
+    {"filter": "*fsdd", "pretrained": True},
+    {"filter": ("nothing",)},
+    *(
+        pytest.param({"pretrained": True, **call}, marks=pytest.mark.needs("exclude_filters"))
+        for call in (
+            {"filter": "conv*1d*", "exclude_filters": "*.vowels"},
+            {"filter": "convgru*", "exclude_filters": "convgru_forecaster"},
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)

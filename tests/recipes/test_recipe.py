@@ -23,13 +23,21 @@ from tests.helpers.train.runs import interrupted
 from tests.helpers.train.tiny_recipes import TINY
 
 FORECASTER, CLASSIFIER = (
-    {"kind": k, "weights": "convgru_forecaster.a", "data": {"kind": "frames", "name": "a"}, "description": "d",
-     "license": "mit", "batch_size": 1, "lr": 0.1, **more}
+    {
+        "kind": k,
+        "weights": "convgru_forecaster.a",
+        "data": {"kind": "frames", "name": "a"},
+        "description": "d",
+        "license": "mit",
+        "batch_size": 1,
+        "lr": 0.1,
+        **more,
+    }
     for k, more in (
         ("forecaster", {"inputs": 1, "horizon": 1, "max_steps": 1, "loss": "mse"}),
         ("classifier", {"epochs": 1, "data": {"kind": "sequences", "name": "a"}}),
     )
-)  # fmt: skip
+)
 DEEP = ["a = " + "[" * 5000, "a = " + "{a = " * 5000, "kind = 'forecaster'\nmodel" + ".a" * 5000 + " = 1"]
 BAD = {
     "max_steps": ("many", "max_steps.* 'many'"),
@@ -179,8 +187,11 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     file.write_text(FRAMES.replace("max_steps = 3", "max_steps = 100000"))
     arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "convrnn_zoo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "convrnn_zoo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not (out / "last.ckpt").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -316,9 +327,10 @@ def test_training_without_each_group_is_no_key_of_a_recipe():
 
 def test_a_recipe_of_python_values_is_restored_from_its_text():
     recipe = dataclasses.replace(
-        TINY, model={"hidden_channels": (2, 2)},
+        TINY,
+        model={"hidden_channels": (2, 2)},
         data={"kind": "frames", "name": "a", "sel": {"pressure level": 850, "höhe": 1, "a.b": 2}},
-    )  # fmt: skip
+    )
     assert Recipe.parse(recipe.to_toml()) == recipe
 
 
@@ -333,11 +345,15 @@ def test_recipes_that_are_nested_deeply_are_invalid(text, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
-        ("video", "size", [60_000, 60_000]), ("video", "crop", 10**9), ("frames", "crop", 10**9),
-        ("frames", "stride", 10**9), ("clips", "size", 60_000), ("clips", "frame_stride", 10**18),
+        ("video", "size", [60_000, 60_000]),
+        ("video", "crop", 10**9),
+        ("frames", "crop", 10**9),
+        ("frames", "stride", 10**9),
+        ("clips", "size", 60_000),
+        ("clips", "frame_stride", 10**18),
         ("clips", "max_frames", 10**18),
     ],
-)  # fmt: skip
+)
 def test_sizes_of_recipes_are_bounded(kind, key, value):
     recipe = CLASSIFIER if kind == "clips" else FORECASTER
     with pytest.raises(ValueError, match=rf"data\.{key}.* at most"):

@@ -93,9 +93,12 @@ def data(tmp_path_factory):
     write_clips(root / "clips", count=3)
     frames = root / "frames"
     return {
-        "frames": frames, "radar": frames, "digits": root / "digits", "ramps": root / "ramps.npz",
+        "frames": frames,
+        "radar": frames,
+        "digits": root / "digits",
+        "ramps": root / "ramps.npz",
         "clips": root / "clips",
-    }  # fmt: skip
+    }
 
 
 def check(seed, data, directory):

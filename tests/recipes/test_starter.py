@@ -143,8 +143,9 @@ def test_several_videos_are_split_by_file(tmp_path):
     assert (recipe.data.split, recipe.inputs, recipe.horizon) == ("file", 10, 10)
     parts = {split: recipe.data.load(tmp_path / "videos", split, 10, 10).files for split in ("train", "test")}
     assert {split: [f.name for f in files] for split, files in parts.items()} == {
-        "train": ["0.mp4", "1.mp4"], "test": ["2.mp4"]
-    }  # fmt: skip
+        "train": ["0.mp4", "1.mp4"],
+        "test": ["2.mp4"],
+    }
 
 
 def test_recordings_are_described_and_trained_on(tmp_path):
@@ -364,8 +365,10 @@ def test_maps_and_series_of_a_file_are_proposed(tmp_path):
     data.assign(rain=data.t2m.assign_attrs(units="mm/h")).to_netcdf(tmp_path / "two.nc", engine="h5netcdf")
     several = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "two.nc")).data
     assert [[v.name for v in role] for role in (several.variables, several.future, several.static)] == [
-        ["t2m", "rain"], ["rf"], ["orog"],
-    ]  # fmt: skip
+        ["t2m", "rain"],
+        ["rf"],
+        ["orog"],
+    ]
 
 
 @pytest.mark.parametrize("name", ["convgru_forecaster", "predrnn"])

@@ -70,8 +70,12 @@ def test_the_command_scores_models_and_baselines(cubes, tmp_path):
     results = json.loads((tmp_path / "scores.json").read_text())
     assert list(results) == ["29SND_0", "32UQC_1"]
     assert list(results["29SND_0"]) == [
-        "convlstm_weather2land", "sg_convlstm", "last clear pixel", "mean of the clear inputs", "mean of the inputs",
-    ]  # fmt: skip
+        "convlstm_weather2land",
+        "sg_convlstm",
+        "last clear pixel",
+        "mean of the clear inputs",
+        "mean of the inputs",
+    ]
     mean = fmean(cube["sg_convlstm"]["MAE"] for cube in results.values())
     assert f"{mean:.4f}" in next(line for line in done.output.splitlines() if line.startswith("sg_convlstm"))
     assert "of 2" in done.output

@@ -26,9 +26,15 @@ def climb(tmp_path, monkeypatch, small_figures):
     """Climbs a ladder of two small families, and returns the rows of its file and the names of the runs."""
     write_digits(tmp_path)
     constants = {
-        "RESULTS": tmp_path / "ladder.json", "FAMILIES": FAMILIES, "SEQUENCES": 16, "BATCH": 2,
-        "RATES": (1e-6, 0.02), "BEST": 1, "SEEDS": (0, 1), "in_a_fresh_process": lambda function, *args: {"seconds": 1},
-    }  # fmt: skip
+        "RESULTS": tmp_path / "ladder.json",
+        "FAMILIES": FAMILIES,
+        "SEQUENCES": 16,
+        "BATCH": 2,
+        "RATES": (1e-6, 0.02),
+        "BEST": 1,
+        "SEEDS": (0, 1),
+        "in_a_fresh_process": lambda function, *args: {"seconds": 1},
+    }
     for name, value in constants.items():
         monkeypatch.setattr(ladder, name, value)
     monkeypatch.setattr(ladder.Recipe, "read", lambda name: dataclasses.replace(PLAIN, validation_sequences=4))
@@ -125,10 +131,18 @@ def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path,
     def row(family, seed, mse, dataset="moving_mnist", ssim=0.5):
         scores = {"MSE": mse, "SSIM": ssim, "CSI 0.5 mm/h": mse, "CSI 2 mm/h": 0.25}
         return {
-            "dataset": dataset, "family": family, "seed": seed, "rate": 0.003, "sequences": 8000, "parameters": 1001234,
-            "seconds": 0.0512, "bytes": 7.4e6, "machine": {"processor": "A CPU", "torch": "2.9"}, "scores": scores,
+            "dataset": dataset,
+            "family": family,
+            "seed": seed,
+            "rate": 0.003,
+            "sequences": 8000,
+            "parameters": 1001234,
+            "seconds": 0.0512,
+            "bytes": 7.4e6,
+            "machine": {"processor": "A CPU", "torch": "2.9"},
+            "scores": scores,
             "baselines": {"MSE": {"last frame": 285.6}},
-        }  # fmt: skip
+        }
 
     rows = [row("mim", 0, 90.0), row("mau", 0, 80.0, ssim=0.75), row("mau", 1, 84.0)]
     rows += [row("mim", 0, 0.3, "rain"), row("mau", 0, 0.4, "rain")]

@@ -23,11 +23,22 @@ from tests.helpers.made_data import write_fmi, write_odim
 from tests.helpers.train.runs import interrupted, same
 
 RECIPE = ForecasterRecipe(
-    weights="convgru_advection.test", data="rain", description="Forecasts rain.", license="mit",
+    weights="convgru_advection.test",
+    data="rain",
+    description="Forecasts rain.",
+    license="mit",
     model={"hidden_channels": (3, 4)},
-    inputs=3, horizon=4, max_steps=4, checkpoint_every=2, batch_size=2, lr=0.003, bf16=True, loss="exceedance",
-    optimizer="adam", lead_times=3,
-)  # fmt: skip
+    inputs=3,
+    horizon=4,
+    max_steps=4,
+    checkpoint_every=2,
+    batch_size=2,
+    lr=0.003,
+    bf16=True,
+    loss="exceedance",
+    optimizer="adam",
+    lead_times=3,
+)
 EUROPE = {"mrms": 0.0, "europe": 1.0}
 needs_pysteps = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
@@ -298,8 +309,9 @@ def test_metrics_state_the_interval_of_each_difference():
     event = {"title": "noise", **scores, "ensembles": verify_ensembles(members, frames)}
     metrics = {m.name: m for m in make_metrics({"a": event, "b": event})}
     for name in ("CSI 5 mm/h, 35–60 min", "FSS 2 mm/h, 10 km"):
-        assert metrics[name].note.endswith("minus extrapolation: +0.000 (+0.000 to +0.000), 95 % interval, "
-                                           "not distinguishable from zero")  # fmt: skip
+        assert metrics[name].note.endswith(
+            "minus extrapolation: +0.000 (+0.000 to +0.000), 95 % interval, not distinguishable from zero"
+        )
     for name in ("CRPS", "Brier 5 mm/h", "reliability error 2 mm/h"):
         assert "minus STEPS: +0.000 (" in metrics[name].note
     windows = [w["5–60 min"] for w in scores["forecast"]["FSS 2, 10 km by window"]]

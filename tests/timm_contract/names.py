@@ -81,10 +81,15 @@ class LeftOut(NamedTuple):
 
 
 IMAGES = (
-    "test_model_forward", "test_model_backward", "test_model_default_cfgs", "test_model_default_cfgs_non_std",
-    "test_model_forward_features", "test_model_forward_intermediates_features", "test_model_forward_intermediates",
+    "test_model_forward",
+    "test_model_backward",
+    "test_model_default_cfgs",
+    "test_model_default_cfgs_non_std",
+    "test_model_forward_features",
+    "test_model_forward_intermediates_features",
+    "test_model_forward_intermediates",
     "test_prune_intermediate_layers_contract",
-)  # fmt: skip
+)
 """Tests that generate an image."""
 LEFT_OUT = [
     LeftOut(IMAGES, is_volume, "timm draws images (N, C, H, W), and these read signals or volumes: see parts.py"),

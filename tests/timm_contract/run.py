@@ -53,9 +53,18 @@ def main() -> int:
     """Runs the selected tests and returns pytest's exit code."""
     file = fetch(HERE.parent.parent / "build" / "timm")
     command = [
-        sys.executable, "-m", "pytest", "-p", "names", "--rootdir", str(file.parent), "-c", "/dev/null",
-        *(f"{file}::{t}" for t in TESTS), str(HERE / "parts.py"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "names",
+        "--rootdir",
+        str(file.parent),
+        "-c",
+        "/dev/null",
+        *(f"{file}::{t}" for t in TESTS),
+        str(HERE / "parts.py"),
+    ]
     path = os.pathsep.join([str(HERE), str(file.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run([*command, *sys.argv[1:]], env={**os.environ, "PYTHONPATH": path}).returncode
 

@@ -37,10 +37,14 @@ def test_the_address_is_replaced_everywhere(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"see https://github.com/{OLD}/issues", f"https://old.github.io/{NAME}/install.html",
-             f"https://colab.research.google.com/github/{OLD}/blob/main/notebooks/clips.ipynb"],
+    "text",
+    [
+        f"see https://github.com/{OLD}/issues",
+        f"https://old.github.io/{NAME}/install.html",
+        f"https://colab.research.google.com/github/{OLD}/blob/main/notebooks/clips.ipynb",
+    ],
     ids=["repository", "site", "notebook"],
-)  # fmt: skip
+)
 def test_a_leftover_is_found(text: str, copy: Path) -> None:
     (copy / "page.md").write_text(text, encoding="utf-8")
     (copy / "image.png").write_bytes(b"\0" + text.encode())

@@ -215,7 +215,7 @@ def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits
         ({"model": {"encoder": "no_such_net"}}, "model.*'no_such_net'"),
         ({"model": {"encoders": "resnet18"}}, "model.*'encoders'"),
     ],
-)  # fmt: skip
+)
 def test_invalid_recipes_are_named(trained, tmp_path, changes, words):
     recipe = dataclasses.replace(RECIPE, epochs=1, **changes)
     with pytest.raises(ValueError, match=words):
@@ -237,9 +237,14 @@ def test_a_video_model_learns_where_something_moves(tmp_path):
     model = {"levels": [2], "hidden_channels": 16, "global_pool": "last"}
     data = {"kind": "clips", "name": "synthetic directions", "license": "CC0 1.0"}
     recipe = dataclasses.replace(
-        RECIPE, weights="mobilenetv3_small_100_convgru2d.directions", model=model, data=data, epochs=12, batch_size=8,
+        RECIPE,
+        weights="mobilenetv3_small_100_convgru2d.directions",
+        model=model,
+        data=data,
+        epochs=12,
+        batch_size=8,
         lr=0.005,
-    )  # fmt: skip
+    )
     record = train(recipe, data=tmp_path / "clips", out=tmp_path / "run", progress=False)
     assert record.metrics[0].value > 70
     assert record.metrics[0].baselines == {"commonest class": 25}

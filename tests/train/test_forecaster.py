@@ -93,10 +93,18 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_openstls_models_learn_by_recipe(name, optimizer, clips):
     recipe = dataclasses.replace(
-        TINY, weights=f"{name}.tiny", model=SMALL[name], decoupling=0.0, moments=0.01 if name == "phydnet" else 0.0,
-        max_steps=100, checkpoint_every=20, lr=0.01, optimizer=optimizer, sampling={"name": "scheduled", "until": 50},
+        TINY,
+        weights=f"{name}.tiny",
+        model=SMALL[name],
+        decoupling=0.0,
+        moments=0.01 if name == "phydnet" else 0.0,
+        max_steps=100,
+        checkpoint_every=20,
+        lr=0.01,
+        optimizer=optimizer,
+        sampling={"name": "scheduled", "until": 50},
         bf16=name == "mau",
-    )  # fmt: skip
+    )
     known = clips.fixed(8)
     before, after = (
         (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
@@ -107,9 +115,15 @@ def test_openstls_models_learn_by_recipe(name, optimizer, clips):
 
 def test_the_moment_loss_approaches_derivatives(clips):
     recipe = dataclasses.replace(
-        TINY, weights="phydnet.tiny", model=SMALL["phydnet"], decoupling=0.0, moments=1.0, max_steps=8, lr=0.05,
+        TINY,
+        weights="phydnet.tiny",
+        model=SMALL["phydnet"],
+        decoupling=0.0,
+        moments=1.0,
+        max_steps=8,
+        lr=0.05,
         checkpoint_every=8,
-    )  # fmt: skip
+    )
     before, after = (
         partial_derivatives(model.moments()) for model in (training.build(recipe, 1), train(recipe, clips)[0])
     )
@@ -148,9 +162,14 @@ def test_frames_of_any_size_are_forecast(clips):
 def test_a_figure_is_written_after_every_round(tmp_path, clips):
     train(TINY, clips, out=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        ".last.ckpt.lock", "last.ckpt", "training.csv", "training.png",
-        "update0000002.png", "update0000004.png", "update0000006.png",
-    ]  # fmt: skip
+        ".last.ckpt.lock",
+        "last.ckpt",
+        "training.csv",
+        "training.png",
+        "update0000002.png",
+        "update0000004.png",
+        "update0000006.png",
+    ]
     assert all(path.stat().st_size > 1000 for path in tmp_path.glob("*.png"))
 
 

@@ -116,8 +116,17 @@ def test_a_recipe_extends_another(tmp_path):
     for link, target in (("link.toml", "inner/base.toml"), ("inner/base.toml", "../base.toml")):
         (tmp_path / link).symlink_to(target)
     (tmp_path / "base.txt").write_text(RECIPE)
-    for base in ("r.toml", "missing.toml", "inner/base.toml", "inner/../base.toml", f"../{tmp_path.name}/base.toml",
-                 str(tmp_path / "base.toml"), "base.txt", ".", ""):  # fmt: skip
+    for base in (
+        "r.toml",
+        "missing.toml",
+        "inner/base.toml",
+        "inner/../base.toml",
+        f"../{tmp_path.name}/base.toml",
+        str(tmp_path / "base.toml"),
+        "base.txt",
+        ".",
+        "",
+    ):
         (tmp_path / "r.toml").write_text(f'extends = "{base}"')
         with pytest.raises(ValueError, match="extends"):
             Recipe.read(tmp_path / "r.toml")

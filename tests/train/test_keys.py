@@ -166,10 +166,21 @@ def test_timm_builds_every_schedule_in_updates():
 
 
 ARGS = {
-    "min_lr": 0.1, "k_decay": 2.0, "decay_steps": 3, "decay_rate": 0.5, "decay_milestones": [7], "decay_fn": "cosine",
-    "stable_timescale": 9, "warmup_steps": 3, "warmup_lr": 0.2, "warmup_prefix": True, "noise": 0.2, "noise_pct": 0.3,
-    "noise_std": 0.2, "noise_seed": 1,
-}  # fmt: skip
+    "min_lr": 0.1,
+    "k_decay": 2.0,
+    "decay_steps": 3,
+    "decay_rate": 0.5,
+    "decay_milestones": [7],
+    "decay_fn": "cosine",
+    "stable_timescale": 9,
+    "warmup_steps": 3,
+    "warmup_lr": 0.2,
+    "warmup_prefix": True,
+    "noise": 0.2,
+    "noise_pct": 0.3,
+    "noise_std": 0.2,
+    "noise_seed": 1,
+}
 
 
 @pytest.mark.parametrize(("schedule", "key"), [(name, key) for name, keys in SCHEDULE_ARGS.items() for key in keys])

@@ -67,9 +67,14 @@ def test_two_processes_train_twice_to_the_loss_of_one_with_the_doubled_batch(kin
 @pytest.mark.slow
 def test_an_error_in_one_process_ends_them_all(tmp_path):
     (tmp_path / "r.toml").write_text(RADAR)
-    command = train_command(tmp_path / "r.toml", tmp_path / "nothing.npy", tmp_path / "run", "-m",
-                            "accelerate.commands.launch", *[o.format(port=free_port()) for o in
-                                                            LAUNCHERS["accelerate.commands.launch"]])  # fmt: skip
+    command = train_command(
+        tmp_path / "r.toml",
+        tmp_path / "nothing.npy",
+        tmp_path / "run",
+        "-m",
+        "accelerate.commands.launch",
+        *[o.format(port=free_port()) for o in LAUNCHERS["accelerate.commands.launch"]],
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     assert "nothing.npy" in done.stderr
@@ -165,9 +170,12 @@ def test_a_device_is_for_a_single_process(monkeypatch):
 
 @pytest.mark.parametrize(
     ("variable", "value", "key"),
-    [("MIXED_PRECISION", "bf16", "bf16 = true"), ("MIXED_PRECISION", "fp16", "bf16"),
-     ("GRADIENT_ACCUMULATION_STEPS", "4", "grad_accum_steps")],
-)  # fmt: skip
+    [
+        ("MIXED_PRECISION", "bf16", "bf16 = true"),
+        ("MIXED_PRECISION", "fp16", "bf16"),
+        ("GRADIENT_ACCUMULATION_STEPS", "4", "grad_accum_steps"),
+    ],
+)
 def test_settings_of_the_launcher_that_the_recipe_does_not_have_are_rejected(
     variable, value, key, monkeypatch, tmp_path
 ):
@@ -231,9 +239,12 @@ CLASSIFIED = dataclasses.replace(TINY_CLASSIFIER, seeds=(3, 5), epochs=2)
 def test_every_seed_has_a_series_of_its_own(tmp_path):
     accumulator = pytest.importorskip(EVENTS, reason="the extra tensorboard")
     training.train(
-        CLASSIFIED, data={"train": labelled(0), "test": labelled(1)}, out=tmp_path / "run", progress=False,
+        CLASSIFIED,
+        data={"train": labelled(0), "test": labelled(1)},
+        out=tmp_path / "run",
+        progress=False,
         log_with=["tensorboard"],
-    )  # fmt: skip
+    )
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "training"))
     events.Reload()
     for seed in CLASSIFIED.seeds:

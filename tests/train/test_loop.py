@@ -40,9 +40,15 @@ def fitted(losses, checkpoint, lr=0.1):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     trainer = loop.Trainer(
-        recipe=TINY, model=model, optimizer=optimizer, scheduler=scheduler, max_steps=len(losses), fingerprint="{}",
-        checkpoint=checkpoint, progress=False,
-    )  # fmt: skip
+        recipe=TINY,
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        max_steps=len(losses),
+        fingerprint="{}",
+        checkpoint=checkpoint,
+        progress=False,
+    )
     trainer.batches, trainer.compute_loss = lambda done, skip: [[(1.0, None)]], lambda part: left.pop(0)(model.w)
     trainer.fit()
     return model
@@ -83,10 +89,17 @@ def ramps(split):
 
 
 CLASSIFIER = ClassifierRecipe(
-    weights="convgru1d_1layer.tiny", data={"kind": "sequences", "name": "ramps"}, description="d", license="mit",
-    epochs=2, batch_size=4, lr=0.02, noise=0.1, augment={"stretch": 0.2, "steps": 1},
+    weights="convgru1d_1layer.tiny",
+    data={"kind": "sequences", "name": "ramps"},
+    description="d",
+    license="mit",
+    epochs=2,
+    batch_size=4,
+    lr=0.02,
+    noise=0.1,
+    augment={"stretch": 0.2, "steps": 1},
     model={"hidden_channels": 4, "kernel_size": 1, "drop_rate": 0.2, "global_pool": "last"},
-)  # fmt: skip
+)
 
 
 def pressing_ctrl_c(function, call):
@@ -182,9 +195,11 @@ def test_a_signal_before_the_first_checkpoint_saves_and_the_run_is_reported_as_u
     )
     arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "convrnn_zoo", *arguments], stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-W", "ignore", "-m", "convrnn_zoo", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     while not (out / ".last.ckpt.lock").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)

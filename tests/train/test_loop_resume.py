@@ -241,10 +241,13 @@ def test_batches_may_be_divided_otherwise(fields, tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [({"batch_size": 4}, r"batch_size·grad_accum_steps·processes \(2 there, 4 here\)"),
-     ({"lr": 0.02}, "lr"), ({"seeds": (1,)}, "seed"),
-     ({"checkpoint_every": 3, "max_steps": 8}, "checkpoint_every")],
-)  # fmt: skip
+    [
+        ({"batch_size": 4}, r"batch_size·grad_accum_steps·processes \(2 there, 4 here\)"),
+        ({"lr": 0.02}, "lr"),
+        ({"seeds": (1,)}, "seed"),
+        ({"checkpoint_every": 3, "max_steps": 8}, "checkpoint_every"),
+    ],
+)
 def test_other_changes_are_rejected_with_what_may_change(fields, name, tmp_path):
     interrupted(lambda: forecast(PLAIN, tmp_path), saves=1)
     with pytest.raises(ValueError, match=rf"last\.ckpt.*{name}.*max_steps, epochs.*workers.*batch_size") as error:

@@ -35,9 +35,14 @@ def steps_down(steps, validate=lambda model: {}, see=lambda model: None, **field
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     trainer = loop.Trainer(
-        recipe=dataclasses.replace(PLAIN, clip_grad_norm=1e9, **fields), model=model, optimizer=optimizer,
-        scheduler=scheduler, max_steps=steps, fingerprint="{}", progress=False,
-    )  # fmt: skip
+        recipe=dataclasses.replace(PLAIN, clip_grad_norm=1e9, **fields),
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        max_steps=steps,
+        fingerprint="{}",
+        progress=False,
+    )
     trainer.batches, trainer.compute_loss = lambda done, skip: [[(1.0, None)]], lambda part: model.w
     trainer.validate, trainer.after_round = validate, see
     history = trainer.fit()
@@ -220,8 +225,10 @@ def test_no_frame_to_forecast_is_in_two_parts_in_time(kind, request, tmp_path):
         for split in ("train", "validation", "test")
     }
     assert forecast == {
-        "train": set(range(2, 15)), "validation": set(range(15, 20)), "test": set(range(20, 30)),
-    }  # fmt: skip
+        "train": set(range(2, 15)),
+        "validation": set(range(15, 20)),
+        "test": set(range(20, 30)),
+    }
 
 
 def test_files_are_in_one_part_only(tmp_path):
@@ -268,10 +275,17 @@ def test_a_recipe_with_validation_trains_from_files(tmp_path):
     for i in range(2):
         np.save(tmp_path / "radar" / f"{i}.npy", blobs(40, seed=i))
     table = Recipe.read(write(tmp_path / "r.toml", RADAR)).to_table()
-    recipe = Recipe.of({
-        **table, "kind": "forecaster", "ema": 0.9, "patience": 3, "grad_accum_steps": 2, "loss": "mse+mae",
-        "data": {**table["data"], "validation": 0.3},
-    })  # fmt: skip
+    recipe = Recipe.of(
+        {
+            **table,
+            "kind": "forecaster",
+            "ema": 0.9,
+            "patience": 3,
+            "grad_accum_steps": 2,
+            "loss": "mse+mae",
+            "data": {**table["data"], "validation": 0.3},
+        }
+    )
     record = train(recipe, data=tmp_path / "radar", out=tmp_path / "run", progress=False)
     assert Recipe.parse(record.recipe) == recipe
     assert len(torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["best"]) > 0
@@ -317,11 +331,16 @@ def test_the_validation_part_of_python_data_is_used(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"ema": 1.0}, "ema"), ({"ema": -0.1}, "ema"), ({"grad_accum_steps": 0}, "grad_accum_steps"),
-        ({"loss": "mse+exceedance"}, "loss"), ({"loss": "mse+"}, "loss"), ({"loss": "mse+cross_entropy"}, "loss"),
-        ({"quantile": 1.0}, "quantile"), ({"data": {"kind": "moving_mnist", "validation": 1.0}}, "data.validation"),
+        ({"ema": 1.0}, "ema"),
+        ({"ema": -0.1}, "ema"),
+        ({"grad_accum_steps": 0}, "grad_accum_steps"),
+        ({"loss": "mse+exceedance"}, "loss"),
+        ({"loss": "mse+"}, "loss"),
+        ({"loss": "mse+cross_entropy"}, "loss"),
+        ({"quantile": 1.0}, "quantile"),
+        ({"data": {"kind": "moving_mnist", "validation": 1.0}}, "data.validation"),
     ],
-)  # fmt: skip
+)
 def test_invalid_values_are_rejected_by_name(fields, name):
     with pytest.raises(ValueError, match=rf"{name}\b"):
         dataclasses.replace(PLAIN, **fields)

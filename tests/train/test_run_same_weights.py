@@ -15,10 +15,21 @@ from tests.helpers.train.runs import sha256
 from tests.helpers.train.tiny_recipes import PLAIN
 
 AS_RAIN = {
-    "kind": "frames", "name": "rain", "unit": "mm/h", "step": 5, "encoding": "log", "crop": 64, "stride": 8,
-    "min_valid_fraction": 1.0, "min_wet_fraction": 0.05, "flip": True, "split": "time", "valid_min": 0.0,
-    "valid_max": 300.0, "pixel_km": 2.0,
-}  # fmt: skip
+    "kind": "frames",
+    "name": "rain",
+    "unit": "mm/h",
+    "step": 5,
+    "encoding": "log",
+    "crop": 64,
+    "stride": 8,
+    "min_valid_fraction": 1.0,
+    "min_wet_fraction": 0.05,
+    "flip": True,
+    "split": "time",
+    "valid_min": 0.0,
+    "valid_max": 300.0,
+    "pixel_km": 2.0,
+}
 DRAWN = {
     "draw": "a7966c3cc959cd9a76ed566f53b28fb28b1b65ad6107147fd710a2e54c074813",
     "fixed": "4c95ee43334ce83b173f0fee47d7c12bb355da618c4e4d74a5e466ea3bd0c4a6",

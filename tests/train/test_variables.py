@@ -20,9 +20,14 @@ xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 pytest.importorskip("h5netcdf", reason="the extra netcdf")
 SIZE = 8
 DATA = {
-    "kind": "frames", "name": "tracer", "step": 60, "targets": ["t2m"], "variables": ["wind", "t2m"],
-    "static": ["elevation"], "future": ["forcing"],
-}  # fmt: skip
+    "kind": "frames",
+    "name": "tracer",
+    "step": 60,
+    "targets": ["t2m"],
+    "variables": ["wind", "t2m"],
+    "static": ["elevation"],
+    "future": ["forcing"],
+}
 RECIPE = """
 kind = "forecaster"
 weights = "convgru_forecaster.tracer"
@@ -209,7 +214,7 @@ UNSUPPORTED = {
     "wet crops": ({}, {"min_wet_fraction": 0.1}, r"data\.min_wet_fraction.*data\.variables"),
     "thresholds": ({}, {"targets": [], "thresholds": [1.0]}, r"data\.thresholds.*data\.targets"),
     "a missing variable": ({}, {"variables": ["t2m", "wnd"]}, r"a\.nc.* wnd\b.* wind\b"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
@@ -221,9 +226,11 @@ def test_rejects_options_that_variables_do_not_support(name, archive, tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [({"variables": ["t2m", "wind"]}, r"variables \['wind', 't2m'\].*\['t2m', 'wind'\]"),
-     ({"targets": ["wind"]}, r"targets \['t2m'\].*\['wind'\]")],
-)  # fmt: skip
+    [
+        ({"variables": ["t2m", "wind"]}, r"variables \['wind', 't2m'\].*\['t2m', 'wind'\]"),
+        ({"targets": ["wind"]}, r"targets \['t2m'\].*\['wind'\]"),
+    ],
+)
 def test_weights_of_other_variables_than_the_recipe_are_an_error_by_name(data, message, trained, archive):
     model = load_forecaster(str(trained)).model
     other = recipe_with(data=data)
@@ -237,9 +244,13 @@ def test_a_known_forcing_lowers_the_error_by_a_third(tmp_path):
     errors = []
     for future in (["forcing"], []):
         recipe = recipe_with(
-            data={"variables": ["t2m"], "targets": [], "future": future}, max_steps=150, batch_size=4, lr=0.02,
-            checkpoint_every=150, model={"hidden_channels": [8, 8]},
-        )  # fmt: skip
+            data={"variables": ["t2m"], "targets": [], "future": future},
+            max_steps=150,
+            batch_size=4,
+            lr=0.02,
+            checkpoint_every=150,
+            model={"hidden_channels": [8, 8]},
+        )
         record = train(recipe, data=tmp_path / "a.nc", out=tmp_path / f"run{len(future)}", progress=False)
         errors.append({m.name: m.value for m in record.metrics}["MSE of t2m"])
     assert errors[0] < errors[1] * 2 / 3
@@ -255,8 +266,11 @@ def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path)
     model = convrnn_zoo.from_pretrained(str(tmp_path / "run"))
     values = model.preprocessing
     assert [v.name for v in (*values.variables, *values.future, *values.static)] == [
-        "wind", "t2m", "forcing", "elevation",
-    ]  # fmt: skip
+        "wind",
+        "t2m",
+        "forcing",
+        "elevation",
+    ]
     assert values.variables[1].mean[0] == pytest.approx(float(torch.stack(clips[:24])[:, :, 1].mean()), rel=1e-4)
     forecast = model.forecast(frames[:3, :2], static=frames[0, 3:], future=frames[:5, 2:3])
     assert forecast.shape == (2, 1, SIZE, SIZE)

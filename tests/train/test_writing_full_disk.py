@@ -76,9 +76,12 @@ def test_a_run_resumes_after_a_full_disk(tmp_path, digits):
     interrupted(run, saves=1)
     checkpoint = sha256(out / "last.ckpt")
     done = subprocess.run(
-        train_command(file, digits, out), capture_output=True, text=True, check=False,
+        train_command(file, digits, out),
+        capture_output=True,
+        text=True,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"{out / 'last.ckpt'}" in line

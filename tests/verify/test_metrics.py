@@ -82,10 +82,11 @@ def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monk
 @pytest.mark.parametrize(
     ("values", "names"),
     [
-        (Preprocessing(unit="K"), ["last frame"]), (Preprocessing(lowest=0.0, highest=1.0), ["last frame", "zero"]),
+        (Preprocessing(unit="K"), ["last frame"]),
+        (Preprocessing(lowest=0.0, highest=1.0), ["last frame", "zero"]),
         (Preprocessing(encoding="standardize", mean=(280.0,), std=(9.0,)), ["last frame"]),
     ],
-)  # fmt: skip
+)
 def test_zero_is_a_baseline_where_it_means_that_nothing_is_there(values, names):
     assert list(choose_baselines([values], shower(4))) == names
 
@@ -145,9 +146,10 @@ def test_the_tables_of_eval_end_with_the_skill_against_the_best_baseline():
     from convrnn_zoo.cli.eval import format_scores
 
     scores = {
-        "forecast": {"MSE": [1.0, 1.0], "PSNR": [20.0, 20.0]}, "last frame": {"MSE": [4.0, 4.0], "PSNR": [14.0, 14.0]},
+        "forecast": {"MSE": [1.0, 1.0], "PSNR": [20.0, 20.0]},
+        "last frame": {"MSE": [4.0, 4.0], "PSNR": [14.0, 14.0]},
         "S-PROG": {"MSE": [3.0, 1.0], "PSNR": [15.0, 20.0]},
-    }  # fmt: skip
+    }
     header, mse, psnr = (line.split("  ") for line in format_scores(scores).split("\n\n")[-1].splitlines())
     assert [cell.strip() for cell in header if cell.strip()] == ["best baseline", "skill against it"]
     assert [cell.strip() for cell in mse if cell.strip()] == ["MSE", "S-PROG", "+0.500"]

@@ -231,9 +231,10 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
     assert again == history
 
 
-@pytest.mark.parametrize("entries", [
-    {"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "entries",
+    [{"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}],
+)
 def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
     with pytest.raises(ValueError, match=r"ensemble_size=3.*crps.*EnsembleForecaster"):
         training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
@@ -252,9 +253,14 @@ def test_each_learns_by_a_recipe(name, members):
     edge = 64 if name == "dgmr" else 16
     clips = MovingDigits(torch.full((3, edge // 2, edge // 2), 255, dtype=torch.uint8), length=6, size=edge)
     recipe = dataclasses.replace(
-        RECIPE, weights=f"{name}.tiny", model=SMALL[name], ensemble_size=members, max_steps=300, checkpoint_every=100,
+        RECIPE,
+        weights=f"{name}.tiny",
+        model=SMALL[name],
+        ensemble_size=members,
+        max_steps=300,
+        checkpoint_every=100,
         bf16=True,
-    )  # fmt: skip
+    )
     model, history = training.train_model(recipe, clips, progress=False)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     forecast = model.forecast(clips.fixed(2)[:, :3], members=4, seed=0)
@@ -265,9 +271,10 @@ def test_each_learns_by_a_recipe(name, members):
 def test_frames_of_another_number_than_lead_times_are_errors(of_forecast, of_truth):
     forecast, truth = (torch.rand(1, 3, n, 9, 9)[:, :2] for n in (of_forecast, of_truth))
     for add in (
-        Occurrences(0.5, 3).add, lambda f, t: ProbabilityScores((0.5,), 3).add(f[None], t),
+        Occurrences(0.5, 3).add,
+        lambda f, t: ProbabilityScores((0.5,), 3).add(f[None], t),
         partial(BrierScores([0.5], 3).add, 0.5),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=r"\(N, 3, C, H, W\)"):
             add(forecast, truth)
 

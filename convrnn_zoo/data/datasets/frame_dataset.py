@@ -94,9 +94,13 @@ class FrameDataset(RecipeDataset):
                 raise ValueError(f"{self.title}: mean and std are computed from the training split; pass it")
             mean, std = (x.tolist() for x in mean_and_std(train))
         shared: dict[str, Any] = {
-            "step": self.step, "pixel_km": pixel_km, "inputs": inputs, "horizon": horizon, "activation": activation,
+            "step": self.step,
+            "pixel_km": pixel_km,
+            "inputs": inputs,
+            "horizon": horizon,
+            "activation": activation,
             "targets": self.targets,
-        }  # fmt: skip
+        }
         if not variables:
             return Preprocessing(unit=self.unit, **encoding_fields(self, self.title, mean, std), **shared)
         if mean and len(mean) != len(variables):

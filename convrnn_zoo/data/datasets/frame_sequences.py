@@ -237,9 +237,13 @@ class CroppedSequences(FrameSequences):
 
     @classmethod
     def search(
-        cls, files: Sequence[Frames], window: Window, selection: WindowSelection, max_windows: float = math.inf,
+        cls,
+        files: Sequence[Frames],
+        window: Window,
+        selection: WindowSelection,
+        max_windows: float = math.inf,
         **options: Any,
-    ) -> "CroppedSequences":  # fmt: skip
+    ) -> "CroppedSequences":
         """Finds all windows that meet `selection`; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):

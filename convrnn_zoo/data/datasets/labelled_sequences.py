@@ -309,9 +309,10 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
     def split_words(self) -> str:  # type: ignore[override]
         """Description of the test split."""
         words = {
-            "random": "a third of every class", "file": "the last third of the files, or of every class",
+            "random": "a third of every class",
+            "file": "the last third of the files, or of every class",
             "group": "the last third of the groups",
-        }  # fmt: skip
+        }
         if isinstance(self.split, str):
             return words[self.split]
         listed = "listed in " if all(map(is_list, self.split)) else ""

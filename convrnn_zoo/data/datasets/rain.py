@@ -76,7 +76,9 @@ class RainComposites(FrameDataset):
         return [
             CroppedSequences.search(
                 [split_in_time(e, split, inputs, self.validation) for e in events],
-                window, selection, flip=split == "train",
+                window,
+                selection,
+                flip=split == "train",
             )
             for split in splits
-        ]  # fmt: skip
+        ]

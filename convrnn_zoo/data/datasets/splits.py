@@ -67,9 +67,12 @@ def listing(names: Sequence[str]) -> str:
 
 
 def split_names(
-    names: Iterable[str], split: str | tuple[str, ...], part: str, alternative: str = "time",
+    names: Iterable[str],
+    split: str | tuple[str, ...],
+    part: str,
+    alternative: str = "time",
     validation: float | tuple[str, ...] = 0.0,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Returns the names in one part of a split: ``"train"``, ``"validation"`` or ``"test"``.
 
     If `split` is a tuple of patterns, the test part is the names that match a pattern. Otherwise it is the last third

@@ -70,15 +70,18 @@ class VideoFolder(LabelledSequences):
     list_examples = staticmethod(list_examples)
     task: str = field("video classification", nonempty=True)
     split: str | tuple[str, ...] = field(
-        "random", choices=("random", "file", "group"),
+        "random",
+        choices=("random", "file", "group"),
         description='rule for the test split. ``"random"``, ``"group"`` or a list: as in :class:`LabelledSequences`. '
         '``"file"``: the last third of the clips of each class, in the order of their names.',
-    )  # fmt: skip
+    )
     size: int | None = field(
-        None, ge=1, le=MAX_EDGE,
+        None,
+        ge=1,
+        le=MAX_EDGE,
         description="edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then "
         "the frame is center-cropped. Without `size`, all clips must have frames of the same size.",
-    )  # fmt: skip
+    )
     frame_stride: int = field(1, ge=1, le=10**6, description="read every n-th frame, beginning with the first.")
     max_frames: int | None = field(None, ge=1, le=10**6, description="maximum number of frames to read from each clip.")
 

@@ -31,9 +31,19 @@ KINDS = {
     **dict.fromkeys(TIFF, "GeoTIFF"),
 }
 ATTRIBUTES = (
-    "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned",
-    "units", "calendar", "standard_name", "long_name",
-)  # fmt: skip
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "valid_range",
+    "valid_min",
+    "valid_max",
+    "_Unsigned",
+    "units",
+    "calendar",
+    "standard_name",
+    "long_name",
+)
 """Attributes of arrays without named dimensions that are read. Others may have types that h5py cannot read."""
 AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 """Names that the dimensions of an array of frames receive if the file does not name them."""
@@ -187,8 +197,9 @@ def _open_zarr(path: Path, variable: str) -> Any:
     if group:
         arrays |= {f"{group}{name}": array for name, array in store[group].arrays()}
     inside = [array for name, array in arrays.items() if name.startswith(group)]
-    names = [a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names
-             for a in inside]  # fmt: skip
+    names = [
+        a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names for a in inside
+    ]
     if "" not in arrays and not any(a.ndim and None in (d or (None,)) for a, d in zip(inside, names, strict=True)):
         return _open(
             checked, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}

@@ -137,8 +137,9 @@ def _read_odim(path: Path) -> Composite:
         metadata["institution"] = source
         ends = [
             datetime.strptime(_text(attrs, f"{end}date") + _text(attrs, f"{end}time"), "%Y%m%d%H%M%S")
-            for end in ("start", "end") for attrs in (file["dataset1/what"].attrs,)
-        ]  # fmt: skip
+            for end in ("start", "end")
+            for attrs in (file["dataset1/what"].attrs,)
+        ]
     rain = torch.from_numpy(values).float()
     minutes = (ends[1] - ends[0]) / timedelta(minutes=1)
     return _per_hour(path, rain, metadata, minutes) if quantity == "ACRR" else (rain, metadata)

@@ -34,8 +34,11 @@ def is_clip(path: Path) -> bool:
 
 
 ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
-    ".npy": open_npy, ".npz": open_npz, **dict.fromkeys(GRIDDED, open_labelled), **dict.fromkeys(TIFF, open_tiff),
-}  # fmt: skip
+    ".npy": open_npy,
+    ".npz": open_npz,
+    **dict.fromkeys(GRIDDED, open_labelled),
+    **dict.fromkeys(TIFF, open_tiff),
+}
 """Readers of arrays of frames by the suffix of the file."""
 FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
 """Suffixes of files that contain several frames. Radar files, which contain one, are not listed."""
@@ -111,6 +114,16 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
 
 
 __all__ = [
-    "ARRAY_READERS", "COARSEN", "FileError", "Frames", "ReadOptions", "VariableOptions", "find_sources", "join",
-    "list_files", "open_files", "open_frames", "open_sources",
-]  # fmt: skip
+    "ARRAY_READERS",
+    "COARSEN",
+    "FileError",
+    "Frames",
+    "ReadOptions",
+    "VariableOptions",
+    "find_sources",
+    "join",
+    "list_files",
+    "open_files",
+    "open_frames",
+    "open_sources",
+]

@@ -180,8 +180,11 @@ def read_ts(path: Path, **options: Any) -> list[Recording]:
 
 
 RECORDING_READERS: Mapping[str, Callable[..., list[Recording]]] = {
-    ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".ts": read_ts,
-}  # fmt: skip
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".csv": read_csv,
+    ".ts": read_ts,
+}
 """Readers of recordings by the suffix of the file. Audio files are not listed, since they need a front end."""
 RECORDING_SUFFIXES = (*RECORDING_READERS, *AUDIO)
 

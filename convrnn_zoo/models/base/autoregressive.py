@@ -92,9 +92,16 @@ class AutoregressiveForecaster(Forecaster):
         return tuple(torch.where(items.to(s.device).reshape(-1, *(1,) * (s.dim() - 1)), 0, s) for s in state)
 
     def forward(
-        self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None,
-        teacher: Tensor | None = None, mask: Tensor | None = None, return_aux: bool = False,
-    ) -> Tensor | Rollout:  # fmt: skip
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        *,
+        static: Tensor | None = None,
+        future: Tensor | None = None,
+        teacher: Tensor | None = None,
+        mask: Tensor | None = None,
+        return_aux: bool = False,
+    ) -> Tensor | Rollout:
         """Returns the forecast ``(N, horizon, C, H, W)`` of ``x``, ``(N, T, C, H, W)``.
 
         Args:
@@ -154,9 +161,16 @@ class AutoregressiveForecaster(Forecaster):
         return frames[:, :, : self.out_chans] if self.input_only else frames
 
     def _unroll(
-        self, patches: Tensor | None, steps: int, state: Maps, y: Any = None, *, known: Tensor | None = None,
-        mask: Tensor | None = None, deltas: list[Delta] | None = None,
-    ) -> tuple[Any, Maps]:  # fmt: skip
+        self,
+        patches: Tensor | None,
+        steps: int,
+        state: Maps,
+        y: Any = None,
+        *,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        deltas: list[Delta] | None = None,
+    ) -> tuple[Any, Maps]:
         """Returns the forecast of each step and the last state, and appends the memory increments to `deltas`.
 
         A step reads its frame of `patches`. Where `patches` has no such frame or `mask` ``(N, steps - 1)`` is false, it
@@ -260,16 +274,33 @@ class StackedCells(AutoregressiveForecaster):
     """Whether the cells have a weight for each pixel of a map, such as peepholes, even without `layer_norm`."""
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = 128, kernel_size: int = 5, num_layers: int = 4,
-        patch_size: int = 4, horizon: int = 10, num_classes: int = 0,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
-        out_chans: int | None = None, static_chans: int = 0, future_chans: int = 0,
-        layer_norm: bool = False, img_size: int | Sequence[int] | None = None, **layer_args: Any,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = 128,
+        kernel_size: int = 5,
+        num_layers: int = 4,
+        patch_size: int = 4,
+        horizon: int = 10,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
+        layer_norm: bool = False,
+        img_size: int | Sequence[int] | None = None,
+        **layer_args: Any,
+    ) -> None:
         super().__init__(
-            in_chans, horizon, check.positive_int("patch_size", patch_size), num_classes=num_classes,
-            out_chans=out_chans, static_chans=static_chans, future_chans=future_chans,
-        )  # fmt: skip
+            in_chans,
+            horizon,
+            check.positive_int("patch_size", patch_size),
+            num_classes=num_classes,
+            out_chans=out_chans,
+            static_chans=static_chans,
+            future_chans=future_chans,
+        )
         owner, self.layer_norm = type(self).__name__, check.boolean("layer_norm", layer_norm)
         if layer_norm and not issubclass(self.cell, MapNormed):
             raise ValueError(f"{owner} has no layer norms; leave layer_norm out")

@@ -110,9 +110,15 @@ def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Seque
 
 
 def conv_norm_relu(
-    in_chs: int, out_chs: int, groups: int | None = None, convolution: type[nn.Module] = nn.Conv2d, *,
-    device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any,
-) -> nn.Sequential:  # fmt: skip
+    in_chs: int,
+    out_chs: int,
+    groups: int | None = None,
+    convolution: type[nn.Module] = nn.Conv2d,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Any,
+) -> nn.Sequential:
     """Returns a convolution (3×3 by default), a norm (batch norm, or group norm if `groups` is set) and ReLU."""
     factory: Any = {"device": device, "dtype": dtype}
     norm = nn.BatchNorm2d(out_chs, **factory) if groups is None else nn.GroupNorm(groups, out_chs, **factory)
@@ -141,9 +147,7 @@ class Unroll(nn.Module):
             hook(cell, (xs, hx))
         [state] = hx if isinstance(hx, LayerStates) else [cell.unpack_state(hx, xs[0])]
         weights = [cell._weights("", cell.out_channels)]
-        ys, finals = run_layer(
-            cell, xs, [state], weights, zero_state=hx is None, checkpointed=self.grad_checkpointing
-        )  # fmt: skip
+        ys, finals = run_layer(cell, xs, [state], weights, zero_state=hx is None, checkpointed=self.grad_checkpointing)
         if isinstance(hx, LayerStates):
             return ys, LayerStates(finals)
         return ys, finals[0] if len(finals[0]) > 1 else finals[0][0]

@@ -74,10 +74,17 @@ class FrameEncoder(nn.Module):
     """
 
     def __init__(
-        self, name: str, levels: Sequence[int] = (-1,), in_chans: int = 3, pretrained: bool = False,
-        frozen: bool = False, chunk_size: int = 32, output_stride: int | None = None,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        levels: Sequence[int] = (-1,),
+        in_chans: int = 3,
+        pretrained: bool = False,
+        frozen: bool = False,
+        chunk_size: int = 32,
+        output_stride: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         if not levels or not all(check.is_int(level) for level in levels):
             raise ValueError(f"levels must be whole numbers, as timm's out_indices, got {list(levels)!r}")

@@ -69,9 +69,15 @@ class EnsembleForecaster(Ensemble, Forecaster):
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
-        self, frames: Any, horizon: int | None = None, *, members: int | None = None, seed: int | None = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Any:  # fmt: skip
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        members: int | None = None,
+        seed: int | None = None,
+        inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Any:
         """Forecasts an ensemble in the unit of the data.
 
         Args:

@@ -66,9 +66,15 @@ class Forecaster(ZooModel):
     """Feature maps for timm: empty, because the maps of a forecaster do not belong to single frames."""
 
     def __init__(
-        self, in_chans: int, horizon: int, reduction: int, num_classes: int = 0, out_chans: int | None = None,
-        static_chans: int = 0, future_chans: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int,
+        horizon: int,
+        reduction: int,
+        num_classes: int = 0,
+        out_chans: int | None = None,
+        static_chans: int = 0,
+        future_chans: int = 0,
+    ) -> None:
         super().__init__()
         check_no_classes(num_classes)
         self.in_chans = check.positive_int("in_chans", in_chans)
@@ -114,19 +120,37 @@ class Forecaster(ZooModel):
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
     @overload
     def forecast(
-        self, frames: Tensor, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Tensor: ...  # fmt: skip
+        self,
+        frames: Tensor,
+        horizon: int | None = None,
+        *,
+        static: Any = None,
+        future: Any = None,
+        inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Tensor: ...
     @overload
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Any: ...  # fmt: skip
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        static: Any = None,
+        future: Any = None,
+        inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Any: ...
     @torch.no_grad()
     def forecast(
-        self, frames: Any, horizon: int | None = None, *, static: Any = None, future: Any = None,
-        inputs: Inputs = None, batch_size: int = 16,
-    ) -> Any:  # fmt: skip
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        static: Any = None,
+        future: Any = None,
+        inputs: Inputs = None,
+        batch_size: int = 16,
+    ) -> Any:
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         Mark unknown values as NaN or in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes how NaN is
@@ -207,10 +231,18 @@ class Forecaster(ZooModel):
         return unknown if self.out_chans == self.in_chans else unknown.all(-3, keepdim=True)
 
     def _in_unit(
-        self, frames: Any, horizon: int | None, inputs: Inputs, batch_size: int, run: Callable[..., Tensor],
-        static: Any = None, future: Any = None, minutes: float | None = None, pixel_km: float | None = None,
+        self,
+        frames: Any,
+        horizon: int | None,
+        inputs: Inputs,
+        batch_size: int,
+        run: Callable[..., Tensor],
+        static: Any = None,
+        future: Any = None,
+        minutes: float | None = None,
+        pixel_km: float | None = None,
         thresholds: Sequence[float] = (),
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
@@ -358,10 +390,16 @@ class Forecaster(ZooModel):
             units = set(targets.values())
             targets = {str(next(iter(frames))): units.pop() if len(units) == 1 else None}
         result: Any = label_forecast(
-            y.numpy(), frames, targets, layout, step=step, thresholds=thresholds, has_channels=has_channels,
+            y.numpy(),
+            frames,
+            targets,
+            layout,
+            step=step,
+            thresholds=thresholds,
+            has_channels=has_channels,
             has_members=y.dim() > 3 + has_batch + has_channels + inner,
             note=describe_conversions(frames),
-        )  # fmt: skip
+        )
         if not is_array:
             return result
         [array] = result.data_vars.values()

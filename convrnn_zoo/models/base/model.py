@@ -120,9 +120,15 @@ class HeadedModel(ZooModel):
             self.pretrained_cfg.pop(key, None)
 
     def forward_intermediates(
-        self, x: Any, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
-        output_fmt: str = "NCHW", intermediates_only: bool = False, **inputs: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        x: Any,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        **inputs: Any,
+    ) -> Any:
         """Returns ``(features, maps)``: the features, and the maps of some layers or levels.
 
         Args:

@@ -57,9 +57,14 @@ class Spotter:
     """
 
     def __init__(
-        self, model: Any, threshold: float | None = None, *, seconds: float = 1.0, windows: int = 10,
+        self,
+        model: Any,
+        threshold: float | None = None,
+        *,
+        seconds: float = 1.0,
+        windows: int = 10,
         ignore: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.stream = Stream(model)
         self.front_end: Any = getattr(model, "front_end", None)
         if self.front_end is None or not getattr(model, "num_classes", 0):

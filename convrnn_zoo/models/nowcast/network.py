@@ -100,9 +100,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     default_step = DEFAULT_MINUTES
 
     def __init__(
-        self, in_chans: int = 1, hidden_channels: int | Sequence[int] = (32, 64), horizon: int = 12,
-        num_classes: int = 0, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_chans: int = 1,
+        hidden_channels: int | Sequence[int] = (32, 64),
+        horizon: int = 12,
+        num_classes: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
         fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -142,9 +147,12 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return self.exceedance(x, horizon, minutes).rates().to(x.dtype)
 
     def exceedance(
-        self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
-    ) -> Exceedance:  # fmt: skip
+    ) -> Exceedance:
         """Returns the logits of reaching each threshold, for all lead times or for `steps`.
 
         `steps` are counted from 0, in ascending order.
@@ -156,9 +164,12 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return parts[0]._replace(logits=logits, log_rate=log_rate)
 
     def exceedances(
-        self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES,
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
-    ) -> Iterator[Exceedance]:  # fmt: skip
+    ) -> Iterator[Exceedance]:
         """Yields :meth:`exceedance` for :attr:`chunk_size` lead times at once, so that not all are in memory."""
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
@@ -268,9 +279,17 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
     @torch.no_grad()
     def forecast(  # type: ignore[override]
-        self, frames: Any, horizon: int | None = None, *, minutes: float | None = None, pixel_km: float | None = None,
-        members: int | None = None, seed: int | None = None, inputs: Inputs = None, batch_size: int = 1,
-    ) -> Any:  # fmt: skip
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        minutes: float | None = None,
+        pixel_km: float | None = None,
+        members: int | None = None,
+        seed: int | None = None,
+        inputs: Inputs = None,
+        batch_size: int = 1,
+    ) -> Any:
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
         Args:
@@ -301,9 +320,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **scales)
 
     def members(
-        self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None,
+        self,
+        x: Tensor,
+        horizon: int | None = None,
+        *,
+        members: int = 20,
+        seed: int | None = None,
         minutes: float = DEFAULT_MINUTES,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Returns an ensemble of equally likely rates ``(members, N, horizon, C, H, W)`` in mm/h.
 
         At each pixel the members are quantiles of the forecast probabilities; a single member is the median. Noise
@@ -328,9 +352,16 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
     @torch.no_grad()
     def probabilities(
-        self, frames: Any, thresholds: Sequence[float], horizon: int | None = None, *, minutes: float | None = None,
-        pixel_km: float | None = None, inputs: Inputs = None, batch_size: int = 1,
-    ) -> Any:  # fmt: skip
+        self,
+        frames: Any,
+        thresholds: Sequence[float],
+        horizon: int | None = None,
+        *,
+        minutes: float | None = None,
+        pixel_km: float | None = None,
+        inputs: Inputs = None,
+        batch_size: int = 1,
+    ) -> Any:
         """Forecasts the probability that rain reaches each of the `thresholds` in mm/h.
 
         The other arguments are those of :meth:`forecast`. The result has an axis of thresholds before H.

@@ -13,9 +13,15 @@ from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
 
 
 def find_issues(
-    frames: Frames, count: int, step: Step | None, *, ahead: int = 0, every: Any = None,
-    period: Sequence[Any] = (None, None), fix: str = "pass frames at the step of the training",
-) -> Any:  # fmt: skip
+    frames: Frames,
+    count: int,
+    step: Step | None,
+    *,
+    ahead: int = 0,
+    every: Any = None,
+    period: Sequence[Any] = (None, None),
+    fix: str = "pass frames at the step of the training",
+) -> Any:
     """Returns the numbers of the frames at the issue times, as an array.
 
     An issue time is the time of a frame that ends `count` frames at one step. Issue times are multiples of `every`

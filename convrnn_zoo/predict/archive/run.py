@@ -48,10 +48,19 @@ SAMPLE = 8
 
 
 def forecast_archive(
-    model: Forecaster | str, archive: Any, output: str | Path, *, every: Any = None,
-    period: Sequence[Any] = (None, None), batch_size: int | None = None, jobs: int = 1, scheduler: Any = None,
-    threads: int | None = None, progress: bool = False, **options: Any,
-) -> Any:  # fmt: skip
+    model: Forecaster | str,
+    archive: Any,
+    output: str | Path,
+    *,
+    every: Any = None,
+    period: Sequence[Any] = (None, None),
+    batch_size: int | None = None,
+    jobs: int = 1,
+    scheduler: Any = None,
+    threads: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Any:
     """Forecasts from many issue times of an archive into one Zarr store.
 
     The store has the dimensions issue time (``forecast_reference_time``), ``lead_time``, ``realization`` for members,
@@ -252,9 +261,15 @@ class Job:
         forecast, probabilities = parts
         frames = self.frames.between(issue - self.inputs + 1, issue + 1)
         return label_results(
-            forecast, probabilities, frames, values, self.options.thresholds,
-            step=self.step, model=self.name, members=self.options.members or 0,
-        )  # fmt: skip
+            forecast,
+            probabilities,
+            frames,
+            values,
+            self.options.thresholds,
+            step=self.step,
+            model=self.name,
+            members=self.options.members or 0,
+        )
 
     def describe_issue(self, issue: int) -> str:
         """Returns the date of an issue time, or the number of its frame."""
@@ -302,9 +317,15 @@ def find_checksum(frames: Tensor) -> int:
 
 
 def plan(
-    model: Forecaster, name: str, archive: Any, path: Path, options: ForecastOptions, every: Any,
-    period: Sequence[Any], batch_size: int | None,
-) -> Job:  # fmt: skip
+    model: Forecaster,
+    name: str,
+    archive: Any,
+    path: Path,
+    options: ForecastOptions,
+    every: Any,
+    period: Sequence[Any],
+    batch_size: int | None,
+) -> Job:
     """Opens the archive, chooses issue times and regions, and creates or extends the store."""
     options.check_model(model, name)
     values, read = options.read_options(model, name)
@@ -316,9 +337,14 @@ def plan(
     count = options.inputs or model.input_frames or values.inputs or 1
     step = options.minutes or values.step or frames.step
     issues = find_issues(
-        frames, count, step, ahead=horizon if model.future_chans else 0, every=every, period=period,
+        frames,
+        count,
+        step,
+        ahead=horizon if model.future_chans else 0,
+        every=every,
+        period=period,
         fix=options.describe_fix(model),
-    )  # fmt: skip
+    )
     scales = choose_scales(model, frames, frames.path, options)
     job = Job(model.eval(), name, opener, path, options, scales, issues, count, horizon, step)
     job.__dict__["frames"] = frames
@@ -326,17 +352,30 @@ def plan(
     template = job.label(blank, int(issues[0]))
     job.batch = batch_size or choose_batch(template)
     settings = {
-        "model": name, "weights": digest(model), "coordinates": describe_coordinates(template),
-        "issue_times": job.describe_issues(len(issues)), "inputs": count, "horizon": horizon,
-        "thresholds": list(options.thresholds), "members": options.members, "seed": options.seed or 0, **scales,
-        "batch_size": job.batch, "read": {**dataclasses.asdict(read), "size": list(frames.size)},
+        "model": name,
+        "weights": digest(model),
+        "coordinates": describe_coordinates(template),
+        "issue_times": job.describe_issues(len(issues)),
+        "inputs": count,
+        "horizon": horizon,
+        "thresholds": list(options.thresholds),
+        "members": options.members,
+        "seed": options.seed or 0,
+        **scales,
+        "batch_size": job.batch,
+        "read": {**dataclasses.asdict(read), "size": list(frames.size)},
         "unit": "" if values.variables else values.unit,
         "members_are_quantiles": bool(options.members) and not isinstance(model, EnsembleForecaster),
-    }  # fmt: skip
+    }
     create = partial(
-        create_store, template=template, frames=frames.dataset, issues=issues, step=step, batch=job.batch,
+        create_store,
+        template=template,
+        frames=frames.dataset,
+        issues=issues,
+        step=step,
+        batch=job.batch,
         settings=settings,
-    )  # fmt: skip
+    )
     if not path.exists():
         create(path)
         return job
@@ -394,9 +433,13 @@ def start_workers(jobs: int) -> Any:
     options = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
     with need("dask.config", "archive").set(options):
         return need("distributed", "archive").LocalCluster(
-            n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1",
+            n_workers=jobs,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
             silence_logs=logging.ERROR,
-        )  # fmt: skip
+        )
 
 
 def _run_on_workers(job: Job, regions: Sequence[int], jobs: int, scheduler: Any, threads: int | None) -> Iterator[int]:

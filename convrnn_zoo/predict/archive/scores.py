@@ -263,10 +263,17 @@ def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
     """Opens the observations of a variable with the options `read` of the forecasts."""
     stored = {v[0]: v for v in read["variables"]}
     options = ReadOptions(
-        variable=name, variable_optional=True, unit=unit, dims=read["dims"], sel=read["sel"], step=read["step"],
-        fill_value=stored[name][2] if name in stored else read["fill_value"], coarsen=read["coarsen"],
-        rain_relation=tuple(read["rain_relation"]), channels=read["channels"],
-    )  # fmt: skip
+        variable=name,
+        variable_optional=True,
+        unit=unit,
+        dims=read["dims"],
+        sel=read["sel"],
+        step=read["step"],
+        fill_value=stored[name][2] if name in stored else read["fill_value"],
+        coarsen=read["coarsen"],
+        rain_relation=tuple(read["rain_relation"]),
+        channels=read["channels"],
+    )
     frames = choose_opener(archive, options)()
     if not frames.dates:
         raise ValueError(f"{frames.path} states no dates; pass frames that do")

@@ -63,8 +63,9 @@ def create_store(
         times = frames["time"].values[issues]
         valid = valid_times(times, step, template.sizes[LEAD_TIME])
         coords = {
-            ISSUE: (ISSUE, times, template[ISSUE].attrs), "time": ((ISSUE, LEAD_TIME), valid, template["time"].attrs)
-        }  # fmt: skip
+            ISSUE: (ISSUE, times, template[ISSUE].attrs),
+            "time": ((ISSUE, LEAD_TIME), valid, template["time"].attrs),
+        }
     if isinstance(step, str):
         coords[LEAD_TIME] = (LEAD_TIME, numpy.arange(1, len(lead) + 1), {**lead.attrs, "units": f"{step}s"})
     data = template.drop_vars([ISSUE, "time"], errors="ignore")

@@ -31,13 +31,17 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Names of dimensions and coordinates, in lower case, that are recognised where no attribute describes them."""
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "time": ("T", "time"), "y": ("Y", "latitude", "projection_y_coordinate", "grid_latitude"),
-    "x": ("X", "longitude", "projection_x_coordinate", "grid_longitude"), MEMBER: ("E", "realization"),
+    "time": ("T", "time"),
+    "y": ("Y", "latitude", "projection_y_coordinate", "grid_latitude"),
+    "x": ("X", "longitude", "projection_x_coordinate", "grid_longitude"),
+    MEMBER: ("E", "realization"),
     CHANNEL: ("Z", "vertical"),
-}  # fmt: skip
+}
 """Keys of cf_xarray for ``axis``, ``standard_name`` and units of coordinates, by the dimension that they describe."""
-PLACES = {"y": ("latitude", "projection_y_coordinate", "grid_latitude"),
-          "x": ("longitude", "projection_x_coordinate", "grid_longitude")}  # fmt: skip
+PLACES = {
+    "y": ("latitude", "projection_y_coordinate", "grid_latitude"),
+    "x": ("longitude", "projection_x_coordinate", "grid_longitude"),
+}
 """Standard names of coordinates that state positions on the earth: these rise to the north and to the east."""
 PLACE_NAMES = ("lat", "latitude", "rlat", "northing", "lon", "longitude", "rlon", "easting")
 """Names of such coordinates, in lower case."""
@@ -194,11 +198,13 @@ def _find_time(array: xr.DataArray, dim: Hashable | None, variables: Mapping[Any
         return not is_dated, c.attrs.get("standard_name") != "time", place
 
     labels = [
-        n for n, c in array.coords.items()
-        if c.dims == (() if dim is None else (dim,)) and (n == dim or c.attrs.get("standard_name") not in _REFERENCE)
+        n
+        for n, c in array.coords.items()
+        if c.dims == (() if dim is None else (dim,))
+        and (n == dim or c.attrs.get("standard_name") not in _REFERENCE)
         and (not rank(n)[0] or (dim is not None and (n == dim or rank(n)[2] < len(NAMES["time"]))))
         and not counts_frames(c.values, c.attrs)
-    ]  # fmt: skip
+    ]
     if not labels:
         return {}
     name, variable = min(labels, key=rank), need("xarray", "netcdf").Variable

@@ -53,10 +53,17 @@ def _is_near(pixel_km: float, expected: float) -> bool:
 
 
 def label_forecast(
-    values: numpy.ndarray, frames: xr.Dataset, targets: Mapping[str, str | None], layout: Layout | None = None, *,
-    step: Step | None = None, thresholds: Sequence[float] = (), has_members: bool = False, has_channels: bool = True,
+    values: numpy.ndarray,
+    frames: xr.Dataset,
+    targets: Mapping[str, str | None],
+    layout: Layout | None = None,
+    *,
+    step: Step | None = None,
+    thresholds: Sequence[float] = (),
+    has_members: bool = False,
+    has_channels: bool = True,
     note: str = "",
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     """Returns a forecast as a Dataset by the CF conventions, with the dimensions and coordinates of its frames.
 
     Args:
@@ -98,10 +105,13 @@ def label_forecast(
         coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": next(iter(targets.values())) or "1"})
     known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
     places = {
-        n: _without_bounds(c.variable) for n, c in frames.coords.items()
-        if n not in reserved and set(c.dims) <= known
-        and c.dtype.kind not in "mMO" and " since " not in str(c.attrs.get("units"))
-    }  # fmt: skip
+        n: _without_bounds(c.variable)
+        for n, c in frames.coords.items()
+        if n not in reserved
+        and set(c.dims) <= known
+        and c.dtype.kind not in "mMO"
+        and " since " not in str(c.attrs.get("units"))
+    }
     if CHANNEL in dims and len(targets) == values.shape[dims.index(CHANNEL)] and CHANNEL not in frames.dims:
         parts = dict(zip(targets, numpy.moveaxis(values, dims.index(CHANNEL), 0), strict=True))
         dims.remove(CHANNEL)

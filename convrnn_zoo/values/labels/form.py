@@ -25,9 +25,15 @@ CHUNK, LARGE = 2**20, 2**24
 A sequence of training is a small part of an archive: dask needs milliseconds for each part, and reads complete ones.
 """
 DEFAULT_FILLS = {
-    "int16": -(2**15) + 1, "uint16": 2**16 - 1, "int32": -(2**31) + 1, "uint32": 2**32 - 1, "int64": -(2**63) + 2,
-    "uint64": 2**64 - 2, "float32": 2.0**123 * 15 / 16, "float64": 2.0**123 * 15 / 16,
-}  # fmt: skip
+    "int16": -(2**15) + 1,
+    "uint16": 2**16 - 1,
+    "int32": -(2**31) + 1,
+    "uint32": 2**32 - 1,
+    "int64": -(2**63) + 2,
+    "uint64": 2**64 - 2,
+    "float32": 2.0**123 * 15 / 16,
+    "float64": 2.0**123 * 15 / 16,
+}
 """Numbers of values that were never written in NetCDF files, by the stored dtype; bytes have none."""
 _NO_NETCDF = {"compressor", "compressors", "fill_value", "rasterio_dtype"}  # keys of ``encoding`` of other formats
 
@@ -83,15 +89,19 @@ def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.
     low, high = _find_limits(attrs, stored)
     fills = [*np.ravel(encoding["missing_value"])] if sign and "missing_value" in encoding else []
     fills += [] if fill_value is None else [fill_value]
-    is_netcdf = "_FillValue" not in encoding and not _NO_NETCDF & encoding.keys() and (
-        "dtype" in encoding or dtype.kind == "f"
-    )  # fmt: skip
+    is_netcdf = (
+        "_FillValue" not in encoding and not _NO_NETCDF & encoding.keys() and ("dtype" in encoding or dtype.kind == "f")
+    )
     fills += [DEFAULT_FILLS[dtype.name]] if is_netcdf and dtype.name in DEFAULT_FILLS else []
     is_bytes = variable.dtype == "uint8" and not attrs.get("units") and (scale, offset) == (1, 0)
     function = partial(
-        _mask, low=low, high=high, fills=[stored.unpack(f) for f in fills],
-        slack=1e-3 * abs(scale) if dtype.kind in "iu" else 0.0, factor=1 / 255 if is_bytes else 1.0,
-    )  # fmt: skip
+        _mask,
+        low=low,
+        high=high,
+        fills=[stored.unpack(f) for f in fills],
+        slack=1e-3 * abs(scale) if dtype.kind in "iu" else 0.0,
+        factor=1 / 255 if is_bytes else 1.0,
+    )
     result = apply(function, variable)
     keep = ("units", "standard_name", "long_name", "grid_mapping", "cell_methods")
     result.attrs = {k: v for k, v in attrs.items() if k in keep and (k != "units" or str(v).strip())}
@@ -271,10 +281,14 @@ def decode_coordinates(data: xr.Dataset) -> xr.Dataset:
 
 
 def normal_form(
-    data: xr.Dataset | xr.DataArray, variables: Sequence[str] | None = None, *, sel: Mapping[str, Any] | None = None,
-    dims: Mapping[str, str] | None = None, fill_values: Mapping[str, float | None] | None = None,
+    data: xr.Dataset | xr.DataArray,
+    variables: Sequence[str] | None = None,
+    *,
+    sel: Mapping[str, Any] | None = None,
+    dims: Mapping[str, str] | None = None,
+    fill_values: Mapping[str, float | None] | None = None,
     is_static: bool = False,
-) -> tuple[xr.Dataset, Layout]:  # fmt: skip
+) -> tuple[xr.Dataset, Layout]:
     """Returns a DataArray or a decoded Dataset in normal form, and its :class:`Layout`.
 
     Values are read when they are used, those of arrays above 16 MiB in parts, by dask.
@@ -360,9 +374,12 @@ def list_variables(data: xr.Dataset, axes: Mapping[str, str]) -> list[str]:
 
 
 def align(
-    part: Any, first: xr.Dataset | xr.DataArray, name: str, axes: Sequence[str] = (MEMBER, "time", "y", "x"),
+    part: Any,
+    first: xr.Dataset | xr.DataArray,
+    name: str,
+    axes: Sequence[str] = (MEMBER, "time", "y", "x"),
     label_names: Mapping[str, str] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Returns data without coordinates, after a check that they are on the grid of `first`; both in normal form.
 
     `label_names` are the names of the dimensions in messages.
@@ -445,9 +462,11 @@ def choose_variable(data: xr.Dataset, unit: str | None = None, rejected: Sequenc
 
 
 def to_units(
-    data: xr.Dataset, units: Mapping[str, str | None], step: Step | None = None,
+    data: xr.Dataset,
+    units: Mapping[str, str | None],
+    step: Step | None = None,
     relation: tuple[float, float] = MARSHALL_PALMER,
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     """Returns a Dataset of the variables in `units`, converted to their units.
 
     Sums of rain become rates by the bounds of the times in the source; without these, they are sums over `step`

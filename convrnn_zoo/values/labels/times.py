@@ -35,12 +35,18 @@ LARGEST = 10**7
 """Numbers without a unit are below it: beyond, they are dates such as 20200131, or seconds since 1970."""
 _SINCE = re.compile(r"(\w+)\s+since\s+(.*)", re.IGNORECASE)
 _TIME_UNITS = {
-    short: unit for unit, words in {
-        "days": "d day", "hours": "h hr hrs hour", "minutes": "min mins minute", "seconds": "s sec secs second",
-        "milliseconds": "ms msec msecs millisecond", "microseconds": "us usec µs μs microsecond",
+    short: unit
+    for unit, words in {
+        "days": "d day",
+        "hours": "h hr hrs hour",
+        "minutes": "min mins minute",
+        "seconds": "s sec secs second",
+        "milliseconds": "ms msec msecs millisecond",
+        "microseconds": "us usec µs μs microsecond",
         "nanoseconds": "ns nsec nanosecond",
-    }.items() for short in words.split()
-}  # fmt: skip
+    }.items()
+    for short in words.split()
+}
 """Units of time that xarray knows by their names, by the shorter words for them."""
 
 

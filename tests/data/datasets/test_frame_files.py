@@ -223,7 +223,7 @@ BAD = {
     "times": ({"b.npz": {"x": np.zeros((9, 24, 28)), "time": np.zeros(4)}}, {}, r"b\.npz.*\b9 frames.*\b4 times"),
     "few": ({}, {"validation": 0.2}, r"train.* 70 frames.*data\.split"),
     "dry": ({}, {"crop": 20, "min_wet_fraction": 1.0}, "train.*crop.* 7 frames of 20×20"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -269,7 +269,7 @@ ENTRIES = {
     "truth": ({"name": "a", "step": True}, r"data\.step.* True"),
     "shipped": ({"kind": "rain", "crop": 64}, r"data\.crop\b"),
     "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.*\[3\]"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -293,8 +293,10 @@ def test_a_split_by_group_has_no_frame_of_a_group_in_two_parts(tmp_path):
     kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w+)/", validation=0.25)
     values = {split: kind.load(tmp_path, split, 2, 1).fixed(999).unique() for split in ("train", "validation", "test")}
     assert {split: sorted({int(v) // 10 for v in part}) for split, part in values.items()} == {
-        "train": [0, 1, 2], "validation": [3], "test": [4, 5],
-    }  # fmt: skip
+        "train": [0, 1, 2],
+        "validation": [3],
+        "test": [4, 5],
+    }
     assert "groups" in kind.split_words
     with pytest.raises(ValueError, match=r"data\.group_pattern.*'radar'.*s1/0\.npy"):
         dataclasses.replace(kind, group_pattern="radar").load(tmp_path, "train", 2, 1)
@@ -322,8 +324,10 @@ def test_groups_are_read_from_a_file(kind, tmp_path):
     dataset = kind(name="a", split="group", group_file="groups.csv", validation=0.25)
     parts = {split: dataset.load(tmp_path, split, 2, 1) for split in ("train", "validation", "test")}
     assert {split: [f.name[0] for f in part.files] for split, part in parts.items()} == {
-        "train": ["a", "c"], "validation": ["e"], "test": ["b", "d"],
-    }  # fmt: skip
+        "train": ["a", "c"],
+        "validation": ["e"],
+        "test": ["b", "d"],
+    }
     (tmp_path / "groups.csv").write_text("file,group\n" + "".join(lines[:-1]))
     with pytest.raises(ValueError, match=rf"groups\.csv: .* a line e\{suffix},GROUP"):
         dataset.load(tmp_path, "train", 2, 1)

@@ -117,14 +117,16 @@ def test_patterns_name_the_recordings_for_validation(listed):
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [({"split": ["other.csv"]}, r"other\.csv, the recipe's data\.split, does not exist"),
-     ({"split": ["test.csv"], "validation": ["words/yes/0.npy"]}, r"both name words/yes/0\.npy"),
-     ({"split": ["test.csv"], "validation": ["*"]}, r"both name words/no/0\.npy, words/yes/0\.npy"),
-     ({"split": ["test.csv"], "validation": ["*/[1-4].npy"]}, "leaves nothing to train on"),
-     ({"split": ["test.csv"], "validation": ["*/9.npy"]}, r"data\.validation: \*/9\.npy matches none of words/no/0"),
-     ({"split": ["empty.csv"]}, "empty.csv: expected a column file"),
-     ({"folder": "wrods"}, "wrods, the recipe's data.folder")],
-)  # fmt: skip
+    [
+        ({"split": ["other.csv"]}, r"other\.csv, the recipe's data\.split, does not exist"),
+        ({"split": ["test.csv"], "validation": ["words/yes/0.npy"]}, r"both name words/yes/0\.npy"),
+        ({"split": ["test.csv"], "validation": ["*"]}, r"both name words/no/0\.npy, words/yes/0\.npy"),
+        ({"split": ["test.csv"], "validation": ["*/[1-4].npy"]}, "leaves nothing to train on"),
+        ({"split": ["test.csv"], "validation": ["*/9.npy"]}, r"data\.validation: \*/9\.npy matches none of words/no/0"),
+        ({"split": ["empty.csv"]}, "empty.csv: expected a column file"),
+        ({"folder": "wrods"}, "wrods, the recipe's data.folder"),
+    ],
+)
 def test_lists_of_recordings_that_do_not_fit_the_data_are_rejected(listed, fields, expected):
     (listed / "empty.csv").write_text("name\nwords/no/0.npy\n", encoding="utf-8")
     with pytest.raises((ValueError, FileNotFoundError), match=expected):
@@ -238,7 +240,7 @@ BAD = {
     "shapes": (lambda: {**fine(), "r05": np.zeros((3, 4)), "labels": list("ababab")}, r"r00 .*a.npz:r05 \(3, 4\)"),
     "one class": (lambda: {**fine(), "labels": ["a"] * 6}, "classes, got 1: a"),
     "few": (lambda: {"a": np.ones((2, 3)), "b": np.ones((2, 3)), "labels": ["a", "b"]}, "three recordings"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -371,7 +373,7 @@ WINDOWS = {
     "lengths as floats": ({}, lambda: {"x": X, "labels": Y, "lengths": np.full(12, 20.0)}),
     "lengths as a column": ({}, lambda: {"x": X, "labels": Y, "lengths": np.full((12, 1), 20)}),
     "few steps": ({"layout": "NTC"}, lambda: {"x": np.tile(X[:, :2], (1, 1, 1)), "labels": Y}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -530,8 +532,10 @@ def test_a_split_by_group_has_no_group_in_two_parts(fields, tmp_path):
     kind = make(split="group", validation=0.25, **fields)
     parts = {split: kind.load(tmp_path, split) for split in ("train", "validation", "test")}
     assert {split: set(part.groups) for split, part in parts.items()} == {
-        "train": {"0", "1", "2"}, "validation": {"3"}, "test": {"4", "5"},
-    }  # fmt: skip
+        "train": {"0", "1", "2"},
+        "validation": {"3"},
+        "test": {"4", "5"},
+    }
     for part in parts.values():
         assert all(x.unique().tolist() == [float(group)] for x, group in zip(part.sequences, part.groups, strict=True))
         assert part.labels.bincount().tolist() == [4 * len(set(part.groups))] * 2

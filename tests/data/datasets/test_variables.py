@@ -10,10 +10,14 @@ from convrnn_zoo.recipes import Recipe
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 18, 6, 5
 TABLE = {
-    "kind": "frames", "name": "storms", "targets": ["rain"], "step": 60,
+    "kind": "frames",
+    "name": "storms",
+    "targets": ["rain"],
+    "step": 60,
     "variables": [{"name": "rain", "unit": "mm/h", "encoding": "log", "valid_min": 0.0}, {"name": "t2m", "unit": "K"}],
-    "static": ["elevation"], "future": [{"name": "hour", "encoding": "none"}, "forcing"],
-}  # fmt: skip
+    "static": ["elevation"],
+    "future": [{"name": "hour", "encoding": "none"}, "forcing"],
+}
 NAMES = ["rain", "t2m", "hour", "forcing", "elevation"]
 RECIPE = """
 kind = "forecaster"
@@ -128,7 +132,7 @@ BAD = {
     "no name": ({"static": [{"unit": "m"}]}, r"data\.static\[0\]\.name$"),
     "a number": ({"static": [3]}, r"data\.static\[0\] .* 3"),
     "encoding": ({"static": [{"name": "a", "encoding": "lgo"}]}, r"data\.static\[0\]\.encoding.*'lgo'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -183,9 +187,14 @@ def test_a_file_with_none_of_the_variables_is_an_error_by_name(suffix, tmp_path)
 def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):
     data = storms()
     data["elevation"] = data.elevation.where(data.elevation > 600)
-    assert len(ArrayFrames(name="a", variables=("t2m",), static=("elevation",)).load(
-        write(tmp_path / "a.nc", data), "train", 3, 2
-    )) == 8  # fmt: skip
+    assert (
+        len(
+            ArrayFrames(name="a", variables=("t2m",), static=("elevation",)).load(
+                write(tmp_path / "a.nc", data), "train", 3, 2
+            )
+        )
+        == 8
+    )
 
 
 def test_files_in_other_units_are_converted_to_the_unit_of_the_first(tmp_path):

@@ -100,8 +100,10 @@ def test_groups_are_in_one_part(fields, tmp_path):
     kind = dataclasses.replace(KIND, split="group", validation=0.25, **fields)
     parts = {part: kind.load(tmp_path, part) for part in ("train", "validation", "test")}
     assert {part: sorted(set(data.groups)) for part, data in parts.items()} == {
-        "train": ["00", "01", "02"], "validation": ["03"], "test": ["04", "05"]
-    }  # fmt: skip
+        "train": ["00", "01", "02"],
+        "validation": ["03"],
+        "test": ["04", "05"],
+    }
     assert all([p.stem for p in data.sequences.items] == list(data.groups) for data in parts.values())
 
 
@@ -125,7 +127,7 @@ BAD = {
     "NaN": ("b.npy", lambda p: np.save(p, np.full((1, 3, 16, 24), np.nan)), r"b\.npy.* 0 to 1,.*nan"),
     "size": ("b.npy", lambda p: np.save(p, np.zeros((1, 3, 16, 23))), r"01\.gif.*b\.npy \(3, 16, 23\).*data\.size"),
     "picture": ("b.png", lambda p: p.write_bytes(b""), "/dark .*images"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -71,8 +71,10 @@ def test_memory_is_flat_on_a_store_larger_than_memory(tmp_path):
     for steps in (50, 450):  # the larger one is 1.9 GB as numbers, more than the process may hold
         done = subprocess.run(
             [sys.executable, "-c", LARGE, str(tmp_path / f"{steps}.zarr"), str(steps)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         count, peaks[steps] = map(int, done.stdout.split())
         assert count > steps
     assert peaks[450] < 1500

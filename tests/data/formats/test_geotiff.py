@@ -25,9 +25,19 @@ def write_geotiff(path, bands, crs="EPSG:3035", bigtiff="NO", **tags):
     edge = 0.25 if crs == "EPSG:4326" else 1000
     transform = rasterio.Affine(edge, 0, 40 * edge, 0, -edge, 30 * edge)
     with rasterio.open(
-        path, "w", driver="GTiff", height=8, width=8, count=len(bands), dtype=bands.dtype, crs=crs, nodata=-9999,
-        transform=transform, compress="deflate", BIGTIFF=bigtiff,
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=8,
+        width=8,
+        count=len(bands),
+        dtype=bands.dtype,
+        crs=crs,
+        nodata=-9999,
+        transform=transform,
+        compress="deflate",
+        BIGTIFF=bigtiff,
+    ) as file:
         file.write(bands)
         file.scales, file.units = (0.1,) * len(bands), ("mm/h",) * len(bands)
         file.set_band_description(1, "rain_rate")

@@ -231,9 +231,11 @@ def test_a_sum_of_rain_that_ends_before_it_starts_is_an_error(format_of, minutes
         path = write_odim(tmp_path / "sum.h5", NOON, np.ones((2, 2)), "ACRR")
         with h5py.File(path, "r+") as file:
             file["dataset1/what"].attrs.update(
-                startdate=np.bytes_(start[0]), starttime=np.bytes_(start[1]), enddate=np.bytes_(end[0]),
+                startdate=np.bytes_(start[0]),
+                starttime=np.bytes_(start[1]),
+                enddate=np.bytes_(end[0]),
                 endtime=np.bytes_(end[1]),
-            )  # fmt: skip
+            )
     else:
         path = write_knmi(tmp_path, NOON, np.zeros((765, 700)))
         with h5py.File(path, "r+") as file:
@@ -344,10 +346,14 @@ def test_files_of_saf_have_time_and_projection(tmp_path):
         axis: (f"n{axis}", np.arange(n) * step, {"standard_name": f"projection_{axis}_coordinate", "units": "m"})
         for axis, n, step in (("y", 4, -3000.0), ("x", 5, 3000.0))
     }
-    data = xarray.Dataset({
-        "crr": (("ny", "nx"), np.ones((4, 5), "float32")),
-        "crr_intensity": (("ny", "nx"), np.arange(20.0, dtype="float32").reshape(4, 5), {"units": "mm/h"}),
-    }, {f"n{axis}": place for axis, place in places.items()}, attrs)  # fmt: skip
+    data = xarray.Dataset(
+        {
+            "crr": (("ny", "nx"), np.ones((4, 5), "float32")),
+            "crr_intensity": (("ny", "nx"), np.arange(20.0, dtype="float32").reshape(4, 5), {"units": "mm/h"}),
+        },
+        {f"n{axis}": place for axis, place in places.items()},
+        attrs,
+    )
     for i, time in enumerate(("09:15", "09:30")):
         data.attrs["nominal_product_time"] = f"2018-06-01T{time}:00Z"
         data.to_netcdf(tmp_path / f"S_NWC_CRR_{i}.nc", engine="h5netcdf")

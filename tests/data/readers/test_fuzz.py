@@ -22,10 +22,16 @@ def write_xarray(path, frames):
         packed = file.create_dataset(
             "rate", data=np.nan_to_num(frames * 10, nan=-1).astype("int16"), compression="gzip"
         )
-        packed.attrs.update({
-            "scale_factor": 0.1, "add_offset": 0.0, "_FillValue": np.int16(-1), "units": "mm h-1",
-            "valid_range": np.array([0, 3000], "int16"), "_Unsigned": "false",
-        })  # fmt: skip
+        packed.attrs.update(
+            {
+                "scale_factor": 0.1,
+                "add_offset": 0.0,
+                "_FillValue": np.int16(-1),
+                "units": "mm h-1",
+                "valid_range": np.array([0, 3000], "int16"),
+                "_Unsigned": "false",
+            }
+        )
         file["time"] = np.arange(len(frames))
         file["time"].attrs["units"] = "hours since 2020-01-01 00:00:00 +01:00"
 

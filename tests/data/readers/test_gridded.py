@@ -240,12 +240,20 @@ def write_grib(path, data, edition=2):
         for t, frame in enumerate(data.values):
             handle = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
             keys = {
-                "Ni": WIDTH, "Nj": HEIGHT, "latitudeOfFirstGridPointInDegrees": float(data.lat[0]),
-                "latitudeOfLastGridPointInDegrees": float(data.lat[-1]), "longitudeOfFirstGridPointInDegrees": 0.0,
-                "longitudeOfLastGridPointInDegrees": float(data.lon[-1]), "iDirectionIncrementInDegrees": 2.0,
-                "jDirectionIncrementInDegrees": 2.5, "shortName": "2t", "dataDate": 20200601, "dataTime": 100 * t,
-                "bitmapPresent": 1, "missingValue": 9999.0,
-            }  # fmt: skip
+                "Ni": WIDTH,
+                "Nj": HEIGHT,
+                "latitudeOfFirstGridPointInDegrees": float(data.lat[0]),
+                "latitudeOfLastGridPointInDegrees": float(data.lat[-1]),
+                "longitudeOfFirstGridPointInDegrees": 0.0,
+                "longitudeOfLastGridPointInDegrees": float(data.lon[-1]),
+                "iDirectionIncrementInDegrees": 2.0,
+                "jDirectionIncrementInDegrees": 2.5,
+                "shortName": "2t",
+                "dataDate": 20200601,
+                "dataTime": 100 * t,
+                "bitmapPresent": 1,
+                "missingValue": 9999.0,
+            }
             for key, value in keys.items():
                 eccodes.codes_set(handle, key, value)
             eccodes.codes_set_values(handle, np.nan_to_num(frame, nan=9999.0).astype("float64").ravel())
@@ -325,9 +333,14 @@ def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
         zarr = pytest.importorskip("zarr", reason="the extra zarr")
         group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
         variable = group.create_array(
-            "rain", shape=(count, edge, edge), chunks=(1, edge, edge), dtype="float32", fill_value=1.0,
-            dimension_names=("time", "y", "x"), attributes={"units": "mm/h"},
-        )  # fmt: skip
+            "rain",
+            shape=(count, edge, edge),
+            chunks=(1, edge, edge),
+            dtype="float32",
+            fill_value=1.0,
+            dimension_names=("time", "y", "x"),
+            attributes={"units": "mm/h"},
+        )
         for i in range(count):
             variable[i] = frame
         group.create_array("time", shape=(count,), dtype="int32", dimension_names=("time",))[:] = np.arange(count) * 5

@@ -25,8 +25,11 @@ def write_climate(directory: Path) -> None:
     coords = {"time": hours, "latitude": 58 - np.arange(33) / 4, "longitude": np.arange(49) / 4 - 10}
     values = 280 + 5 * np.sin(np.arange(120) / 24 * 2 * np.pi)[:, None, None] + rng.normal(0, 1, (120, 33, 49))
     t2m = xarray.DataArray(
-        values.astype("float32"), coords, ("time", "latitude", "longitude"), name="t2m",
+        values.astype("float32"),
+        coords,
+        ("time", "latitude", "longitude"),
+        name="t2m",
         attrs={"GRIB_shortName": "2t", "units": "K"},
-    )  # fmt: skip
+    )
     with (directory / "era5-2mt-2019-03-uk.grib").open("wb") as file:
         grib.canonical_dataarray_to_grib(t2m, file)  # its function for a Dataset needs an older xarray

@@ -76,20 +76,32 @@ def info(handler, repo_id, revision="main"):
     if commit is None:
         handler.reject(404, "RevisionNotFound", "Invalid rev id")
         return
-    send(handler, {
-        "id": repo_id, "sha": commit, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0,
-        "likes": 0, "xetEnabled": False,
-        "siblings": [{"rfilename": path} for path in repo.commits[commit]],
-    })  # fmt: skip
+    send(
+        handler,
+        {
+            "id": repo_id,
+            "sha": commit,
+            "private": repo.private,
+            "gated": repo.gated,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "xetEnabled": False,
+            "siblings": [{"rfilename": path} for path in repo.commits[commit]],
+        },
+    )
 
 
 @route("GET", "/api/models/{id}/tree/(?P<revision>.+)")
 def tree(handler, repo_id, revision):
     if repo := handler.repo(repo_id):
-        send(handler, [
-            {"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)}
-            for path, content in repo.files(revision).items()
-        ])  # fmt: skip
+        send(
+            handler,
+            [
+                {"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)}
+                for path, content in repo.files(revision).items()
+            ],
+        )
 
 
 @route("GET", "/api/models/{id}/refs")
@@ -182,7 +194,11 @@ def commit(handler, repo_id, revision):
     oid = repo.commit(changes, target, header["summary"])
     url = f"{handler.hub.url}/{repo_id}"
     number = target.rsplit("/", 1)[-1]
-    return send(handler, {
-        "commitUrl": f"{url}/commit/{oid}", "commitOid": oid,
-        "pullRequestUrl": f"{url}/discussions/{number}" if create_pr else None,
-    })  # fmt: skip
+    return send(
+        handler,
+        {
+            "commitUrl": f"{url}/commit/{oid}",
+            "commitOid": oid,
+            "pullRequestUrl": f"{url}/discussions/{number}" if create_pr else None,
+        },
+    )

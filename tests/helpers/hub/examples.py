@@ -48,9 +48,16 @@ def sizes(name: str) -> dict:
     if not is_core(name):
         # The sizes of the published pyramids are fixed; the others are made small.
         prefixes = (
-            "convlstm_openstl", "predrnn", "mim", "mau", "phydnet", "e3d_lstm", "sa_convlstm", "motionrnn",
+            "convlstm_openstl",
+            "predrnn",
+            "mim",
+            "mau",
+            "phydnet",
+            "e3d_lstm",
+            "sa_convlstm",
+            "motionrnn",
             "sg_convlstm",
-        )  # fmt: skip
+        )
         small = name.endswith("_forecaster") or (name.startswith(prefixes) and name not in SMALL)
         layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
         return {"in_chans": 2, "horizon": 3, **layers, **without_known_inputs(name)}
@@ -58,9 +65,16 @@ def sizes(name: str) -> dict:
     depth = {"num_layers": 4, "bidirectional": True} if name == "recurrent_stack" else {}
     hidden = {} if name.startswith("min") else {"hidden_kernel_size": 3}  # those have no convolution of the state
     return {
-        "in_chans": 2, "num_classes": 3, "drop_rate": 0.25, "global_pool": "max",
-        "hidden_channels": [4, 6, 2, 5][:layers], "kernel_size": 1, "bias": False, **hidden, **depth,
-    }  # fmt: skip
+        "in_chans": 2,
+        "num_classes": 3,
+        "drop_rate": 0.25,
+        "global_pool": "max",
+        "hidden_channels": [4, 6, 2, 5][:layers],
+        "kernel_size": 1,
+        "bias": False,
+        **hidden,
+        **depth,
+    }
 
 
 def labels(name: str) -> dict:

@@ -133,9 +133,20 @@ def special_values(content, chance):
 
 
 MUTATIONS = (
-    flip, flip_header, flip_payload, change_length, cut, extend, insert, change_offsets, change_dtype, change_shape,
-    change_keys, change_text, special_values,
-)  # fmt: skip
+    flip,
+    flip_header,
+    flip_payload,
+    change_length,
+    cut,
+    extend,
+    insert,
+    change_offsets,
+    change_dtype,
+    change_shape,
+    change_keys,
+    change_text,
+    special_values,
+)
 
 
 def mutated(content: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:

@@ -19,16 +19,27 @@ NAME = "convgru1d_bi_2layer.example"
 def example_record(**changes) -> WeightsMetadata:
     """Facts such as a real record states."""
     fields = {
-        "name": NAME, "sha256": "f" * 64, "model_args": {"hidden_channels": [3, 4], "kernel_size": 3},
-        "num_params": 1234, "input_shape": ("T", 2, "L"), "in_chans": 2, "num_classes": 3,
-        "label_names": ("ah", "ee", "oh"), "mean": (0.5, 1.0), "std": (1.0, 2.0), "task": "audio classification",
-        "dataset": "Vowels (CC BY 4.0)", "dataset_url": "https://example.org/vowels",
+        "name": NAME,
+        "sha256": "f" * 64,
+        "model_args": {"hidden_channels": [3, 4], "kernel_size": 3},
+        "num_params": 1234,
+        "input_shape": ("T", 2, "L"),
+        "in_chans": 2,
+        "num_classes": 3,
+        "label_names": ("ah", "ee", "oh"),
+        "mean": (0.5, 1.0),
+        "std": (1.0, 2.0),
+        "task": "audio classification",
+        "dataset": "Vowels (CC BY 4.0)",
+        "dataset_url": "https://example.org/vowels",
         "metrics": (
             Metric("accuracy", 97.3, "Vowels", "test (370)", mean=97.0, std=0.25, runs=5),
             Metric("accuracy, lengths withheld", 96.0, "Vowels", "test (370)", note="the padding read"),
         ),
-        "recipe": "vowels", "license": "mit", "description": "Tells three vowels apart.",
-    }  # fmt: skip
+        "recipe": "vowels",
+        "license": "mit",
+        "description": "Tells three vowels apart.",
+    }
     return WeightsMetadata(**fields | changes)
 
 

@@ -117,10 +117,17 @@ class HubHandler(Handler):
             content, headers = repo.commits[commit][path], {"X-Repo-Commit": commit}
             if is_lfs(path):
                 oid = sha256(content)
-                self.reply(302, b"", {
-                    **headers, "Location": f"{self.hub.storage_url}/{oid}", "ETag": f'"{oid[:32]}"',
-                    "X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)),
-                })  # fmt: skip
+                self.reply(
+                    302,
+                    b"",
+                    {
+                        **headers,
+                        "Location": f"{self.hub.storage_url}/{oid}",
+                        "ETag": f'"{oid[:32]}"',
+                        "X-Linked-Etag": f'"{oid}"',
+                        "X-Linked-Size": str(len(content)),
+                    },
+                )
             else:
                 self.send_file(content, {**headers, "ETag": f'"{git_sha1(content)}"'})
 

@@ -17,8 +17,11 @@ def normed(name: str, weight: Tensor, bias: Tensor, norm: float = 2.0) -> dict[s
     v = u @ weight.flatten(1)
     stored = f"{name}.parametrizations.weight"
     return {
-        f"{name}.bias": bias, f"{stored}.original": weight, f"{stored}.0._u": u, f"{stored}.0._v": norm * v / (v @ v)
-    }  # fmt: skip
+        f"{name}.bias": bias,
+        f"{stored}.original": weight,
+        f"{stored}.0._u": u,
+        f"{stored}.0._v": norm * v / (v @ v),
+    }
 
 
 def theirs(model: Any) -> dict[str, Tensor]:

@@ -59,12 +59,14 @@ def main() -> None:
         model.save(HERE / f"{name}.keras")
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, HERE / f"{name}.safetensors")
 
-    model = keras.Sequential([
-        keras.Input((4, 5, 6, 2)),
-        L.ConvLSTM2D(3, 3, padding="same", return_sequences=True, dropout=0.1, name="first"),
-        L.BatchNormalization(),
-        L.Bidirectional(L.ConvLSTM2D(2, 3, padding="same", return_sequences=True), name="second"),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((4, 5, 6, 2)),
+            L.ConvLSTM2D(3, 3, padding="same", return_sequences=True, dropout=0.1, name="first"),
+            L.BatchNormalization(),
+            L.Bidirectional(L.ConvLSTM2D(2, 3, padding="same", return_sequences=True), name="second"),
+        ]
+    )
     for v in model.weights:
         if "seed" not in v.path:
             v.assign(rng.normal(0, 0.5, v.shape))

@@ -32,14 +32,17 @@ def widths(name: str, width: int) -> dict[str, Any]:
 SMALL: dict[str, Callable[[int], dict[str, Any]]] = {
     "convgru_irene": lambda width: {"num_blocks": 2},
     "dgmr": lambda width: {
-        "context_channels": 32, "latent_channels": 64 if width > 8 else 96, "noise_channels": 2, "input_frames": 2,
+        "context_channels": 32,
+        "latent_channels": 64 if width > 8 else 96,
+        "noise_channels": 2,
+        "input_frames": 2,
     },
     **{
         name: (lambda width: {"hidden_channels": width, "num_layers": 2})
         for name in ("predrnn_pp", "mim", "mau", "e3d_lstm", "sa_convlstm", "convlstm_weather2land", "sg_convlstm")
     },
     "motionrnn_predrnn": lambda width: {"hidden_channels": 4 * width, "num_layers": 2},  # motion has a quarter of them
-}  # fmt: skip
+}
 """The arguments of networks that have no `hidden_channels`, or many parts; some of each ReLU must be alive."""
 
 

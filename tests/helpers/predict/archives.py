@@ -14,11 +14,20 @@ def rain(steps=40, size=(18, 24), start="2020-01-31T22:00"):
     times = np.datetime64(start, "ns") + 5 * np.arange(steps) * np.timedelta64(1, "m")
     attrs = [{"standard_name": f"projection_{a}_coordinate", "units": "km"} for a in "yx"]
     return xr.Dataset(
-        {"rain": (("time", "y", "x"), rng.gamma(0.3, 2.0, (steps, *size)).astype("float32"),
-                  {"units": "mm/h", "long_name": "rain rate", "grid_mapping": "crs"})},
-        {"time": times, "y": (*y, attrs[0]), "x": (*x, attrs[1]),
-         "crs": ((), 0, {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0})},
-    )  # fmt: skip
+        {
+            "rain": (
+                ("time", "y", "x"),
+                rng.gamma(0.3, 2.0, (steps, *size)).astype("float32"),
+                {"units": "mm/h", "long_name": "rain rate", "grid_mapping": "crs"},
+            )
+        },
+        {
+            "time": times,
+            "y": (*y, attrs[0]),
+            "x": (*x, attrs[1]),
+            "crs": ((), 0, {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0}),
+        },
+    )
 
 
 def network(name="convgru_forecaster", **kwargs):

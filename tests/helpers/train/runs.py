@@ -82,7 +82,11 @@ def run_together(*arguments):
 LAUNCHERS = {
     "torch.distributed.run": ["--nproc_per_node=2", "--master_addr=127.0.0.1", "--master_port={port}"],
     "accelerate.commands.launch": [
-        "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
         "--main_process_port={port}",
     ],
-}  # fmt: skip
+}

@@ -23,9 +23,12 @@ TINY = ForecasterRecipe(
     sampling={"name": "scheduled", "until": 4},
 )
 PLAIN = dataclasses.replace(
-    TINY, weights="convgru_forecaster.tiny", model={"hidden_channels": [2, 2], "kernel_size": 3}, sampling={},
+    TINY,
+    weights="convgru_forecaster.tiny",
+    model={"hidden_channels": [2, 2], "kernel_size": 3},
+    sampling={},
     decoupling=0.0,
-)  # fmt: skip
+)
 SAMPLING_ARGS = {"own": {}, "scheduled": {"until": 100}, "reverse_scheduled": {"begin": 20, "end": 60, "decay": 10}}
 """Arguments of every kind of scheduled sampling."""
 FILE = """
@@ -54,6 +57,15 @@ until = 4
 def train_command(recipe, data, out, *launcher):
     """The command line that trains a recipe file, with a launcher's arguments in front if there is one."""
     return [
-        sys.executable, *launcher, "-m", "convrnn_zoo", "train", str(recipe), "--data", str(data), "-o", str(out),
+        sys.executable,
+        *launcher,
+        "-m",
+        "convrnn_zoo",
+        "train",
+        str(recipe),
+        "--data",
+        str(data),
+        "-o",
+        str(out),
         "--quiet",
-    ]  # fmt: skip
+    ]

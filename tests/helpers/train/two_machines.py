@@ -23,9 +23,16 @@ from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
 from tests.train.test_loop_validation import moving
 
 ENSEMBLE = dataclasses.replace(
-    PLAIN, weights="convgru_irene.tiny", loss="crps", ensemble_size=2, model={"num_blocks": 2}, ema=0.9,
-    grad_accum_steps=2, checkpoint_every=3, validation_sequences=3,
-)  # fmt: skip
+    PLAIN,
+    weights="convgru_irene.tiny",
+    loss="crps",
+    ensemble_size=2,
+    model={"num_blocks": 2},
+    ema=0.9,
+    grad_accum_steps=2,
+    checkpoint_every=3,
+    validation_sequences=3,
+)
 NOISY = dataclasses.replace(CLASSIFIER, workers=1, patience=20, epochs=3, batch_size=3)
 SCORED = dataclasses.replace(scores.RECIPE, class_weights=(1.0, 9.0), grad_accum_steps=2, batch_size=3)
 ADAPTED = dataclasses.replace(TINY, decoupling=0.0, sampling={}, max_steps=3)

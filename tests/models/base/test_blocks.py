@@ -18,12 +18,16 @@ CONVERSIONS = {"torch": nn.SyncBatchNorm.convert_sync_batchnorm, "timm": convert
 
 
 @pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
-@pytest.mark.parametrize("build", [
-    lambda: convrnn_zoo.create_model("resnet18_convgru2d", hidden_channels=4, num_classes=2),
-    lambda: convrnn_zoo.create_model(
-        "dgmr", context_channels=32, latent_channels=64, noise_channels=2, input_frames=2, horizon=2
-    ),
-], ids=["video", "dgmr"])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: convrnn_zoo.create_model("resnet18_convgru2d", hidden_channels=4, num_classes=2),
+        lambda: convrnn_zoo.create_model(
+            "dgmr", context_channels=32, latent_channels=64, noise_channels=2, input_frames=2, horizon=2
+        ),
+    ],
+    ids=["video", "dgmr"],
+)
 def test_synchronised_batch_norms_count_a_recomputed_batch_once(build, convert):
     models = []
     for checkpointing in (False, True):
@@ -40,11 +44,18 @@ def test_synchronised_batch_norms_count_a_recomputed_batch_once(build, convert):
         torch.testing.assert_close(p.grad, q.grad)
 
 
-@pytest.mark.parametrize("norm", [
-    lambda: nn.BatchNorm2d(3, momentum=None), lambda: nn.SyncBatchNorm(3, momentum=None),
-    lambda: nn.InstanceNorm2d(3, track_running_stats=True), lambda: BatchNormAct2d(3), lambda: SyncBatchNormAct(3),
-    lambda: nn.BatchNorm2d(3, track_running_stats=False), lambda: nn.BatchNorm2d(3).eval(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda: nn.BatchNorm2d(3, momentum=None),
+        lambda: nn.SyncBatchNorm(3, momentum=None),
+        lambda: nn.InstanceNorm2d(3, track_running_stats=True),
+        lambda: BatchNormAct2d(3),
+        lambda: SyncBatchNormAct(3),
+        lambda: nn.BatchNorm2d(3, track_running_stats=False),
+        lambda: nn.BatchNorm2d(3).eval(),
+    ],
+)
 def test_every_norm_is_as_after_one_pass(norm):
     x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     plain, checkpointed = norm(), norm()

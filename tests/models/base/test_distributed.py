@@ -49,10 +49,13 @@ def test_two_processes_train_unfrozen_models_and_run_sharded_ones(tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, str(program), str(tmp_path / "store"), str(rank)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=env,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:

@@ -36,9 +36,13 @@ def error(name, known, steps=150):
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     model = create_model(
-        name, hidden_channels=12, kernel_size=3, num_layers=1, patch_size=2,
+        name,
+        hidden_channels=12,
+        kernel_size=3,
+        num_layers=1,
+        patch_size=2,
         future_chans=int(known),
-    )  # fmt: skip
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for step in range(steps + 1):
         fields, forcing = simulate(8 if step < steps else 64, generator)

@@ -143,8 +143,14 @@ def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
 
 
 LEARNING = (
-    "convgru_forecaster", "convgru_irene", "convgru_pyramid", "convlstm_ef", "convlstm_openstl_s", "mau", "predrnn_v2",
-)  # fmt: skip
+    "convgru_forecaster",
+    "convgru_irene",
+    "convgru_pyramid",
+    "convlstm_ef",
+    "convlstm_openstl_s",
+    "mau",
+    "predrnn_v2",
+)
 
 
 @pytest.mark.parametrize("name", slow_unless(LEARNING.__contains__, NAMES))

@@ -123,9 +123,13 @@ def test_numpy_numbers_are_valid_arguments_of_every_class(cls):
 
 def test_numpy_numbers_are_valid_arguments_of_names_and_saved(tmp_path):
     model = convrnn_zoo.create_model(
-        "convgru1d_1layer", in_chans=np.int32(2), hidden_channels=[np.int64(4)], num_classes=np.int64(3),
-        drop_rate=np.float32(0.5), kernel_size=np.uint8(3),
-    )  # fmt: skip
+        "convgru1d_1layer",
+        in_chans=np.int32(2),
+        hidden_channels=[np.int64(4)],
+        num_classes=np.int64(3),
+        drop_rate=np.float32(0.5),
+        kernel_size=np.uint8(3),
+    )
     assert convrnn_zoo.from_pretrained(convrnn_zoo.save_pretrained(model, tmp_path)).model_args == model.model_args
     model.reset_classifier(np.int64(5))
     assert (type(model.num_classes), model.head.out_features) == (int, 5)

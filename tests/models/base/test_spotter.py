@@ -83,11 +83,13 @@ def test_pieces_of_any_size_give_the_same_words(model):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(lambda m: setattr(m, "front_end", None), "front end and classes"),
-     (lambda m: m.reset_classifier(0), "front end and classes"),
-     (lambda m: m.train(), "training mode"),
-     (lambda m: None, "pass threshold, such as 0.5")],
-)  # fmt: skip
+    [
+        (lambda m: setattr(m, "front_end", None), "front end and classes"),
+        (lambda m: m.reset_classifier(0), "front end and classes"),
+        (lambda m: m.train(), "training mode"),
+        (lambda m: None, "pass threshold, such as 0.5"),
+    ],
+)
 def test_models_that_cannot_spot_words_are_rejected(model, change, message):
     change(model)
     with pytest.raises(ValueError, match=message):

@@ -15,9 +15,12 @@ from tests.helpers.registry import on_meta, slow_unless, without_known_inputs
 NAMES = convrnn_zoo.list_models()
 SMALL = dict.fromkeys(("convgru_ef", "convlstm_ef", "convgru_hko7", "trajgru_hko7", "motionrnn_predrnn"), 4)
 REFUSED_KINDS = (
-    convrnn_zoo.EnsembleForecaster, models.utae.ImageSeriesModel, models.bcdunet.BCDUNet,
-    models.convgru_advection.ConvGRUAdvection, models.greenearthnet.GreenEarthNetConvLSTM,
-)  # fmt: skip
+    convrnn_zoo.EnsembleForecaster,
+    models.utae.ImageSeriesModel,
+    models.bcdunet.BCDUNet,
+    models.convgru_advection.ConvGRUAdvection,
+    models.greenearthnet.GreenEarthNetConvLSTM,
+)
 CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)
 ON_META = {n: on_meta(n) for n in NAMES}
 REFUSED = {n for n in NAMES if isinstance(ON_META[n], REFUSED_KINDS)}
@@ -130,8 +133,9 @@ def test_sequences_of_unequal_length_and_those_that_wait(pool):
     read = [0, 0, 0]
     for lengths in ([3, 1, 0], [0, 2, 2], [1, 0, 0], [2, 2, 2]):
         piece = torch.stack([x[i, read[i] : read[i] + 3] for i in range(3)])
-        piece = torch.where(torch.arange(3).reshape(1, 3, 1, 1, 1) < torch.tensor(lengths).reshape(3, 1, 1, 1, 1),
-                            piece, torch.inf)  # fmt: skip
+        piece = torch.where(
+            torch.arange(3).reshape(1, 3, 1, 1, 1) < torch.tensor(lengths).reshape(3, 1, 1, 1, 1), piece, torch.inf
+        )
         together = stream(piece, lengths)
         for i, n in enumerate(lengths):
             if n:
@@ -364,11 +368,15 @@ BAD = {
     "too few lengths": (lambda: running()(X, [1]), ValueError, r"lengths.*\b2\b.*\(1,\)"),
     "horizon": (lambda: running()(X, horizon=2), ValueError, "horizon.*ConvRNNModel"),
     "lengths of a forecaster": (
-        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]), ValueError, "lengths.*forecaster",
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), [1]),
+        ValueError,
+        "lengths.*forecaster",
     ),
     "lengths of a layer": (lambda: Stream(running().model.rnn)(X, [1, 1]), ValueError, "lengths.*Conv1dGRU"),
     "horizon of none": (
-        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0), ValueError, "horizon.* 0",
+        lambda: Stream(build("predrnn"))(torch.rand(1, 2, 1, 8, 8), horizon=0),
+        ValueError,
+        "horizon.* 0",
     ),
     "a float": (lambda: running().reset([0.5]), TypeError, r"reset.*\[0.5\]"),
     "words": (lambda: running().reset(["a"]), TypeError, r"reset.*\['a'\]"),
@@ -379,7 +387,7 @@ BAD = {
     "item too early": (lambda: Stream(build("convgru1d_1layer")).reset([0]), ValueError, "^reset"),
     "name of a file": (lambda: running().save("x.txt"), ValueError, r"x\.txt.*safetensors"),
     "save too early": (lambda: Stream(build("convgru1d_1layer")).save("x"), ValueError, "^save"),
-}  # fmt: skip
+}
 
 
 def test_a_stream_of_no_sequences():

@@ -240,8 +240,9 @@ def test_rejects_invalid_minutes(model, frames, minutes):
     calls = [lambda: model(frames[None, :, None], minutes=minutes)]
     if minutes is not None:  # the default
         calls += [
-            lambda: model.forecast(frames, minutes=minutes), lambda: model.probabilities(frames, [1.0], minutes=minutes)
-        ]  # fmt: skip
+            lambda: model.forecast(frames, minutes=minutes),
+            lambda: model.probabilities(frames, [1.0], minutes=minutes),
+        ]
     for call in calls:
         with pytest.raises((TypeError, ValueError), match="minutes"):
             call()

@@ -120,8 +120,9 @@ def test_known_inputs_are_those_of_each_issue_time(tmp_path):
     )
     variables = {
         "variables": (convrnn_zoo.Variable(name="rain", unit="mm/h"),),
-        "static": (convrnn_zoo.Variable(name="height"),), "future": (convrnn_zoo.Variable(name="clock"),),
-    }  # fmt: skip
+        "static": (convrnn_zoo.Variable(name="height"),),
+        "future": (convrnn_zoo.Variable(name="clock"),),
+    }
     model = network(static_chans=1, future_chans=1)
     model.preprocessing = convrnn_zoo.Preprocessing(step=5.0, inputs=2, horizon=3, **variables)
     result = forecast_archive(model, data, tmp_path / "known.zarr", every=7)
@@ -354,8 +355,10 @@ def test_months_have_valid_dates_of_the_calendar(tmp_path):
     model.preprocessing = dataclasses.replace(model.preprocessing, step="month")
     result = forecast_archive(model, data, tmp_path / "f.zarr", every=12)
     assert result["time"].values[0].astype("datetime64[D]").astype(str).tolist() == [
-        "2000-03-01", "2000-04-01", "2000-05-01"
-    ]  # fmt: skip
+        "2000-03-01",
+        "2000-04-01",
+        "2000-05-01",
+    ]
     assert result["lead_time"].attrs["units"] == "months"
     valid = [
         time + pandas.DateOffset(months=n)

@@ -19,10 +19,12 @@ def frames(channels=0, batch=0, minutes=5, size=None):
     values = np.random.default_rng(0).random(tuple(axes.values())).astype("float32")
     coords = {
         "time": np.datetime64("2020-01-01T12:00", "ns") + np.arange(4) * minutes * MINUTE,
-        "lat": np.linspace(60, 55, axes["lat"]), "lon": np.arange(float(axes["lon"])),
+        "lat": np.linspace(60, 55, axes["lat"]),
+        "lon": np.arange(float(axes["lon"])),
         "height": (("lat", "lon"), np.ones((axes["lat"], axes["lon"]))),
-        "season": "winter", **({"band": ["a", "b"]} if channels else {}),
-    }  # fmt: skip
+        "season": "winter",
+        **({"band": ["a", "b"]} if channels else {}),
+    }
     return xarray.DataArray(values, dims=tuple(axes), coords=coords, name="rain")
 
 
