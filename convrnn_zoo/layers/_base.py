@@ -516,15 +516,15 @@ class ConvRNNBase(Equations):
             )
         super().__init__(
             in_channels,
-            out_channels,
-            kernel_size,
+            out_channels,  # type: ignore[arg-type]
+            kernel_size,  # type: ignore[arg-type]
             bias,
             stride,
             dilation,
-            groups,  # type: ignore[arg-type]
-            hidden_kernel_size=hidden_kernel_size,
+            groups,
+            hidden_kernel_size=hidden_kernel_size,  # type: ignore[arg-type]
             padding_mode=padding_mode,
-            zoneout=zoneout,  # type: ignore[arg-type]
+            zoneout=zoneout,
             device=device,
             dtype=dtype,
             **options,
