@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..values.tensors import to_tensor
 
 

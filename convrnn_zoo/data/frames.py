@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _checks as check
 from .._extras import need
 from .._hints import suggest, warn
-from ..layers import _checks as check
 from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
 from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
 from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes

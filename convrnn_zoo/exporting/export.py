@@ -17,9 +17,9 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from .._atomic import atomic_write
+from .._checks import choice
 from .._extras import need
 from .._version import __version__
-from ..layers._checks import choice
 from ..pretrained.state_dict import has_weights, uncompiled
 from .backend import TOLERANCES, TRACED_SIZES, compare, dynamic_sizes, load_onnx, load_program, to_onnx, trace
 from .forms import make_spec

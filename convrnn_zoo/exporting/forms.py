@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from .. import _checks as check
 from ..layers import ConvRNNBase
-from ..layers import _checks as check
 from ..layers._base import ConvRNNCellBase
 from ..models import Forecaster
 from ..models.base.autoregressive import AutoregressiveForecaster

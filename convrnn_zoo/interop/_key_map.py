@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from .._hints import some
-from ..layers import _checks as check
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError

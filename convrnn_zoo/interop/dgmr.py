@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes

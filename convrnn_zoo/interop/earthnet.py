@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..pretrained.errors import WeightsError
 from ..values.preprocessing import Preprocessing, Variable
 from ._checkpoint import ForeignCheckpoint

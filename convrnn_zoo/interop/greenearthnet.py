@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, OptionError, Source, gather, layer_width, load_model, parameter_shapes
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..values.preprocessing import Preprocessing
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from .._hints import some
 from ..layers import ConvLSTM
-from ..layers import _checks as check
 from ..layers.keras import (
     KERAS_ACTIVATIONS,
     ActivatedConvLSTM,

@@ -3,8 +3,8 @@
 The original is called once per step with a list of states. Our layer takes the complete sequence.
 """
 
+from .. import _checks as check
 from ..layers import Conv2dGRU
-from ..layers import _checks as check
 from ._key_map import Source
 from .ndrplz import JointConvs
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import Conv2dLSTM, ConvRNNBase
-from ..layers import _checks as check
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import (
     Entries,

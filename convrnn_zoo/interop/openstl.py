@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, KeyMap, OptionError, Source, gather, layer_width, load_model, parameter_shapes

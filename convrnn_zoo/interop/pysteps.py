@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from .._extras import need, quiet
-from ..layers import _checks as check
 from ..models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
 from ..values.tensors import to_tensor
 

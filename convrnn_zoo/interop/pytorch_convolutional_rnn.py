@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .. import _checks as check
 from .. import layers
 from ..layers import ConvRNNBase, ConvRNNCellBase
-from ..layers import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Entries, OptionError, Source, check_exportable, expect_layer, load_layer, same_or_list

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNBase, ConvRNNCell
-from ..layers import _checks as check
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import Source, check_exportable, expect_layer
 from .pytorch_convolutional_rnn import KEY, TWO_BIASES, build_layer, copy_state, default_options

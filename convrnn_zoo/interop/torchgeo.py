@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import Conv2dLSTM
-from ..layers import _checks as check
 from ..models import ConvRNNModel
 from . import ndrplz
 from ._checkpoint import ForeignCheckpoint

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .. import _checks as check
 from .._hints import warn
-from . import _checks as check
 from . import _states
 from ._conv import Geometry, check_map, same_conv
 from ._fused import InPlaceStep, run_layer

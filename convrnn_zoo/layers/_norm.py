@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import Constant, Equations, Size
 from ._fused import InPlaceStep
 from ._run import DirectionWeights, Maps

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from . import _checks as check
+from .. import _checks as check
 from ._conv import can_join, in_layout
 
 # Size of the gates that are convolved or differentiated at once: enough steps to use all cores, few enough for a cache.

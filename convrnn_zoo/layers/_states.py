@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._run import Maps
 
 

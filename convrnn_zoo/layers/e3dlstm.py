@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import Constant, ConvRNNCellBase, Size
 from ._norm import MapNormed, affine, map_norm, resize_weight
 from ._run import DirectionWeights, Maps

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNBase
 from .lstm import Conv1dLSTM, Conv2dLSTM, Conv3dLSTM, LSTMEquations
 

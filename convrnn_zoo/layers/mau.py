@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._norm import affine, map_norm, resize_weight
 from ._run import DirectionWeights, Maps

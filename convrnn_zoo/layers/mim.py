@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._norm import MapNormed, resize_weight
 from ._run import DirectionWeights, Maps

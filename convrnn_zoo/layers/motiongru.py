@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._run import DirectionWeights, Maps
 from .stlstm import STLSTMCell

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNCellBase, Size
 from ._norm import affine
 from ._run import DirectionWeights, Maps

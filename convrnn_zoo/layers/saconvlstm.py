@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import Size
 from ._run import Maps
 from .variants import Conv2dOneBiasLSTMCell

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _checks as check
+from .. import _checks as check
 from ._base import ConvRNNCellBase
 from ._nonlinearities import NEGATIVE_SLOPE
 from ._run import DirectionWeights, Maps

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .. import _checks as check
 from ..layers import KINDS
-from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import Conv2dLSTM
-from ..layers import _checks as check
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import conv_norm_relu

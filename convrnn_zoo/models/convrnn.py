@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from .. import _checks as check
 from ..layers import KINDS, ConvRNNBase
-from ..layers import _checks as check
 from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers.variants import Conv2dReLUGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model

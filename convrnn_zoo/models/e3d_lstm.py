@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.e3dlstm import E3DLSTMCell
 from ..pretrained.builder import build_model

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.variants import Conv2dOneBiasLSTMCell, Conv2dPastPeepholeLSTMCell
 from ..pretrained.builder import build_model

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import Conv2dGRU, Conv2dLSTM, Conv2dPeepholeLSTM, Conv2dRNN, ConvRNNBase
-from ..layers import _checks as check
 from ..layers._base import Kernels, Widths
 from ..layers._run import Maps
 from ..layers._states import LayerStates, check_encoded

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..layers._run import Maps
 from ..layers.phycell import PhyCell, moments

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from ..layers import Conv2dGRU, ConvRNNCellBase
-from ..layers import _checks as check
 from ..layers._states import split_levels
 from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model

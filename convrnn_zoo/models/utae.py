@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
+from .. import _checks as check
 from ..layers import ConvRNNBase
-from ..layers import _checks as check
 from ..layers._run import is_traced
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model

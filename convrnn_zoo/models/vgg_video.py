@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.encoder import FrameEncoder

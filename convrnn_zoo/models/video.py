@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from .. import _checks as check
 from ..layers import KINDS
-from ..layers import _checks as check
 from ..layers._states import split_levels
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model

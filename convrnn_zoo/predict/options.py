@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _checks as check
 from .._hints import warn
 from .._typed import field
 from ..data import ReadOptions
 from ..data.datasets.variables import ROLES, variable_options
 from ..data.readers import COARSEN, Frames
-from ..layers import _checks as check
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
 from ..values.labels.axes import NAMES

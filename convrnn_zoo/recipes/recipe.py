@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import timm.optim
 
+from .. import _checks as checks
 from .. import pretrained
 from .._hints import similar, suggest
 from .._typed import check_fields, field, read
@@ -26,7 +27,6 @@ from ..data import (
     read_dataset,
     to_table,
 )
-from ..layers import _checks as checks
 from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from .._checks import describe
 from ..data import CustomSequences, FrameSequence, Labelled
-from ..layers._checks import describe
 from ..recipes import ClassifierRecipe, Recipe
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..layers import _checks as check
+from .. import _checks as check
 
 
 def to_tensor(name: str, x: Any) -> Tensor:

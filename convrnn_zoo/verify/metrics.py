@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import _checks as check
 from .._extras import need
 from .._hints import similar
-from ..layers import _checks as check
 from ..values.tensors import to_tensor
 from .losses import SSIM_WINDOW, fair_crps, quantile_crps
 

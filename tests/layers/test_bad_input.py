@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from convrnn_zoo.layers._checks import PADDING_MODES
+from convrnn_zoo._checks import PADDING_MODES
 from tests.helpers.layers.oracles import (
     CELLS,
     CLASSES,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convrnn_zoo.layers._checks import PADDING_MODES
+from convrnn_zoo._checks import PADDING_MODES
 from convrnn_zoo.layers._conv import (
     Geometry,
     check_map,

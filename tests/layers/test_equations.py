@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convrnn_zoo.layers._checks import PADDING_MODES
+from convrnn_zoo._checks import PADDING_MODES
 from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, example, mapped, over_variants, space
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

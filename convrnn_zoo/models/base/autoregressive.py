@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ... import _checks as check
 from ...layers import ConvRNNCellBase
-from ...layers import _checks as check
 from ...layers._norm import MapNormed
 from ...layers._run import Loop, Maps, run_loop
 from ...layers._states import check_encoded

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
+from ... import _checks as check
 from ..._hints import warn
 from ...layers import ConvRNNBase
-from ...layers import _checks as check
 from ...layers._base import SPACE
 from ...values.tensors import to_tensor
 from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded

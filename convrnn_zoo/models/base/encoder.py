@@ -9,7 +9,7 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from ...layers import _checks as check
+from ... import _checks as check
 from .blocks import recompute
 
 

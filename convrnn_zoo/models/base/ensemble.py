@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...layers import _checks as check
+from ... import _checks as check
 from .forecaster import Forecaster, Inputs
 
 

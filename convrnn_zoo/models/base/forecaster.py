@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ... import _checks as check
 from ..._hints import suggest, warn
-from ...layers import _checks as check
 from ...values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km, warn_of_oblong_pixels
 from ...values.labels.forecast import describe_conversions, label_forecast
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from ... import _checks as check
 from ...layers import ConvRNNBase
-from ...layers import _checks as check
 from ...layers._base import SPACE
 from ...layers._run import is_traced
 from .blocks import framewise

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ...layers import _checks as check
+from ... import _checks as check
 from ...layers._base import SPACE
 from ...pretrained.config import HEAD_CFG_KEYS
 from ...pretrained.metadata import WeightsMetadata

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ... import _checks as check
 from ..._hints import some
-from ...layers import _checks as check
 from ...values.log_mel import as_float_samples
 from .model import reference_tensor
 from .stream import Stream

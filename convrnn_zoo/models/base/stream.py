@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ... import _checks as check
 from ..._atomic import check_suffix
 from ..._hints import warn
 from ...layers import ConvRNNBase
-from ...layers import _checks as check
 from ...layers._states import map_tensors, name_tensors, nest_tensors
 from ...pretrained.errors import WeightsError
 from ...pretrained.state_dict import contiguous, read_safetensors, uncompiled, write_safetensors

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ... import _checks as check
 from ..._autocast import no_autocast
 from ...layers import Conv2dGRU
-from ...layers import _checks as check
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers.warp import warp
 from ...values.preprocessing import Preprocessing

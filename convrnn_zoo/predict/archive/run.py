@@ -16,10 +16,10 @@ import numpy
 import torch
 from torch import Tensor
 
+from ... import _checks as check
 from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
-from ...layers import _checks as check
 from ...models import EnsembleForecaster, Forecaster, from_pretrained
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.form import is_labelled

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .._autocast import has_autocast
-from .._hints import similar
+from ._autocast import has_autocast
+from ._hints import similar
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
