@@ -82,6 +82,15 @@ def write_fmi(directory, time, image):
     return path
 
 
+def write_mch(directory, time, image):
+    image_module = pytest.importorskip("PIL.Image", reason="the extra draw")
+    path = directory / f"AQC{time:%y%j%H%M}F_00005.801.gif"
+    picture = image_module.frombytes("P", image.shape[::-1], image.astype(np.uint8).tobytes())
+    picture.putpalette([grey for grey in range(256) for _ in "RGB"])
+    picture.save(path, optimize=False)
+    return path
+
+
 def write_odim(path, time, values, quantity="RATE", source="ORG:247", text=np.bytes_, **where):
     """Writes a composite of OPERA or DWD: pixels of 2 km in a region around Hamburg, -9999000 where unknown."""
     with h5py.File(path, "w") as file:

@@ -15,11 +15,10 @@ from convrnn_zoo import interop
 from tests.helpers.interop.recorded import assert_close, assert_identical, channels_first
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
 ]
-PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
+PROPERTY = settings(deadline=None, derandomize=True, database=None)
 
 
 def keras() -> Any:
@@ -70,10 +69,12 @@ def assert_as_close(ours: Tensor, theirs: Tensor, activation: str) -> None:
     assert_close(ours / largest, theirs / largest)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@given(options=geometry(), data=st.data())
-@PROPERTY
-def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.DataObject) -> None:
+@pytest.mark.parametrize("examples", [12, pytest.param(400, marks=pytest.mark.slow)])
+def test_random_layers(examples: int) -> None:
+    settings(PROPERTY, max_examples=examples)(given(geometry(), st.booleans(), st.data())(check_layer))()
+
+
+def check_layer(options: dict[str, Any], bidirectional: bool, data: st.DataObject) -> None:
     torch.manual_seed(0)
     channels, masked = data.draw(st.integers(1, 3)), data.draw(st.booleans())
     size = [data.draw(st.integers(5, 7)) for _ in range(options["ndim"])]
@@ -104,6 +105,7 @@ def test_random_layers(bidirectional: bool, options: dict[str, Any], data: st.Da
         assert_identical({path.split("/")[-1]: value for path, value in arrays.items()}, tails)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @given(options=geometry())
 @settings(PROPERTY, max_examples=25)
@@ -129,6 +131,7 @@ def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_fac
         assert_close(ours(channels_first(x, 2))[0], channels_first(y, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_keras_loads_exported_layers(ndim: int, bidirectional: bool) -> None:

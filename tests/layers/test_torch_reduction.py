@@ -1,49 +1,24 @@
-"""On a map of one pixel with a kernel of one tap, a convolutional RNN is torch.nn's RNN."""
+"""On a map of one pixel with a kernel of one tap, a convolutional RNN is torch.nn's RNN, also of packed sequences."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, tensors
-from tests.helpers.registry import two_dimensions_first
 
-LAYOUTS: dict[str, Callable[[Tensor], Any]] = {
-    "time_first": lambda x: x,
-    "batch_first": lambda x: x.transpose(0, 1),
-    "unbatched": lambda x: x[:, 0],
-    "packed_sorted": lambda x: pack_padded_sequence(x, [4, 3, 1]),
-    "packed_unsorted": lambda x: pack_padded_sequence(x, [2, 4, 1], enforce_sorted=False),
-}
 TOLERANCE = {torch.float32: (1e-6, 5e-6), torch.float64: (1e-12, 1e-12)}  # of values, of gradients
 
 
-def in_torch(classes: list[type]) -> list[tuple[type, type, dict[str, Any]]]:
-    """Each class that torch.nn has too, torch.nn's, and the options that both take."""
+def in_torch(classes: list[type]) -> list[tuple[type, type]]:
+    """Each class that torch.nn has too, and torch.nn's."""
     pairs = [(cls, getattr(nn, cls.__name__[len("Conv1d") :], None)) for cls in classes]
-    return [
-        (ours, theirs, {"nonlinearity": f} if f else {})
-        for ours, theirs in pairs
-        if theirs is not None
-        for f in ours.options.get("nonlinearity", [None])
-    ]
-
-
-def pixel(ndim: int) -> Callable[[Tensor], Tensor]:
-    """A vector as a map of one pixel."""
-    return lambda v: v[(...,) + (None,) * ndim]
-
-
-def unchanged(v: Tensor) -> Tensor:
-    return v
-
-
-def give_weights(ours: nn.Module, theirs: nn.Module, lift: Callable[[Tensor], Tensor]) -> None:
-    state = theirs.state_dict()
-    ours.load_state_dict({k: lift(v) if k.startswith("weight") else v for k, v in state.items()}, strict=True)
+    return [(ours, theirs) for ours, theirs in pairs if theirs is not None]
 
 
 def results(module: nn.Module, call: Callable[[], Any], leaves: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -56,71 +31,87 @@ def results(module: nn.Module, call: Callable[[], Any], leaves: list[Tensor]) ->
     return values, list(torch.autograd.grad(loss, [*leaves, *module.parameters()]))
 
 
-def assert_same_numbers(ours: Any, theirs: Any, dtype: torch.dtype) -> None:
-    for mine, expected, tolerance in zip(ours, theirs, TOLERANCE[dtype], strict=True):
-        assert_close([v.flatten() for v in mine], [v.flatten() for v in expected], tolerance)
+@st.composite
+def options(draw: st.DrawFn, cls: type) -> dict[str, Any]:
+    """Options that torch.nn has too."""
+    chosen = {"bias": draw(st.booleans()), "dtype": draw(st.sampled_from(list(TOLERANCE)))}
+    if "nonlinearity" in cls.options:
+        chosen["nonlinearity"] = draw(st.sampled_from(cls.options["nonlinearity"]))
+    return chosen
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["uni", "bi"])
-@pytest.mark.parametrize("num_layers", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("ours", "theirs", "options"), two_dimensions_first(in_torch(SEQUENCES)), ids=case_id)
-def test_sequence_layers(
-    ours: type, theirs: type, options: dict, num_layers: int, bidirectional: bool, layout: str, dtype: torch.dtype
-) -> None:
-    lift, arrange = pixel(ours.ndim), LAYOUTS[layout]
-    options = {
-        **options,
-        "num_layers": num_layers,
-        "bidirectional": bidirectional,
-        "batch_first": layout == "batch_first",
-        "dtype": dtype,
-    }
-    reference, module = theirs(2, 3, **options), ours(2, 3, 1, **options)
-    give_weights(module, reference, lift)
-    x = torch.randn(4, 3, 2, dtype=dtype, requires_grad=True)
-    rows = num_layers * (1 + bidirectional)
-    hx = [torch.randn(rows, 3, 3, dtype=dtype, requires_grad=True) for _ in ours.states]
+def check_equal(ours: nn.Module, theirs: nn.Module, x: Tensor, hx: list[Tensor], arrange: Callable, of_state: Callable):
+    """Compares outputs, states and gradients of two modules with the same weights."""
+    state = theirs.state_dict()
 
-    def state(lifted: Callable[[Tensor], Tensor]) -> Any:
-        parts = tuple(lifted(h[:, 0] if layout == "unbatched" else h) for h in hx)
-        return parts if len(parts) > 1 else parts[0]
+    def lift(v: Tensor) -> Tensor:
+        return v[(...,) + (None,) * ours.ndim]
 
-    def run(m: nn.Module, lifted: Callable[[Tensor], Tensor], with_state: bool) -> Any:
-        states = [state(lifted)] if with_state else []
-        return results(m, lambda: m(arrange(lifted(x)), *states), [x, *hx] if with_state else [x])
+    ours.load_state_dict({k: lift(v) if k.startswith("weight") else v for k, v in state.items()}, strict=True)
 
-    for with_state in (True, False):
-        assert_same_numbers(run(module, lift, with_state), run(reference, unchanged, with_state), dtype)
+    def run(module: nn.Module, lifted: Callable[[Tensor], Tensor]) -> Any:
+        parts = tuple(lifted(of_state(h)) for h in hx)
+        states = [parts if len(parts) > 1 else parts[0]] if parts else []
+        return results(module, lambda: module(arrange(lifted(x)), *states), [x, *hx])
+
+    found, expected = run(ours, lift), run(theirs, lambda v: v)
+    for mine, other, tolerance in zip(found, expected, TOLERANCE[x.dtype], strict=True):
+        assert_close([v.flatten() for v in mine], [v.flatten() for v in other], tolerance)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize("batch", [(3,), ()], ids=["batched", "unbatched"])
-@pytest.mark.parametrize(("ours", "theirs", "options"), in_torch(CELLS), ids=case_id)
-def test_cells(ours: type, theirs: type, options: dict, batch: tuple, bias: bool, dtype: torch.dtype) -> None:
-    lift = pixel(ours.ndim)
-    reference, module = theirs(2, 3, bias, **options, dtype=dtype), ours(2, 3, 1, bias=bias, **options, dtype=dtype)
-    give_weights(module, reference, lift)
-    x = torch.randn(*batch, 2, dtype=dtype, requires_grad=True)
-    hx = [torch.randn(*batch, 3, dtype=dtype, requires_grad=True) for _ in ours.states]
+@pytest.mark.parametrize("examples", [25, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("ours", "theirs"), in_torch(SEQUENCES), ids=case_id)
+def test_sequence_layers(ours: type, theirs: type, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(
+        options(ours),
+        st.integers(1, 3),
+        st.booleans(),
+        st.sampled_from(["time first", "batch first", "unbatched", "packed", "packed, batch first"]),
+        st.lists(st.integers(1, 5), min_size=1, max_size=4),
+        st.integers(1, 3),
+        st.integers(1, 3),
+        st.booleans(),
+    )
+    def holds(chosen, num_layers, bidirectional, layout, lengths, channels, width, with_state) -> None:
+        is_batch_first = layout.endswith("batch first")
+        shared = {"num_layers": num_layers, "bidirectional": bidirectional, "batch_first": is_batch_first, "dropout": 0}
+        modules = ours(channels, width, 1, **shared, **chosen), theirs(channels, width, **shared, **chosen)
+        factory = {"dtype": chosen["dtype"], "requires_grad": True}
+        x = torch.randn(max(lengths), len(lengths), channels, **factory)
+        rows = num_layers * (1 + bidirectional)
+        hx = [torch.randn(rows, len(lengths), width, **factory) for _ in ours.states] if with_state else []
+        is_sorted = lengths == sorted(lengths, reverse=True)
 
-    def run(m: nn.Module, lifted: Callable[[Tensor], Tensor], with_state: bool) -> Any:
-        parts = tuple(map(lifted, hx))
-        states = [parts if len(parts) > 1 else parts[0]] if with_state else []
-        return results(m, lambda: m(lifted(x), *states), [x, *hx] if with_state else [x])
+        def arrange(x: Tensor) -> Any:
+            x = x[:, 0] if layout == "unbatched" else x.transpose(0, 1) if is_batch_first else x
+            packing = {"batch_first": is_batch_first, "enforce_sorted": is_sorted}
+            return pack_padded_sequence(x, lengths, **packing) if layout.startswith("packed") else x
 
-    for with_state in (True, False):
-        assert_same_numbers(run(module, lift, with_state), run(reference, unchanged, with_state), dtype)
+        check_equal(*modules, x, hx, arrange, lambda h: h[:, 0] if layout == "unbatched" else h)
+
+    holds()
 
 
-@pytest.mark.parametrize(("ours", "theirs", "options"), in_torch(SEQUENCES), ids=case_id)
-def test_an_empty_batch_gives_an_empty_output(ours: type, theirs: type, options: dict) -> None:
-    lift = pixel(ours.ndim)
-    options = {**options, "num_layers": 2, "bidirectional": True}
+@pytest.mark.parametrize(("ours", "theirs"), in_torch(CELLS), ids=case_id)
+def test_cells(ours: type, theirs: type) -> None:
+    @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+    @given(options(ours), st.sampled_from([(), (1,), (3,)]), st.booleans())
+    def holds(chosen: dict[str, Any], batch: tuple[int, ...], with_state: bool) -> None:
+        factory = {"dtype": chosen["dtype"], "requires_grad": True}
+        x = torch.randn(*batch, 2, **factory)
+        hx = [torch.randn(*batch, 3, **factory) for _ in ours.states] if with_state else []
+        check_equal(ours(2, 3, 1, **chosen), theirs(2, 3, **chosen), x, hx, lambda v: v, lambda v: v)
+
+    holds()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), in_torch(SEQUENCES), ids=case_id)
+def test_an_empty_batch_gives_an_empty_output(ours: type, theirs: type) -> None:
     x = torch.randn(4, 0, 2)
-    expected = list(tensors(theirs(2, 3, **options)(x)))
+    expected = tensors(theirs(2, 3, num_layers=2, bidirectional=True)(x))
+    pixel = (1,) * ours.ndim
+    shapes = [(*v.shape, *pixel) for v in expected]
     for mode in ("zeros", "reflect", "replicate", "circular"):
-        actual = list(tensors(ours(2, 3, 1, padding_mode=mode, **options)(lift(x))))
-        assert [v.shape for v in actual] == [lift(v).shape for v in expected]
+        module = ours(2, 3, 1, padding_mode=mode, num_layers=2, bidirectional=True)
+        assert [tuple(v.shape) for v in tensors(module(x.reshape(*x.shape, *pixel)))] == shapes

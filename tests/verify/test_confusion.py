@@ -1,27 +1,13 @@
 """Confusion matrices: counts, recall, tables and readable figures."""
 
-import json
 import math
 
 import pytest
 import torch
 
-from convrnn_zoo.verify.confusion import Confusion, count_confusions, draw_confusion, write_confusion
+from convrnn_zoo.verify.confusion import Confusion, draw_confusion, write_confusion
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß"
-
-
-def test_rows_are_true_classes_and_columns_predictions():
-    labels = torch.tensor([0, 0, 0, 1, 1])
-    predictions = torch.tensor([0, 2, 2, 1, 1])
-    logits = torch.nn.functional.one_hot(predictions, 3).float()
-    confusion = count_confusions(logits, labels, ("a", "b", "c"))
-    assert confusion.counts.tolist() == [[1, 0, 2], [0, 2, 0], [0, 0, 0]]
-    assert confusion.accuracy == 3 / 5
-    assert confusion.recall["a"] == pytest.approx(1 / 3)
-    assert math.isnan(confusion.recall["c"])  # of which there is none
-    plain = json.loads(json.dumps(confusion.to_json(), allow_nan=False))
-    assert plain["recall"] == {"a": pytest.approx(100 / 3), "b": 100, "c": None}
 
 
 @pytest.mark.parametrize("count", [2, 12, pytest.param(30, marks=pytest.mark.slow)])

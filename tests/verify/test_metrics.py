@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import FRAME_DATASETS, ArrayFrames, CustomSequences
@@ -233,20 +232,6 @@ def test_temperatures_are_plotted_over_their_range():
     figure = draw_frames({"input": dict(enumerate(frames))}, [[0, 1]], str, scale, "", value_range=(low, high))
     assert figure.axes[0].images[0].get_clim() == (low, high)
     assert 280 <= low < high <= 290
-
-
-def test_ssim_leaves_windows_with_unknown_pixels_out():
-    generator = torch.Generator().manual_seed(0)
-    forecast, truth = torch.rand(2, 1, 3, 1, 16, 16, generator=generator)
-    truth[:, 1] = torch.nan
-    truth[..., 9:] = torch.nan
-    scores = frame_scores(forecast, truth, (0.0, 1.0))
-    assert all(scores[name][0, 1].isnan() for name in scores)
-    wider = torch.cat([truth[..., :9], torch.rand(1, 3, 1, 16, 7, generator=generator)], -1)
-    _, image = structural_similarity_index_measure(
-        forecast[0], wider[0], gaussian_kernel=False, kernel_size=7, data_range=1.0, return_full_image=True
-    )
-    torch.testing.assert_close(scores["SSIM"][0, [0, 2]], image[[0, 2], 0, :, :6].mean((1, 2)))
 
 
 class Counted(CustomSequences):

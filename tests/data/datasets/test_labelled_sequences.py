@@ -54,13 +54,6 @@ def test_warns_of_classes_without_test_recordings(tmp_path, caplog):
     assert [(str(tmp_path / "a.npz") in line, line[-2:]) for line in caplog.messages] == [(True, " b")]
 
 
-def test_tests_the_last_recordings_of_every_class_of_one_file(tmp_path):
-    recordings, _ = ramps()
-    write_ramps(tmp_path / "a.npz")
-    test = dataclasses.replace(KIND, split="file").load(tmp_path / "a.npz", "test")
-    assert all(np.array_equal(x, recordings[f"r{i}"]) for i, x in enumerate(test.sequences, 16))
-
-
 def test_number_labels_can_have_names(tmp_path):
     recordings, _ = ramps(12)
     np.savez(tmp_path / "a.npz", labels=np.array([10, 9, 2] * 4), **recordings)
@@ -109,12 +102,6 @@ def test_csv_files_name_the_recordings_for_test_and_validation(listed):
     assert data.split_words == "the recordings listed in test.csv"
 
 
-def test_patterns_name_the_recordings_for_validation(listed):
-    data = make(folder="words", split=["words/*/[01].npy"], validation=["words/no/2.npy", "*/yes/2.npy"])
-    assert [float(x[0, 0]) for x in data.load(listed, "validation").sequences] == [2, 2]
-    assert len(data.load(listed, "train").labels) == 4
-
-
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -131,11 +118,6 @@ def test_lists_of_recordings_that_do_not_fit_the_data_are_rejected(listed, field
     (listed / "empty.csv").write_text("name\nwords/no/0.npy\n", encoding="utf-8")
     with pytest.raises((ValueError, FileNotFoundError), match=expected):
         make(**{"folder": "words", **fields}).load(listed, "train")
-
-
-def test_the_fields_of_lists_are_checked():
-    with pytest.raises(ValueError, match=r"data\.validation can be a list only if"):
-        make(validation=["val.csv"])
 
 
 @pytest.mark.parametrize(
@@ -252,26 +234,6 @@ def test_rejects_invalid_archives_in_one_line(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_damaged_files_and_missing_paths_are_reported(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"\.npz"):
-        KIND.load(tmp_path, "train")
-    (tmp_path / "a.npz").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"a\.npz"):
-        KIND.load(tmp_path, "train")
-    for path, words in ((None, "--data"), (tmp_path / "no", "no")):
-        with pytest.raises(FileNotFoundError, match=words):
-            KIND.load(path, "train")
-    write_ramps(tmp_path / "a.npz")
-    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"a\.npz"):
-        KIND.load(tmp_path, "train")
-    with pytest.raises(ValueError, match=r"data\.kind .*sequences.*songs"):
-        read_dataset({"kind": "songs"})
-    for field, value in (("split", "time"), ("layout", "TNC"), ("group_pattern", "(")):
-        with pytest.raises(ValueError, match=rf"data\.{field}"):
-            read_dataset({"kind": "sequences", "name": "a", field: value})
-
-
 # ---- labels --------------------------------------------------------------------------------------------------------
 def make(**fields):
     return read_dataset({"kind": "sequences", "name": "a", **fields})
@@ -287,12 +249,6 @@ def write_folders(path, names, count=3):
 def test_byte_labels_are_text(tmp_path):
     np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array([b"low", b"high"] * 3))
     assert make().load(tmp_path / "a.npz", "train").label_names == ("high", "low")
-
-
-def test_whole_numbers_are_one_class_whatever_their_dtype(tmp_path):
-    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array([1.0, 2.0] * 3))
-    np.savez(tmp_path / "b.npz", **ramps(6)[0], labels=np.array([1, 2] * 3, dtype="uint8"))
-    assert make().load(tmp_path, "train").label_names == ("1", "2")
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
@@ -329,29 +285,6 @@ def test_class_folders_may_be_in_folders_of_the_parts(tmp_path):
             make(split=split, folder="words").load(tmp_path, "train")
     by_folder = make(split="group", folder="words", group_pattern="words/([^/]+)/").load(tmp_path, "test")
     assert set(by_folder.groups) == {"val"}
-
-
-def test_class_folders_may_be_in_folders_of_other_names(tmp_path):
-    for speaker in ("ann", "bob"):
-        write_folders(tmp_path / speaker, ["a", "b"])
-    assert make().load(tmp_path, "train").labels.bincount().tolist() == [4, 4]
-
-
-def test_the_last_files_of_every_folder_are_the_test(tmp_path):
-    write_folders(tmp_path, ["a", "b", "c"], count=12)
-    for split, expected in (("train", range(8)), ("test", range(8, 12))):
-        part = make(split="file").load(tmp_path, split)
-        assert part.labels.bincount().tolist() == [len(expected)] * 3
-        assert {int(x[0, 0]) for x in part.sequences} == set(expected)
-
-
-def test_files_of_one_class_each_are_divided_within_every_class(tmp_path):
-    for label in "ab":
-        for i in range(3):
-            np.savez(tmp_path / f"{label}{i}.npz", labels=[label] * 2, r=np.full((3, 1), i), s=np.full((4, 1), i))
-    part = make(split="file").load(tmp_path, "test")
-    assert part.labels.tolist() == [0, 0, 1, 1]
-    assert {float(x[0, 0]) for x in part.sequences} == {2.0}
 
 
 def test_a_class_that_is_only_tested_is_rejected(tmp_path):
@@ -406,12 +339,6 @@ def test_rejects_inconsistent_arrays(tmp_path, arrays, named):
     with pytest.raises(ValueError, match=named) as error:
         make().load(tmp_path / "a.npz", "train")
     assert "a.npz" in str(error.value)
-
-
-def test_layout_applies_to_arrays_of_three_axes(tmp_path):
-    np.savez(tmp_path / "a.npz", x=X[..., None], labels=Y)
-    with pytest.raises(ValueError, match=r"data\.layout"):
-        make(layout="NCT").load(tmp_path / "a.npz", "train")
 
 
 # ---- tables and other formats --------------------------------------------------------------------------------------
@@ -513,33 +440,6 @@ def test_groups_are_found_in_names_or_in_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=list("ababab"), groups=["ann", "bob", "cat"] * 2)
     part = make(split="file").load(tmp_path / "a.npz", "test")
     assert part.groups == ("bob", "cat")
-
-
-def write_speakers(path, speakers=6, count=4):
-    """Two classes of recordings of each speaker, whose values are the number of the speaker."""
-    for label in ("low", "high"):
-        (path / label).mkdir()
-        for i in range(speakers):
-            for k in range(count):
-                np.save(path / label / f"speaker{i}_{k}.npy", np.full((3 + k, 2), i, "float32"))
-
-
-@pytest.mark.parametrize("fields", [{"group_pattern": r"speaker(\d+)"}, {"group_file": "groups.csv"}])
-def test_a_split_by_group_has_no_group_in_two_parts(fields, tmp_path):
-    write_speakers(tmp_path)
-    files = [f"{file.parent.name}/{file.name},{file.name[7]}\n" for file in tmp_path.glob("*/*.npy")]
-    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(files))
-    kind = make(split="group", validation=0.25, **fields)
-    parts = {split: kind.load(tmp_path, split) for split in ("train", "validation", "test")}
-    assert {split: set(part.groups) for split, part in parts.items()} == {
-        "train": {"0", "1", "2"},
-        "validation": {"3"},
-        "test": {"4", "5"},
-    }
-    for part in parts.values():
-        assert all(x.unique().tolist() == [float(group)] for x, group in zip(part.sequences, part.groups, strict=True))
-        assert part.labels.bincount().tolist() == [4 * len(set(part.groups))] * 2
-    assert kind.split_words == "the last third of the groups"
 
 
 def test_a_split_by_group_reads_the_groups_of_an_archive(tmp_path):
