@@ -23,7 +23,7 @@ from convrnn_zoo.cli._options import data_option, output_directory
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.classifier import accuracy, accuracy_metric, initial_front_end, load_splits, percent, train_one
+from convrnn_zoo.train.classifier import ClassifierTrainer, accuracy, load_labelled, percent
 
 weights_option = click.option(
     "--weights-dir",
@@ -36,7 +36,21 @@ weights_option = click.option(
 
 def load_parts(recipe: ClassifierRecipe, data: Any) -> tuple[Labelled, ...]:
     """Returns the training split, the test split and, if the recipe has one, the validation split."""
-    return load_splits(recipe, data, initial_front_end(recipe), recipe.list_splits(data))
+    return load_labelled(recipe, data, recipe.list_splits(data))
+
+
+def train_model(recipe: ClassifierRecipe, seed: int, parts: Sequence[Labelled], **options: Any) -> Any:
+    """Trains one model on the training split, the first of `parts`, and the validation split, the third one if any."""
+    trainer = ClassifierTrainer(recipe, seed, parts[0], *parts[2:], **options)
+    trainer.fit()
+    return trainer.model
+
+
+def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:
+    """Returns the metric for the accuracies `values` of several runs; the first one is the accuracy of the weights."""
+    several = len(values) > 1
+    mean, std = (percent(f(values)) if several else None for f in (statistics.fmean, statistics.pstdev))
+    return Metric(name, percent(values[0]), dataset, split, mean, std, len(values), **fields)
 
 
 class WithoutLengths(Labelled):
@@ -56,9 +70,7 @@ def measure_padding(recipe: ClassifierRecipe, data: Any, out: Path, progress: bo
 
     def train_all(parts: Sequence[Labelled], name: str, suffix: str) -> list[Any]:
         return [
-            train_one(
-                recipe, seed, *parts, name=name, checkpoint=out / f"seed{seed}{suffix}.ckpt", progress=progress
-            ).model
+            train_model(recipe, seed, parts, name=name, checkpoint=out / f"seed{seed}{suffix}.ckpt", progress=progress)
             for seed in recipe.seeds  # type: ignore[union-attr]
         ]
 
@@ -123,7 +135,8 @@ def measure_groups(
         if validation := [i for i in others if i >= known]:
             used.append(every.subset(validation))
         options: Any = {"checkpoint": out / f"without-{quote(name, safe='')}.ckpt", "progress": progress}
-        value = train_one(recipe, recipe.seed, *used, name=f"without {name}", **options).accuracy
+        model = train_model(recipe, recipe.seed, used, name=f"without {name}", **options)
+        value = accuracy(model, held_out, recipe.batch_size, progress)
         values += [value] if name not in selected_on else []
         split = f"all {len(unseen)} recordings of {name}"
         metrics.append(Metric(f"accuracy, {name} unseen", percent(value), title, split))

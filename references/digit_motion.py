@@ -21,9 +21,9 @@ from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.classifier import accuracy, accuracy_interval, compute_logits, load_splits, percent, train_one
+from convrnn_zoo.train.classifier import accuracy, accuracy_interval, compute_logits, load_labelled, percent
 
-from .classifiers import weights_option
+from .classifiers import train_model, weights_option
 
 
 def middle_frame(clip: Tensor) -> Tensor:
@@ -47,9 +47,10 @@ def measure_order(recipe: ClassifierRecipe, model: Any, parts: Sequence[Labelled
     The network is trained with the first seed of the recipe. `parts` are the training, test and validation splits.
     """
     frames = [with_clips(part, middle_frame) for part in parts]
-    run = train_one(recipe, recipe.seed, *frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
+    other = train_model(recipe, recipe.seed, frames, name="middle frame", checkpoint=out / "middle-frame.ckpt")
+    middle = accuracy(other, frames[1], recipe.batch_size)
     reverse = accuracy(model, with_clips(parts[1], backwards), recipe.batch_size)
-    return {"middle frame only": percent(run.accuracy), "frames in reverse order": percent(reverse)}
+    return {"middle frame only": percent(middle), "frames in reverse order": percent(reverse)}
 
 
 def measure_parts(model: Any, test: Labelled, split: str) -> list[Metric]:
@@ -80,7 +81,7 @@ def main(recipe: str, data: Path, output: Path, into: Path) -> None:
     if not isinstance(loaded.data, DigitMotion):
         raise click.UsageError(f"{recipe} is not a recipe of the data digit_motion")
     metadata: Any = train(loaded, data=data, out=output, into=into)
-    parts = load_splits(loaded, data, splits=("train", "test", "validation"))
+    parts = load_labelled(loaded, data, splits=("train", "test", "validation"))
     model = from_pretrained(str(into / f"{metadata.name}.json"))
     first = metadata.metrics[0]
     first = dataclasses.replace(first, baselines={**first.baselines, **measure_order(loaded, model, parts, output)})

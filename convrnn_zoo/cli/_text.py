@@ -65,7 +65,7 @@ def _format_spread(metric: "Metric") -> str:
     text = "" if metric.interval is None else " (95 % interval {:g} to {:g})".format(*metric.interval)
     if metric.std is None or metric.runs < 2:
         return text
-    return f"{text} (mean {metric.mean:g} ± {metric.std:g}, {metric.runs} runs)"
+    return f"{text} (mean {metric.mean:.4g} ± {metric.std:.4g}, {metric.runs} runs)"
 
 
 def format_metrics(metrics: "Sequence[Metric]") -> str:

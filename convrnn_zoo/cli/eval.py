@@ -16,7 +16,7 @@ from ..predict import resolve_preprocessing
 from ..predict.archive.scores import TOTAL, score_archive
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
-from ..train.forecaster import load_splits
+from ..train.forecaster import load_sequences
 from ..train.parts import warn_if_other_part
 from ..verify import (
     FIGURES,
@@ -189,7 +189,7 @@ def _evaluate_forecaster(
     is_drawn = isinstance(dataset, FrameFiles) and isinstance(dataset.split, str)
     is_compared = is_drawn and model.metadata is not None and bool(model.metadata.training_part)
     parts = ["test", "train"] if has_dates or is_compared else ["test"]
-    test, *train = load_splits(recipe, data, parts)  # reads each file once
+    test, *train = load_sequences(recipe, data, parts)  # reads each file once
     if train:
         options["climatology"] = find_climatology(train[0], test)
         warn_if_other_part(model.metadata, dataset, train[0])

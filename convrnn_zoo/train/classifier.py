@@ -5,33 +5,31 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._extras import need, progress_bar
+from .._extras import progress_bar
 from ..data import Labelled
 from ..data.datasets.labelled_sequences import add_axes, check_labelled
 from ..layers._base import SPACE
 from ..models import VideoModel, ZooModel, from_pretrained
 from ..models.base.classifier import Classifier
 from ..models.video import encoder_cfg
-from ..pretrained.metadata import Metric, WeightsMetadata
+from ..pretrained.metadata import Metric
 from ..recipes import ClassifierRecipe
 from ..recipes.augment import make_negatives
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
 from .custom import Custom, MetricValues
-from .finetuning import freeze_encoder, frozen_parameters, load_initial_weights
+from .finetuning import freeze_encoder, load_initial_weights
 from .launch import Processes, seed_generators
-from .loader import Loader, SharedSequences
-from .loop import Trainer, checksum
-from .optim import create_optimizer, create_schedule
-from .parts import identify_part, warn_if_other_part
-from .writing import add_metrics, check_writable, write_weights
+from .loader import SharedSequences
+from .loop import Row, checksum
+from .parts import warn_if_other_part
+from .task import TaskTrainer
 
 logger = logging.getLogger(__name__)
 OVERFITTING = 0.2
@@ -83,10 +81,14 @@ def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMe
     return labelled
 
 
-def load_splits(
-    recipe: ClassifierRecipe, data: Any, front_end: LogMel | None = None, splits: Sequence[str] = ("train", "test")
+def load_labelled(
+    recipe: ClassifierRecipe, data: Any, splits: Sequence[str] = ("train", "test"), front_end: LogMel | None = None
 ) -> tuple[Labelled, ...]:
-    """Returns the splits of the data after checking that they have the same classes and channels."""
+    """Returns the splits of the data after checking that they have the same classes and channels.
+
+    The default front end is that of the weights `init_from`.
+    """
+    front_end = front_end or initial_front_end(recipe)
     train, *others = parts = [load_split(recipe, data, split, front_end) for split in splits]
     channels = [part.sequences[0].shape[1] for part in parts]
     for split, part, count in zip(splits[1:], others, channels[1:], strict=True):
@@ -262,7 +264,7 @@ def evaluate_classifier(
     model: ZooModel, recipe: ClassifierRecipe, data: Any, progress: bool = False
 ) -> tuple[dict[str, float], Confusion]:
     """Returns the test accuracies of the model and of a baseline, in per cent, and the model's confusion matrix."""
-    train, test = load_splits(recipe, data, model.front_end)
+    train, test = load_labelled(recipe, data, front_end=model.front_end)
     warn_if_other_part(model.metadata, recipe.data, train)
     names = model.pretrained_cfg.get("label_names") or test.label_names
     if tuple(names) != test.label_names or model.num_classes != len(names):
@@ -277,42 +279,6 @@ def evaluate_classifier(
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
-class SeedResult(NamedTuple):
-    """The model of one seed, and its accuracy on the test split."""
-
-    model: ZooModel
-    accuracy: float
-
-
-def train_one(
-    recipe: ClassifierRecipe,
-    seed: int,
-    train: Labelled,
-    test: Labelled,
-    validation: Labelled | None = None,
-    *,
-    on_trained: Callable[[ZooModel], object] | None = None,
-    **options: Any,
-) -> SeedResult:
-    """Trains a recipe with one seed; `options` are those of :class:`ClassifierTrainer`.
-
-    `on_trained` is called with the trained model before its accuracy is measured, so that it can save the weights.
-    Only the main process measures the accuracy; it is NaN in the other processes.
-    """
-    trainer = ClassifierTrainer(recipe, seed, train, validation, **options)
-    trainer.fit()
-    freeze_encoder(trainer.model, False)
-    if on_trained is not None:
-        on_trained(trainer.model)
-    if not trainer.processes.is_main:
-        return SeedResult(trainer.model, math.nan)
-    result = accuracy(trainer.model, test, recipe.batch_size, trainer.progress)
-    keeps_best = recipe.keep_best and validation is not None
-    saved = min(trainer.history, key=lambda row: row["validation_loss"]) if keeps_best else trainer.history[-1]
-    warn_of_overfitting(saved, result)
-    return SeedResult(trainer.model, result)
-
-
 def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
     """Builds the classifier of a recipe for a training split, with the weights `init_from` or with random weights."""
     cfg = normalization_cfg(recipe, train)
@@ -326,13 +292,12 @@ def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
     return model
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(TaskTrainer):
     """Trains a recipe with one seed, in epochs; `name` names a variant of the recipe in title and checkpoint."""
 
-    model: ZooModel
-    network: nn.Module
-    loader: Loader
     metrics = ("accuracy",)
+    first_checkpoint = "seed{}.ckpt"
+    load_splits = staticmethod(load_labelled)
 
     def __init__(
         self,
@@ -341,60 +306,70 @@ class ClassifierTrainer(Trainer):
         train: Labelled,
         validation: Labelled | None = None,
         *,
-        name: str = "",
-        checkpoint: Path | None = None,
-        progress: bool = True,
-        processes: Processes | None = None,
         custom: Custom | None = None,
+        **options: Any,
     ) -> None:
-        self.custom = custom = custom or Custom()
-        if custom.loss is not None and (recipe.label_smoothing or recipe.class_weights):
+        if custom is not None and custom.loss is not None and (recipe.label_smoothing or recipe.class_weights):
             raise ValueError("label_smoothing and class_weights are of the recipe's loss, and the loss is a custom one")
-        if checkpoint is not None:  # for the figure of the losses: an error now, not after training
-            need("matplotlib.figure", "draw")
-            need("matplotlib.backends.backend_agg", "draw")
         self.data, self.validation = train, validation
         # Read once: lazy sequences are decoded for their lengths.
         self.lengths = [len(x) for x in train.sequences] if recipe.bucket_batches else [0] * len(train.labels)
-        processes = processes or Processes()
         seed_generators(seed)
         model = build(recipe, train)
-        is_frozen = bool(recipe.freeze_steps)
-        network = processes.prepare(model, recipe, find_unused=model.has_frame_encoder or is_frozen)
-        self.augment, self.mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         self.weights = class_weights(recipe, train)
-        self.weights_on_device = None if self.weights is None else self.weights.to(processes.device)
-        changes = [partial(self.augment, mean=self.mean, front_end=train.front_end)] if self.augment else []
+        augment, mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
+        changes = [partial(augment, mean=mean, front_end=train.front_end)] if augment else []
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
         read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
-        loader = Loader(partial(read_shares, read, changes), processes, workers=recipe.workers, seed=seed)
-        optimizer = custom.build_optimizer(model, partial(create_optimizer, recipe))
-        batches_per_epoch = -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * processes.count))
-        steps = recipe.epochs * batches_per_epoch
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
         if validation is not None:
             trained_on["validation"] = labelled_checksum(validation)
+        count = (options.get("processes") or Processes()).count
         super().__init__(
-            recipe=recipe,
-            model=model,
-            optimizer=optimizer,
-            scheduler=custom.build_schedule(optimizer, steps, partial(create_schedule, recipe)),
-            max_steps=steps,
-            fingerprint=recipe.fingerprint(
-                seed=seed, name=name, trained_on=trained_on, processes=processes.count, **custom.names()
-            ),
-            callbacks=custom.callbacks,
-            checkpoint=checkpoint,
-            title=f"seed {seed}" + (name and f", {name}"),
-            progress=progress,
-            processes=processes,
-            network=network,
-            loader=loader,
+            recipe,
+            model,
+            partial(read_shares, read, changes),
             seed=seed,
-            series=f"seed{seed}" if len(recipe.seeds) > 1 else "",  # type: ignore[arg-type]
-            frozen=frozen_parameters(model, recipe.init_from) if is_frozen else (),
-            frozen_steps=recipe.freeze_steps,
+            max_steps=recipe.epochs * -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * count)),
+            trained_on=trained_on,
+            title=f"seed {seed}",
+            custom=custom,
+            **options,
         )
+
+    def fit(self) -> list[Row]:
+        """Trains the model, whose encoder is not frozen afterwards."""
+        history = super().fit()
+        freeze_encoder(self.model, False)
+        return history
+
+    def describe(self, test: Labelled, validation: Labelled | None = None) -> dict[str, Any]:
+        """Returns classes, normalization and split; and with negatives, a threshold from the validation split."""
+        cfg, dataset = self.model.pretrained_cfg, self.recipe.data
+        fields = {
+            "input_shape": ("T", *self.data.sequences[0].shape[1:]),
+            "label_names": self.data.label_names,
+            "mean": tuple(cfg["mean"]),
+            "std": tuple(cfg["std"]),
+            "split": f"{dataset.split_words} ({len(test.labels)})",
+            "clips": getattr(dataset, "sampling", None),
+        }
+        if self.recipe.negatives and validation is not None:
+            logits = compute_logits(self.model, validation, self.recipe.batch_size)
+            fields["threshold"] = choose_threshold(logits)
+        return fields
+
+    def score(self, test: Labelled, train: Labelled) -> list[Metric]:
+        """Returns the accuracy, and warns if it is far below that in training."""
+        value = accuracy(self.model, test, self.recipe.batch_size, self.progress)
+        keeps_best = self.recipe.keep_best and self.validation is not None
+        saved = min(self.history, key=lambda row: row["validation_loss"]) if keeps_best else self.history[-1]
+        warn_of_overfitting(saved, value)
+        baselines = {"commonest class": majority_accuracy(train, test)}
+        interval = accuracy_interval(value, len(test.labels))
+        dataset = self.recipe.data
+        fields: Any = {"baselines": baselines, "interval": interval}
+        return [Metric("accuracy", percent(value), dataset.title, dataset.split_words, **fields)]
 
     def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
         """Samples the batches of an epoch, and yields the shares of this process."""
@@ -421,7 +396,8 @@ class ClassifierTrainer(Trainer):
         logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()
         smoothing = self.recipe.label_smoothing
-        plain = partial(F.cross_entropy, weight=self.weights_on_device, label_smoothing=smoothing)
+        weights = None if self.weights is None else self.weights.to(logits.device, non_blocking=True)
+        plain = partial(F.cross_entropy, weight=weights, label_smoothing=smoothing)
         entropy = (self.custom.checked_loss or plain)(logits, labels)
         if number:  # the cross-entropy with equal probabilities, above its lowest value
             excess = -others.log_softmax(1).mean() - math.log(others.shape[1])
@@ -466,76 +442,3 @@ def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
             100 * unseen,
             split,
         )
-
-
-def train_classifier(
-    recipe: ClassifierRecipe,
-    processes: Processes,
-    *,
-    data: Any,
-    splits: Sequence[str],
-    out: Path,
-    into: Path | None,
-    progress: bool,
-    custom: Custom | None = None,
-) -> WeightsMetadata | None:
-    """Trains one model for each seed, and writes the weights of the first model with their metadata.
-
-    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
-    """
-    dataset = recipe.data
-    train, test, *validation = load_splits(recipe, data, initial_front_end(recipe), splits)
-    processes.from_main(partial(check_writable, out, into, recipe))
-    options: Any = {"progress": progress, "processes": processes, "custom": custom}
-    split = f"{dataset.split_words} ({len(test.labels)})"
-    written: list[WeightsMetadata] = []
-
-    def write(model: ZooModel) -> None:
-        """Writes the weights of the first seed before any evaluation, which could fail."""
-        if written or not processes.is_main:
-            return
-        cfg, chosen = model.pretrained_cfg, {}
-        if recipe.negatives and validation:
-            chosen["threshold"] = choose_threshold(compute_logits(model, validation[0], recipe.batch_size))
-        written.append(
-            write_weights(
-                recipe,
-                model,
-                dataset,
-                out,
-                into,
-                input_shape=("T", *train.sequences[0].shape[1:]),
-                label_names=train.label_names,
-                mean=tuple(cfg["mean"]),
-                std=tuple(cfg["std"]),
-                split=split,
-                training_part=identify_part(train),
-                clips=getattr(dataset, "sampling", None),
-                **chosen,
-            )
-        )
-
-    runs = [
-        train_one(
-            recipe, seed, train, test, *validation, on_trained=write, checkpoint=out / f"seed{seed}.ckpt", **options
-        )
-        for seed in recipe.seeds  # type: ignore[union-attr]
-    ]
-    if not processes.is_main:
-        return None
-    metric = accuracy_metric(
-        "accuracy",
-        [run.accuracy for run in runs],
-        dataset.title,
-        split,
-        baselines={"commonest class": majority_accuracy(train, test)},
-        interval=accuracy_interval(runs[0].accuracy, len(test.labels)),
-    )
-    return add_metrics(written[0], runs[0].model, (metric,), out, into)
-
-
-def accuracy_metric(name: str, values: Sequence[float], dataset: str, split: str, **fields: Any) -> Metric:
-    """Returns the metric for the accuracies `values` of several runs; the first one is the accuracy of the weights."""
-    several = len(values) > 1
-    mean, std = (percent(f(values)) if several else None for f in (statistics.fmean, statistics.pstdev))
-    return Metric(name, percent(values[0]), dataset, split, mean, std, len(values), **fields)

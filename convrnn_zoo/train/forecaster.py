@@ -4,8 +4,6 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
 
 import numpy
@@ -20,105 +18,34 @@ from ..data.datasets.checks import check_values
 from ..data.datasets.variables import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
-from ..pretrained.metadata import Metric, WeightsMetadata
+from ..pretrained.metadata import Metric
 from ..recipes import Augment, ForecasterRecipe
 from ..recipes.sampling import read_sampling
 from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
 from ..verify.losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
 from .custom import BatchStream, Custom, MetricValues
-from .finetuning import frozen_parameters, load_initial_weights
-from .launch import Processes, seed_generators
-from .loader import Loader
-from .loop import Row, Trainer, checksum
-from .optim import create_optimizer, create_schedule
-from .parts import identify_part
-from .writing import add_metrics, check_writable, write_weights
+from .finetuning import load_initial_weights
+from .launch import seed_generators
+from .loop import checksum
+from .task import TaskTrainer
 
 CustomLoss = Callable[[Tensor, Tensor, Tensor], Tensor] | None
 FrameBatch = tuple[Tensor, Tensor]
 """Frames ``(N, inputs + horizon, C, H, W)`` in the unit of the data, and a mask of scheduled sampling."""
 
 
-def train_forecaster(
-    recipe: ForecasterRecipe,
-    processes: Processes,
-    *,
-    data: Any,
-    splits: Sequence[str],
-    out: Path,
-    into: Path | None,
-    progress: bool,
-    custom: Custom | None = None,
-) -> WeightsMetadata | None:
-    """Trains a forecaster, and writes its weights with their metadata.
-
-    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
-    """
+def load_sequences(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
+    """Returns the sequences of each split. `data` is a path, or a dictionary of Python datasets by split."""
     need("torchmetrics.functional.image", "train")  # for the evaluation: an error now, not after training
-    train, test, *validation = parts = load_splits(recipe, data, splits)
-    channels = {split: part.fixed(1).shape[2] for split, part in zip(splits, parts, strict=True)}
+    if isinstance(data, Mapping):
+        sequences: Sequence[FrameSequences] = [_check_split(recipe, data, split) for split in splits]
+    else:
+        sequences = recipe.data.load_splits(data, splits, recipe.inputs, recipe.horizon)
+        for split, clips in zip(splits, sequences, strict=True):
+            clips.reopen = partial(reopen, recipe.data, data, split, recipe.inputs, recipe.horizon)
+    channels = {split: clips.fixed(1).shape[2] for split, clips in zip(splits, sequences, strict=True)}
     if len(set(channels.values())) > 1:
         raise ValueError(f"the frames of the splits differ in their number of channels: {channels}")
-    processes.from_main(partial(check_writable, out, into, recipe))
-    is_custom = isinstance(test, CustomSequences)
-    split = f"{len(test)} sequences passed from Python" if is_custom else recipe.data.split_words
-    runs: list[tuple[Metric, ...]] = []
-    for seed in recipe.seeds:  # type: ignore[union-attr]
-        options: Any = {"out": out, "progress": progress, "processes": processes, "custom": custom}
-        model, _ = train_model(recipe, train, *validation, seed=seed, **options)
-        if not processes.is_main:
-            continue
-        if not runs:  # before the evaluation, which could fail
-            shape = ("T", model.in_chans, "H", "W")
-            first, weights = (
-                model,
-                write_weights(
-                    recipe,
-                    model,
-                    recipe.data,
-                    out,
-                    into,
-                    input_shape=shape,
-                    split=split,
-                    training_part=identify_part(train),
-                ),
-            )
-        evaluation = evaluate(
-            model,
-            recipe,
-            test,
-            progress=progress,
-            climatology=find_climatology(train, test),
-            leave_out=["LINDA", "STEPS"],  # which can take longer than the training
-        )
-        metrics = make_metrics(evaluation.scores, recipe.data, model.preprocessing)
-        runs.append(tuple(dataclasses.replace(metric, split=split) for metric in metrics))
-    return add_metrics(weights, first, join_runs(runs), out, into) if processes.is_main else None
-
-
-def join_runs(runs: Sequence[tuple[Metric, ...]]) -> tuple[Metric, ...]:
-    """Returns the metrics of the first of several runs, with the mean and the standard deviation over all runs."""
-    if len(runs) == 1:
-        return runs[0]
-    values = {m.name: [other.value for run in runs for other in run if other.name == m.name] for m in runs[0]}
-    return tuple(
-        dataclasses.replace(
-            m,
-            mean=float(f"{fmean(values[m.name]):.6g}"),
-            std=float(f"{pstdev(values[m.name]):.6g}"),
-            runs=len(values[m.name]),
-        )
-        for m in runs[0]
-    )
-
-
-def load_splits(recipe: ForecasterRecipe, data: Any, splits: Sequence[str]) -> Sequence[FrameSequences]:
-    """Returns the sequences of each split. `data` is a path, or a dictionary of Python datasets by split."""
-    if isinstance(data, Mapping):
-        return [_check_split(recipe, data, split) for split in splits]
-    sequences = recipe.data.load_splits(data, splits, recipe.inputs, recipe.horizon)
-    for split, clips in zip(splits, sequences, strict=True):
-        clips.reopen = partial(reopen, recipe.data, data, split, recipe.inputs, recipe.horizon)
     return sequences
 
 
@@ -152,89 +79,77 @@ def reopen(source: FrameDataset, *arguments: Any) -> FrameSequences:
         logging.disable(logging.NOTSET)
 
 
-def train_model(
-    recipe: ForecasterRecipe, clips: FrameSequences, validation: FrameSequences | None = None, **options: Any
-) -> tuple[Forecaster, list[Row]]:
-    """Trains a recipe with a :class:`ForecasterTrainer`; returns the model and the rows of the history."""
-    trainer = ForecasterTrainer(recipe, clips, validation, **options)
-    return trainer.model, trainer.fit()
+class ForecasterTrainer(TaskTrainer):
+    """Trains a recipe with one seed, in rounds of `checkpoint_every` updates.
 
-
-class ForecasterTrainer(Trainer):
-    """Trains a recipe on the sequences `clips`, in rounds of `checkpoint_every` updates.
-
-    After each round, the checkpoint and a figure of a fixed sequence are written to `out`, if `out` is set. All
-    `processes` sample the same batch and each reads its shard, so that training only depends on the size of the
-    complete batch. The recipe's `patience` and `keep_best` need `validation` sequences.
+    After each round, the checkpoint and a figure of a fixed sequence are written. All `processes` sample the same batch
+    and each reads its shard, so that training only depends on the size of the complete batch. The recipe's `patience`
+    and `keep_best` need `validation` sequences.
     """
 
-    model: Forecaster
-    network: nn.Module
-    loader: Loader
+    first_checkpoint = "last.ckpt"
+    load_splits = staticmethod(load_sequences)
 
     def __init__(
         self,
         recipe: ForecasterRecipe,
-        clips: FrameSequences,
+        train: FrameSequences,
         validation: FrameSequences | None = None,
         *,
         seed: int | None = None,
-        out: Path | None = None,
-        progress: bool = True,
-        processes: Processes | None = None,
         custom: Custom | None = None,
+        **options: Any,
     ) -> None:
-        self.custom = custom = custom or Custom()
-        if custom.loss is not None and find_loss(recipe.loss).is_probabilistic:
+        if custom is not None and custom.loss is not None and find_loss(recipe.loss).is_probabilistic:
             raise ValueError(f"a custom loss replaces a loss of frames, and the recipe's loss is {recipe.loss}")
-        if recipe.workers and isinstance(clips, BatchStream):
+        if recipe.workers and isinstance(train, BatchStream):
             raise ValueError(f"workers={recipe.workers}: an iterable reads its own batches; leave workers out")
         seed = recipe.seed if seed is None else seed
         self.draws = seed == recipe.seed
-        if out is not None:  # for the figures: an error now, not after the first round
-            need("matplotlib.figure", "draw")
-            need("matplotlib.backends.backend_agg", "draw")
-        self.clips, self.validation, self.shown = clips, validation, clips.fixed(1)
-        trained_on = identify(clips) | ({} if validation is None else {"validation": identify(validation)})
-        model = build(recipe, self.shown.shape[2], clips, seed)
+        self.clips, self.validation, self.shown = train, validation, train.fixed(1)
+        trained_on = identify(train) | ({} if validation is None else {"validation": identify(validation)})
+        model = build(recipe, self.shown.shape[2], train, seed)
         model.set_grad_checkpointing(recipe.grad_checkpointing)
-        check_frame_size(recipe, clips, self.shown)
+        check_frame_size(recipe, train, self.shown)
         for p in model.parameters():
             if p.dim() == 4:  # Module.to would convert kernels of 3-d convolutions as well, and fail
                 p.data = p.data.to(memory_format=torch.channels_last)
-        processes = processes or Processes()
         check_loss(recipe, model.preprocessing, self.shown)
         check_model(recipe, model)
         self.scheduled_sampling = read_sampling(recipe.sampling)
         if hasattr(model, "adapter") and not recipe.decoupling:  # only that loss has a gradient for it
             model.adapter.requires_grad_(False)
-        network = processes.prepare(trained_module(recipe, model), recipe, find_unused=recipe.freeze_steps > 0)
-        optimizer = custom.build_optimizer(model, partial(create_optimizer, recipe))
-        scheduler = custom.build_schedule(optimizer, recipe.max_steps, partial(create_schedule, recipe))
-        read = partial(read_batch, clips, augment=recipe.augmentation())
-        loader = Loader(read, processes, workers=recipe.workers, seed=seed)
-        file, several = "last.ckpt" if self.draws else f"seed{seed}.ckpt", len(recipe.seeds) > 1  # type: ignore[arg-type]
+        seeds: Any = recipe.seeds
         super().__init__(
-            recipe=recipe,
-            model=model,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            max_steps=recipe.max_steps,
-            fingerprint=recipe.fingerprint(
-                seed=seed, processes=processes.count, trained_on=trained_on, **custom.names()
-            ),
-            callbacks=custom.callbacks,
-            network=network,
-            loader=loader,
+            recipe,
+            model,
+            partial(read_batch, train, augment=recipe.augmentation()),
             seed=seed,
-            checkpoint=out / file if out else None,
-            title=f"{recipe.weights}, seed {seed}" if several else recipe.weights,
-            progress=progress,
-            processes=processes,
-            series=f"seed{seed}" if several else "",
-            frozen=frozen_parameters(model) if recipe.freeze_steps else (),
-            frozen_steps=recipe.freeze_steps,
+            max_steps=recipe.max_steps,
+            trained_on=trained_on,
+            network=trained_module(recipe, model),
+            title=recipe.weights + (f", seed {seed}" if len(seeds) > 1 else ""),
+            custom=custom,
+            **options,
         )
+
+    def describe(self, test: FrameSequences, validation: FrameSequences | None = None) -> dict[str, Any]:
+        """Returns the shape of the input, and the description of the test split."""
+        is_custom = isinstance(test, CustomSequences)
+        split = f"{len(test)} sequences passed from Python" if is_custom else self.recipe.data.split_words
+        return {"input_shape": ("T", self.model.in_chans, "H", "W"), "split": split}
+
+    def score(self, test: FrameSequences, train: FrameSequences) -> tuple[Metric, ...]:
+        """Returns the means of the scores over lead times, and those of the baselines."""
+        evaluation = evaluate(
+            self.model,
+            self.recipe,
+            test,
+            progress=self.progress,
+            climatology=find_climatology(train, test),
+            leave_out=["LINDA", "STEPS"],  # which can take longer than the training
+        )
+        return make_metrics(evaluation.scores, self.recipe.data, self.model.preprocessing)
 
     def sample(self, step: int) -> FrameBatch:
         """Samples the sequences of an update and their masks, and returns the share of this process."""

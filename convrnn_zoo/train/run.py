@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from ..pretrained.metadata import WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
-from .classifier import ClassifierTrainer, train_classifier
+from .classifier import ClassifierTrainer
 from .custom import Custom, read_iterables
-from .forecaster import ForecasterTrainer, train_forecaster
+from .forecaster import ForecasterTrainer
 from .launch import CHECKPOINT_MINUTES, launch
 from .loop import Trainer
+from .task import train_task
 
 
 def train(
@@ -107,20 +108,11 @@ def train(
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     custom = Custom(loss, {} if metrics is None else metrics, optimizer, schedule, callbacks)
-    trainer = ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
+    task = ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
     splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
-    custom.check("validation" in splits, ("loss", *trainer.metrics))
+    custom.check("validation" in splits, ("loss", *task.metrics))
     if isinstance(data, Mapping):
         data = read_iterables(recipe, data)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
-        options: Any = {
-            "data": data,
-            "splits": splits,
-            "out": out,
-            "into": into,
-            "progress": progress,
-            "custom": custom,
-        }
-        if isinstance(recipe, ClassifierRecipe):
-            return train_classifier(recipe, processes, **options)
-        return train_forecaster(recipe, processes, **options)  # type: ignore[arg-type]
+        options: Any = {"data": data, "splits": splits, "out": out, "into": into}
+        return train_task(task, recipe, processes, progress=progress, custom=custom, **options)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train.classifier import ClassifierTrainer, accuracy, load_splits
+from convrnn_zoo.train.classifier import ClassifierTrainer, accuracy, load_labelled
 from references.classifiers import WithoutLengths, main, measure_groups, measure_padding
 from tests.helpers.data.own_data import RAMPS, ramps, write_ramps
 
@@ -26,7 +26,7 @@ def data(tmp_path):
 def test_models_without_lengths_read_the_padding(data, tmp_path):
     withheld, without, alone = measure_padding(RECIPE, data, tmp_path, progress=False)
     assert [m.runs for m in (withheld, without, alone)] == [2, 2, 2]
-    parts = load_splits(RECIPE, data)
+    parts = load_labelled(RECIPE, data)
     x, lengths, labels = WithoutLengths(*parts[1]).batch([0, 1, 2])
     assert lengths is None
     assert torch.equal(x, parts[1].batch([0, 1, 2])[0])

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data.datasets.digit_motion import DigitMotion
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train.classifier import load_splits
+from convrnn_zoo.train.classifier import load_labelled
 from references.digit_motion import backwards, main, measure_order, measure_parts, middle_frame
 from tests.data.datasets.test_digit_motion import write_squares
 
@@ -65,7 +65,7 @@ def test_accuracies_of_digits_and_directions(mnist):
 
 
 def test_a_network_is_trained_on_middle_frames(mnist, tmp_path):
-    parts = load_splits(RECIPE, mnist, splits=("train", "test", "validation"))
+    parts = load_labelled(RECIPE, mnist, splits=("train", "test", "validation"))
     values = measure_order(RECIPE, Oracle(), parts, tmp_path)
     assert values["frames in reverse order"] == 25
     assert 0 <= values["middle frame only"] <= 100

@@ -15,6 +15,7 @@ from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.recipes import RECIPES, ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, killed, same, sha256
 from tools.demo_samples import labelled_sample, moving_sample, rain_sample
 
@@ -67,11 +68,11 @@ def splits():
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, splits):
-    expected = classifier.train_one(TINY, 0, *splits, progress=False).model
+    expected = runs.train_one(TINY, 0, *splits, progress=False).model
     for stop in (1, 3, 5):
 
         def run(path=tmp_path / f"{stop}.ckpt"):
-            return classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
+            return runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
 
         interrupted(run, saves=stop)
         torch.manual_seed(123)
@@ -105,24 +106,24 @@ def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
 
 
 def test_seeds_are_fixed_and_differ(splits):
-    first, again, other = (classifier.train_one(TINY, s, *splits, progress=False).model for s in (0, 0, 1))
+    first, again, other = (runs.train_one(TINY, s, *splits, progress=False).model for s in (0, 0, 1))
     assert same(first, again)
     assert not same(first, other)
 
 
 def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
     path = tmp_path / "a.ckpt"
-    classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+    runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
     with pytest.raises(ValueError, match=r"a\.ckpt.*seeds \(0 .*1 "):
-        classifier.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
+        runs.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"a\.ckpt.*damaged"):
-        classifier.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+        runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
     with pytest.raises(FloatingPointError, match="lr"):
-        classifier.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
+        runs.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
 
 
 @pytest.mark.parametrize("name", convrnn_zoo.list_models())
@@ -134,7 +135,7 @@ def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
 
 def test_rejects_unknown_keys_of_a_classifiers_recipe(splits):
     with pytest.raises(ValueError, match=r"model.*'hiden'"):
-        classifier.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
+        runs.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
 def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):

@@ -17,6 +17,7 @@ from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import CLIPS, moving_squares, write_clips, write_gif
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 
 RECIPE = Recipe.parse(CLIPS)
@@ -131,12 +132,12 @@ def test_a_forecaster_has_no_confusion_matrix(tmp_path):
 
 def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
     recipe = dataclasses.replace(RECIPE, epochs=3, freeze_steps=UPDATES, layer_decay=0.7)
-    expected = classifier.train_one(recipe, 0, *splits, progress=False).model
+    expected = runs.train_one(recipe, 0, *splits, progress=False).model
     for saves in (1, 2):
         path = tmp_path / f"{saves}.ckpt"
 
         def again(path=path):
-            return classifier.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
+            return runs.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
 
         interrupted(again, saves)
         assert same(again(), expected)
@@ -154,14 +155,14 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
 
     before_training = {}
     monkeypatch.setattr(classifier, "ClassifierTrainer", Watched)
-    model = classifier.train_one(
+    model = runs.train_one(
         dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES), 0, *splits, progress=False
     ).model
     assert changes_by_epoch == [{"rnns", "head"}, {"encoder", "rnns", "head"}]
     assert not model.encoder.is_fixed
     held = {**RECIPE.model, "freeze_encoder": True}
     changes_by_epoch.clear()
-    model = classifier.train_one(
+    model = runs.train_one(
         dataclasses.replace(RECIPE, epochs=2, freeze_steps=UPDATES, model=held), 0, *splits, progress=False
     )
     assert changes_by_epoch == [{"rnns", "head"}] * 2
@@ -171,7 +172,7 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
 def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
     data = [s._replace(label_names=("a", "b", "c")) for s in splits]
     recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze_steps=UPDATES, epochs=1)
-    model = classifier.train_one(recipe, 0, *data, progress=False).model
+    model = runs.train_one(recipe, 0, *data, progress=False).model
     assert "head" in caplog.text
     old = convrnn_zoo.from_pretrained(trained / "run").state_dict()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
@@ -188,7 +189,7 @@ def test_the_weights_of_the_encoder_are_loaded_by_timm(splits, monkeypatch):
 
     monkeypatch.setattr(_encoder.timm, "create_model", create)
     recipe = dataclasses.replace(RECIPE, epochs=1, model={**RECIPE.model, "encoder_pretrained": True})
-    classifier.train_one(recipe, 0, *splits, progress=False)
+    runs.train_one(recipe, 0, *splits, progress=False)
     assert [pretrained for name, pretrained in asked if name == "test_resnet"].count(True) == 1  # and not to look at it
 
 

@@ -16,6 +16,7 @@ from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.finetuning import frozen_parameters
 from tests.helpers.data.own_data import FRAMES, RAMPS, blobs, write_ramps
+from tests.helpers.train import runs
 from tests.helpers.train.runs import same
 from tests.helpers.train.tiny_recipes import PLAIN
 from tests.train.test_optim import adam
@@ -41,7 +42,7 @@ def test_another_head_and_other_channels_keep_what_fits(run, caplog):
     recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), epochs=1, lr=1e-12)
     old = convrnn_zoo.from_pretrained(run).state_dict()
     with caplog.at_level(logging.INFO, "convrnn_zoo"):
-        model = classifier.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
+        model = runs.train_one(recipe, 0, split(5, 3), split(5, 3), progress=False).model
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any(re.search(r"\b3 channels.* 5\b", message) for message in warnings)
     assert "head" in caplog.text
@@ -58,12 +59,12 @@ def test_the_trunk_waits_for_the_head(run):
 
     def trained(**changes):
         changed = dataclasses.replace(recipe, **changes)
-        return classifier.train_one(changed, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
+        return runs.train_one(changed, 0, split(3, 3), split(3, 3), progress=False).model.state_dict()
 
     frozen, thawed = trained(), trained(freeze_steps=UPDATES)
     assert all(torch.equal(v, old[k]) for k, v in frozen.items() if k.startswith("rnn."))
     assert not torch.equal(thawed["rnn.weight_hh_l0"], old["rnn.weight_hh_l0"])
-    head = classifier.train_one(
+    head = runs.train_one(
         dataclasses.replace(recipe, epochs=1, freeze_steps=0), 0, split(3, 3), split(3, 3), progress=False
     )
     assert not torch.equal(frozen["head.weight"], head.model.state_dict()["head.weight"])
@@ -88,9 +89,7 @@ def test_a_schedule_keeps_the_rates_of_depth_apart(run):
     old = convrnn_zoo.from_pretrained(run).state_dict()
     data = split(3, 2)
     slow, fast = (
-        classifier.train_one(
-            dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False
-        ).model.state_dict()
+        runs.train_one(dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False).model.state_dict()
         for d in (0.01, 1.0)
     )
     moved = [(m["rnn.weight_ih_l0"] - old["rnn.weight_ih_l0"]).abs().mean() for m in (slow, fast)]

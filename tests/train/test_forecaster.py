@@ -15,6 +15,7 @@ from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.verify.losses import LOSSES, partial_derivatives
 from tests.helpers.registry import slow_unless
+from tests.helpers.train import runs
 from tests.helpers.train.runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
 from tests.helpers.train.tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
 
@@ -26,7 +27,7 @@ def clips():
 
 
 def train(recipe, clips, **kwargs):
-    return training.train_model(recipe, clips, progress=False, **kwargs)
+    return runs.train_model(recipe, clips, progress=False, **kwargs)
 
 
 @pytest.mark.parametrize("recipe", slow_unless(TINY.__eq__, [TINY, PLAIN]), ids=lambda r: r.weights)

@@ -12,6 +12,7 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import forecaster
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import RADAR, blobs
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 
 RECIPE = RADAR.replace("convgru_forecaster.blobs", "convgru_advection.blobs").replace("balanced_light", "exceedance")
@@ -66,19 +67,19 @@ def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
 
 def test_an_interrupted_run_resumes_to_the_same_weights(radar, tmp_path):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=4, checkpoint_every=2, lead_times=2)
-    [clips] = forecaster.load_splits(recipe, radar, ["train"])
-    expected, history = forecaster.train_model(recipe, clips, progress=False)
-    interrupted(lambda: forecaster.train_model(recipe, clips, out=tmp_path, progress=False), saves=1)
+    [clips] = forecaster.load_sequences(recipe, radar, ["train"])
+    expected, history = runs.train_model(recipe, clips, progress=False)
+    interrupted(lambda: runs.train_model(recipe, clips, out=tmp_path, progress=False), saves=1)
     torch.manual_seed(3)
-    model, resumed = forecaster.train_model(recipe, clips, out=tmp_path, progress=False)
+    model, resumed = runs.train_model(recipe, clips, out=tmp_path, progress=False)
     assert same(model, expected)
     assert resumed == history
 
 
 def test_training_improves_the_probabilities(radar):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)
-    [clips] = forecaster.load_splits(recipe, radar, ["train"])
-    _, history = forecaster.train_model(recipe, clips, progress=False)
+    [clips] = forecaster.load_sequences(recipe, radar, ["train"])
+    _, history = runs.train_model(recipe, clips, progress=False)
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
 
 

@@ -31,7 +31,7 @@ def make_trainer(kind, checkpoint=None, **changes):
     recipe = dataclasses.replace(RECIPES[kind], **changes)
     if kind == "classifier":
         return classifier.ClassifierTrainer(recipe, recipe.seed, ramps(0), checkpoint=checkpoint, progress=False)
-    return training.ForecasterTrainer(recipe, CLIPS, out=checkpoint and checkpoint.parent, progress=False)
+    return training.ForecasterTrainer(recipe, CLIPS, checkpoint=checkpoint, progress=False)
 
 
 def fitted(kind, **changes):

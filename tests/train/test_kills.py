@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from convrnn_zoo.train import classifier, forecaster
+from tests.helpers.train import runs
 from tests.helpers.train.runs import same
 from tests.train.test_loop import CLASSIFIER, ramps
 from tests.train.test_loop_validation import ALL, moving
@@ -21,12 +21,12 @@ SEQUENCES = dataclasses.replace(
 
 
 def train_forecaster(directory):
-    return forecaster.train_model(FORECASTER, moving(), moving(1), out=directory, progress=False)[0]
+    return runs.train_model(FORECASTER, moving(), moving(1), out=directory, progress=False)[0]
 
 
 def train_classifier(directory):
     checkpoint, parts = directory / "seed0.ckpt", (ramps(0), ramps(1), ramps(2))
-    return classifier.train_one(SEQUENCES, 0, *parts, checkpoint=checkpoint, progress=False).model
+    return runs.train_one(SEQUENCES, 0, *parts, checkpoint=checkpoint, progress=False).model
 
 
 @pytest.mark.slow

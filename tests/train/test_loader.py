@@ -15,7 +15,7 @@ import torch
 
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier
-from convrnn_zoo.train.forecaster import load_splits
+from convrnn_zoo.train.forecaster import load_sequences
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.loader import Loader, SharedSequences
 from tests.helpers.data.own_data import FRAMES
@@ -117,7 +117,7 @@ def test_workers_survive_a_signal_to_all_processes_while_a_run_is_saved_and_no_l
 
 
 def test_frames_of_files_are_pickled_as_what_opens_them(radar):
-    [clips] = load_splits(Recipe.parse(FRAMES), radar, ["train"])
+    [clips] = load_sequences(Recipe.parse(FRAMES), radar, ["train"])
     stored = pickle.dumps(Loader(partial(read_frames, clips), Processes()).loader.dataset)
     assert len(stored) < 4000 < clips.files[0].array.nbytes
     numbers = torch.tensor([0, 3])

@@ -23,6 +23,7 @@ from convrnn_zoo.train import forecaster as training
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES
 from tests.helpers.registry import slow_unless
+from tests.helpers.train import runs
 from tests.helpers.train.runs import same, sha256
 from tests.helpers.train.tiny_recipes import TINY
 
@@ -134,7 +135,7 @@ def test_sequences_that_are_read_from_files_are_read_once_for_their_lengths():
 def classified(bucket, workers):
     """A recipe, and the model that it leads to without an interruption."""
     recipe = dataclasses.replace(CLASSIFIER, bucket_batches=bucket, workers=workers)
-    return recipe, classifier.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
+    return recipe, runs.train_one(recipe, 0, ramps(0), ramps(1), progress=False).model
 
 
 @pytest.mark.parametrize(
@@ -152,10 +153,10 @@ def test_a_classifier_interrupted_within_an_epoch_resumes_to_the_same_weights(
     with monkeypatch.context() as patched:
         patched.setattr(classifier.F, "cross_entropy", pressing_ctrl_c(classifier.F.cross_entropy, call))
         with pytest.raises(KeyboardInterrupt):
-            classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False)
+            runs.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False)
     assert path.exists()
     torch.manual_seed(77)
-    assert same(classifier.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
+    assert same(runs.train_one(recipe, 0, ramps(0), ramps(1), checkpoint=path, progress=False).model, expected)
 
 
 @functools.cache
@@ -163,7 +164,7 @@ def forecast(workers):
     """Clips and a recipe, and the model and its history that they lead to without an interruption."""
     clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
     recipe = dataclasses.replace(TINY, checkpoint_every=3, workers=workers)
-    return recipe, clips, *training.train_model(recipe, clips, progress=False)
+    return recipe, clips, *runs.train_model(recipe, clips, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +177,10 @@ def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weight
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "compute_loss", pressing_ctrl_c(trainer.compute_loss, call))
         with pytest.raises(KeyboardInterrupt):
-            training.train_model(recipe, clips, out=tmp_path, progress=False)
+            runs.train_model(recipe, clips, out=tmp_path, progress=False)
     assert (tmp_path / "last.ckpt").exists()
     torch.manual_seed(77)
-    model, resumed = training.train_model(recipe, clips, out=tmp_path, progress=False)
+    model, resumed = runs.train_model(recipe, clips, out=tmp_path, progress=False)
     assert same(model, expected)
     assert resumed == history
 
@@ -269,14 +270,14 @@ def test_another_recipe_in_the_output_directory_is_never_overwritten(text, radar
 
 
 def test_a_recipe_that_another_run_wrote_in_the_meantime_is_never_overwritten(tmp_path, monkeypatch):
-    def train_both(*args, **options):
+    def train_both(trainer):
         monkeypatch.undo()
         train(other, data=data, out=tmp_path, progress=False)
-        return train_one(*args, **options)
+        return trainer.fit()
 
-    data, train_one = {"train": ramps(0), "test": ramps(1)}, classifier.train_one
+    data = {"train": ramps(0), "test": ramps(1)}
     other = dataclasses.replace(CLASSIFIER, seeds=(1,))
-    monkeypatch.setattr(classifier, "train_one", train_both)
+    monkeypatch.setattr(classifier.ClassifierTrainer, "fit", train_both)
     with pytest.raises(ValueError, match=r"recipe\.toml .*\bseeds"):
         train(CLASSIFIER, data=data, out=tmp_path, progress=False)
     assert Recipe.read(tmp_path / "recipe.toml") == other

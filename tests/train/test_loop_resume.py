@@ -16,6 +16,7 @@ from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.optim import SCHEDULES
 from tests.helpers.data.own_data import FRAMES
 from tests.helpers.registry import slow_unless
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
@@ -25,11 +26,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def forecast(recipe, out=None, processes=None):
-    return forecaster.train_model(recipe, moving(), out=out, progress=False, processes=processes)
+    return runs.train_model(recipe, moving(), out=out, progress=False, processes=processes)
 
 
 def classify(recipe, path=None, train=None):
-    return classifier.train_one(recipe, 0, train or ramps(0), ramps(1), checkpoint=path, progress=False).model
+    return runs.train_one(recipe, 0, train or ramps(0), ramps(1), checkpoint=path, progress=False).model
 
 
 # ---- signals and time ------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_the_first_update_after_a_change_has_the_rate_of_the_new_schedule(fields
     recipe = dataclasses.replace(PLAIN, max_steps=8, checkpoint_every=4)
     interrupted(lambda: forecast(recipe, tmp_path), saves=1)
     changed = dataclasses.replace(recipe, **fields)
-    trainer = forecaster.ForecasterTrainer(changed, moving(), out=tmp_path)
+    trainer = forecaster.ForecasterTrainer(changed, moving(), checkpoint=tmp_path / "last.ckpt")
     trainer.restore()
     unchanged, fresh = (forecaster.ForecasterTrainer(r, moving()) for r in (recipe, changed))
     rates = [group["lr"] for group in trainer.optimizer.param_groups]
@@ -207,7 +208,7 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
     lengths = []
     for patience in (1, 2):
         changed = dataclasses.replace(recipe, patience=patience)
-        _, history = forecaster.train_model(changed, moving(), moving(1), out=tmp_path, progress=False)
+        _, history = runs.train_model(changed, moving(), moving(1), out=tmp_path, progress=False)
         lengths.append(len(history))
     assert lengths[0] < lengths[1] < 6
 

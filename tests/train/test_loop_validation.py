@@ -15,6 +15,7 @@ from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from tests.helpers.data.own_data import RADAR, blobs, write_zarr
 from tests.helpers.registry import slow_unless
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train.test_loop import CLASSIFIER, Weight, ramps
@@ -112,8 +113,8 @@ def test_processes_may_outnumber_the_validation_sequences():
 
 def test_validation_does_not_change_training():
     recipe = dataclasses.replace(TINY, keep_best=False)
-    without, _ = forecaster.train_model(recipe, moving(), progress=False)
-    validated, _ = forecaster.train_model(recipe, moving(), moving(1), progress=False)
+    without, _ = runs.train_model(recipe, moving(), progress=False)
+    validated, _ = runs.train_model(recipe, moving(), moving(1), progress=False)
     assert same(without, validated)
 
 
@@ -132,9 +133,9 @@ def test_microbatches_have_one_weight_for_the_loss_and_for_each_metric_by_defaul
 
 def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
     recipe = dataclasses.replace(PLAIN, lr=10.0, patience=1, max_steps=20)  # gets worse
-    model, history = forecaster.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
+    model, history = runs.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
     assert len(history) < 10
-    again, same_history = forecaster.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
+    again, same_history = runs.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
     assert same(again, model)
     assert same_history == history
 
@@ -142,9 +143,7 @@ def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
 # ---- accumulation ----------------------------------------------------------------------------------------------
 def test_a_forecaster_learns_the_same_from_two_batches_as_from_one_twice_as_large():
     small = dataclasses.replace(PLAIN, batch_size=2, grad_accum_steps=2)
-    a, b = (
-        forecaster.train_model(r, moving(), progress=False) for r in (small, dataclasses.replace(PLAIN, batch_size=4))
-    )
+    a, b = (runs.train_model(r, moving(), progress=False) for r in (small, dataclasses.replace(PLAIN, batch_size=4)))
     assert [r["loss"] for r in a[1]] == pytest.approx([r["loss"] for r in b[1]], rel=1e-5)
     for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
@@ -159,7 +158,7 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
     losses = []
     for size, steps in ((9, 1), (4, 3)):
         r, path = dataclasses.replace(recipe, batch_size=size, grad_accum_steps=steps), tmp_path / f"{size}.ckpt"
-        classifier.train_one(r, 0, data, ramps(1), checkpoint=path, progress=False)
+        runs.train_one(r, 0, data, ramps(1), checkpoint=path, progress=False)
         losses.append([row["loss"] for row in torch.load(path, weights_only=True)["history"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -168,7 +167,7 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
 @pytest.mark.parametrize("stop", slow_unless((2).__eq__, [1, 2, 3]))
 def test_a_forecaster_with_all_of_it_resumes_to_the_same_weights(stop, tmp_path):
     def run(out=None):
-        return forecaster.train_model(ALL, moving(), moving(1), out=out, progress=False)
+        return runs.train_model(ALL, moving(), moving(1), out=out, progress=False)
 
     expected, history = run()
     interrupted(lambda: run(tmp_path), saves=stop)
@@ -183,7 +182,7 @@ def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
 
     def run(path=None):
         splits = ramps(0), ramps(1), ramps(2)
-        return classifier.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
+        return runs.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
 
     expected = run()
     interrupted(lambda: run(tmp_path / "a.ckpt"), saves=2)
@@ -362,23 +361,23 @@ def test_a_run_resumes_with_the_same_validation_only(tmp_path):
     checkpoints = {}
     for name, first in (("with", moving(1)), ("without", None)):
         out = tmp_path / name
-        interrupted(lambda first=first, out=out: forecaster.train_model(recipe, moving(), first, out=out), saves=1)
+        interrupted(lambda first=first, out=out: runs.train_model(recipe, moving(), first, out=out), saves=1)
         checkpoints[name] = out
     for name, second in (("with", None), ("with", moving(2)), ("without", moving(1))):
         with pytest.raises(ValueError, match="validation"):
-            forecaster.train_model(recipe, moving(), second, out=checkpoints[name], progress=False)
+            runs.train_model(recipe, moving(), second, out=checkpoints[name], progress=False)
 
 
 def test_every_round_is_in_the_history_of_a_run_that_was_resumed_after_its_last(tmp_path):
     recipe = dataclasses.replace(PLAIN, max_steps=4)
-    interrupted(lambda: forecaster.train_model(recipe, moving(), out=tmp_path), saves=2)
-    forecaster.train_model(recipe, moving(), out=tmp_path, progress=False)
+    interrupted(lambda: runs.train_model(recipe, moving(), out=tmp_path), saves=2)
+    runs.train_model(recipe, moving(), out=tmp_path, progress=False)
     rows = (tmp_path / "training.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["updates", "2", "4"]
 
 
 def test_the_history_has_the_highest_learning_rate(tmp_path):
     recipe = dataclasses.replace(PLAIN, max_steps=2, checkpoint_every=1, warmup=0.0, layer_decay=0.5)
-    _, rows = forecaster.train_model(recipe, moving(), progress=False)
-    plain = forecaster.train_model(dataclasses.replace(recipe, layer_decay=1.0), moving(), progress=False)[1]
+    _, rows = runs.train_model(recipe, moving(), progress=False)
+    plain = runs.train_model(dataclasses.replace(recipe, layer_decay=1.0), moving(), progress=False)[1]
     assert [r["learning_rate"] for r in rows] == pytest.approx([r["learning_rate"] for r in plain])

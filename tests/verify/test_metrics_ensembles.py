@@ -9,10 +9,10 @@ import torch
 from convrnn_zoo import EnsembleForecaster
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.predict import load_forecaster
-from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.verify.evaluation import evaluate
 from convrnn_zoo.verify.figures import ensemble_rows
 from convrnn_zoo.verify.metrics import BrierScores, Occurrences, ProbabilityScores, ensemble_scores
+from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.small_scores import rain
 from tests.helpers.train.tiny_recipes import PLAIN
@@ -72,7 +72,7 @@ def test_rows_of_a_figure():
 # ---- training -------------------------------------------------------------------------------------------------------
 def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, tmp_path):
     def train(**kwargs):
-        return training.train_model(RECIPE, clips, progress=False, **kwargs)
+        return runs.train_model(RECIPE, clips, progress=False, **kwargs)
 
     expected, history = train()
     assert isinstance(expected, EnsembleForecaster)
@@ -88,7 +88,7 @@ def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, t
 )
 def test_members_are_for_the_score_and_for_models_that_read_noise(clips, entries):
     with pytest.raises(ValueError, match=r"ensemble_size=3.*crps.*EnsembleForecaster"):
-        training.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
+        runs.train_model(dataclasses.replace(RECIPE, **entries), clips, progress=False)
 
 
 SMALL = {
@@ -112,7 +112,7 @@ def test_each_learns_by_a_recipe(name, members):
         checkpoint_every=100,
         bf16=True,
     )
-    model, history = training.train_model(recipe, clips, progress=False)
+    model, history = runs.train_model(recipe, clips, progress=False)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     forecast = model.forecast(clips.fixed(2)[:, :3], members=4, seed=0)
     assert forecast.isfinite().all()

@@ -12,11 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from convrnn_zoo.train import loop
+from convrnn_zoo.train import classifier, forecaster, loop
 
 
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def train_one(recipe, seed, train, test=None, validation=None, **options):
+    """Returns the trainer of a classifier after training."""
+    trainer = classifier.ClassifierTrainer(recipe, seed, train, validation, **options)
+    trainer.fit()
+    return trainer
+
+
+def train_model(recipe, clips, validation=None, out=None, **options):
+    """Returns a trained forecaster and its history."""
+    checkpoint = out and out / "last.ckpt"
+    trainer = forecaster.ForecasterTrainer(recipe, clips, validation, checkpoint=checkpoint, **options)
+    return trainer.model, trainer.fit()
 
 
 def sha256(path):

@@ -16,6 +16,7 @@ import torch
 from convrnn_zoo.models import EnsembleForecaster
 from convrnn_zoo.train import classifier, forecaster, train
 from convrnn_zoo.train.launch import launch
+from tests.helpers.train import runs
 from tests.helpers.train.small_figures import write_small_figures
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train import test_classifier_scores as scores
@@ -52,11 +53,11 @@ def main(directory):
 
         def forecast(out, recipe=ENSEMBLE, train=None):
             clips = moving() if train is None else train
-            return digest(forecaster.train_model(recipe, clips, moving(1), out=directory / out, **options)[0])
+            return digest(runs.train_model(recipe, clips, moving(1), out=directory / out, **options)[0])
 
         def classify(out, recipe=NOISY):
             splits, checkpoint = (ramps(0), ramps(1), ramps(2)), directory / out / "seed0.ckpt"
-            return digest(classifier.train_one(recipe, 0, *splits, checkpoint=checkpoint, **options).model)
+            return digest(runs.train_one(recipe, 0, *splits, checkpoint=checkpoint, **options).model)
 
         # Noise of the processes, of an uninterrupted run, and of a run that rank 1 interrupts within a round.
         reduced, compute_loss = [], forecaster.ForecasterTrainer.compute_loss
@@ -118,8 +119,8 @@ def main(directory):
         if not rank:
             one = dataclasses.replace(PLAIN, batch_size=4)
             with interrupting(True, forecaster.ForecasterTrainer, "compute_loss", 4):
-                forecaster.train_model(one, moving(), moving(1), out=directory / "one", progress=False)
-        model, history = forecaster.train_model(PLAIN, moving(), moving(1), out=directory / "one", **options)
+                runs.train_model(one, moving(), moving(1), out=directory / "one", progress=False)
+        model, history = runs.train_model(PLAIN, moving(), moving(1), out=directory / "one", **options)
         seen["losses"], seen["prolonged"] = [row["loss"] for row in history], digest(model)
         files = sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
         seen["files"] = files

@@ -1,0 +1,139 @@
+"""The part of training that all recipes share: one model for each seed, its files, and its scores."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any, ClassVar
+
+from torch import nn
+
+from .._extras import need
+from ..models import ZooModel
+from ..pretrained.metadata import Metric, WeightsMetadata
+from ..recipes import Recipe
+from .custom import Custom
+from .finetuning import frozen_parameters
+from .launch import Processes
+from .loader import Loader
+from .loop import Trainer
+from .optim import create_optimizer, create_schedule
+from .parts import identify_part
+from .writing import add_metrics, check_writable, write_weights
+
+
+class TaskTrainer(Trainer):
+    """Trains the model of a recipe with one seed.
+
+    A subclass builds the model of the recipe, and has the methods of :class:`Trainer` and three more:
+    ``load_splits(recipe, data, splits)`` returns the parts of the data, ``describe(test, validation)`` the fields of
+    the metadata that the recipe does not state, and ``score(test, train)`` the metrics of the trained model.
+
+    Args:
+        model: the model of the recipe.
+        read: reads the batch of a request; see :class:`Loader`.
+        max_steps: number of updates.
+        trained_on: checksums of the data, which a resumed run compares.
+        network: module whose ``forward`` is called in training, by default the model.
+        name: name of a variant of the recipe, which is part of the title and of the checkpoint.
+        **options: further arguments of :class:`Trainer`.
+    """
+
+    model: Any
+    network: nn.Module
+    loader: Loader
+    first_checkpoint: ClassVar[str]
+    """Name of the checkpoint of the first seed; the others have that of their seed."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: ZooModel,
+        read: Any,
+        *,
+        seed: int,
+        max_steps: int,
+        trained_on: dict[str, Any],
+        network: nn.Module | None = None,
+        checkpoint: Path | None = None,
+        title: str = "",
+        name: str = "",
+        processes: Processes | None = None,
+        custom: Custom | None = None,
+        **options: Any,
+    ) -> None:
+        processes, self.custom = processes or Processes(), custom or Custom()
+        if checkpoint is not None:  # for the figures: an error now, not after training
+            need("matplotlib.figure", "draw")
+            need("matplotlib.backends.backend_agg", "draw")
+        has_unused = bool(recipe.freeze_steps) or getattr(model, "has_frame_encoder", False)
+        network = processes.prepare(model if network is None else network, recipe, find_unused=has_unused)
+        optimizer = self.custom.build_optimizer(model, partial(create_optimizer, recipe))
+        seeds: Any = recipe.seeds
+        super().__init__(
+            recipe=recipe,
+            model=model,
+            optimizer=optimizer,
+            scheduler=self.custom.build_schedule(optimizer, max_steps, partial(create_schedule, recipe)),
+            max_steps=max_steps,
+            fingerprint=recipe.fingerprint(
+                processes=processes.count, seed=seed, name=name, trained_on=trained_on, **self.custom.names()
+            ),
+            network=network,
+            loader=Loader(read, processes, workers=recipe.workers, seed=seed),
+            seed=seed,
+            checkpoint=checkpoint,
+            title=title + (name and f", {name}"),
+            processes=processes,
+            callbacks=self.custom.callbacks,
+            series=f"seed{seed}" if len(seeds) > 1 else "",
+            frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze_steps else (),
+            frozen_steps=recipe.freeze_steps,
+            **options,
+        )
+
+
+def train_task(
+    task: Any,
+    recipe: Recipe,
+    processes: Processes,
+    *,
+    data: Any,
+    splits: Sequence[str],
+    out: Path,
+    into: Path | None,
+    **options: Any,
+) -> WeightsMetadata | None:
+    """Trains one model for each seed by a :class:`TaskTrainer`, and writes the weights of the first one.
+
+    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
+    """
+    train, test, *validation = task.load_splits(recipe, data, splits)
+    processes.from_main(partial(check_writable, out, into, recipe))
+    runs: list[Sequence[Metric]] = []
+    for seed in recipe.seeds:  # type: ignore[union-attr]
+        checkpoint = out / (f"seed{seed}.ckpt" if seed != recipe.seed else task.first_checkpoint.format(seed))
+        parts = dict(zip(("train", "validation"), (train, *validation), strict=False))
+        trainer = task(recipe=recipe, seed=seed, checkpoint=checkpoint, processes=processes, **parts, **options)
+        trainer.fit()
+        if not processes.is_main:
+            continue
+        if not runs:  # before the evaluation, which could fail
+            first, fields = trainer.model, trainer.describe(test, *validation)
+            part = identify_part(train)
+            weights = write_weights(recipe, first, recipe.data, out, into, training_part=part, **fields)
+        runs.append([dataclasses.replace(m, split=weights.split) for m in trainer.score(test, train)])
+    return add_metrics(weights, first, join_metrics(runs), out, into) if processes.is_main else None
+
+
+def join_metrics(runs: Sequence[Sequence[Metric]]) -> tuple[Metric, ...]:
+    """Returns the metrics of the first of several runs, with the mean and the standard deviation over all runs."""
+    if len(runs) == 1:
+        return tuple(runs[0])
+    joined = []
+    for metric in runs[0]:
+        values = [other.value for run in runs for other in run if other.name == metric.name]
+        mean, std = (float(f"{function(values):.6g}") for function in (fmean, pstdev))
+        joined.append(dataclasses.replace(metric, mean=mean, std=std, runs=len(values)))
+    return tuple(joined)
