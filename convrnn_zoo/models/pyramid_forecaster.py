@@ -33,6 +33,7 @@ class PyramidForecaster(EncoderForecaster):
         in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
+    fixed_args = ("reduction", "num_levels")
     encoder_modules = ("downs", "encoder")
 
     def __init__(
@@ -86,6 +87,8 @@ class NormedForecaster(PyramidForecaster):
         stem_channels: width of the first and the last convolutions.
         …: as for :class:`PyramidForecaster`.
     """
+
+    fixed_args = (*PyramidForecaster.fixed_args, "num_features")
 
     def __init__(
         self,
@@ -145,6 +148,8 @@ class RadarForecaster(PyramidForecaster):
 
     ConvGRUs have state-to-state kernels 5×5, 5×5 and 3×3; TrajGRUs have 13, 13 and 9 links in the order they run.
     """
+
+    fixed_args = (*PyramidForecaster.fixed_args, "num_features")
 
     def __init__(
         self,

@@ -101,6 +101,7 @@ class ImageSeriesModel(DenseModel):
 class SeriesRNN(ImageSeriesModel):
     """A recurrent layer over the dates, and a 3×3 convolution that maps its last state to the logits of each pixel."""
 
+    fixed_args = ("kernel_size",)
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
 
     def __init__(

@@ -61,6 +61,7 @@ class GRURCN(VideoModel):
     """
 
     encoder_class = PooledVGG
+    fixed_args = ("encoder", "rnn", "levels")
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class BiConvLSTM(VideoModel):
         head_widths: widths of hidden layers (linear and ReLU) before the classifier.
         bidirectional, global_pool, **kwargs: as for :class:`~convrnn_zoo.VideoModel`, without `rnn`.
     """
+
+    fixed_args = ("rnn",)
 
     def __init__(
         self,

@@ -212,7 +212,7 @@ def extract_features(model: Any, out_indices: Any = None, feature_cls: str | Non
         raise ValueError(f"{architecture}: feature_cls must be 'getter', got {feature_cls!r}")
     if out_indices is None:
         out_indices = tuple(range(len(model.feature_info)))
-    return build_model_with_cfg(
+    extractor = build_model_with_cfg(
         lambda **_: model,
         architecture,
         pretrained=False,
@@ -220,13 +220,23 @@ def extract_features(model: Any, out_indices: Any = None, feature_cls: str | Non
         features_only=True,
         feature_cfg={"feature_cls": "getter", "out_indices": out_indices},
     )
+    extractor.register_forward_pre_hook(_reject_other_inputs, with_kwargs=True)
+    return extractor
+
+
+def _reject_other_inputs(extractor: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises TypeError for inputs other than `x`, which timm's feature extractor does not pass to the model."""
+    if len(args) + len(kwargs) > 1:
+        names = ", ".join(kwargs) or "more inputs"
+        hint = f"{names}; call model.model.forward_intermediates(x, …, intermediates_only=True)"
+        raise TypeError(f"a model with features_only=True takes one input, x, and got also {hint}")
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:
     """Returns the names of the arguments that a class or a partial of one accepts, or None for another constructor.
 
     A class passes ``**kwargs`` on to its base class and ``**layer_args`` to the layers that it builds; their arguments
-    are included.
+    are included, except for those that the class sets itself, its ``fixed_args``.
     """
     bound: tuple[Any, ...] = ()
     if isinstance(constructor, partial):
@@ -234,6 +244,7 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
     if not isinstance(constructor, type):
         return None
     names: list[str] = []
+    fixed = set(getattr(constructor, "fixed_args", ())).difference(inspect.signature(constructor).parameters)
     for cls in (c for c in constructor.__mro__ if "__init__" in vars(c)):
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -244,4 +255,4 @@ def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | Non
             names += [n for layer in layers for n in inspect.signature(layer).parameters if n not in _SET_BY_MODELS]
         if var_keyword != "kwargs":
             break
-    return list(dict.fromkeys(names))[len(bound) :]
+    return [name for name in list(dict.fromkeys(names))[len(bound) :] if name not in fixed]

@@ -1,5 +1,6 @@
 """Options that an architecture accepts work in its forward pass; the others are rejected when it is built."""
 
+import functools
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing
+from convrnn_zoo.pretrained import builder
 from tests.helpers.models.forecasters import FULL, tiny
 
 NAMES = [
@@ -69,6 +71,49 @@ def test_an_option_works_or_is_rejected_when_the_model_is_built(name, options):
         else:
             size = 64 if name.startswith("mobilenet") else 8
             assert len(model(torch.rand(2, 2, model.in_chans, size, size))) == 2
+
+
+def test_no_suggested_argument_is_one_that_the_class_sets_itself(monkeypatch):
+    constructors, accepted_arguments = {}, builder.accepted_arguments
+
+    def collect(constructor):
+        cls = constructor.func if isinstance(constructor, functools.partial) else constructor
+        constructors[cls] = constructor, accepted_arguments(constructor)
+        raise KeyError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "accepted_arguments", collect)
+        for name in convrnn_zoo.list_models():
+            with pytest.raises(KeyError):
+                convrnn_zoo.create_model(name)
+    assert len(constructors) > 30
+    errors = []
+    for constructor, accepted in constructors.values():
+        for argument in accepted:
+            try:
+                constructor(**{"num_classes": 0, "device": "meta", argument: "a wrong value"})
+            except (TypeError, ValueError, RuntimeError, AttributeError) as e:
+                errors.append(str(e))
+    assert len(errors) > 200
+    assert not [error for error in errors if "multiple values" in error]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("convgru_pyramid", "reduction"),
+        ("convlstm_ef", "num_features"),
+        ("trajgru_hko7", "num_levels"),
+        ("phydnet", "reduction"),
+        ("gru_rcn_vgg16", "rnn"),
+        ("utae_convgru", "kernel_size"),
+    ],
+)
+def test_an_argument_that_a_class_sets_itself_is_unknown(name, argument):
+    for misspelt in (argument, argument[:-1]):
+        with pytest.raises(TypeError, match=rf"{name}\(\) .*'{misspelt}'") as caught:
+            convrnn_zoo.create_model(name, **{misspelt: 2})
+        assert not {argument} & {*str(caught.value).partition(";")[2].replace("?", "").replace(",", "").split()}
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

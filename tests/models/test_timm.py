@@ -1,6 +1,7 @@
 """timm's contract, as its users meet it, for a model of every class that the registry has."""
 
 import copy
+import pickle
 from functools import cache, partial
 
 import pytest
@@ -88,6 +89,19 @@ def test_intermediates_are_the_features_and_lead_to_the_output(name):
         model.forward_intermediates(x, indices=[9])
     with pytest.raises(ValueError, match=r"output_fmt.*'NHWC'"):
         model.forward_intermediates(x, output_fmt="NHWC")
+
+
+@pytest.mark.parametrize("name", ["convgru1d_2layer", "utae_convgru"])
+def test_lengths_are_passed_to_the_model_of_a_feature_extractor(name):
+    features = timm.create_model(name, in_chans=2, hidden_channels=4, features_only=True).eval()
+    x, lengths = torch.rand(2, 3, 2, *(8,) * features.model.ndim), [3, 2]
+    with pytest.raises(TypeError, match=r"\bx\b.*lengths.*forward_intermediates"):
+        features(x, lengths=lengths)
+    with pytest.raises(TypeError, match="forward_intermediates"):
+        features(x, None)
+    maps = features.model.forward_intermediates(x, lengths=lengths, intermediates_only=True)
+    torch.testing.assert_close([y[:1] for y in maps], features(x[:1]))
+    torch.testing.assert_close(pickle.loads(pickle.dumps(features))(x=x[:1]), features(x[:1]))
 
 
 @pytest.mark.parametrize(

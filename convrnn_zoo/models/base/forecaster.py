@@ -55,6 +55,7 @@ class Forecaster(ZooModel):
         static_chans, future_chans: channels S of the static maps, and F of the future inputs; 0 for none.
     """
 
+    fixed_args = ("reduction",)
     num_classes = 0
     num_features: int
     """Input channels of the last convolution."""

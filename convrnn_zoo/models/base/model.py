@@ -33,6 +33,8 @@ class ZooModel(nn.Module):
 
     has_frame_encoder: ClassVar[bool] = False
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
+    fixed_args: ClassVar[tuple[str, ...]] = ()
+    """Arguments of a base class, or of the layers, that a class sets itself and users cannot pass."""
     input_weights: tuple[str, ...] = ()
     """Names of the parameters that read the input channels, which are adapted to another number of channels."""
     in_chans: int
