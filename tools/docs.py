@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.tables import markdown
+from benchmarks.tables import markdown, narrow
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
@@ -40,7 +40,7 @@ from .cards import shipped_card
 from .file_formats import files
 from .ladder import ladder
 from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
-from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_speed
+from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_sets, published_speed
 from .reference import a_to_z, command_line, loss_functions, losses, metrics, samplings, schedules
 from .timings import (
     accelerator,
@@ -430,8 +430,8 @@ PARTS: dict[str, Callable[[str], str]] = {
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
         versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
         speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
-        elsewhere, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z, command_line,
-        losses, loss_functions, metrics, samplings, schedules, files,
+        elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
+        command_line, losses, loss_functions, metrics, samplings, schedules, files,
     )
 }  # fmt: skip
 
@@ -440,7 +440,7 @@ def fill(text: str, page: str) -> str:
     """Returns the text of a page with all generated parts updated."""
 
     def part(match: re.Match[str]) -> str:
-        return f"{match[1]}{PARTS[match[2]](page)}\n{match[3]}"
+        return f"{match[1]}{narrow(PARTS[match[2]](page))}\n{match[3]}"
 
     return _PART.sub(part, text)
 

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from benchmarks.tables import markdown
-from convrnn_zoo.pretrained.published import PUBLISHED
+from convrnn_zoo import create_model
+from convrnn_zoo.pretrained.published import PUBLISHED, Published
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
 
@@ -20,23 +21,61 @@ _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|
 
 
 def elsewhere(page: str) -> str:
-    """Lists weights that others publish: names, paper, data, owner, licence, difference and score."""
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for name in sorted(PUBLISHED):
-        p = PUBLISHED[name]
-        licence = p.licence if p.license_source.startswith("that of") else f"{p.licence}; {p.license_source}"
-        unverified = f"not verified: {p.unverified}"
-        row = (
-            f"[{p.paper}]({p.paper_url})",
-            p.dataset,
-            f"[{p.owner}]({p.where})",
-            licence,
-            p.difference or unverified,
-            p.score or unverified,
-        )
-        rows.setdefault(row, []).append(f"`{name}`")
-    header = ("name", "paper", "trained on", "published by", "licence", "our difference", "score on real data")
-    return markdown(header, [("<br>".join(names), *row) for row, names in rows.items()])
+    """Lists the architectures whose weights others publish: task, owner, licence, size of a file, and check."""
+    rows = []
+    for name, sets in _by_architecture().items():
+        sizes = [p.size for p in sets if p.size]
+        size = " to ".join(dict.fromkeys(f"{of(sizes) / 1e6:.1f}" for of in (min, max))) if sizes else _about(sets[0])
+        columns = [(p.task for p in sets), (p.owner for p in sets), (p.licence for p in sets)]
+        verified = "file" if all(_is_file_verified(p) for p in sets) else "network"
+        rows.append((f"[`{name}`](#{name})", *("; ".join(dict.fromkeys(c)) for c in columns), f"{size} MB", verified))
+    return markdown(("name", "task", "owner", "licence", "size", "verified"), rows)
+
+
+def published_sets(page: str) -> str:
+    """Writes a section for each architecture whose weights others publish: metadata, and the names of the sets."""
+    parts = []
+    for name, sets in _by_architecture().items():
+        groups: dict[str, list[Published]] = {}
+        for p in sets:
+            groups.setdefault(_metadata(p), []).append(p)
+        parts.append(f"### {name}")
+        for text, group in groups.items():
+            rows = [(f"[`{p.tag}`]({p.where})", p.dataset, f"{p.size / 1e6:,.1f} MB" if p.size else "–") for p in group]
+            parts += [text, markdown(("tag", "trained on", "size"), rows)]
+    return "\n\n".join(parts)
+
+
+def _by_architecture() -> dict[str, list[Published]]:
+    sets: dict[str, list[Published]] = {}
+    for p in PUBLISHED.values():
+        sets.setdefault(p.architecture, []).append(p)
+    return dict(sorted(sets.items()))
+
+
+def _about(p: Published) -> str:
+    """Returns the size of the network in MB, for a file whose size nobody states."""
+    model = create_model(p.architecture, device="meta", **p.model_args)
+    return f"about {sum(w.numel() for w in model.parameters()) * 4 / 1e6:.0f}"
+
+
+def _is_file_verified(p: Published) -> bool:
+    return p.verified.startswith("the published file")
+
+
+def _metadata(p: Published) -> str:
+    """Formats the fields of a set that its architecture's other sets often share."""
+    fields = {
+        "Paper": f"[{p.paper}]({p.paper_url})",
+        "Owner": p.owner,
+        "Licence": f"{p.licence}; {p.license_source}",
+        "Verified": p.verified,
+        "Not verified": p.unverified,
+        "Difference from the original": p.difference,
+        "Score on real data": p.score,
+        "Limitations": p.remarks,
+    }
+    return "\n".join(f"* {title}: {text}" for title, text in fields.items() if text)
 
 
 def earthnet(page: str) -> str:

@@ -102,15 +102,16 @@ def half(page: str) -> str:
 def tasks(page: str) -> str:
     """Lists the processor time of whole tasks: cold, with the share of each part, and warm."""
     result = recorded(TASKS)
-    parts = ("torch and timm", "convrnn_zoo", "preparation", "first run")
+    parts = {"imports": ("torch and timm", "convrnn_zoo"), "preparation": ("preparation",), "first run": ("first run",)}
     rows = []
     for task in result["tasks"]:
-        cold = sum(task[part] for part in parts)
+        shares = [sum(task[name] for name in names) for names in parts.values()]
+        cold = sum(shares)
         rows.append(
             (
                 task["title"],
                 f"{cold:.1f}",
-                *(f"{task[p] / cold:.0%}" for p in parts),
+                *(f"{share / cold:.0%}" for share in shares),
                 f"{task['again']:.2g}" if "again" in task else "–",
             )
         )
@@ -151,10 +152,10 @@ def scaling(page: str) -> str:
 def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
     result, tasks = recorded(path), ("inference", "training")
     rows = [
-        (case["title"], *(f"{case[task][name] / case[task][base]:.2f}" for name in columns for task in tasks))
+        (case["title"], *(f"{case[task][name] / case[task][base]:.2f}" for task in tasks for name in columns))
         for case in result["cases"]
     ]
-    header = ("shape", *(f"{title}, {task}" for title in columns.values() for task in tasks))
+    header = ("shape", *(f"{title}, {task}" for task in tasks for title in columns.values()))
     threads, clock = result["threads"], "processor" if result["clock"] == "cpu" else "wall"
     caption = (
         f"`python -m benchmarks.comparisons {path.stem}` with torch {result['torch']}, {threads} "

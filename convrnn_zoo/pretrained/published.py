@@ -39,6 +39,8 @@ class Published:
     """What was compared with the original code."""
     unverified: str
     """What was not."""
+    task: str = ""
+    """What the network does, in a few words."""
     member: str = ""
     """Name of the file in the zip archive at `address`."""
     page: str = ""

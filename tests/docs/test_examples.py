@@ -28,7 +28,7 @@ SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", 
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 SLOW = {
-    "docs/how-to/export.md",
+    *(f"docs/how-to/{page}.md" for page in ("executorch", "export", "int8", "onnxruntime", "torch-export")),
     "docs/how-to/own-data.md",
     "docs/how-to/video.md",
     "docs/models/published.md",
