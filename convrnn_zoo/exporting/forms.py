@@ -11,18 +11,16 @@ from ..layers._base import ConvRNNCellBase
 from ..models import Forecaster
 from ..models.base.autoregressive import AutoregressiveForecaster
 from ..models.base.classifier import Classifier
-from ..models.base.dense import DenseModel
+from ..models.base.dense import DenseModel, RecurrentDenseModel
 from ..models.base.ensemble import EnsembleForecaster
 from ..models.base.forecaster import EncoderForecaster
 from ..models.e3d_lstm import E3DLSTM
-from ..models.firenet import FireNet
 from ..models.greenearthnet import GreenEarthNetConvLSTM, GreenEarthNetPredRNN
 from ..models.mau import MAU
 from ..models.mim import MIM
 from ..models.nowcast.network import ConvGRUAdvection
 from ..models.phydnet import PhyDNet
 from ..models.predrnn import PredRNNPP
-from ..models.rvm import RecurrentDecoderModel
 from ..models.utae import ImageSeriesModel
 from .forecasters import autoregressive_step, encoder_forecaster_step, forecaster_sequence
 from .graph import check_version
@@ -48,9 +46,8 @@ SUPPORT: dict[type, Support] = {
     ConvRNNCellBase: Support(step=recurrent_step, inputs=("state",)),
     ConvRNNBase: Support(recurrent_sequence, recurrent_step, ("state",)),
     Classifier: RECURRENT,
-    FireNet: RECURRENT,
-    RecurrentDecoderModel: RECURRENT,
     DenseModel: Support(image_sequence),
+    RecurrentDenseModel: RECURRENT,
     ImageSeriesModel: Support(image_sequence, inputs=("lengths", "mask")),
     Forecaster: Support(forecaster_sequence, inputs=HORIZON),
     EncoderForecaster: Support(forecaster_sequence, encoder_forecaster_step, HORIZON),

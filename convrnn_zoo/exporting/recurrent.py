@@ -88,9 +88,14 @@ def map_axes(model: Any, size: FrameSize | None) -> tuple[Axes, list[Axes], dict
     if isinstance(model, AudioModel):
         return [1], [[model.pixels]], {}, None
     if not model.has_frame_encoder:
-        axes: Axes = [*space(model.ndim)]
-        layers = recurrent_layers(model)
-        return axes, [axes] * len(layers), min_map_size(layers[0]), None
+        edge, layers = getattr(model, "reduction", 1), recurrent_layers(model)
+        levels = getattr(model, "state_reductions", ()) or [1] * len(layers)
+        return (
+            [*space(model.ndim, edge)],
+            [[*space(model.ndim, edge // r, r)] for r in levels],
+            min_map_size(layers[0]),
+            None,
+        )
     encoder, reductions = model.encoder, model.encoder.reductions
     reason = "the requested size" if size else encoder.fixed_size_reason
     largest = max(reductions)

@@ -212,7 +212,7 @@ def _read_keras(path: Path) -> ForeignCheckpoint:
 
 CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".safetensors": _read_safetensors,
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _read_pickle),
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".tar"), _read_pickle),  # .pth.tar is no archive
     ".h5": lambda path: _read_keras_hdf5(path, path.open("rb")),
     ".keras": _read_keras,
 }

@@ -4,9 +4,10 @@ Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` 
 """
 # ruff: noqa: F401, I001
 
-from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e3d_lstm, earthnet, encoder_forecaster, greenearthnet
+from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e2vid, e3d_lstm, earthnet, encoder_forecaster
 from . import (
     firenet,
+    greenearthnet,
     irene,
     mau,
     mim,

@@ -12,24 +12,25 @@ from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import framewise
-from .base.dense import DenseModel
+from .base.dense import RecurrentDenseModel
 from .base.lengths import Lengths, mask_steps, run_padded
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions with a shortcut: ``relu(x + conv2(relu(conv1(x))))``."""
+    """Two convolutions with a shortcut, ``relu(x + conv2(relu(conv1(x))))``; with batch norms if `norm` is set."""
 
-    def __init__(self, channels: int, kernel_size: int, **factory: Any) -> None:
+    def __init__(self, channels: int, kernel_size: int, norm: bool = False, **factory: Any) -> None:
         super().__init__()
-        options: Any = {"padding": kernel_size // 2, **factory}
+        options: Any = {"padding": kernel_size // 2, "bias": not norm, **factory}
         self.conv1, self.conv2 = (nn.Conv2d(channels, channels, kernel_size, **options) for _ in "12")
+        self.norm1, self.norm2 = (nn.BatchNorm2d(channels, **factory) if norm else nn.Identity() for _ in "12")
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns maps of the same shape as `x` ``(N, C, H, W)``."""
-        return (x + self.conv2(self.conv1(x).relu())).relu()
+        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
 
 
-class FireNet(DenseModel):
+class FireNet(RecurrentDenseModel):
     """Reconstructs images from voxel grids of events: a convolution, two ConvGRUs and two residual blocks.
 
     The order is convolution, ConvGRU, residual block, ConvGRU, residual block, and the head: a 1×1 convolution without
@@ -82,13 +83,6 @@ class FireNet(DenseModel):
             "stem": r"^stem",
             "blocks": r"^(?:rnns|blocks)\.(\d+)" if coarse else [(r"^(?:rnns|blocks)\.(\d+)", None)],
         }
-
-    def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns one image for each voxel grid; `hx` is a state of :meth:`forward_sequence`."""
-        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
-
-    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None

@@ -14,7 +14,7 @@ from ..layers.variants import Conv2dOneBiasGRU
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import constants, conv_norm_relu, framewise
-from .base.dense import DenseModel
+from .base.dense import RecurrentDenseModel
 from .base.encoder import FrameEncoder
 from .base.lengths import Lengths, mask_steps, run_padded
 from .base.model import reference_tensor
@@ -60,7 +60,7 @@ def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:
     return join(torch.cat([y, *maps], 1))
 
 
-class RecurrentDecoderModel(DenseModel):
+class RecurrentDecoderModel(RecurrentDenseModel):
     """An image model of timm on every frame, and a recurrent decoder with an output for every pixel of every frame.
 
     LR-ASPP reads the encoder's last map. Then a ConvGRU reads half of the channels at each scale: 1/16, 1/8, 1/4 and
@@ -136,14 +136,6 @@ class RecurrentDecoderModel(DenseModel):
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
-
-    def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns the outputs of every pixel; `hx` is a state of :meth:`forward_sequence`."""
-        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
-
-    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns the features that the head reads, of full size."""
-        return self.forward_sequence(x, hx, lengths)[0]
 
     def forward_sequence(
         self, x: Tensor, hx: Any = None, lengths: Lengths | None = None

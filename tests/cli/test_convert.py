@@ -29,6 +29,7 @@ ARCHITECTURES = {
     "sg_convlstm": "sg_convlstm",
     "greenearthnet": "predrnn_greenearthnet",
     "firenet": "firenet",
+    "e2vid": "e2vid",
     "torch": "convgru1d_bi_2layer",
 }
 

@@ -318,7 +318,7 @@ def test_commands_are_those_of_the_converters() -> None:
         for option, value in published.options.items():
             if option in source.checks:
                 source.checks[option](option, value)
-        assert Path(published.file).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+        assert Path(published.file).suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar")
         assert published.address.startswith(("https://", "hf://"))
         assert published.license == published.license.lower()
 

@@ -99,3 +99,21 @@ class DenseModel(HeadedModel):
         if pre_logits or not self.num_classes:
             return x
         return self.head(x) if x.dim() == 4 else framewise(self.head, x)
+
+
+class RecurrentDenseModel(DenseModel):
+    """Base class of models with an output for every pixel of every frame, and a state that continues a sequence.
+
+    A subclass defines ``forward_sequence(x, hx, lengths)``, which returns features and the state.
+    """
+
+    state_reductions: Sequence[int] = ()
+    """Reduction of each recurrent layer's maps, if they are not of the size of the frames."""
+
+    def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        """Returns the outputs of every pixel; `hx` is a state of ``forward_sequence``."""
+        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
+
+    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
+        """Returns the features that the head reads, of full size."""
+        return self.forward_sequence(x, hx, lengths)[0]

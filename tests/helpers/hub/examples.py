@@ -18,6 +18,7 @@ SMALL = {
 """Sizes of networks whose widths follow from others."""
 DENSE = {
     "bcdunet_d3": {"widths": [4, 8]},
+    "e2vid": {"hidden_channels": 4, "num_levels": 2, "num_blocks": 1, "norm": "none", "final_activation": "none"},
     "firenet": {"hidden_channels": 4},
     "rvm_mobilenetv3": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "chunk_size": 3},
     "rvm_resnet50": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "refiner": True},

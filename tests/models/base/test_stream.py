@@ -38,7 +38,7 @@ def make_input(name, model, batch=2, steps=5):
     if isinstance(model, convrnn_zoo.Forecaster):
         return torch.rand(batch, steps, 1, *(EDGE.get(name, 8),) * 2)
     size = (1,) if isinstance(model, AudioModel) else (4, 3, 2)[: model.ndim]
-    return torch.randn(batch, steps, 1, *size)
+    return torch.randn(batch, steps, 1, *(getattr(model, "reduction", 1) * n for n in size))
 
 
 @pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
