@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..layers import _checks as check
+from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasLSTM
 from ..pretrained.builder import build_model
@@ -83,7 +83,8 @@ class E2VID(RecurrentDenseModel):
         factory: Any = {"device": device, "dtype": dtype}
         widths = [hidden_channels * 2**i for i in range(num_levels + 1)]
         padded: Any = {"kernel_size": kernel_size, "padding": kernel_size // 2, **factory}
-        convolution, up = nn.Conv2d, padded
+        convolution: type[nn.Module] = nn.Conv2d
+        up = padded
         if upsampling == "transposed":
             convolution, up = nn.ConvTranspose2d, {**padded, "stride": 2, "output_padding": 1}
         self.stem = nn.Conv2d(in_chans, hidden_channels, **padded)
