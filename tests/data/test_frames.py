@@ -1,6 +1,5 @@
 """Labelled frames of every source have one form, and a forecast is labelled as its source."""
 
-import pickle
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import torch
 from convrnn_zoo import Preprocessing, create_model
 from convrnn_zoo.data import ArrayFrames, Frames, ReadOptions, labelled_frames, open_frames
 from convrnn_zoo.data.files import FileError
-from convrnn_zoo.data.frames import read_labelled, read_variables
-from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.predict import forecast_files, to_dataset, write_dataset
+from convrnn_zoo.data.frames import read_variables
+from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.labels.times import decode_times
 from convrnn_zoo.values.preprocessing import Variable
-from tests.helpers.command_line import run
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 6, 4, 5
@@ -46,26 +43,6 @@ def check(data, expected=None):
 
 
 # ---- axes --------------------------------------------------------------------------------------------------------
-def cf_names(data):
-    return data.rename(lat="a", lon="b", time="c").assign_coords(c=("c", data.time.values, {"axis": "T"}))
-
-
-AXES = {
-    "memory order": lambda d: d.transpose("lon", "time", "lat"),
-    "directions": lambda d: d.isel(lat=slice(None, None, -1), lon=slice(None, None, -1), time=slice(None, None, -1)),
-    "unordered times": lambda d: d.isel(time=[3, 0, 5, 1, 2, 4]),
-    "names in capitals": lambda d: d.rename(lat="LAT", lon="LON", time="Time"),
-    "CF attributes": cf_names,
-    "names without coordinates": lambda d: d.drop_vars(["lat", "lon"]).rename(lat="south_north", lon="west_east"),
-    "a dated auxiliary coordinate": lambda d: d.rename(time="Time").rename(Time="XTIME").swap_dims(XTIME="t0"),
-    "a level of one": lambda d: d.expand_dims(height=[2.0], axis=1),
-    "a DataArray in a Dataset": lambda d: d.to_dataset(),
-}
-
-
-@pytest.mark.parametrize("name", AXES)
-def test_axes_are_recognised_by_their_labels(name):
-    check(labelled_frames(AXES[name](rain())))
 
 
 NUMBERS = np.arange(360, dtype="float32")
@@ -148,28 +125,10 @@ def test_wind_is_no_rain():
         model.forecast(wind)
 
 
-def test_coordinates_attributes_and_projection_are_those_of_the_source():
-    source = rain(standard_name="rainfall_rate", grid_mapping="crs").assign_coords(
-        crs=((), 0, {"grid_mapping_name": "latitude_longitude"}), station=("lon", list("abcde"))
-    )
-    data = labelled_frames(source)
-    assert data.rain.attrs == {"units": "mm/h", "standard_name": "rainfall_rate", "grid_mapping": "crs"}
-    assert data.crs.attrs["grid_mapping_name"] == "latitude_longitude"
-    assert data.station.values.tolist() == list("abcde")
-    np.testing.assert_array_equal(data.lat, source.lat)
-
-
 @pytest.mark.parametrize("dtype", ["object", "complex64"])
 def test_values_that_are_no_real_numbers_are_an_error_that_names_their_type(dtype):
     with pytest.raises(ValueError, match=rf"rain.*{dtype}.*float32"):
         labelled_frames(rain().astype(dtype))
-
-
-def test_two_dimensions_of_time_are_an_error_that_names_the_selection():
-    source = rain().expand_dims(run=START + np.arange(3) * np.timedelta64(6, "h"))
-    with pytest.raises(ValueError, match=r"run and time.*data\.sel"):
-        labelled_frames(source, variables=["rain"])
-    check(labelled_frames(source, sel={"run": "2020-02-27T06:00"}))
 
 
 def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
@@ -194,21 +153,6 @@ def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
 
 
 # ---- times -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
-def test_dates_of_every_calendar_are_kept_from_file_to_forecast(calendar, tmp_path):
-    data = rain().to_dataset().drop_vars("time")
-    units = "hours since 2021-02-28 20:00"
-    data["time"] = ("time", np.arange(STEPS), {"units": units, "calendar": calendar})
-    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    frames = open_frames(tmp_path / "a.nc", ReadOptions(unit="mm/h"))
-    days = {"standard": "03-01", "noleap": "03-01", "360_day": "02-29"}
-    assert [f"{t:%m-%d %H}" for t in frames.dates][3:5] == ["02-28 23", f"{days[calendar]} 00"]
-    assert frames.step == 60
-    dataset = to_dataset(torch.zeros(3, HEIGHT, WIDTH), frames, Preprocessing(unit="mm/h"), step=60.0)
-    write_dataset(dataset, tmp_path / "b.nc")
-    again = open_frames(tmp_path / "b.nc", ReadOptions(unit="mm/h"))
-    assert again.dates[0] - frames.dates[-1] == frames.dates[1] - frames.dates[0]
-    assert again.step == 60
 
 
 @pytest.mark.parametrize("unit", ["us", "µs", "ns", "Minutes"])
@@ -232,20 +176,6 @@ def write(path, data):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_several_files_are_one_series_in_the_order_of_their_times(suffix, tmp_path):
-    data = rain().to_dataset().assign(ground=(("lat", "lon"), np.ones((HEIGHT, WIDTH))))
-    parts = {"c": slice(0, 3), "a": slice(2, 4), "b": slice(4, 6)}
-    paths = [write(tmp_path / f"{n}{suffix}", data.isel(time=s)) for n, s in parts.items()]
-    frames = labelled_frames(sorted(paths))
-    check(frames)
-    np.testing.assert_array_equal(frames.isel(time=[1, 4, 5]).rain, rain().isel(time=[1, 4, 5]))
-    np.testing.assert_array_equal(frames.isel(time=3).rain, rain().isel(time=3))
-    joined = open_files(paths, ReadOptions(variable="rain", unit="mm/h"))
-    np.testing.assert_array_equal(joined.read(1, 5, slice(1, 3))[:, 0], rain()[1:5, 1:3])
-    assert torch.equal(pickle.loads(pickle.dumps(joined)).read(0, 2).nan_to_num(0), joined.read(0, 2).nan_to_num(0))
-
-
 OTHERS = {
     "values": (lambda d: d.isel(time=slice(2, 5)) + 1, r"a\.nc and .*b\.nc .*rain at 2020-02-27T02"),
     "region": (lambda d: d.isel(time=slice(3, 6)).assign_coords(lat=d.lat.values - 1), r"b\.nc.*lat\[0\].*a\.nc"),
@@ -266,65 +196,7 @@ def test_files_of_several_series_are_an_error_that_names_the_difference(name, tm
         labelled_frames([tmp_path / "a.nc", tmp_path / "b.nc"])
 
 
-def test_files_in_other_units_and_directions_are_joined(tmp_path):
-    write(tmp_path / "a.nc", rain()[:3].to_dataset())
-    other = (rain()[3:] / 12).assign_attrs(units="mm/5min").isel(lat=slice(None, None, -1)).transpose("lon", ...)
-    write(tmp_path / "b.nc", other.to_dataset())
-    check(labelled_frames([tmp_path / "b.nc", tmp_path / "a.nc"]).assign_attrs(), rain() / 12)
-
-
-def test_sums_of_rain_become_rates_by_the_bounds_of_their_times(tmp_path):
-    """One map of a file, as the Bureau of Meteorology of Australia stores it."""
-    for i in range(3):
-        seconds = 1_582_761_600 + 600 * i
-        stated = {"units": "seconds since 1970-01-01 00:00:00 UTC", "standard_name": "time"}
-        values = rain()[i].drop_vars("time").assign_attrs(units="kg m-2", standard_name="precipitation_amount") / 6
-        values.attrs = {"units": "kg m-2", "standard_name": "precipitation_amount"}
-        data = values.to_dataset(name="precipitation").assign_coords(
-            valid_time=((), seconds, stated), start_time=((), seconds - 600, {"units": stated["units"]})
-        )
-        data.precipitation.encoding = {"dtype": "int16", "scale_factor": 0.001, "_FillValue": -1}
-        write(tmp_path / f"{310 - i}.nc", data)
-    frames = open_files([tmp_path], ReadOptions(unit="mm/h"))
-    np.testing.assert_allclose(frames.read()[:, 0], rain()[:3], atol=6e-3)
-    assert (frames.step, str(frames.dates[0])) == (10, "2020-02-27 00:00:00")
-    assert "10 minutes" in frames.dataset.precipitation.attrs["comment"]
-
-
-def test_a_forecast_has_the_order_and_direction_of_its_file(tmp_path):
-    source = rain().isel(lat=slice(None, None, -1))
-    frames = open_frames(write(tmp_path / "a.nc", source.to_dataset()), ReadOptions(unit="mm/h"))
-    result = to_dataset(frames.read()[:2, 0], frames, Preprocessing(unit="mm/h"), step=60.0)
-    assert result.rain.dims == ("lead_time", "lat", "lon")
-    np.testing.assert_array_equal(result.rain, source[:2])
-    np.testing.assert_array_equal(result.lat, source.lat)
-
-
 # ---- training and predict ----------------------------------------------------------------------------------------
-def test_hourly_files_are_one_series_in_training(tmp_path):
-    for i in range(12):
-        start = START + i * np.timedelta64(1, "h")
-        frames = np.full((2, HEIGHT, WIDTH), 2.0 * i, "float32") + np.arange(2, dtype="float32")[:, None, None]
-        times = start + np.arange(2) * np.timedelta64(30, "m")
-        data = xarray.DataArray(frames, {"time": times, "lat": rain().lat}, ("time", "lat", "lon"), "rain")
-        write(tmp_path / f"{'lkjihgfedcba'[i]}.nc", data.to_dataset())
-    kind = ArrayFrames(name="a", unit="mm/h", step=30, valid_max=99)
-    train, test = (kind.load(tmp_path, part, 4, 4) for part in ("train", "test"))
-    assert [c.frames[0, 0, 0, 0].item() for c in train] == list(range(9))
-    assert test[0].frames[4:, 0, 0, 0].tolist() == [16, 17, 18, 19]
-    assert kind.preprocessing(train, 4, 4).pixel_km is None
-
-
-def test_no_frame_of_joined_files_is_an_empty_array(tmp_path):
-    paths = [tmp_path / "a.nc", tmp_path / "b.nc"]
-    for path, part in zip(paths, (rain()[:2], rain()[2:]), strict=True):
-        write(path, part.to_dataset(name="rain"))
-    joined = labelled_frames(paths)["rain"]
-    for part in (slice(0, 0), []):
-        assert joined.isel(time=part).values.shape == (0, *joined.shape[1:])
-    np.testing.assert_array_equal(
-        joined.isel(time=slice(1, 3)).values, labelled_frames(rain().to_dataset(name="rain"))["rain"][1:3]
-    )
 
 
 def radar(km=1.0, steps=8, size=(40, 48)):
@@ -363,19 +235,6 @@ def test_frame_numbers_are_no_minutes(nowcast):
     assert not np.array_equal(nowcast.forecast(minutes), expected)
 
 
-def test_a_range_is_selected_in_either_order():
-    for data in (rain(), rain().isel(lat=slice(None, None, -1))):
-        first, second = (labelled_frames(data, sel={"lat": ends}) for ends in ([51, 52.6], [52.6, 51]))
-        assert first.identical(second)
-        assert 0 < first.sizes["y"] < HEIGHT
-
-
-def test_a_time_that_occurs_twice_names_the_file_once(tmp_path):
-    data = xarray.concat([radar(), radar().isel(time=[3]) + 1], "time").to_dataset(name="rain")
-    with pytest.raises(ValueError, match=r"a.nc has two frames of rain at 2020.* which differ; remove one of them"):
-        labelled_frames(write(tmp_path / "a.nc", data))
-
-
 def test_values_of_another_quantity_are_no_damaged_file():
     wind = radar().assign_attrs(units="m s-1")
     with pytest.raises(FileError, match=r"^archive: values up to .* mm/h after conversion from a speed"):
@@ -388,20 +247,6 @@ def test_pixel_sizes_are_read_from_coordinates():
     assert degrees == pytest.approx(111.195 * np.sqrt(0.5 * np.cos(np.radians(51.5))), rel=1e-3)
     assert find_pixel_km(labelled_frames(radar().drop_vars("x"))) is None
     assert find_pixel_km(labelled_frames(radar().assign_coords(y=np.arange(40)))) is None
-
-
-@pytest.mark.parametrize("first", [-0.5, 179.5])
-@pytest.mark.parametrize("is_turned", [False, True])
-def test_longitudes_that_cross_greenwich_or_the_date_line_keep_the_pixel_size_and_the_direction(first, is_turned):
-    data = radar().drop_vars(["y", "x"]).rename(y="lat", x="lon").isel(lon=slice(None, None, -1 if is_turned else 1))
-    longitudes = first + np.arange(48) * 0.02
-    longitudes = longitudes[::-1] if is_turned else longitudes
-    data = data.assign_coords(lat=np.linspace(50, 49.2, 40))
-    expected = labelled_frames(data.assign_coords(lon=longitudes))
-    for crossing in (longitudes % 360, (longitudes + 180) % 360 - 180):
-        found = labelled_frames(data.assign_coords(lon=crossing))
-        np.testing.assert_array_equal(found["rain"], expected["rain"])
-        assert find_pixel_km(found) == pytest.approx(find_pixel_km(expected)) == pytest.approx(1.8, rel=0.05)
 
 
 def test_coordinates_of_irregular_steps_warn():
@@ -596,13 +441,6 @@ def test_maps_of_positions_state_the_direction_and_the_pixel_size(turned, nowcas
     np.testing.assert_array_equal(again.rain, expected)
 
 
-def test_maps_of_positions_count_next_to_numbers_of_rows():
-    data = wrf(("south_north",)).isel(Time=slice(2))
-    numbered = data.assign_coords(south_north=np.arange(40), west_east=np.arange(48))
-    np.testing.assert_array_equal(labelled_frames(numbered).rain, wrf()[:2])
-    assert find_pixel_km(labelled_frames(numbered)) == pytest.approx(2.0, rel=0.02)
-
-
 def test_positions_that_move_are_left_out():
     data = wrf()
     moving = data.assign_coords(XLAT=data.XLAT + np.arange(4)[:, None, None])
@@ -666,21 +504,6 @@ def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
         ArrayFrames(name="a", rain_relation=(300.0,))
 
 
-def test_predict_reads_reflectivity_and_states_the_relation(tmp_path):
-    path = write(
-        tmp_path / "a.nc", (10 * np.log10(300 * (radar() + 0.1) ** 1.4)).assign_attrs(units="dBZ").to_dataset()
-    )
-    write(tmp_path / "b.nc", (radar() + 0.1).assign_attrs(units="mm/h").to_dataset())
-    options = ("--rain-relation", "300,1.4", "-o")
-    text = run("predict", "convgru_advection.nowcast", path, "--horizon", 1, *options, tmp_path / "a.npy")
-    assert "Z = 300 R^1.4" in text
-    assert "pixels of 1 km" in text
-    run("predict", "convgru_advection.nowcast", tmp_path / "b.nc", "--horizon", 1, "-o", tmp_path / "b.npy")
-    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), rtol=1e-3, atol=1e-3)
-    wrong = ("--rain-relation", "300", "-o", tmp_path / "c.npy")
-    assert "--rain-relation" in run("predict", "convgru_advection.nowcast", path, *wrong, code=1)
-
-
 @pytest.mark.parametrize("numbers", [[20200131, 20200201], [1590969600.0, 1590969900.0]])
 def test_dates_as_numbers_without_a_unit_are_errors(numbers, tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 8, 8), "float32"), time=np.array(numbers))
@@ -707,13 +530,6 @@ def test_repeated_times_are_one_frame_in_memory_too():
     twice[1] += 1
     with pytest.raises(ValueError, match="2020-01-01"):
         labelled_frames(twice)
-
-
-@pytest.mark.parametrize("unit", ["m", "meters", "kilometers"])
-def test_lengths_in_any_spelling_tell_the_direction(unit):
-    rows = ("y", np.arange(4.0), {"units": unit})
-    frames = xarray.DataArray(np.zeros((2, 4, 5), "float32"), {"y": rows}, ("time", "y", "x"), "rain")
-    assert read_labelled(frames)[1].turned == ("y",)
 
 
 def test_a_value_near_zero_is_selected():

@@ -182,8 +182,12 @@ def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(west, cou
     data = rain(size=(6, count), lat=("y", np.linspace(60, 55, 6)), lon=("x", lon)).swap_dims(y="lat", x="lon")
     ordered = data.sortby("lon", ascending=not is_turned)
     torn = bool((abs(np.diff(ordered.lon.values)) > 1.5 * step).any())
-    if not torn:
-        assert labelled_frames(ordered).sizes["x"] == count
+    if not torn:  # the dimension may cross Greenwich
+        found = labelled_frames(ordered)
+        assert find_pixel_km(found) == pytest.approx(111.2 * np.sqrt(step * np.cos(np.radians(57.5))), rel=0.01)
+        np.testing.assert_array_equal(found.rain, data.sortby("lon"))
+        whole = data[..., ::-1] if is_turned else data
+        np.testing.assert_array_equal(labelled_frames(whole).rain, data)
         return
     with pytest.raises(ValueError, match=r"lon jumps .*roll\(lon=\d+, roll_coords=True\)") as error:
         labelled_frames(ordered)

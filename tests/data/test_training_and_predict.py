@@ -1,11 +1,9 @@
 """Options of a recipe for reading files apply in training and in `predict`; bad data are reported before training."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, VideoFrames
@@ -44,15 +42,6 @@ def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
     assert predicted(tmp_path, tmp_path / "a.gif").shape == (4, 24, 32)
 
 
-def test_predict_reads_the_variable_of_the_recipe(tmp_path):
-    frames = blobs()
-    np.savez(tmp_path / "a.npz", rate=frames, x=frames * 0)
-    np.save(tmp_path / "a.npy", frames)
-    train(tmp_path, RADAR + 'variable = "rate"\n', tmp_path / "a.npz")
-    result = [predicted(tmp_path, tmp_path / name) for name in ("a.npz", "a.npy")]
-    np.testing.assert_array_equal(*result)
-
-
 # ---- hidden files, and those of runs --------------------------------------------------------------------------------
 def write_images(folder, count=12, level=10):
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,39 +62,7 @@ def test_hidden_files_and_folders_are_ignored(tmp_path):
     assert ArrayFrames(name="a").load(tmp_path, "train", 2, 1).fixed(99).unique().tolist() == [1]
 
 
-def test_figures_of_a_run_are_not_read_as_data(tmp_path):
-    write_images(tmp_path / "film", 20)
-    recipe = VIDEO.replace("crop = 16\n", "") + 'split = "time"\n'
-    train(tmp_path, recipe, tmp_path)
-    assert list((tmp_path / "run").glob("update*.png"))
-    before = VideoFrames(name="a").load(tmp_path / "film", "train", 3, 4)
-    assert len(VideoFrames(name="a").load(tmp_path, "train", 3, 4)) == len(before)
-    (tmp_path / "run" / "model.safetensors").unlink()
-    train(tmp_path, recipe, tmp_path)  # the same data, so that the run goes on
-
-
 # ---- units and values ----------------------------------------------------------------------------------------------
-UNITS = {"mm h-1": 1, "mm/5min": 1 / 12, "mm per 5 minutes": 1 / 12, "m/s": 1 / 3.6e6, "kg m-2 s-1": 1 / 3600}
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_rain_rates_of_other_units_are_converted_in_training_and_predict(unit, tmp_path):
-    frames = blobs(missing=False)
-    write_hdf5(tmp_path / "a.nc", (frames.astype("float64") * UNITS[unit]).astype("float64"), units=unit)
-    read = ArrayFrames(name="a", unit="mm/h", variable="rate").load(tmp_path / "a.nc", "train", 3, 4)
-    torch.testing.assert_close(read[0].frames[:, 0], torch.from_numpy(frames[:7]), rtol=1e-4, atol=1e-4)
-    np.save(tmp_path / "a.npy", frames)
-    result = []
-    for name in ("a.npy", "a.nc"):
-        run("predict", "convgru_forecaster.rain", tmp_path / name, "-o", tmp_path / "out.npy")
-        result.append(np.load(tmp_path / "out.npy"))
-    np.testing.assert_allclose(*result, rtol=1e-3, atol=1e-3)
-
-
-def test_temperatures_are_converted(tmp_path):
-    write_hdf5(tmp_path / "a.nc", np.full((9, 4, 4), 10.0), units="degC")
-    read = ArrayFrames(name="a", unit="K", variable="rate").load(tmp_path / "a.nc", "train", 2, 1)
-    assert read[0].frames.unique().tolist() == [pytest.approx(283.15)]
 
 
 @pytest.mark.parametrize(
@@ -153,32 +110,7 @@ def test_invalid_values_are_reported_before_training_with_the_key_to_change(name
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
-def test_a_store_is_checked_before_training(tmp_path):
-    from tests.helpers.data.own_data import write_zarr
-
-    pytest.importorskip("zarr", reason="the extra zarr")
-    write_zarr(tmp_path / "a.zarr", spoilt(value=-999))
-    assert "fill_value = -999" in train(tmp_path, RADAR, tmp_path / "a.zarr", code=1)
-
-
-def test_heavy_rain_is_valid_with_valid_max(tmp_path):
-    frames = 20 + blobs(missing=False)
-    np.save(tmp_path / "a.npy", frames)
-    kind = ArrayFrames(name="a", unit="mm/h")
-    with pytest.raises(ValueError, match="valid_max"):
-        kind.load(tmp_path / "a.npy", "train", 3, 4)
-    assert len(dataclasses.replace(kind, valid_max=150.0).load(tmp_path / "a.npy", "train", 3, 4))
-
-
 # ---- splits, windows ---------------------------------------------------------------------------------------------
-def test_the_test_split_is_the_last_third_of_a_file_with_gaps(tmp_path):
-    times = np.arange(18) * 5
-    times[3:] += 30
-    np.savez(tmp_path / "a.npz", x=np.arange(18)[:, None, None] * np.ones((1, 4, 4)), time=times)
-    kind = ArrayFrames(name="a")
-    assert kind.load(tmp_path / "a.npz", "train", 1, 1).fixed(99).max() == 11
-    test = kind.load(tmp_path / "a.npz", "test", 1, 1)
-    assert test.fixed(99)[:, 1].min() == 12
 
 
 def test_an_explicit_task_is_kept():
@@ -265,24 +197,6 @@ def test_dimensions_with_spaces_are_stored_in_the_recipe(tmp_path):
     assert predicted(tmp_path, tmp_path / "a.nc").shape == (4, 24, 28)
 
 
-def test_the_recipe_of_a_nowcast_may_be_named_again(tmp_path):
-    np.save(tmp_path / "a.npy", blobs(4))
-    outputs = []
-    for options in ((), ("--recipe", "nowcast")):
-        run(
-            "predict",
-            "convgru_advection.nowcast",
-            tmp_path / "a.npy",
-            "-o",
-            tmp_path / "b.npy",
-            "--horizon",
-            1,
-            *options,
-        )
-        outputs.append(np.load(tmp_path / "b.npy"))
-    np.testing.assert_array_equal(*outputs)
-
-
 def test_evaluation_reads_the_units_of_the_training(tmp_path):
     xarray = pytest.importorskip("xarray", reason="the extra netcdf")
     for name, unit, shift in (("a", "K", 280.0), ("b", "degC", 6.85)):
@@ -295,13 +209,3 @@ def test_evaluation_reads_the_units_of_the_training(tmp_path):
     ]
     first, second = (s["forecast"] for s in scores)
     assert next(iter(first.values())) == pytest.approx(next(iter(second.values())), rel=1e-2)
-
-
-def test_evaluation_rejects_a_recipe_of_other_data(tmp_path):
-    np.save(tmp_path / "a.npy", blobs(missing=False) + 280)
-    recipe = FRAMES + 'unit = "K"\nencoding = "standardize"\n'
-    train(tmp_path, recipe, tmp_path / "a.npy")
-    (tmp_path / "other.toml").write_text(recipe.replace('"K"', '"degC"'))
-    arguments = ("eval", tmp_path / "run", "--data", tmp_path / "a.npy", "--quiet", "--recipe")
-    run(*arguments, tmp_path / "recipe.toml")
-    assert "other data" in run(*arguments, tmp_path / "other.toml", code=1)

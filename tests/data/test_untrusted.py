@@ -329,20 +329,6 @@ def test_hdf5_files_of_large_chunks_or_unknown_filters_are_rejected(write, tmp_p
         check_hdf5(hdf5(tmp_path / "a.h5", write))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"chunks": (64, 8, 8), "maxshape": (None, 8, 8)},
-        {"compression": "lzf"},
-        {"compression": "gzip", "shuffle": True, "fletcher32": True},
-    ],
-)
-def test_usual_hdf5_files_are_read(options, tmp_path):
-    path = hdf5(tmp_path / "a.h5", **{"track_times": False, **options})
-    np.testing.assert_array_equal(read(path)[:, 0], FRAMES)
-
-
 def test_sparse_hdf5_files_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("rate", (19_200, 256, 256), "f4", chunks=(1, 256, 256), compression="gzip")[3] = 7

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import itertools
 import logging
 import os
 import re
@@ -16,7 +15,7 @@ from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, FrameSequences, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
-from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video, write_zarr
+from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 
@@ -51,14 +50,6 @@ def test_every_format_gives_the_same_sequences(suffix, tmp_path):
     torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
 
 
-def test_a_data_loader_batches_sequences(tmp_path):
-    np.save(tmp_path / "a.npy", blobs(missing=False))
-    clips = FRAMES.load(tmp_path, "train", 3, 4)
-    batch = next(iter(torch.utils.data.DataLoader(clips, batch_size=2)))
-    assert batch.frames.shape == (2, 7, 1, 24, 28)
-    assert batch.time.shape == (2,)
-
-
 def test_crops_have_enough_present_values(tmp_path):
     frames = blobs()
     frames[:, :, 20:] = np.nan
@@ -73,18 +64,6 @@ def test_crops_have_enough_present_values(tmp_path):
     assert kind.load(tmp_path, "test", 3, 4).places[:, 0].unique().tolist() == [0]
     wet = dataclasses.replace(kind, min_wet_fraction=0.4).load(tmp_path, "train", 3, 4)
     assert 0 < len(wet) < len(clips)
-
-
-def test_patterns_name_the_test_files(tmp_path):
-    for name in ("a", "b", "c"):
-        np.save(tmp_path / f"{name}.npy", np.full((8, 4, 4), ord(name), dtype="float32"))
-    kind = dataclasses.replace(FRAMES, split=("a.npy", "[x-z].npy"))
-    with pytest.raises(ValueError, match=r"data\.split.*\[x-z\]\.npy.*a\.npy, b\.npy, c\.npy"):
-        kind.load(tmp_path, "test", 3, 4)
-    kind = dataclasses.replace(FRAMES, split=("a*",))
-    assert kind.load(tmp_path, "test", 3, 4).fixed(9).unique().tolist() == [ord("a")]
-    assert kind.load(tmp_path, "train", 3, 4).fixed(9).unique().tolist() == [ord("b"), ord("c")]
-    assert "the files a*" in kind.split_words
 
 
 def test_scaled_numbers_are_decoded(tmp_path):
@@ -248,16 +227,6 @@ def test_channels_that_are_probably_last_give_a_warning(channels, tmp_path):
         FRAMES.open(tmp_path)
 
 
-def test_missing_and_empty_paths_are_reported(tmp_path):
-    for kind in (FRAMES, VideoFrames(name="film")):
-        with pytest.raises(FileNotFoundError, match="--data"):
-            kind.load(None, "train", 3, 4)
-        with pytest.raises(FileNotFoundError, match="/no "):
-            kind.load(tmp_path / "no", "train", 3, 4)
-        with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-            kind.load(tmp_path, "train", 3, 4)
-
-
 ENTRIES = {
     "kind": ({"kind": "frame"}, r"data\.kind.*'frame'"),
     "missing": ({}, r"data\.name$"),
@@ -277,35 +246,6 @@ def test_every_key_is_checked(name):
     entries, message = ENTRIES[name]
     with pytest.raises(ValueError, match=message):
         read_dataset({"kind": "frames", **entries})
-
-
-def test_a_store_with_another_time_step_is_an_error(tmp_path):
-    write_zarr(tmp_path / "a.zarr", blobs(), step=10)
-    with pytest.raises(ValueError, match=r"a\.zarr.* 10 .*data\.step.* 5"):
-        FRAMES.load(tmp_path / "a.zarr", "train", 3, 4)
-
-
-def test_a_split_by_group_has_no_frame_of_a_group_in_two_parts(tmp_path):
-    for i, station in enumerate(("s1", "s2", "s10", "s11", "s12", "s13")):
-        (tmp_path / station).mkdir()
-        for k in range(2):
-            np.save(tmp_path / station / f"{k}.npy", np.full((9, 4, 4), 10 * i + k, "float32"))
-    kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w+)/", validation=0.25)
-    values = {split: kind.load(tmp_path, split, 2, 1).fixed(999).unique() for split in ("train", "validation", "test")}
-    assert {split: sorted({int(v) // 10 for v in part}) for split, part in values.items()} == {
-        "train": [0, 1, 2],
-        "validation": [3],
-        "test": [4, 5],
-    }
-    assert "groups" in kind.split_words
-    with pytest.raises(ValueError, match=r"data\.group_pattern.*'radar'.*s1/0\.npy"):
-        dataclasses.replace(kind, group_pattern="radar").load(tmp_path, "train", 2, 1)
-    for fields in ({}, {"group_pattern": "("}, {"group_pattern": "a", "group_file": "b"}):
-        with pytest.raises(ValueError, match=r"data\.group_pattern"):
-            ArrayFrames(name="a", split="group", **fields)
-    for fields in ({"group_pattern": "a"}, {"group_file": "b"}):
-        with pytest.raises(ValueError, match=r"data\.group_pattern or data\.group_file"):
-            ArrayFrames(name="a", **fields)
 
 
 @pytest.mark.parametrize("kind", [ArrayFrames, VideoFrames])
@@ -355,29 +295,11 @@ def test_the_last_of_very_many_sequences_exists():
     assert Many().fixed_samples(8).tolist()[-1] == 2**24 + 3
 
 
-def test_maps_of_one_file_each_are_joined_in_training(tmp_path):
-    for i, frame in enumerate(blobs(9)):
-        np.save(tmp_path / f"{i}.npy", frame)
-    clips = ArrayFrames(name="a", unit="mm/h", step=5).load(tmp_path, "train", 1, 1)
-    assert (len(clips), clips.length) == (5, 2)
-
-
 def test_a_short_file_with_a_gap_does_not_stop_training(tmp_path):
     for name, times in (("a", np.arange(8) * 5), ("b", np.array([0, 60])), ("c", np.arange(8) * 5)):
         np.savez(tmp_path / f"{name}.npz", rate=blobs(len(times)), time=times)
     kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, split=["c.npz"])
     assert len(kind.load(tmp_path, "train", 2, 1)) == 6
-
-
-@pytest.mark.parametrize("split", [["2023*"], "file"])
-def test_files_of_one_frame_are_split_by_their_names(split, tmp_path):
-    for year, count in ((2022, 10), (2023, 5)):
-        for i in range(count):
-            np.save(tmp_path / f"{year}_{i}.npy", np.full((4, 4), year + i / 100, "float32"))
-    kind = ArrayFrames(name="a", split=split, validation=0.2)
-    train, validation, test = (kind.load(tmp_path, part, 1, 1).fixed(99) for part in ("train", "validation", "test"))
-    assert (len(train), len(validation), len(test)) == (7, 1, 4)
-    assert train.max() < validation.min() < validation.max() < 2023 <= test.min()
 
 
 @pytest.mark.needs("linux")
@@ -492,14 +414,6 @@ def test_files_are_cut_at_one_date_so_that_no_frame_is_forecast_in_two_parts(sec
     assert min(parts["test"]) == round((second + 30) * 2 / 3)
 
 
-def test_files_without_dates_are_cut_each(tmp_path):
-    for name in "ab":
-        np.save(tmp_path / f"{name}.npy", np.arange(18, dtype="float32")[:, None, None] + np.zeros((6, 6), "float32"))
-    numbers, sequences = forecast_numbers(dataclasses.replace(FRAMES, unit=""), tmp_path, "test")
-    assert numbers == set(range(12, 18))
-    assert len(sequences) == 2 * 5
-
-
 def test_overlapping_files_in_two_parts_are_an_error(tmp_path):
     write_period(tmp_path / "a.h5", 0, 30)
     write_period(tmp_path / "b.h5", 20, 50)
@@ -545,30 +459,6 @@ def test_keys_that_a_format_cannot_follow_are_errors(options, tmp_path):
         dataclasses.replace(FRAMES, **options).load(tmp_path, "train", 2, 1)
 
 
-@pytest.mark.parametrize("is_dated", [True, False])
-@pytest.mark.parametrize("split", [("*5.*", "*6.*"), "group"])
-def test_files_of_one_frame_are_not_joined_over_frames_of_another_part(split, is_dated, tmp_path):
-    for i in range(10, 40):
-        if is_dated:
-            write_period(tmp_path / f"{i}.h5", i, i + 1)
-        else:
-            np.save(tmp_path / f"{i}.npy", np.full((6, 6), i, "float32"))
-    pattern = {"group_pattern": r"\d\d"} if split == "group" else {}
-    data = ArrayFrames(name="a", variable="rate" if is_dated else "", split=split, **pattern)
-    if split == "group" and is_dated:
-        with pytest.raises(ValueError, match="longest has 1"):
-            data.load(tmp_path, "train", 2, 1)
-        return
-    if split == "group":
-        pattern = {"group_pattern": r"\d"}
-        data = ArrayFrames(name="a", split=split, **pattern)
-        assert forecast_numbers(data, tmp_path, "test", 2, 1)[0] == set(range(32, 40))
-        return
-    _, sequences = forecast_numbers(data, tmp_path, "train", 2, 1)
-    assert len(sequences) == 3 + 6 + 6 + 1  # 10 to 14, 17 to 24, 27 to 34, 37 to 39
-    assert all(b - a == 1 for s in sequences for a, b in itertools.pairwise(s))
-
-
 def test_the_error_of_a_short_validation_part_names_it(tmp_path):
     for name in "ab":
         np.save(tmp_path / f"{name}.npy", np.zeros((30, 6, 6), "float32"))
@@ -580,34 +470,3 @@ def test_the_error_of_a_short_validation_part_names_it(tmp_path):
 
 
 # ---- parts that are folders or lists -----------------------------------------------------------------------------
-def write_parts(directory):
-    for i, part in enumerate(("train", "train", "val", "test")):
-        (directory / part).mkdir(exist_ok=True)
-        np.save(directory / part / f"{i}.npy", blobs(10, seed=i))
-
-
-def names_of(dataset, path, part):
-    return {f.name for f in dataset.load(path, part, 3, 4).files}
-
-
-@pytest.mark.parametrize("form", ["folders", "lists"])
-def test_parts_are_folders_or_lists_of_files(form, tmp_path):
-    write_parts(tmp_path)
-    split, validation = ("test/*",), ("val/*",)
-    if form == "lists":
-        split, validation = ("tested.csv",), ("held_out.csv",)
-        (tmp_path / "tested.csv").write_text("file\ntest/3.npy\n")
-        (tmp_path / "held_out.csv").write_text("file\nval/2.npy\n")
-    dataset = dataclasses.replace(FRAMES, split=split, validation=validation)
-    parts = {part: names_of(dataset, tmp_path, part) for part in ("train", "validation", "test")}
-    assert parts == {"train": {"train/0.npy", "train/1.npy"}, "validation": {"val/2.npy"}, "test": {"test/3.npy"}}
-
-
-def test_a_list_of_validation_files_needs_a_list_of_test_files(tmp_path):
-    with pytest.raises(ValueError, match=r"data.validation can be a list only if data.split is a list"):
-        dataclasses.replace(FRAMES, validation=("val/*",))
-    write_parts(tmp_path)
-    with pytest.raises(ValueError, match=r"data.validation: other/\* matches none of"):
-        dataclasses.replace(FRAMES, split=("test/*",), validation=("other/*",)).load(tmp_path, "train", 3, 4)
-    with pytest.raises(ValueError, match=r"data.split and data.validation both name"):
-        dataclasses.replace(FRAMES, split=("test/*",), validation=("t*t/*",)).load(tmp_path, "train", 3, 4)

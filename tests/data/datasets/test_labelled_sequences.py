@@ -8,29 +8,12 @@ import pytest
 import torch
 
 from convrnn_zoo import LogMel, create_model
-from convrnn_zoo.data import ArrayFrames, Labelled, LabelledSequences, read_dataset
-from convrnn_zoo.data.datasets.labelled_sequences import check_labelled
+from convrnn_zoo.data import ArrayFrames, LabelledSequences, read_dataset
 from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.data.readers.sequences import read_csv
 from tests.helpers.data.own_data import ramps, write_ramps
 
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
-
-
-def test_splits_every_class_of_an_archive(tmp_path):
-    recordings, labels = ramps()
-    write_ramps(tmp_path / "a.npz")
-    train, test = (KIND.load(tmp_path / "a.npz", split) for split in ("train", "test"))
-    assert (len(train.labels), len(test.labels)) == (16, 8)
-    assert train.labels.bincount().tolist() == [8, 8]
-    assert test.label_names == ("falling", "rising")
-    known = {recordings[k].tobytes(): label for k, label in zip(recordings, labels, strict=True)}
-    for part in (train, test):
-        for x, y in zip(part.sequences, part.labels, strict=True):
-            assert known.pop(x.numpy().tobytes()) == part.label_names[y]
-    assert not known
-    x, lengths, _ = train.batch([0, 1, 2])
-    assert x.shape == (3, int(lengths.max()), 3)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -257,11 +240,6 @@ def test_labels_may_be_a_column(tmp_path, shape):
     assert make().load(tmp_path / "a.npz", "train").labels.tolist() == [0, 1, 0, 1]
 
 
-def test_labels_may_be_called_y(tmp_path):
-    np.savez(tmp_path / "a.npz", **ramps(6)[0], y=[0, 1] * 3)
-    assert make().load(tmp_path / "a.npz", "train").label_names == ("0", "1")
-
-
 def test_duplicate_label_names_are_rejected():
     with pytest.raises(ValueError, match=r"data\.label_names.*left"):
         make(label_names=("left", "right", "left"))
@@ -366,12 +344,6 @@ def test_rejects_tables_without_sequences(tmp_path, text):
         make().load(tmp_path, "train")
 
 
-def test_rejects_one_table_without_classes(tmp_path):
-    (tmp_path / "a.csv").write_text("1,2\n")
-    with pytest.raises(ValueError, match=r"a\.csv.*folder"):
-        make().load(tmp_path / "a.csv", "train")
-
-
 TS = """@problemName a
 @timestamps false
 @univariate false
@@ -474,11 +446,6 @@ def test_windows_that_overlap_are_reported_unless_they_are_in_one_part(tmp_path,
     )
     make().load(tmp_path / "b.npz", "train")
     assert not caplog.messages
-
-
-def test_groups_may_be_an_array():
-    data = Labelled([torch.zeros(3, 1)] * 2, torch.tensor([0, 1]), ("a", "b"), groups=np.array(["ann", "bob"]))
-    assert check_labelled(data, "train").groups == ("ann", "bob")
 
 
 def write_two_classes(directory):

@@ -27,9 +27,3 @@ def test_other_days_are_not_read(split, tmp_path):
     actual = data.load(tmp_path, split, 3, 4)
     assert len(actual) == len(expected)
     assert torch.equal(actual.fixed(4), expected.fixed(4))
-
-
-def test_a_directory_of_other_days_is_an_error_that_names_the_days(tmp_path):
-    write_test_event(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"2010-08-26.*2016-09-28"):
-        FRAME_DATASETS["rain"]().load(tmp_path, "train", 3, 4)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, DataVariable, read_dataset, split_channels, to_table
-from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.data import ArrayFrames, read_dataset, split_channels
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 18, 6, 5
@@ -19,24 +18,6 @@ TABLE = {
     "future": [{"name": "hour", "encoding": "none"}, "forcing"],
 }
 NAMES = ["rain", "t2m", "hour", "forcing", "elevation"]
-RECIPE = """
-kind = "forecaster"
-weights = "convgru_forecaster.a"
-description = "a"
-license = "mit"
-inputs = 3
-horizon = 2
-max_steps = 1
-batch_size = 1
-lr = 0.1
-loss = "mse"
-[data]
-kind = "frames"
-name = "storms"
-targets = ["t2m"]
-variables = ["rain", {name = "t2m", unit = "K", encoding = "none"}]
-static = [{name = "elevation", unit = "m"}]
-"""
 
 
 def storms(seed=0):
@@ -114,15 +95,6 @@ def test_preprocessing_has_an_encoding_for_each_variable(tmp_path):
         dataset.preprocessing(None, 3, 2)
 
 
-def test_a_recipe_states_variables_by_name_or_as_tables():
-    recipe = Recipe.parse(RECIPE)
-    assert recipe.data.variables == (DataVariable(name="rain"), DataVariable(name="t2m", unit="K", encoding="none"))
-    assert Recipe.parse(recipe.to_toml()) == recipe
-    table = to_table(recipe.data)
-    assert read_dataset(table) == recipe.data
-    assert table["static"][0]["unit"] == "m"
-
-
 BAD = {
     "unknown target": ({"targets": ["rian"]}, r"data\.targets.*'rian'.* rain\b"),
     "twice": ({"future": ["rain"]}, r"data\.variables, static.* rain\b"),
@@ -195,18 +167,6 @@ def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):
         )
         == 8
     )
-
-
-def test_files_in_other_units_are_converted_to_the_unit_of_the_first(tmp_path):
-    for name, unit, shift in (("a.nc", "K", 280.0), ("b.nc", "degC", 6.85)):
-        values = np.random.default_rng(0).random((6, HEIGHT, WIDTH)) + shift
-        data = {n: (("time", "y", "x"), values, {"units": unit}) for n in ("t2m", "skin")}
-        xarray.Dataset(data, {"time": np.arange(6.0)}).to_netcdf(tmp_path / name, engine="h5netcdf")
-    clips = ArrayFrames(name="a", variables=("t2m", "skin"), split="file").load(tmp_path, "train", 1, 1)
-    both = [ArrayFrames(name="a", variables=("t2m", "skin"), split=[f"{n}.nc"]) for n in "ab"]
-    a, b = (kind.load(tmp_path, "test", 1, 1).fixed(2) for kind in both)
-    torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
-    assert clips.files[0].units == ("K", "K")
 
 
 def test_a_stated_unit_applies_to_files_after_one_without_a_unit(tmp_path):

@@ -79,34 +79,6 @@ def test_splits_every_class_and_reads_clips_on_demand(tmp_path, monkeypatch):
     assert len(train.sequences[2:4]) == 2
 
 
-def test_splits_files_of_every_class_or_by_patterns(tmp_path):
-    write_clips(tmp_path)
-
-    def names(split, part):
-        kind = dataclasses.replace(KIND, split=split)
-        return [f"{p.parent.name}/{p.stem}" for p in kind.load(tmp_path, part).sequences.items]
-
-    assert names("file", "test") == ["dark/04", "dark/05", "light/04", "light/05"]
-    assert names(("*/00*", "dark/01*"), "test") == ["dark/00", "dark/01", "light/00"]
-    assert len(names(("*/00*",), "train")) == 10
-    assert dataclasses.replace(KIND, split="file").split_words == "the last third of the files of every class"
-
-
-@pytest.mark.parametrize("fields", [{"group_pattern": r"/(\d+)"}, {"group_file": "groups.csv"}])
-def test_groups_are_in_one_part(fields, tmp_path):
-    write_clips(tmp_path)
-    clips = [clip.relative_to(tmp_path) for clip in tmp_path.glob("*/*")]
-    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(f"{c.as_posix()},{c.stem}\n" for c in clips))
-    kind = dataclasses.replace(KIND, split="group", validation=0.25, **fields)
-    parts = {part: kind.load(tmp_path, part) for part in ("train", "validation", "test")}
-    assert {part: sorted(set(data.groups)) for part, data in parts.items()} == {
-        "train": ["00", "01", "02"],
-        "validation": ["03"],
-        "test": ["04", "05"],
-    }
-    assert all([p.stem for p in data.sequences.items] == list(data.groups) for data in parts.values())
-
-
 def broken_later(path):
     """A GIF that is truncated after its first frame."""
     write_gif(path, np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3)).astype("uint8"))
@@ -175,18 +147,3 @@ def test_paths_and_entries_are_checked(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read_dataset({"kind": "clips", "name": "a", **entries})
-
-
-def test_ignores_hidden_clips(tmp_path):
-    write_clips(tmp_path)
-    expected = len(KIND.load(tmp_path, "train").labels)
-    for folder in (tmp_path / ".ipynb_checkpoints", tmp_path / "__MACOSX", tmp_path / "dark" / ".thumbnails"):
-        folder.mkdir()
-        (folder / "a.png").write_bytes(b"")
-    for name in ("._00.gif", "._a.png", ".00.npy"):
-        (tmp_path / "dark" / name).write_bytes(b"\0\5\26\7")
-    train = KIND.load(tmp_path, "train")
-    assert (train.label_names, len(train.labels)) == (("dark", "light"), expected)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model.safetensors").write_bytes(b"")
-    assert KIND.load(tmp_path, "train").label_names == ("dark", "light")

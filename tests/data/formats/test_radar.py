@@ -176,28 +176,6 @@ def test_a_sum_of_rain_that_ends_before_it_starts_is_an_error(format_of, minutes
         read_composite(path)
 
 
-def corners(dataset):
-    """Returns longitude and latitude of the outer corners at the lower left and the upper right."""
-    to_degrees = pyproj.Transformer.from_crs(
-        crs := pyproj.CRS(dataset.crs.attrs["crs_wkt"]), crs.geodetic_crs, always_xy=True
-    )
-    (dx, dy), x, y = (abs(float(dataset[a][1] - dataset[a][0])) / 2 for a in "xy"), dataset.x, dataset.y
-    return to_degrees.transform(x.min() - dx, y.min() - dy), to_degrees.transform(x.max() + dx, y.max() + dy)
-
-
-@pytest.mark.parametrize("coarsen", [1, 2])
-def test_positions_are_those_of_the_file(coarsen, tmp_path):
-    knmi = read_composite(write_knmi(tmp_path, NOON, np.zeros((765, 700))), coarsen)  # geo_product_corners
-    np.testing.assert_allclose(corners(knmi), [(0, 49.362), (10.856, 55.389)], atol=1e-3 if coarsen == 1 else 1e-2)
-    fmi = read_composite(write_fmi(tmp_path, NOON, np.zeros((1226, 760))), coarsen)  # bottomleft, topright
-    np.testing.assert_allclose(corners(fmi), [(18.6, 57.93), (34.903, 69.005)], atol=1e-4)
-    for dataset in (knmi, fmi):
-        assert dataset["rain_rate"].attrs["grid_mapping"] == "crs"
-        assert dataset.y[0] > dataset.y[-1]
-        assert dataset.x.attrs["standard_name"] == "projection_x_coordinate"
-    assert float(knmi.x[1] - knmi.x[0]) == 1000 * coarsen
-
-
 def link_to_another_file(path):
     with h5py.File(path, "r+") as file:
         del file["image1/image_data"]

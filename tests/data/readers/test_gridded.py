@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.memory import in_a_fresh_process, rise
 from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
 from convrnn_zoo.data.readers import open_files
@@ -48,19 +47,6 @@ def write(path, data):
 
 def read(path, **options):
     return open_frames(path, ReadOptions(**options)).read().numpy()
-
-
-@pytest.mark.parametrize("name", ["a.nc", "a.cdf", "a.zarr", "v2.zarr"])
-def test_values_times_and_units_are_those_of_xarray(name, tmp_path):
-    data = rain().to_dataset().assign(elevation=(("lat", "lon"), np.ones((HEIGHT, WIDTH))))
-    frames = open_frames(write(tmp_path / name, data.drop_vars("station")))
-    np.testing.assert_array_equal(frames.read(), data.rain)
-    assert frames.unit == "mm/h"
-    assert frames.step == 360
-    assert np.array_equal(np.array(frames.dates, "datetime64[ns]"), data.time)
-    np.testing.assert_array_equal(
-        frames.between(4, 9).read(1, 3, slice(1, 4), slice(2, None)), data.rain[5:7, :, 1:4, 2:]
-    )
 
 
 def test_axes_are_ordered_by_their_names(tmp_path):
@@ -105,12 +91,6 @@ def test_a_part_is_selected_by_coordinates(name, suffix, tmp_path):
     assert tuple(kind.load(path, "train", 1, 1)[0].frames.shape[1:]) == values.shape[1:]
 
 
-def test_a_dimension_without_a_coordinate_is_selected_by_position(tmp_path):
-    path = write(tmp_path / "a.nc", rain().drop_vars(["station", "level"]).to_dataset())
-    np.testing.assert_array_equal(read(path, sel={"level": 2})[:, 0], rain()[:, 2])
-    np.testing.assert_array_equal(read(path, sel={"level": [0, 1]}), rain()[:, :2])
-
-
 def test_a_day_is_selected_from_times_in_any_order(tmp_path):
     order = np.random.default_rng(0).permutation(rain().sizes["time"])
     path = write(tmp_path / "a.nc", rain().isel(level=0, time=order).drop_vars(["station", "level"]).to_dataset())
@@ -146,35 +126,6 @@ def test_selections_in_a_recipe_are_checked():
             read_dataset({"kind": "frames", "name": "a", "sel": {"level": value}})
 
 
-def test_a_selection_of_a_file_without_names_is_an_error(tmp_path):
-    import h5py
-
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["rate"] = np.ones((6, 4, 4))
-    with pytest.raises(ValueError, match=r"a\.h5.*data\.sel"):
-        read(tmp_path / "a.h5", sel={"level": 850})
-
-
-@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_packed_values_are_decoded_as_xarray_does(suffix, tmp_path):
-    data = rain().isel(level=0, drop=True).to_dataset()
-    data.rain[3, 1, 2] = np.nan
-    data.rain.attrs["valid_range"] = np.array([0, 80], "int16")  # of stored numbers
-    encoding = {"dtype": "int16", "scale_factor": 0.125, "add_offset": -1.0, "_FillValue": np.int16(-7)}
-    data.rain.encoding = encoding
-    path = write(tmp_path / f"a{suffix}", data)
-    options = {"consolidated": False} if suffix == ".zarr" else {}
-    with xarray.open_dataset(path, **options) as decoded:
-        expected = decoded.rain.values
-    assert np.isnan(expected).sum() == 1
-    stored = (expected + 1) / 0.125
-    expected[stored > 80] = np.nan
-    np.testing.assert_array_equal(read(path)[:, 0], expected)
-    expected[stored == 16] = np.nan
-    assert np.isnan(expected).sum() > 10
-    np.testing.assert_array_equal(read(path, fill_value=16.0)[:, 0], expected)
-
-
 def test_a_scale_factor_of_zero_is_an_error(tmp_path):
     data = rain().to_dataset()
     data.rain.attrs["scale_factor"] = 0.0
@@ -202,21 +153,6 @@ def test_the_only_group_with_frames_is_read(suffix, tmp_path):
     else:
         data.to_dataset().to_zarr(path, group="radar/latest", consolidated=False)
     np.testing.assert_array_equal(open_frames(path).read()[:, 0], data)
-
-
-def test_a_file_of_one_map_is_one_frame(tmp_path):
-    data = rain().isel(level=0, time=3).drop_vars(["level", "station"])
-    frames = open_frames(write(tmp_path / "a.nc", data.to_dataset()))
-    assert frames.read().shape == (1, 1, HEIGHT, WIDTH)
-    assert frames.dates[0].isoformat() == "2020-06-01T18:00:00"
-
-
-def test_dates_of_other_calendars_are_read(tmp_path):
-    data = rain().isel(level=0, drop=True).to_dataset().drop_vars("time")
-    data["time"] = ("time", np.arange(STEPS), {"units": "days since 2000-02-27", "calendar": "noleap"})
-    frames = open_frames(write(tmp_path / "a.nc", data))
-    assert frames.step == 1440
-    assert [f"{t:%m-%d}" for t in frames.dates[:3]] == ["02-27", "02-28", "03-01"]
 
 
 def test_every_file_that_an_engine_recognises_is_read(tmp_path):
@@ -298,70 +234,11 @@ def test_frames_are_read_in_another_process_or_thread(suffix, tmp_path):
     assert torch.equal(again.read(), frames.read())
 
 
-def _read_all(path):
-    """Returns the growth of memory while every frame of a large file is read in turn, and their sum."""
-    sums = []
-
-    def work():
-        clips = ArrayFrames(name="a", unit="mm/h", variable="rain").load(path, "test", 2, 2)
-        sums.append(sum(float(clips.read(torch.tensor([i])).sum()) for i in range(0, len(clips), 7)))
-
-    clips = ArrayFrames(name="a", unit="mm/h", variable="rain").open(path)  # imports what reading needs
-    clips[0].read(0, 1)
-    return rise(work), sums[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_large_files_are_read_in_flat_memory(suffix, tmp_path):
-    """The file holds 1.4 GiB of nearly constant frames, which need little space when compressed."""
-    count, edge = 350, 1024
-    frame = np.ones((edge, edge), "float32")
-    frame[:8] = np.random.default_rng(0).random((8, edge))
-    if suffix == ".nc":
-        import h5netcdf
-
-        with h5netcdf.File(tmp_path / "a.nc", "w") as file:
-            file.dimensions = {"time": count, "y": edge, "x": edge}
-            file.create_variable("time", ("time",), "int32", data=np.arange(count) * 5)
-            options = {"chunks": (1, edge, edge), "compression": "gzip", "compression_opts": 1}
-            variable = file.create_variable("rain", ("time", "y", "x"), "float32", **options)
-            variable.attrs["units"] = "mm/h"
-            for i in range(count):
-                variable[i] = frame
-    else:
-        zarr = pytest.importorskip("zarr", reason="the extra zarr")
-        group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
-        variable = group.create_array(
-            "rain",
-            shape=(count, edge, edge),
-            chunks=(1, edge, edge),
-            dtype="float32",
-            fill_value=1.0,
-            dimension_names=("time", "y", "x"),
-            attributes={"units": "mm/h"},
-        )
-        for i in range(count):
-            variable[i] = frame
-        group.create_array("time", shape=(count,), dtype="int32", dimension_names=("time",))[:] = np.arange(count) * 5
-    growth, total = in_a_fresh_process(_read_all, tmp_path / f"a{suffix}")
-    assert total > 0
-    assert growth < 500 * 2**20
-
-
 @pytest.mark.parametrize("options", [{"sel": {"y": 3}}, {"dims": {"y": "row"}}])
 def test_arrays_without_names_have_no_dimensions_to_select(options, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), "float32"))
     with pytest.raises(ValueError, match=rf"a\.npy .*data\.{next(iter(options))}"):
         read(tmp_path / "a.npy", **options)
-
-
-def test_files_of_one_frame_are_joined_in_time_for_training(tmp_path):
-    data = rain().isel(level=0, drop=True)
-    for i in (3, 1, 0, 2, 4, 5):
-        write(tmp_path / f"{'abcdef'[-i]}.nc", data[i : i + 1].to_dataset())  # names in another order than times
-    kind = ArrayFrames(name="a", unit="mm/h")
-    np.testing.assert_array_equal(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3])
 
 
 @pytest.mark.parametrize("width", [7, 5])  # of maps whose dimensions differ in size, and of square ones
@@ -408,12 +285,6 @@ def test_a_variable_in_a_group_has_the_times_of_the_file(tmp_path):
         file.create_group("g").create_variable("rain", ("time", "y", "x"), "f4", data=np.ones((3, 4, 5), "float32"))
     frames = open_frames(tmp_path / "a.nc", ReadOptions(variable="g/rain"))
     assert [f"{t:%H:%M}" for t in frames.dates] == ["00:00", "01:00", "02:00"]
-
-
-def test_another_variable_without_time_does_not_matter(tmp_path):
-    cover = xarray.DataArray(np.ones((HEIGHT, WIDTH, 2)), dims=("lat", "lon", "type"))
-    data = rain().isel(level=0, drop=True).to_dataset().assign(cover=cover)
-    np.testing.assert_array_equal(read(write(tmp_path / "a.nc", data), variable="rain")[:, 0], data.rain)
 
 
 def test_a_forecast_of_an_array_without_labels_is_written(tmp_path):

@@ -1,7 +1,5 @@
 """Values of frames are the same in training and in `predict`, for any dtype, scale and attributes of the file."""
 
-from datetime import datetime
-
 import h5py
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from convrnn_zoo.data.readers import FileError, open_files
 from convrnn_zoo.values.labels.times import decode_time
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import write_hdf5
-from tests.helpers.made_data import write_knmi
 
 
 @pytest.fixture(scope="module")
@@ -85,19 +82,6 @@ def test_tiff_files_of_floats_keep_their_brightness(tmp_path):
     Image.fromarray((250 + gradient()).astype("float32")).save(tmp_path / "6.tif")
     with pytest.raises(ValueError, match=r"6\.tif"):
         images(tmp_path)
-
-
-def test_tiff_files_of_32_bit_integers_have_no_known_range(tmp_path):
-    Image.fromarray((gradient() * 255).astype("int32")).save(tmp_path / "0.tif")
-    with pytest.raises(ValueError, match=r"0\.tif.*\.npy"):
-        images(tmp_path)
-
-
-def test_every_page_of_a_tiff_file_is_a_frame(tmp_path):
-    pages = [Image.fromarray(np.full((4, 4), 20 * i, "uint8")) for i in range(9)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    read = VideoFrames(name="a").load(tmp_path, "test", 1, 1)
-    assert (read[-1].frames[-1, 0, 0, 0] * 255).round() == 160
 
 
 def test_files_are_in_natural_order(tmp_path):
@@ -172,14 +156,6 @@ def test_a_fill_value_of_the_recipe_is_a_stored_number(tmp_path, dtype):
     assert read.isfinite().sum() == read.numel() - len(read)
 
 
-def test_signed_bytes_with_unsigned_attribute(tmp_path):
-    frames = np.arange(16, dtype="uint8").reshape(4, 4)[None].repeat(6, 0) * 16
-    attrs = {"_Unsigned": "true", "scale_factor": 2.0, "_FillValue": np.int8(-16)}
-    read = read_nc(tmp_path, frames.view("int8"), **attrs)
-    assert read[3, 3].isnan()
-    assert read.nan_to_num(0).max() == 2 * 224
-
-
 def test_empty_attributes_are_ignored(tmp_path):
     import h5py
 
@@ -196,24 +172,6 @@ def test_zeros_of_zarr_2_are_numbers(tmp_path):
     assert trained_on(tmp_path / "a.zarr", fill_value=0.0, min_valid_fraction=0.0).isnan().sum() == 4 * 4
 
 
-TIMES = {
-    "ms since 2020-01-01": 300_000.0,
-    "milliseconds since 2020-01-01": 300_000.0,
-    "us since 2020-01-01": 300_000_000.0,
-    "microseconds since 2020-01-01": 300_000_000.0,
-    "ns since 2020-01-01": 300_000_000_000.0,
-    "s since 2020-01-01": 300.0,
-    "hr since 2020-01-01": 1 / 12,
-    "hrs since 2020-01-01T00:00Z": 1 / 12,
-    "Days since 2020-1-1 0:0:0.0 UTC": 5 / 1440,
-    "minutes": 5.0,
-    "s": 300.0,
-    "Min": 5.0,
-    "h": 1 / 12,
-    "d": 5 / 1440,
-}
-
-
 def test_numbers_that_only_count_the_frames_are_no_times(tmp_path):
     """Frame numbers would be minutes, and the frames of another step than that of the data."""
     rate, count = np.ones((6, 4, 4)), np.arange(6)
@@ -225,25 +183,6 @@ def test_numbers_that_only_count_the_frames_are_no_times(tmp_path):
     for times, attrs in ((count, {"units": "min"}), (count * 1.5, {}), ([0, 1, 2, 3, 4, 6], {})):
         write_nc(tmp_path / "b.nc", rate, times=np.array(times), time_attrs=attrs)
         assert open_frames(tmp_path / "b.nc", ReadOptions(variable="rate")).step == times[1]
-
-
-@pytest.mark.parametrize("unit", TIMES)
-def test_times_are_read_in_every_unit(unit, tmp_path):
-    times = np.arange(6) * TIMES[unit]
-    write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=times, time_attrs={"units": unit})
-    clips = ArrayFrames(name="a", variable="rate", step=5).load(tmp_path / "a.nc", "train", 1, 1)
-    begin = 26297280.0 if "since" in unit else 0.0
-    assert [clip.time for clip in clips] == pytest.approx([begin, begin + 5, begin + 10], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("zone", "hours"), [("+02:00", -2), ("-0330", 3.5), ("+1", -1), ("UTC+2", -2), ("Z", 0), ("GMT", 0)]
-)
-def test_time_zones_count(zone, hours, tmp_path):
-    attrs = {"units": f"hours since 1970-01-02 00:00:00 {zone}"}
-    write_nc(tmp_path / "a.nc", np.ones((6, 4, 4)), times=np.arange(6), time_attrs=attrs)
-    clips = ArrayFrames(name="a", variable="rate").load(tmp_path / "a.nc", "train", 1, 1)
-    assert clips[0].time == (24 + hours) * 60
 
 
 @pytest.mark.parametrize("dtype", ["timedelta64[s]", "timedelta64[ns]", "datetime64[us]", "<U20"])
@@ -304,34 +243,6 @@ def test_masked_values_are_missing(tmp_path):
     there = model.forecast(frames.filled(np.nan), 1)
     assert np.array_equal(model.forecast(frames, 1), there, equal_nan=True)
     assert np.isnan(there).sum() == 4
-
-
-def test_an_archive_of_rain_and_times_is_forecast(identity, tmp_path):
-    frames = np.random.default_rng(0).random((6, 4, 4)).astype("float32")
-    np.save(tmp_path / "a.npy", frames)
-    objects = np.array([{"a": 1}, None], dtype=object)  # not read
-    np.savez(tmp_path / "a.npz", rain=frames, time=np.arange(6) * 5, note=objects)
-    result = [forecast(identity, tmp_path / f"a.{s}", tmp_path / "out.npy") for s in ("npy", "npz")]
-    assert np.array_equal(*result)
-    assert torch.equal(trained_on(tmp_path / "a.npz"), trained_on(tmp_path / "a.npy"))
-
-
-def test_knmi_attributes_may_be_text(tmp_path):
-    (tmp_path / "knmi").mkdir()
-    for i in range(4):
-        path = write_knmi(tmp_path / "knmi", datetime(2010, 8, 26, 4, 5 * i), np.full((64, 64), 7))
-        with h5py.File(path, "r+") as file:
-            file["image1/calibration"].attrs["calibration_formulas"] = "GEO=0.01*PV+0.0"
-            file["image1/calibration"].attrs["calibration_out_of_image"] = 65535
-    run("predict", "convgru_forecaster.rain", tmp_path / "knmi", "-o", tmp_path / "out.npy")
-
-
-def test_changing_a_sequence_does_not_change_the_dataset(tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((6, 4, 4), "float32"))
-    clips = ArrayFrames(name="a").load(tmp_path / "a.npy", "train", 1, 1)
-    clips[0].frames.zero_()
-    clips[0].mask.zero_()
-    assert clips[0].frames.unique().tolist() == [1]
 
 
 def test_times_of_seconds_are_exact(tmp_path):

@@ -66,19 +66,6 @@ def test_batches_and_threads_do_not_change_it(archive, tmp_path):
     xr.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
 
 
-def test_files_and_dataset_give_the_same(archive, tmp_path):
-    data = rain()
-    for i, part in enumerate((slice(0, 15), slice(15, None))):
-        data.isel(time=part).to_netcdf(tmp_path / f"{i}.nc")
-    stores = [
-        forecast_archive(network(), source, tmp_path / f"f{i}.zarr", every="15min")
-        for i, source in enumerate((archive, [tmp_path / "0.nc", tmp_path / "1.nc"], data, data["rain"]))
-    ]
-    for store in stores[1:]:
-        np.testing.assert_array_equal(stores[0]["rain"], store["rain"])
-        np.testing.assert_array_equal(stores[0]["time"], store["time"])
-
-
 def test_rows_that_go_north_are_written_as_they_came(tmp_path):
     data = rain()
     down = forecast_archive(network(), data, tmp_path / "down.zarr", every=10)
@@ -284,12 +271,6 @@ def test_equal_thresholds_are_an_error(archive, tmp_path):
         forecast_archive(nowcast(), archive, tmp_path / "f.zarr", thresholds=[2, 2])
 
 
-@pytest.mark.parametrize("option", ["horizon", "inputs", "batch_size", "jobs"])
-def test_numbers_below_one_are_errors(option, archive, tmp_path):
-    with pytest.raises(ValueError, match=f"{option} must be at least 1"):
-        forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: 0})
-
-
 @pytest.mark.parametrize(
     ("option", "value"), [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1)]
 )
@@ -297,11 +278,6 @@ def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
     with pytest.raises(ValueError, match=f"^{option}.*: "):
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: value})
     assert not (tmp_path / "f.zarr").exists()
-
-
-def test_arrays_without_labels_are_an_error_that_names_the_fix(tmp_path):
-    with pytest.raises(TypeError, match=r"a DataArray or Dataset of xarray, got .*label an array: xarray.DataArray"):
-        forecast_archive(network(), rain()["rain"].values, tmp_path / "f.zarr")
 
 
 def test_another_store_is_not_overwritten(archive, tmp_path):
