@@ -38,14 +38,6 @@ def test_the_model_around_a_layer_is_the_layer(kind: str, case: str, cell: str, 
     torch.testing.assert_close(model(x)[:, -1], last)
 
 
-def test_half_precision_is_preserved(tmp_path: Path) -> None:
-    state = {k: v.half() for k, v in STATES["ndrplz"].state.items()}
-    interop.convert("ndrplz", state, tmp_path / "out")
-    loaded = convrnn_zoo.from_pretrained(tmp_path / "out")
-    assert {p.dtype for p in loaded.parameters()} == {torch.float16}
-    assert_identical(interop.export(loaded, "ndrplz"), state)
-
-
 NOTHING = [
     ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError, "ndrplz"),
     (
@@ -150,39 +142,6 @@ def test_a_stack_of_any_depth_becomes_a_model(widths: list[int], has_prefix: boo
         frames.append(frame)
     torch.testing.assert_close(model(x), torch.stack(frames, 1), rtol=1e-5, atol=1e-6)
     assert_identical(interop.export(model, "ndrplz"), state)
-
-
-def test_a_deep_stack_of_both_directions_becomes_a_model(tmp_path: Path) -> None:
-    original = nn.GRU(2, 3, 4, bidirectional=True, batch_first=True)
-    assert interop.convert("torch", original.state_dict(), tmp_path / "out").architecture == "recurrent_stack"
-    model, x = convrnn_zoo.from_pretrained(tmp_path / "out"), torch.rand(1, 5, 2)
-    torch.testing.assert_close(model(x[..., None])[..., 0], original(x)[0])
-    assert convrnn_zoo.create_model("recurrent_stack", layer="Conv1dGRU").rnn.num_layers == 1
-    with pytest.raises(ValueError, match="layer must be one of"):
-        convrnn_zoo.create_model("recurrent_stack", layer="Module")
-
-
-def test_every_option_of_a_layer_is_one_of_its_model() -> None:
-    options: Any = {"zoneout": 0.1, "learn_initial_state": True, "padding_mode": ("zeros", "circular"), "bias": False}
-    layer = layers.Conv2dLSTM(2, 3, 3, **options)
-    model = interop.to_model(layer)
-    x = torch.rand(4, 1, 2, 5, 6)
-    assert torch.equal(model.rnn.eval()(x.transpose(0, 1))[0].transpose(0, 1), layer.eval()(x)[0])
-    assert options.keys() <= model.model_args.keys()
-    assert "stride" not in model.model_args
-
-
-@pytest.mark.needs("symlinks")
-def test_a_link_to_an_empty_directory_receives_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "link")
-    assert (tmp_path / "link").is_symlink()
-    convrnn_zoo.from_pretrained(tmp_path / "real")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(FileExistsError, match="working directory"):
-        interop.convert("ndrplz", STATES["ndrplz"].state, ".")
 
 
 def test_modules_that_are_no_layers_are_named() -> None:

@@ -100,12 +100,6 @@ def test_pixels_in_clouds_keep_their_last_clear_value() -> None:
     assert (out.forecast.shape[2], out.warmup.shape[2]) == (4, 4)
 
 
-def test_weather2land_clips_its_input() -> None:
-    model = convrnn_zoo.create_model("convlstm_weather2land", hidden_channels=3, static_chans=0, future_chans=0).eval()
-    x = 3 * torch.rand(1, 2, 4, 4, 4) - 1
-    assert torch.equal(model(x, 2), model(x.clamp(0, 1), 2))
-
-
 def test_converted_models_know_their_variables(tmp_path: Path) -> None:
     for name in ("weather2land", "sg_convlstm"):
         interop.convert(name, recorded(name).state, tmp_path / name)
@@ -121,13 +115,6 @@ def test_converted_models_know_their_variables(tmp_path: Path) -> None:
         assert forecast.shape == (20, 4, 8, 8)
         assert forecast[:, :, 0, 0].isnan().all()
         assert forecast[:, :, 1:].isfinite().all()
-
-
-def test_other_stacks_are_no_networks_of_weather2land() -> None:
-    state = {"conv_lstm." + k: v for k, v in recorded("ndrplz_convlstm").state.items()}
-    with pytest.raises(WeightsError, match=r"to 4 bands, got .* load other stacks as ndrplz"):
-        interop.load("auto", state)
-    interop.load("ndrplz", state, prefix="conv_lstm.")
 
 
 @pytest.mark.parametrize("name", MODELS)

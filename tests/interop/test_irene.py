@@ -60,11 +60,6 @@ def test_forecast_is_in_mm_an_hour_and_its_borders_are_dry(tmp_path: Path) -> No
     assert again.preprocessing.horizon == again.horizon == 12
 
 
-def test_the_horizon_of_a_checkpoint_is_an_option() -> None:
-    model = interop.load("irene", recorded("irene").state, horizon=5)
-    assert model.horizon == model.preprocessing.horizon == 5
-
-
 def test_rejects_invalid_checkpoints() -> None:
     state = recorded("irene").state
     even = {k: v[..., :2, :2] if v.dim() == 4 else v for k, v in state.items()}

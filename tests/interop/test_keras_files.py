@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import WeightsError, interop
-from convrnn_zoo.interop._checkpoint import ForeignCheckpoint
-from convrnn_zoo.interop.keras import resolve_settings
 from convrnn_zoo.layers import ConvLSTM
 from tests.helpers.interop.recorded import (
     ASKED,
@@ -47,29 +45,6 @@ def test_outputs_and_states_are_those_of_keras(name: str) -> None:
     ours = [s[direction] for direction in range(len(h)) for s in (h, c)]  # Keras: h, c of each direction in turn
     for i, state in enumerate(ours):
         assert_close(state, channels_first(values[f"state.{i}"], 1))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_round_trip_is_exact(name: str) -> None:
-    layer = interop.load("keras", KERAS / f"{name}.keras")
-    arrays = interop.export(layer, "keras")
-    options: dict[str, Any] = {"padding": "valid", "recurrent_activation": "sigmoid"}  # any values round-trip
-    assert_identical(interop.export(interop.load("keras", arrays, **options), "keras"), arrays)
-    total = sum(v.size for v in arrays.values())
-    mine = {n: p for n, p in layer.named_parameters() if p.requires_grad}
-    zeros = sum(p.numel() for n, p in mine.items() if "bias_hh" in n)
-    assert total == sum(p.numel() for p in mine.values()) - zeros
-
-
-@pytest.mark.parametrize("layer", ["first", "second"])
-def test_the_three_formats_of_a_model_hold_the_same(layer: str) -> None:
-    models = [
-        interop.load("keras", KERAS / f"stack{end}", layer=layer, **kwargs)
-        for end, kwargs in ((".keras", {}), (".h5", {}), (".weights.h5", ASKED))
-    ]
-    assert models[0].bidirectional is (layer == "second")
-    assert_identical(models[1].state_dict(), models[0].state_dict())
-    assert_identical(models[2].state_dict(), models[0].state_dict())
 
 
 def test_a_layer_of_a_network_is_selected_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,14 +182,6 @@ def test_layers_of_other_kinds_are_not_taken_for_convlstms(caplog: pytest.LogCap
     assert "lstm/lstm_cell/kernel, lstm/lstm_cell/recurrent_kernel, dense/kernel" in caplog.text
 
 
-def test_layers_of_one_name_in_two_models_are_two_layers() -> None:
-    state = recorded("keras_convlstm1d").state
-    two_models = {f"{model}/rnn/{k}": v for model in ("encoder", "decoder") for k, v in state.items()}
-    with pytest.raises(WeightsError, match=r"decoder/rnn, encoder/rnn.*layer="):
-        interop.load("keras", two_models, **ASKED)
-    assert not interop.load("keras", two_models, layer="encoder/rnn", **ASKED).bidirectional
-
-
 @pytest.mark.parametrize("side", ["forward", "backward"])
 def test_a_bidirectional_layer_of_one_direction_is_broken(side: str) -> None:
     state = {k: v for k, v in recorded("keras_convlstm2d_bi").state.items() if k.startswith(side)}
@@ -222,12 +189,6 @@ def test_a_bidirectional_layer_of_one_direction_is_broken(side: str) -> None:
     missing = f"missing: {other}_conv_lstm2d_2/conv_lstm_cell/kernel, {other}_conv_lstm2d_2/conv_lstm_cell/recurrent_k"
     with pytest.raises(WeightsError, match=missing):
         interop.load("keras", state, **ASKED)
-
-
-def test_other_layers_do_not_change_the_dtype() -> None:
-    state = {f"rnn/{k}": v for k, v in recorded("keras_convlstm1d").state.items()}
-    layer = interop.load("keras", {**state, "dense/kernel": torch.zeros(2, 2).double()}, layer="rnn", **ASKED)
-    assert {p.dtype for p in layer.parameters()} == {torch.float32}
 
 
 def test_rejects_different_directions(tmp_path: Path) -> None:
@@ -280,19 +241,6 @@ def test_links_out_of_a_file_and_round_in_it_are_not_followed(tmp_path: Path) ->
             interop.load("keras", tmp_path / name)
 
 
-def test_resizing_keeps_to_torch_nn_rnns_forms() -> None:
-    layer = interop.load("keras", KERAS / "bi_valid1d.keras")
-    x = torch.randn(2, 4, 2, 7)
-    y, (h, c) = layer(x)
-    assert (y.shape, h.shape) == ((2, 4, 6, 5), (2, 2, 3, 5))
-    assert_close(layer(x, (h, c))[0][0], layer(x[0], (h[:, 0], c[:, 0]))[0])
-    y.sum().backward()
-    assert layer.input_conv.weight.grad is not None
-    layer.requires_grad_(False).requires_grad_(True)  # as after fine-tuning the head only
-    assert not {"rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse"} & dict(layer.named_parameters()).keys()
-    assert "rnn.weight_ih_l0" in layer.state_dict()
-
-
 def test_without_h5py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ImportError, match=r"pip install 'convrnn-zoo\[interop\]'"):
@@ -323,13 +271,3 @@ def test_layers_of_one_name_in_nested_models_are_chosen_by_their_path(tmp_path: 
         loaded = interop.load("keras", path, layer=layer, **ASKED, **options)
         assert loaded.weight_ih_l0.unique().tolist() == [value]
         assert loaded.bias == (layer == "encoder/rnn")
-
-
-def test_a_path_of_nested_models_finds_the_description_of_its_layer(tmp_path: Path) -> None:
-    checkpoint = ForeignCheckpoint({}, "x", {"layers": [
-        {"class_name": "ConvLSTM1D", "config": {"name": name, "padding": "same", "recurrent_activation": "sigmoid",
-                                                "activation": activation}}
-        for name, activation in (("rnn", "relu"), ("other", "tanh"))
-    ]})  # fmt: skip
-    activations = resolve_settings(checkpoint, "layers/encoder/layers/rnn", 1, False, {})
-    assert activations["activation"] == "relu"

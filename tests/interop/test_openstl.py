@@ -49,23 +49,6 @@ def test_dead_weights_are_dropped_and_named(caplog: pytest.LogCaptureFixture) ->
     assert all(torch.equal(a, b) for a, b in zip(without.parameters(), model.parameters(), strict=True))
 
 
-def test_nothing_of_the_spatiotemporal_cells_is_dead(caplog: pytest.LogCaptureFixture) -> None:
-    known = recorded("openstl_predrnn")
-    model = interop.load("openstl", known.state, patch_size=2)
-    assert not caplog.text
-    assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in known.state.values())
-
-
-def test_the_published_sizes_load() -> None:
-    for name, width in (("convlstm_openstl_s", 128), ("convlstm_openstl_l", 192)):
-        theirs = {
-            f"cell_list.{n}.conv_{part}.0.weight": torch.zeros(1).expand(4 * width, in_chs, 5, 5)
-            for n, x in enumerate([16, width, width, width])
-            for part, in_chs in (("x", x), ("h", width))
-        } | {"conv_last.weight": torch.zeros(16, width, 1, 1)}
-        assert interop.load("openstl", theirs, patch_size=4).pretrained_cfg["architecture"] == name
-
-
 @pytest.mark.parametrize("gates", [{"x": 4, "h": 4}, {"x": 7, "h": 4, "m": 3, "o": 1}])
 def test_of_a_single_layer_a_missing_entry_is_named_and_no_other(gates: dict[str, int]) -> None:
     state = {

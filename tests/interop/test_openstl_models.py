@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, interop
-from convrnn_zoo.layers.phycell import moments
 from tests.helpers.interop.openstl_states import MODELS, known, read, weights
 from tests.helpers.interop.recorded import recorded
 from tests.helpers.registry import slow_unless
@@ -69,29 +68,6 @@ def test_teacher_frames_are_read_in_training(name: str) -> None:
         assert_agree(concat_outputs(output), about.values[expected])
 
 
-@torch.no_grad()
-def test_phydnets_branches() -> None:
-    about, x, _ = read("openstl_phydnet")
-    model, images = load("openstl_phydnet"), []
-    state = model.start(x[:, 0])
-    for frame in x.unbind(1):
-        _, state = model.advance(frame, state)
-        parts = {"physics": state[0], "rest": state[-2]}
-        images.append([model.image(model.decoders[branch](h)).sigmoid() for branch, h in parts.items()])
-    assert_agree(state[0], about.values["y.phycell_H"])
-    for key, outputs in zip(("y.warm_phys", "y.warm_conv"), zip(*images, strict=True), strict=True):
-        assert_agree(torch.stack(outputs, dim=1), about.values[key])
-
-
-def test_moments_are_those_of_phydnets_matrices() -> None:
-    """Its buffers give moments by rows and by columns."""
-    state = known("openstl_phydnet").state
-    filters = state["phycell.cell_list.0.F.conv1.weight"].double()
-    by_row, by_column = state["k2m._M0"], state["k2m._M1"]
-    torch.testing.assert_close(moments(filters), by_row @ filters @ by_column.T)
-    torch.testing.assert_close(load("openstl_phydnet").moments(), moments(filters).float(), rtol=1e-4, atol=1e-5)
-
-
 @EVERY
 def test_every_weight_is_loaded_but_for_unused_ones(name: str, caplog: pytest.LogCaptureFixture) -> None:
     about = known(name)
@@ -134,27 +110,6 @@ def test_rejects_invalid_states_and_options(name: str) -> None:
             load(name, {**state, key: torch.zeros(16, 4, 6)})
 
 
-@EVERY
-def test_recognised_by_its_keys_also_within_a_larger_model(name: str) -> None:
-    state = known(name).state
-    assert interop.recognise(state).source.name == "openstl"
-    larger = {f"net.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}
-    same = interop.load("auto", larger, prefix="net.", **MODELS[name][1])
-    assert all(torch.equal(p, q) for p, q in zip(same.parameters(), load(name).parameters(), strict=True))
-    assert type(load(name, {f"model.{k}": v for k, v in state.items()})) is type(same)  # as a trainer writes it
-
-
-def test_phydnets_second_copies_must_be_copies() -> None:
-    state = known("openstl_phydnet").state
-    twice = {f"encoder.{k}": v for k, v in state.items() if k.startswith(("phycell.", "convcell."))}
-    assert twice
-    model = load("openstl_phydnet", {**state, **twice})
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), load("openstl_phydnet").parameters(), strict=True))
-    key = next(iter(twice))
-    with pytest.raises(WeightsError, match=key):
-        load("openstl_phydnet", {**state, **twice, key: twice[key] + 1})
-
-
 @pytest.mark.parametrize("prefix", ["", "encoder."])
 def test_phydnets_cells_may_be_stored_once_under_either_name(prefix: str) -> None:
     state = known("openstl_phydnet").state
@@ -165,23 +120,8 @@ def test_phydnets_cells_may_be_stored_once_under_either_name(prefix: str) -> Non
         assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
-def test_maus_modes() -> None:
-    model = load("openstl_mau", cell_mode="residual", model_mode="recall")
-    assert model.recall
-    assert all(layer.residual for layer in model.layers)
-    assert [layer.tau for layer in load("openstl_mau", tau=4).layers] == [4, 4]
-    with pytest.raises(ValueError, match=r"model_mode.*recall"):
-        load("openstl_mau", model_mode="residual")
-
-
 @pytest.mark.parametrize("option", ["tau", "cell_mode", "model_mode"])
 def test_a_mau_requires_what_its_weights_do_not_show(option: str) -> None:
     options = {k: v for k, v in MODELS["openstl_mau"][1].items() if k != option}
     with pytest.raises(WeightsError, match=option):
         interop.load("openstl", known("openstl_mau").state, **options)
-
-
-@pytest.mark.parametrize("tau", [0, -1, 2.5, "5", True])
-def test_maus_tau_is_a_positive_integer(tau: Any) -> None:
-    with pytest.raises(ValueError, match="tau"):
-        load("openstl_mau", tau=tau)

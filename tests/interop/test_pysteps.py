@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.interop import nowcast_method, register_nowcast_method
+from convrnn_zoo.interop import nowcast_method
 
 RAIN = "convgru_forecaster.rain"
 
@@ -55,13 +55,6 @@ def test_masked_pixels_are_nan_in_the_forecast(model, images):
     assert np.isfinite(forecast[:, 5:]).all()
 
 
-@pytest.mark.parametrize("timesteps", [np.int64(3), np.float32(3), np.array(3), torch.tensor(3), 3.0])
-def test_timesteps_may_be_scalars_of_any_number_type(model, images, timesteps):
-    forecast = nowcast_method(model)
-    np.testing.assert_array_equal(forecast(images[:4], timesteps), forecast(images[:4], 3))
-    np.testing.assert_array_equal(forecast(images[:4], np.array([1, 3])), forecast(images[:4], 3)[[0, 2]])
-
-
 def test_values_under_a_mask_are_never_read(model, images):
     masked = np.ma.masked_array(images[:4].astype("float32"), mask=False)
     masked[:, :5] = -9999
@@ -71,23 +64,6 @@ def test_values_under_a_mask_are_never_read(model, images):
     np.testing.assert_array_equal(nowcast_method(model)(masked, 2), nowcast_method(model)(expected, 2))
     integers = np.ma.masked_array((10 * images[:4]).astype("int16"), mask=masked.mask)
     assert np.isnan(nowcast_method(model)(integers, 1)[0, :5]).all()
-
-
-LAYOUTS = {
-    "flipped": lambda x: x[:, ::-1].copy()[:, ::-1],
-    "big-endian": lambda x: x.astype(">f4"),
-    "long double": lambda x: x.astype(np.longdouble),
-    "half": lambda x: x.astype("float16").astype("float64"),
-    "transposed": lambda x: np.asfortranarray(x),
-    "read-only": lambda x: np.frombuffer(x.astype("float32").tobytes(), "float32").reshape(x.shape),
-    "nested lists": lambda x: x.tolist(),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_images_may_be_arrays_of_any_layout(model, images, layout):
-    expected = nowcast_method(model)(images[:4].astype("float16").astype("float32"), 2)
-    np.testing.assert_array_equal(nowcast_method(model)(LAYOUTS[layout](images[:4].astype("float16")), 2), expected)
 
 
 def test_in_place_of_a_method_of_pysteps(model, images):
@@ -110,24 +86,6 @@ def test_in_place_of_a_method_of_pysteps(model, images):
             scores[name] = pysteps.verification.detcatscores.det_cat_fct(known[0], images[4], 0.5, scores="CSI")["CSI"]
     assert scores["zoo"] > 0.5
     assert scores["extrapolation"] > 0.5
-
-
-def test_the_signature_of_pysteps(model, images):
-    forecast, velocity = nowcast_method(model), np.zeros((2, 42, 50))
-    expected = forecast(images[:4], 3)
-    np.testing.assert_array_equal(forecast(images[:4], velocity, 3), expected)
-    np.testing.assert_array_equal(forecast(precip=images[:4], velocity=velocity, timesteps=3), expected)
-    np.testing.assert_array_equal(forecast(images[:4], timesteps=[1, 3]), expected[[0, 2]])
-
-
-def test_the_latest_image_precedes_the_forecast_for_blending(model, images):
-    expected = nowcast_method(model)(images[:4], 3)
-    for precip in (images[:4], torch.from_numpy(images[:4])):
-        nowcast = nowcast_method(model)(precip, 3, n_ens_members=1, with_latest=True)
-        assert type(nowcast) is type(precip)
-        assert nowcast.shape == (1, 4, 42, 50)
-        np.testing.assert_allclose(nowcast[0, 0], images[3], rtol=1e-6)
-        np.testing.assert_array_equal(nowcast[0, 1:], expected)
 
 
 def test_members_of_an_ensemble_nowcast(irene, images):
@@ -237,12 +195,6 @@ def test_rejects_invalid_calls_with_the_reason(model, images, case):
         call(model, images[:4])
 
 
-def test_images_of_whole_numbers_are_nowcast(model):
-    forecast = nowcast_method(model)
-    whole = np.ones((4, 24, 24), "uint16")
-    np.testing.assert_array_equal(forecast(whole, 2), forecast(whole.astype("float32"), 2))
-
-
 def test_a_model_of_several_outputs_is_rejected():
     several = convrnn_zoo.create_model("convgru_forecaster", in_chans=1, out_chans=2, hidden_channels=2)
     several.preprocessing = convrnn_zoo.Preprocessing(unit="mm/h")
@@ -250,27 +202,7 @@ def test_a_model_of_several_outputs_is_rejected():
         nowcast_method(several)
 
 
-def test_values_below_the_bound_of_a_single_variable_are_rejected():
-    net = convrnn_zoo.create_model("convgru_forecaster", hidden_channels=2)
-    net.preprocessing = convrnn_zoo.Preprocessing(
-        variables=(convrnn_zoo.Variable(name="rain", unit="mm/h", lowest=0.0),), inputs=4
-    )
-    with pytest.raises(ValueError, match=r"mm/h from 0, got -15"):
-        nowcast_method(net)(np.full((4, 16, 16), -15.0), 2)
-
-
 # ---- the plugin of pysteps -----------------------------------------------------------------------------------------
-def test_get_method_of_pysteps_returns_a_registered_model(model, images, monkeypatch):
-    interface = pytest.importorskip("pysteps.nowcasts.interface", reason="pip install 'convrnn-zoo[nowcast]'")
-    monkeypatch.setattr(interface, "_nowcast_methods", dict(interface._nowcast_methods))
-    register_nowcast_method("ConvGRU", model)
-    register_nowcast_method("convgru", model)  # again, as a notebook does
-    expected = nowcast_method(model)(images[:4], 2)
-    np.testing.assert_array_equal(interface.get_method("convgru")(images[:4], None, 2), expected)
-    with pytest.raises(ValueError, match=r"steps.*another name"):
-        register_nowcast_method("steps", model)
-    with pytest.raises(ValueError, match="forecaster"):
-        register_nowcast_method("mine", convrnn_zoo.create_model("convgru2d_1layer"))
 
 
 def test_the_plugin_is_declared_and_forecasts(model, images):

@@ -1,7 +1,5 @@
 """TorchGeo's ConvLSTM and Conv3dLSTM: recorded outputs, export, and its trainer with a model of the zoo."""
 
-import warnings
-
 import pytest
 import torch
 from click.testing import CliRunner
@@ -24,14 +22,6 @@ def test_a_convlstm_of_torchgeo_0_8_is_a_layer():
         assert_close(h[i][0], known.values[f"h.{i}"])
         assert_close(c[i][0], known.values[f"c.{i}"])
     assert_identical(interop.export(layer, "torchgeo"), known.state)
-
-
-def test_a_convlstm_without_head_is_converted_and_goes_back_bit_for_bit(tmp_path):
-    state = recorded("torchgeo_convlstm").state
-    conversion = interop.convert("torchgeo", state, tmp_path / "mine")
-    model = convrnn_zoo.from_pretrained(tmp_path / "mine")
-    assert conversion.architecture == f"convlstm2d_{model.rnn.num_layers}layer"
-    assert_identical(interop.export(model, "torchgeo"), state)
 
 
 def with_pixel_head():
@@ -80,17 +70,6 @@ def test_output_modes_of_a_conv3dlstm(mode, sequence, pooling):
     assert_close(y, known.values[f"y.{mode}.{int(sequence)}.{pooling}"])
 
 
-def test_models_without_biases_go_back_as_well():
-    state = {k: v for k, v in recorded("torchgeo_conv3dlstm").state.items() if k.startswith("head") or "bias" not in k}
-    assert_identical(interop.export(interop.load("torchgeo", state), "torchgeo"), state)
-
-
-def test_checkpoints_of_its_trainer_are_read(tmp_path):
-    state = recorded("torchgeo_conv3dlstm").state
-    torch.save({"epoch": 1, "state_dict": {f"model.{k}": v for k, v in state.items()}}, tmp_path / "last.ckpt")
-    assert_identical(interop.export(interop.load("torchgeo", tmp_path / "last.ckpt"), "torchgeo"), state)
-
-
 def test_wrong_options_and_sizes_are_named(tmp_path):
     plain, deep = recorded("torchgeo_convlstm_head").state, recorded("torchgeo_conv3dlstm").state
     with pytest.raises(ValueError, match="output_mode"):
@@ -108,42 +87,3 @@ def test_wrong_options_and_sizes_are_named(tmp_path):
         interop.convert("torchgeo", plain, tmp_path / "out")
     with pytest.raises(ValueError, match=r"torchgeo.*groups"):
         interop.export(Conv2dLSTM(2, 2, 3, groups=2), "torchgeo")
-
-
-def test_a_model_of_the_zoo_in_its_segmentation_task():
-    """One step of training on two series, of which one lacks a date."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as torchgeo's dependencies are imported
-        pytest.importorskip("torchgeo", reason="TorchGeo is not installed")
-        try:
-            from torchgeo.tasks import SpatioTemporalSegmentation as Task
-        except ImportError:  # before 0.10
-            from torchgeo.trainers import SemanticSegmentationTask as Task
-
-    class SeriesSegmentation(Task):
-        def configure_models(self):
-            self.model = convrnn_zoo.create_model("utae_convlstm", in_chans=3, num_classes=4, hidden_channels=8)
-
-        def forward(self, x, **kwargs):
-            return self.model(x, mask=(x != 0).flatten(2).any(2))
-
-    torch.manual_seed(0)
-    task = SeriesSegmentation(in_channels=3, num_classes=4)
-    task.log = task.log_dict = lambda *args, **kwargs: None
-    batch = {"image": torch.rand(2, 5, 3, 8, 8), "mask": torch.randint(4, (2, 8, 8))}
-    batch["image"][1, 3] = 0
-    present = batch["image"][1:, [0, 1, 2, 4]]
-    torch.testing.assert_close(task(batch["image"])[1:], task.model(present))
-    loss = task.training_step(batch, 0)
-    loss.backward()
-    assert loss.isfinite()
-    assert all(p.grad is not None for p in task.model.parameters())
-
-
-def test_the_wrapper_rejects_layers_and_heads_that_it_cannot_represent():
-    head = torch.nn.Conv2d(8, 3, 1)
-    with pytest.raises(ValueError, match="batch_first"):
-        interop.TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3), head)
-    chips = interop.TorchGeoConvLSTM(Conv2dLSTM(4, 8, 3, batch_first=True), head, output_mode="chip")
-    with pytest.raises(ValueError, match="pooled"):
-        interop.to_model(chips)

@@ -7,7 +7,6 @@ from torch import nn
 from convrnn_zoo import MotionGRUCell, SAConvLSTMCell
 from convrnn_zoo.layers.mau import MAUCell
 from convrnn_zoo.layers.motiongru import MotionHighwaySTLSTMCell
-from convrnn_zoo.layers.saconvlstm import attend_positions
 from convrnn_zoo.layers.stlstm import STLSTMCell
 from convrnn_zoo.layers.warp import warp
 
@@ -151,70 +150,6 @@ def test_gradients_are_exact(name):
         return flat(torch.func.functional_call(cell, dict(zip(names, values, strict=True)), arguments))
 
     assert torch.autograd.gradcheck(run, values, fast_mode=True)
-
-
-@EVERY
-def test_zero_state_equals_none_and_batch_is_optional(name):
-    cell, x, states = build(name)
-    zeros = tuple(torch.zeros_like(s) for s in states)
-    torch.testing.assert_close(flat(cell(x)), flat(cell(x, zeros)))
-    alone = flat(cell(x[0], tuple(s[0] for s in states)))
-    torch.testing.assert_close(alone, tuple(t[0] for t in flat(cell(x, tuple(states)))))
-
-
-@pytest.mark.slow
-@EVERY
-def test_a_compiled_step_is_the_step(name):
-    cell, x, states = build(name)
-    compiled = torch.compile(cell, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(flat(compiled(x, tuple(states))), flat(cell(x, tuple(states))))
-
-
-@EVERY
-def test_an_empty_batch_is_an_empty_result(name):
-    cell, x, states = build(name)
-    expected = [t[:0].shape for t in flat(cell(x, tuple(states)))]
-    assert [t.shape for t in flat(cell(x[:0], tuple(s[:0] for s in states)))] == expected
-
-
-def test_equal_keys_give_the_mean_and_one_large_key_its_value():
-    value, query = maps(1, 3, 2, 4), maps(1, 2, 2, 4)
-    mean = value.mean((2, 3), keepdim=True).expand_as(value)
-    torch.testing.assert_close(attend_positions(query, torch.ones_like(query), value), mean)
-    key = torch.zeros(1, 2, 2, 4, dtype=torch.double)
-    key[0, :, 1, 2] = 1e3
-    expected = value[..., 1:, 2:3].expand_as(value)
-    torch.testing.assert_close(attend_positions(query.abs() + 1, key, value), expected)
-
-
-def test_attention_does_not_depend_on_where_positions_are():
-    query, key, value = maps(2, 2, 3, 4), maps(2, 2, 3, 4), maps(2, 3, 3, 4)
-    attended = attend_positions(query, key, value)
-    turned = attend_positions(query, key.flip(2, 3), value.flip(2, 3))
-    torch.testing.assert_close(turned, attended)
-
-
-def test_a_motion_gru_starts_with_the_same_offsets_everywhere():
-    cell = MotionGRUCell(3)
-    for _ in range(2):
-        assert not any(getattr(cell, name).any() for name in ("weight_ih", "weight_hh", "weight_m"))
-        assert all(getattr(cell, name).any() for name in ("bias_ih", "bias_m", "weight_w"))
-        cell.reset_parameters()
-    _, (f, _) = cell(torch.randn(2, 3, 5, 6))
-    torch.testing.assert_close(f, f[:1, :, :1, :1].expand_as(f))
-    assert float(f.detach().abs().max()) < 1
-
-
-def test_a_still_motion_gru_is_a_convolution():
-    cell = MotionGRUCell(3)
-    with torch.no_grad():
-        cell.bias_ih.zero_()
-        cell.bias_m.fill_(1e4)
-    x = torch.randn(2, 3, 5, 6)
-    moved, (f, d) = cell(x)
-    torch.testing.assert_close(moved, nn.functional.conv2d(x, cell.weight_w, padding=1))
-    assert not f.any()
-    assert not d.any()
 
 
 @pytest.mark.parametrize(

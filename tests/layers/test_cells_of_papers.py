@@ -45,23 +45,6 @@ def test_trajgru_with_zero_flow_is_a_gru_of_the_summed_links():
     torch.testing.assert_close(cell(x, h), gru(x, h), rtol=1e-5, atol=1e-5)
 
 
-def test_trajgru_with_flows_to_the_taps_of_a_kernel_is_a_gru_with_that_kernel():
-    cell, gru = TanhTrajGRUCell(2, 3, 3, links=9), Conv2dGRUCell(2, 3, 3)
-    still(cell, [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-    shared = {k: v for k, v in cell.state_dict().items() if k in gru.state_dict()}
-    gru.load_state_dict({**shared, "weight_hh": cell.weight_hh.reshape(9, 3, 3, 3)})
-    x, h = torch.randn(2, 2, 5, 7), torch.randn(2, 3, 5, 7)
-    torch.testing.assert_close(cell(x, h), gru(x, h), rtol=1e-5, atol=1e-5)
-
-
-def test_trajgru_is_a_leaky_gru_but_for_its_flows():
-    cell, gru = TrajGRUCell(2, 3, 3, links=1), Conv2dLeakyGRU(2, 3, 3, hidden_kernel_size=1)
-    still(cell, [(0, 0)])
-    gru.load_state_dict({k: getattr(cell, k.removesuffix("_l0")) for k in gru.state_dict()})
-    x, h = torch.randn(1, 2, 2, 5, 7), 2 * torch.randn(2, 3, 5, 7)
-    torch.testing.assert_close(cell(x[0], h), gru(x, h.unsqueeze(0))[0][0], rtol=1e-5, atol=1e-5)
-
-
 def test_a_state_cell_is_the_cell_on_input_weights_of_zero():
     cell, alone = TrajGRUCell(1, 3, 1, links=4), TrajGRUStateCell(3, links=4)
     alone.load_state_dict({k: v for k, v in cell.state_dict().items() if k in alone.state_dict()})
@@ -106,21 +89,6 @@ def test_cells_have_exact_gradients(cell):
     assert torch.autograd.gradcheck(run, (x, *state))
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda c: type(c).__name__)
-def test_zero_state_equals_none_for_an_unbatched_sequence(cell):
-    cell, depth = cell.float(), (2,) * (cell.ndim - 2)
-    x = torch.rand(1, cell.in_channels, *depth, 3, 4)
-    zeros = tuple(torch.zeros(1, 2, *depth, 3, 4) for _ in cell.state_names(None))
-    actual, expected = cell(x), cell(x, zeros if len(zeros) > 1 else zeros[0])
-    torch.testing.assert_close(actual, expected)
-    unbatched = cell(x[0])
-    if isinstance(cell, MAUCell):
-        actual, unbatched = (actual[0], *actual[1]), (unbatched[0], *unbatched[1])
-    if not isinstance(actual, tuple):
-        actual, unbatched = (actual,), (unbatched,)
-    torch.testing.assert_close(tuple(s[0] for s in actual), tuple(unbatched))
-
-
 @pytest.mark.parametrize("kind", [MIMBlockCell, STLSTMCell], ids=lambda kind: kind.__name__)
 def test_all_parameters_are_reset_also_those_of_a_cell_in_a_cell(kind):
     cell = kind(1, 2, 3, **({"map_size": 2} if kind is MIMBlockCell else {}))
@@ -128,69 +96,6 @@ def test_all_parameters_are_reset_also_those_of_a_cell_in_a_cell(kind):
         nn.init.constant_(p, 7)
     cell.reset_parameters()
     assert all((p != 7).all() for p in cell.parameters())
-
-
-def test_a_normed_e3d_lstm_has_its_channels_in_every_state():
-    cell = E3DLSTMCell(1, 4, (2, 3, 3), map_size=2, norm_size=(3, 2))  # two channels hide a wrong number of gates
-    assert {state.shape for state in cell(torch.rand(1, 1, 2, 3, 4))} == {(1, 4, 2, 3, 4)}
-
-
-def test_a_mim_without_peepholes_is_an_lstm_that_remembers():
-    mim, lstm = MIMCell(2, 3, 3, map_size=4), Conv2dLSTMCell(2, 3, 3)
-    lstm.load_state_dict({k: v for k, v in mim.state_dict().items() if k in lstm.state_dict()})
-    with torch.no_grad():
-        lstm.bias_ih[3:6] += 1
-        for name in ("weight_pi", "weight_pf", "weight_po"):
-            getattr(mim, name).zero_()
-    x, state = torch.randn(2, 2, 4, 4), (torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4))
-    torch.testing.assert_close(mim(x, state), lstm(x, state))
-
-
-def test_a_mim_block_whose_differences_are_shut_out_is_left_with_its_gates():
-    """If the output gate of MIM-S is closed, c is the gated input and m is that of an ST-LSTM."""
-    block = MIMBlockCell(2, 3, 3, map_size=4)
-    with torch.no_grad():
-        block.stationary.bias_ih[-3:] = -1e4
-    x, states = torch.randn(1, 2, 4, 4), [torch.randn(1, 3, 4, 4) for _ in range(5)]
-    h, c, m, _ = block(x, states)
-    assert c.abs().max() <= 1
-    other = block(x, (*states[:4], states[4] + 1))
-    torch.testing.assert_close(other[:3], (h, c, m))
-    assert not torch.allclose(other[3], block(x, states)[3])
-
-
-def test_the_highway_keeps_what_its_gate_shuts():
-    cell = GradientHighwayCell(2, 3, 3)
-    x, z = torch.randn(1, 2, 4, 4), torch.randn(1, 3, 4, 4)
-    with torch.no_grad():
-        cell.bias_ih[3:] = -1e4
-    assert torch.equal(cell(x, z), z)
-
-
-def test_causal_lstm_computes_m_from_c():
-    cell = CausalLSTMCell(2, 3, 3)
-    x, (h, c, m) = torch.randn(1, 2, 4, 4), torch.randn(3, 1, 3, 4, 4)
-    _, first, second = cell(x, (h, c, m))
-    _, other, changed = cell(x, (h, c, m + 1))
-    assert torch.equal(first, other)
-    assert not torch.allclose(second, changed)
-    assert not torch.allclose(second, cell(x, (h, c + 1, m))[2])
-    with torch.no_grad():
-        cell.weight_cs.zero_()
-    assert torch.equal(cell(x, (h, c + 1, m))[2], cell(x, (h, c, m))[2])
-
-
-def test_a_physical_cell_follows_its_input_or_its_filters():
-    cell = PhyCell(2, filters=14)
-    x, h = torch.randn(2, 2, 5, 5), torch.randn(2, 2, 5, 5)
-    with torch.no_grad():
-        cell.bias_ih.fill_(1e4)
-        torch.testing.assert_close(cell(x, h), x)
-        cell.bias_ih.fill_(-1e4)
-        norm = nn.GroupNorm(7, 14)
-        filtered = nn.functional.conv2d(h, cell.weight_f, cell.bias_f, padding=3)
-        expected = h + nn.functional.conv2d(norm(filtered), cell.weight_p, cell.bias_p)
-        torch.testing.assert_close(cell(x, h), expected)
 
 
 def test_moments_identify_derivatives():
@@ -333,14 +238,3 @@ def test_group_norms_are_equal_torch_nn():
     torch.testing.assert_close(cell.normalize(gates, (cell.weight_norm, cell.bias_norm)), norm(gates))
     with pytest.raises(ValueError, match=r"out_channels.*32.* 40"):
         Conv2dGroupNormLSTMCell(2, 40, 3)
-
-
-def test_st_lstm_passes_one_memory_up_and_shows_what_it_adds():
-    cell = STLSTMCell(2, 3, 3)
-    x, zeros = torch.randn(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)
-    h, c, m, to_c, to_m = cell(x, return_deltas=True)
-    torch.testing.assert_close([c, m], [to_c, to_m])  # all there is, from memories of zero
-    shifted = cell(x, (zeros, zeros, m + 1))
-    assert torch.equal(shifted[1], c)
-    assert not torch.allclose(shifted[2], m)
-    assert not torch.allclose(shifted[0], h)

@@ -46,25 +46,6 @@ def test_it_is_torchs_padding_same(ndim: int, kernel: int, dilation: int, groups
     assert_close(ours, conv(x), 1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize("kernel", list(itertools.product([1, 2, 3], [2, 5])), ids=str)
-@pytest.mark.parametrize("mode", PADDING_MODES)
-def test_every_axis_has_its_own_kernel(kernel: tuple[int, int], mode: str) -> None:
-    conv = nn.Conv2d(1, 1, kernel, padding="same", padding_mode=mode, dtype=torch.float64)
-    x = torch.randn(1, 1, 4, 6, dtype=torch.float64)
-    assert_close(same_conv(x, conv.weight, conv.bias, geometry(2, mode=mode)), conv(x), 1e-12)
-
-
-@PROPERTY
-@given(n=st.integers(1, 7), k=st.integers(1, 5), s=st.integers(1, 3), d=st.integers(1, 3))
-def test_size_is_preserved_and_the_odd_pixel_is_added_after(n: int, k: int, s: int, d: int) -> None:
-    [(before, after)] = same_padding((n,), (k,), (s,), (d,))
-    assert 0 <= before <= after <= before + 1
-    assert (n + before + after - d * (k - 1) - 1) // s + 1 == n  # the size of a convolution's output, by torch's docs
-    x, weight = torch.randn(1, 1, n), torch.randn(1, 1, k)
-    assert same_conv(x, weight, None, Geometry((s,), (d,), 1, ("zeros",))).shape == x.shape
-
-
 @PROPERTY
 @given(n=st.integers(1, 6), k=st.integers(1, 4), s=st.integers(2, 3), d=st.integers(1, 2))
 def test_a_stride_samples_the_dense_convolution_of_the_padded_map(n: int, k: int, s: int, d: int) -> None:

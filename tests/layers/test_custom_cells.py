@@ -84,15 +84,6 @@ def test_the_result_of_a_custom_advance_is_checked() -> None:
         layer(example(ConvRNNBase))
 
 
-@BASES
-def test_a_step_may_return_a_list(base: type) -> None:
-    torch.manual_seed(0)
-    expected, x = build(base), example(base)
-    other = build(base, step=returning(lambda h: [h]))
-    other.load_state_dict(expected.state_dict())
-    torch.testing.assert_close(other(x), expected(x))
-
-
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_layers_ignore_additional_results_of_a_step(checkpointed: bool) -> None:
     def build_bidirectional(**changes: Any) -> Any:
@@ -115,11 +106,3 @@ def test_equations_without_a_cell_or_layer_can_be_extended() -> None:
 
     assert Equations2d.__doc__ is None
     assert Own(2, 3, 3)(example(ConvRNNBase))[0].shape == (4, 2, 3, 5, 6)
-
-
-@BASES
-def test_class_attributes_may_have_the_names_of_arguments(base: type) -> None:
-    layer = build(base, groups=2, bias=False)  # defaults of other code of the class; the arguments are 1 and True
-    assert (layer.groups, layer.bias) == (1, True)
-    with pytest.raises(AttributeError, match="groups"):
-        layer.groups = 2

@@ -1,7 +1,6 @@
 """Options and equations that neither torch.nn nor the ancestor has, against formulas written out here."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -105,22 +104,6 @@ def test_a_layer_steps_its_cell(cls: type, options: dict) -> None:
     assert_close((output, mapped(lambda h: h[0], last)), (torch.stack(ys), state), 1e-12)
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_on_a_circular_map_a_shift_of_the_input_shifts_the_output(cls: type, options: dict) -> None:
-    x = example(cls, 2, **DOUBLE)
-    axes = tuple(range(-cls.ndim, 0))
-
-    def shifted(v: Tensor) -> Tensor:
-        return v.roll(tuple(range(1, cls.ndim + 1)), axes)
-
-    arguments: dict[str, Any] = {"kernel_size": 3, "num_layers": 2, "bidirectional": True, **options, **DOUBLE}
-    even = {} if cls.is_linear else {"hidden_kernel_size": 2}
-    rnn = cls(2, 3, padding_mode="circular", dilation=2, **even, **arguments)
-    assert_close(rnn(shifted(x)), mapped(shifted, rnn(x)), 1e-12)
-    edged = cls(2, 3, padding_mode="zeros", **arguments)  # an edge breaks the symmetry
-    assert not torch.allclose(edged(shifted(x))[0], shifted(edged(x)[0]), atol=1e-3)
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)
 @pytest.mark.parametrize("circular", [0, 1])
 @pytest.mark.parametrize(
@@ -155,30 +138,3 @@ def test_chunks_with_carried_state_equal_one_call(
         y, state = rnn(chunk, state)
         ys.append(y)
     assert_close((torch.cat(ys, dim=time), state), rnn(x), 1e-12)
-
-
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_batch_first_and_unbatched_are_the_same_function(cls: type, options: dict) -> None:
-    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, **options, **DOUBLE)
-    other = cls(2, 3, 3, num_layers=2, bidirectional=True, batch_first=True, **options, **DOUBLE)
-    other.load_state_dict(rnn.state_dict())
-    x = example(cls, 2, **DOUBLE)
-    output, state = rnn(x)
-    assert_close(other(x.transpose(0, 1)), (output.transpose(0, 1), state), 1e-12)
-    for layer in (rnn, other):
-        assert_close(layer(x[:, 1]), (output[:, 1], mapped(lambda h: h[:, 1], state)), 1e-12)
-
-
-@pytest.mark.parametrize(("cls", "options"), over_variants(CELLS), ids=case_id)
-def test_cells_accept_unbatched_maps(cls: type, options: dict) -> None:
-    cell, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
-    state = cell(x)
-    assert_close(cell(x[1], mapped(lambda h: h[1], state)), mapped(lambda h: h[1], cell(x, state)), 1e-12)
-
-
-@pytest.mark.parametrize(("cls", "options"), over_variants(CELLS + SEQUENCES), ids=case_id)
-def test_none_equals_a_zero_state(cls: type, options: dict) -> None:
-    module, x = cls(2, 3, 3, **options, **DOUBLE), example(cls, 2, **DOUBLE)
-    out = module(x)
-    zeros = mapped(torch.zeros_like, out if cls in CELLS else out[1])
-    assert_close(module(x, zeros), out, 1e-12)

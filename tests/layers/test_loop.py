@@ -4,14 +4,9 @@ import weakref
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from convrnn_zoo.layers._run import fold, run_loop
-
-lengths = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def test_running_sum() -> None:
@@ -72,34 +67,3 @@ def test_packed_reversed_a_sequence_enters_at_its_own_end() -> None:
     ys, (last,) = run_loop(lambda x, s: (s[0] + x,), xs, start, reverse=True, sizes=[3, 2, 1])
     assert [y.tolist() for y in ys] == [[1006, 2030, 3100], [1005, 2020], [1003]]
     assert last.tolist() == [1006, 2030, 3100]
-
-
-def horner(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Depends on the order of everything before it, exactly, and counts its steps."""
-    return state[0] * 3 + x, state[1] + 1
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@PROPERTY
-@given(lengths=lengths)
-def test_packed_equals_separate_sequences(reverse: bool, lengths: list[int]) -> None:
-    rows = [[10 * n + t + 1 for t in range(length)] for n, length in enumerate(lengths)]
-    starts = [100 + n for n in range(len(rows))]
-    xs = [torch.tensor([row[t] for row in rows if t < len(row)]) for t in range(lengths[0])]
-    state = torch.tensor(starts), torch.zeros(len(rows), dtype=torch.int64)
-    ys, (last, count) = run_loop(horner, xs, state, reverse=reverse, sizes=[len(x) for x in xs])
-    assert [len(y) for y in ys] == [len(x) for x in xs]
-    for n, row in enumerate(rows):
-        expected, (end, steps) = run_loop(horner, row, (starts[n], 0), reverse=reverse)
-        assert [int(ys[t][n]) for t in range(len(row))] == expected
-        assert (int(last[n]), int(count[n])) == (end, steps)
-
-
-@PROPERTY
-@given(batch=st.integers(1, 4), steps=st.integers(1, 4), reverse=st.booleans())
-def test_packed_without_padding_is_the_plain_loop(batch: int, steps: int, reverse: bool) -> None:
-    xs = list(torch.arange(batch * steps).view(steps, batch))
-    state = torch.arange(batch), torch.zeros(batch, dtype=torch.int64)
-    plain, packed = (run_loop(horner, xs, state, reverse=reverse, sizes=sizes) for sizes in (None, [batch] * steps))
-    for p, q in zip([*plain[0], *plain[1]], [*packed[0], *packed[1]], strict=True):
-        assert torch.equal(p, q)

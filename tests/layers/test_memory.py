@@ -11,13 +11,9 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmarks.cases import Case
-from benchmarks.memory import peak_of
 from benchmarks.plain import Plain
 from convrnn_zoo import create_model
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
-
-CASE = Case("batch", "LSTM", 20, 16, 64, 64, (16, 16), 3)
 
 
 def saved(run: Callable[[], Tensor]) -> int:
@@ -46,23 +42,6 @@ def test_checkpointing_saves_only_the_ends_of_segments() -> None:
     everything = saved(lambda: rnn(x)[0])
     rnn.grad_checkpointing = True
     assert saved(lambda: rnn(x)[0]) < 0.3 * everything
-
-
-@pytest.mark.slow
-def test_peak_of_a_training_step_is_below_that_of_the_plain_loop() -> None:
-    ours, plain = (peak_of(CASE, scheme) for scheme in ("ours", "two convolutions"))
-    assert ours is not None
-    assert plain is not None
-    assert ours <= 0.72 * plain
-
-
-@pytest.mark.slow
-def test_peak_with_checkpointing_over_200_steps() -> None:
-    long = CASE._replace(steps=200)
-    ours, plain = (peak_of(long, scheme) for scheme in ("ours recomputing", "two convolutions"))
-    assert ours is not None
-    assert plain is not None
-    assert ours <= 0.15 * plain
 
 
 @pytest.mark.needs("linux")

@@ -1,22 +1,17 @@
 """Contract of every nn.Module: pickling, copying, printing, dtypes, the meta device, checkpoints."""
 
 import copy
-import importlib
-import inspect
 import io
 import pickle
-import pydoc
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.rnn import PackedSequence
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers.mau import MAUCell
@@ -30,12 +25,10 @@ from tests.helpers.layers.oracles import (
     case_id,
     example,
     over_variants,
-    space,
     tensors,
 )
 
 EVERY = pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
-EVERY_LAYER = pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
 KINDS = ("RNN", "LSTM", "PeepholeLSTM", "GRU", "MinGRU", "MinLSTM", "MinExpLSTM")
 
 
@@ -51,39 +44,6 @@ def test_the_family_is_complete() -> None:
     assert {cls.__name__ for cls in CLASSES} < set(layers.__all__)
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_class_names_match_dimension_and_base(cls: type) -> None:
-    assert cls.__name__.startswith(f"Conv{cls.ndim}d")
-    kind = getattr(layers, cls.__name__.replace(f"{cls.ndim}d", ""))
-    assert issubclass(cls, kind)
-    assert cls.__doc__
-    paragraphs = ["References:", "Args:", "Shapes", *(base.__doc__.splitlines()[0] for base in kind.__bases__)]
-    assert all(f"\n\n{start}" in f"\n\n{kind.__doc__}" for start in paragraphs)
-
-
-def test_the_dimension_of_a_class_is_that_of_its_name() -> None:
-    """Also of layers that are not public, such as those with the activations of Keras."""
-    importlib.import_module("convrnn_zoo.layers.keras")
-    found, pending = {}, [layers.ConvRNNBase, layers.ConvRNNCellBase]
-    for cls in pending:  # grows in the loop
-        pending += cls.__subclasses__()
-        if cls.__module__.startswith("convrnn_zoo.") and (named := re.search(r"Conv(\d)d", cls.__name__)):
-            found[cls.__name__] = (int(named[1]), cls.ndim)
-    assert {"ActivatedConv1dLSTM", "Conv3dMinExpLSTM", "Conv2dGRUCell"} <= found.keys()
-    assert not {name: dims for name, dims in found.items() if dims[0] != dims[1]}
-
-
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_help_shows_the_whole_reference(cls: type) -> None:
-    text = pydoc.plain(pydoc.render_doc(cls))
-    assert all(part in text for part in ("References:", "Args:", "Shapes"))
-    parameters = inspect.signature(cls).parameters
-    assert not [name for name, p in parameters.items() if p.annotation is p.empty]
-    for name, allowed in cls.options.items():
-        annotation = parameters[name].annotation
-        assert annotation in (bool, str) or get_args(annotation) == allowed
-
-
 @EVERY
 def test_pickle_and_torch_save(cls: type, options: dict) -> None:
     module, x = cls(2, 4, 3, groups=2, **options), example(cls, 2)
@@ -92,16 +52,6 @@ def test_pickle_and_torch_save(cls: type, options: dict) -> None:
     torch.save(module, file)
     file.seek(0)
     assert_same_function(torch.load(file, weights_only=False), module, x)
-
-
-@EVERY
-def test_deepcopy_is_a_copy_with_its_own_weights(cls: type, options: dict) -> None:
-    module, x = cls(2, 3, 3, **options), example(cls, 2)
-    twin = copy.deepcopy(module)
-    assert_same_function(twin, module, x)
-    with torch.no_grad():
-        next(twin.parameters()).add_(1)
-    assert not torch.equal(next(tensors(twin(x))), next(tensors(module(x))))
 
 
 @EVERY
@@ -139,21 +89,6 @@ def test_meta_device_gives_the_shapes(cls: type, options: dict, mode: str) -> No
     assert [v.shape for v in shapes] == [v.shape for v in tensors(real(x))]
     assert {v.device.type for v in shapes} == {"meta"}
     assert [p.shape for p in meta.to_empty(device="cpu").parameters()] == [p.shape for p in real.parameters()]
-
-
-@EVERY_LAYER
-def test_meta_device_takes_packed_sequences(cls: type, options: dict) -> None:
-    rnn = cls(2, 3, 3, bidirectional=True, device="meta", **options)
-    data = torch.randn(5, 2, *space(cls), device="meta")
-    output, state = rnn(PackedSequence(data, torch.tensor([3, 2])))
-    assert output.data.shape == (5, 6, *space(cls))
-    assert {h.shape for h in tensors(state)} == {(2, 3, 3, *space(cls))}
-
-
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
-def test_meta_device_checks_its_input_too(cls: type) -> None:
-    with pytest.raises(TypeError, match=r"torch\.float32.*input.*torch\.float64"):
-        cls(2, 3, 3, device="meta")(example(cls, 2, dtype=torch.float64, device="meta"))
 
 
 @EVERY
@@ -269,15 +204,6 @@ def test_a_rate_that_a_layer_does_not_support_cannot_be_set(build: Callable[[], 
         setattr(module, name, (0.0,) * (len(getattr(module, name)) - 1) + (0.5,))
 
 
-def test_options_that_act_at_every_call_can_be_changed() -> None:
-    rnn, x = layers.Conv2dGRU(2, 3, 3, 2), torch.randn(4, 2, 2, 5, 5)
-    expected = rnn(x)[0]
-    rnn.dropout = 1.0
-    assert not torch.equal(rnn(x)[0], expected)
-    rnn.dropout, rnn.batch_first = 0.0, True
-    torch.testing.assert_close(rnn(x.transpose(0, 1))[0], expected.transpose(0, 1))
-
-
 @pytest.mark.parametrize("loaded", [copy.deepcopy, copy.copy, lambda rnn: pickle.loads(pickle.dumps(rnn))])
 def test_copies_cannot_be_changed_either_and_keep_fewer_layers(loaded: Callable[[Any], Any]) -> None:
     rnn = loaded(layers.Conv2dGRU(2, [3, 4], 3, 2, padding_mode="circular", dilation=2))
@@ -315,15 +241,3 @@ def test_hooks_of_a_layer_run_once_as_those_of_torch(cls: type) -> None:
     (into,), (first, *_) = seen["backward"][0]
     assert into.shape == x.shape
     assert first.shape == output.shape
-
-
-@pytest.mark.parametrize("depth", [None, 1])
-def test_hooks_run_when_all_outputs_are_asked_for(depth: int | None) -> None:
-    rnn, x = layers.Conv1dGRU(2, 3, 1, 2), torch.randn(4, 2, 2, 5, requires_grad=True)
-    seen = run_with_hooks(rnn, lambda: rnn.forward_layers(x, depth=depth)[0][-1])
-    assert {name: len(calls) for name, calls in seen.items()} == dict.fromkeys(seen, 1)
-    assert isinstance(seen["forward"][0][0], torch.Tensor)
-    rnn.register_forward_hook(lambda _, args, output: (output[0] + 1, output[1]))
-    outputs, _ = rnn.forward_layers(x)
-    torch.testing.assert_close(outputs[-1], rnn(x)[0])
-    torch.testing.assert_close(outputs[0], rnn.forward_layers(x, depth=1)[0][0] - 1)

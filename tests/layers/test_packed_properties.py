@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mapped, over_variants, space, tensors
+from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mapped, space, tensors
 
 
 @st.composite
@@ -102,30 +102,3 @@ def test_packed_equals_separate_runs(cls: type, examples: int) -> None:
         assert_close(gradients, torch.autograd.grad(expected_loss, [x, *rnn.parameters()]), 1e-10)
 
     holds()
-
-
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_the_batch_keeps_the_callers_order(cls: type, options: dict) -> None:
-    rnn = cls(2, [3, 2], 3, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
-    lengths = torch.tensor([2, 4, 1, 4])
-    order = torch.tensor([1, 3, 0, 2])
-    x, hx = padded(rnn, lengths.tolist()), random_state(rnn, 4)
-    output, state = rnn(packed(rnn, x, lengths.tolist()), hx)
-
-    def reordered(h: Tensor) -> Tensor:
-        return h[:, order]
-
-    sorted_input = pack_padded_sequence(x[:, order], lengths[order])  # torch raises if it is not sorted
-    sorted_output, sorted_state = rnn(sorted_input, mapped(reordered, hx))
-    assert_close(pad_packed_sequence(output)[0][:, order], pad_packed_sequence(sorted_output)[0], 1e-12)
-    assert_close(mapped(reordered, state), sorted_state, 1e-12)
-
-
-@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_the_output_keeps_the_packing(cls: type) -> None:
-    rnn = cls(2, 3, 3, dtype=torch.float64)
-    given_input = packed(rnn, padded(rnn, [2, 3, 1]), [2, 3, 1])
-    output, _ = rnn(given_input)
-    assert isinstance(output, PackedSequence)
-    for order, came in zip(output[1:], given_input[1:], strict=True):
-        assert torch.equal(order, came)

@@ -74,22 +74,6 @@ def test_a_small_value_comes_through() -> None:
     assert y.item() == pytest.approx(2e-8)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_layer_and_cell_agree(cls: type, options: dict, dtype: torch.dtype) -> None:
-    rnn: Any = cls(2, 4, 3, dtype=dtype, **options)
-    if "relu" in options.values():  # which must leave something of the map to measure an error by
-        for bias in (rnn.bias_ih_l0, rnn.bias_hh_l0):
-            bias.data.abs_()
-    cell = getattr(layers, cls.__name__ + "Cell")(2, 4, 3, dtype=dtype, **options)
-    cell.load_state_dict({key.removesuffix("_l0"): value for key, value in rnn.state_dict().items()})
-    x = (torch.randn(1, 2, 2, *space(rnn)) * 1e-2).to(dtype)
-    state = cell(x[0])
-    h = state[0] if isinstance(state, tuple) else state
-    error = (rnn(x)[0][0].double() - h.double()).norm() / h.double().norm()
-    assert error <= 8 * torch.finfo(dtype).eps  # the cell rounds two convolutions and their sum, the layer one
-
-
 @pytest.mark.parametrize("cls", [layers.Conv2dRNN, layers.Conv2dLSTM, layers.Conv2dPeepholeLSTM, layers.Conv2dGRU])
 def test_autocast_is_at_most_twice_as_far_off_as_the_plain_scheme(cls: Any) -> None:
     rnn = cls(3, 16, 3, bias=False)

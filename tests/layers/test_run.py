@@ -14,7 +14,6 @@ from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 from convrnn_zoo.layers._conv import Geometry, same_conv
 from convrnn_zoo.layers._run import run_loop
-from convrnn_zoo.layers._states import LayerStates
 from tests.helpers.layers.oracles import assert_close
 
 LENGTHS = torch.tensor([5, 2, 3])
@@ -41,16 +40,6 @@ def test_a_mask_equals_a_packed_sequence(cls: type, checkpointed: bool) -> None:
     sources = [x, *rnn.parameters()]
     expected_grads = torch.autograd.grad(expected.square().sum(), sources)
     assert_close(torch.autograd.grad(outputs[-1].square().sum(), sources), expected_grads, 1e-4)
-
-
-def test_a_mask_is_batch_first_like_the_input() -> None:
-    rnn = build()
-    other = build(batch_first=True)
-    other.load_state_dict(rnn.state_dict())
-    x, mask = torch.randn(5, 3, 2, 4, 5), make_mask(LENGTHS)
-    outputs, state = rnn.forward_layers(x, mask=mask)
-    transposed, other_state = other.forward_layers(x.transpose(0, 1), mask=mask.transpose(0, 1))
-    assert_close(([y.transpose(0, 1) for y in transposed], other_state), (outputs, state), 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -91,23 +80,6 @@ def test_the_loop_over_time_can_be_replaced(cls: type, options: dict, masked: bo
     rnn.export_loop = stacked_loop
     assert_close(rnn.forward_layers(x, mask=mask), expected, 1e-5)
     assert calls == [False, True] * 2
-
-
-def test_states_as_a_list_are_returned_as_a_list() -> None:
-    rnn, x = build(), torch.randn(5, 3, 2, 4, 5)
-    _, (h, c) = rnn(x)
-    expected, (h_n, c_n) = rnn(x, (h, c))
-    output, states = rnn(x, LayerStates(zip(h, c, strict=True)))
-    assert isinstance(states, LayerStates)
-    assert_close((output, *map(torch.stack, zip(*states, strict=True))), (expected, h_n, c_n), 1e-6)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_explicit_padding_changes_nothing(stride: int) -> None:
-    rnn, x = build(stride=stride), torch.randn(3, 2, 2, 5, 6)
-    expected = rnn(x)
-    rnn.geometry = rnn.geometry._replace(explicit_padding=True)
-    assert_close(rnn(x), expected, 1e-5)
 
 
 def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,21 +128,3 @@ def test_masked_steps_do_not_reach_the_gradients(cls: type, value: float) -> Non
     outputs, _ = rnn.forward_layers(x, mask=make_mask(LENGTHS))
     outputs[-1].sum().backward()
     assert all(p.grad.isfinite().all() for p in rnn.parameters())
-
-
-def test_zoneout_that_is_set_later_acts() -> None:
-    rnn, x = Conv2dLSTM(1, 2, 3), torch.randn(3, 1, 1, 4, 4)
-    plain = rnn(x)[0]
-    rnn.zoneout = (1.0, 1.0)
-    assert not rnn(x)[0].any()
-    rnn.zoneout = (0.0, 0.0)
-    assert_close(rnn(x)[0], plain, 1e-6)
-
-
-def test_weights_that_are_computed_are_listed_and_not_reset() -> None:
-    rnn = Conv2dLSTM(1, 2, 3, num_layers=2)
-    torch.nn.utils.parametrizations.weight_norm(rnn, "weight_hh_l1")
-    assert [len(weights) for weights in rnn.all_weights] == [4, 4]
-    for call in (rnn.reset_parameters, lambda: rnn.keep_layers(1)):
-        with pytest.raises(RuntimeError, match="weight_hh_l1"):
-            call()

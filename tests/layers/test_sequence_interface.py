@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.helpers.layers.oracles import (
     CELLS,
@@ -91,43 +90,6 @@ def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> N
         assert_close(outputs[layer], layer_input, 1e-6)
 
 
-@EVERY_LAYER
-def test_forward_layers_of_a_packed_sequence(cls: type, options: dict) -> None:
-    rnn = cls(2, 3, 3, num_layers=2, **options)
-    packed = pack_padded_sequence(example(cls, 2), [3, 1])
-    outputs, state = rnn.forward_layers(packed)
-    last, expected_state = rnn(packed)
-    assert_close((outputs[-1].data, state), (last.data, expected_state), 0)
-    rnn.keep_layers(1)
-    assert_close(outputs[0].data, rnn(packed)[0].data, 0)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@EVERY_LAYER
-def test_forward_layers_to_a_depth_equals_a_shorter_layer(cls: type, options: dict, depth: int) -> None:
-    rnn, x = cls(2, [3, 4, 2], 3, num_layers=3, bidirectional=True, **options), example(cls, 2)
-    full, _ = rnn.forward_layers(x)
-    outputs, state = rnn.forward_layers(x, depth=depth)
-    rnn.keep_layers(depth)
-    assert_close((outputs, state), (full[:depth], rnn(x)[1]), 0)
-
-
-@EVERY_LAYER
-def test_gradient_checkpointing_changes_no_number(cls: type, options: dict) -> None:
-    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, dropout=0.5, **options)
-    x = pack_padded_sequence(example(cls, 2).requires_grad_(), [2, 3], enforce_sorted=False)
-
-    def outcome(checkpointing: bool) -> list[torch.Tensor]:
-        torch.manual_seed(1)
-        rnn.grad_checkpointing = checkpointing
-        output, state = rnn(x)
-        values = [output.data, *tensors(state)]
-        loss = torch.stack([v.square().sum() for v in values]).sum()
-        return values + list(torch.autograd.grad(loss, [x.data, *rnn.parameters()]))
-
-    assert_close(outcome(True), outcome(False), 1e-6)
-
-
 @pytest.mark.parametrize("widths", [3, [3, 2, 4]], ids=["one_width", "a_list"])
 @EVERY_LAYER
 def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list[int]) -> None:
@@ -165,23 +127,6 @@ def test_dropout_acts_between_layers_only(cls: type) -> None:
 
 
 @pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_dropout_only_acts_in_training(cls: type) -> None:
-    rnn, plain = cls(2, 3, 3, num_layers=2, dropout=0.5), cls(2, 3, 3, num_layers=2)
-    plain.load_state_dict(rnn.state_dict())
-    x = example(cls, 2)
-    assert not torch.equal(rnn(x)[0], plain(x)[0])
-    assert_close(rnn.eval()(x), plain(x), 0)
-
-
-@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
 def test_dropout_with_one_layer_warns(cls: type) -> None:
     with pytest.warns(UserWarning, match=r"dropout=0.5.*num_layers=1"):
         cls(2, 3, 3, dropout=0.5)
-
-
-@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
-def test_flatten_parameters_changes_nothing(cls: type) -> None:
-    rnn, x = cls(2, 3, 3), example(cls, 2)
-    before = rnn(x)
-    rnn.flatten_parameters()
-    assert_close(rnn(x), before, 0)

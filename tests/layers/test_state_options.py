@@ -1,6 +1,5 @@
 """Learned initial states, zoneout and variational dropout, compared with their definitions step by step."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,39 +90,6 @@ def test_names_shapes_and_the_zero_of_a_new_layer(cls: type, options: dict) -> N
     assert not any(v.any() for k, v in rnn.state_dict().items() if k.startswith("initial_"))
 
 
-def test_an_unbatched_sequence_starts_from_the_learned_state() -> None:
-    rnn = Conv2dLSTM(2, [3, 4], 3, num_layers=2, learn_initial_state=True)
-    fill(rnn)
-    x = torch.randn(4, 1, 2, 5, 6)
-    batched, single = rnn(x), rnn(x[:, 0])
-    assert_close(single[0], batched[0][:, 0], 1e-6)
-    assert_close(states(single[1]), [s[:, 0] for s in states(batched[1])], 1e-6)
-
-
-def test_initial_state_has_the_form_of_the_last_state() -> None:
-    for out_channels, unbatched in itertools.product((3, [3, 4]), (False, True)):
-        rnn = Conv2dLSTM(2, out_channels, 3, num_layers=2, bidirectional=True, learn_initial_state=True)
-        fill(rnn)
-        x = torch.randn(4, 2, 2, 5, 6)
-        x = x[:, 0] if unbatched else x
-        y, last = rnn(x)
-        first = rnn.initial_state(last)
-        assert [s.shape for s in states(first)] == [s.shape for s in states(last)]
-        assert_close(rnn(x, first)[0], y, 1e-6)
-        gru = Conv2dGRU(2, out_channels, 3, num_layers=2)
-        assert not any(s.any() for s in states(gru.initial_state(gru(x)[1])))
-
-
-@pytest.mark.parametrize("checkpointed", [False, True])
-def test_second_call_continues_from_the_state(checkpointed: bool) -> None:
-    rnn = Conv2dLSTM(2, 3, 3, learn_initial_state=True)
-    rnn.grad_checkpointing = checkpointed
-    fill(rnn)
-    x = torch.randn(6, 2, 2, 5, 6)
-    _, state = rnn(x[:3])
-    assert_close(rnn(x[3:], state)[0], rnn(x)[0][3:], 1e-6)
-
-
 # ---- zoneout ---------------------------------------------------------------------------------------------------
 def zoned(rnn: Any, cell: Any, x: Tensor, state: list[Tensor], rates: tuple[float, ...]) -> tuple[Tensor, list[Tensor]]:
     """The definition: ``d ⊙ s + (1 - d) ⊙ step(s)``, with the random numbers in the order of steps and states."""
@@ -194,18 +160,6 @@ def test_zoneout_of_a_packed_batch_is_that_of_each_sequence(cls: type) -> None:
         assert_close([s[:, i] for s in states(last)], states(end), 1e-5)
 
 
-def test_zoneout_of_one_keeps_the_state_and_of_zero_is_off() -> None:
-    x, hx = torch.randn(4, 2, 2, 5, 6), torch.randn(1, 2, 3, 5, 6)
-    for rnn in (Conv2dGRU(2, 3, 3, zoneout=1.0), Conv2dMinGRU(2, 3, 3, zoneout=1.0)):
-        for _ in range(2):
-            y, last = rnn(x, hx)
-            assert torch.equal(last, hx)
-            assert torch.equal(y, hx.expand_as(y))
-            rnn.eval()
-    off = Conv2dGRU(2, 3, 3, zoneout=0.0)
-    assert off.in_place is Conv2dGRU.in_place
-
-
 def test_published_cells_take_zoneout_unless_a_state_is_not_theirs() -> None:
     x = torch.randn(2, 1, 8, 8)
     cell = STLSTMCell(1, 4, 5, zoneout=1.0)
@@ -252,16 +206,6 @@ def test_one_mask_of_the_weights_for_all_steps_of_a_sequence(cls: type, options:
             loss = loss + alone.square().sum() + states(end)[0].sum()
         assert_close(ours, torch.autograd.grad(loss, list(rnn.parameters())), 1e-10)
         rnn.train()
-
-
-@EVERY
-def test_dropout_of_the_input_works_for_every_layer_and_evaluation_drops_nothing(cls: type, options: dict) -> None:
-    torch.manual_seed(0)
-    rnn, x = cls(2, 3, 3, num_layers=2, variational_dropout=(1.0, 0.0), **options), example(cls, 2)
-    assert_close(rnn(x), rnn(torch.zeros_like(x)), 1e-6)
-    plain = cls(2, 3, 3, num_layers=2, **options)
-    plain.load_state_dict(rnn.state_dict())
-    assert_close(rnn.eval()(x), plain(x), 0.0)
 
 
 def test_h_is_not_dropped_where_no_single_convolution_reads_it() -> None:
@@ -315,41 +259,10 @@ def check_gradients(cls: type, options: dict, zoneout: float, checkpointed: bool
     return torch.autograd.gradcheck(function, (x, *parameters))
 
 
-PATHS = pytest.mark.parametrize("zoneout", [0.0, 0.3], ids=["fused", "step by step"])
-
-
 @pytest.mark.parametrize("zoneout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)], ids=["fused", "step by step"])
 @pytest.mark.parametrize(("cls", "options"), slow_unless(usual, over_variants(SEQUENCES)), ids=case_id)
 def test_gradients(cls: type, options: dict, zoneout: float) -> None:
     assert check_gradients(cls, options, zoneout, checkpointed=False)
-
-
-@PATHS
-@pytest.mark.parametrize("cls", slow_unless(lambda cls: cls is Conv2dGRU, [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU]))
-def test_gradients_of_recomputed_segments(cls: type, zoneout: float) -> None:
-    assert check_gradients(cls, {}, zoneout, checkpointed=True)
-
-
-@PATHS
-@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
-def test_second_derivatives(cls: type, zoneout: float) -> None:
-    rnn = cls(1, 1, (1, 2), dtype=torch.float64, learn_initial_state=True, zoneout=zoneout, variational_dropout=0.4)
-    function, parameters = seeded(rnn)
-    x = torch.randn(2, 1, 1, 1, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(function, (x, *parameters))
-
-
-@pytest.mark.parametrize("cls", slow_unless(lambda cls: cls is Conv2dGRU, [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU]))
-@pytest.mark.parametrize("training", [True, False])
-def test_they_compile_in_one_graph(cls: type, training: bool) -> None:
-    torch._dynamo.reset()
-    rnn = cls(2, 3, 3, bidirectional=True, **all_options(cls, {})).train(training)
-    compiled = torch.compile(rnn, fullgraph=True, backend="eager")
-    x = torch.randn(3, 2, 2, 4, 5)
-    torch.manual_seed(1)
-    expected = rnn(x)
-    torch.manual_seed(1)
-    assert_close(compiled(x), expected, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -366,10 +279,3 @@ def test_they_compile_in_one_graph(cls: type, training: bool) -> None:
 def test_bad_values_are_named(kwargs: dict, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         Conv2dLSTM(2, 3, 3, **kwargs)
-
-
-def test_options_are_printed_if_they_are_used() -> None:
-    assert "initial" not in repr(Conv2dLSTM(2, 3, 3))
-    assert "learn_initial_state=True, zoneout=(0.0, 0.1)" in repr(
-        Conv2dLSTM(2, 3, 3, learn_initial_state=True, zoneout=(0.0, 0.1))
-    )

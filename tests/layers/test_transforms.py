@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd import forward_ad
-from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.func import functional_call, grad, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -95,19 +94,6 @@ def test_channels_last_input_and_weights_change_nothing(mode: str | tuple[str, .
     torch.testing.assert_close(rnn.to(memory_format=torch.channels_last)(last)[0], expected)
 
 
-def test_deterministic_algorithms_and_inference_mode() -> None:
-    rnn, x = Conv2dGRU(3, 4, 3), torch.randn(4, 2, 3, 6, 7)
-    torch.use_deterministic_algorithms(True)
-    try:
-        with torch.inference_mode():
-            expected, _ = rnn(x)
-        y, _ = rnn(x)
-        y.sum().backward()
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert torch.equal(y, expected)
-
-
 def test_inference_does_not_hand_out_its_buffers() -> None:
     rnn, x = Conv2dLSTM(2, 3, 3), torch.randn(4, 2, 2, 5, 5)
     with torch.no_grad():
@@ -116,33 +102,6 @@ def test_inference_does_not_hand_out_its_buffers() -> None:
         rnn(x + 1, (h, c))
     for now, before in zip((y, h, c), copies, strict=True):
         assert torch.equal(now, before)
-
-
-def test_a_checkpoint_around_the_layer() -> None:
-    rnn, x = Conv2dLSTM(2, 3, 3), torch.randn(4, 2, 2, 5, 6, requires_grad=True)
-    (expected,) = torch.autograd.grad(rnn(x)[0].square().sum(), x)
-    y, _ = torch.utils.checkpoint.checkpoint(rnn, x, use_reentrant=False)
-    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x)[0], expected)
-
-
-@BY_TORCH
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
-def test_jacobians(cls: type, options: dict) -> None:
-    rnn = cls(1, 1, 3, dtype=torch.float64, **options)
-    x = torch.randn(2, 1, 1, *(2,) * rnn.ndim, dtype=torch.float64)
-
-    def output(x: Tensor) -> Tensor:
-        return rnn(x)[0]
-
-    expected = torch.autograd.functional.jacobian(output, x)
-    for result in (
-        jacrev(output)(x),
-        jacfwd(output)(x),
-        torch.autograd.functional.jacobian(output, x, vectorize=True),
-    ):
-        torch.testing.assert_close(result, expected)
-    second = torch.autograd.functional.hessian(lambda x: output(x).square().sum(), x)
-    torch.testing.assert_close(hessian(lambda x: output(x).square().sum())(x), second)
 
 
 @pytest.mark.parametrize("grad_mode", [False, True])
@@ -156,45 +115,6 @@ def test_vmap_over_the_input(cls: type, options: dict, grad_mode: bool) -> None:
         torch.testing.assert_close(result[i], rnn(xs[:, i])[0])
 
 
-@BY_TORCH
-@pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM])
-def test_forward_mode_without_gradients(cls: type) -> None:
-    rnn, x = layer(cls, {})
-    direction = torch.randn_like(x)
-    _, expected = jvp(lambda x: rnn(x)[0], (x,), (direction,))
-    with torch.no_grad(), forward_ad.dual_level():
-        y = rnn(forward_ad.make_dual(x, direction))[0]
-        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)
-
-
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_gradients_in_a_batch(cls: type, options: dict) -> None:
-    rnn, x = layer(cls, options)
-    y, _ = rnn(x.requires_grad_())
-    grads = torch.randn(3, *y.shape)
-    (together,) = torch.autograd.grad(y, x, grads, is_grads_batched=True, retain_graph=True)
-    for one, g in zip(together, grads, strict=True):
-        torch.testing.assert_close(one, torch.autograd.grad(y, x, g, retain_graph=True)[0], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_anomaly_mode(cls: type, options: dict) -> None:
-    rnn, x = layer(cls, options)
-    with torch.autograd.detect_anomaly():
-        rnn(x)[0].sum().backward()
-    assert all(p.grad is not None for p in rnn.parameters())
-
-
-@BY_TORCH
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
-def test_a_trace_is_the_layer(cls: type, options: dict) -> None:
-    rnn, x = layer(cls, options)
-    traced = torch.jit.trace(rnn, (x,), check_trace=False)
-    torch.testing.assert_close(traced(x + 1)[0], rnn(x + 1)[0])
-
-
 @pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
 def test_fake_tensors_leave_nothing_behind(cls: type, options: dict) -> None:
     rnn, x = layer(cls, options)
@@ -206,17 +126,6 @@ def test_fake_tensors_leave_nothing_behind(cls: type, options: dict) -> None:
     again, _ = cls(2, 3, 3, **options)(x)
     assert again.isfinite().all()
     rnn(x)[0].sum().backward()
-
-
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_meta_as_device_and_as_default_device(cls: type, options: dict) -> None:
-    rnn, x = layer(cls, options)
-    expected, _ = rnn(x)
-    with torch.device("meta"):
-        y, _ = rnn(x)
-        y.sum().backward()
-    assert torch.equal(y, expected)
-    assert cls(2, 3, 3, device="meta", **options)(x.to("meta"))[0].shape == y.shape
 
 
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)

@@ -47,29 +47,9 @@ def test_a_stream_ends_with_the_output_of_the_complete_sound():
     torch.testing.assert_close(output, model(x))
 
 
-def test_a_shifted_pattern_has_shifted_features():
-    model, x = build(in_chans=40, num_classes=0), torch.zeros(1, 1, 40, 1)
-    x[:, :, 16:20] = torch.randn(1, 1, 4, 1, generator=torch.Generator().manual_seed(2))
-    maps, shifted = (model(x.roll(bands, 2)).unflatten(2, (4, 10)) for bands in (0, 4))
-    torch.testing.assert_close(shifted[..., 3:8, :], maps[..., 2:7, :])
-
-
-def test_layers_can_be_removed():
-    model, x = build(), steps()
-    maps = model.forward_intermediates(x, intermediates_only=True)
-    assert [m.shape[2] for m in maps] == [info["num_chs"] for info in model.feature_info] == [15, 12]
-    model.prune_intermediate_layers([0], prune_head=True)
-    torch.testing.assert_close(model(x), maps[0])
-
-
 @pytest.mark.parametrize(
     ("options", "match"), [({"rnn": "lstm"}, "rnn"), ({"stride": 0}, "stride"), ({"stem_channels": 0}, "stem_channels")]
 )
 def test_invalid_arguments_are_named(options, match):
     with pytest.raises(ValueError, match=match):
         build(**options)
-
-
-def test_bands_are_channels_of_one_pixel():
-    with pytest.raises(ValueError, match="LogMel"):
-        build()(torch.randn(2, 6, 10, 2))

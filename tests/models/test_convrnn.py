@@ -5,7 +5,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase
@@ -58,12 +58,6 @@ def test_learned_initial_states_have_no_weight_decay(name):
     assert learned <= model.no_weight_decay()
 
 
-def test_a_frame_is_a_sequence_of_one():
-    model = build("convgru2d_2layer", num_classes=5, global_pool="")
-    x = torch.randn(3, 2, 5, 4)
-    torch.testing.assert_close(model(x), model(x.unsqueeze(1)).squeeze(1))
-
-
 lengths_of_batches = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
@@ -84,38 +78,6 @@ def test_pools_never_read_padding(lengths, pool, bidirectional, kind):
     assert all((features[i, n:] == 0).all() for i, n in enumerate(lengths))
     features = torch.where(features == 0, torch.nan, features)  # padded features may have any value
     torch.testing.assert_close(model.forward_head(features, lengths=lengths), alone, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("num_classes", [0, 3])
-def test_packed_in_packed_out(num_classes):
-    model = build("convlstm2d_bi_2layer", num_classes=num_classes, global_pool="")
-    x, lengths = torch.randn(3, 5, 2, 4, 3), torch.tensor([2, 5, 3])
-    out = model(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
-    assert isinstance(out, PackedSequence)
-    padded, lengths_out = pad_packed_sequence(out, batch_first=True)
-    assert lengths_out.tolist() == lengths.tolist()
-    for i, n in enumerate(lengths):
-        torch.testing.assert_close(padded[i, :n], model(x[i : i + 1, :n])[0], atol=1e-5, rtol=1e-5)
-
-
-def test_last_is_each_directions_own_last_step():
-    model = build("convgru2d_bi_2layer", global_pool="last")
-    x = torch.randn(2, 4, 2, 5, 4)
-    _, h_n = model.forward_sequence(x)
-    torch.testing.assert_close(model(x), torch.cat([h_n[-2], h_n[-1]], dim=1).mean(dim=(2, 3)))
-
-
-@pytest.mark.parametrize("ndim", [1, 2, 3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunks_with_carried_state_equal_complete_sequences(kind, ndim):
-    model = build(f"{kind}{ndim}d_2layer")
-    x, state, parts = torch.randn(2, 7, 2, *SPACE[ndim]), None, []
-    for chunk in x.split([3, 1, 3], dim=1):
-        y, state = model.forward_sequence(chunk, state)
-        parts.append(y)
-    complete, last = model.forward_sequence(x)
-    torch.testing.assert_close(torch.cat(parts, dim=1), complete)
-    torch.testing.assert_close(state, last)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,13 +110,6 @@ def test_timms_methods(kind):
     assert model.rnn.weight_ih_l0.requires_grad is False
 
 
-def test_pruning_below_another_width_renews_the_head():
-    model = convrnn_zoo.create_model("convlstm1d_2layer", in_chans=2, hidden_channels=[3, 5], num_classes=4)
-    with pytest.warns(UserWarning, match="head"):
-        model.prune_intermediate_layers([0], prune_head=False)
-    assert model(torch.randn(2, 3, 2, 6)).shape == (2, 4)
-
-
 @pytest.mark.parametrize(("indices", "error"), [(0, ValueError), ([], ValueError), (True, TypeError)])
 def test_errors_name_empty_indices(indices, error):
     model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
@@ -177,14 +132,6 @@ def test_arguments_of_the_feature_extractor_are_used_or_rejected():
     for name, value in (("out_indices", (0,)), ("feature_cls", "getter")):
         with pytest.raises(TypeError, match=rf"{name}.* features_only"):
             timm.create_model("convgru2d_3layer", **{name: value})
-
-
-def test_features_only_gives_every_layer_by_default():
-    model = timm.create_model("convgru2d_bi_3layer", features_only=True, in_chans=2, hidden_channels=[3, 4, 5])
-    assert model.feature_info.channels() == [6, 8, 10]
-    assert [y.shape[2] for y in model(torch.randn(1, 4, 2, 6, 5))] == [6, 8, 10]
-    model = timm.create_model("convgru2d_3layer", features_only=True, out_indices=(0, 1), in_chans=2)
-    assert len(model(torch.randn(1, 2, 6, 5))) == 2
 
 
 def test_normalize_standardises_each_channel():

@@ -143,24 +143,6 @@ def test_concurrent_loads_leave_the_warning_filters_as_they_were(saved, monkeypa
     assert list(warnings.filters) == before
 
 
-def test_a_warning_in_another_thread_is_shown_while_a_model_is_loaded(saved, monkeypatch):
-    def during():
-        with pytest.raises(UserWarning, match="shown"):  # pytest turns warnings into errors
-            warnings.warn("shown", UserWarning, stacklevel=1)
-
-    run_interleaved(monkeypatch, lambda: from_pretrained(saved), lambda: from_pretrained(saved), during)
-
-
-def test_a_load_does_not_count_the_models_that_other_threads_build(saved, monkeypatch):
-    def during():
-        large = create_model("convlstm2d_3layer", hidden_channels=128)
-        assert sum(p.numel() for p in large.parameters()) * 4 > 2**20
-
-    run_interleaved(
-        monkeypatch, lambda: from_pretrained(saved, max_bytes=2**20), lambda: from_pretrained(saved), during
-    )
-
-
 @pytest.mark.parametrize("name", [VOWELS, RAIN])
 def test_a_repeated_load_gives_the_metadata_of_the_weights(name):
     assert from_pretrained(name).metadata == WEIGHTS[name]

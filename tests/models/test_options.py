@@ -8,7 +8,6 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import Preprocessing
 from convrnn_zoo.pretrained import builder
 from tests.helpers.models.forecasters import FULL, tiny
 
@@ -147,14 +146,6 @@ def test_a_drop_rate_that_is_no_probability_is_rejected(name, rate):
         convrnn_zoo.create_model(name, drop_rate=rate, device="meta")
 
 
-def test_classify_expects_one_answer_for_a_sequence():
-    model = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, num_classes=3, global_pool="")
-    with pytest.raises(ValueError, match="global_pool"):
-        model.classify([torch.rand(5, 2)])
-    model.global_pool = "max"
-    assert len(model.classify([torch.rand(5, 2)])) == 1
-
-
 # ---- states --------------------------------------------------------------------------------------------------------
 def test_a_state_with_too_few_or_too_many_levels_is_rejected():
     model = convrnn_zoo.video_model("mobilenetv3_small_100", "convgru", levels=(1, 3), hidden_channels=[4, 6]).eval()
@@ -219,16 +210,6 @@ def test_an_error_inside_timm_is_not_hidden_by_a_second_attempt(monkeypatch):
         convrnn_zoo.video_model("resnet18")
     assert caught.value is error
     assert calls.count("resnet18") == 1
-
-
-def test_models_that_choose_their_own_features_are_read_as_well():
-    model = convrnn_zoo.video_model("hardcorenas_a", "convgru", hidden_channels=4, device="meta")
-    assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape[2] == 4
-
-
-def test_preprocessing_is_stated_by_no_other_architecture():
-    stated = {n for n in FULL if isinstance(FULL[n].preprocessing, Preprocessing)}
-    assert stated == {"convgru_advection"}
 
 
 @pytest.mark.parametrize("name", ["predrnn_v2", "mim", "convlstm_openstl_s", "convgru_forecaster", "convlstm_ef"])

@@ -9,7 +9,7 @@ import timm
 import torch
 from timm.models import group_parameters
 from timm.optim import create_optimizer_v2
-from timm.utils import ModelEmaV3, freeze, unfreeze
+from timm.utils import freeze, unfreeze
 
 import convrnn_zoo
 from convrnn_zoo import AudioModel, ConvRNNModel, Forecaster
@@ -217,35 +217,6 @@ def order_of_depths(model, depths):
     run(model.eval())
     assert len(first) > 1
     return list(first.values())
-
-
-@every_reader
-def test_recomputing_gives_the_same_outputs_and_gradients(name):
-    model, actual = small(name).double().eval(), []
-    for enable in (False, True):
-        model.zero_grad()
-        model.set_grad_checkpointing(enable)
-        assert {m.grad_checkpointing for m in model.modules() if hasattr(m, "grad_checkpointing")} >= {enable}
-        out = run(model)
-        out.square().sum().backward()
-        actual.append([out, *(p.grad.clone() for p in model.parameters())])
-    torch.testing.assert_close(*actual)
-
-
-@every_name
-def test_a_moving_average_is_the_mean_and_loads(name):
-    model = small(name)
-    ema = ModelEmaV3(model, decay=0.5)
-    before = copy.deepcopy(model.state_dict())
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.01)
-    ema.update(model)
-    other = small(name)
-    other.load_state_dict(ema.module.state_dict(), strict=True)
-    for n, p in other.named_parameters():
-        torch.testing.assert_close(p, before[n] + 0.005)
-    torch.testing.assert_close(run(other.eval()), run(ema.module.eval()))
 
 
 @every_name

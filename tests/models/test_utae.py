@@ -37,14 +37,6 @@ def test_parameter_counts_match_the_papers(name, count):
     assert sum(p.numel() for p in convrnn_zoo.create_model(name, device="meta").parameters()) == count
 
 
-@pytest.mark.parametrize("name", ["utae_convgru", "utae_uconvlstm"])
-def test_shapes_on_the_meta_device(name):
-    model, x = small(name, device="meta"), torch.rand(2, 3, 3, 8, 8, device="meta")
-    expected = small(name)(torch.rand(2, 3, 3, 8, 8)).shape
-    assert model(x).shape == expected
-    assert model(x, lengths=[1, 3]).shape == expected
-
-
 # ---- the original's numbers ------------------------------------------------------------------------------------
 def read(name):
     with safe_open(REFERENCE / f"{name}.safetensors", "pt") as file:
@@ -148,22 +140,6 @@ def test_missing_dates_change_nothing(name):
     torch.testing.assert_close(model(torch.nan_to_num(x), lengths=lengths), alone, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(model(x[:1, 0]), model(x[:1, :1]))
     assert model(x[:0]).shape == (0, 4, 8, 8)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_trains_saves_and_changes_its_head(name, tmp_path):
-    model = small(name).train()
-    model(torch.rand(2, 3, 3, 16, 8)).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-    model.eval()
-    convrnn_zoo.save_pretrained(model, tmp_path)
-    x = torch.rand(2, 3, 3, 8, 8)
-    torch.testing.assert_close(convrnn_zoo.from_pretrained(tmp_path).eval()(x), model(x))
-    assert convrnn_zoo.from_pretrained(tmp_path, num_classes=7).eval()(x).shape == (2, 7, 8, 8)
-    model.reset_classifier(0)
-    assert model(x).shape == (2, model.num_features, 8, 8)
-    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
-        model.reset_classifier(3, "avg")
 
 
 @pytest.mark.parametrize(

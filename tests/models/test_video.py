@@ -7,8 +7,6 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.optim import param_groups_layer_decay
-from timm.utils import ModelEmaV3
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import convrnn_zoo
@@ -98,21 +96,6 @@ def test_no_padding_no_order_and_no_chunk_changes_a_logit(lengths, pool, bidirec
     torch.testing.assert_close(shuffled, alone[order], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("levels", [(1,), (1, 3)])
-def test_packed_in_packed_out_and_the_same_as_lengths(levels):
-    model = light(levels=levels, hidden_channels=4, num_classes=0)
-    x, lengths = clips(), torch.tensor([2, 5, 3])
-    packed = model(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
-    padded = model(x, lengths=lengths)
-    for y, z in zip(packed if len(levels) > 1 else [packed], padded if len(levels) > 1 else [padded], strict=True):
-        torch.testing.assert_close(pad_packed_sequence(y, batch_first=True)[0], z)
-
-
-def test_one_level_gives_logits_of_every_step_and_pixel():
-    model = light(levels=(2,), hidden_channels=4, global_pool="")
-    check_logits_of_every_pixel(model)
-
-
 def check_logits_of_every_pixel(model):
     x = clips()
     assert model(x).shape == (3, 5, 3, 4, 4)
@@ -189,27 +172,6 @@ def test_pruned_gru_rcn_reads_frames_of_any_size():
     assert [tuple(y.shape) for y in model.forward_features(x)] == [(2, 3, 2, 10, 12), (2, 3, 2, 5, 6)]
 
 
-def test_probabilities_of_levels_are_averaged():
-    model = light()
-    x = clips()
-    pooled = model.forward_head(model.forward_features(x), pre_logits=True).split(model.widths, dim=1)
-    each = [head(y).softmax(1) for head, y in zip(model.head, pooled, strict=True)]
-    torch.testing.assert_close(model(x).softmax(1), torch.stack(each).mean(0))
-
-
-@pytest.mark.parametrize("rnn", ["convgru", "convlstm"])
-@pytest.mark.parametrize("levels", [(1,), (1, 3)])
-def test_chunks_with_carried_state_equal_complete_sequences(rnn, levels):
-    model = light(rnn, levels=levels, hidden_channels=4)
-    x, state, parts = clips(2, 6), None, []
-    for chunk in x.split((1, 2, 3), dim=1):
-        y, state = model.forward_sequence(chunk, state)
-        parts.append(y if isinstance(y, list) else [y])
-    complete = model.forward_features(x)
-    for i, y in enumerate(complete if isinstance(complete, list) else [complete]):
-        torch.testing.assert_close(torch.cat([p[i] for p in parts], 1), y, atol=1e-5, rtol=1e-5)
-
-
 def test_a_frozen_encoder_stays_as_it_is_and_a_trained_one_learns():
     frozen, trained = light(freeze_encoder=True).train(), light().train()
     before = copy.deepcopy(frozen.encoder.state_dict())
@@ -223,33 +185,6 @@ def test_a_frozen_encoder_stays_as_it_is_and_a_trained_one_learns():
     assert all(p.grad is not None for p in trained.parameters())
 
 
-def test_recomputing_gives_the_same_gradients_with_an_encoder_in_evaluation():
-    model, gradients = light(), []
-    for enable in (False, True):
-        model.zero_grad()
-        model.set_grad_checkpointing(enable)
-        model(clips()).square().sum().backward()
-        gradients.append([p.grad.clone() for p in model.parameters()])
-    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
-
-
-def test_saved_and_loaded_in_every_way(tmp_path):
-    model = light(bidirectional=True)
-    convrnn_zoo.save_pretrained(model, tmp_path)
-    x = clips()
-    for loaded in (
-        convrnn_zoo.from_pretrained(tmp_path),
-        timm.create_model(f"local-dir:{tmp_path}", pretrained=True),
-        convrnn_zoo.load_weights(light(bidirectional=True, encoder_pretrained=False), tmp_path / "model.safetensors"),
-    ):
-        torch.testing.assert_close(loaded.eval()(x, lengths=[5, 2, 3]), model(x, lengths=[5, 2, 3]))
-    assert loaded.pretrained_cfg["mean"] == model.pretrained_cfg["mean"]
-    head = convrnn_zoo.from_pretrained(tmp_path, num_classes=7)
-    assert head.eval()(x).shape == (3, 7)
-    gray = convrnn_zoo.from_pretrained(tmp_path, in_chans=1)
-    assert gray.eval()(x[:, :, :1]).shape == (3, 3)
-
-
 def test_a_config_cannot_ask_for_the_encoders_weights(tmp_path):
     convrnn_zoo.save_pretrained(light(), tmp_path)
     config = tmp_path / "config.json"
@@ -257,33 +192,6 @@ def test_a_config_cannot_ask_for_the_encoders_weights(tmp_path):
     config.write_text(config.read_text().replace('"rnn": "convgru"', '"rnn": "convgru", "encoder_pretrained": true'))
     with pytest.raises(convrnn_zoo.WeightsError, match="encoder_pretrained"):
         convrnn_zoo.from_pretrained(tmp_path)
-
-
-def test_timm_tools_accept_the_model():
-    model = light()
-    groups = param_groups_layer_decay(model, layer_decay=0.5)
-    scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
-    assert len(scale) == len(list(model.parameters()))
-    first, last = next(model.encoder.parameters()), next(model.rnns.parameters())
-    assert scale[id(first)] < scale[id(last)] <= 1
-    ema = ModelEmaV3(model, decay=0.5)
-    ema.update(model)
-    torch.testing.assert_close(ema(clips()), model(clips()))
-    features = timm.create_model(
-        "video_convrnn", encoder=LIGHT, rnn="convgru", levels=(1, 3), hidden_channels=4, features_only=True
-    ).eval()
-    assert [tuple(y.shape[2:]) for y in features(clips())] == [(4, 8, 8), (4, 2, 2)]
-    assert features.feature_info.reduction() == [4, 16]
-    bf16 = light(dtype=torch.bfloat16)
-    assert bf16(clips().bfloat16()).dtype == torch.bfloat16
-
-
-@pytest.mark.slow
-def test_compiled_graph_accepts_other_lengths():
-    model = light(levels=(1,), hidden_channels=4)
-    program = torch.export.export(model, (clips(),), {"lengths": torch.tensor([5, 2, 3])})
-    lengths = torch.tensor([1, 4, 5])
-    torch.testing.assert_close(program.module()(clips(), lengths=lengths), model(clips(), lengths=lengths))
 
 
 @pytest.mark.parametrize(
@@ -339,39 +247,9 @@ def test_errors_name_unclassifiable_clips(clip, words):
         light().classify([clip], names=["a.mp4"])
 
 
-def test_clips_may_have_one_frame():
-    model, x = light(), clips(2, 1)
-    torch.testing.assert_close(model(x, lengths=[1, 1]), model(x[:, 0]))
-    assert len(model.classify(list(x))) == 2
-    light().train()(x).sum().backward()
-
-
-def test_encoder_with_custom_feature_class():
-    model = convrnn_zoo.video_model("hardcorenas_a", "convgru", hidden_channels=2, num_classes=2, device="meta")
-    assert model(torch.rand(1, 2, 3, 64, 64, device="meta")).shape == (1, 2)
-
-
-def test_an_encoder_of_fixed_size_rejects_other_sizes():
-    model = convrnn_zoo.video_model("vit_tiny_patch16_224", "convgru", hidden_channels=2)
-    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224.*frames.*64×64"):
-        model(torch.rand(1, 2, 3, 64, 64))
-
-
 def test_rejects_pixel_logits_of_several_levels():
     with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
         light(global_pool="")(clips())
-
-
-def test_the_gradient_of_the_frames_passes_a_frozen_encoder():
-    x = clips(1, 2)
-    gradients = []
-    for frozen in (True, False):
-        model = light(freeze_encoder=frozen)
-        inputs = x.clone().requires_grad_()
-        model(inputs).square().sum().backward()
-        gradients.append(inputs.grad)
-        assert all(p.grad is None for p in model.encoder.parameters()) == frozen
-    torch.testing.assert_close(*gradients)
 
 
 def test_checkpoints_do_not_count_a_batch_twice():
@@ -383,17 +261,6 @@ def test_checkpoints_do_not_count_a_batch_twice():
         loss.backward()  # a checkpoint is recomputed twice
     for name, buffer in models[0].named_buffers():
         torch.testing.assert_close(buffer, dict(models[1].named_buffers())[name])
-
-
-@pytest.mark.parametrize("levels", [(3, 1), (-1, 1), (1, 1)])
-def test_levels_ascend(levels):
-    with pytest.raises(ValueError, match="levels"):
-        light(levels=levels)
-
-
-def test_groups_and_grey_frames():
-    model = light(in_chans=1, groups=2, hidden_channels=4)
-    assert model(model.normalize(clips(1, 2, channels=1))).shape == (1, 3)
 
 
 @pytest.mark.parametrize("prune_head", [False, True])
@@ -416,21 +283,3 @@ def test_levels_are_pruned_with_or_without_their_heads(prune_head):
     assert model.head is heads[0]
     pooled = model.forward_head(model.forward_features(clips()), pre_logits=True)
     torch.testing.assert_close(model(clips()), heads[0](pooled))
-
-
-def test_the_head_of_a_single_level_is_kept():
-    model = light(levels=(3,), hidden_channels=[4])
-    expected, head = model(clips()), model.head
-    model.prune_intermediate_layers([0], prune_head=False)
-    assert model.head is head
-    torch.testing.assert_close(model(clips()), expected)
-
-
-def test_an_encoder_that_was_built_frozen_trains_after_it_is_unfrozen():
-    model = light(freeze_encoder=True)
-    timm.utils.unfreeze(model, ["encoder"])
-    model.train()
-    before = copy.deepcopy(model.encoder.state_dict())
-    model(torch.rand(2, 3, 3, 32, 32)).sum().backward()
-    assert all(p.grad is not None for p in model.encoder.parameters())
-    assert any(not torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())  # statistics of norms

@@ -107,29 +107,6 @@ def test_predict_reads_files_as_training_did(spoken, trained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_probabilities_of_a_unidirectional_model_are_plotted(spoken, tmp_path):
-    recipe = dataclasses.replace(RECIPE, weights="convgru1d_1layer.tones", epochs=1)
-    train(recipe, data=spoken, out=tmp_path / "run", progress=False)
-    file = spoken / "recordings" / "2_ann_0.wav"
-    for name in ("a.png", "a.svg"):
-        assert "classes over" in run("predict", tmp_path / "run", file, "-o", tmp_path / name)
-        assert (tmp_path / name).stat().st_size > 5000
-
-
-def test_fine_tuning_keeps_the_front_end_of_the_weights(spoken, trained, tmp_path):
-    for label, digit in (("low", 0), ("high", 2)):
-        (tmp_path / "own" / label).mkdir(parents=True)
-        for file in (spoken / "recordings").glob(f"{digit}_*.wav"):
-            (tmp_path / "own" / label / file.name).write_bytes(file.read_bytes())
-    table = {"kind": "sequences", "name": "tones"}
-    recipe = dataclasses.replace(RECIPE, weights="convgru1d_bi_2layer.tones", data=table, init_from=str(trained[0]))
-    record = train(recipe, data=tmp_path / "own", out=tmp_path / "run", progress=False)
-    assert record.front_end == LogMel(rate=8000)
-    other = dataclasses.replace(recipe, data={**table, "front_end": {"hop": 0.01}})
-    with pytest.raises(ValueError, match=r"data\.front_end"):
-        train(other, data=tmp_path / "own", out=tmp_path / "other", progress=False)
-
-
 def test_missing_data_are_reported(tmp_path):
     source = read_dataset({"kind": "fsdd"})
     with pytest.raises(FileNotFoundError, match=r"--data .*git clone"):

@@ -11,10 +11,9 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from tests.helpers.command_line import run
-from tests.helpers.data.own_data import CLIPS, RAMPS, ramps
+from tests.helpers.data.own_data import RAMPS, ramps
 
 RECIPE = dataclasses.replace(Recipe.parse(RAMPS), epochs=1)
-CLIP_RECIPE = dataclasses.replace(Recipe.parse(CLIPS), epochs=1)
 
 
 def recordings(dtype="float32", count=12):
@@ -65,17 +64,6 @@ def test_data_of_every_form_train_the_same_weights(name, expected, tmp_path):
     if name != "read when indexed":  # whose mean is summed in another order
         assert record.sha256 == expected.sha256
     assert record.label_names == expected.label_names
-
-
-def test_bytes_of_clips_are_frames_from_0_to_1(tmp_path):
-    rng = np.random.default_rng(0)
-    clips = [rng.integers(100 * (i % 2), 100 * (i % 2) + 100, (3, 3, 16, 16)).astype("uint8") for i in range(6)]
-    labels = torch.tensor([0, 1] * 3)
-    results = []
-    for name, sequences in (("a", clips), ("b", [torch.from_numpy(x) / 255 for x in clips])):
-        data = Labelled(sequences, labels, ("dark", "light"))
-        results.append(train(CLIP_RECIPE, data={"train": data, "test": data}, out=tmp_path / name, progress=False))
-    assert results[0].sha256 == results[1].sha256
 
 
 def spoiled(i, x):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,7 +14,7 @@ from convrnn_zoo.recipes import RECIPES, ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
 from tests.helpers.train import runs
-from tests.helpers.train.runs import interrupted, killed, same, sha256
+from tests.helpers.train.runs import same, sha256
 from tools.demo_samples import labelled_sample, moving_sample, rain_sample
 
 
@@ -67,34 +65,6 @@ def splits():
     return ramps(None, "train"), ramps(None, "test")
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, splits):
-    expected = runs.train_one(TINY, 0, *splits, progress=False).model
-    for stop in (1, 3, 5):
-
-        def run(path=tmp_path / f"{stop}.ckpt"):
-            return runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False).model
-
-        interrupted(run, saves=stop)
-        torch.manual_seed(123)
-        assert same(run(), expected)
-
-
-@pytest.mark.slow
-def test_a_process_killed_in_mid_run_goes_on_to_the_same_weights(tmp_path):
-    recipe = tmp_path / "short.toml"
-    text = Recipe.read("japanese_vowels").to_toml()
-    recipe.write_text(text.replace("epochs = 40", "epochs = 4").replace("[0, 1, 2, 3, 4]", "[0]"), encoding="utf-8")
-
-    def command(name):
-        return [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "-o", str(tmp_path / name), "--quiet"]
-
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    killed(command("killed"), tmp_path / "killed" / "seed0.ckpt")
-    subprocess.run(command("killed"), check=True, capture_output=True)
-    name = "model.safetensors"
-    assert sha256(tmp_path / "killed" / name) == sha256(tmp_path / "whole" / name)
-
-
 def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
     still = [torch.cat([x, torch.full_like(x[:, :1], 7.1)], 1) for x in splits[0].sequences]
     for sequences in (still, tuple(still)):  # at once, and one at a time
@@ -124,18 +94,6 @@ def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
 def test_a_loss_that_is_not_finite_stops_the_run(splits):
     with pytest.raises(FloatingPointError, match="lr"):
         runs.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
-
-
-@pytest.mark.parametrize("name", convrnn_zoo.list_models())
-def test_an_unknown_argument_of_a_network_is_named_with_those_it_takes(name):
-    recipe = dataclasses.replace(TINY, weights=f"{name}.tiny", model={"zzz": 4})
-    with pytest.raises(ValueError, match=rf"{name}.*'zzz'.*\bin_chans\b"):
-        recipe.create_model()
-
-
-def test_rejects_unknown_keys_of_a_classifiers_recipe(splits):
-    with pytest.raises(ValueError, match=r"model.*'hiden'"):
-        runs.train_one(dataclasses.replace(TINY, model={"hiden": 4}), 0, *splits, progress=False)
 
 
 def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):
@@ -202,15 +160,6 @@ def test_invalid_recipes_name_the_error(tmp_path):
 def test_a_directory_without_the_data_says_where_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"JapaneseVowels_TEST\.ts.*timeseriesclassification"):
         JapaneseVowels().load(tmp_path, "test")
-
-
-def test_a_directory_with_the_data_is_read(tmp_path):
-    head = "@problemName J\n@timeStamps false\n@univariate false\n@equalLength false\n@classLabel true 1 2\n@data\n"
-    rows = [":".join(["1,2,3"] * 12) + ":2", ":".join(["4,5"] * 12) + ":1"]
-    (tmp_path / "JapaneseVowels_TEST.ts").write_text(head + "\n".join(rows) + "\n")
-    data = JapaneseVowels().load(tmp_path, "test")
-    assert [tuple(x.shape) for x in data.sequences] == [(3, 12, 1), (2, 12, 1)]
-    assert data.labels.tolist() == [1, 0]
 
 
 def test_the_demos_file_holds_recordings_of_the_test_split():

@@ -102,13 +102,6 @@ def test_weights_are_written_before_their_evaluation(into, error, tmp_path, monk
         assert f"{weights.metrics[0].value:g} %" in (run / "README.md").read_text()
 
 
-def test_a_card_of_the_user_is_kept(tmp_path):
-    (tmp_path / "README.md").write_text("# My model\n")
-    train(RECIPE, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)
-    assert (tmp_path / "README.md").read_text() == "# My model\n"
-    assert convrnn_zoo.from_pretrained(tmp_path).metadata.metrics
-
-
 def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)

@@ -16,9 +16,8 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.helpers.command_line import run
-from tests.helpers.data.own_data import CLIPS, moving_squares, write_clips, write_gif
+from tests.helpers.data.own_data import CLIPS, write_clips, write_gif
 from tests.helpers.train import runs
-from tests.helpers.train.runs import interrupted, same
 
 RECIPE = Recipe.parse(CLIPS)
 MEAN = timm.get_pretrained_cfg("test_resnet").mean
@@ -126,23 +125,6 @@ def test_eval_writes_the_confusion_matrix(trained, tmp_path):
     assert "a.pdf" in run(*args, "-o", tmp_path / "a.pdf", code=1)
 
 
-def test_a_forecaster_has_no_confusion_matrix(tmp_path):
-    assert "a.csv" in run("eval", "convgru_forecaster.rain", "-o", tmp_path / "a.csv", code=1)
-
-
-def test_a_run_that_was_interrupted_ends_at_the_same_weights(splits, tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=3, freeze_steps=UPDATES, layer_decay=0.7)
-    expected = runs.train_one(recipe, 0, *splits, progress=False).model
-    for saves in (1, 2):
-        path = tmp_path / f"{saves}.ckpt"
-
-        def again(path=path):
-            return runs.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
-
-        interrupted(again, saves)
-        assert same(again(), expected)
-
-
 def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
     changes_by_epoch = []
 
@@ -167,17 +149,6 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
     )
     assert changes_by_epoch == [{"rnns", "head"}] * 2
     assert model.model.encoder.is_fixed
-
-
-def test_a_run_starts_from_another_with_other_classes(trained, splits, caplog):
-    data = [s._replace(label_names=("a", "b", "c")) for s in splits]
-    recipe = dataclasses.replace(RECIPE, init_from=str(trained / "run"), freeze_steps=UPDATES, epochs=1)
-    model = runs.train_one(recipe, 0, *data, progress=False).model
-    assert "head" in caplog.text
-    old = convrnn_zoo.from_pretrained(trained / "run").state_dict()
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
-    assert all(torch.equal(v, old[k]) for k, v in state.items())
-    assert len(state) > 20
 
 
 def test_the_weights_of_the_encoder_are_loaded_by_timm(splits, monkeypatch):
@@ -221,31 +192,3 @@ def test_invalid_recipes_are_named(trained, tmp_path, changes, words):
     recipe = dataclasses.replace(RECIPE, epochs=1, **changes)
     with pytest.raises(ValueError, match=words):
         train(recipe, data=trained / "clips", out=tmp_path, progress=False)
-
-
-def test_layers_without_an_encoder_learn_from_clips(trained, tmp_path):
-    layers = {"hidden_channels": 2, "kernel_size": 3, "global_pool": "last"}
-    recipe = dataclasses.replace(RECIPE, weights="convgru2d_1layer.light", model=layers, epochs=1)
-    train(recipe, data=trained / "clips", out=tmp_path, progress=False)
-    assert "dark" in run("predict", tmp_path, trained / "clips" / "dark" / "01.gif", "--json")
-    assert "commonest class" in run("eval", tmp_path, "--data", trained / "clips")
-
-
-@pytest.mark.slow
-def test_a_video_model_learns_where_something_moves(tmp_path):
-    """No single frame determines the class. A run reached 90 %; a random guess has 25 %."""
-    write_clips(tmp_path / "clips", moving_squares, count=45)
-    model = {"levels": [2], "hidden_channels": 16, "global_pool": "last"}
-    data = {"kind": "clips", "name": "synthetic directions", "license": "CC0 1.0"}
-    recipe = dataclasses.replace(
-        RECIPE,
-        weights="mobilenetv3_small_100_convgru2d.directions",
-        model=model,
-        data=data,
-        epochs=12,
-        batch_size=8,
-        lr=0.005,
-    )
-    record = train(recipe, data=tmp_path / "clips", out=tmp_path / "run", progress=False)
-    assert record.metrics[0].value > 70
-    assert record.metrics[0].baselines == {"commonest class": 25}

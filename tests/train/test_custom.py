@@ -2,18 +2,16 @@
 
 import dataclasses
 import re
-from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchmetrics
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import convrnn_zoo
 from convrnn_zoo.train import Trainer, train
-from convrnn_zoo.train.custom import BatchStream, to_labelled
+from convrnn_zoo.train.custom import to_labelled
 from tests.helpers.train.runs import same
 from tests.helpers.train.tiny_recipes import PLAIN
 from tests.train.test_loop import CLASSIFIER, ramps
@@ -41,11 +39,6 @@ def rows_of(out, kind):
     lines = (out / ("training_seed0.csv" if kind == "classifier" else "training.csv")).read_text().splitlines()
     names, *rows = [line.split(",") for line in lines]
     return [dict(zip(names, map(float, row), strict=True)) for row in rows]
-
-
-def test_metadata_name_the_sequences_of_the_user_as_the_test_split(tmp_path):
-    metadata, _ = run("forecaster", tmp_path)
-    assert {metadata.split, *(m.split for m in metadata.metrics)} == {"2 sequences passed from Python"}
 
 
 @KINDS
@@ -156,19 +149,6 @@ def test_a_resumed_run_with_other_metrics_writes_a_column_for_each(tmp_path):
     assert second["validation_size"] == "7"
 
 
-@KINDS
-def test_metrics_need_validation_data(kind, tmp_path):
-    data = {k: v for k, v in PARTS[kind].items() if k != "validation"}
-    with pytest.raises(ValueError, match=r"metrics mine are computed on validation data"):
-        run(kind, tmp_path, data=data, metrics={"mine": error})
-
-
-@pytest.mark.parametrize(("kind", "name"), [("forecaster", "loss"), ("classifier", "loss"), ("classifier", "accuracy")])
-def test_metrics_do_not_replace_the_columns_of_training(kind, name, tmp_path):
-    with pytest.raises(ValueError, match=rf"training already writes validation_{name}: rename '{name}' of metrics"):
-        run(kind, tmp_path, metrics={name: error})
-
-
 @pytest.mark.parametrize(
     ("part", "value", "words"),
     [
@@ -189,19 +169,6 @@ def test_parts_of_another_type_are_errors(part, value, words, tmp_path):
 
 
 @KINDS
-@pytest.mark.parametrize("reduce", [lambda x: x.sum(0).flatten(), lambda x: x.sum().item()], ids=["map", "float"])
-def test_a_loss_that_is_not_one_number_is_an_error(kind, reduce, tmp_path):
-    with pytest.raises(TypeError, match=r"loss must return a tensor with one number, such as a mean; got "):
-        run(kind, tmp_path, loss=lambda output, *others: reduce(output))
-
-
-@KINDS
-def test_a_metric_that_is_not_one_number_is_an_error(kind, tmp_path):
-    with pytest.raises(TypeError, match=r"the metric map must return one number, such as a mean; got a tensor of sha"):
-        run(kind, tmp_path, metrics={"map": lambda forecast, truth: forecast})
-
-
-@KINDS
 def test_an_optimizer_and_a_schedule_replace_those_of_the_recipe(kind, tmp_path):
     def optimizer(model):
         return torch.optim.SGD(model.parameters(), lr=0.25)
@@ -214,41 +181,6 @@ def test_an_optimizer_and_a_schedule_replace_those_of_the_recipe(kind, tmp_path)
     run(kind, tmp_path, optimizer=optimizer, schedule=schedule)
     assert {row["learning_rate"] for row in rows_of(tmp_path, kind)} == {0.25}
     assert lengths == [12 if kind == "classifier" else 4]
-
-
-@KINDS
-def test_a_resumed_run_compares_the_names_of_the_parts(kind, tmp_path):
-    def stop(trainer, row):
-        raise RuntimeError
-
-    for options in ({"loss": squared}, {"callbacks": [stop]}):
-        with pytest.raises((RuntimeError, ValueError)) as raised:
-            run(kind, tmp_path, callbacks=[stop], **{k: v for k, v in options.items() if k != "callbacks"})
-    assert "loss (" in str(raised.value)
-
-
-class Frames(Dataset):
-    """A dataset that may sample at random."""
-
-    def __init__(self, frames):
-        self.frames = frames
-
-    def __len__(self):
-        return len(self.frames)
-
-    def __getitem__(self, index):
-        return self.frames[index]
-
-
-@pytest.mark.parametrize(
-    ("to_data", "is_compared"), [(list, True), (tuple, True), (Tensor.numpy, True), (Frames, False)]
-)
-def test_a_resumed_run_compares_sequences_in_memory(to_data, is_compared, tmp_path):
-    data = {split: to_data(torch.stack(frames)) for split, frames in PARTS["forecaster"].items()}
-    run("forecaster", tmp_path, data=data)
-    others = data | {"train": to_data(FRAMES[:4] / 2)}
-    with pytest.raises(ValueError, match=r"trained_on\.checksum") if is_compared else nullcontext():
-        run("forecaster", tmp_path, data=others)
 
 
 @KINDS
@@ -265,18 +197,6 @@ def test_callbacks_receive_the_trainer_and_each_round_and_may_end_the_training(k
     assert same(run(kind, tmp_path / "b")[1], model)
     run(kind, tmp_path / "c", callbacks=[lambda trainer, row: None, lambda trainer, row: True])
     assert len(rows_of(tmp_path / "c", kind)) == 1
-
-
-@KINDS
-def test_a_run_that_a_callback_ended_is_ended_until_it_is_prolonged(kind, tmp_path):
-    first = run(kind, tmp_path, callbacks=[lambda trainer, row: True])[1]
-    for changes in ({}, {"patience": 3}):
-        train(dataclasses.replace(RECIPES[kind], **changes), data=PARTS[kind], out=tmp_path, progress=False)
-        assert len(rows_of(tmp_path, kind)) == 1
-        assert same(first, convrnn_zoo.from_pretrained(tmp_path))
-    longer = {"epochs": 3} if kind == "classifier" else {"max_steps": 6}
-    train(dataclasses.replace(RECIPES[kind], **longer), data=PARTS[kind], out=tmp_path, progress=False)
-    assert len(rows_of(tmp_path, kind)) == 3
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"class_weights": [1.0, 2.0]}])
@@ -313,21 +233,6 @@ def test_a_forecaster_trains_on_an_iterable(source, tmp_path):
     assert len(rows_of(tmp_path, "forecaster")) == 2
 
 
-def test_an_iterable_is_read_in_its_order_again_and_again():
-    stream = BatchStream(DataLoader(FRAMES[:4], batch_size=3))
-    torch.testing.assert_close(stream.draw(6), FRAMES[[0, 1, 2, 3, 0, 1]])
-    torch.testing.assert_close(stream.fixed(2), FRAMES[[0, 2]])
-    torch.testing.assert_close(stream.draw(1), FRAMES[[2]])
-
-
-def test_an_iterator_that_ends_is_an_error():
-    stream = BatchStream(iter(FRAMES[:3]), "data['train']")
-    with pytest.raises(ValueError, match=r"data\['train'\] yields nothing .* again; pass an iterable such as a Data"):
-        stream.draw(4)
-    with pytest.raises(ValueError, match="is empty"):
-        BatchStream([])
-
-
 def test_worker_processes_of_the_recipe_are_not_for_iterables(tmp_path):
     recipe = dataclasses.replace(RECIPES["forecaster"], workers=1)
     with pytest.raises(ValueError, match=r"workers=1: an iterable reads its own batches"):
@@ -357,11 +262,6 @@ def test_a_classifier_trains_on_pairs_and_on_batches(tmp_path):
     assert same(models[0], models[2])
 
 
-def test_items_of_another_form_are_named():
-    with pytest.raises(TypeError, match=r"data\['train'\].*yield \(sequence, label\).*item 1 is a Tensor"):
-        to_labelled([(torch.zeros(2, 2), 0), torch.zeros(2)], "train")
-
-
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
@@ -376,8 +276,3 @@ def test_items_of_another_form_are_named():
 def test_wrong_labels_and_lengths_are_errors(item, error, message):
     with pytest.raises(error, match=rf"item 0 of data\['train'\].*{message}"):
         to_labelled([item], "train")
-
-
-def test_lengths_may_be_a_list():
-    batch = (torch.arange(6.0).reshape(2, 3, 1), [3, 1], torch.tensor([0, 1]))
-    assert [len(x) for x in to_labelled([batch], "train").sequences] == [3, 1]

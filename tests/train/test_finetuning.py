@@ -84,18 +84,6 @@ def test_learning_rates_fall_with_depth():
     assert [group["lr"] for group in adam(model, 0.1).param_groups] == [0.1]
 
 
-def test_a_schedule_keeps_the_rates_of_depth_apart(run):
-    recipe = dataclasses.replace(Recipe.parse(RAMPS), init_from=str(run), layer_decay=0.1, epochs=4)
-    old = convrnn_zoo.from_pretrained(run).state_dict()
-    data = split(3, 2)
-    slow, fast = (
-        runs.train_one(dataclasses.replace(recipe, layer_decay=d), 0, data, data, progress=False).model.state_dict()
-        for d in (0.01, 1.0)
-    )
-    moved = [(m["rnn.weight_ih_l0"] - old["rnn.weight_ih_l0"]).abs().mean() for m in (slow, fast)]
-    assert 0 < moved[0] < 0.2 * moved[1]
-
-
 def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_path, caplog):
     np.save(tmp_path / "a.npy", blobs())
     recipe = Recipe.parse(FRAMES)

@@ -1,14 +1,11 @@
 """Training of forecasters: resuming, invalid input, two processes, and an end-to-end run from a recipe to metadata."""
 
 import dataclasses
-import subprocess
 from functools import partial
 
 import pytest
 import torch
 
-import convrnn_zoo
-from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.train import forecaster as training
@@ -16,8 +13,7 @@ from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.verify.losses import LOSSES, partial_derivatives
 from tests.helpers.registry import slow_unless
 from tests.helpers.train import runs
-from tests.helpers.train.runs import LAUNCHERS, free_port, interrupted, killed, same, sha256
-from tests.helpers.train.tiny_recipes import FILE, PLAIN, SAMPLING_ARGS, TINY, train_command
+from tests.helpers.train.tiny_recipes import PLAIN, SAMPLING_ARGS, TINY
 
 
 @pytest.fixture
@@ -28,22 +24,6 @@ def clips():
 
 def train(recipe, clips, **kwargs):
     return runs.train_model(recipe, clips, progress=False, **kwargs)
-
-
-@pytest.mark.parametrize("recipe", slow_unless(TINY.__eq__, [TINY, PLAIN]), ids=lambda r: r.weights)
-def test_an_interrupted_run_resumes_to_the_same_weights(recipe, tmp_path, clips):
-    expected, history = train(recipe, clips)
-    assert len(history) == 3
-    for stop in (1, 2):
-        interrupted(lambda out=tmp_path / str(stop): train(recipe, clips, out=out), saves=stop)
-        model, again = train(recipe, clips, out=tmp_path / str(stop))
-        assert same(model, expected)
-        assert again == history
-
-
-def test_rounds_need_not_divide_the_updates(clips):
-    _, history = train(dataclasses.replace(TINY, checkpoint_every=4), clips)
-    assert len(history) == 2
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
@@ -87,31 +67,6 @@ SMALL = {
     "phydnet": {"hidden_channels": 4, "num_layers": 2, "stem_channels": 4, "filters": 9, "filter_size": 3},
     "e3d_lstm": {"hidden_channels": 4, "num_layers": 2, "kernel_size": 3, "img_size": 16},
 }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("name", SMALL)
-def test_openstls_models_learn_by_recipe(name, optimizer, clips):
-    recipe = dataclasses.replace(
-        TINY,
-        weights=f"{name}.tiny",
-        model=SMALL[name],
-        decoupling=0.0,
-        moments=0.01 if name == "phydnet" else 0.0,
-        max_steps=100,
-        checkpoint_every=20,
-        lr=0.01,
-        optimizer=optimizer,
-        sampling={"name": "scheduled", "until": 50},
-        bf16=name == "mau",
-    )
-    known = clips.fixed(8)
-    before, after = (
-        (model.forecast(known[:, :3]) - known[:, 3:]).square().mean()
-        for model in (training.build(recipe, 1), train(recipe, clips)[0])
-    )
-    assert after < 0.8 * before
 
 
 def test_the_moment_loss_approaches_derivatives(clips):
@@ -197,49 +152,6 @@ def test_rejects_invalid_recipes(name, clips):
     entries, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         train(dataclasses.replace(TINY, **entries), clips)
-
-
-def digest(out):
-    return sha256(out / "model.safetensors")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_resumes_to_weights_with_correct_metadata(workers, tmp_path, digits):
-    recipe = tmp_path / "tiny.toml"
-    options = 'ema = 0.9\ngrad_accum_steps = 2\ndata = {kind = "moving_mnist", validation = 0.2}\n' if workers else ""
-    text = FILE.format(batch=2).replace('data = "moving_mnist"\n', "") if workers else FILE.format(batch=2)
-    recipe.write_text(f"workers = {workers}\n{options}{text}")
-    done = subprocess.run(train_command(recipe, digits, tmp_path / "a"), check=True, capture_output=True, text=True)
-    assert "MSE" in done.stdout
-    assert "%" not in done.stdout
-    killed(train_command(recipe, digits, tmp_path / "b"), tmp_path / "b" / "last.ckpt")
-    subprocess.run(train_command(recipe, digits, tmp_path / "b"), check=True, capture_output=True)
-    assert digest(tmp_path / "b") == digest(tmp_path / "a")
-    record = WeightsMetadata.from_json((tmp_path / "a" / "metadata.json").read_text(encoding="utf-8"))
-    assert record.sha256 == digest(tmp_path / "a")
-    model = convrnn_zoo.from_pretrained(tmp_path / "a")
-    assert model.metadata == record
-    assert sum(p.numel() for p in model.parameters()) == record.num_params
-    assert model(torch.rand(1, 3, 1, 8, 8)).shape == (1, 3, 1, 8, 8)
-
-
-@pytest.mark.parametrize("launcher", ["torch.distributed.run", "accelerate.commands.launch"])
-@pytest.mark.slow
-def test_two_processes_reach_the_loss_of_one_with_the_doubled_batch(launcher, tmp_path, digits):
-    for batch in (2, 4):
-        (tmp_path / f"{batch}.toml").write_text(FILE.format(batch=batch))
-    options = [o.format(port=free_port()) for o in LAUNCHERS[launcher]]
-    for args in (
-        train_command(tmp_path / "4.toml", digits, tmp_path / "one"),
-        train_command(tmp_path / "2.toml", digits, tmp_path / "two", "-m", launcher, *options),
-    ):
-        done = subprocess.run(args, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / n / "last.ckpt", weights_only=True)["history"] for n in ("one", "two"))
-    one, two = ([row["loss"] for row in rows] for rows in (one, two))
-    assert len(one) == 8
-    assert two == pytest.approx(one, rel=1e-4)
 
 
 def test_training_starts_from_init_from(clips, monkeypatch):

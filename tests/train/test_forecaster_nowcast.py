@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import convrnn_zoo
 from convrnn_zoo.recipes import Recipe
@@ -13,7 +12,6 @@ from convrnn_zoo.train import forecaster
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import RADAR, blobs
 from tests.helpers.train import runs
-from tests.helpers.train.runs import interrupted, same
 
 RECIPE = RADAR.replace("convgru_forecaster.blobs", "convgru_advection.blobs").replace("balanced_light", "exceedance")
 RECIPE = RECIPE.replace("hidden_channels = [2, 2]\nkernel_size = 3", "hidden_channels = [3, 4]")
@@ -65,17 +63,6 @@ def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
     assert np.load(tmp_path / "rain.npy").shape == (4, 24, 28)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(radar, tmp_path):
-    recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=4, checkpoint_every=2, lead_times=2)
-    [clips] = forecaster.load_sequences(recipe, radar, ["train"])
-    expected, history = runs.train_model(recipe, clips, progress=False)
-    interrupted(lambda: runs.train_model(recipe, clips, out=tmp_path, progress=False), saves=1)
-    torch.manual_seed(3)
-    model, resumed = runs.train_model(recipe, clips, out=tmp_path, progress=False)
-    assert same(model, expected)
-    assert resumed == history
-
-
 def test_training_improves_the_probabilities(radar):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)
     [clips] = forecaster.load_sequences(recipe, radar, ["train"])
@@ -98,13 +85,6 @@ def test_keys_that_do_not_apply_are_named(old, new, key, radar, tmp_path):
     message = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert key in message
     assert len(message.splitlines()) == 1
-
-
-def test_an_ensemble_is_rejected_for_a_model_with_one_forecast(radar, tmp_path):
-    (tmp_path / "r.toml").write_text(RADAR)
-    run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run", "--quiet")
-    message = run("eval", tmp_path / "run", "--data", radar, "--quiet", "--members", 5, code=1)
-    assert "5 members" in message
 
 
 @pytest.mark.needs("symlinks")

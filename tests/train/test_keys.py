@@ -75,33 +75,6 @@ def test_a_key_changes_the_weights(key, kind, plain):
     assert not same(fitted(kind, lr=0.05, **changes).model, plain[kind].model)
 
 
-@KINDS
-def test_one_seed_is_a_list_of_one(kind):
-    recipe = dataclasses.replace(RECIPES[kind], seeds=7)
-    assert (recipe.seeds, recipe.seed) == ((7,), 7)
-    assert same(fitted(kind, seeds=7).model, fitted(kind, seeds=[7]).model)
-
-
-@KINDS
-def test_checkpointing_computes_activations_again_for_the_same_gradients(kind):
-    trainers = [make_trainer(kind, grad_checkpointing=c) for c in (False, True)]
-    assert [any(getattr(m, "grad_checkpointing", False) for m in t.model.modules()) for t in trainers] == [False, True]
-    for trainer in trainers:
-        trainer.fit()
-    states = [t.model.state_dict() for t in trainers]
-    assert all(torch.allclose(v, states[1][k], atol=1e-4) for k, v in states[0].items())
-
-
-@KINDS
-def test_the_model_is_compiled(kind, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
-    trainer = make_trainer(kind)
-    assert not compiled
-    trainer = make_trainer(kind, compile=True)
-    assert [m is trainer.model for m in compiled] == [True]
-
-
 class Accelerator:
     def prepare(self, model):
         return nn.ModuleList([model])
@@ -127,24 +100,6 @@ def test_float16_scales_the_loss_and_resumes_with_its_scale(kind, tmp_path):
     resumed = fitted(kind, checkpoint=checkpoint, **recipe)
     assert same(resumed.model, expected.model)
     assert "scaler" in torch.load(checkpoint, weights_only=True)
-
-
-@KINDS
-def test_a_gradient_that_overflows_float16_makes_no_step_and_lowers_the_scale(kind):
-    trainer = make_trainer(kind, fp16=True, lr=1e-3)
-    for p in trainer.model.parameters():
-        p.register_hook(lambda g: g * float("inf"))
-    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    trainer.fit()
-    after = trainer.model.state_dict()
-    assert all(torch.equal(v, after[k]) for k, v in before.items())
-    assert trainer.scaler.get_scale() < 2**16
-
-
-@KINDS
-def test_two_precisions_are_an_error(kind):
-    with pytest.raises(ValueError, match=r"bf16 and fp16.*leave one of them out"):
-        dataclasses.replace(RECIPES[kind], bf16=True, fp16=True)
 
 
 # ---- optimizers and schedules -----------------------------------------------------------------------------------
@@ -251,24 +206,10 @@ def test_keys_that_do_not_belong_together_are_an_error(kind, changes, message):
         dataclasses.replace(RECIPES[kind], **changes)
 
 
-@pytest.mark.parametrize("optimizer", ["adagrad", "adadelta", "adafactor"])
-def test_an_optimizer_without_momentum_needs_another_schedule(optimizer):
-    with pytest.raises(ValueError, match=f"schedule = .*{optimizer.title()}.* schedule = 'one_cycle'"):
-        make_trainer("classifier", optimizer=optimizer)
-    assert make_trainer("classifier", optimizer=optimizer, schedule="one_cycle")
-
-
 def test_arguments_that_an_optimizer_does_not_take_are_named():
     recipe = dataclasses.replace(FORECASTER, optimizer="lion", optimizer_args={"speed": 3})
     with pytest.raises(ValueError, match=r"optimizer = 'lion' with optimizer_args = \{'speed': 3\}: .*speed"):
         create_optimizer(recipe, nn.Linear(2, 2))
-
-
-def test_muon_takes_a_weight_decay():
-    model = nn.Conv2d(16, 16, 3)
-    recipes = [dataclasses.replace(FORECASTER, optimizer="muon", weight_decay=d) for d in (None, 0.0, 0.3)]
-    decays = [create_optimizer(recipe, model).param_groups[0]["weight_decay"] for recipe in recipes]
-    assert decays == [0.1, 0.0, 0.3]
 
 
 # ---- keys of one task, and old keys -----------------------------------------------------------------------------
@@ -281,13 +222,6 @@ def test_a_key_of_the_other_task_is_an_error(kind, key, value):
     table = {"kind": kind, **RECIPES[kind].to_table(), key: value}
     with pytest.raises(ValueError, match=f"{key} is a key of a {other}, and kind is {kind}: leave it out"):
         Recipe.of(table)
-
-
-@pytest.mark.parametrize("key", ["stretch", "steps", "pitch"])
-def test_augmentation_of_recordings_is_an_error_for_forecasters(key):
-    with pytest.raises(ValueError, match=f"augment.{key} is for classifiers"):
-        dataclasses.replace(FORECASTER, augment={key: 1 if key == "steps" else 0.5})
-    dataclasses.replace(CLASSIFIER, augment={key: 1 if key == "steps" else 0.5})
 
 
 def test_maps_are_mirrored_and_transposed():

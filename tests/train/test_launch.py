@@ -1,12 +1,9 @@
 """Training in several processes: on custom data, and one recipe after the other."""
 
 import dataclasses
-import importlib.util
 import random
-import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +12,10 @@ import torch
 
 from convrnn_zoo import train as training
 from convrnn_zoo.train.launch import Processes, launch
-from tests.helpers.data.own_data import RADAR, blobs, ramps, write_zarr
+from tests.helpers.data.own_data import RADAR, blobs, write_zarr
 from tests.helpers.train.runs import LAUNCHERS, free_port, sha256
 from tests.helpers.train.tiny_recipes import PLAIN, train_command
 from tests.train.test_loop import CLASSIFIER as TINY_CLASSIFIER
-from tests.train.test_loop import ramps as labelled
 
 TRAIN_ALL = """
 import sys
@@ -80,55 +76,7 @@ def test_an_error_in_one_process_ends_them_all(tmp_path):
     assert "nothing.npy" in done.stderr
 
 
-CLASSIFIER = """
-kind = "classifier"
-weights = "convgru1d_1layer.ramps"
-description = "Tells rising from falling."
-license = "mit"
-epochs = 2
-batch_size = {batch}
-lr = 0.001
-label_smoothing = 0.1
-[data]
-kind = "sequences"
-name = "ramps"
-[model]
-hidden_channels = 4
-global_pool = "last"
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_a_classifier_to_the_loss_of_one_with_the_doubled_batch(tmp_path):
-    recordings, labels = ramps(26)
-    np.savez(tmp_path / "a.npz", **recordings, labels=labels)
-    for batch in (3, 6):  # the last batch of an epoch is not a multiple of two
-        (tmp_path / f"{batch}.toml").write_text(CLASSIFIER.format(batch=batch))
-    subprocess.run(train_command(tmp_path / "6.toml", tmp_path / "a.npz", tmp_path / "one"), check=True)
-    options = [o.format(port=free_port()) for o in LAUNCHERS["torch.distributed.run"]]
-    command = train_command(
-        tmp_path / "3.toml", tmp_path / "a.npz", tmp_path / "two", "-m", "torch.distributed.run", *options
-    )
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / n / "seed0.ckpt", weights_only=True)["history"] for n in ("one", "two"))
-    for a, b in zip(one, two, strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
-        assert b["accuracy"] == pytest.approx(a["accuracy"], abs=0.01)
-
-
 # ---- devices and random states ---------------------------------------------------------------------------------
-def test_no_module_of_training_names_a_device():
-    names = re.compile(r"""["'](cpu|cuda|mps|xpu|hpu)["':]|torch\.(cuda|mps|xpu)\b""")
-    lines = {
-        f"{file.name}: {line.strip()}"
-        for file in Path(training.__file__).parent.rglob("*.py")
-        for line in file.read_text(encoding="utf-8").splitlines()
-        if names.search(line)
-    }
-    assert lines == {
-        'loop.py: content = torch.load(path, weights_only=True, map_location="cpu")'  # of any device
-    }
 
 
 def test_models_and_batches_go_to_the_device_of_the_processes():
@@ -235,23 +183,6 @@ def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
 CLASSIFIED = dataclasses.replace(TINY_CLASSIFIER, seeds=(3, 5), epochs=2)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_seed_has_a_series_of_its_own(tmp_path):
-    accumulator = pytest.importorskip(EVENTS, reason="the extra tensorboard")
-    training.train(
-        CLASSIFIED,
-        data={"train": labelled(0), "test": labelled(1)},
-        out=tmp_path / "run",
-        progress=False,
-        log_with=["tensorboard"],
-    )
-    events = accumulator.EventAccumulator(str(tmp_path / "run" / "training"))
-    events.Reload()
-    for seed in CLASSIFIED.seeds:
-        assert [e.step for e in events.Scalars(f"seed{seed}/loss")] == [6, 12]
-    assert "loss" not in events.Tags()["scalars"]
-
-
 def test_steps_of_several_seeds_in_wandb_are_values_since_its_own_steps_must_rise():
     logged, metrics = [], []
 
@@ -296,14 +227,6 @@ def test_mlflow_receives_settings_losses_and_figures_in_a_file(tmp_path, monkeyp
     assert [m.step for m in client.get_metric_history(run.info.run_id, "validation_loss")] == [2, 4, 6]
     figures = [a.path for a in client.list_artifacts(run.info.run_id, "images") if a.path.endswith(".png")]
     assert len(figures) == 3
-
-
-def test_trackers_are_named_and_installed():
-    with pytest.raises(ValueError, match=r"log_with .*tensorboard.*'comet'"), launch(log_with=["comet"]):
-        pass
-    if importlib.util.find_spec("wandb") is None:
-        with pytest.raises(ImportError, match=r"convrnn-zoo\[wandb\]"), launch(log_with=["wandb"]):
-            pass
 
 
 def test_trackers_are_closed_after_an_interruption(tmp_path, monkeypatch):

@@ -15,7 +15,6 @@ from torch import nn
 
 from convrnn_zoo import WeightsError, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, loop, train
@@ -114,21 +113,6 @@ def pressing_ctrl_c(function, call):
         return function(*args, **kwargs)
 
     return wrapped
-
-
-def test_sequences_that_are_read_from_files_are_read_once_for_their_lengths():
-    data, read = ramps(0), []
-
-    def count(i):
-        read.append(i)
-        return data.sequences[i]
-
-    recipe = dataclasses.replace(CLASSIFIER, bucket_batches=2, epochs=3)
-    lazy = data._replace(sequences=LazySequences(range(24), count))
-    trainer = classifier.ClassifierTrainer(recipe, 0, lazy, progress=False)
-    read.clear()  # the reads for lengths and normalization
-    trainer.fit()
-    assert len(read) == 3 * 24
 
 
 @functools.cache
@@ -301,10 +285,3 @@ def test_a_saved_recipe_states_every_value(radar, tmp_path):
     for line in ("clip_grad_norm = 1.0", 'optimizer = "adam"', "warmup = 0.3", 'split = "time"', "seeds = [0]"):
         assert line in saved
     assert Recipe.parse(saved) == recipe
-
-
-def test_a_saved_recipe_states_the_values_of_sampling_and_augmentation():
-    assert "start = 1.0" in TINY.to_toml()
-    assert "warp = 0.0" in CLASSIFIER.to_toml()
-    for recipe in (TINY, CLASSIFIER):
-        assert Recipe.parse(recipe.to_toml()) == recipe

@@ -11,7 +11,7 @@ import torch
 
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train import classifier, forecaster, loop, train
+from convrnn_zoo.train import forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from convrnn_zoo.train.optim import SCHEDULES
 from tests.helpers.data.own_data import FRAMES
@@ -19,7 +19,7 @@ from tests.helpers.registry import slow_unless
 from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
-from tests.train.test_loop import CLASSIFIER, pressing_ctrl_c, ramps
+from tests.train.test_loop import CLASSIFIER, ramps
 from tests.train.test_loop_validation import moving
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -164,26 +164,6 @@ def test_the_first_update_after_a_change_has_the_rate_of_the_new_schedule(fields
     assert len(trainer.optimizer.state) > 0
 
 
-def test_a_classifiers_run_is_prolonged(tmp_path):
-    path, longer = tmp_path / "seed0.ckpt", dataclasses.replace(CLASSIFIER, epochs=4)
-    classify(CLASSIFIER, path)
-    classify(longer, path)
-    rows = torch.load(path, weights_only=True)["history"]
-    expected = classifier.ClassifierTrainer(longer, 0, ramps(0), progress=False).fit()
-    assert [row["learning_rate"] for row in rows[2:]] == pytest.approx([r["learning_rate"] for r in expected[2:]])
-
-
-def test_a_run_that_is_shortened_to_its_updates_ends_its_round(tmp_path, monkeypatch):
-    path = tmp_path / "seed0.ckpt"
-    with monkeypatch.context() as patched:
-        patched.setattr(classifier.F, "cross_entropy", pressing_ctrl_c(classifier.F.cross_entropy, 6))
-        with pytest.raises(KeyboardInterrupt):
-            classify(CLASSIFIER, path)
-    assert not torch.load(path, weights_only=True)["history"]
-    classify(dataclasses.replace(CLASSIFIER, epochs=1), path)
-    assert [row["updates"] for row in torch.load(path, weights_only=True)["history"]] == [6]
-
-
 def test_seeds_are_added_to_a_finished_run_and_the_first_one_stays(tmp_path):
     data, seeds = {"train": ramps(0), "test": ramps(1)}, dataclasses.replace(CLASSIFIER, seeds=(0, 1))
     first = train(CLASSIFIER, data=data, out=tmp_path, progress=False)
@@ -194,13 +174,6 @@ def test_seeds_are_added_to_a_finished_run_and_the_first_one_stays(tmp_path):
     assert second.metrics[0].runs == 2
     with pytest.raises(ValueError, match=r"recipe\.toml is another recipe"):
         train(dataclasses.replace(seeds, seeds=(1, 0)), data=data, out=tmp_path, progress=False)
-
-
-def test_cycles_change_with_the_length_of_a_run(tmp_path):
-    recipe = dataclasses.replace(PLAIN, max_steps=4, cycles=(2, 2))
-    forecast(recipe, tmp_path)
-    _, history = forecast(dataclasses.replace(recipe, max_steps=6, cycles=(2, 2, 2)), tmp_path)
-    assert history[-1]["updates"] == 6
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):

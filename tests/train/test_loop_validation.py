@@ -1,19 +1,17 @@
 """Averaged weights, accumulated gradients, and the selection of weights by a validation part."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from convrnn_zoo.data import FRAME_DATASETS, Labelled
+from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
-from tests.helpers.data.own_data import RADAR, blobs, write_zarr
+from tests.helpers.data.own_data import RADAR, blobs
 from tests.helpers.registry import slow_unless
 from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
@@ -58,14 +56,6 @@ def test_the_average_follows_the_weights_with_a_decay_that_rises_to_that_of_the_
         expected += (1 - decay) * (weight - expected)
     assert steps_down(6, ema=0.5)[0] == pytest.approx(expected)
     assert steps_down(6)[0] == -5
-
-
-def test_averaged_weights_are_validated_reported_and_saved():
-    weights = []
-    options = {"validate": lambda model: weights.append(model.w.item()) or {"loss": 0.0}, "keep_best": False}
-    final, _ = steps_down(3, ema=0.5, see=lambda model: weights.append(model.w.item()), **options)
-    assert weights[0] == weights[1] == 0.0
-    assert weights[-2] == weights[-1] == final > -2
 
 
 def validate_with(losses):
@@ -127,19 +117,6 @@ def test_the_noise_of_a_validation_has_the_seed_of_the_run(seed, monkeypatch):
     assert seeds == [seed]
 
 
-def test_microbatches_have_one_weight_for_the_loss_and_for_each_metric_by_default():
-    assert loop.Trainer.weigh(SimpleNamespace(metrics=("a", "b")), None).tolist() == [1.0, 1.0, 1.0]
-
-
-def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
-    recipe = dataclasses.replace(PLAIN, lr=10.0, patience=1, max_steps=20)  # gets worse
-    model, history = runs.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
-    assert len(history) < 10
-    again, same_history = runs.train_model(recipe, moving(), moving(1), out=tmp_path, progress=False)
-    assert same(again, model)
-    assert same_history == history
-
-
 # ---- accumulation ----------------------------------------------------------------------------------------------
 def test_a_forecaster_learns_the_same_from_two_batches_as_from_one_twice_as_large():
     small = dataclasses.replace(PLAIN, batch_size=2, grad_accum_steps=2)
@@ -190,82 +167,6 @@ def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------
-def test_generated_sequences_are_validated_on_training_images_that_are_not_trained_on(digits):
-    dataset = FRAME_DATASETS["moving_mnist"](validation=0.25)
-    images = FRAME_DATASETS["moving_mnist"]().load(digits, "train", 2, 2).images
-    parts = {split: dataset.load(digits, split, 2, 2) for split in ("train", "validation", "test")}
-    torch.testing.assert_close(torch.cat([parts["train"].images, parts["validation"].images]), images)
-    assert len(parts["validation"].images) == round(len(images) / 4)
-    assert not torch.equal(parts["validation"].fixed_samples(3), parts["test"].fixed_samples(3))
-    assert torch.equal(parts["test"].images, FRAME_DATASETS["moving_mnist"]().load(digits, "test", 2, 2).images)
-
-
-def write_steps(kind, path):
-    """Writes 30 frames, five minutes apart, and returns the keys of ``[data]``."""
-    frames = np.random.default_rng(0).random((30, 8, 8), dtype="float32")
-    if kind == "frames":
-        np.save(path / "a.npy", frames)
-    elif kind == "video":
-        first, *others = [Image.fromarray((255 * frame).astype("uint8")) for frame in frames]
-        first.save(path / "a.gif", save_all=True, append_images=others)
-    else:
-        pytest.importorskip("zarr", reason="the extra zarr")
-        write_zarr(path / "a.zarr", frames)
-    return {"name": "a", "step": 5.0}
-
-
-@pytest.mark.parametrize("kind", ["frames", "video", "zarr", "rain"])
-def test_no_frame_to_forecast_is_in_two_parts_in_time(kind, request, tmp_path):
-    fields = {} if kind == "rain" else write_steps(kind, tmp_path)
-    path = request.getfixturevalue("rain") if kind == "rain" else next(tmp_path.glob("a.*"))
-    dataset = FRAME_DATASETS[kind if kind in FRAME_DATASETS else "frames"](validation=0.25, **fields)
-    forecast = {
-        split: {int(s.time % 1440 / 5) + t for s in dataset.load(path, split, 2, 3) for t in range(2, 5)}
-        for split in ("train", "validation", "test")
-    }
-    assert forecast == {
-        "train": set(range(2, 15)),
-        "validation": set(range(15, 20)),
-        "test": set(range(20, 30)),
-    }
-
-
-def test_files_are_in_one_part_only(tmp_path):
-    for i in range(6):
-        np.save(tmp_path / f"{i}.npy", np.full((5, 8, 8), float(i), dtype="float32"))
-    for split in ("file", ["4*", "5*"]):
-        dataset = FRAME_DATASETS["frames"](
-            name="a", validation=0.25, split=tuple(split) if isinstance(split, list) else split
-        )
-        files = [
-            {float(c.frames[0, 0, 0, 0]) for c in dataset.load(tmp_path, part, 2, 3)}
-            for part in ("train", "validation", "test")
-        ]
-        assert files == [{0, 1, 2}, {3}, {4, 5}]
-
-
-@pytest.mark.parametrize("split", ["random", "file"])
-def test_recordings_of_every_class_are_in_one_part_only(split, tmp_path):
-    for label in ("a", "b"):
-        (tmp_path / label).mkdir()
-        for i in range(9):
-            np.save(tmp_path / label / f"{i}.npy", np.full((4, 1), i, dtype="float32"))
-    from convrnn_zoo.data import LABELLED_DATASETS
-
-    dataset = LABELLED_DATASETS["sequences"](name="a", split=split, validation=0.34)
-    parts = [dataset.load(tmp_path, part) for part in ("train", "validation", "test")]
-    assert [len(p.labels) for p in parts] == [8, 4, 6]
-    assert all(set(p.labels.tolist()) == {0, 1} for p in parts)
-    numbers = [[(int(x[0, 0]), int(y)) for x, y in zip(p.sequences, p.labels, strict=True)] for p in parts]
-    assert len({pair for part in numbers for pair in part}) == 18
-
-
-def test_official_training_parts_are_divided_by_class():
-    from convrnn_zoo.data import LABELLED_DATASETS
-
-    parts = {s: LABELLED_DATASETS["japanese_vowels"](validation=0.2).load(None, s) for s in ("train", "validation")}
-    assert torch.bincount(parts["validation"].labels).tolist() == [6] * 9
-    assert torch.bincount(parts["train"].labels).tolist() == [24] * 9
 
 
 @pytest.mark.figures
@@ -307,12 +208,6 @@ def test_keys_of_one_cycle_are_only_valid_for_it(key):
     with pytest.raises(ValueError, match=rf"{key}.*one_cycle.*cosine"):
         dataclasses.replace(PLAIN, schedule="cosine", **{key: value})
     assert getattr(dataclasses.replace(PLAIN, **{key: value}), key) == value
-
-
-def test_quantile_is_only_valid_for_its_loss():
-    with pytest.raises(ValueError, match=r"quantile.*loss"):
-        dataclasses.replace(PLAIN, quantile=0.9)
-    assert dataclasses.replace(PLAIN, quantile=0.9, loss="mae+quantile").quantile == 0.9
 
 
 def test_the_validation_part_of_python_data_is_used(tmp_path):

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 import convrnn_zoo
-from convrnn_zoo.hub import save_pretrained
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
@@ -125,16 +124,6 @@ def test_scores_are_those_of_the_target_in_its_unit(trained, archive):
         assert scores[name]["MSE of t2m"] == pytest.approx(error.tolist(), rel=1e-4)
 
 
-def test_every_target_has_separate_scores(archive):
-    recipe = recipe_with(data={"targets": ["t2m", "wind"]})
-    train_part, test = (recipe.data.load(archive, part, 3, 2) for part in ("train", "test"))
-    scores = evaluate(build(recipe, 4, train_part), recipe, test).scores["last frame"]
-    frames = test.fixed(100)
-    for name, channel in (("t2m", 1), ("wind", 0)):
-        error = (frames[:, 2:3, channel] - frames[:, 3:, channel]).abs().mean((0, 2, 3))
-        assert scores[f"MAE of {name}"] == pytest.approx(error.tolist(), rel=1e-4)
-
-
 def test_a_target_of_rain_is_scored_at_the_thresholds_of_rain(tmp_path):
     data = tracer()
     data["rain"] = abs(data.wind - 5).assign_attrs(units="mm/h")
@@ -162,15 +151,6 @@ def test_eval_and_predict_read_the_archive_by_the_names_of_the_weights(trained, 
         np.testing.assert_allclose(forecast.t2m, expected[:, 0], rtol=1e-5)
     compared = run("predict", trained, archive, "--compare", "-o", tmp_path / "f.png")
     assert "(K)²" in compared
-
-
-def test_a_copy_of_the_run_forecasts_the_same(trained, tmp_path):
-    model = convrnn_zoo.from_pretrained(str(trained)).eval()
-    copy = convrnn_zoo.from_pretrained(str(save_pretrained(model, tmp_path / "copy"))).eval()
-    assert copy.preprocessing == model.preprocessing
-    x = torch.rand(3, 2, SIZE, SIZE) * 10 + 270
-    known = {"static": 900 * torch.rand(1, SIZE, SIZE), "future": torch.rand(5, 1, SIZE, SIZE)}
-    assert torch.equal(copy.forecast(x, **known), model.forecast(x, **known))
 
 
 def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):

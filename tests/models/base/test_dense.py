@@ -71,11 +71,6 @@ def test_the_decoder_streams_and_reads_frames(size):
     torch.testing.assert_close(model(x[:, :2]), complete[:, :2], atol=1e-5, rtol=1e-5)  # what comes later is not read
 
 
-def test_the_decoder_remembers():
-    model, x = decoder(), clips()
-    assert not torch.allclose(model(x)[:, -1], model(x[:, -1]))
-
-
 def test_bcdunet_reads_skip_and_decoder_in_both_directions():
     model = bcdunet()
     assert all(up.rnn.bidirectional for up in model.ups)
@@ -93,20 +88,6 @@ def test_bcdunet_reads_each_image_of_a_series_by_itself():
     out = model(x)
     assert out.shape == (2, 4, 3, 8, 12)
     torch.testing.assert_close(out[:, 1], model(x[:, 1]), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", [DECODER, BCDUNET])
-def test_model_is_registered_saved_and_loaded(name, tmp_path):
-    kwargs = {"widths": (4, 8)} if name == BCDUNET else {"aspp_channels": 8, "widths": [8, 4, 4, 4]}
-    model = convrnn_zoo.create_model(name, num_classes=2, **kwargs).eval()
-    convrnn_zoo.save_pretrained(model, tmp_path)
-    x = clips(1, 2)
-    torch.testing.assert_close(convrnn_zoo.from_pretrained(tmp_path).eval()(x), model(x))
-    assert convrnn_zoo.from_pretrained(tmp_path, num_classes=5).eval()(x).shape == (1, 2, 5, 32, 32)
-    model.reset_classifier(0)
-    assert model(x).shape == (1, 2, model.num_features, 32, 32)
-    with pytest.raises(ValueError, match=r"global_pool.*'avg'"):
-        model.reset_classifier(2, "avg")
 
 
 @pytest.mark.parametrize(
@@ -138,24 +119,10 @@ def test_checkpoints_do_not_count_a_batch_twice():
         torch.testing.assert_close(buffer, dict(models[1].encoder.named_buffers())[name])
 
 
-def test_single_frames_have_no_lengths():
-    with pytest.raises(ValueError, match="lengths"):
-        convrnn_zoo.create_model("rvm_mobilenetv3").matte(torch.rand(2, 3, 32, 32), None, [7, 9])
-
-
 def test_padding_does_not_reach_the_gradients():
     model = decoder().train()
     x = torch.rand(2, 3, 3, 32, 32)
     x[1, 2] = torch.nan
     model(x, lengths=torch.tensor([3, 2])).sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    assert all(buffer.isfinite().all() for buffer in model.buffers())
-
-
-def test_padding_does_not_reach_the_refiner():
-    model = convrnn_zoo.create_model("rvm_mobilenetv3", refiner=True, aspp_channels=8, widths=(8, 4, 4, 4)).train()
-    x = torch.rand(2, 3, 3, 64, 64)
-    x[1, 2] = torch.nan
-    _, alpha, _ = model.matte(x, lengths=[3, 2], downsample_ratio=0.5)
-    assert alpha[0].isfinite().all()
     assert all(buffer.isfinite().all() for buffer in model.buffers())

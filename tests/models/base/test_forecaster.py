@@ -13,8 +13,6 @@ import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase, ConvRNNCellBase
 from convrnn_zoo.models.base.ensemble import EnsembleForecaster
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
-from convrnn_zoo.pretrained.published import find_published
-from convrnn_zoo.pretrained.registry import find_weights
 from tests.helpers.models.forecasters import FULL, NAMES, SMALL, tiny
 from tests.helpers.registry import slow_unless
 
@@ -69,13 +67,6 @@ def test_a_sequence_does_not_see_its_neighbours_and_time_runs_forward(name):
         other = x.clone()
         other[:, t] = 1 - other[:, t]
         assert not torch.equal(model(other, horizon=4), out)
-
-
-@EVERY
-def test_default_horizon_is_the_architectures_and_can_be_another(name):
-    assert tiny(name).horizon == FULL[name].horizon
-    model = tiny(name, horizon=2).eval()
-    assert model(frames(model)).shape[1] == 2
 
 
 @EVERY
@@ -179,16 +170,6 @@ def test_overfits_one_batch(name):
 
 
 @EVERY
-def test_state_dict_goes_round_strictly(name, tmp_path):
-    model, other = tiny(name), tiny(name)
-    x = frames(model)
-    assert not torch.equal(model(x), other(x))
-    torch.save(model.state_dict(), tmp_path / "w.pt")
-    other.load_state_dict(torch.load(tmp_path / "w.pt"), strict=True)
-    assert torch.equal(model(x), other(x))
-
-
-@EVERY
 def test_device_and_dtype_place_every_tensor(name):
     model = tiny(name, device="meta", dtype=torch.float64)
     tensors = [*model.parameters(), *model.buffers()]
@@ -230,15 +211,6 @@ def test_timm_attributes(name):
 
 def recurrent_modules(model):
     return [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-
-
-@EVERY
-def test_rejects_weights_of_another_size(name):
-    has = find_weights(name)
-    if not has and find_published(name):
-        return  # which are downloaded
-    with pytest.raises(convrnn_zoo.WeightsError, match=rf"{name}\.\w+ .*\(\d+, \d+" if has else f"^{name} "):
-        tiny(name, pretrained=True)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_forecaster")])
@@ -289,25 +261,3 @@ def check_compiled(name, backend):
 @pytest.mark.parametrize("name", slow_unless("convgru_forecaster".__eq__, sorted(KINDS.values())))
 def test_is_one_graph_forward_and_back(name):
     check_compiled(name, "aot_eager")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch's own making
-@pytest.mark.parametrize("name", sorted(KINDS.values()))
-def test_compiles_to_code_that_agrees(name):
-    check_compiled(name, "inductor")
-
-
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_variational_dropout_does_not_drop_the_constant_input_of_the_forecaster(num_layers):
-    torch.manual_seed(0)
-    model = tiny("convlstm_forecaster", num_layers=num_layers, variational_dropout=(1.0, 0.0)).train()
-    model(frames(model)).sum().backward()
-    assert not model.encoder.weight_ih_l0.grad.any()
-    assert model.first.weight_ih_l0.grad.abs().min() > 0
-    assert tiny("convlstm_forecaster", variational_dropout=0.3).first.variational_dropout == (0.0, 0.3)
-
-
-def test_a_forecaster_may_have_layers_whose_gates_do_not_read_the_state():
-    model = convrnn_zoo.ConvRNNForecaster(convrnn_zoo.Conv2dMinGRU, hidden_channels=4, kernel_size=3)
-    assert model(torch.rand(1, 3, 1, 8, 8), 2).shape == (1, 2, 1, 8, 8)

@@ -62,12 +62,6 @@ def test_errors_name_missing_unexpected_and_misshapen_inputs(name):
         Stream(model)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(GENERAL)))
-def test_models_of_rain_declare_no_further_inputs(name):
-    with pytest.raises(TypeError, match="future_chans"):
-        tiny(name, future_chans=1)
-
-
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_models_that_read_their_forecast_forecast_all_variables(name):
     with pytest.raises(ValueError, match="out_chans"):
@@ -120,14 +114,6 @@ def test_a_forecast_takes_and_returns_the_unit_of_each_variable(weather):
     assert not torch.allclose(forecasts[1], y)
     arrays = model.forecast(frames.numpy(), 2, **{k: v.numpy() for k, v in known.items()})
     torch.testing.assert_close(torch.from_numpy(arrays), y)
-
-
-def test_only_pixels_unknown_in_a_target_are_nan(weather):
-    model, frames, known = weather
-    frames[:, 1, 0, 0], frames[:, 0, 1, 1] = math.nan, math.nan
-    known["future"][0, 0, 2, 2] = math.nan
-    y = model.forecast(frames, 2, **known)
-    assert y.isnan().nonzero()[:, 2:].unique(dim=0).tolist() == [[0, 0]]
 
 
 def test_errors_name_invalid_known_inputs(weather):

@@ -45,29 +45,6 @@ def test_masked_is_packed(data):
     torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
 
 
-def test_masked_is_packed_with_a_width_for_each_layer_in_two_dimensions_and_under_autocast():
-    model = convrnn_zoo.create_model("convlstm2d_bi_2layer", in_chans=2, hidden_channels=[3, 4]).eval()
-    x, lengths = torch.randn(3, STEPS, 2, 5, 4), torch.tensor([2, 5, 3])
-    expected, state = model.forward_sequence(x, lengths=lengths)
-    masked, masked_state = model.rnn.forward_layers(x, mask=step_mask(x, lengths))
-    torch.testing.assert_close((masked[-1], masked_state), (expected, state), atol=1e-5, rtol=1e-5)
-    with torch.autocast("cpu", torch.bfloat16):
-        ys, _ = model.rnn.forward_layers(x, mask=step_mask(x, lengths))
-    assert ys[-1].dtype == torch.float32
-    torch.testing.assert_close(ys[-1], expected, atol=0.02, rtol=0.05)
-
-
-def test_dropout_between_layers_acts_only_in_training():
-    model = build("convgru", dropout=0.5)
-    x, lengths = torch.randn(2, STEPS, 2, 6), torch.tensor([5, 2])
-    calm = model.rnn.forward_layers(x, mask=step_mask(x, lengths))[0]
-    torch.testing.assert_close(model.rnn.forward_layers(x, mask=step_mask(x, lengths))[0], calm)
-    first, second = model.rnn.train().forward_layers(x, mask=step_mask(x, lengths))[0]
-    torch.testing.assert_close(first, calm[0])
-    assert not torch.allclose(second, calm[1])
-    assert (second[1, 2:] == 0).all()
-
-
 @pytest.mark.parametrize("directions", ["", "_bi"])
 @pytest.mark.parametrize("kind", slow_unless("convgru".__eq__, KINDS))
 def test_an_exported_program_takes_other_lengths(kind, directions):
@@ -113,14 +90,3 @@ def test_the_average_pool_of_half_precision_is_finite_with_lengths():
     torch.testing.assert_close(half, exact.half(), rtol=2e-3, atol=0)
     x = torch.full((1, 65_600, 1, 1), 0.5, dtype=torch.float16)
     assert POOLS["avg"](x, torch.tensor([65_600]), 1).item() == 0.5
-
-
-def test_half_models_pool_long_sequences_as_without_lengths():
-    torch.manual_seed(0)
-    model = convrnn_zoo.create_model("minconvgru1d_1layer", num_classes=2, hidden_channels=4, in_chans=1)
-    with torch.no_grad():
-        next(p for n, p in model.rnn.named_parameters() if n.startswith("bias")).fill_(40)
-    model, x = model.half().eval(), torch.rand(1, 2000, 1, 4).half()
-    y = model(x)
-    assert y.isfinite().all()
-    torch.testing.assert_close(model(x, lengths=[2000]), y, rtol=2e-3, atol=2e-2)

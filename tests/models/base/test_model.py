@@ -45,15 +45,6 @@ def test_replicas_of_data_parallel_give_the_outputs_and_gradients_of_the_model(n
     torch.testing.assert_close(results[1], results[0])
 
 
-def test_replicas_forecast_and_classify():
-    forecaster = convrnn_zoo.create_model("convgru_forecaster.rain", pretrained=True).eval()
-    frames = torch.rand(4, 16, 16)
-    torch.testing.assert_close(replicate(forecaster).forecast(frames), forecaster.forecast(frames))
-    classifier = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True).eval()
-    sounds = [torch.zeros(9, classifier.in_chans, 1)]
-    assert replicate(classifier).classify(sounds)[0].label == classifier.classify(sounds)[0].label
-
-
 def test_standardizes_packed_sequences_and_rejects_other_channels():
     model = convrnn_zoo.create_model("convlstm1d_bi_1layer.japanese_vowels", pretrained=True)
     x = torch.rand(2, 5, 12, 1)
@@ -74,12 +65,6 @@ def test_models_built_from_their_classes_classify_with_class_numbers_as_labels()
     model = AudioModel(in_chans=40, num_classes=2)
     model.front_end = LogMel(rate=8000)
     assert list(model.classify_sound([torch.zeros(4000)], 8000)[0].probabilities) == ["0", "1"]
-
-
-def test_their_cfgs_are_not_shared():
-    models = [ConvRNNModel(Conv1dGRU, in_chans=2, hidden_channels=4, num_classes=2) for _ in range(2)]
-    models[0].pretrained_cfg["label_names"] = ("a", "b")
-    assert models[1].classify([torch.rand(5, 2, 8)])[0].label in ("0", "1")
 
 
 # ---- NumPy numbers as arguments ------------------------------------------------------------------------------------
@@ -119,33 +104,3 @@ def test_numpy_numbers_are_valid_arguments_of_every_class(cls):
     assert len(arguments) > 2
     assert shapes == others
     assert not {name for name, value in vars(model).items() if isinstance(value, np.generic)}
-
-
-def test_numpy_numbers_are_valid_arguments_of_names_and_saved(tmp_path):
-    model = convrnn_zoo.create_model(
-        "convgru1d_1layer",
-        in_chans=np.int32(2),
-        hidden_channels=[np.int64(4)],
-        num_classes=np.int64(3),
-        drop_rate=np.float32(0.5),
-        kernel_size=np.uint8(3),
-    )
-    assert convrnn_zoo.from_pretrained(convrnn_zoo.save_pretrained(model, tmp_path)).model_args == model.model_args
-    model.reset_classifier(np.int64(5))
-    assert (type(model.num_classes), model.head.out_features) == (int, 5)
-    assert len(model.forward_intermediates(torch.rand(1, 3, 2, 8), np.int64(1), intermediates_only=True)) == 1
-    for wrong in (np.float64(3), np.bool_(True), np.int64(-1)):
-        with pytest.raises((TypeError, ValueError), match="num_classes"):
-            model.reset_classifier(wrong)
-
-
-@pytest.mark.slow
-@pytest.mark.needs("loops")
-@pytest.mark.parametrize("encoder", ["resnet18", "tf_mobilenetv3_small_minimal_100"])  # the latter has a fixed size
-def test_models_built_from_their_classes_are_exported(encoder, tmp_path):
-    model = VideoModel(encoder, "convgru", hidden_channels=4, num_classes=2)
-    if encoder != "resnet18":
-        with pytest.raises(convrnn_zoo.ExportError, match=r"size=\(height, width\)"):
-            convrnn_zoo.export(model, tmp_path / "model.pt2", format="torch")
-    size = None if encoder == "resnet18" else (64, 64)
-    assert convrnn_zoo.export(model, tmp_path / "model.pt2", format="torch", size=size)

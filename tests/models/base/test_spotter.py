@@ -41,15 +41,6 @@ def test_each_window_is_classified_as_a_recording_of_its_own(model, size):
         torch.testing.assert_close(probabilities.tolist(), list(expected.probabilities.values()), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(torch.int16, 2**15), (torch.int32, 2**31)])
-def test_integers_are_read_as_the_floats_that_they_stand_for(model, dtype, scale):
-    numbers = (SOUND.double().clamp(-0.9, 0.9) * scale).to(dtype)
-    found, expected = (windows(Spotter(model, 0.5), x, 311) for x in (numbers, numbers.double().div(scale).float()))
-    assert len(found) == len(expected) > 10
-    for (_, probabilities), (_, same) in zip(found, expected, strict=True):
-        torch.testing.assert_close(probabilities, same, atol=1e-5, rtol=1e-4)
-
-
 class Windows(Spotter):
     """A spotter whose windows are given: ``(seconds, class, probability)``."""
 
@@ -102,12 +93,6 @@ def test_a_threshold_is_a_probability_above_0(model, threshold):
         Spotter(model, threshold)
 
 
-def test_an_empty_piece_has_no_words(model):
-    spotter, pieces = Spotter(model, 0.35), [torch.zeros(0), SOUND[:5000], torch.zeros(0), SOUND[5000:]]
-    words = [spot.seconds for piece in pieces for spot in spotter(piece, RATE)]
-    assert words == [spot.seconds for spot in Spotter(model, 0.35)(SOUND, RATE)] != []
-
-
 def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     pytest.importorskip("matplotlib", reason="the extra draw")
     soundfile = pytest.importorskip("soundfile", reason="the extra sound")
@@ -121,21 +106,3 @@ def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
     assert table.splitlines()[0].split() == ["file", "seconds", "word", "probability"]
     run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35, "-o", tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
-
-
-@pytest.mark.parametrize("options", [{"windows": 35}, {"windows": 1000}, {"seconds": 0.001}])
-def test_windows_of_another_length_than_stated_are_rejected(model, options):
-    with pytest.raises(ValueError, match="seconds must be a multiple of"):
-        Spotter(model, 0.5, **options)
-
-
-def test_labels_that_are_no_words_are_ignored(model):
-    sound = [(t / 10, 0 if t < 5 else 1, 0.9) for t in range(30)]
-    first, second = model._labels()[:2]
-    assert {s.label for s in [*Windows(model, 0.5)(sound, RATE)]} == {first, second}
-    spots = Windows(model, 0.5, ignore=[first])(sound, RATE)
-    assert spots
-    assert {s.label for s in spots} == {second}
-    for wrong in (first, ["no label"]):
-        with pytest.raises(ValueError, match="ignore"):
-            Spotter(model, 0.5, ignore=wrong)

@@ -1,9 +1,5 @@
 """Streams: pieces equal one call for every registered model; resets, waiting, memory, and saved states."""
 
-import gc
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
@@ -103,27 +99,6 @@ def test_a_sequence_that_waits_or_starts_over_starts_from_the_learned_state(name
     torch.testing.assert_close(stream(x[:, :4], [4, 0])[0], model(x[:1, :4])[0])
 
 
-def test_a_forecaster_starts_over_from_the_learned_state_of_its_encoder():
-    model = learned("convlstm_forecaster")
-    assert {key.split(".")[0] for key in model.state_dict() if "initial_" in key} == {"encoder"}
-    x, stream = torch.rand(2, 5, 1, 8, 8), Stream(model)
-    stream(x[:, :2], horizon=2)
-    stream.reset([0])
-    forecast = stream(x[:, 2:], horizon=2)
-    torch.testing.assert_close(forecast[0], model(x[:1, 2:], horizon=2)[0])
-    torch.testing.assert_close(forecast[1], model(x[1:], horizon=2)[0])
-
-
-@pytest.mark.parametrize("pool", ["avg", "max", "last"])
-@pytest.mark.parametrize("num_classes", [0, 3])
-def test_pooling_covers_all_frames_so_far(pool, num_classes):
-    model = build("convlstm1d_2layer", num_classes=num_classes, global_pool=pool)
-    x, stream = torch.randn(3, 9, 1, 4), Stream(model)
-    for read in (4, 5, 9):
-        answer = stream(x[:, int(stream.steps[0]) if len(stream.steps) else 0 : read])
-        torch.testing.assert_close(answer, model(x[:, :read]), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("pool", ["", "avg", "max", "last"])
 def test_sequences_of_unequal_length_and_those_that_wait(pool):
     """The output of a sequence does not depend on others that are ahead, skipped or restarted."""
@@ -207,38 +182,6 @@ def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
     assert torch.equal(again(x), streams[1](x))
 
 
-def test_a_state_without_bound_is_warned_of():
-    with pytest.warns(UserWarning, match="max_memories"):
-        Stream(build("e3d_lstm", num_layers=1))
-    Stream(build("e3d_lstm", num_layers=1, max_memories=2))
-    with pytest.raises(ValueError, match="max_memories"):
-        build("e3d_lstm", max_memories=0)
-
-
-@pytest.mark.parametrize(
-    "items", [[], (), torch.zeros(0), torch.zeros(0, dtype=torch.bool), np.array([]), [False, False]], ids=repr
-)
-def test_a_reset_of_no_sequences_changes_nothing(items):
-    stream = running()
-    before = stream.state.clone()
-    if isinstance(items, torch.Tensor) and items.dtype == torch.bool:
-        with pytest.raises(IndexError, match="boolean"):
-            stream.reset(items)
-        return
-    stream.reset(items)
-    assert torch.equal(stream.state, before)
-    assert stream.steps.tolist() == [3, 3]
-
-
-@pytest.mark.parametrize(
-    "items", [[1], (1, 1), range(1, 2), np.array([1], np.int32), np.array([False, True])], ids=repr
-)
-def test_sequences_to_reset_may_be_named_by_numbers_or_booleans_of_any_kind(items):
-    stream = running()
-    stream.reset(items)
-    assert stream.steps.tolist() == [3, 0]
-
-
 TWO = {"levels": (1, 3), "hidden_channels": [4, 6]}
 CLIP_MODELS = {
     "two levels, pooled": {**TWO, "num_classes": 3, "global_pool": "max"},
@@ -287,35 +230,6 @@ def test_streamed_clips_equal_complete_clips_with_pauses_resets_and_files(case, 
         pooled = got.dim() == 2
         torch.testing.assert_close(got[1:] if pooled else got[1:, :2], new, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(got[:1], old if pooled else old[:, -3:], atol=1e-5, rtol=1e-5)
-
-
-def resident():
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("steps", [200, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_memory_is_flat_over_the_steps(steps):
-    model = build("convgru1d_1layer", num_classes=2)
-    stream, frame = Stream(model), torch.randn(1, 1, 10_000)  # a state of 120 kB
-    for _ in range(steps // 10):
-        stream(frame)
-    before = resident()
-    for _ in range(steps - steps // 10):
-        logits = stream(frame)
-    assert resident() - before < 10e6  # storing all states would take 22 MB or 1 GB
-    assert stream.steps.tolist() == [steps]
-    assert logits.isfinite().all()
-    assert stream.state.grad_fn is None
-
-
-def test_thousands_of_streams_in_one_batch():
-    model = build("convlstm1d_1layer", num_classes=2)
-    x, stream = torch.randn(3000, 4, 1, 5), Stream(model)
-    for t in range(4):
-        logits = stream(x[:, t])
-    torch.testing.assert_close(logits[[0, 1234, 2999]], model(x[[0, 1234, 2999]]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -390,11 +304,6 @@ BAD = {
 }
 
 
-def test_a_stream_of_no_sequences():
-    stream = Stream(build("convgru1d_1layer", num_classes=2))
-    assert stream(X[:0], lengths=[]).shape == (0, 2)
-
-
 def running():
     stream = Stream(build("convgru1d_1layer", num_classes=2))
     stream(X)
@@ -420,15 +329,6 @@ def test_rejected_piece_does_not_change_the_state():
         stream(X)
 
 
-def test_an_error_of_the_head_does_not_change_the_state():
-    options = {"levels": (1, 3), "hidden_channels": [2, 2], "num_classes": 2, "global_pool": ""}
-    stream = Stream(convrnn_zoo.video_model("mobilenetv3_small_100", "convgru", **options).eval())
-    with pytest.raises(ValueError, match="levels"):
-        stream(torch.rand(1, 2, 3, 32, 32))
-    assert stream.state is None
-    assert not len(stream.steps)
-
-
 def compile_in_place(model):
     model.compile(backend="eager")
     return model
@@ -441,63 +341,3 @@ def compile_in_place(model):
 def test_a_compiled_model_is_rejected_since_its_forward_is_not_called(name, method, compiled):
     with pytest.raises(ValueError, match=rf"compile.*model\.{method} = "):
         Stream(compiled(build(name)))
-
-
-class CountingBackend:
-    """A backend of torch.compile that counts the calls of the graphs that it compiles."""
-
-    def __init__(self):
-        self.calls = 0
-        torch.compiler.reset()
-
-    def __call__(self, graph, inputs):
-        def run(*args):
-            self.calls += 1
-            return graph.forward(*args)
-
-        return run
-
-
-def test_compiled_methods_of_a_model_run():
-    model, x, backend = build("convgru1d_1layer", num_classes=3), torch.randn(2, 6, 1, 8), CountingBackend()
-    expected = model(x)
-    model.forward_sequence = torch.compile(model.forward_sequence, backend=backend, dynamic=False)
-    stream = Stream(model)
-    for count, piece in enumerate(x.split(3, 1), 1):
-        y = stream(piece)
-        assert backend.calls == count
-    torch.testing.assert_close(y, expected)
-
-    model, x, backend = build("convgru_forecaster"), torch.rand(1, 4, 1, 8, 8), CountingBackend()
-    expected = model(x, 2)
-    for method in ("encode", "decode"):
-        setattr(model, method, torch.compile(getattr(model, method), backend=backend, dynamic=False))
-    torch.testing.assert_close(Stream(model)(x, horizon=2), expected)
-    assert backend.calls == 2
-
-
-def test_a_compiled_layer_runs():
-    layer, x, backend = convrnn_zoo.Conv1dGRU(2, 3, 3).eval(), torch.randn(6, 2, 2, 8), CountingBackend()
-    stream = Stream(torch.compile(layer, backend=backend, dynamic=False))
-    pieces = [stream(piece.transpose(0, 1)) for piece in x.split(3)]
-    assert backend.calls == 2
-    torch.testing.assert_close(torch.cat(pieces, 1).transpose(0, 1), layer(x)[0])
-
-
-def test_a_reused_buffer_does_not_change_the_history_of_e3d_lstm():
-    model = build("e3d_lstm", num_layers=1, patch_size=1, max_memories=2)
-    own, reused, buffer = Stream(model), Stream(model), torch.empty(1, 1, 8, 8)
-    for frame in torch.rand(3, 1, 1, 8, 8):
-        a, b = own(frame, horizon=1), reused(buffer.copy_(frame), horizon=1)
-    assert torch.equal(a, b)
-
-
-def test_rejects_a_state_of_another_pool(tmp_path):
-    model = build("convgru1d_1layer", num_classes=2, global_pool="avg")
-    stream = Stream(model)
-    stream(torch.randn(1, 1, 4))
-    stream.save(tmp_path / "state.safetensors")
-    other = build("convgru1d_1layer", num_classes=2, global_pool="max")
-    other.load_state_dict(model.state_dict())
-    with pytest.raises(convrnn_zoo.WeightsError, match=r"state\.safetensors.*pool"):
-        Stream(other).load(tmp_path / "state.safetensors")
