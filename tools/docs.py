@@ -4,7 +4,6 @@ A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->`
 :mod:`tools.cards` writes the model cards. ``--check`` lists stale files, writes nothing and fails if there are any.
 """
 
-import dataclasses
 import inspect
 import re
 import sys
@@ -39,12 +38,23 @@ from .address import addresses
 from .cards import shipped_card
 from .file_formats import files
 from .ladder import ladder
-from .nowcasts import calibration, ensembles, fractions, intervals, nowcast_summary, nowcasts, spectra, spreads
+from .nowcasts import (
+    calibration,
+    ensembles,
+    fractions,
+    intervals,
+    nowcast_meaning,
+    nowcast_summary,
+    nowcasts,
+    spectra,
+    spreads,
+)
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_sets, published_speed
 from .reference import a_to_z, command_line, loss_functions, losses, metrics, samplings, schedules
 from .timings import (
     accelerator,
     archive,
+    compared,
     half,
     link,
     machine,
@@ -65,21 +75,24 @@ PRECISIONS = ROOT / "tools" / "precision.json"
 VERSIONS = ROOT / "tools" / "versions.json"
 """Versions that the tests ran with, one entry per run."""
 TITLES = {
-    "convgru_advection.nowcast": "rain in the next hour",
-    "convgru_forecaster.rain": "rain, a small example",
-    "audio_convrnn.arabic_commands": "40 spoken commands (Arabic)",
-    "audio_convrnn.fsdd": "spoken digits (English)",
-    "convgru1d_bi_2layer.watch": "exercises, by a smartwatch",
-    "convlstm1d_bi_1layer.japanese_vowels": "nine speakers, by two vowels",
-    "video_convrnn.digit_motion": "motion in clips (benchmark)",
-    "convlstm2d_bi_2layer.digit_motion": "motion in clips (benchmark), both directions",
-    "convgru2d_1layer.digit_motion": "motion in clips (benchmark), small",
-    "convgru_pyramid.moving_mnist": "next frames (benchmark)",
-    "convgru_forecaster.moving_mnist": "next frames (benchmark), small",
-    "convgru_pyramid.moving_fashion_mnist": "next frames (benchmark), clothes",
-    "convgru_forecaster.moving_fashion_mnist": "next frames (benchmark), clothes, small",
+    "convgru_advection.nowcast": ("rain in the next hour", "forecasts and probabilities from four radar images"),
+    "convgru_forecaster.rain": ("rain, a small example", ""),
+    "audio_convrnn.arabic_commands": ("40 spoken commands (Arabic)", "commands in running sound"),
+    "audio_convrnn.fsdd": ("spoken digits (English)", "a start for own words"),
+    "convgru1d_bi_2layer.watch": ("exercises, by a smartwatch", "a start for own sensors"),
+    "convlstm1d_bi_1layer.japanese_vowels": ("nine speakers, by two vowels", "trying the package"),
+    "video_convrnn.digit_motion": ("motion in clips (benchmark)", "a start for small clips"),
+    "convlstm2d_bi_2layer.digit_motion": (
+        "motion in clips (benchmark), both directions",
+        "the same, without an encoder",
+    ),
+    "convgru2d_1layer.digit_motion": ("motion in clips (benchmark), small", ""),
+    "convgru_pyramid.moving_mnist": ("next frames (benchmark)", "comparing architectures"),
+    "convgru_forecaster.moving_mnist": ("next frames (benchmark), small", ""),
+    "convgru_pyramid.moving_fashion_mnist": ("next frames (benchmark), clothes", "comparing architectures"),
+    "convgru_forecaster.moving_fashion_mnist": ("next frames (benchmark), clothes, small", ""),
 }
-"""The tasks of the weights, in the order of the tables."""
+"""Task of the weights, and for README their use, in the order of the tables. README lists those with a use."""
 
 RECIPE_UNITS = {
     "step": "minutes", "pixel_km": "km", "floor": "unit of the data", "top": "unit of the data",
@@ -137,26 +150,40 @@ def forecasters(page: str) -> str:
 
 
 def weights(page: str) -> str:
-    """Lists the weights by task with their main scores. README has one score each, and no data and small networks."""
+    """Lists the weights by task with their main scores; README has their use, and one score with its meaning."""
     order = list(TITLES)
     known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
-    if page == "README.md":
-        known = [w for w in known if "small" not in TITLES.get(w.name, "")]
     rows: list[tuple[str, ...]] = []
     for w in known:
-        title, link = TITLES.get(w.name, w.task), f"[`{w.name}`]({_card(w, page)})"
+        (title, use), link = TITLES.get(w.name, (w.task, "")), f"[`{w.name}`]({_card(w, page)})"
+        if page == "README.md":
+            if use:
+                rows.append((title, link, use, _meaning(w)))
+            continue
         others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name == "accuracy, unseen groups"][:1]
         ensembles_of = [format_metric(m) for m in w.metrics if m.name == "CRPS relative to STEPS"]
-        if page == "README.md":
-            named = [dataclasses.replace(m, name=m.name.split(", ")[1]) for m in others if m.name.startswith("acc")]
-            unseen = "".join(f"; {_with_baselines(m, is_short=True)}" for m in named)
-            figures = "; ".join([_with_baselines(w.metrics[0], is_short=True) + unseen, *ensembles_of])
-            rows.append((title, link, figures, f"{w.num_params:,}"))
-        else:
-            figures = "; ".join([*map(_with_baselines, [w.metrics[0], *others]), *ensembles_of])
-            rows.append((title, link, figures, f"{w.num_params:,}", w.trained_on))
-    header = ("task", "weights", "score on test data", "parameters", *(["data (licence)"] * (page != "README.md")))
-    return markdown(header, rows)
+        figures = "; ".join([*map(_with_baselines, [w.metrics[0], *others]), *ensembles_of])
+        rows.append((title, link, figures, f"{w.num_params:,}", w.trained_on))
+    if page == "README.md":
+        return markdown(("task", "weights", "good for", "score on test data"), rows)
+    return markdown(("task", "weights", "score on test data", "parameters", "data (licence)"), rows)
+
+
+def _meaning(w: WeightsMetadata) -> str:
+    """Describes one score in words: for people outside training, if it was measured, else for the test data."""
+    if w.name == "convgru_advection.nowcast":
+        return nowcast_meaning()
+    unseen = [m for m in w.metrics if m.name == "accuracy, unseen groups"]
+    metric = (unseen or w.metrics)[0]
+    if metric.name.startswith("accuracy"):
+        others = metric.baselines.get("random forest")
+        return (
+            f"{metric.value:g} % right"
+            + " for people outside training" * bool(unseen)
+            + (f" (random forest {others:g} %)" if others else "")
+        )
+    less = 100 - 100 * metric.value / metric.baselines["last frame"]
+    return f"{less:.0f} % less {metric.name} than repeating the last frame"
 
 
 def unweighted(page: str) -> str:
@@ -375,12 +402,11 @@ def _card(metadata: WeightsMetadata, page: str) -> str:
     return link(f"{cards}/{metadata.name}.md", page)
 
 
-def _with_baselines(metric: Metric, is_short: bool = False) -> str:
-    """Returns a metric with its baselines; `is_short` leaves out its spread and its sum over pixels."""
+def _with_baselines(metric: Metric) -> str:
+    """Returns a metric with its baselines."""
     known = ("last frame", "extrapolation", "S-PROG", "random forest")
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
-    short = dataclasses.replace(metric, mean=None, std=None, interval=None, summed_over=None) if is_short else metric
-    return format_metric(short) + (f" ({others})" if others else "")
+    return format_metric(metric) + (f" ({others})" if others else "")
 
 
 def _spread(metric: Metric) -> str:
@@ -429,7 +455,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
         versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
-        speed_line, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
+        speed_line, compared, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
         elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
         command_line, losses, loss_functions, metrics, samplings, schedules, files,
     )

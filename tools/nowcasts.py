@@ -46,11 +46,26 @@ def _best_csi(event: Mapping[str, Any], group: str) -> Iterator[tuple[str, str]]
         yield key, max(find_baselines(event), key=lambda name: event[name][key][group])
 
 
+def _gains() -> list[float]:
+    """Returns the differences in CSI from the best baseline, for all events, thresholds and lead times."""
+    events = _events().values()
+    groups = list(next(iter(events))["forecast"]["CSI 0.5"])
+    return [e["forecast"][k][g] - e[best][k][g] for e in events for g in groups for k, best in _best_csi(e, g)]
+
+
+def nowcast_meaning() -> str:
+    """Describes the scores in a sentence for readers who know none of them."""
+    ratio = fmean(e["forecast"]["MSE"] / e["extrapolation"]["MSE"] for e in _events().values())
+    gains = _gains()
+    return (
+        f"{100 - 100 * ratio:.0f} % less squared error than extrapolation; CSI (hits) at or above the best of pysteps "
+        f"in {sum(g >= 0 for g in gains)} of {len(gains)} comparisons"
+    )
+
+
 def nowcast_summary(page: str) -> str:
     """Counts the groups of events, thresholds and lead times in which the nowcast reaches the best baseline."""
-    events = list(_events().values())
-    groups = list(events[0]["forecast"]["CSI 0.5"])
-    gains = [e["forecast"][k][g] - e[best][k][g] for e in events for g in groups for k, best in _best_csi(e, g)]
+    events, gains = list(_events().values()), _gains()
     mse = [e["forecast"]["MSE"] / min(e[name]["MSE"] for name in find_baselines(e)) for e in events]
     text = (
         f"The CSI is at least that of the best baseline in {sum(g >= 0 for g in gains)} of {len(gains)} groups of "

@@ -55,18 +55,36 @@ def speed_summary(page: str) -> str:
 def speed_line(page: str) -> str:
     """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
     cases = recorded(MEASURED)["cases"]
-    fastest, compiled = _PEERS
-    peers = {task: [report.fastest_peers(case[task]) for case in cases] for task in ("inference", "training")}
-    times = {task: [p[fastest] for p in found] for task, found in peers.items()}
-    stated = " and ".join(f"{median(t):.2f} times as long in {task}" for task, t in times.items())
-    every = [t for task in times.values() for t in task]
-    others = [p[compiled] for found in peers.values() for p in found if compiled in p]
+    times = [report.fastest_peers(case["inference"])["fastest peer"] for case in cases]
+    untested = "" if CUDA.is_file() else " GPUs were not measured yet."
     return (
-        f"* **Speed.** On a CPU, the fastest other implementation takes {stated} (medians of {len(cases)} shapes, from "
-        f"{min(every):.2f} to {max(every):.2f}). With `torch.compile`, it takes {min(others):.2f} to {max(others):.2f} "
-        f"times as long as our layer without. [All shapes]({link('docs/project/speed.md', page)}); GPUs were not "
-        "measured yet."
+        f"The fastest other implementation takes {median(times):.2f} times as long as ours, in inference on a CPU "
+        f"(median of {len(cases)} shapes; [training, compiled code]({link('docs/project/speed.md', page)})).{untested}"
     )
+
+
+def compared(page: str) -> str:
+    """States the time of other packages relative to ours in inference: median and range over shapes."""
+    cases, geo = recorded(MEASURED)["cases"], recorded(TORCHGEO)["cases"]
+    implementations = {
+        "Keras": (cases, "keras"),
+        "TorchGeo": (geo, "torchgeo"),
+        "a loop as in ConvLSTM_pytorch": (cases, "one convolution"),
+        "a loop as in pytorch_convolutional_rnn": (cases, "two convolutions"),
+    }
+    parts = []
+    for title, (shapes, name) in implementations.items():
+        times = [s["inference"] for s in shapes if name in s["inference"]]
+        ratios = [_median(t[name]) / _median(t["ours"]) for t in times]
+        parts.append(f"{title} {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+    return (
+        f"Time in inference on a CPU as a multiple of ours, median and range over shapes: {'; '.join(parts)}. "
+        f"[All measurements]({link('docs/project/measurements.md', page)}), also of training and compiled code."
+    )
+
+
+def _median(times: Any) -> float:
+    return float(median(times) if isinstance(times, list) else times)
 
 
 def machine(page: str) -> str:

@@ -18,7 +18,7 @@ class Published:
     """A set of weights that others publish, ``architecture.tag``. The file is downloaded and converted when it is used.
 
     The page of published networks, ``convrnn-zoo info`` and ``list``, and the metadata of the loaded model are
-    generated from it. CONTRIBUTING.md describes how to add one.
+    generated from it. docs/project/adding-weights.md describes how to add one.
     """
 
     name: str
