@@ -29,21 +29,6 @@ def test_errors_retain_their_class_and_reason(code, named, tmp_path):
     assert ("disk space" in str(caught.value)) == (code == errno.ENOSPC)
 
 
-def test_an_error_without_a_system_code_is_unchanged(tmp_path):
-    error = convrnn_zoo.HubAccessError("no such repository")
-    with pytest.raises(OSError, match="no such") as caught, atomic_write(tmp_path / "out.txt"):
-        raise error
-    assert caught.value is error
-
-
-def test_a_directory_cannot_be_replaced_by_a_file(tmp_path):
-    (tmp_path / "out" / "sub").mkdir(parents=True)
-    with pytest.raises(IsADirectoryError) as caught, atomic_write(tmp_path / "out") as temporary:
-        temporary.write_text("x")
-    assert caught.value.filename == str(tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
 def write_directory(path, text):
     path.mkdir()
     (path / "a").mkdir()
@@ -129,28 +114,6 @@ def test_a_failed_save_is_an_error_of_the_system_and_not_of_the_hub(tmp_path):
             convrnn_zoo.save_pretrained(model, directory)
         assert not isinstance(caught.value, convrnn_zoo.ConvRNNHubError)
         assert isinstance(caught.value, PermissionError | FileExistsError | NotADirectoryError)
-
-
-def test_a_home_directory_is_expanded(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    model = convrnn_zoo.create_model("convgru1d_1layer", **MODEL)
-    convrnn_zoo.save_pretrained(model, "~/model")
-    assert (tmp_path / "home" / "model" / "config.json").is_file()
-    assert not (tmp_path / "~").exists()
-    for name in ("~/model", "local-dir:~/model"):
-        assert convrnn_zoo.from_pretrained(name).model_args == model.model_args
-    convrnn_zoo.create_model("local-dir:~/model", pretrained=True)
-    convrnn_zoo.load_weights(model, "~/model/model.safetensors")
-    convrnn_zoo.create_model("convgru1d_1layer", **MODEL, checkpoint_path="~/model/model.safetensors")
-
-
-def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
-    (tmp_path / "file").write_text("x")
-    for parent in (tmp_path / "file", tmp_path / "file" / "sub"):
-        with pytest.raises(OSError, match="file") as caught, atomic_write(parent / "out.txt") as temporary:
-            temporary.write_text("y")
-        assert ".part" not in str(caught.value)
 
 
 @pytest.mark.needs("symlinks")

@@ -49,23 +49,6 @@ def heap(*objects):
     return b"GCOL\1\0\0\0" + (16 + len(content)).to_bytes(8, "little") + content
 
 
-class CountedFile(io.BytesIO):
-    reads = 0
-
-    def read(self, *args):
-        self.reads += 1
-        return super().read(*args)
-
-
-def test_a_heap_is_checked_once():
-    raw = CountedFile(heap(*[0] * 1000))
-    file = CheckedFile(raw)
-    for _ in range(50):
-        file.seek(0)
-        file.readinto(bytearray(64))
-    assert raw.reads < 1200
-
-
 def test_more_objects_than_fit_into_the_file_are_an_error():
     content = b"".join(heap(*[0] * 10) for _ in range(10))
     file = CheckedFile(io.BytesIO(content))

@@ -3,7 +3,7 @@
 import pytest
 
 from convrnn_zoo import Conv2dGRU, create_model, video_model
-from convrnn_zoo._hints import similar, suggest
+from convrnn_zoo._hints import suggest
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.recipes.sampling import read_sampling
 from convrnn_zoo.verify.losses import find_loss
@@ -16,24 +16,11 @@ def test_a_similar_name_is_suggested(name):
     assert suggest(name, NAMES) == "did you mean predrnn_v2?"
 
 
-def test_equally_similar_names_are_all_suggested():
-    assert suggest("convgru2d_3layer", NAMES) == "did you mean convgru2d_1layer or convgru2d_2layer?"
-
-
-@pytest.mark.parametrize("name", ["resnet18", "", 3, None, 2.5])
-def test_without_a_similar_name_the_options_are_listed(name):
-    assert suggest(name, NAMES) == f"expected one of {', '.join(NAMES)}"
-
-
 def test_a_long_list_is_cut():
     text = suggest("zzz", (f"a{i}" for i in range(110)))
     assert "a19" in text
     assert "a20" not in text
     assert "110" in text
-
-
-def test_no_options():
-    assert suggest("x", []) == "none is available"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +39,3 @@ def test_no_options():
 def test_a_misspelt_value_is_answered_with_a_suggestion(build, suggestion):
     with pytest.raises(ValueError, match=f"did you mean .*{suggestion}"):
         build()
-
-
-def test_similar_is_empty_without_a_similar_option():
-    assert similar("ms", ["mse", "ssim"]) == "; did you mean mse?"
-    assert similar("width", ["mse", "ssim"]) == ""

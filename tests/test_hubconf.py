@@ -32,14 +32,6 @@ def test_pretrained_weights_come_through_torch_hub(record):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), ours.state_dict().values(), strict=True))
 
 
-def test_from_pretrained_through_torch_hub(tmp_path):
-    expected = convrnn_zoo.create_model("convgru1d_1layer", in_chans=2, hidden_channels=3)
-    convrnn_zoo.save_pretrained(expected, tmp_path)
-    model = torch.hub.load(str(ROOT), "from_pretrained", str(tmp_path), source="local")
-    assert not model.training
-    assert all(torch.equal(v, expected.state_dict()[k]) for k, v in model.state_dict().items())
-
-
 CACHED = """
 import socket, sys, torch
 def fail(*a, **k): raise AssertionError("network")

@@ -42,12 +42,6 @@ def test_one_address_everywhere() -> None:
     assert (CITATION["repository-code"], CITATION["url"]) == (urls["Source"], urls["Documentation"])
 
 
-def test_the_date_of_a_released_version_is_that_of_the_changelog() -> None:
-    heading = rf"^## {re.escape(convrnn_zoo.__version__)} \((.+)\)$"
-    (stated,) = re.findall(heading, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert stated == str(CITATION.get("date-released", "unreleased"))
-
-
 def test_every_python_of_the_classifiers_is_tested() -> None:
     stated = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)}
     matrix = jobs("tests.yml")["tests"]["strategy"]["matrix"]["include"]
@@ -119,19 +113,6 @@ def test_pre_commit_runs_the_linters_of_make_lint() -> None:
     assert run == {re.sub(r" --check| \.$", "", linter).removesuffix(" .") for linter in linters}
 
 
-@pytest.mark.parametrize("form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda p: p.stem)
-def test_issue_forms_have_what_github_requires(form: Path) -> None:
-    content = yaml.safe_load(form.read_text(encoding="utf-8"))
-    assert {"name", "description", "body"} <= content.keys()
-    inputs = [part for part in content["body"] if part["type"] != "markdown"]
-    assert len({part["id"] for part in inputs}) == len(inputs) > 0
-
-
-def test_a_release_cannot_be_published_while_something_is_missing() -> None:
-    commands = [step.get("run") for step in jobs("publish.yml")["build"]["steps"]]
-    assert commands.index("python tools/release.py") < commands.index("make release-check")
-
-
 def test_the_source_distribution_has_the_texts_of_the_project() -> None:
     manifest = (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
     folders = re.findall(r"^graft (.+)$", manifest, re.MULTILINE)
@@ -149,16 +130,6 @@ def test_the_source_distribution_has_the_texts_of_the_project() -> None:
         assert any(fnmatch.fnmatch(file, pattern) for pattern in patterns), file
 
 
-def test_release_notes_have_the_labels_of_the_issue_forms() -> None:
-    categories = yaml.safe_load((ROOT / ".github/release.yml").read_text(encoding="utf-8"))["changelog"]["categories"]
-    labels = [label for category in categories for label in category["labels"]]
-    assert len(set(labels)) == len(labels)
-    assert labels[-1] == "*"
-    for form in ("bug", "feature"):
-        used = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text(encoding="utf-8"))["labels"]
-        assert set(used) <= set(labels)
-
-
 def test_text_files_have_the_same_line_ends_on_every_system() -> None:
     lines = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
     assert "* text=auto eol=lf" in lines
@@ -169,11 +140,6 @@ def test_text_files_have_the_same_line_ends_on_every_system() -> None:
                 content = path.read_bytes()
                 assert b"\0" not in content or path.suffix in binary, path
                 assert path.suffix in binary or b"\r\n" not in content, path
-
-
-def test_the_package_is_typed() -> None:
-    assert "Typing :: Typed" in PROJECT["classifiers"]
-    assert (ROOT / "convrnn_zoo" / "py.typed").is_file()
 
 
 @pytest.mark.needs("make")

@@ -5,9 +5,7 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from huggingface_hub import ModelCard
 
 import convrnn_zoo
@@ -15,7 +13,6 @@ from convrnn_zoo import _atomic
 from convrnn_zoo._atomic import write_text
 from convrnn_zoo.hub.cards import check_card
 from convrnn_zoo.models.factory import split_address
-from convrnn_zoo.recipes import Recipe
 
 ROOT = Path(__file__).parent.parent
 MODEL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
@@ -29,27 +26,7 @@ def test_a_path_of_windows_is_a_path(path):
         convrnn_zoo.from_pretrained(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "address"),
-    [
-        ("me/rain", ("hf-hub", "me/rain")),
-        ("hf-hub:me/rain", ("hf-hub", "me/rain")),
-        ("local-dir:C:/rain", ("local-dir", "C:/rain")),
-        ("convgru2d_1layer", ("", "convgru2d_1layer")),
-    ],
-)
-def test_other_names_are_not(name, address):
-    assert split_address(name) == address
-
-
 # ---- line ends ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("recipe", ["rain", "fsdd_audio_convrnn"])
-def test_a_recipe_with_line_ends_of_windows_is_the_same_recipe(recipe, tmp_path):
-    text = Recipe.read(recipe).to_toml()
-    file = tmp_path / "recipe.toml"
-    file.write_bytes(text.replace("\n", "\r\n").encode())
-    assert Recipe.read(file) == Recipe.read(recipe)
-    assert Recipe.read(file).fingerprint() == Recipe.read(recipe).fingerprint()
 
 
 def test_a_saved_model_with_line_ends_of_windows_loads(tmp_path):
@@ -102,15 +79,6 @@ def test_a_file_that_stays_open_is_an_error_that_says_so(tmp_path, monkeypatch):
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
-@pytest.mark.usefixtures("_no_waiting")
-def test_another_error_is_not_repeated(tmp_path, monkeypatch):
-    replace, calls = in_use(None, times=99)
-    monkeypatch.setattr(_atomic.os, "replace", replace)
-    with pytest.raises(PermissionError):
-        write_text(tmp_path / "a.txt", "new")
-    assert len(calls) == 1
-
-
 def open_files(directory):
     """Returns the files in a directory that this process has open or mapped, which Windows could not replace."""
     handles = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
@@ -127,16 +95,6 @@ def test_a_loaded_model_has_no_file_open(tmp_path):
     assert open_files(tmp_path) == set()
     convrnn_zoo.save_pretrained(loaded, tmp_path)
     assert open_files(tmp_path) == set()
-
-
-@pytest.mark.needs("linux")
-def test_the_check_of_open_files_finds_one(tmp_path):
-    torch.save({}, tmp_path / "a.pt")
-    np.save(tmp_path / "a.npy", np.ones(3))
-    array = np.load(tmp_path / "a.npy", mmap_mode="r")
-    with (tmp_path / "a.pt").open():
-        assert open_files(tmp_path) == {str(tmp_path / "a.pt"), str(tmp_path / "a.npy")}
-    del array
 
 
 # ---- which tests run on other systems --------------------------------------------------------------------------------
@@ -167,15 +125,6 @@ def test_tests_of_unix_say_what_they_need():
     found = {f.relative_to(ROOT).as_posix(): [*unmarked(f)] for f in sorted((ROOT / "tests").rglob("*.py"))}
     assert len(found) > 100
     assert {file: names for file, names in found.items() if names} == {}, "mark with needs(), or import in functions"
-
-
-def test_an_unmarked_test_is_found(tmp_path):
-    file = tmp_path / "test_a.py"
-    body = "def test_a(path):\n    path.chmod(0)\n"
-    file.write_text(f"import resource\n\n{body}")
-    assert [*unmarked(file)] == ["resource", "test_a"]
-    file.write_text(f'@pytest.mark.needs("symlinks")\n{body}')
-    assert [*unmarked(file)] == []
 
 
 def test_the_package_imports_no_module_of_unix():

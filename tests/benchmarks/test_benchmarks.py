@@ -7,16 +7,13 @@ import torch
 from click.testing import CliRunner
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks import precision, scaling
+from benchmarks import scaling
 from benchmarks.__main__ import bench
 from benchmarks.cases import CASES, LONG, Case
 from benchmarks.floor import floor
-from benchmarks.measure import interleaved
-from benchmarks.new_sizes import first_over_third
 from benchmarks.peers import Output, autograd_of_the_step, load_peer
 from benchmarks.plain import OneConvolution, Plain
 from benchmarks.report import table
-from benchmarks.shares import KINDS, classify
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"processor": "this one", "threads": 2, "torch": "t", "convrnn_zoo": "z", "clock": "wall"}
@@ -65,19 +62,6 @@ def test_a_run_writes_numbers_table_and_chart(tmp_path):
     assert (tmp_path / "out" / "bench.md").read_text().strip() == table(result)
     assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
-
-
-@pytest.mark.slow
-def test_a_profile_splits_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.shares.SPAN", 0.05)
-    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours", "--profile", "-o", tmp_path)
-    assert done.exit_code == 0, done.output
-    (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
-    for task in ("inference", "training"):
-        parts = dict(zip(KINDS, case["shares"][task]["ours"], strict=True))
-        assert sum(parts.values()) == pytest.approx(1, abs=0.01)
-        assert min(parts.values()) > 0
-    assert all(name in done.output for name in KINDS)
 
 
 @pytest.mark.slow
@@ -130,21 +114,6 @@ def test_a_stream_that_fails_before_or_after_the_start_ends_the_measurement(call
         scaling.frames_per_second(scaling.STREAMS[0], torch.get_num_threads(), 2, 30.0)
 
 
-def test_operations_are_classified():
-    kinds = {
-        "mkldnn::_convolution_pointwise": "convolutions",
-        "aten::convolution_backward": "convolutions",
-        "aten::mkldnn_reorder_conv2d_weight": "convolutions",
-        "aten::sigmoid_": "gates",
-        "aten::tanh_backward": "gates",
-        "aten::copy_": "copies",
-        "aten::cat": "copies",
-        "aten::as_strided": "rest",
-        "ScanBackward": "rest",
-    }
-    assert {name: classify(name) for name in kinds} == kinds
-
-
 @pytest.mark.slow
 def test_peaks_are_measured_for_every_implementation_that_supports_the_case(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
@@ -188,24 +157,6 @@ def render_table(cases, rounds=1, **more):
     return table({"machine": MACHINE, "rounds": rounds, "cases": cases, **more}, ["training"])
 
 
-def test_the_table_compares_rounds_and_knows_the_fastest_peer():
-    times = {"ours": [1.0, 2.0, 4.0], "a": [2.0, 4.0, 4.0], "b": [1.5, 3.0, 60.0], "floor": [0.5, 1.0, 2.0]}
-    other = {name: [8 * t for t in ts] if name == "a" else ts for name, ts in times.items()}
-    cases = [{"name": n, "title": n, "training": ts} for n, ts in (("one", times), ("two", other))]
-    lines = render_table(cases, rounds=3).splitlines()
-    assert lines[2] == "| case | ours, ms | fastest peer | a | b | floor |"
-    assert lines[4] == "| one | 2000.0 | 1.50 | 2.00 | 1.50 | 0.50 |"
-    assert lines[5] == "| two | 2000.0 | 1.50 | 16.00 | 1.50 | 0.50 |"
-    assert lines[6] == "| geometric mean |  | 1.50 | 5.66 | 1.50 | 0.50 |"
-
-
-def test_other_checkouts_and_our_variants_do_not_count_as_peers():
-    ours = {"ours": 2.0, "ours of old": 1.0, "ours recomputing": 1.0, "autograd of the step": 1.0, "ours compiled": 1.0}
-    lines = render_table(make_cases(**ours, floor=0.5, a=4.0, **{"a compiled": 3.0})).splitlines()
-    assert lines[2].startswith("| case | ours, ms | fastest peer | fastest compiled peer | a | a compiled | ours of ")
-    assert lines[4].startswith("| one | 2000.0 | 2.00 | 1.50 | 2.00 | 1.50 | 0.50 |")
-
-
 def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
     more = {"ours of old": (1.9, 2.2), "autograd of the step": (2.2, 2.4), "ours padded": 9.0, "a compiled": 3.0}
     summary = [
@@ -218,59 +169,6 @@ def test_peers_other_checkouts_and_cells_without_a_derivative_are_summarized():
         ["1.15", "1.10", "one", "1.20", "two"],
     ]
     assert ["old" in line for line in summary] == [False, False, True, False]
-
-
-def test_the_table_of_errors_reports_the_largest_ratio():
-    row = {"layer": "a layer", "dtype": "float16", "output": [1e-3, 2e-3], "gradient": [4e-3, 1e-3]}
-    rows = [{**row, "scale": 1.0}, {**row, "scale": 0.1, "output": [0.0, 0.0], "gradient": [3e-3, 3e-3]}]
-    text = render_table([], errors=rows)
-    assert "| a layer | float16 | 1e-03 (0.50) / 4e-03 (4.00) | 0e+00 (1.00) / 3e-03 (1.00) |" in text
-    assert re.search(r"^[^|]*\b4\.00\b", text, re.MULTILINE)
-
-
-def test_new_sizes_differ_between_tasks():
-    ratios_by_task = first_over_third(Case("", "LSTM", 2, 1, 1, 2, (4, 4), 3))
-    assert list(ratios_by_task) == ["inference", "training"]
-    assert all(set(of) == {"ours", "two convolutions"} for of in ratios_by_task.values())
-    assert all(len(ratios) == 5 and min(ratios) > 0 for of in ratios_by_task.values() for ratios in of.values())
-    cases = [{"title": "a", "first_over_third": {"training": {"ours": [1, 2, 9]}}}]
-    assert "| a | 2.00 (9.00) |" in render_table(cases)
-
-
-@pytest.mark.slow
-def test_errors_are_measured_of_every_kind_of_layer_in_every_precision(monkeypatch):
-    monkeypatch.setattr(precision, "SCALES", (1.0, 1e-6))
-    monkeypatch.setattr(precision, "SEEDS", 1)
-    rows = precision.errors()
-    assert {row["layer"].partition(",")[0] for row in rows} == {
-        "Conv2dRNN",
-        "Conv2dLSTM",
-        "Conv2dPeepholeLSTM",
-        "Conv2dGRU",
-    }
-    assert {(row["dtype"], row["scale"]) for row in rows} == {
-        (dtype, scale) for dtype in ("float32", "bfloat16", "float16") for scale in (1.0, 1e-6)
-    }
-    for row in rows:  # as large as rounding makes them, which a reference of the same precision would not show
-        low, high = {"float32": (1e-9, 1e-5), "bfloat16": (1e-5, 0.1), "float16": (1e-5, 0.1)}[row["dtype"]]
-        if (row["dtype"], row["scale"]) != ("float16", 1e-6):  # there small products are zero
-            assert all(low < error < high for error in (*row["output"], *row["gradient"])), row
-
-
-def test_short_runs_are_called_in_a_row_and_as_often_as_each_other():
-    now, calls = [0.0], {"short": 0, "long": 0}
-
-    def taking(name, seconds):
-        def run():
-            calls[name] += 1
-            now[0] += seconds
-
-        return run
-
-    times = interleaved({"short": taking("short", 0.001), "long": taking("long", 0.004)}, 3, lambda: now[0])
-    assert {name: len(of) for name, of in times.items()} == {"short": 3, "long": 3}
-    assert times["long"] == pytest.approx([0.004] * 3)
-    assert calls == {"short": 2 + 3 * 10, "long": 2 + 3 * 10}
 
 
 small_cases = pytest.mark.parametrize(
@@ -303,15 +201,6 @@ def test_the_implementations_compute_the_same(case):
 
 
 @small_cases
-def test_only_the_written_derivative_is_taken_away(case):
-    assert type(case.layer()).in_place is not None
-    implementation = autograd_of_the_step(case)
-    assert type(implementation.layer).in_place is None
-    before = {name: p.shape for name, p in case.layer().named_parameters()}
-    assert {name: p.shape for name, p in implementation.layer.named_parameters()} == before
-
-
-@small_cases
 def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
     monkeypatch.setattr(
         "benchmarks.floor.prepare_conv", lambda weight, *_: lambda x: convolved.append((len(x), weight))
@@ -321,10 +210,3 @@ def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
     weights = sum(n * weight.numel() for n, weight in convolved)
     per_map = sum(p.numel() for name, p in case.layer().named_parameters() if "weight" in name)
     assert weights == sum(case.sizes()) * per_map
-
-
-def test_another_checkout_has_a_separate_column():
-    done = run("--case", "tiny", "--rounds", 1, "--implementation", "ours of v1", "--peer", f"v1={ROOT}")
-    assert done.exit_code == 0, done.output
-    assert "| case | ours, ms | ours of v1 | floor |" in done.output
-    assert "* ours of v1: " in done.output

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import timm
-import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
@@ -120,12 +119,3 @@ def test_options_that_are_arguments_or_set_twice_are_errors(
     assert done.exit_code == 2
     assert options[0].partition("=")[0] in done.output
     assert not (tmp_path / "out").exists()
-
-
-def test_errors_spell_options_as_the_command_line_does(tmp_path: Path) -> None:
-    done = run("convert", Path(__file__).parents[1] / "interop" / "keras" / "stack.weights.h5", "-o", tmp_path / "out")
-    assert "--set layer=" in done.output
-    torch.save({"encoder.x": torch.ones(2)}, tmp_path / "a.pth")
-    done = run("convert", "torch", tmp_path / "a.pth", "-o", tmp_path / "out", "--prefix", "rnn.")
-    assert "--prefix rnn." in done.output
-    assert "prefix=" not in done.output

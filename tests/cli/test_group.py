@@ -36,20 +36,6 @@ def test_the_help_of_the_group_is_that_of_the_command(command):
     assert (imported.name, imported.callback.__name__) == (command, function)
 
 
-def test_ctrl_c_ends_a_command_with_the_status_of_an_interrupt(monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_group.cli.get_command(CONTEXT, "list"), "callback", interrupt)
-    assert run("list", code=130) == "interrupted\n"
-
-
-def test_the_help_lists_all_commands():
-    text = run("--help")
-    assert all(name in text for name in _group.COMMANDS)
-    assert convrnn_zoo.__version__ in run("--version")
-
-
 @pytest.mark.parametrize(
     ("args", "suggestion"),
     [
@@ -109,30 +95,6 @@ def test_help_does_not_import_torch(words, tmp_path):
     assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
 
 
-@pytest.mark.slow
-def test_everything_is_there_for_a_command_that_is_not_imported_yet():
-    code = (
-        "import sys, convrnn_zoo_command, convrnn_zoo; assert 'torch' not in sys.modules\n"
-        "from convrnn_zoo import *\n"
-        "assert hub and create_model and push_to_hub and set(dir(convrnn_zoo)) > {'Conv2dLSTM', 'export', 'data'}\n"
-        "import timm; assert timm.is_model('convlstm2d_1layer') and convrnn_zoo.Conv2dLSTM is layers.Conv2dLSTM\n"
-        "try: convrnn_zoo.nothing\nexcept AttributeError as e: print(e)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "'nothing'" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["convrnn-zoo.py", "convrnn-zoo", "other.py"])
-def test_the_package_registers_in_scripts_of_any_name(name, tmp_path):
-    (tmp_path / name).write_text(
-        "from convrnn_zoo import *\nimport convrnn_zoo, timm\n"
-        "assert timm.is_model('convgru1d_1layer') and 'convgru1d_1layer' in timm.list_models('convgru1d*')\n"
-        "assert Conv2dLSTM and create_model and hub and export and set(convrnn_zoo.__all__) <= set(globals())\n"
-    )
-    subprocess.run([sys.executable, name], cwd=tmp_path, check=True)
-
-
 def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match=r"click.*pip install 'convrnn-zoo\[cli\]'"):
@@ -157,20 +119,3 @@ def test_a_device_that_cannot_be_used_is_a_usage_error(command, device):
     text = run(*command, "--device", device, code=2)
     assert "--device" in text
     assert device in text
-
-
-@pytest.mark.slow
-def test_the_program_prints_a_warning_as_one_line(tmp_path):
-    recipe = tmp_path / "old.toml"
-    text = (ROOT / "convrnn_zoo/recipes/moving_mnist_pyramid_first.toml").read_text(encoding="utf-8")
-    recipe.write_text(f"seed = 3\n{text}", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "convrnn_zoo", "train", str(recipe), "-o", str(tmp_path / "run"), "--data", "no-such"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
-    )
-    lines = [line for line in done.stderr.splitlines() if "seeds" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("Warning: ")
-    assert ".py" not in done.stderr

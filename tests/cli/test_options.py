@@ -22,12 +22,6 @@ def test_options_have_help_and_one_spelling(name, option):
         assert option.opts == ["-o", "--output"]
 
 
-@pytest.mark.parametrize("shared", ["--data", "--json", "--device", "--quiet"])
-def test_shared_options_have_one_help(shared):
-    helps = {option.help for name, option in OPTIONS if shared in option.opts}
-    assert len(helps) == 1
-
-
 def test_a_misspelt_choice_is_answered_with_a_suggestion():
     with pytest.raises(click.BadParameter, match="sequence"):
         Choice(["sequence", "step"]).convert("sequnce", None, None)

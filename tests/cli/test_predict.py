@@ -1,10 +1,8 @@
 """Tests of `convrnn-zoo predict` for forecasters: frames read, files written, errors."""
 
-import dataclasses
 import importlib.util
 import json
 import re
-from datetime import datetime, timedelta
 
 import h5py
 import numpy as np
@@ -12,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
+from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
-from convrnn_zoo.data import Frames, open_frames
+from convrnn_zoo.data import open_frames
 from tests.helpers.command_line import run
-from tests.helpers.made_data import write_knmi
 
 RAIN = "convgru_forecaster.rain"
 needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs the extra video")
@@ -115,46 +112,6 @@ def test_an_animation_has_one_frame_per_time(run_dir, tmp_path):
         assert abs(image.width - film.shape[-1]) <= 1
 
 
-def test_frames_of_several_channels(tmp_path):
-    save_pretrained(small(in_chans=2), tmp_path / "run")
-    np.save(tmp_path / "x.npy", np.full((4, 2, 8, 6), 280.0))
-    for out in ("y.npy", "y.png"):
-        run("predict", tmp_path / "run", tmp_path / "x.npy", "-o", tmp_path / out)
-    assert np.load(tmp_path / "y.npy").shape == (3, 2, 8, 6)
-    np.save(tmp_path / "one.npy", np.full((4, 8, 6), 280.0))
-    assert "T, 2, H, W)" in run("predict", tmp_path / "run", tmp_path / "one.npy", "-o", tmp_path / "z.npy", code=1)
-
-
-def test_names_directories_and_metadata_files_give_the_same_forecast(tmp_path):
-    record = WEIGHTS[RAIN]
-    save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "run")
-    (tmp_path / "rain.json").write_text(record.to_json(), encoding="utf-8")
-    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
-    np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
-    forecasts = []
-    for i, name in enumerate((RAIN, tmp_path / "run", f"local-dir:{tmp_path / 'run'}", tmp_path / "rain.json")):
-        run("predict", name, tmp_path / "x.npy", "-o", tmp_path / f"{i}.npy")
-        forecasts.append(np.load(tmp_path / f"{i}.npy"))
-        metadata = json.loads(run("info", name, "--json"))
-        assert metadata["trained on"] == record.trained_on
-        assert metadata["values"] == record.preprocessing.to_json()
-        assert metadata["metrics"] == [dataclasses.asdict(m) for m in record.metrics]
-        assert {"unit mm/h", "step 5.0"} <= {part.strip() for part in run("info", name).split(",")}
-    assert all(np.array_equal(forecasts[0], f) for f in forecasts[1:])
-
-
-def test_weights_without_preprocessing_need_their_recipe(tmp_path):
-    record = dataclasses.replace(WEIGHTS[RAIN], preprocessing=None, metrics=())
-    (tmp_path / "old.json").write_text(record.to_json(), encoding="utf-8")
-    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
-    np.save(tmp_path / "x.npy", np.full((4, 12, 12), 3.0))
-    args = ("predict", tmp_path / "old.json", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
-    assert "--recipe" in run(*args, code=1)
-    run(*args, "--recipe", "rain")
-    run("predict", RAIN, tmp_path / "x.npy", "-o", tmp_path / "z.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.load(tmp_path / "z.npy"))
-
-
 # ---- which frames are read -----------------------------------------------------------------------------------------
 def save_netcdf(path, frames, start="2010-08-26 04:00:00", unit="K", step=15):
     with h5py.File(path, "w") as file:
@@ -162,44 +119,6 @@ def save_netcdf(path, frames, start="2010-08-26 04:00:00", unit="K", step=15):
         file["temperature"].attrs["units"] = unit
         file["time"] = np.arange(len(frames)) * step
         file["time"].attrs["units"] = f"minutes since {start}"
-
-
-def test_the_latest_frames_are_read_by_default(run_dir, expected, tmp_path):
-    predict(run_dir, "-o", tmp_path / "a.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
-    frames = np.load(run_dir / "frames.npy")
-    save_netcdf(tmp_path / "a.nc", np.concatenate([frames[::-1], frames]))
-    text = run("predict", run_dir / "run", tmp_path / "a.nc", "-o", tmp_path / "b.npy")
-    assert re.search(r"8 to 11 of 12\b.*2010-08-26 06:00 to 2010-08-26 06:45", text)
-    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), expected)
-
-
-def test_radar_files_of_a_day_are_forecast_from_the_last_one(tmp_path):
-    start = datetime(2010, 8, 26, 4, 10)
-    times = [start + (i + 3 * (i > 1)) * timedelta(minutes=5) for i in range(8)]  # a gap before the ones that are read
-    for i, time in enumerate(times):
-        write_knmi(tmp_path, time, np.full((24, 24), 1.0 + i))
-    result = json.loads(run("predict", RAIN, tmp_path, "--json", "--horizon", 2))
-    assert result["read"] == {
-        "first": 4,
-        "last": 7,
-        "frames_in_file": 8,
-        "first_time": "2010-08-26T04:45:00",
-        "last_time": "2010-08-26T05:00:00",
-    }
-    assert result["times"] == ["2010-08-26T05:05:00", "2010-08-26T05:10:00"]
-    assert "mean_squared_error" not in result
-
-
-def test_a_comparison_reads_the_frames_before_the_observed_ones(run_dir, tmp_path):
-    result = json.loads(predict(run_dir, "--json", "--compare"))
-    assert (result["read"]["first"], result["read"]["last"], result["observed"]) == (0, 3, 2)
-    result = json.loads(predict(run_dir, "--json", "--compare", "--horizon", 1))
-    assert (result["read"]["first"], result["read"]["last"], result["observed"]) == (1, 4, 1)
-    result = json.loads(predict(run_dir, "--json", "--compare", "--start", 1))
-    assert (result["read"]["first"], result["read"]["last"], result["observed"]) == (1, 4, 1)
-    assert "--compare" in predict(run_dir, "--json", "--compare", "--start", 2, code=1)
-    assert "--compare" in predict(run_dir, "--json", "--compare", "--inputs", 6, code=1)
 
 
 def test_a_start_is_a_number_or_a_time(run_dir, tmp_path):
@@ -219,23 +138,6 @@ def test_a_start_is_a_number_or_a_time(run_dir, tmp_path):
     )
     assert "--inputs" in predict(run_dir, "--json", "--inputs", 7, code=1)
     assert "--inputs" in predict(run_dir, "--json", "--inputs", 3, "--start", 4, code=1)
-
-
-def test_json_has_no_nan(run_dir, tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.full((4, 8, 6), 280.0), labels=np.array("first"))
-    np.save(tmp_path / "long.npy", np.full((4, 8, 6), 280, np.longdouble))
-    nothing = np.full((5, 8, 6), 280.0)
-    nothing[4:] = np.nan  # observed, but unknown
-    np.save(tmp_path / "unknown.npy", nothing)
-
-    def reject(constant):
-        raise AssertionError(constant)
-
-    for file in ("a.npz", "long.npy", "unknown.npy"):
-        args = ("--compare", "--horizon", 1) if file == "unknown.npy" else ()
-        result = json.loads(run("predict", run_dir / "run", tmp_path / file, "--json", *args), parse_constant=reject)
-        assert np.isfinite(np.array(result["forecast"], float)).all()
-    assert result["mean_squared_error"] is None
 
 
 # ---- errors and warnings --------------------------------------------------------------------------------------------
@@ -290,16 +192,6 @@ def test_invalid_frames_are_an_error_of_one_line_and_nothing_is_written(name, tm
     assert not (tmp_path / "out.npy").exists()
 
 
-def test_another_time_step_is_an_error(run_dir):
-    from convrnn_zoo.predict.files import check_step
-
-    values = from_pretrained(run_dir / "run").preprocessing
-    frames = Frames(path=run_dir, array=np.zeros((2, 4, 4)), times=np.array([0, 5], "timedelta64[m]"))
-    with pytest.raises(ValueError, match=r"\b5 minutes.*\b15\b"):
-        check_step(frames, values.step, run_dir)
-    check_step(dataclasses.replace(frames, times=np.array([0, 15], "timedelta64[m]")), values.step, run_dir)
-
-
 def test_options_that_do_not_apply_are_errors(run_dir, tmp_path):
     assert re.search(r"-o .*\.npy.*--json", predict(run_dir, code=1))
     assert "a.tif" in predict(run_dir, "-o", tmp_path / "a.tif", code=1)
@@ -308,37 +200,3 @@ def test_options_that_do_not_apply_are_errors(run_dir, tmp_path):
     assert ".json" in run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.gif", code=1)
     assert "--recipe" in predict(run_dir, "-o", tmp_path / "a.npy", "--recipe", "rain", code=1)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_classes_are_written_as_json(tmp_path):
-    text = run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.json")
-    rows = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert f"{len(rows)} sequences classified" in text
-    assert {"file", "recording", "prediction", "probability", "probabilities"} == set(rows[0])
-    assert json.loads(run("predict", CLASSIFIER, SAMPLE, "--json")) == rows
-
-
-def test_a_file_that_is_read_is_never_overwritten(tmp_path):
-    file = tmp_path / "a.npy"
-    np.save(file, np.zeros((24, 32, 32), dtype="float32"))
-    before = file.read_bytes()
-    result = run("predict", RAIN, file, "-o", tmp_path / "b" / ".." / "a.npy", code=1)
-    assert "a.npy" in result
-    assert file.read_bytes() == before
-
-
-def test_scores_are_written_to_files_of_known_suffixes(tmp_path):
-    result = run("eval", "convgru_forecaster.rain", "-o", tmp_path / "rain.toml", code=1)
-    assert "rain.toml" in result
-    assert ".json" in result
-
-
-def test_a_quiet_prediction_prints_nothing_but_its_result(run_dir, tmp_path):
-    assert predict(run_dir, "-o", tmp_path / "a.npy", "--quiet") == ""
-    assert json.loads(predict(run_dir, "--json", "--quiet"))["horizon"] == 3
-    assert run("predict", CLASSIFIER, SAMPLE, "-o", tmp_path / "a.json", "--quiet") == ""
-
-
-def test_a_second_output_is_rejected(run_dir, tmp_path):
-    assert "--output" in predict(run_dir, "-o", tmp_path / "a.npy", "-o", tmp_path / "b.npy", code=2)
-    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import pytest
 
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
-from convrnn_zoo.cli.demo import SAMPLE, SPOKEN
+from convrnn_zoo.cli.demo import SAMPLE
 from tests.helpers.command_line import run
 
 
@@ -33,14 +33,6 @@ def test_predict_computes_in_half_precision(recording, dtype):
     assert half["prediction"] == exact["prediction"]
     assert 0 < abs(half["probability"] - exact["probability"]) < 0.05
     assert "int8" in run("predict", NAME, recording, "--dtype", "int8", code=2)
-
-
-@pytest.mark.parametrize(("value", "dtype"), [(3e38, "float32"), (7e4, "float16")])
-def test_a_class_without_a_probability_is_an_error(value, dtype, tmp_path):
-    np.save(tmp_path / "large.npy", np.full((9, 12), value, "float32"))
-    text = run("predict", NAME, tmp_path / "large.npy", "--json", "--dtype", dtype, code=1)
-    assert "large.npy" in text
-    assert dtype in text
 
 
 def test_a_batch_of_unequal_lengths_equals_single_sequences(recording, tmp_path):
@@ -86,21 +78,6 @@ def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
     assert "Traceback" not in text
 
 
-def test_eval_rejects_a_seed_for_one_forecast():
-    assert "--seed" in run("eval", "convgru_forecaster.moving_mnist", "--data", "no", "--seed", 0, code=1)
-
-
-def test_a_model_without_weights_is_an_error(recording):
-    assert "no pretrained weights" in run("predict", "convgru2d_2layer", recording, code=1)
-
-
-@pytest.mark.parametrize("option", ["--seed", "--threshold"])
-def test_zero_is_a_value_of_an_option(recording, option):
-    assert option in run("predict", NAME, recording, option, 0, code=1)
-    assert "--seed" in run("eval", NAME, "--data", recording, "--seed", 0, code=1)
-    assert "--baseline" in run("eval", NAME, "--data", recording, "--baseline", "zero", code=1)
-
-
 def test_labels_with_terminal_escapes_are_rejected(recording, tmp_path):
     save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
     config = tmp_path / "run" / "config.json"
@@ -118,8 +95,3 @@ def test_a_config_is_not_overwritten_under_another_form_of_its_address(recording
     save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
     name = f"local-dir:{tmp_path / 'run'}"
     assert "overwritten" in run("predict", name, recording, "-o", tmp_path / "run" / "config.json", code=1)
-
-
-def test_the_classes_of_a_sound_are_drawn_in_half_precision(tmp_path):
-    run("predict", "audio_convrnn.fsdd", SPOKEN, "--dtype", "bfloat16", "-o", tmp_path / "x.png")
-    assert (tmp_path / "x.png").stat().st_size

@@ -3,13 +3,12 @@
 import json
 import re
 
-import h5py
 import numpy as np
 import pytest
 import xarray
 from PIL import Image
 
-from convrnn_zoo import Preprocessing, Variable, create_model, interop, save_pretrained
+from convrnn_zoo import create_model, interop, save_pretrained
 from tests.helpers.command_line import run
 from tests.helpers.interop.recorded import recorded
 
@@ -44,14 +43,6 @@ def test_members_are_scored_and_compared_with_extrapolation(irene):
     assert ensemble == pytest.approx(np.abs(members - observed).mean() - apart / 2, rel=0.01)
 
 
-def test_the_same_seed_gives_the_same_members(irene):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        predict(irene, f"{name}.npz", "--members", 2, "--horizon", 2, "--seed", seed)
-    a, b, c = (np.load(irene / f"{name}.npz")["forecast"] for name in "abc")
-    assert np.array_equal(a, b)
-    assert not np.array_equal(a, c)
-
-
 def test_an_ensemble_is_plotted_with_and_without_observations(irene):
     args = ("--members", 3, "--threshold", 2, "--horizon", 4)
     predict(irene, "a.png", *args, "--compare")
@@ -61,17 +52,6 @@ def test_an_ensemble_is_plotted_with_and_without_observations(irene):
         with Image.open(irene / f"{name}.png") as image:
             sizes.append(image.size)
     assert sizes[0][1] > sizes[1][1] > 200
-
-
-def test_key_names_one_of_several_arrays(irene):
-    with h5py.File(irene / "two.h5", "w") as file:
-        file["rate"] = frames = np.load(irene / "frames.npy")
-        file["other"] = np.zeros_like(frames)
-    args = ("--members", 2, "--horizon", 2)
-    assert "--key" in predict(irene, "a.npy", *args, file="two.h5", code=1)
-    predict(irene, "a.npy", *args, "--key", "rate", file="two.h5")
-    predict(irene, "b.npy", *args)
-    assert np.array_equal(np.load(irene / "a.npy"), np.load(irene / "b.npy"))
 
 
 def test_options_of_an_ensemble_need_a_model_that_has_members(irene, tmp_path):
@@ -84,21 +64,6 @@ def test_options_of_an_ensemble_need_a_model_that_has_members(irene, tmp_path):
     without_unit = create_model("convgru_irene", num_blocks=2)
     save_pretrained(without_unit, tmp_path / "without_unit")
     assert "--recipe" in run("predict", tmp_path / "without_unit", *args, code=1)
-
-
-def test_every_target_of_an_ensemble_is_scored_and_plotted(tmp_path):
-    model = create_model("convgru_irene", num_blocks=2, in_chans=2)
-    variables = tuple(Variable(name=name, unit=unit) for name, unit in (("t2m", "K"), ("cloud", "")))
-    model.preprocessing = Preprocessing(variables=variables, inputs=4, horizon=2, step=60.0)
-    save_pretrained(model, tmp_path / "weather")
-    np.save(tmp_path / "frames.npy", np.random.default_rng(0).random((6, 2, 16, 20), dtype="float32"))
-    text = run(
-        "predict", tmp_path / "weather", tmp_path / "frames.npy", "-o", tmp_path / "a.png", "--members", 3, "--compare"
-    )
-    assert [line.split("  ")[0] for line in text.splitlines() if "CRPS" in line] == ["CRPS of t2m K", "CRPS of cloud"]
-    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith("+")] == ["+1 h", "+2 h"] * 2
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.height > image.width  # of one target it is half as high
 
 
 def test_members_and_probabilities_are_both_written_and_named(irene):
@@ -131,20 +96,3 @@ def test_members_and_probabilities_are_both_written_and_named(irene):
         np.testing.assert_allclose(data["probability_of_forecast"], shares)
         np.testing.assert_allclose(data["forecast"], members, atol=1e-5)
     assert "both.npy" in write("both.npy", *probable, *several, code=1)
-
-
-def test_probabilities_have_a_figure(irene):
-    network = create_model("convgru_advection", hidden_channels=(2, 3))
-    save_pretrained(network, irene / "nowcast")
-    heights = []
-    for name, values in (("one.png", "0.5"), ("two.png", "0.5,2")):
-        args = ("--probability", values, "--horizon", 2)
-        run("predict", irene / "nowcast", irene / "frames.npy", "-o", irene / name, *args)
-        with Image.open(irene / name) as image:
-            heights.append(image.height)
-    assert 200 < heights[0] < heights[1]
-
-
-@pytest.mark.parametrize(("threshold", "output"), [(5, "e.npy"), ("nan", "e.png")])
-def test_a_threshold_is_for_figures(irene, threshold, output):
-    assert "--threshold" in predict(irene, output, "--members", 2, "--threshold", threshold, code=1)

@@ -38,9 +38,3 @@ def test_rejects_a_pull_of_a_local_directory(form, hub, tmp_path, monkeypatch):
         text = run("pull", name, code=2)
     assert "local directory" in text
     assert "OWNER/REPO" in text
-
-
-def test_pull_saves_the_card_of_a_model_without_metadata(hub, tmp_path):
-    push_to_hub(make(), "alice/m", card={"license": "mit", "description": "Words of the owner."})
-    run("pull", "alice/m", "--output", tmp_path / "new")
-    assert "Words of the owner." in (tmp_path / "new" / "README.md").read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """The number of threads of a command is an option; nothing else changes it, however busy the machine is."""
 
 import importlib
-import time
 
 import click
 import pytest
@@ -38,20 +37,6 @@ def trained(radar, tmp_path, monkeypatch):
     return ["train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "run"], numbers
 
 
-@pytest.mark.parametrize("slow", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_a_busy_machine_does_not_change_the_number(slow, trained, monkeypatch):
-    arguments, numbers = trained
-    update = forecaster.ForecasterTrainer.update
-
-    def wait(self, batch):
-        time.sleep(0.05 if torch.get_num_threads() == slow else 0)
-        return update(self, batch)
-
-    monkeypatch.setattr(forecaster.ForecasterTrainer, "update", wait)
-    assert "threads: 2" in run(*arguments)
-    assert set(numbers) == {2}
-
-
 def test_the_option_sets_the_number_of_training_and_evaluation(trained, tmp_path, radar):
     arguments, numbers = trained
     assert "threads: 1" in run(*arguments, "--threads", 1)
@@ -64,18 +49,6 @@ def test_the_option_sets_the_number_of_training_and_evaluation(trained, tmp_path
         torch.set_num_threads(2)
         run(*command, "--threads", 1)
         assert torch.get_num_threads() == 1
-
-
-def test_demo_runs_on_as_many_threads_as_the_option_says(monkeypatch, tmp_path):
-    numbers = []
-
-    def watch(*args, **kwargs):
-        numbers.append(torch.get_num_threads())
-        raise ValueError("enough")
-
-    monkeypatch.setattr(importlib.import_module("convrnn_zoo.cli.demo"), "forecast_files", watch)
-    run("demo", "-o", tmp_path, "--threads", 1, code=1)
-    assert numbers == [1]
 
 
 def test_the_default_device_is_an_accelerator_that_is_reported(monkeypatch, capsys):

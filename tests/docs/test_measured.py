@@ -34,17 +34,6 @@ def test_the_error_of_a_forecaster_in_reduced_precision_is_as_recorded():
         assert row["difference"] == pytest.approx(recorded["difference"], rel=0.5)  # rounding depends on the hardware
 
 
-def test_no_precision_loses_accuracy_or_a_hundredth_of_an_error():
-    for name, rows in RECORD.items():
-        assert [row["precision"] for row in rows] == [*IN_FLOATS, "int8 weights"], name
-        exact = rows[0]
-        for row in rows:
-            if "accuracy" in row:
-                assert row["accuracy"] >= exact["accuracy"] - 0.5
-            else:
-                assert row["mse"] == pytest.approx(exact["mse"], rel=0.01)
-
-
 @pytest.mark.parametrize(("name", "case"), [("norms", "tiny"), ("half", "tiny"), ("joint", "1x3-8x2d")])
 def test_a_comparison_times_every_implementation(name, case, tmp_path):
     done = CliRunner().invoke(main, [name, "--case", case, "--rounds", "1", "-o", str(tmp_path / "times.json")])

@@ -31,10 +31,6 @@ def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
     assert not [cell.source for cell in book.cells if cell.cell_type == "markdown" and "](../" in cell.source]
 
 
-def test_every_notebook_is_of_a_page() -> None:
-    assert {p.relative_to(ROOT) for p in ROOT.glob("notebooks/*")} == {notebooks.path(page) for page in TUTORIALS}
-
-
 def test_the_extras_of_a_page_are_installed() -> None:
     text = "You need the\nextras `cli` and `draw` ([Install](../install.md)). It takes `much` time."
     assert "convrnn-zoo[cli,draw] @ git+https://" in "".join(notebooks.install(text, "https://x.org")["source"])

@@ -103,14 +103,6 @@ def test_options_of_layers_export_with_their_state(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dims", [[3, 4], [(4, 4), (2, 3)]])
-def test_widths_and_even_kernels_a_layer_export(dims, tmp_path):
-    widths, kernels = (dims, 3) if isinstance(dims[0], int) else ([3, 4], dims)
-    layer = layers.Conv2dLSTM(2, widths, kernels, num_layers=2, bidirectional=True).eval()
-    assert export(layer, tmp_path / "a.onnx", state=True)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", [convrnn_zoo.STLSTMCell, convrnn_zoo.TrajGRUCell, layers.Conv3dPeepholeLSTMCell])
 def test_cells_export_their_step(cell, tmp_path):
     assert export(cell(2, 3, 3).eval(), tmp_path / "a.onnx", "step")

@@ -12,7 +12,6 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import ExportError, create_model, export, layers
-from convrnn_zoo.exporting.export import make_metadata
 from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.exporting.spec import next_states
 from convrnn_zoo.layers._conv import Geometry, same_conv
@@ -167,14 +166,6 @@ def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
         assert np.abs(np.stack(outputs, 1) - model(x, horizon=4).numpy()).max() < 1e-5
 
 
-@pytest.mark.slow
-def test_metadata_of_a_forecaster(rain):
-    metadata = read_metadata(rain[1][0])
-    expected = {"encoding": "log", "unit": "mm/h", "step": "5.0", "licence": "mit"}
-    assert {key: metadata[key] for key in expected} == expected
-    assert json.loads(metadata["preprocessing"])["floor"] == 0.1
-
-
 def test_min_map_size_includes_the_hidden_kernel(tmp_path):
     cell = layers.Conv1dGRUCell(1, 2, 3, hidden_kernel_size=9, padding_mode="reflect").eval()
     (path,) = export(cell, tmp_path / "cell.onnx", "step")
@@ -195,21 +186,6 @@ def test_torch_programs_have_input_names_and_dynamic_sizes(tmp_path):
         expected, last = layer.double()(x, h)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(end, last[0])
-
-
-@pytest.mark.slow
-def test_half_precision_inputs_and_outputs(tmp_path):
-    model = create_model("convrnn1d_1layer", in_chans=1, hidden_channels=3).eval()
-    (path,) = export(model, tmp_path / "half.onnx", "step", dtype=torch.float16)
-    assert {i.type for i in session(path).get_inputs()} == {"tensor(float16)"}
-    assert next(model.parameters()).dtype == torch.float32  # the caller's model is as it was
-
-
-@pytest.mark.slow
-def test_bfloat16_stays_in_torch(tmp_path):
-    (path,) = export(layers.Conv2dLSTM(1, 2, 3).eval(), tmp_path / "a.pt2", format="torch", dtype=torch.bfloat16)
-    y = torch.export.load(path).module()(input=torch.ones(4, 2, 1, 5, 6).bfloat16())[0]
-    assert (y.dtype, y.shape) == (torch.bfloat16, (4, 2, 2, 5, 6))
 
 
 # ---- images, clips and series ---------------------------------------------------------------------------------------
@@ -240,14 +216,6 @@ def test_clips_of_several_levels_export_with_lengths_and_state(options, tmp_path
         assert session(path).get_inputs()[1].shape[2:] == [
             f"{a}/{4 if len(model.rnns) == 2 else 8}" for a in ("height", "width")
         ]
-
-
-@pytest.mark.slow
-def test_an_encoder_that_pads_by_size_is_exported_with_one_size(tmp_path):
-    model = convrnn_zoo.video_model("tf_mobilenetv3_small_minimal_100", "convgru", hidden_channels=3).eval()
-    (path,) = export(model, tmp_path / "a.onnx", size=(64, 96))
-    assert session(path).get_inputs()[0].shape == ["batch", "time", 3, 64, 96]
-    assert read_metadata(path)["frames"] == "of 64×96: the requested size"
 
 
 SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()
@@ -346,12 +314,6 @@ def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_an_export_does_not_bind_the_sizes_of_the_next(tmp_path):
-    export(create_model("bcdunet_d3", in_chans=1, widths=(4, 4)).eval(), tmp_path / "first.onnx")
-    export(create_model("convgru_forecaster", in_chans=1, hidden_channels=4).eval(), tmp_path / "second.onnx")
-
-
 @pytest.mark.parametrize("form", ["step", pytest.param("sequence", marks=pytest.mark.slow)])
 def test_an_export_does_not_change_the_compiler_of_the_process(form, tmp_path):
     compiled = []
@@ -423,9 +385,3 @@ def test_the_fixed_size_is_checked(size):
         return
     with pytest.raises((ValueError, TypeError), match="size"):
         make_spec(model, "sequence", size=size)
-
-
-def test_metadata_of_grey_frames_have_the_statistics_of_the_model():
-    model = create_model("resnet18_convgru2d", in_chans=1, hidden_channels=2, num_classes=2).eval()
-    data = make_metadata(model, make_spec(model, "step"), "", "step")
-    assert json.loads(data["mean"]) == pytest.approx(model.statistics()[0].tolist())

@@ -88,12 +88,3 @@ def test_a_file_of_any_size_forecasts_as_the_model_does(tmp_path):
     rule = {"multiple": 8, "maximum": 8192}
     sizes = session.get_modelmeta().custom_metadata_map["sizes"]
     assert json.loads(sizes) == {"height": rule, "width": rule}
-
-
-@pytest.mark.slow
-def test_the_shipped_nowcast_is_exported(tmp_path):
-    model = create_model("convgru_advection.nowcast", pretrained=True).eval()
-    (path,) = export(model, tmp_path / "a.onnx")
-    assert_agrees(path, model, 12, 5.0, 4, [(48, 64), (128, 128), (264, 320)])
-    (path,) = export(model, tmp_path / "fixed.onnx", size=(160, 160))
-    assert_agrees(path, model, 12, 5.0, 4, [(160, 160)])

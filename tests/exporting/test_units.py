@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from convrnn_zoo import ExportError, Preprocessing, Variable, export
+from convrnn_zoo import Preprocessing, Variable, export
 from tests.helpers.exporting.agreement import session
 from tests.helpers.models.forecasters import tiny
 
@@ -49,17 +49,6 @@ def test_a_sequence_is_in_the_unit_of_the_data(tmp_path):
     assert json.loads(data["sizes"]) == {"height": {"multiple": edge}, "width": {"multiple": edge}}
     with pytest.raises(Exception, match="Reshape"):  # onnxruntime's error, with which the patches do not fit
         session(path).run(None, {"input": np.zeros((1, 4, 1, edge, edge + 1), np.float32), "horizon": np.array(3)})
-
-
-@pytest.mark.slow
-def test_an_encoded_file_has_the_values_of_the_network(tmp_path):
-    model = model_of_rain()
-    (path,) = export(model, tmp_path / "a.onnx", encoded=True)
-    x = RAIN.encode(radar(model))
-    [output] = session(path).run(None, {"input": x.numpy(), "horizon": np.array(3)})
-    with torch.no_grad():
-        np.testing.assert_allclose(output, model(x, 3), atol=1e-5)
-    assert metadata(path)["values"] == "encoded"
 
 
 @pytest.mark.slow
@@ -125,14 +114,3 @@ def test_variables_and_known_inputs_have_their_units(tmp_path):
     expected = model.forecast(frames, 2, static=static, future=future, inputs="all").numpy()
     assert expected.shape == (1, 2, 1, edge, edge)
     np.testing.assert_allclose(output, expected, atol=1e-3)
-
-
-def test_a_model_without_preprocessing_has_no_unit(tmp_path):
-    from convrnn_zoo.exporting.forms import make_spec
-
-    spec = make_spec(tiny("convgru_forecaster").eval(), "sequence")
-    assert "values" not in spec.metadata
-    model = tiny("convgru_forecaster").eval()
-    model.preprocessing = Preprocessing(variables=(Variable(name="a"), Variable(name="b")))
-    with pytest.raises(ExportError, match="variables"):
-        make_spec(model, "sequence")

@@ -7,7 +7,7 @@ import pytest
 from convrnn_zoo import HubAccessError, from_pretrained
 from tests.helpers.hub.client import close_session
 from tests.helpers.hub.examples import assert_same, make
-from tests.helpers.hub.faults import Corrupt, Cut, Reset, Short, Slow, Status
+from tests.helpers.hub.faults import Corrupt, Cut, Reset, Short, Status
 from tests.helpers.hub.loaders import BIG, LOADERS, OURS, REPO, WEIGHTS, assert_rejected
 from tests.hub.conftest import tree
 
@@ -73,52 +73,9 @@ def test_a_token_is_used_for_one_call(hub, saved):
 
 
 # ---- on the way ----------------------------------------------------------------------------------------------------
-WAYS = {
-    "500 on the question": (Status(500), "HEAD", WEIGHTS, r"\b500\b"),
-    "500 on the content": (Status(500), "GET", "/[0-9a-f]{64}", r"\b500\b"),
-    "429": (Status(429), "HEAD", WEIGHTS, r"\b429\b"),
-    "429 on the content": (
-        Status(429, {"Retry-After": "0"}),
-        "GET",
-        "/[0-9a-f]{64}",
-        r"\b429\b",
-    ),
-    "cut": (Cut(2000), "GET", "/[0-9a-f]{64}", "try again"),
-    "reset": (Reset(2000), "GET", "/[0-9a-f]{64}", "try again"),
-    "short": (Short(), "GET", "/[0-9a-f]{64}", WEIGHTS),
-    "corrupt payload": (Corrupt(-5), "GET", "/[0-9a-f]{64}", "checksum"),
-    "corrupt header": (Corrupt(30), "GET", "/[0-9a-f]{64}", "checksum"),
-    "corrupt length": (Corrupt(3), "GET", "/[0-9a-f]{64}", "checksum"),
-}
-
-
-LONG = ("cut", "429 on the content")  # in which the client itself waits: one loader of the three, which meet here
-
-
-@pytest.mark.parametrize(
-    ("way", "loader"),
-    [
-        pytest.param(WAYS[way], LOADERS[loader], id=f"{way}-{loader}", marks=pytest.mark.slow if way in LONG else ())
-        for way in WAYS
-        for loader in (["timm"] if way in LONG else LOADERS)
-    ],
-)
-def test_recovers_after_an_interrupted_download(way, loader, hub, repo, cache, tmp_path):
-    fault, method, path, *words = way
-    hub.fail(fault, method, path)
-    assert_rejected(loader, (OSError, ValueError), WEIGHTS, *words)
-    left = tree(cache)
-    assert set(left.values()) == {repo.files()["config.json"]}, f"left behind: {list(left)}"
-    hub.recover()
-    assert_same(make(**BIG), loader(REPO))
 
 
 @pytest.mark.parametrize("fault", [Status(500), Cut(2000), Reset(2000), Short(), Corrupt()], ids=lambda f: repr(f))
 def test_retries_one_failure_silently(fault, hub, repo):
     hub.fail(fault, "GET", "/[0-9a-f]{64}", times=1)
-    assert_same(make(**BIG), from_pretrained(REPO))
-
-
-def test_waits_for_a_slow_server(hub, repo):
-    hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
     assert_same(make(**BIG), from_pretrained(REPO))

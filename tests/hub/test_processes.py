@@ -12,7 +12,6 @@ from convrnn_zoo import WeightsError, from_pretrained, save_pretrained
 from tests.helpers.hub.examples import assert_same, make
 from tests.helpers.hub.faults import Slow
 from tests.helpers.hub.loaders import BIG
-from tests.helpers.hub.store import sha256
 from tests.hub.conftest import tree
 
 PULL = "import convrnn_zoo; print('ready', flush=True); convrnn_zoo.from_pretrained('alice/model')"
@@ -41,16 +40,6 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-@pytest.mark.slow
-def test_two_processes_pull_at_once(hub, repo, start):
-    hub.fail(Slow(1.0), "GET", "/[0-9a-f]{64}")
-    processes = [start(PULL), start(PULL)]
-    assert [process.wait(60) for process in processes] == [0, 0]
-    weights = sha256(repo.files()["model.safetensors"])
-    assert len(hub.asked(weights)) == 1, "one of them waits for the other's download"
-    assert_same(make(**BIG), from_pretrained("alice/model"))
 
 
 @pytest.mark.needs("signals")

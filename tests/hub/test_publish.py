@@ -12,12 +12,11 @@ from safetensors.torch import load, save
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
 from tests.helpers.hub.examples import assert_same
-from tests.helpers.hub.faults import Corrupt, Status
+from tests.helpers.hub.faults import Corrupt
 from tests.helpers.hub.records import NAME, carry, hold
 from tests.helpers.registry import slow_unless
 from tools import publish as publish_tool
-from tools.cards import NOT_GENERATED
-from tools.publish import GOLDEN, publish, write
+from tools.publish import GOLDEN, publish
 
 SOME = (NAME, "audio_convrnn.fsdd", "convgru_forecaster.rain")
 every_name = pytest.mark.parametrize("name", slow_unless(SOME.__contains__, [NAME, *WEIGHTS]))
@@ -50,14 +49,6 @@ def test_publishes_the_weights_of_the_package(name, hub, carried):
     assert f"hf-hub:{done.hub_id}" in card.text
 
 
-@pytest.mark.slow
-def test_publishing_again_makes_no_commit(hub, carried):
-    first = list(publish("alice"))
-    assert {d.name for d in first} == set(carried)
-    again = list(publish("alice"))
-    assert [(d.hub_commit, d.changed) for d in again] == [(d.hub_commit, False) for d in first]
-
-
 def test_keeps_a_valid_golden_pair(hub, carried):
     (done,) = publish("alice", NAME)
     repo = hub.store.repos[done.hub_id]
@@ -69,25 +60,6 @@ def test_keeps_a_valid_golden_pair(hub, carried):
     repo.commit({GOLDEN: save({**pair, "output": pair["output"] + 1})})
     assert next(publish("alice", NAME)).changed
     assert torch.equal(load(repo.files()[GOLDEN])["output"], pair["output"])
-
-
-def test_publishes_the_text_of_cards(hub, carried, tmp_path):
-    text = convrnn_zoo.hub.card_text(carried[NAME]) + f"\n{NOT_GENERATED}\n\nOf limited use.\n"
-    (tmp_path / f"{NAME}.md").write_text(text)
-    (done,) = publish("alice", NAME, cards=tmp_path)
-    assert b"Of limited use." in hub.store.repos[done.hub_id].files()["README.md"]
-
-
-def test_publishes_figures_next_to_cards(hub, carried, tmp_path):
-    (tmp_path / "cards").mkdir()
-    (tmp_path / "rain.gif").write_bytes(b"GIF89a")
-    text, title = convrnn_zoo.hub.card_text(carried[NAME]), f"# {NAME}\n\n"
-    card = text.replace(title, f"{title}![rain](../rain.gif) ![x](https://x.org/x.png)\n\n")
-    (tmp_path / "cards" / f"{NAME}.md").write_text(card)
-    (done,) = publish("alice", NAME, cards=tmp_path / "cards")
-    held = hub.store.repos[done.hub_id].files()
-    assert held["rain.gif"] == b"GIF89a"
-    assert b"![rain](rain.gif) ![x](https://x.org/x.png)" in held["README.md"]
 
 
 @every_name
@@ -149,44 +121,8 @@ def test_rejects_unpublishable_weights(hub, carried):
     assert not hub.store.repos
 
 
-def test_a_publish_that_fails_leaves_the_repository_empty(hub, carried):
-    hub.fail(Status(400), "POST", "/commit/")
-    with pytest.raises(HubAccessError, match=NAME):
-        list(publish("alice", NAME))
-    assert set(hub.store.repos[f"alice/{NAME}"].files()) <= {".gitattributes"}
-
-
-def test_a_dry_run_writes_the_repositories_that_a_push_creates(hub, carried, tmp_path):
-    (repository,) = write("alice", tmp_path / "dry", NAME)
-    assert not hub.store.repos
-    publish_one = next(publish("alice", NAME))
-    pushed = hub.store.repos[publish_one.hub_id].files()
-    assert {f.name: f.read_bytes() for f in repository.iterdir()} == {k: pushed[k] for k in pushed if k[0] != "."}
-
-
-def test_a_dry_run_rejects_a_model_with_other_outputs(carried, tmp_path, monkeypatch):
-    loaded = create_model(NAME, pretrained=True).eval()
-    with torch.no_grad():
-        next(loaded.parameters()).add_(1)
-    monkeypatch.setattr(publish_tool, "from_pretrained", lambda directory: loaded)
-    with pytest.raises(WeightsError, match=f"{NAME}.*outputs"):
-        list(write("alice", tmp_path, NAME))
-
-
 def test_the_command_pins_what_it_pushed(hub, carried):
     assert CliRunner().invoke(publish_tool.main, ["--namespace", "alice", "--only", NAME, "--pin"]).exit_code == 0
     pinned = convrnn_zoo.WeightsMetadata.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
     commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
     assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)
-
-
-@pytest.mark.skipif(not WEIGHTS, reason="the package contains no weights")
-@pytest.mark.slow
-def test_the_command_prints_values_to_pin(hub, python):
-    code = "from tools.publish import main; main()"
-    name = next(iter(WEIGHTS))
-    first = python(code, "--namespace", "alice", "--only", name).stdout
-    commit = hub.store.repos[f"alice/{name}"].refs["main"]
-    assert f'"hub_id": "alice/{name}",\n  "hub_commit": "{commit}"' in first
-    assert "(pushed)" in first
-    assert "(unchanged)" in python(code, "--namespace", "alice").stdout

@@ -1,7 +1,6 @@
 """An impossible push reports the reason, sends nothing, and leaves no incomplete repository."""
 
 import re
-import warnings
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from convrnn_zoo import ConvRNNModel, HubAccessError, WeightsError, from_pretrai
 from convrnn_zoo.layers import Conv1dGRU
 from tests.helpers.hub import api
 from tests.helpers.hub.examples import assert_same, make
-from tests.helpers.hub.faults import Cut, Reset, Status
+from tests.helpers.hub.faults import Reset, Status
 
 
 def nan():
@@ -100,13 +99,6 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was_or_empty(way, there, 
     assert_same(make(), from_pretrained("alice/half"))
 
 
-def test_a_push_succeeds_if_only_its_responses_are_lost(hub):
-    hub.fail(Cut(0), "POST", "/commit/")
-    push_to_hub(make(), "alice/cut")
-    assert len(hub.store.repos["alice/cut"].commits) == 2
-    assert_same(make(), from_pretrained("alice/cut"))
-
-
 @pytest.mark.parametrize("fault", [Status(500), Reset(0)], ids=repr)
 def test_retries_a_failed_push_once(fault, hub):
     hub.fail(fault, "POST", "/commit/", times=1)
@@ -127,40 +119,6 @@ def test_a_push_that_fails_deletes_nothing_that_others_push_meanwhile(hub, monke
         push_to_hub(make(), "alice/shared")
     assert hub.store.repos["alice/shared"].files()["theirs.txt"] == b"theirs"
     assert not hub.asked("/api/repos/delete")
-
-
-def test_a_warning_of_the_hub_about_the_card_stays_a_warning(hub):
-    card = "---\nlicense: mit\npipeline_tag: video-prediction\n---\n"
-    before = list(warnings.filters)
-    with pytest.warns(UserWarning, match="video-prediction"):
-        push_to_hub(make(), "alice/card", card=card)
-    assert list(warnings.filters) == before
-    assert b"video-prediction" in hub.store.repos["alice/card"].files()["README.md"]
-
-
-def test_the_name_of_the_repository_is_checked_before_the_token(hub, monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_TOKEN", "")
-    for name in ("./x", "../x", str(tmp_path), "a/b/c", "alice/", ""):
-        with hub.quiet(), pytest.raises(WeightsError, match="owner/name"):
-            push_to_hub(make(), name)
-
-
-def test_a_server_that_is_down(hub):
-    hub.close()
-    with pytest.raises(HubAccessError, match=r"alice/down: .*HF_ENDPOINT"):
-        push_to_hub(make(), "alice/down")
-
-
-def test_offline(hub, offline):
-    offline()
-    with hub.quiet(), pytest.raises(HubAccessError, match=r"alice/off: .*HF_HUB_OFFLINE"):
-        push_to_hub(make(), "alice/off")
-
-
-def test_a_new_branch_keeps_the_card_of_the_repository(hub):
-    push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
-    push_to_hub(make(num_classes=4), "alice/card", revision="four")
-    assert hub.store.repos["alice/card"].files("four")["README.md"].endswith(b"Mine.\n")
 
 
 @pytest.mark.parametrize("card", [None, {}, {"description": "Mine."}])

@@ -1,7 +1,6 @@
 """Pushed and saved models are loaded bit for bit, by every loader."""
 
 import importlib.util
-import json
 
 import pytest
 import timm
@@ -11,10 +10,9 @@ from huggingface_hub import HfApi
 import convrnn_zoo
 from convrnn_zoo import create_model, from_pretrained, push_to_hub, save_pretrained
 from convrnn_zoo.pretrained import builder, source
-from tests.helpers.hub.examples import assert_same, changed, files, is_core, labels, make, representatives, weight
+from tests.helpers.hub.examples import assert_same, changed, is_core, labels, make, representatives, weight
 from tests.helpers.registry import slow_unless
 
-LABELS = labels("convlstm1d_bi_1layer")
 FAMILIES = representatives()
 
 
@@ -83,15 +81,6 @@ def test_a_push_is_one_commit_of_safetensors_config_and_card(hub):
     assert len(repo.commits) == 2  # nothing changed
 
 
-def test_keeps_an_existing_card_unless_another_is_passed(hub):
-    push_to_hub(make(), "alice/card", card="---\nlicense: mit\n---\nMine.\n")
-    push_to_hub(make(num_classes=4), "alice/card")
-    repo = hub.store.repos["alice/card"]
-    assert repo.files()["README.md"].endswith(b"Mine.\n")
-    push_to_hub(make(num_classes=4), "alice/card", card={"license": "mit", "description": "Another."})
-    assert b"Another." in repo.files()["README.md"]
-
-
 def test_branches_pull_requests_and_visibility(hub):
     model = make()
     push_to_hub(model, "alice/branches", private=True)
@@ -131,15 +120,6 @@ def test_keeps_the_dtype_of_weights_by_default(dtype, hub):
     assert from_pretrained("alice/dtype", dtype=torch.float32).head.weight.dtype == torch.float32
 
 
-def test_loads_channels_last_and_tied_weights(tmp_path):
-    model = make("convlstm2d_2layer", hidden_channels=4, in_chans=4, kernel_size=3)
-    model.to(memory_format=torch.channels_last)
-    model.rnn.weight_ih_l1 = model.rnn.weight_ih_l0
-    save_pretrained(model, tmp_path)
-    again = from_pretrained(tmp_path).state_dict()
-    assert all(torch.equal(v, again[k]) for k, v in model.state_dict().items())
-
-
 def test_loads_another_head_and_other_channels_on_request(tmp_path, caplog):
     model = make()
     save_pretrained(model, tmp_path)
@@ -148,15 +128,6 @@ def test_loads_another_head_and_other_channels_on_request(tmp_path, caplog):
     assert "head" in caplog.text
     assert torch.equal(other.rnn.weight_hh_l0, model.rnn.weight_hh_l0)
     assert torch.allclose(other.rnn.weight_ih_l0[:, 0], model.rnn.weight_ih_l0.sum(1))
-
-
-def test_saves_a_changed_classifier(tmp_path):
-    model = make(**LABELS)
-    model.reset_classifier(6, "avg")
-    save_pretrained(model, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["num_classes"], "label_names" in config) == (6, False)
-    assert from_pretrained(tmp_path).global_pool == "avg"
 
 
 @pytest.mark.parametrize(
@@ -173,48 +144,6 @@ def test_saves_changed_attributes(name, built_with, attribute, value, tmp_path):
     setattr(model, attribute, value)
     save_pretrained(model, tmp_path)
     assert getattr(from_pretrained(tmp_path), attribute) == value
-
-
-def test_a_changed_option_of_a_layer_is_not_lost(tmp_path):
-    model = make("convgru1d_2layer")
-    model.rnn.dropout = 0.5  # acts in training only
-    save_pretrained(model, tmp_path / "dropout")
-    model.rnn.zoneout = 0.5
-    with pytest.raises(convrnn_zoo.WeightsError, match="changed"):
-        save_pretrained(model, tmp_path / "zoneout")
-    assert not (tmp_path / "zoneout").exists()
-
-
-@pytest.mark.slow
-def test_runs_the_command_line_in_separate_processes(hub, python, tmp_path):
-    """Every family: pushed, pulled and pulled offline, each in a fresh process."""
-    models = {name: make(name) for name in representatives()}
-    for name, model in models.items():
-        save_pretrained(model, tmp_path / name)
-    each = "import sys; from convrnn_zoo.cli._group import cli\nfor n in sys.argv[2:]: "
-    run = "cli({}, standalone_mode=False)"
-    python(each + run.format("['push', f'{sys.argv[1]}/{n}', f'alice/{n}']"), tmp_path, *models)
-    pull = each + run.format("['pull', f'alice/{n}', '-o', f'{sys.argv[1]}/{n}']")
-    python(pull, tmp_path / "pulled", *models)
-    with hub.quiet():
-        python(pull, tmp_path / "offline", *models, HF_HUB_OFFLINE="1")
-    for name, model in models.items():
-        assert_same(model, from_pretrained(tmp_path / "pulled" / name))
-        pulled = {p.name: p.read_bytes() for p in (tmp_path / "offline" / name).iterdir()}
-        assert pulled.pop("README.md").startswith(b"---")
-        assert files(model, tmp_path / "again" / name) == pulled
-
-
-@pytest.mark.slow
-def test_commands_report_results_and_failures(hub, python, tmp_path):
-    save_pretrained(make(), tmp_path)
-    main = "import sys; from convrnn_zoo.cli import main; main()"
-    assert f"{hub.url}/alice/cli/commit/" in python(main, "push", str(tmp_path), "alice/cli").stdout
-    assert "convlstm1d_bi_1layer, " in python(main, "pull", "alice/cli").stdout
-    failed = python(main, "pull", "alice/none", check=False)
-    assert failed.returncode == 1
-    assert "alice/none" in failed.stderr
-    assert "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize("attribute", ["labels", "count", "horizon", "no horizon", "text", "preprocessing"])
@@ -234,11 +163,3 @@ def test_a_model_that_could_not_be_loaded_replaces_nothing(attribute, tmp_path):
     with pytest.raises(convrnn_zoo.WeightsError):
         save_pretrained(model, tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_the_wrapper_of_a_compiled_model_is_not_saved(tmp_path):
-    model = make()
-    wrapped = torch.nn.Module()
-    wrapped._orig_mod = model  # as torch.compile returns it, without compiling
-    save_pretrained(wrapped, tmp_path)
-    assert_same(model, from_pretrained(tmp_path))

@@ -9,9 +9,7 @@ import torch
 from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.data.readers import COARSEN
 from convrnn_zoo.predict import forecast_files
-from convrnn_zoo.predict.options import ForecastOptions, choose_read_options
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.values.preprocessing import Variable
@@ -76,14 +74,6 @@ def test_a_forecast_is_written_with_coordinates(suffix, model, tmp_path):
         assert "exists" in run("predict", model, tmp_path / "rain.nc", "-o", out, code=1)
 
 
-def test_arrays_without_coordinates_are_written_with_lead_times(model, tmp_path):
-    np.save(tmp_path / "a.npy", rain().values)
-    run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "out.nc")
-    with open_output(tmp_path / "out.nc") as data:
-        assert data.forecast.dims == ("lead_time", "y", "x")
-        assert "time" not in data.coords
-
-
 def test_members_are_realizations(tmp_path):
     net = create_model("convgru_irene", num_blocks=1, horizon=2)
     net.preprocessing = Preprocessing(unit="mm/h", encoding="dbz", step=5.0, inputs=4)
@@ -118,25 +108,6 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
     assert "taken for squares" in warning
     run(*args, "--minutes", 10, "--probability", "0.5,5", "-o", tmp_path / "p.npz")
     assert np.load(tmp_path / "p.npz")["forecast"].shape == (2, 2, 6, 8)
-
-
-def test_a_nowcast_reads_pixels_of_any_size(nowcast, tmp_path):
-    frames = rain().values
-    np.save(tmp_path / "a.npy", frames)
-    run("predict", nowcast, tmp_path / "a.npy", "--pixel-km", 4, "-o", tmp_path / "b.npy")
-    model = from_pretrained(nowcast)
-    expected, other = (model.forecast(frames[-4:], inputs="all", pixel_km=km) for km in (4.0, 2.0))
-    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, atol=1e-5)
-    assert np.abs(expected - other).max() > 1e-3
-
-
-def test_composites_keep_their_pixels_if_the_model_resamples_them(nowcast):
-    model = from_pretrained(nowcast)
-    read = [
-        choose_read_options(model, "nowcast", None, ForecastOptions(pixel_km=pixel_km)).coarsen
-        for pixel_km in (None, 1.0)
-    ]
-    assert read == [COARSEN, 1]
 
 
 @pytest.mark.parametrize(
@@ -324,17 +295,6 @@ def test_monthly_data_are_described_trained_on_and_predicted(calendar, tmp_path)
     assert "month" in run("predict", tmp_path / "run", tmp_path / "daily.nc", "-o", tmp_path / "x.nc", code=1)
 
 
-def test_a_start_of_a_calendar_with_30_days_in_february(model, tmp_path):
-    dates = xarray.date_range("2020-02-29 23:50", periods=12, freq="5min", calendar="360_day", use_cftime=True)
-    rain(12).assign_coords(time=dates).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    for start in ("2020-02-30T00:00", "2020-02-30 00:00:00", "2020-02-30"):
-        assert "read frames 2 to 5" in run(
-            "predict", model, tmp_path / "a.nc", "--start", start, "-o", tmp_path / "f.nc"
-        )
-    text = run("predict", model, tmp_path / "a.nc", "--start", "2020-02-31", "-o", tmp_path / "f.nc", code=1)
-    assert "no frame at that time" in text
-
-
 def test_a_latest_frame_without_a_value_is_an_error(model, tmp_path):
     data = rain(9)
     data[5] = np.nan
@@ -342,26 +302,6 @@ def test_a_latest_frame_without_a_value_is_an_error(model, tmp_path):
     text = run("predict", model, tmp_path / "a.nc", "--start", "12:10", "-o", tmp_path / "f.nc", code=1)
     assert "the latest frame that is read, 2020-01-01 12:25, has no value; pass another --start" in text
     run("predict", model, tmp_path / "a.nc", "--start", "12:15", "-o", tmp_path / "f.nc")
-
-
-@pytest.mark.filterwarnings("ignore:.* has pixels of")
-@pytest.mark.parametrize("has_recipe", [False, True])
-def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
-    model = "convgru_forecaster.rain" if has_recipe else model
-    members = xarray.concat([rain(), rain(seed=1)], "number").assign_coords(number=[3, 4])
-    members.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    rain(seed=1).sel(lat=slice(59, 57)).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
-    assert "--sel number=3" in run("predict", model, tmp_path / "a.nc", "-o", tmp_path / "f.npy", code=1)
-    run("predict", model, tmp_path / "a.nc", "--sel", "number=4", "--sel", "lat=57,59", "-o", tmp_path / "f.npy")
-    run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "g.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), np.load(tmp_path / "g.npy"))
-    named = members.assign_coords(number=["003", "2020"])
-    named.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "n.nc", engine="h5netcdf")
-    for label in ("003", "2020"):
-        run("predict", model, tmp_path / "n.nc", "--sel", f"number={label}", "-o", tmp_path / f"{label}.nc")
-    assert "such as realization=0" in run(
-        "predict", model, tmp_path / "a.nc", "--sel", "number", "-o", tmp_path / "f.npy", code=2
-    )
 
 
 def test_another_step_names_a_fix_that_is_possible(model, tmp_path):
@@ -434,15 +374,6 @@ def test_pixels_that_contradict_the_coordinates_or_are_not_square_are_warned_of(
         model.forecast(square, horizon=1, pixel_km=2.0)
     with pytest.warns(UserWarning, match="pixels of 1 × 2 km"):
         model.forecast(wide, horizon=1)
-
-
-def test_labelled_probabilities_are_named_as_in_files():
-    model = create_model("convgru_advection", hidden_channels=(2, 3)).eval()
-    frames = xarray.DataArray(rain().values.repeat(4, 1).repeat(4, 2), dims=("time", "y", "x"), name="rain")
-    chances = model.probabilities(frames, [0.5], horizon=1)
-    assert chances.name == "probability_of_rain"
-    assert model.probabilities(frames.rename(None), [0.5], horizon=1).name is None
-    assert list(model.probabilities(frames.to_dataset(), [0.5], horizon=1)) == ["probability_of_rain"]
 
 
 # ---- frames that a command receives ------------------------------------------------------------------------------

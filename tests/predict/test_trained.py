@@ -12,7 +12,6 @@ from PIL import Image
 from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.readers import open_files
-from convrnn_zoo.predict.files import check_step
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import WRITERS
 from tests.helpers.made_data import write_digits, write_fmi, write_knmi, write_rain
@@ -71,34 +70,6 @@ def test_eval_recomputes_the_metadata_and_writes_scores_and_a_figure(trained, tm
     assert fewer != text
 
 
-def test_eval_of_rain_counts_occurrences(trained, tmp_path):
-    directory, record, recipe = trained
-    text = run("eval", record, "--data", directory, "--recipe", recipe, "--quiet")
-    assert ("CSI 0.5 mm/h" in text) == ("rain" in directory.name)
-
-
-@pytest.mark.slow
-def test_a_forecast_is_plotted_as_an_image_and_an_animation(trained, tmp_path):
-    _, record, recipe = trained
-    frames = np.random.default_rng(0).random((9, 20, 30), dtype=np.float32)
-    np.save(tmp_path / "frames.npy", frames)
-    common = ("predict", record, tmp_path / "frames.npy", "-o")
-    text = run(*common, tmp_path / "a.png", "--compare")
-    assert re.search(r"2 to 4 of 9\b.*\b4 frames.*\b4 observed", text)
-    args = ("--inputs", 6, "--horizon", 5, "--start", 0, "--compare")
-    assert "read frames 0 to 5 of 9, forecast 5 frames, compared with 3" in run(*common, tmp_path / "a.gif", *args)
-    assert picture(tmp_path / "a.gif")[1] == 11
-    assert len(picture(tmp_path / "a.png")[2]) > 50
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.gif", "a.png", "frames.npy"]
-    np.save(tmp_path / "bytes.npy", (frames * 255).astype(np.uint8))
-    for file in ("a.gif", "bytes.npy"):  # brightness
-        args = ("predict", record, tmp_path / file, "--recipe", recipe, "-o", tmp_path / "b.png")
-        if "rain" in str(recipe):
-            assert f"{file} holds brightness" in run(*args, code=1)
-        else:
-            run(*args)
-
-
 def test_radar_files_are_plotted_with_their_times(trained, tmp_path):
     _, record, recipe = trained
     for i in range(3):
@@ -148,20 +119,6 @@ def test_fewer_frames_than_in_training_give_a_warning(trained, tmp_path):
     output = run("predict", record, tmp_path / "a.npy", "-o", tmp_path / "out.npy", "--inputs", 2)
     assert "reads 2 frames, but was trained to read 3" in output
     assert "--inputs" not in output
-
-
-def test_rejects_frames_at_changing_steps(tmp_path):
-    WRITERS[".nc"](tmp_path / "a.nc", np.zeros((4, 8, 8), "float32"))
-    import h5py
-
-    with h5py.File(tmp_path / "a.nc", "a") as file:
-        file["time"][-1] += 5
-    with pytest.raises(ValueError, match=r"a\.nc.* 5, 10 minutes.*--start"):
-        check_step(open_files([tmp_path / "a.nc"]), None, tmp_path / "a.nc")
-    with h5py.File(tmp_path / "a.nc", "a") as file:
-        file["other"] = np.zeros((4, 8, 8), "float32")
-    with pytest.raises(ValueError, match=r"a\.nc.* other .*rate .*--key"):
-        open_files([tmp_path / "a.nc"])
 
 
 BAD = {

@@ -21,7 +21,6 @@ from convrnn_zoo import (
 )
 from convrnn_zoo.exporting.export import make_metadata
 from convrnn_zoo.exporting.forms import make_spec
-from convrnn_zoo.pretrained.registry import find_weights
 
 every_record = pytest.mark.parametrize("record", WEIGHTS.values(), ids=lambda r: r.name)
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
@@ -139,13 +138,6 @@ def test_changed_weights_have_no_metadata(change, tmp_path):
         assert "license" not in config(save_pretrained(model, tmp_path))["pretrained_cfg"]
 
 
-def test_an_export_after_training_states_no_licence():
-    model = create_model(RAIN, pretrained=True)
-    assert exported_metadata(model)["licence"] == WEIGHTS[RAIN].license
-    retrain(model)
-    assert "licence" not in exported_metadata(model)
-
-
 def test_an_existing_card_is_kept_with_a_warning_if_it_describes_other_weights(tmp_path, caplog):
     model, card = create_model(VOWELS, pretrained=True), tmp_path / "README.md"
     save_pretrained(model, tmp_path)
@@ -231,40 +223,6 @@ def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@every_record
-def test_metadata_state_data_and_split_once_and_mark_the_default(record):
-    raw = json.loads(record.to_json())
-    assert raw["dataset_license"]
-    assert raw["dataset_license"] not in raw["dataset"]
-    ((dataset, split),) = {(m.dataset, m.split) for m in record.metrics if "unseen" not in m.name}
-    assert split == record.split
-    assert all(("split" in m) == ("unseen" in m["name"]) for m in raw["metrics"])
-    # Only metadata of weights that are tested on other data than they were trained on name it with every score.
-    assert [m.get("dataset", record.dataset) for m in raw["metrics"]] == [dataset] * len(raw["metrics"])
-    assert any("dataset" in m for m in raw["metrics"]) == (dataset != record.dataset) == (record.recipe == "nowcast")
-    of_architecture = [w for w in WEIGHTS.values() if w.architecture == record.architecture]
-    assert sum(w.default for w in of_architecture) == (len(of_architecture) > 1)
-    assert find_weights(record.architecture)[0].default or len(of_architecture) == 1
-    assert (record.preprocessing is None) == bool(record.num_classes)
-
-
-@every_record
-def test_errors_are_stated_per_pixel_and_summed(record):
-    for metric in record.metrics:
-        assert (metric.summed_over is not None) == (metric.name in ("MSE", "MAE"))
-        if metric.summed is not None:
-            assert metric.summed == metric.value * 64 * 64
-            assert metric.value <= 1
-
-
-def test_descriptions_without_metadata_are_saved_unchanged(tmp_path):
-    words = {"pretrained_cfg_overlay": {"description": "Mine.", "label_names": ("a", "b"), "num_classes": 2}}
-    model = create_model("convgru1d_1layer", hidden_channels=2, num_classes=2, **words)
-    assert from_pretrained(save_pretrained(model, tmp_path)).pretrained_cfg["description"] == "Mine."
-    fitted = from_pretrained(tmp_path, num_classes=3)
-    assert stated_keys(fitted) == set()
-
-
 def test_metadata_of_an_older_run_are_read_and_missing_fields_stated(tmp_path, caplog):
     record = WEIGHTS[RAIN]
     raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
@@ -292,20 +250,6 @@ def test_rejects_unknown_names(tmp_path):
         from_pretrained(RAIN, revision="v1")
     with pytest.raises(WeightsError, match="pretrained='rain'"):
         from_pretrained(save_pretrained(create_model(RAIN, pretrained=True), tmp_path / "a"), pretrained="rain")
-
-
-def test_invalid_metadata_are_not_saved(tmp_path):
-    model = create_model(RAIN, pretrained=True)
-    model.metadata = dataclasses.replace(model.metadata, description="\x1b[31mred")
-    with pytest.raises(WeightsError, match=r"description.*\\x1b"):
-        save_pretrained(model, tmp_path)
-    assert not (tmp_path / "config.json").exists()
-
-
-def test_features_of_saved_layers_claim_nothing_either(tmp_path):
-    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
-    features = from_pretrained(tmp_path, features_only=True, in_chans=1)
-    assert not {"tag", "description"} & {k for k, v in features.pretrained_cfg.items() if v}
 
 
 # ---- names and directories ------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Keys of a recipe that are set on the command line."""
 
-import dataclasses
 import re
 
 import pytest
@@ -15,21 +14,6 @@ def file(tmp_path):
     path = tmp_path / "radar.toml"
     path.write_text(RADAR)
     return path
-
-
-def test_keys_and_keys_of_tables_are_set(file):
-    before = Recipe.read(file)
-    after = Recipe.read(file, ["lr = 0.5", "data.crop=32", "model.hidden_channels=[2, 2]", "data.sel.level=850"])
-    assert (after.lr, after.data.crop, after.model["hidden_channels"]) == (0.5, 32, [2, 2])
-    assert after.data.sel == {"level": 850}
-    kept = {"lr": before.lr, "data": before.data, "model": before.model}
-    assert dataclasses.replace(after, **kept) == before
-    assert after.model == {**before.model, "hidden_channels": [2, 2]}
-    assert Recipe.read(file) == before
-
-
-def test_the_last_of_several_values_counts(file):
-    assert Recipe.read(file, ["lr=0.5", "lr=0.25"]).lr == 0.25
 
 
 @pytest.mark.parametrize(
@@ -54,12 +38,6 @@ def test_other_strings_need_quotes_as_the_error_says(text, file):
     with pytest.raises(ValueError, match="not valid TOML") as error:
         Recipe.read(file, [f"description={text}"])
     assert """--set 'description="a b"'""" in str(error.value)
-
-
-def test_a_recipe_may_begin_with_a_byte_order_mark(file):
-    recipe = Recipe.read(file)
-    file.write_text(RADAR, encoding="utf-8-sig")
-    assert Recipe.read(file) == recipe
 
 
 def test_a_dataset_that_is_named_only_gets_a_table():

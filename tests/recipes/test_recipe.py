@@ -9,14 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 
 import numpy as np
 import pytest
 
 from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.loop import lock_checkpoint
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
 from tests.helpers.train.runs import interrupted
@@ -82,24 +80,10 @@ def test_every_key_rejects_other_types(entries):
             Recipe.of({**entries, field.name: object()})
 
 
-def test_all_errors_are_reported_together_with_the_file(tmp_path):
-    file = tmp_path / "r.toml"
-    file.write_text(RADAR.replace("max_steps = 3", 'max_steps = "many"').replace("batch_size = 2", "batch_size = 0"))
-    lines = run("train", file, "--data", tmp_path, code=1).splitlines()
-    assert [re.sub(r"^(Error: )?(.*): .*(batch_size|max_steps)\b.* ", r"\2 \3 ", line) for line in lines] == [
-        f"{file} batch_size 0",
-        f"{file} max_steps 'many'",
-    ]
-
-
 @pytest.mark.parametrize("text", [*RECIPES, RADAR, VIDEO, RAMPS])
 def test_a_written_recipe_parses_to_the_same(text):
     recipe = Recipe.parse(text)
     assert Recipe.parse(recipe.to_toml()) == recipe
-
-
-def test_a_string_for_the_data_is_a_kind_without_keys():
-    assert Recipe.of({**FORECASTER, "data": "rain"}) == Recipe.of({**FORECASTER, "data": {"kind": "rain"}})
 
 
 @pytest.mark.parametrize(
@@ -125,23 +109,6 @@ def test_resuming_with_another_recipe_names_the_changed_keys(radar, tmp_path):
     assert len(message.splitlines()) == 1
 
 
-def test_a_run_goes_on_with_corrected_texts_and_other_test_sequences(radar, tmp_path):
-    out = tmp_path / "run"
-    recipe = dataclasses.replace(Recipe.of(tomllib.loads(FRAMES)), checkpoint_every=1)
-    interrupted(lambda: train(recipe, data=radar, out=out, progress=False), saves=1)
-    begun = (out / "last.ckpt").read_bytes()
-    texts = {"description": "It rains.", "license": "cc0-1.0", "citation": "A. Author", "remarks": "Only a test."}
-    rain = dataclasses.replace(recipe.data, name="rain", license="CC BY 4.0", url="https://example.org")
-    record = train(
-        dataclasses.replace(recipe, **texts, data=rain, test_sequences=2), data=radar, out=out, progress=False
-    )
-    assert {name: getattr(record, name) for name in texts} == texts
-    assert (record.dataset, record.dataset_license, record.dataset_url) == ("rain", rain.license, rain.url)
-    assert (out / "last.ckpt").read_bytes() != begun
-    uninterrupted = train(recipe, data=radar, out=tmp_path / "whole", progress=False)
-    assert record.sha256 == uninterrupted.sha256
-
-
 @pytest.mark.parametrize("change", ["another file", "other values"])
 def test_a_run_is_not_resumed_with_other_data(change, radar, tmp_path):
     file = tmp_path / "r.toml"
@@ -152,19 +119,6 @@ def test_a_run_is_not_resumed_with_other_data(change, radar, tmp_path):
     message = run(*command, code=1)
     assert "another run" in message
     assert "trained_on." in message
-
-
-def test_rejects_a_second_run_into_the_same_directory(radar, tmp_path):
-    file, out = tmp_path / "r.toml", tmp_path / "run"
-    file.write_text(FRAMES)
-    with lock_checkpoint(out / "last.ckpt"):
-        message = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
-    assert message == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
-    assert not (out / "last.ckpt").exists()
-    run("train", file, "--data", radar, "-o", out, "--quiet")
-    (out / "last.ckpt").write_bytes(b"of the other run")
-    with lock_checkpoint(out / "last.ckpt"):  # which is not read until it is locked
-        assert run("train", file, "--data", radar, "-o", out, "--quiet", code=1) == message
 
 
 def test_rejects_objects_that_are_no_recipe(tmp_path):
@@ -204,26 +158,6 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     assert shlex.split(command) == ["convrnn-zoo", *arguments]
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_with_130_wherever_it_comes(radar, tmp_path):
-    """CPython keeps it where it comes in what exec runs of a text, such as dataclasses that are being imported."""
-    file, out = tmp_path / "r.toml", tmp_path / "run"
-    file.write_text(FRAMES)
-    script = (
-        "import sys\n"
-        "from convrnn_zoo.cli import _group, train\n"
-        "train.train_recipe = lambda *args, **kwargs: exec('raise KeyboardInterrupt')\n"
-        f"sys.argv[1:] = {['train', str(file), '--data', str(radar), '-o', str(out)]!r}\n"
-        "_group.cli()"
-    )
-    (tmp_path / "interrupted.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 130, done.stderr
-    assert "convrnn-zoo train" in done.stderr
-
-
 def test_a_read_only_directory_is_an_error_before_training(radar, tmp_path, monkeypatch):
     file = tmp_path / "r.toml"
     file.write_text(FRAMES)
@@ -234,18 +168,6 @@ def test_a_read_only_directory_is_an_error_before_training(radar, tmp_path, monk
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and readable(path, mode))
     message = run("train", file, "--data", radar, "-o", tmp_path / "run", "--quiet", code=1)
     assert "may not be written to; choose another -o" in message
-
-
-def test_one_broken_file_among_many_is_named_and_nothing_is_lost(radar, tmp_path):
-    file, out = tmp_path / "r.toml", tmp_path / "run"
-    file.write_text(FRAMES)
-    run("train", file, "--data", radar, "-o", out, "--quiet")
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
-    (radar / "7.npy").write_bytes((radar / "0.npy").read_bytes()[:-100])
-    message = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
-    assert "7.npy" in message
-    assert len(message.splitlines()) == 1
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
 def test_recordings_of_python_are_trained_on(tmp_path):
@@ -318,20 +240,6 @@ def test_a_model_that_does_not_fit_is_rejected_before_it_is_built(model):
 def test_a_width_that_is_no_integer_is_an_error_of_the_recipe(width):
     with pytest.raises(ValueError, match="hidden_channels"):
         Recipe.of({**FORECASTER, "weights": "predrnn.a", "model": {"hidden_channels": width}}).create_model()
-
-
-def test_training_without_each_group_is_no_key_of_a_recipe():
-    with pytest.raises(ValueError, match="leave_one_out"):
-        Recipe.of({**CLASSIFIER, "weights": "convgru1d_1layer.a", "leave_one_out": True})
-
-
-def test_a_recipe_of_python_values_is_restored_from_its_text():
-    recipe = dataclasses.replace(
-        TINY,
-        model={"hidden_channels": (2, 2)},
-        data={"kind": "frames", "name": "a", "sel": {"pressure level": 850, "höhe": 1, "a.b": 2}},
-    )
-    assert Recipe.parse(recipe.to_toml()) == recipe
 
 
 @pytest.mark.parametrize("text", DEEP)

@@ -1,7 +1,6 @@
 """Recipes to start from parse, describe the user's files, and train."""
 
 import dataclasses
-import itertools
 import math
 import shlex
 import tomllib
@@ -14,9 +13,8 @@ import xarray
 
 from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
-from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe, starter
-from convrnn_zoo.recipes.recipe import find_recipe
-from convrnn_zoo.recipes.starter import _write, describe_fields, starting_recipe
+from convrnn_zoo.recipes import ClassifierRecipe, ForecasterRecipe, Recipe
+from convrnn_zoo.recipes.starter import describe_fields, starting_recipe
 from convrnn_zoo.train import classifier, forecaster, train
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import blobs, ramps, write_hdf5, write_video
@@ -51,35 +49,6 @@ def test_a_recipe_without_data_is_complete(name):
         assert f"{field.name} =" in text or f"[{field.name}]" in text or field.name in ("augment", "sampling", "model")
 
 
-@pytest.mark.parametrize("name", ["rain", "moving_mnist", "fsdd_audio_convrnn"])
-def test_every_key_has_a_comment(name, tmp_path):
-    table = Recipe.read(name).to_table()
-    if name == "moving_mnist":
-        table |= {"weights": "predrnn.a", "model": {}, "sampling": {"name": "scheduled", "until": 9}}
-    kind = "classifier" if "epochs" in table else "forecaster"
-    text = _write({**table, "kind": kind}, "title")
-    comments, lines = {}, text.splitlines()
-    for before, line in itertools.pairwise(lines):
-        key, assigned, _ = line.removeprefix("# ").partition(" =")
-        if assigned and key.isidentifier() and key not in ("kind", "name") and key not in table["model"]:
-            assert before.startswith("#"), line
-            comments.setdefault(before, []).append(key)
-    assert all(len(keys) == 1 for keys in comments.values()), comments
-    assert ("[model]" in text) == bool(table["model"])
-
-
-def test_keys_that_need_validation_are_not_copied_to_data_without_it(radar, monkeypatch):
-    def find(model):
-        recipe = find_recipe(model)
-        data = dataclasses.replace(recipe.data, validation=0.25)
-        return dataclasses.replace(recipe, data=data, patience=3, validation_sequences=8)
-
-    monkeypatch.setattr(starter, "find_recipe", find)
-    copied, described = (Recipe.parse(starting_recipe("", path, "convgru_forecaster.rain")) for path in (None, radar))
-    assert (copied.patience, copied.validation_sequences) == (3, 8)
-    assert described.list_splits() == ("train", "test")
-
-
 def test_commands_quote_paths_with_spaces(radar, tmp_path):
     data, file = tmp_path / "my radar", tmp_path / "my recipe.toml"
     radar.rename(data)
@@ -87,15 +56,6 @@ def test_commands_quote_paths_with_spaces(radar, tmp_path):
     header = file.read_text().partition("\n")[0]
     assert shlex.split(header)[-4:] == ["train", str(file), "--data", str(data)]
     assert f"--data '{data}'" in run("recipe", data, code=2)
-
-
-def test_the_header_states_the_command_and_a_name_is_suggested(radar, tmp_path):
-    run("recipe", "convgru_forecaster", "--data", radar, "-o", tmp_path / "mine.toml")
-    header = (tmp_path / "mine.toml").read_text().partition("\n")[0]
-    assert f"convrnn-zoo train {tmp_path / 'mine.toml'} --data {radar}" in header
-    message = run("recipe", "--data", radar, code=2)
-    assert f"convrnn-zoo recipe convgru_forecaster --data {radar}" in message
-    assert run("recipe", radar, code=2) == message
 
 
 def test_data_are_an_argument_or_an_option(radar, monkeypatch):
@@ -112,16 +72,6 @@ def test_weights_of_another_architecture_are_rejected():
     assert starting_recipe("convgru_forecaster", None, "convgru_forecaster.rain")
     with pytest.raises(ValueError, match=r"convgru_forecaster\.rain.*convgru_advection"):
         starting_recipe("convgru_advection", None, "convgru_forecaster.rain")
-
-
-def test_fine_tuning_makes_one_run():
-    recipe = Recipe.parse(starting_recipe("", None, "audio_convrnn.fsdd"))
-    assert (recipe.seeds, recipe.init_from) == ((0,), "audio_convrnn.fsdd")
-
-
-def test_types_of_lists_are_described():
-    types = {f.name: f.type for f in describe_fields(FRAME_DATASETS["frames"])}
-    assert (types["variables"], types["targets"]) == ("list of strings or tables", "list of strings")
 
 
 def test_files_of_frames_are_described_and_trained_on(radar, tmp_path):
@@ -170,15 +120,6 @@ def test_folders_of_the_parts_are_described(name, tmp_path):
     assert (data.split, data.validation, data.label_names) == (("test/*",), ("Valid/*",), ("a", "b"))
 
 
-def test_clips_of_several_sizes_are_described(tmp_path):
-    for label, height in {"left": 24, "right": 40}.items():
-        (tmp_path / "clips" / label).mkdir(parents=True)
-        for i in range(3):
-            np.save(tmp_path / "clips" / label / f"{i}.npy", np.zeros((4, 3, height, 32), "uint8"))
-    data = Recipe.parse(starting_recipe("mobilenetv3_small_100_convgru2d", tmp_path / "clips")).data
-    assert (data.size, data.label_names) == (112, ("left", "right"))
-
-
 def write_archive(path, rain_units="kg m-2 s-1"):
     """An archive with packed temperature and rain, a mask on the map, 2-d coordinates and bounds."""
     xarray = pytest.importorskip("xarray", reason="the extra netcdf")
@@ -224,20 +165,6 @@ def test_a_model_of_rain_reads_the_rain_of_an_archive(tmp_path):
     write_archive(tmp_path / "none.nc", rain_units="Pa")
     with pytest.raises(ValueError, match=r"none.nc.* t2m, tp.*mm/h.*data\.variable"):
         starting_recipe("convgru_advection", tmp_path / "none.nc")
-
-
-@pytest.mark.slow
-def test_weights_are_fine_tuned_gently(radar, tmp_path):
-    text = run("recipe", "--from", "convgru_advection.nowcast", "--data", radar)
-    recipe = Recipe.parse(text)
-    assert (recipe.init_from, recipe.loss) == ("convgru_advection.nowcast", "exceedance")
-    assert (recipe.inputs, recipe.horizon) == (4, 12)
-    assert recipe.lr <= 1e-3
-    assert recipe.max_steps <= 500
-    few = dataclasses.replace(recipe, max_steps=5, test_sequences=4, data=dataclasses.replace(recipe.data, crop=None))
-    record = train(few, data=radar, out=tmp_path / "run", progress=False)
-    csi = next(m for m in record.metrics if m.name == "CSI 0.5 mm/h")
-    assert csi.value > 0.5  # a rate of 0.02 gives 0 after five updates
 
 
 def test_arrays_without_a_unit_have_that_of_the_weights(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train.classifier import ClassifierTrainer, accuracy, load_labelled
 from references.classifiers import WithoutLengths, main, measure_groups, measure_padding
@@ -70,15 +69,3 @@ def test_data_without_groups_are_rejected_before_training(tmp_path):
     assert isinstance(result.exception, ValueError)
     assert "group_pattern" in str(result.exception)
     assert not (tmp_path / "run").exists()
-
-
-def test_metrics_are_added_to_the_metadata(data, tmp_path):
-    recipe = tmp_path / "a.toml"
-    recipe.write_text(RAMPS.replace("epochs = 8", "epochs = 1"))
-    args = [recipe, "--data", data, "-o", tmp_path / "run", "--weights-dir", tmp_path / "into", "--groups", "--padding"]
-    result = CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
-    assert result.exit_code == 0
-    (file,) = (tmp_path / "into").glob("*.json")
-    metadata = WeightsMetadata.from_json(file.read_text())
-    assert [m.name for m in metadata.metrics][:2] == ["accuracy", "accuracy, lengths withheld"]
-    assert metadata.metrics[-1].name == "accuracy, bob unseen"

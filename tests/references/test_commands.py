@@ -1,14 +1,11 @@
 """The programs that measure the spotter and write the data of the smartwatch."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-import convrnn_zoo
-from convrnn_zoo import LogMel, Spot
+from convrnn_zoo import Spot
 from references import commands, watch
 
 RATE = commands.RATE
@@ -61,24 +58,6 @@ def test_spots_are_counted():
     ]
     expected = {"words": 4, "found": 2, "confused": 1, "missed": 1, "false": 1}
     assert commands.count_words(spots, words) == expected
-
-
-@pytest.mark.slow
-def test_the_spotter_is_measured(folder, tmp_path):
-    torch.manual_seed(0)
-    model = convrnn_zoo.create_model("audio_convrnn", hidden_channels=4, stem_channels=4, num_classes=2)
-    model.front_end = LogMel(rate=RATE)
-    model.pretrained_cfg["label_names"] = ["yes", "no"]
-    convrnn_zoo.save_pretrained(model, tmp_path / "model")
-    arguments = [str(tmp_path / "model"), "--data", str(folder), "--threshold", "0.1"]
-    done = CliRunner().invoke(commands.main, arguments)
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.output)
-    for name in ("words in silence", "words in noise, 20 dB", "words in noise, 10 dB"):
-        counts = result[name]
-        assert counts["words"] == counts["found"] + counts["confused"] + counts["missed"] == 8
-    assert result["alarms, boiler"]["false"] > 0
-    assert result["ms for 20 ms of sound"]["median"] > 0
 
 
 def test_windows_of_the_watch(tmp_path):

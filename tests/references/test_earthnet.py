@@ -13,8 +13,6 @@ from convrnn_zoo.interop import load
 from convrnn_zoo.pretrained.published import PUBLISHED
 from references.earthnet import (
     evaluate,
-    find_cubes,
-    forecast_cube,
     last_clear,
     mean_of_clear,
     mean_of_inputs,
@@ -79,23 +77,6 @@ def test_the_command_scores_models_and_baselines(cubes, tmp_path):
     mean = fmean(cube["sg_convlstm"]["MAE"] for cube in results.values())
     assert f"{mean:.4f}" in next(line for line in done.output.splitlines() if line.startswith("sg_convlstm"))
     assert "of 2" in done.output
-
-
-@pytest.mark.slow
-def test_the_mask_reaches_the_model_that_reads_it(cubes):
-    example = next(iter(find_cubes(cubes).values()))
-    for name, reads in (("weather2land", False), ("sg_convlstm", True)):
-        model = load(name, recorded(name).state).eval()
-        assert forecast_cube(model, example).shape == (20, 4, 8, 8)
-        other = example._replace(mask=1 - example.mask)
-        assert torch.equal(forecast_cube(model, other), forecast_cube(model, example)) != reads
-
-
-def test_a_folder_without_cubes_is_an_error(tmp_path):
-    save_pretrained(load("weather2land", recorded("weather2land").state), tmp_path / "model")
-    done = CliRunner().invoke(evaluate, [str(tmp_path / "model"), "--data", str(tmp_path)])
-    assert done.exit_code == 2
-    assert "context_" in done.output
 
 
 @pytest.mark.parametrize("name", ["convlstm_weather2land", "sg_convlstm"])

@@ -15,7 +15,6 @@ from convrnn_zoo.train import train
 from references import ladder
 from tests.helpers.made_data import write_digits
 from tests.helpers.train.tiny_recipes import PLAIN
-from tools import ladder as tool
 
 SMALL = {"hidden_channels": [2, 2], "kernel_size": 3}
 FAMILIES = {"convgru_forecaster": SMALL, "predrnn": {"hidden_channels": 2, "kernel_size": 3}}
@@ -97,14 +96,6 @@ def test_families_of_one_call_keep_the_rows_of_another_and_leave_the_seeds_to_a_
     assert len(climb()[0]) == 3
 
 
-def test_costs_are_measured_again_without_training(climb, monkeypatch):
-    climb()
-    monkeypatch.setattr(ladder, "in_a_fresh_process", lambda function, *args: {"seconds": 2})
-    rows, trained = climb("predrnn", costs=True)
-    assert [(row["family"], row["seconds"]) for row in rows[:2]] == [("convgru_forecaster", 1), ("predrnn", 2)]
-    assert trained == []
-
-
 def test_a_network_has_its_parameters_and_costs():
     costs = in_a_fresh_process(ladder.measure, "rain", "convgru_forecaster")
     assert 0.9e6 < costs["parameters"] < 1.1e6
@@ -125,43 +116,3 @@ def test_rain_is_validated_on_rows_that_no_training_sequence_reads():
         train, validation = ([p for p in splits[n].places.tolist() if p[0] == event] for n in ("train", "validation"))
         assert len(train) > len(validation) > 0
         assert max(top for _, _, top, _ in train) + window.height <= min(top for _, _, top, _ in validation)
-
-
-def test_the_table_and_the_figure_have_every_family_the_best_one_first(tmp_path, monkeypatch):
-    def row(family, seed, mse, dataset="moving_mnist", ssim=0.5):
-        scores = {"MSE": mse, "SSIM": ssim, "CSI 0.5 mm/h": mse, "CSI 2 mm/h": 0.25}
-        return {
-            "dataset": dataset,
-            "family": family,
-            "seed": seed,
-            "rate": 0.003,
-            "sequences": 8000,
-            "parameters": 1001234,
-            "seconds": 0.0512,
-            "bytes": 7.4e6,
-            "machine": {"processor": "A CPU", "torch": "2.9"},
-            "scores": scores,
-            "baselines": {"MSE": {"last frame": 285.6}},
-        }
-
-    rows = [row("mim", 0, 90.0), row("mau", 0, 80.0, ssim=0.75), row("mau", 1, 84.0)]
-    rows += [row("mim", 0, 0.3, "rain"), row("mau", 0, 0.4, "rain")]
-    rows[-2]["baselines"] = rows[-1]["baselines"] = {"CSI 0.5 mm/h": {"last frame": 0.25, "extrapolation": 0.41}}
-    file = tmp_path / "ladder.json"
-    file.write_text(json.dumps(rows))
-    monkeypatch.setattr(tool, "RESULTS", file)
-    mnist, rain = tool.ladder("docs/models/choosing.md").split("**Rain")
-    lines = [line for line in mnist.splitlines() if line.startswith("| `")]
-    assert [line.split("`")[1] for line in lines] == ["mau", "mim"]  # less is better
-    assert "| 82.0 ± 2.8 | 0.625 ± 0.177 | 51 ms | 7 MB |" in lines[0]
-    assert "| 90.0 | 0.500 |" in lines[1]
-    assert "1,001,234" in lines[0]
-    assert "last frame |  |  | 286 |" in mnist
-    assert "8,000" in mnist
-    assert "A CPU, torch 2.9" in mnist
-    assert {dataset: columns[0] for dataset, columns in tool.COLUMNS.items()} == ladder.SCORES
-    assert [line.split("`")[1] for line in rain.splitlines() if line.startswith("| `")] == ["mau", "mim"]  # more is
-    axes = tool.draw().axes
-    names = [{t.get_text() for t in a.texts} for a in axes]
-    assert names == [{"mau", "mim"}, {"mau", "mim", "extrapolation"}]  # a baseline that is far worse is left out
-    assert [c[0].get_ydata()[0] for c in axes[0].containers] == [82, 90]

@@ -1,10 +1,8 @@
 """Nowcasts are trained on training events only, on crops with valid rain, and resume after an interruption."""
 
-import dataclasses
 import importlib.util
 import math
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from convrnn_zoo.verify.losses import exceedance as cross_entropy
 from references.nowcast import opera
 from references.nowcast import train as training
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
-from references.nowcast.mrms import CodedEvent, _distance, encode_rate, rate_by_code, read_mrms
+from references.nowcast.mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
 from references.nowcast.train import PLACES, SHARES, Crops, load_archives, train_on
 from tests.helpers.made_data import write_fmi, write_odim
 from tests.helpers.train.runs import interrupted, same
@@ -39,7 +37,6 @@ RECIPE = ForecasterRecipe(
     optimizer="adam",
     lead_times=3,
 )
-EUROPE = {"mrms": 0.0, "europe": 1.0}
 needs_pysteps = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("pysteps", "cv2"))), reason="needs the extra nowcast"
 )
@@ -160,22 +157,6 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(crops, tmp_path):
     assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
 
 
-def test_it_learns(crops, tmp_path):
-    recipe = dataclasses.replace(RECIPE, max_steps=30, checkpoint_every=30, bf16=False)
-    torch.manual_seed(1)
-    frames, minutes = crops.draw(8, EUROPE)
-
-    def loss(model):
-        with torch.no_grad():
-            output = model.exceedance(frames[:, :3], frames.shape[1] - 3, minutes)
-        return cross_entropy(output.logits, frames[:, 3:])
-
-    fresh = train_on(
-        crops, dataclasses.replace(recipe, max_steps=1, lr=1e-9), tmp_path / "fresh", shares=EUROPE, progress=False
-    )
-    assert loss(train_on(crops, recipe, shares=EUROPE, out=tmp_path / "long", progress=False)) < 0.95 * loss(fresh)
-
-
 @pytest.mark.parametrize("name", ["nowcast"])
 def test_recipes_of_nowcasts_build_their_model(name):
     recipe = Recipe.read(name)
@@ -285,20 +266,6 @@ def test_baselines_of_an_event_have_its_axes():
 
 
 @needs_pysteps
-def test_frames_of_six_minutes_are_scored_by_lead_time():
-    from references.nowcast.verification import last_frame, verify
-
-    frames = torch.rand(19, 9, 8, generator=torch.Generator().manual_seed(0)) ** 4 * 8
-    scores = verify({"last frame": last_frame}, frames, minutes=6.0)["last frame"]
-    assert len(scores["CSI 2 by window"]) == 2  # 4 + 10 frames, one window every 5
-    for window, start in enumerate((0, 5)):
-        wet, still = frames[start + 4 : start + 14] > 2, frames[start + 3] > 2
-        for group, part in (("5–15 min", slice(2)), ("20–30 min", slice(2, 5)), ("35–60 min", slice(5, 10))):
-            csi = (wet[part] & still).sum() / (wet[part] | still).sum()
-            assert scores["CSI 2 by window"][window][group] == pytest.approx(float(csi))
-
-
-@needs_pysteps
 def test_metrics_state_the_interval_of_each_difference():
     from references.nowcast.scores import make_metrics
     from references.nowcast.verification import last_frame, verify, verify_ensembles
@@ -343,16 +310,3 @@ def test_fractions_and_scores_by_window_are_those_computed_by_hand():
     counted = ProbabilityScores((1.0,), horizon=1)
     counted.add(many, wet.float().reshape(1, 1, 1, 1, 4))
     assert reliability_error(counted.bins[1.0]) == pytest.approx((2 * 0.45**2 + 2 * 0) / 4)
-
-
-def test_times_of_radar_images_may_cross_midnight():
-    assert _distance(Path("a"), ["235800", "000000", "000200"]) == 2
-    assert _distance(Path("a"), ["20200101-235800", "20200102-000000"]) == 2
-    with pytest.raises(ValueError, match="distances"):
-        _distance(Path("a"), ["20200101-235800", "20200103-000000", "20200103-000200"])
-
-
-def test_maps_lower_than_a_crop_are_an_error():
-    event = CodedEvent(torch.zeros(12, 100, 300, dtype=torch.uint8), 2.0)
-    with pytest.raises(ValueError, match=r"128×128.*100"):
-        Crops({"mrms": [event]}, 128, 4, 6).draw(2, SHARES)

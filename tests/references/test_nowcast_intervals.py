@@ -36,10 +36,6 @@ def test_differences_between_events_widen_the_interval_of_all():
     assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
 
 
-def test_every_event_has_the_weight_of_its_mean():
-    assert bootstrap([[1.0], [0.0] * 9]).mean == pytest.approx(0.5)
-
-
 def test_gains_are_distinguished_from_noise():
     scores = {"clear": event([0.05, 0.06, 0.04, 0.05, 0.05]), "noise": event([0.05, -0.06, 0.02, -0.03, 0.01])}
     clear, noise, overall = compare(scores)
@@ -59,20 +55,6 @@ def test_the_reference_is_the_best_baseline_of_each_event():
     assert (a.reference, b.reference, overall.reference) == ("S-PROG", "extrapolation", "best baseline")
     assert a.difference.mean == pytest.approx(0.05)
     assert overall.difference.mean == pytest.approx((0.05 + 0.2) / 2)
-
-
-def test_less_squared_error_is_better():
-    methods = {"forecast": [1.0], "extrapolation": [2.0], "ANVIL": [1.5], "LINDA": [3.0]}
-    (comparison,) = compare({"a": {"title": "a", **{m: {"MSE by window": v} for m, v in methods.items()}}})
-    assert (comparison.reference, comparison.difference.mean) == ("ANVIL", pytest.approx(-0.5))
-
-
-def test_windows_without_a_score_are_left_out():
-    scores = event([0.1] * 5)
-    scores["forecast"]["CSI 2 by window"][2]["5–15 min"] = None
-    scores["extrapolation"]["CSI 2 by window"][3]["5–15 min"] = float("nan")
-    (comparison,) = compare({"a": scores})
-    assert comparison.difference == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_ensembles_are_compared_with_steps():

@@ -49,9 +49,3 @@ def test_a_leftover_is_found(text: str, copy: Path) -> None:
     (copy / "page.md").write_text(text, encoding="utf-8")
     (copy / "image.png").write_bytes(b"\0" + text.encode())
     assert set(leftovers(copy)) == {copy / "page.md"}
-
-
-@pytest.mark.parametrize("source", ["github.com/a/b", "https://gitlab.com/a/b", "https://github.com/a", "a/b"])
-def test_only_addresses_of_repositories_are_accepted(source: str, copy: Path) -> None:
-    with pytest.raises(ValueError, match=r"OWNER/NAME"):
-        move(source, "https://a.github.io/b", copy)

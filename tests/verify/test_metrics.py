@@ -56,15 +56,6 @@ def test_extrapolation_of_a_moving_shower_beats_the_last_frame():
     assert torch.equal(extrapolation(dry, 3), dry[:, :3])
 
 
-@needs_pysteps
-@pytest.mark.slow
-def test_the_import_of_pysteps_keeps_standard_output_clean():
-    code = "import torch; from convrnn_zoo.verify import extrapolation; extrapolation(torch.rand(1, 2, 1, 32, 32), 1)"
-    warnings = ["-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning"]  # of torch 2.6, as it ends
-    done = subprocess.run([sys.executable, *warnings, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == done.stderr == ""
-
-
 @pytest.mark.parametrize("missing", ["pysteps", "cv2"])
 def test_without_pysteps_the_extrapolation_is_left_out_in_one_line(missing, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "cv2", torch)  # there, whether it is installed or not
@@ -155,16 +146,6 @@ def test_the_tables_of_eval_end_with_the_skill_against_the_best_baseline():
     assert [cell.strip() for cell in psnr if cell.strip()] == ["PSNR", "S-PROG"]
 
 
-def test_the_table_of_eval_states_over_how_many_lead_times_a_mean_is():
-    from convrnn_zoo.cli.eval import format_scores
-
-    rows = {line.split("  ")[0]: line for line in format_scores(PARTIAL).splitlines()[:3]}
-    assert "0.3 (2 of 4)" in rows["FAR 10 mm/h"]
-    assert "0.5 (2 of 4)" in rows["FAR 10 mm/h"]
-    assert "17.5" in rows["PSNR"]
-    assert "25 (1 of 4)" in rows["PSNR"]
-
-
 # ---- values outside 0 to 1 ---------------------------------------------------------------------------------------
 KELVIN = """
 kind = "forecaster"
@@ -213,25 +194,6 @@ def test_one_value_everywhere_has_no_ssim_and_psnr():
     assert find_value_range(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None
     assert find_value_range(Preprocessing(unit="K"), torch.tensor([265.0, NAN, 290.0])) == (265, 290)
     assert set(frame_scores(torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), None)) == {"MSE", "MAE"}
-
-
-def test_declared_bounds_are_the_range_whatever_the_frames():
-    from convrnn_zoo.verify._values import find_value_range
-
-    frames = torch.rand(1, 2, 1, 8, 8)
-    assert find_value_range(Preprocessing(lowest=0.0, highest=1.0), frames / 2) == (0, 1)
-    assert find_value_range(Preprocessing(encoding="log", floor=0.1, top=100.0), frames) == (0, 100)
-
-
-def test_temperatures_are_plotted_over_their_range():
-    from convrnn_zoo.verify.figures import Panels, draw_frames
-
-    frames = 280 + 10 * torch.rand(6, 8, 8)
-    panels, scale = Panels(frames[:3], frames[3:], frames[3:]), Preprocessing(unit="K")
-    low, high = panels.value_range(scale)
-    figure = draw_frames({"input": dict(enumerate(frames))}, [[0, 1]], str, scale, "", value_range=(low, high))
-    assert figure.axes[0].images[0].get_clim() == (low, high)
-    assert 280 <= low < high <= 290
 
 
 class Counted(CustomSequences):

@@ -35,38 +35,6 @@ def model(name="convgru_forecaster", **kwargs):
     return net.eval()
 
 
-def test_a_forecast_has_the_coordinates_of_its_frames_and_valid_times():
-    data, net = frames(), model()
-    result = net.forecast(data)
-    assert result.dims == ("lead_time", "lat", "lon")
-    np.testing.assert_array_equal(result, net.forecast(data.values))
-    assert (result.lead_time.values / MINUTE).tolist() == [5, 10, 15]
-    assert result.time.values[0] == np.datetime64("2020-01-01T12:20")
-    assert result.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
-    assert result.lead_time.attrs["standard_name"] == "forecast_period"
-    assert (result.name, result.attrs["units"]) == ("rain", "mm/h")
-    assert result.season == "winter"
-    np.testing.assert_array_equal(result.height, data.height)
-    assert float(result.sel(lat=60, lon=7)[0]) == result.values[0, 0, 7]
-
-
-def test_a_forecast_keeps_the_map_projection_of_its_frames():
-    projected = frames().assign_coords(crs=((), 0, {"grid_mapping_name": "latitude_longitude"}))
-    result = model().forecast(projected.assign_attrs(grid_mapping="crs"))
-    assert result.attrs["grid_mapping"] == "crs"
-    assert result.crs.attrs["grid_mapping_name"] == "latitude_longitude"
-
-
-def test_the_dimension_of_time_may_be_anywhere():
-    data, net = frames(), model()
-    xarray.testing.assert_equal(net.forecast(data.transpose("lat", "time", "lon")), net.forecast(data))
-    two = model(in_chans=2)
-    forecast = two.forecast(frames(channels=2).transpose("band", "lat", "lon", "time").transpose("band", "time", ...))
-    assert forecast.dims == ("lead_time", "band", "lat", "lon")
-    assert forecast.band.values.tolist() == ["a", "b"]
-    assert two.forecast(frames(channels=2, batch=3)).dims == ("n", "lead_time", "band", "lat", "lon")
-
-
 def test_steps_are_those_of_the_times_or_else_of_the_training():
     net = model()
     with pytest.raises(ValueError, match=r"\b15 minutes.*\b5\b"):
@@ -122,13 +90,6 @@ def test_ensembles_and_probabilities_have_a_dimension_more():
     assert chances.dims == ("lead_time", "threshold", "lat", "lon")
     assert chances.threshold.values.tolist() == [0.5, 5.0]
     assert chances.attrs["units"] == "1"
-
-
-def test_a_forecast_is_written_to_netcdf_and_read_back(tmp_path):
-    result = model().forecast(frames())
-    result.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    with xarray.open_dataset(tmp_path / "a.nc", decode_timedelta=True) as again:
-        xarray.testing.assert_equal(again.rain.load(), result)
 
 
 def test_a_forecast_refers_to_no_bounds_that_it_lacks():
@@ -196,11 +157,6 @@ def test_a_missing_time_is_an_error():
     times[-1] = np.datetime64("NaT")
     with pytest.raises(ValueError, match="time has missing"):
         model().forecast(data.assign_coords(time=times))
-
-
-def test_time_may_come_before_the_batch():
-    data, net = frames(channels=2, batch=3), model(in_chans=2)
-    xarray.testing.assert_equal(net.forecast(data.transpose("time", "n", ...)), net.forecast(data))
 
 
 def test_labels_of_a_forecast_are_not_those_of_an_earlier_one():
