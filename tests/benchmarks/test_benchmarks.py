@@ -7,9 +7,8 @@ import torch
 from click.testing import CliRunner
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks import scaling
 from benchmarks.__main__ import bench
-from benchmarks.cases import CASES, LONG, Case
+from benchmarks.cases import CASES, LONG
 from benchmarks.floor import floor
 from benchmarks.peers import Output, autograd_of_the_step, load_peer
 from benchmarks.plain import OneConvolution, Plain
@@ -64,31 +63,6 @@ def test_a_run_writes_numbers_table_and_chart(tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bench.json", "bench.md", "bench.png"}
 
 
-@pytest.mark.slow
-def test_scaling_writes_exponents_and_the_throughput_of_streams(tmp_path, monkeypatch):
-    small = scaling.BASE._replace(steps=2, batch=1, in_channels=1, channels=2, size=(4, 4))
-    monkeypatch.setattr("benchmarks.scaling.BASE", small)
-    monkeypatch.setattr("benchmarks.scaling.STREAMS", (small,))
-    monkeypatch.setattr("benchmarks.scaling.SECONDS", 0.05)
-    monkeypatch.setattr("benchmarks.scaling.in_a_fresh_process", lambda function, *args: function(*args))
-    monkeypatch.setattr("benchmarks.scaling.peak_of", lambda case, name: 1000 * case.steps**2 * case.batch)
-    threads = torch.get_num_threads()
-    done = CliRunner().invoke(bench, ["--scaling", "--rounds", "1", "-o", str(tmp_path)])
-    torch.set_num_threads(threads)
-    assert done.exit_code == 0, done.output
-    result = json.loads((tmp_path / "scaling.json").read_text())
-    steps = result["axes"]["steps"]
-    assert set(result["axes"]) == {"steps", "batch", "pixels", "channels"}
-    assert all(t > 0 for task in ("inference", "training") for t in steps[task]["one convolution"])
-    assert scaling.exponent(steps["values"], steps["memory"]["ours"]) == pytest.approx(2)
-    assert "steps" in done.output
-    assert [(row["threads"], row["streams"]) for row in result["streams"]] == [
-        (n, s) for n in (1, 2) for s in (1, 2, 4)
-    ]
-    assert all(row["frames_per_second"] > 0 for row in result["streams"])
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_options_that_a_mode_does_not_use_are_rejected(tmp_path):
     done = run("--scaling", "--case", "tiny", "--peer", f"a={tmp_path}", "--profile")
     assert done.exit_code == 2
@@ -96,49 +70,6 @@ def test_options_that_a_mode_does_not_use_are_rejected(tmp_path):
     done = CliRunner().invoke(bench, ["--scaling", "--device", "cuda", "--rounds", "1"])
     assert done.exit_code == 2
     assert re.search("--device cuda.*--scaling", done.output)
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("calls", [1, 2])
-def test_a_stream_that_fails_before_or_after_the_start_ends_the_measurement(calls, monkeypatch):
-    class Fails:
-        count = 0
-
-        def __call__(self):
-            self.count += 1
-            if self.count == calls:
-                raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(scaling, "inference", lambda forward, x: Fails())
-    with pytest.raises(RuntimeError, match="out of memory"):
-        scaling.frames_per_second(scaling.STREAMS[0], torch.get_num_threads(), 2, 30.0)
-
-
-@pytest.mark.slow
-def test_peaks_are_measured_for_every_implementation_that_supports_the_case(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.__main__.CASES", [Case("gru", "GRU", 10, 4, 16, 32, (16, 16), 3)])
-    done = CliRunner().invoke(
-        bench, ["--case", "gru", "--rounds", "1", "--implementation", "one convolution", "-o", str(tmp_path)]
-    )
-    assert done.exit_code == 0, done.output
-    (case,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
-    assert set(case["peak_bytes"]) == {"ours"}  # a GRU's candidate is not one convolution over both
-    assert case["peak_bytes"]["ours"] > 1 << 20
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--implementation", "theirs"], "ours"),
-        (["--peer", "theirs"], "NAME=DIR"),
-        (["--peer", "theirs=nowhere"], "convrnn_peer.py"),
-        (["--case", "huge"], "'huge'"),
-    ],
-)
-def test_unknown_values_are_named_in_the_error(args, words):
-    done = run(*args)
-    assert done.exit_code == 2
-    assert words in done.output
 
 
 def make_cases(**seconds):

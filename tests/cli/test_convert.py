@@ -97,19 +97,6 @@ def test_the_command_reports_errors_in_one_line(files: dict[str, Path], tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_the_source_is_the_first_argument_an_option_or_omitted(files: dict[str, Path], tmp_path: Path) -> None:
-    file = files["ndrplz"]
-    ways = [["ndrplz", file], [file, "--source", "ndrplz"], [file, "--source", "auto"], ["auto", file], [file]]
-    for i, way in enumerate(ways):
-        result = run("convert", *way, "-o", tmp_path / str(i), *settings("ndrplz"))
-        assert "source: ndrplz" in result.output
-    weights = {(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(len(ways))}
-    assert len(weights) == 1
-    for way in (["ndrplz", file, "--source", "kimmel"], ["ndrplz", "kimmel", file], []):
-        assert run("convert", *way, "-o", tmp_path / "no").exit_code == 2
-    assert not (tmp_path / "no").exists()
-
-
 @pytest.mark.parametrize("options", [["name=x"], ["directory=x"], ["batch_first=true", "batch_first=false"]])
 def test_options_that_are_arguments_or_set_twice_are_errors(
     options: list[str], files: dict[str, Path], tmp_path: Path

@@ -33,15 +33,6 @@ def rain(**attrs):
     return xarray.DataArray(values, coords, ("time", "lat", "lon"), "rain", {"units": "mm/h", **attrs})
 
 
-def check(data, expected=None):
-    """The values and the dates of a Dataset in the form of frames are those of rain()."""
-    expected = rain() if expected is None else expected
-    assert data.rain.dims == ("time", "y", "x")
-    assert data.rain.dtype == "float32"
-    np.testing.assert_allclose(data.rain, expected, rtol=1e-6)
-    np.testing.assert_array_equal(data.time, expected.time)
-
-
 # ---- axes --------------------------------------------------------------------------------------------------------
 
 
@@ -155,17 +146,6 @@ def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
 # ---- times -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", ["us", "µs", "ns", "Minutes"])
-def test_units_of_time_that_xarray_does_not_decode_are_read(unit, tmp_path):
-    """xarray raises ValueError for these, or leaves the numbers as they are."""
-    seconds = {"us": 1e-6, "µs": 1e-6, "ns": 1e-9, "Minutes": 60}[unit]
-    data = rain().to_dataset().drop_vars("time")
-    number = (np.arange(STEPS) * round(3600 / seconds)).astype("int64")
-    data["time"] = ("time", number, {"units": f"{unit} Since 2020-02-27"})
-    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    check(labelled_frames(tmp_path / "a.nc"))
-
-
 # ---- files -------------------------------------------------------------------------------------------------------
 def write(path, data):
     if path.suffix == ".zarr":
@@ -271,12 +251,6 @@ def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowc
             forecast()
 
 
-def test_shipped_weights_of_rain_state_the_pixel_size_of_their_training():
-    model = create_model("convgru_forecaster.rain", pretrained=True)
-    with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
-        model.forecast(radar(1.0, steps=4))
-
-
 def test_training_stores_the_pixel_size_that_files_or_the_recipe_state(tmp_path):
     write(tmp_path / "a.nc", radar(0.5, steps=18).to_dataset())
     kind = ArrayFrames(name="a", unit="mm/h", step=5)
@@ -308,19 +282,6 @@ def test_a_frame_without_a_value_among_the_inputs_is_a_warning_with_its_time(now
     np.testing.assert_array_equal(found.forecast, result)
     with pytest.warns(UserWarning, match="are read: 2"):
         nowcast.forecast(data.where(data.time != data.time[6]).values)
-
-
-def test_a_frame_without_a_value_of_one_variable_is_a_warning(tmp_path):
-    torch.manual_seed(0)
-    model = create_model("convgru_forecaster", in_chans=2, hidden_channels=2, patch_size=1, horizon=2).eval()
-    variables = (Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K"))
-    model.preprocessing = Preprocessing(step=5.0, inputs=3, variables=variables)
-    data = radar(steps=6).to_dataset()
-    data["t2m"] = (data.rain + 280).where(data.time != data.time[4]).assign_attrs(units="K")
-    with pytest.warns(UserWarning, match="2020-02-27T00:20:00"):
-        model.forecast(data)
-    with pytest.warns(UserWarning, match=r"a\.nc.*2020-02-27 00:20"):
-        forecast_files(model, "m", [write(tmp_path / "a.nc", data)])
 
 
 def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_observed_frame(tmp_path):
@@ -387,16 +348,6 @@ def test_known_inputs_without_coordinates_have_the_rows_of_the_frames():
         model.forecast(data, static=ground.expand_dims(time=data.time), future=forcing)
 
 
-def test_an_error_of_a_known_input_without_a_name_names_its_argument():
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1)
-    future = (Variable(name="forcing", unit="K"),)
-    model.preprocessing = Preprocessing(variables=(Variable(name="rain", unit="mm/h"),), future=future, step=5.0)
-    data = radar(steps=5)
-    wrong = xarray.DataArray(np.ones(5), {"time": data.time}, ("time",), attrs={"units": "m"})
-    with pytest.raises(ValueError, match="future has units='m'"):
-        model.forecast(data[:3], future=wrong)
-
-
 @pytest.mark.parametrize("fill", ["_FillValue", "missing_value"])
 def test_packed_values_that_xarray_did_not_decode_are_decoded(fill, tmp_path):
     data = rain().to_dataset()
@@ -441,14 +392,6 @@ def test_maps_of_positions_state_the_direction_and_the_pixel_size(turned, nowcas
     np.testing.assert_array_equal(again.rain, expected)
 
 
-def test_positions_that_move_are_left_out():
-    data = wrf()
-    moving = data.assign_coords(XLAT=data.XLAT + np.arange(4)[:, None, None])
-    result = labelled_frames(moving)
-    assert "XLAT" not in result.coords
-    assert find_pixel_km(result) is None
-
-
 def test_maps_of_another_region_are_another_grid(tmp_path):
     late = wrf().assign_coords(Time=wrf().Time + np.timedelta64(20, "m"))
     other = late.assign_coords(XLAT=late.XLAT - 0.72)
@@ -486,12 +429,6 @@ def test_maps_around_a_pole_are_not_turned():
     data = near_pole(-20)
     for turned in (data, data[:, ::-1], data[:, :, ::-1]):
         np.testing.assert_array_equal(labelled_frames(turned).rain, turned)
-
-
-def test_maps_next_to_a_pole_are_turned_by_the_mean_latitude_of_their_rows():
-    data = near_pole(-10)
-    for source in (data, data[:, ::-1]):
-        np.testing.assert_array_equal(labelled_frames(source).rain, data)
 
 
 def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):

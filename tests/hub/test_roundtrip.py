@@ -130,22 +130,6 @@ def test_loads_another_head_and_other_channels_on_request(tmp_path, caplog):
     assert torch.allclose(other.rnn.weight_ih_l0[:, 0], model.rnn.weight_ih_l0.sum(1))
 
 
-@pytest.mark.parametrize(
-    ("name", "built_with", "attribute", "value"),
-    [
-        ("convgru1d_1layer", {"global_pool": "max", "num_classes": 3}, "global_pool", None),
-        ("e3d_lstm", {"hidden_channels": 2, "num_layers": 1, "img_size": 16, "max_memories": 2}, "max_memories", None),
-        ("convgru_forecaster", {"hidden_channels": 2}, "horizon", 3),
-    ],
-)
-def test_saves_changed_attributes(name, built_with, attribute, value, tmp_path):
-    model = create_model(name, **built_with)
-    assert getattr(model, attribute) != value
-    setattr(model, attribute, value)
-    save_pretrained(model, tmp_path)
-    assert getattr(from_pretrained(tmp_path), attribute) == value
-
-
 @pytest.mark.parametrize("attribute", ["labels", "count", "horizon", "no horizon", "text", "preprocessing"])
 def test_a_model_that_could_not_be_loaded_replaces_nothing(attribute, tmp_path):
     horizons = {"horizon": 5000, "no horizon": 0, "text": "5"}

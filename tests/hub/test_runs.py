@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 import timm
-import torch
 
 import convrnn_zoo
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
 from tests.helpers.command_line import run
-from tests.helpers.data.own_data import RADAR, RAMPS, VIDEO, blobs, write_ramps, write_video, write_zarr
+from tests.helpers.data.own_data import RADAR, VIDEO, blobs, write_video, write_zarr
 from tests.helpers.registry import slow_unless
 
 pytest.importorskip("accelerate", reason="the extra train")
@@ -102,30 +101,3 @@ def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub
         assert model.metadata == record, loader
     assert "drifting blobs" in run("info", "hf-hub:alice/own")
     assert run("eval", "hf-hub:alice/own", "--data", data, "--quiet") == run("eval", out, "--data", data, "--quiet")
-
-
-def test_trains_and_shares_custom_recordings(tmp_path, hub):
-    recipe, out, data = tmp_path / "own.toml", tmp_path / "run", tmp_path / "recordings.npz"
-    recipe.write_text(RAMPS)
-    write_ramps(data)
-    assert "accuracy" in run("train", recipe, "--data", data, "-o", out, "--quiet")
-    assert "commonest class" in run("eval", out, "--data", data)
-    assert "falling, rising" in run("info", out)
-    with np.load(data) as file:
-        arrays = {k: v for k, v in file.items() if k != "labels"}
-    np.savez(tmp_path / "new.npz", **arrays)
-    predictions = json.loads(run("predict", out, tmp_path / "new.npz", "--json"))
-    assert len(predictions) == 24
-    assert {"prediction", "probability"} <= predictions[0].keys()
-    assert {"file", "recording"} & predictions[0].keys()
-    assert sum(p["prediction"] == label for p, label in zip(predictions, np.load(data)["labels"], strict=True)) >= 20
-
-    run("push", out, "alice/ramps")
-    model = convrnn_zoo.from_pretrained("alice/ramps").eval()
-    assert model.metadata.dataset == "ramps"
-    x = torch.from_numpy(arrays["r00"])[None, :, :, None]
-    for other in (convrnn_zoo.from_pretrained(out), timm.create_model("hf-hub:alice/ramps", pretrained=True)):
-        assert torch.equal(other.eval()(other.normalize(x)), model(model.normalize(x)))
-    card = (out / "README.md").read_text(encoding="utf-8")
-    assert "falling, rising" in card
-    assert "ramps (CC0 1.0)" in card

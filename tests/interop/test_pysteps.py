@@ -66,28 +66,6 @@ def test_values_under_a_mask_are_never_read(model, images):
     assert np.isnan(nowcast_method(model)(integers, 1)[0, :5]).all()
 
 
-def test_in_place_of_a_method_of_pysteps(model, images):
-    """The same loop over methods, with pysteps' own scores."""
-    pytest.importorskip("cv2", reason="the extra nowcast")
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as pysteps is imported
-        pysteps = pytest.importorskip("pysteps", reason="the extra nowcast")
-        extrapolation = pysteps.nowcasts.get_method("extrapolation")
-        motion = pysteps.motion.get_method("LK")(images[:4])
-        methods = {
-            "extrapolation": lambda precip, timesteps: extrapolation(precip[-1], motion, timesteps),
-            "zoo": nowcast_method(model),
-        }
-        scores = {}
-        for name, method in methods.items():
-            forecast = method(images[:4], 4)
-            assert forecast.shape == (4, 42, 50), name
-            known = np.nan_to_num(forecast)
-            scores[name] = pysteps.verification.detcatscores.det_cat_fct(known[0], images[4], 0.5, scores="CSI")["CSI"]
-    assert scores["zoo"] > 0.5
-    assert scores["extrapolation"] > 0.5
-
-
 def test_members_of_an_ensemble_nowcast(irene, images):
     forecast = nowcast_method(irene)
     members = forecast(images[:6], 2, n_ens_members=3, seed=1)

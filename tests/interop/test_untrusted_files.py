@@ -14,12 +14,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
-from convrnn_zoo.cli._group import cli
-from convrnn_zoo.interop.keras import _recurrent_layers
 from tests.helpers.interop.recorded import ASKED, KERAS, recorded
 from tests.helpers.registry import slow_unless
 
@@ -129,15 +125,6 @@ def test_only_plain_datasets_of_the_file_itself_are_read(
         interop.load("keras", f"x{suffix}", **ASKED)
 
 
-@pytest.mark.parametrize("chunks", [None, (1, 1, 2, 4)])
-def test_contiguous_and_chunked_datasets_are_read(chunks: Any, tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "x.h5", "w") as f:
-        write_layer(f, lambda group, name, array: group.create_dataset(name, data=array, chunks=chunks))
-    actual = interop.load("keras", tmp_path / "x.h5", **ASKED).state_dict()
-    expected = interop.load("keras", ARRAYS, **ASKED).state_dict()
-    assert all(torch.equal(actual[key], value) for key, value in expected.items())
-
-
 def test_groups_linked_many_times_are_not_walked_many_times(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:
         group = f
@@ -168,13 +155,6 @@ def test_a_description_that_inflates_without_measure_is_rejected(member: str, co
     assert (tmp_path / "x.keras").stat().st_size < 2**20
     with pytest.raises(WeightsError, match=r"x\.keras"):
         interop.load("keras", tmp_path / "x.keras")
-
-
-def test_a_compressed_keras_file_is_read(tmp_path: Path) -> None:
-    rezip(KERAS / "hard1d.keras", tmp_path / "x.keras", zipfile.ZIP_DEFLATED)
-    actual = interop.load("keras", tmp_path / "x.keras").state_dict()
-    expected = interop.load("keras", KERAS / "hard1d.keras").state_dict()
-    assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(
@@ -235,58 +215,7 @@ def test_a_storage_that_claims_more_than_its_file_is_rejected(tmp_path: Path) ->
         interop.load("ndrplz", tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize("value", [torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse(), b"bytes", {"a": 1}])
-def test_entries_without_values_are_named(value: Any) -> None:
-    with pytest.raises(WeightsError, match="'x'"):
-        interop.load("ndrplz", {**STATE, "x": value})
-
-
-LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "flipped": lambda x: x[::-1].copy()[::-1],
-    "big-endian": lambda x: x.astype(">f4"),
-    "Fortran": np.asfortranarray,
-    "read-only": lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_arrays_of_any_layout_are_read(layout: str) -> None:
-    arrays = {key: LAYOUTS[layout](value.numpy()) for key, value in ARRAYS.items()}
-    actual = interop.load("keras", arrays, **ASKED).state_dict()
-    expected = interop.load("keras", ARRAYS, **ASKED).state_dict()
-    assert all(torch.equal(actual[key], value) for key, value in expected.items())
-
-
 # ---- the command ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("source", "option"),
-    [
-        ("ndrplz", "batch_first=maybe"),
-        ("torch", "ndim=x"),
-        ("torch", "ndim=[1]"),
-        ("torch", "dropout=a"),
-        ("pytorch_convolutional_rnn", "stride=x"),
-        ("pytorch_convolutional_rnn", "groups=0"),
-        ("pytorch_convolutional_rnn", "nonlinearity=3"),
-        ("openstl", "patch_size=x"),
-        ("openstl", "patch_size=[1]"),
-        ("irene", "horizon=x"),
-        ("dgmr", "horizon=0"),
-        ("keras", "strides=x"),
-        ("keras", "activation=[1]"),
-        ("keras", "go_backwards=x"),
-        ("keras", "keras_version=x"),
-        ("keras", "layer=3"),
-    ],
-)
-def test_options_of_a_wrong_type_are_one_line(source: str, option: str, tmp_path: Path) -> None:
-    torch.save(STATE, tmp_path / "x.pth")
-    options = ["--set", option, *([] if "patch_size" in option or source != "openstl" else ["--set", "patch_size=1"])]
-    if source == "keras" and "keras_version" in option:
-        options += ["--set", "padding=same", "--set", "recurrent_activation=hard_sigmoid"]
-    result = CliRunner().invoke(cli, ["convert", source, str(tmp_path / "x.pth"), "-o", str(tmp_path / "o"), *options])
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit), result.exception
 
 
 def test_a_damaged_heap_of_strings_ends_in_an_error(tmp_path: Path) -> None:
@@ -308,21 +237,3 @@ def test_a_zip_file_of_several_disks_ends_in_an_error(tmp_path: Path) -> None:
     (path := tmp_path / "a.pth").write_bytes(locator + end)
     with pytest.raises(WeightsError, match=re.escape(str(path))):
         interop.convert("pytorch_convolutional_rnn", path, tmp_path / "out")
-
-
-def test_wrappers_within_wrappers_take_no_time() -> None:
-    node: Any = {"class_name": "x", "config": {}}
-    for _ in range(200):
-        node = {"class_name": "Bidirectional", "config": {"layer": node}}
-    assert list(_recurrent_layers(node)) == []
-
-
-def test_recognition_reads_each_name_a_few_times() -> None:
-    state = {f"p{i}.cell_list.0.conv.weight": torch.zeros(4, 1, 1, 1) for i in range(5_000)}
-    with pytest.raises(convrnn_zoo.WeightsError, match="prefix"):
-        interop.recognise(state)  # takes minutes if each name is compared with all others
-
-
-def test_a_projection_is_named() -> None:
-    with pytest.raises(convrnn_zoo.WeightsError, match="proj_size"):
-        interop.load("torch", torch.nn.LSTM(4, 8, proj_size=3).state_dict())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
 from convrnn_zoo.layers._fused import Buffers, fused_convs
@@ -75,42 +75,6 @@ def test_an_error_in_a_backward_step_is_raised(message: str) -> None:
         y.sum().backward()
 
 
-class Sloped(ConvRNNBase):
-    """A custom cell that reads an attribute in its step."""
-
-    ndim, gates, states = 2, 1, ("h",)
-    slope: Any
-
-    def __init__(self, *args: Any, slope: Any = 0.1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.slope = slope
-
-    def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (F.leaky_relu(gates, 0.2) * self.slope,)
-
-
-def test_a_custom_cell_reads_its_attributes_at_every_call() -> None:
-    one, other = Sloped(1, 2, 3), Sloped(1, 2, 3)
-    other.load_state_dict(one.state_dict())
-    x = torch.randn(3, 1, 1, 5, 5)
-    other.slope = 0.2
-    first, second = one(x)[0], other(x)[0]
-    torch.testing.assert_close(second[0], 2 * first[0])
-    other.slope = 0.1
-    assert torch.equal(other(x)[0], first)
-
-
-def test_parameters_read_in_the_step_have_gradients() -> None:
-    rnn = Sloped(1, 2, 3, dtype=torch.float64, slope=nn.Parameter(torch.tensor(0.3, dtype=torch.float64)))
-    for rnn.grad_checkpointing in (False, True):
-        x = torch.randn(5, 2, 1, 4, 4, dtype=torch.float64)
-
-        def loss(slope: Tensor) -> Tensor:
-            return torch.func.functional_call(rnn, {"slope": slope}, (x,))[0].square().sum()  # noqa: B023
-
-        assert torch.autograd.gradcheck(loss, (rnn.slope,))
-
-
 @pytest.mark.parametrize("recompute", [False, True])
 def test_dropout_within_a_step_follows_train_and_its_own_mask(recompute: bool) -> None:
     class Dropping(ConvRNNBase):
@@ -169,24 +133,6 @@ def test_a_subclass_that_changes_another_part_of_the_step_declares_it_too(name: 
 def test_in_place_must_be_a_class(value: Any) -> None:
     with pytest.raises(TypeError, match=r"Other\.in_place"):
         type("Other", (Conv2dLSTM,), {"in_place": value})
-
-
-def test_joined_convolutions_use_the_methods_of_a_subclass() -> None:
-    class Scaled(Conv2dRNN):
-        in_place = None
-
-        def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-            return 2 * super().conv(x, weight, bias)
-
-    class Difference(Conv2dRNN):
-        in_place = None
-
-        def join(self, ih: Tensor, hh: Tensor) -> Tensor:
-            return ih - hh
-
-    for cls in (Scaled, Difference):
-        rnn = cls(2, 3, 3, dtype=torch.float64)
-        assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=True), tolerance=1e-10)
 
 
 def test_a_cell_without_a_step_raises() -> None:

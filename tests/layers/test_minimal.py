@@ -101,15 +101,6 @@ def test_a_long_sequence_of_vanishing_and_saturated_gates(
     assert all(t.grad is not None and t.grad.isfinite().all() for t in (x, *rnn.parameters()))
 
 
-def test_two_gates_that_vanish_together_keep_their_ratio() -> None:
-    rnn = Conv2dMinLSTM(1, 1, 1)
-    nn.init.zeros_(rnn.weight_ih_l0)
-    with torch.no_grad():
-        rnn.bias_ih_l0.copy_(torch.tensor([-200.0, -200.0, 0.5]))  # σ is zero in single precision
-    y, _ = rnn(torch.zeros(1, 1, 1, 2, 2), torch.full((1, 1, 1, 2, 2), 3.0))
-    torch.testing.assert_close(y, torch.full_like(y, 0.5 * 3 + 0.5 * 1))
-
-
 @pytest.mark.parametrize("cls", MINIMAL, ids=case_id)
 def test_the_gates_of_all_steps_take_one_convolution(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
     rnn, calls = cls(2, 3, 3), []
@@ -131,43 +122,13 @@ def test_on_a_cpu_all_steps_are_one_block(monkeypatch: pytest.MonkeyPatch) -> No
     assert blocks == [1]
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
-def test_gates_that_leave_the_caches_are_convolved_in_parts(
-    cls: type, packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rnn, x = cls(2, 3, 3, bidirectional=True, dtype=torch.float64), torch.randn(7, 2, 2, 4, 5, dtype=torch.float64)
-    batch: Any = pack_padded_sequence(x, torch.tensor([7, 4])) if packed else x
-    results = []
-    for size in (1 << 20, 1):
-        monkeypatch.setattr(_run, "GATES_BYTES", size)
-        y, last = rnn(batch)
-        y = y.data if packed else y
-        results.append((y, last, *torch.autograd.grad(y.square().sum(), list(rnn.parameters()))))
-    for unsplit, split in zip(*results, strict=True):
-        torch.testing.assert_close(unsplit, split)
-
-
 # ---- limitations -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
-def test_a_state_stays_at_its_pixel(cls: type) -> None:
-    rnn, x, h = cls(2, 3, 3), torch.randn(4, 1, 2, 5, 6), torch.rand(1, 1, 3, 5, 6)
-    moved = h.clone()
-    moved[..., 2, 3] += 1
-    changed = (rnn(x, moved)[0] != rnn(x, h)[0]).flatten(0, 2).any(dim=0)
-    assert changed.nonzero().tolist() == [[2, 3]]
 
 
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls.is_linear], ids=case_id)
 def test_a_state_to_state_kernel_is_rejected(cls: type) -> None:
     with pytest.raises(ValueError, match=rf"hidden_kernel_size.*{cls.__name__}\b.* \(?3"):
         cls(2, 3, 3, hidden_kernel_size=3)
-
-
-def test_the_initial_weights_are_those_of_a_convolution() -> None:
-    rnn, conv = Conv2dMinGRU(32, 4, 3), nn.Conv2d(32, 8, 3)
-    bound = conv.weight.abs().max()
-    assert 0.9 * bound < rnn.weight_ih_l0.abs().max() < 1.1 * bound
 
 
 def test_candidates_are_positive_and_continuous() -> None:

@@ -67,18 +67,6 @@ def test_state_dict_round_trip(cls: type, options: dict, tmp_path: Path) -> None
 
 
 @pytest.mark.sampled("cls")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.bfloat16, 5e-2)], ids=str)
-@EVERY
-def test_dtypes(cls: type, options: dict, dtype: torch.dtype, tolerance: float) -> None:
-    module, x = cls(2, 3, 3, **options), example(cls, 2)
-    expected = module(x)
-    moved = list(tensors(module.to(dtype)(x.to(dtype))))
-    assert {v.dtype for v in moved} == {dtype}
-    assert_close([v.float() for v in moved], expected, tolerance)
-    assert {p.dtype for p in cls(2, 3, 3, dtype=dtype, **options).parameters()} == {dtype}
-
-
-@pytest.mark.sampled("cls")
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @EVERY
 def test_meta_device_gives_the_shapes(cls: type, options: dict, mode: str) -> None:
@@ -171,19 +159,6 @@ def test_options_of_a_cell_cannot_be_changed(cls: type) -> None:
     for name in (*cls.options, "learn_initial_state"):
         with pytest.raises(AttributeError, match=rf"{cls.__name__}\.{name}"):
             setattr(module, name, getattr(module, name))
-
-
-def test_rates_are_checked_when_they_are_changed() -> None:
-    rnn = layers.Conv2dLSTM(2, 3, 3)
-    rnn.dropout, rnn.zoneout, rnn.variational_dropout = 1, 0.1, 0.5
-    assert (rnn.dropout, rnn.zoneout, rnn.variational_dropout) == (1.0, (0.1, 0.1), (0.5, 0.5))
-    for name in ("dropout", "zoneout", "variational_dropout"):
-        before = getattr(rnn, name)
-        with pytest.raises(ValueError, match=name):
-            setattr(rnn, name, 2.0)
-        with pytest.raises(TypeError, match=name):
-            setattr(rnn, name, "0.1")
-        assert getattr(rnn, name) == before
 
 
 @pytest.mark.parametrize(

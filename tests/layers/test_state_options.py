@@ -12,10 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, ConvRNNBase
-from convrnn_zoo.layers.mim import MIMBlockCell
-from convrnn_zoo.layers.stlstm import STLSTMCell
 from tests.helpers.layers.oracles import (
-    CELLS,
     SEQUENCES,
     assert_close,
     case_id,
@@ -28,7 +25,6 @@ from tests.helpers.layers.oracles import (
 from tests.helpers.registry import slow_unless, two_dimensions_first
 
 EVERY = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
-EVERY_CELL = pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CELLS)), ids=case_id)
 MASKABLE = [(cls, o) for cls, o in over_variants(SEQUENCES) if not cls.is_linear and o.get("reset_after", True)]
 """Layers with one convolution of h."""
 
@@ -128,25 +124,6 @@ def test_zoneout_is_its_definition(cls: type, options: dict, training: bool) -> 
     assert_close([y, *states(last)], [expected, *(s.unsqueeze(0) for s in end)], 1e-12)
 
 
-@EVERY_CELL
-def test_zoneout_of_a_cell(cls: type, options: dict) -> None:
-    torch.manual_seed(0)
-    cell = cls(2, 3, 3, zoneout=0.3, **options)
-    plain = cls(2, 3, 3, **options)
-    plain.load_state_dict(cell.state_dict())
-    x, first = example(cls, 2), [torch.randn(2, 3, *space(cls)) for _ in cls.states]
-    hx = tuple(first) if len(first) > 1 else first[0]
-    new = states(plain(x, hx))
-    assert_close(states(cell.eval()(x, hx)), [0.3 * s + 0.7 * n for s, n in zip(first, new, strict=True)], 1e-6)
-    shares = []
-    for _ in range(20):
-        for s, before, after in zip(states(cell.train()(x, hx)), first, new, strict=True):
-            unchanged = s == before
-            shares.append(unchanged.double().mean())
-            assert_close(s[~unchanged], after[~unchanged], 1e-6)
-    assert 0.2 < torch.stack(shares).mean() < 0.4
-
-
 @pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU, Conv2dMinGRU])
 def test_zoneout_of_a_packed_batch_is_that_of_each_sequence(cls: type) -> None:
     torch.manual_seed(0)
@@ -158,15 +135,6 @@ def test_zoneout_of_a_packed_batch_is_that_of_each_sequence(cls: type) -> None:
         alone, end = rnn(x[:length, i])
         assert_close(y[:length, i], alone, 1e-5)
         assert_close([s[:, i] for s in states(last)], states(end), 1e-5)
-
-
-def test_published_cells_take_zoneout_unless_a_state_is_not_theirs() -> None:
-    x = torch.randn(2, 1, 8, 8)
-    cell = STLSTMCell(1, 4, 5, zoneout=1.0)
-    h, c, m = cell(x, tuple(torch.ones(2, 4, 8, 8) for _ in range(3)))
-    assert all((s == 1).all() for s in (h, c, m))
-    with pytest.raises(ValueError, match=r"zoneout.*MIMBlockCell"):
-        MIMBlockCell(1, 4, 5, map_size=8, zoneout=0.1)
 
 
 # ---- variational dropout ---------------------------------------------------------------------------------------
@@ -206,21 +174,6 @@ def test_one_mask_of_the_weights_for_all_steps_of_a_sequence(cls: type, options:
             loss = loss + alone.square().sum() + states(end)[0].sum()
         assert_close(ours, torch.autograd.grad(loss, list(rnn.parameters())), 1e-10)
         rnn.train()
-
-
-def test_h_is_not_dropped_where_no_single_convolution_reads_it() -> None:
-    for cls, options in ((Conv2dGRU, {"reset_after": False}), (Conv2dMinGRU, {})):
-        with pytest.raises(ValueError, match=rf"variational_dropout.*\bh\b.*{cls.__name__}.* 0\.1"):
-            cls(2, 3, 3, variational_dropout=0.1, **options)
-
-    class Custom(ConvRNNBase):
-        ndim, gates, states = 2, 1, ("h",)
-
-        def advance(self, x: Tensor, state: tuple[Tensor, ...], w: Any) -> tuple[Tensor, ...]:
-            return (self.conv(x, w.ih),)
-
-    with pytest.raises(ValueError, match=r"variational_dropout.*\bh\b.*Custom"):
-        Custom(2, 3, 3, variational_dropout=(0.0, 0.1))
 
 
 # ---- all three -------------------------------------------------------------------------------------------------

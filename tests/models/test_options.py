@@ -115,30 +115,6 @@ def test_an_argument_that_a_class_sets_itself_is_unknown(name, argument):
         assert not {argument} & {*str(caught.value).partition(";")[2].replace("?", "").replace(",", "").split()}
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize(("hidden_channels", "num_layers"), [(4, 1), (4, 2), ([3, 5], 2)])
-@pytest.mark.parametrize("name", ["utae_convlstm", "utae_convgru"])
-def test_image_series_are_read_by_several_layers_both_ways(name, hidden_channels, num_layers, bidirectional, tmp_path):
-    options = {"num_layers": num_layers, "bidirectional": bidirectional}
-    model = convrnn_zoo.create_model(name, in_chans=3, num_classes=5, hidden_channels=hidden_channels, **options).eval()
-    x = torch.rand(2, 4, 3, 8, 8)
-    logits = model(x, lengths=[4, 2])
-    assert logits.shape == (2, 5, 8, 8)
-    torch.testing.assert_close(logits[1:], model(x[1:, :2]))
-    rnn = model.rnn
-    state = rnn(x)[1]
-    memory = state[1] if len(rnn.states) == 2 else state
-    top = memory[-rnn.num_directions :]
-    if isinstance(hidden_channels, int):
-        torch.testing.assert_close(model(x), model.head(torch.cat(list(top), 1)))
-    logits.sum().backward()
-    assert all(p.grad is not None for p in model.head.parameters())
-    convrnn_zoo.save_pretrained(model, tmp_path)
-    torch.testing.assert_close(convrnn_zoo.from_pretrained(tmp_path).eval()(x), model(x))
-    wider = convrnn_zoo.from_pretrained(tmp_path, in_chans=4).eval()
-    assert wider(torch.rand(1, 2, 4, 8, 8)).shape == (1, 5, 8, 8)
-
-
 @pytest.mark.parametrize("rate", [math.nan, -0.1, 1.5, math.inf, "0.5", True])
 @pytest.mark.parametrize("name", ["convgru1d_1layer", "resnet18_convgru2d", "bcdunet_d3"])
 def test_a_drop_rate_that_is_no_probability_is_rejected(name, rate):

@@ -73,12 +73,6 @@ def test_every_parameter_gets_a_gradient_after_unfreezing(name):
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
 
-def assert_same_weights(model, other):
-    state = other.state_dict()
-    assert model.state_dict().keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-
-
 def test_docstrings_state_every_published_count():
     assert PUBLISHED.keys() <= {n for n in NAMES if " parameters" in (entry_points()[n].__doc__ or "")}
 

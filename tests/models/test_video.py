@@ -161,17 +161,6 @@ def test_rejects_unbuildable_hidden_layers(options, words):
         BiConvLSTM(**{**SMALL, **options}, device="meta")
 
 
-@pytest.mark.skipif(not VGG_HAS_MAPS, reason="this timm's VGG has no forward_intermediates")
-def test_pruned_gru_rcn_reads_frames_of_any_size():
-    model = convrnn_zoo.create_model("gru_rcn_vgg16", num_classes=4, hidden_channels=2, device="meta")
-    assert [rnn.kernels[0] for rnn in model.rnns] == [(3, 3)] * 4 + [(1, 1)]
-    assert "connected" in model.encoder.fixed_size_reason
-    model.prune_intermediate_layers([0, 1])
-    assert model.encoder.fixed_size_reason is None
-    x = torch.rand(2, 3, 3, 40, 48, device="meta")
-    assert [tuple(y.shape) for y in model.forward_features(x)] == [(2, 3, 2, 10, 12), (2, 3, 2, 5, 6)]
-
-
 def test_a_frozen_encoder_stays_as_it_is_and_a_trained_one_learns():
     frozen, trained = light(freeze_encoder=True).train(), light().train()
     before = copy.deepcopy(frozen.encoder.state_dict())
@@ -231,20 +220,6 @@ def test_rejects_unbuildable_models(kwargs, words):
 def test_rejects_invalid_input(x, kwargs, words):
     with pytest.raises(ValueError, match=words):
         light()(x, **kwargs)
-
-
-@pytest.mark.parametrize(
-    ("clip", "words"),
-    [
-        (torch.rand(0, 3, 32, 32), r"a\.mp4.*\(0, 3, 32, 32\)"),
-        (torch.rand(2, 1, 32, 32), r"a\.mp4.*\(2, 1, 32, 32\)"),
-        (torch.full((2, 3, 32, 32), torch.nan), r"a\.mp4: .*NaN"),
-        (torch.rand(2, 3, 8, 8), r"frames.*\b16.*\(8, 8\)"),
-    ],
-)
-def test_errors_name_unclassifiable_clips(clip, words):
-    with pytest.raises(ValueError, match=words):
-        light().classify([clip], names=["a.mp4"])
 
 
 def test_rejects_pixel_logits_of_several_levels():

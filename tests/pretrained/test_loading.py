@@ -152,21 +152,6 @@ def test_in_chans_adapts_the_cfg_like_the_weights(name, in_chans, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["bcdunet_d3", "utae_convgru", "utae_buconvlstm", "resnet18_convgru2d", "video_convrnn"]
-)
-def test_in_chans_adapts_models_of_images(name, tmp_path):
-    sizes = {"widths": [4, 8], "dense_blocks": 1} if name == "bcdunet_d3" else {"hidden_channels": 4}
-    model = convrnn_zoo.create_model(name, in_chans=3, num_classes=2, **sizes).eval()
-    convrnn_zoo.save_pretrained(model, tmp_path)
-    wide = convrnn_zoo.from_pretrained(tmp_path, in_chans=6)
-    x = torch.rand(1, 2, 3, 32, 32)
-    torch.testing.assert_close(wide(x.repeat(1, 1, 2, 1, 1)), model(x), rtol=1e-4, atol=1e-5)
-    if (statistics := model.statistics()) is not None:
-        for values, repeated in zip(statistics, wide.statistics(), strict=True):
-            assert torch.equal(values.repeat(2), repeated)
-
-
-@pytest.mark.parametrize(
     ("name", "in_chans"), [("convgru_forecaster.rain", 3), ("audio_convrnn.fsdd", 3), ("audio_convrnn.fsdd", 38)]
 )
 def test_channels_of_forecasters_and_sounds_are_not_adapted(name, in_chans):  # also if every tensor fits

@@ -1,12 +1,9 @@
 """Metadata of weights are unchanged while they apply, and no longer."""
 
 import copy
-import dataclasses
 import json
-import logging
 
 import pytest
-import timm
 import torch
 
 import convrnn_zoo
@@ -14,7 +11,6 @@ from convrnn_zoo import (
     WEIGHTS,
     Preprocessing,
     WeightsError,
-    WeightsMetadata,
     create_model,
     from_pretrained,
     save_pretrained,
@@ -155,31 +151,6 @@ def test_an_existing_card_is_kept_with_a_warning_if_it_describes_other_weights(t
     assert not card.exists()
 
 
-def test_a_custom_run_carries_its_metadata(tmp_path):
-    """Training stores the metadata with the checksum of the weights."""
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2, horizon=3)
-    model.preprocessing = Preprocessing(unit="K", step=15.0, inputs=4, horizon=3)
-    sha256 = config(save_pretrained(model, tmp_path))["weights_sha256"]
-    model.metadata = dataclasses.replace(
-        WEIGHTS[RAIN],
-        name="convgru_forecaster.mine",
-        sha256=sha256,
-        description="Forecasts my weather.",
-        dataset="my weather",
-        dataset_license="CC0 1.0",
-        preprocessing=model.preprocessing,
-        model_args={"hidden_channels": 2, "patch_size": 2, "horizon": 3},
-        metrics=(),
-    )
-    save_pretrained(model, tmp_path)
-    for loaded in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
-        assert loaded.metadata == model.metadata
-        assert loaded.metadata.trained_on == "my weather (CC0 1.0)"
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert f'from_pretrained("{tmp_path}")' in text
-    assert "KNMI" not in text.split("## Intended uses")[1].split("- `convgru")[1]
-
-
 CLAIMS = {
     "of other weights": (lambda r: r.update(sha256="0" * 64), r"config\.json.*\bmetadata\b"),
     "of another network": (lambda r: r.update(name="predrnn.rain"), r"config\.json.*\bmetadata\b"),
@@ -221,20 +192,6 @@ def test_preprocessing_of_untrusted_origin_is_rejected_in_one_line(tmp_path):
         with pytest.raises(WeightsError, match=words) as caught:
             from_pretrained(tmp_path)
         assert "\n" not in str(caught.value)
-
-
-def test_metadata_of_an_older_run_are_read_and_missing_fields_stated(tmp_path, caplog):
-    record = WEIGHTS[RAIN]
-    raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
-    raw |= {"dataset": record.trained_on}
-    del raw["dataset_license"]
-    (tmp_path / "old.json").write_text(json.dumps(raw))
-    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
-    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
-        model = from_pretrained(tmp_path / "old.json")
-    assert model.metadata == WeightsMetadata.from_json(json.dumps(raw))
-    with pytest.raises(ValueError, match="preprocessing"):
-        model.forecast(torch.zeros(4, 8, 8))
 
 
 def test_rejects_unknown_names(tmp_path):

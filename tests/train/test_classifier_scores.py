@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 import convrnn_zoo
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.recipes import ClassifierRecipe
 from convrnn_zoo.train import classifier, train
 
@@ -52,25 +51,6 @@ def test_loss_and_accuracy_are_means_over_samples(weights, accumulated, tmp_path
     train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)  # 17 = 4 · 4 + 1
     model = convrnn_zoo.from_pretrained(tmp_path)
     check_rows(tmp_path / "training_seed0.csv", model, noise(), torch.tensor(weights) if weights else None)
-
-
-@pytest.mark.parametrize("with_validation", [False, True])
-def test_evaluations_have_batches_of_the_recipe(with_validation, tmp_path, monkeypatch):
-    sizes, forward = [], Classifier.forward
-
-    def measured(self, x, *args, **kwargs):
-        if not self.training:
-            sizes.append(len(x))
-        return forward(self, x, *args, **kwargs)
-
-    monkeypatch.setattr(Classifier, "forward", measured)
-    data = {"train": noise(), "test": noise(seed=1), **({"validation": noise(seed=2)} if with_validation else {})}
-    train(RECIPE, data=data, out=tmp_path, progress=False)
-    assert sum(sizes) == 17 * (1 + 2 * with_validation)
-    assert max(sizes) == RECIPE.batch_size
-    sizes.clear()
-    classifier.evaluate_classifier(convrnn_zoo.from_pretrained(tmp_path), RECIPE, data)
-    assert sizes == [4, 4, 4, 4, 1]
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])

@@ -11,10 +11,8 @@ import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo.models.base import encoder as _encoder
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, train
-from convrnn_zoo.train.classifier import compute_statistics, normalization_cfg
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import CLIPS, write_clips, write_gif
 from tests.helpers.train import runs
@@ -149,33 +147,6 @@ def test_a_frozen_encoder_does_not_change(splits, monkeypatch):
     )
     assert changes_by_epoch == [{"rnns", "head"}] * 2
     assert model.model.encoder.is_fixed
-
-
-def test_the_weights_of_the_encoder_are_loaded_by_timm(splits, monkeypatch):
-    asked = []
-
-    def create(name, pretrained=False, create=timm.create_model, **kwargs):
-        asked.append((name, pretrained))
-        return create(name, pretrained=False, **kwargs)
-
-    monkeypatch.setattr(_encoder.timm, "create_model", create)
-    recipe = dataclasses.replace(RECIPE, epochs=1, model={**RECIPE.model, "encoder_pretrained": True})
-    runs.train_one(recipe, 0, *splits, progress=False)
-    assert [pretrained for name, pretrained in asked if name == "test_resnet"].count(True) == 1  # and not to look at it
-
-
-def test_the_data_have_their_own_mean_where_the_encoder_has_none_for_them(splits):
-    train, _ = splits
-    assert normalization_cfg(RECIPE, train)["mean"] == MEAN
-    clips = [train.sequences[i] for i in range(len(train.labels))]
-    grey = train._replace(sequences=[x[:, :1] for x in clips])
-    assert normalization_cfg(RECIPE, grey)["mean"] == compute_statistics(grey)[0] != MEAN[:1]
-    layers = dataclasses.replace(RECIPE, weights="convgru2d_1layer.a", model={})
-    for streamed, expected in zip(
-        compute_statistics(train), compute_statistics(train._replace(sequences=clips)), strict=True
-    ):
-        assert streamed == pytest.approx(expected, rel=1e-4)
-    assert normalization_cfg(layers, train)["mean"] == compute_statistics(train)[0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import dataclasses
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,26 +180,6 @@ def test_tensorboard_receives_losses_rates_scores_and_figures(tmp_path):
 
 
 CLASSIFIED = dataclasses.replace(TINY_CLASSIFIER, seeds=(3, 5), epochs=2)
-
-
-def test_steps_of_several_seeds_in_wandb_are_values_since_its_own_steps_must_rise():
-    logged, metrics = [], []
-
-    class WandB:
-        name = "wandb"
-        tracker = SimpleNamespace(define_metric=lambda name, step_metric: metrics.append((name, step_metric)))
-
-        def log(self, values, step=None):
-            logged.append((values, step))
-
-    processes = Processes(SimpleNamespace(trackers=[WandB()]))
-    for seed in (0, 1):
-        for step in (2, 4):
-            processes.log({"loss": 1.0}, step, series=f"seed{seed}")
-    assert metrics[-1] == ("seed1/*", "seed1/updates")
-    assert logged[2:] == [({"seed1/loss": 1.0, "seed1/updates": step}, None) for step in (2, 4)]
-    processes.log({"loss": 1.0}, 2)
-    assert logged[-1] == ({"loss": 1.0}, 2)
 
 
 @pytest.mark.filterwarnings("ignore")

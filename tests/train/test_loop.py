@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from convrnn_zoo import WeightsError, create_model, from_pretrained, save_pretrained
+from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
@@ -220,13 +220,6 @@ def test_a_signal_before_training_began_does_not_promise_a_checkpoint(error, rad
     assert "last checkpoint" not in messages
 
 
-def test_the_weights_of_a_run_may_be_in_another_directory(tmp_path):
-    (tmp_path / "my run").mkdir()
-    (tmp_path / "my run" / "seed0.ckpt").write_bytes(b"")
-    with pytest.raises(WeightsError, match=rf"--weights-dir.*train RECIPE -o '{tmp_path}/my run'"):
-        from_pretrained(tmp_path / "my run")
-
-
 # ---- files that must not be overwritten --------------------------------------------------------------------------
 def test_a_recipe_inside_the_output_directory_is_left_as_it_is(radar, tmp_path):
     out = tmp_path / "run"
@@ -251,21 +244,6 @@ def test_another_recipe_in_the_output_directory_is_never_overwritten(text, radar
     assert ("lr (0.02 there, 0.01 here)" in message) == ("lr" in text)
     assert (out / "recipe.toml").read_text() == text
     assert sorted(p.name for p in out.iterdir()) == ["recipe.toml"]
-
-
-def test_a_recipe_that_another_run_wrote_in_the_meantime_is_never_overwritten(tmp_path, monkeypatch):
-    def train_both(trainer):
-        monkeypatch.undo()
-        train(other, data=data, out=tmp_path, progress=False)
-        return trainer.fit()
-
-    data = {"train": ramps(0), "test": ramps(1)}
-    other = dataclasses.replace(CLASSIFIER, seeds=(1,))
-    monkeypatch.setattr(classifier.ClassifierTrainer, "fit", train_both)
-    with pytest.raises(ValueError, match=r"recipe\.toml .*\bseeds"):
-        train(CLASSIFIER, data=data, out=tmp_path, progress=False)
-    assert Recipe.read(tmp_path / "recipe.toml") == other
-    assert from_pretrained(tmp_path).metadata.recipe == other.to_toml()
 
 
 def test_weights_of_another_model_are_never_overwritten(radar, tmp_path):

@@ -254,25 +254,6 @@ def test_generators_of_numpy_and_python_are_seeded_and_resumed(workers, tmp_path
     assert same(*results)
 
 
-def test_random_numbers_of_training_itself_are_seeded_and_resumed(tmp_path, monkeypatch):
-    numbers, compute_loss = [], forecaster.ForecasterTrainer.compute_loss
-
-    def sample(self, part):
-        numbers.append((torch.rand(()).item(), np.random.rand(), random.random()))
-        return compute_loss(self, part)
-
-    monkeypatch.setattr(forecaster.ForecasterTrainer, "compute_loss", sample)
-    forecast(PLAIN)
-    expected = list(numbers)
-    assert len({number for row in expected for number in row}) == 3 * PLAIN.max_steps
-    numbers.clear()
-    interrupted(lambda: forecast(PLAIN, tmp_path), saves=1)
-    np.random.seed(7)
-    random.seed(7)
-    forecast(PLAIN, tmp_path)
-    assert numbers == expected
-
-
 @pytest.mark.parametrize("chosen", [None, 2])
 def test_a_resumed_run_keeps_its_number_of_threads_unless_one_is_chosen(chosen, tmp_path, monkeypatch):
     recipe = dataclasses.replace(PLAIN, max_steps=4)
@@ -285,12 +266,3 @@ def test_a_resumed_run_keeps_its_number_of_threads_unless_one_is_chosen(chosen, 
         assert torch.get_num_threads() == (chosen or 1)
     finally:
         torch.set_num_threads(before)
-
-
-def test_a_checkpoint_does_not_grow_with_the_updates_of_a_round(tmp_path):
-    sizes, recipe = [], dataclasses.replace(PLAIN, max_steps=50, checkpoint_every=50)
-    for count in (2, 40):
-        processes, out = Processes(checkpoint_minutes=0), tmp_path / str(count)
-        interrupted(lambda out=out, p=processes: forecast(recipe, out, p), saves=count)
-        sizes.append((out / "last.ckpt").stat().st_size)
-    assert sizes[1] - sizes[0] < 38 * 100

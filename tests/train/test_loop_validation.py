@@ -261,18 +261,3 @@ def test_a_run_resumes_with_the_same_validation_only(tmp_path):
     for name, second in (("with", None), ("with", moving(2)), ("without", moving(1))):
         with pytest.raises(ValueError, match="validation"):
             runs.train_model(recipe, moving(), second, out=checkpoints[name], progress=False)
-
-
-def test_every_round_is_in_the_history_of_a_run_that_was_resumed_after_its_last(tmp_path):
-    recipe = dataclasses.replace(PLAIN, max_steps=4)
-    interrupted(lambda: runs.train_model(recipe, moving(), out=tmp_path), saves=2)
-    runs.train_model(recipe, moving(), out=tmp_path, progress=False)
-    rows = (tmp_path / "training.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["updates", "2", "4"]
-
-
-def test_the_history_has_the_highest_learning_rate(tmp_path):
-    recipe = dataclasses.replace(PLAIN, max_steps=2, checkpoint_every=1, warmup=0.0, layer_decay=0.5)
-    _, rows = runs.train_model(recipe, moving(), progress=False)
-    plain = runs.train_model(dataclasses.replace(recipe, layer_decay=1.0), moving(), progress=False)[1]
-    assert [r["learning_rate"] for r in rows] == pytest.approx([r["learning_rate"] for r in plain])

@@ -3,19 +3,15 @@
 import contextlib
 import errno
 import re
-import subprocess
 
 import pytest
 import torch
 
 from convrnn_zoo.predict.labelled import write_dataset
 from convrnn_zoo.pretrained.state_dict import write_safetensors
-from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train import loop, train
+from convrnn_zoo.train import loop
 from convrnn_zoo.verify import Evaluation
 from convrnn_zoo.verify.figures import draw_scores, save_images
-from tests.helpers.train.runs import interrupted, sha256
-from tests.helpers.train.tiny_recipes import FILE, train_command
 
 pytestmark = pytest.mark.needs("linux")
 resource = pytest.importorskip("resource", reason="limits of a process are those of Unix")
@@ -62,32 +58,6 @@ def test_a_failed_write_names_the_file_and_keeps_the_previous_one(name, tmp_path
     with little_room(), pytest.raises(OSError, match=re.escape(str(path))):
         write(path)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_a_run_resumes_after_a_full_disk(tmp_path, digits):
-    file, out = tmp_path / "recipe.toml", tmp_path / "full"
-    file.write_text(FILE.format(batch=2))
-
-    def run(out=out):
-        return train(Recipe.read(file), data=digits, out=out, progress=False).sha256
-
-    end = run(tmp_path / "whole")
-    interrupted(run, saves=1)
-    checkpoint = sha256(out / "last.ckpt")
-    done = subprocess.run(
-        train_command(file, digits, out),
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM)),
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert f"{out / 'last.ckpt'}" in line
-    assert {p.name for p in out.iterdir()} == {"last.ckpt", ".last.ckpt.lock"}
-    assert sha256(out / "last.ckpt") == checkpoint
-    assert run() == end
 
 
 def test_a_forecast_as_netcdf_keeps_the_previous_one(tmp_path):

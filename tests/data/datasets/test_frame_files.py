@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import logging
-import os
 import re
 import struct
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, FrameSequences, VideoFrames, read_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
 from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video
 
@@ -276,46 +275,6 @@ def test_groups_are_read_from_a_file(kind, tmp_path):
         dataset.load(tmp_path, "train", 2, 1)
 
 
-def test_files_of_one_frame_are_joined_within_their_group(tmp_path):
-    for i, event in enumerate("abc"):
-        (tmp_path / event).mkdir()
-        for t in range(5):
-            np.savez(tmp_path / event / f"{t}.npz", x=np.full((1, 4, 4), 10 * i + t), time=[np.datetime64(t, "h")])
-    kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w)/")
-    test, train = (kind.load(tmp_path, split, 3, 1) for split in ("test", "train"))
-    assert test.fixed(99)[:, :, 0, 0, 0].tolist() == [[20, 21, 22, 23], [21, 22, 23, 24]]
-    assert train.fixed(99)[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [10, 11, 12, 13], [11, 12, 13, 14]]
-
-
-def test_the_last_of_very_many_sequences_exists():
-    class Many(FrameSequences):
-        def __len__(self):
-            return 2**24 + 4
-
-    assert Many().fixed_samples(8).tolist()[-1] == 2**24 + 3
-
-
-def test_a_short_file_with_a_gap_does_not_stop_training(tmp_path):
-    for name, times in (("a", np.arange(8) * 5), ("b", np.array([0, 60])), ("c", np.arange(8) * 5)):
-        np.savez(tmp_path / f"{name}.npz", rate=blobs(len(times)), time=times)
-    kind = ArrayFrames(name="a", unit="mm/h", variable="rate", step=5, split=["c.npz"])
-    assert len(kind.load(tmp_path, "train", 2, 1)) == 6
-
-
-@pytest.mark.needs("linux")
-def test_very_many_arrays_are_not_all_open(tmp_path):
-    import resource
-
-    for i in range(120):
-        np.save(tmp_path / f"{i}.npy", np.ones((4, 4), "float32"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
-    try:
-        assert len(ArrayFrames(name="a").load(tmp_path, "train", 1, 1)) == 79
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_the_number_that_an_error_names_as_missing_is_missing(tmp_path):
     frames = np.random.default_rng(0).random((9, 4, 4)).astype("float32")
     frames[:, 0] = np.finfo("float32").min
@@ -377,13 +336,6 @@ def test_files_with_other_steps_need_a_stated_one(split, tmp_path):
         dataclasses.replace(kind, step=5).load(tmp_path, "train" if split == "time" else "test", 1, 1)
     (tmp_path / "c.npz").unlink()
     assert len(kind.load(tmp_path, "train", 1, 1))
-
-
-def test_months_of_different_lengths_are_one_step(tmp_path):
-    for name, dates in (("a", ("2021-01", "2021-03")), ("b", ("2021-02", "2021-04"))):
-        months = np.arange(*dates, dtype="datetime64[M]").astype("datetime64[D]")
-        np.savez(tmp_path / f"{name}.npz", x=np.random.default_rng(0).random((2, 4, 4), "float32"), time=months)
-    assert len(ArrayFrames(name="a", split="file").load(tmp_path, "train", 1, 1)) == 1
 
 
 def write_period(path, first, stop):

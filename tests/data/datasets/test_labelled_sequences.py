@@ -47,13 +47,6 @@ def test_number_labels_can_have_names(tmp_path):
         dataclasses.replace(KIND, label_names=("a", "b")).load(tmp_path / "a.npz", "test")
 
 
-def test_padded_recordings_with_lengths_are_cut(tmp_path):
-    lengths = np.array([2, 4, 3] * 4)
-    np.savez(tmp_path / "a.npz", x=np.ones((12, 4, 5)), lengths=lengths, labels=["a", "b", "c"] * 4)
-    train = KIND.load(tmp_path / "a.npz", "train")
-    assert {(len(x), int(y)) for x, y in zip(train.sequences, train.labels, strict=True)} == {(2, 0), (4, 1), (3, 2)}
-
-
 def test_a_list_names_recordings_or_files_of_the_test(tmp_path):
     write_ramps(tmp_path / "a.npz")
     kind = dataclasses.replace(KIND, split=("r0[0-3]",))
@@ -116,14 +109,6 @@ def test_names_in_a_recipe_stay_in_the_data_directory(kind, outside):
             kind(**{key: outside})
 
 
-def test_reads_one_folder_of_arrays_per_class(tmp_path):
-    recordings, labels = ramps(12)
-    for (name, x), label in zip(recordings.items(), labels, strict=True):
-        (tmp_path / label).mkdir(exist_ok=True)
-        np.save(tmp_path / label / f"{name}.npy", x)
-    assert len(KIND.load(tmp_path, "train").labels) == 8
-
-
 @pytest.fixture
 def tones(tmp_path):
     """A folder a pitch, of three sounds each, in two channels; the last of another rate."""
@@ -134,15 +119,6 @@ def tones(tmp_path):
             wave = 0.5 * np.sin(2 * np.pi * pitch * np.arange(rate // 4 + 100 * i) / rate)
             soundfile.write(tmp_path / str(pitch) / f"{i}.wav", np.stack([wave, wave], 1), rate)
     return tmp_path
-
-
-def test_recordings_of_sounds_are_encoded_by_the_front_end_of_the_dataset(tones):
-    pytest.importorskip("soxr", reason="the extra sound")
-    dataset = make(front_end={"bands": 24})
-    recordings = dataset.recordings(tones)
-    assert {r.values.shape[1] for r in recordings} == {24}
-    part = dataset.load(tones, "train")
-    assert any(torch.equal(recordings[0].values, x) for x in [*part.sequences, *dataset.load(tones, "test").sequences])
 
 
 def test_encodes_sound_alike_in_training_and_prediction(tones):
@@ -162,15 +138,6 @@ def test_encodes_sound_alike_in_training_and_prediction(tones):
     assert any(torch.equal(recording.values, x) for x in train.sequences + test.sequences)
     with pytest.raises(ValueError, match=r"2\.wav.*front_end"):
         read_recordings(tones / "400" / "2.wav", create_model("convgru1d_1layer"))
-
-
-def test_the_recipe_sets_the_front_end(tones):
-    kind = read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": 4000, "bands": 10}})
-    assert kind.load(tones, "train").front_end == LogMel(rate=4000, bands=10)
-    front_end = LogMel(rate=8000, hop=0.01)
-    assert kind.load(tones, "test", front_end).front_end == front_end
-    with pytest.raises(ValueError, match=r"data\.front_end\.rate.*'fast'"):
-        read_dataset({"kind": "sequences", "name": "tones", "front_end": {"rate": "fast"}})
 
 
 def test_rejects_unreadable_sound(tones):
@@ -234,21 +201,9 @@ def test_byte_labels_are_text(tmp_path):
     assert make().load(tmp_path / "a.npz", "train").label_names == ("high", "low")
 
 
-@pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
-def test_labels_may_be_a_column(tmp_path, shape):
-    np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=np.array(["a", "b"] * 3).reshape(shape))
-    assert make().load(tmp_path / "a.npz", "train").labels.tolist() == [0, 1, 0, 1]
-
-
 def test_duplicate_label_names_are_rejected():
     with pytest.raises(ValueError, match=r"data\.label_names.*left"):
         make(label_names=("left", "right", "left"))
-
-
-def test_folders_of_equal_numbers_have_one_order(tmp_path):
-    write_folders(tmp_path, ["1", "01", "001", "1.0", "nan", "b"])
-    data = read_dataset({"kind": "sequences", "name": "a"}).load(tmp_path, "train")  # with a random hash seed
-    assert data.label_names == ("001", "01", "1", "1.0", "b", "nan")
 
 
 def test_class_folders_may_be_in_folders_of_the_parts(tmp_path):
@@ -387,13 +342,6 @@ def test_ignores_hidden_files_and_folders(tmp_path):
     assert (part.label_names, len(part.labels)) == (("a", "b"), 4)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "seed0.ckpt"])
-def test_ignores_output_directories_of_runs(file, tmp_path):
-    write_folders(tmp_path, ["a", "b", "run"])
-    (tmp_path / "run" / file).write_bytes(b"")
-    assert make().load(tmp_path, "train").label_names == ("a", "b")
-
-
 def test_files_are_in_natural_order(tmp_path):
     write_folders(tmp_path, ["a", "b"], count=12)  # 2.npy comes before 10.npy
     part = make(split="file").load(tmp_path, "test")
@@ -412,20 +360,6 @@ def test_groups_are_found_in_names_or_in_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", **ramps(6)[0], labels=list("ababab"), groups=["ann", "bob", "cat"] * 2)
     part = make(split="file").load(tmp_path / "a.npz", "test")
     assert part.groups == ("bob", "cat")
-
-
-def test_a_split_by_group_reads_the_groups_of_an_archive(tmp_path):
-    arrays = {"labels": list("ab") * 6, "groups": np.repeat(["10", "9", "ann"], 4)}
-    np.savez(tmp_path / "a.npz", **ramps(12)[0], **arrays)
-    kind = make(split="group")
-    assert set(kind.load(tmp_path / "a.npz", "test").groups) == {"ann"}
-    assert set(kind.load(tmp_path / "a.npz", "train").groups) == {"9", "10"}
-    np.savez(tmp_path / "b.npz", **ramps(12)[0], labels=list("ab") * 6)
-    with pytest.raises(ValueError, match=r"b\.npz.*data\.split = .group.*data\.group_pattern"):
-        kind.load(tmp_path / "b.npz", "train")
-    np.savez(tmp_path / "c.npz", **ramps(12)[0], labels=list("ab") * 6, groups=["ann"] * 12)
-    with pytest.raises(ValueError, match=r"c\.npz.*data\.split.* ann\b"):
-        kind.load(tmp_path / "c.npz", "train")
 
 
 def test_windows_that_overlap_are_reported_unless_they_are_in_one_part(tmp_path, caplog):

@@ -99,23 +99,6 @@ def write_gif(path, frames):
     first.save(path, save_all=True, append_images=others)
 
 
-def moving_squares(count=30, edge=48, seed=0):
-    """Bytes ``(T, H, W, 3)`` of a square that moves, by the class, which is where to, and the name."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:edge, :edge]
-    for label, (down, right) in {"down": (1, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0)}.items():
-        for i in range(count):
-            time = np.arange(rng.integers(6, 13))[:, None, None]
-            top, left = rng.uniform(0, edge, 2)
-            speed = rng.uniform(2, 4)
-            away = [
-                np.abs((axis - begin - step * speed * time) % edge - edge / 2)
-                for axis, begin, step in ((y, top, down), (x, left, right))
-            ]
-            frames = 180 * (np.maximum(*away) < 7)[..., None] + rng.integers(0, 60, (len(time), edge, edge, 3))
-            yield label, f"{i:03}", frames.astype("uint8")
-
-
 CLIP_WRITERS = {
     ".npy": lambda path, frames: np.save(path, frames.transpose(0, 3, 1, 2)),
     ".gif": write_gif,

@@ -1,7 +1,5 @@
 """Every forecaster: shapes, horizons, sizes, errors, training, saving and devices."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -211,33 +209,6 @@ def test_timm_attributes(name):
 
 def recurrent_modules(model):
     return [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_forecaster")])
-@settings(max_examples=8, deadline=None)
-@given(data=st.data())
-def test_custom_forecaster(name, data):
-    layers = data.draw(st.integers(1, 3), label="num_layers")
-    odd, size = st.sampled_from([1, 3, 5]), st.integers(1, 4)
-    strides = data.draw(st.lists(st.integers(1, 4), max_size=2), label="strides")
-    patch = data.draw(st.integers(1, 3), label="patch_size")
-    model = convrnn_zoo.create_model(
-        name,
-        hidden_channels=data.draw(st.one_of(size, st.lists(size, min_size=layers, max_size=layers)), label="widths"),
-        kernel_size=data.draw(st.lists(st.tuples(odd, odd), min_size=layers, max_size=layers), label="kernels"),
-        hidden_kernel_size=data.draw(st.one_of(st.none(), odd), label="hidden_kernel_size"),
-        num_layers=layers,
-        patch_size=patch,
-        strides=strides,
-        stem_channels=data.draw(st.one_of(st.none(), size), label="stem_channels"),
-        bias=data.draw(st.booleans(), label="bias"),
-    )
-    x = frames(model, height=2, width=1)
-    assert x.shape[-1] == math.prod([patch, *strides])
-    out = model(x, horizon=2)
-    assert out.shape == (1, 2, *x.shape[2:])
-    out.square().sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
 
 
 KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates")}): n for n, m in FULL.items()}

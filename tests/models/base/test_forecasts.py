@@ -7,7 +7,6 @@ import pytest
 import timm
 import torch
 
-import convrnn_zoo
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
 from convrnn_zoo.predict import load_forecaster
 from tests.test_hubconf import ROOT
@@ -127,31 +126,6 @@ def test_pixels_unknown_in_the_frames_that_are_read_are_nan():
 
 # ---- arrays of all kinds -------------------------------------------------------------------------------------------
 A = np.random.default_rng(0).integers(0, 50, (4, 8, 8)).astype(np.float32)
-SAME = {
-    "big-endian": A.astype(">f4"),
-    "big-endian integers": A.astype(">i2"),
-    "long double": A.astype(np.longdouble),
-    "half": A.astype(np.float16),
-    "flipped": np.ascontiguousarray(A[:, ::-1])[:, ::-1],
-    "every second": np.repeat(A, 2, axis=1)[:, ::2],
-    "Fortran": np.asfortranarray(A),
-    "read-only": np.broadcast_to(A, A.shape),
-    "unsigned": A.astype(np.uint16),
-    "long unsigned": A.astype(">u8"),
-    "masked integers": np.ma.masked_equal(A.astype(np.int64), -9999),
-    "lists": A.tolist(),
-    "a list of arrays": list(A),
-    "a list of tensors": [torch.from_numpy(a) for a in A],
-}
-
-
-@pytest.mark.parametrize("kind", SAME)
-def test_arrays_of_any_dtype_and_layout_are_read_as_they_are(kind):
-    model = small(4, patch_size=2)
-    expected = model.forecast(torch.from_numpy(A), 2)
-    actual = model.forecast(SAME[kind], 2)
-    assert isinstance(actual, np.ndarray)
-    torch.testing.assert_close(torch.from_numpy(actual), expected)
 
 
 class DataArray:
@@ -240,22 +214,3 @@ def test_the_mode_of_each_part_is_kept_and_threads_may_share_a_model(rain):
 
 
 # ---- classifiers ---------------------------------------------------------------------------------------------------
-def test_recordings_are_classified_independently_with_the_weights_labels():
-    record = WEIGHTS["convlstm1d_bi_1layer.japanese_vowels"]
-    model = create_model(record.name, pretrained=True)
-    recordings = [torch.randn(n, 12) for n in (7, 29, 12)]
-    together = model.classify(recordings)
-    for observed, x in zip(together, recordings, strict=True):
-        (alone,) = model.classify([x.numpy()[..., None]])
-        assert observed.label == alone.label in record.label_names
-        assert observed.probability == pytest.approx(alone.probability, abs=1e-5)
-        assert observed.probability == max(observed.probabilities.values())
-        assert sum(observed.probabilities.values()) == pytest.approx(1)
-    logits = model.eval()(model.normalize(recordings[0][None, ..., None]))
-    assert record.label_names[logits.argmax()] == together[0].label
-    with pytest.raises(ValueError, match=r"recording 1.*\b12\b.*\(5, 3\)"):
-        model.classify([recordings[0], torch.randn(5, 3)])
-    with pytest.raises(ValueError, match=r"mine\.wav.*NaN"):
-        model.classify([torch.full((5, 12), torch.nan)], names=["mine.wav"])
-    with pytest.raises(ValueError, match=r"classifier.*num_classes"):
-        convrnn_zoo.create_model("convgru1d_1layer").classify([torch.randn(3, 3, 5)])

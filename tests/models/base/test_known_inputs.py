@@ -1,7 +1,5 @@
 """Forecasters of several variables, static maps and inputs that are known for the future."""
 
-import math
-
 import pytest
 import torch
 
@@ -114,23 +112,6 @@ def test_a_forecast_takes_and_returns_the_unit_of_each_variable(weather):
     assert not torch.allclose(forecasts[1], y)
     arrays = model.forecast(frames.numpy(), 2, **{k: v.numpy() for k, v in known.items()})
     torch.testing.assert_close(torch.from_numpy(arrays), y)
-
-
-def test_errors_name_invalid_known_inputs(weather):
-    model, frames, known = weather
-    for bad, word in (
-        ({"static": known["static"]}, "future"),
-        ({**known, "future": known["future"][1:]}, "future"),
-        ({**known, "static": known["static"] * math.nan}, "static"),
-        ({**known, "future": known["future"] + math.inf}, "future"),
-    ):
-        with pytest.raises(ValueError, match=word):
-            model.forecast(frames, 2, **bad)
-    model.preprocessing = Preprocessing(variables=WEATHER.variables)
-    with pytest.raises(ValueError, match=r"preprocessing.*\b2 targets.*\b1 "):
-        model.forecast(frames, 2, **known)
-    with pytest.raises(ValueError, match="future"):
-        tiny("convgru_forecaster")(torch.rand(1, 2, 1, 4, 4), 2, future=torch.rand(1, 4, 1, 4, 4))
 
 
 def test_declared_inputs_and_variables_are_saved_and_loaded(weather, tmp_path):

@@ -1,14 +1,10 @@
 """Spotting of words in continuous sound."""
 
-import json
-
 import pytest
 import torch
 
 import convrnn_zoo
 from convrnn_zoo import LogMel, Spotter
-from convrnn_zoo.predict import draw_spots, spot_words
-from tests.helpers.command_line import run
 
 RATE = 8000
 SOUND = 0.3 * torch.randn(5 * RATE, generator=torch.Generator().manual_seed(0))
@@ -63,15 +59,6 @@ def test_a_word_is_the_best_window_of_half_a_second_and_is_reported_once(model):
     assert spotter.finish() == []
 
 
-def test_pieces_of_any_size_give_the_same_words(model):
-    spotter = Spotter(model, 0.35)
-    whole = [*spotter(SOUND, RATE), *spotter.finish()]
-    assert whole
-    pieces = [spot for piece in SOUND.split(311) for spot in spotter(piece, RATE)] + spotter.finish()
-    assert [(s.seconds, s.label) for s in pieces] == [(s.seconds, s.label) for s in whole]
-    assert spot_words(model, SOUND, RATE, 0.35) == whole
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -91,18 +78,3 @@ def test_models_that_cannot_spot_words_are_rejected(model, change, message):
 def test_a_threshold_is_a_probability_above_0(model, threshold):
     with pytest.raises(ValueError, match="threshold must be a"):
         Spotter(model, threshold)
-
-
-def test_a_figure_and_a_list_of_words_are_written(model, tmp_path):
-    pytest.importorskip("matplotlib", reason="the extra draw")
-    soundfile = pytest.importorskip("soundfile", reason="the extra sound")
-    assert (spots := draw_spots(model, SOUND, RATE, tmp_path / "words.png", "sound", 0.35))
-    assert (tmp_path / "words.png").stat().st_size > 5000
-    convrnn_zoo.save_pretrained(model, tmp_path / "model")
-    soundfile.write(tmp_path / "a.wav", SOUND.numpy(), RATE, subtype="FLOAT")
-    rows = json.loads(run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35, "--json"))
-    assert [(row["label"], row["seconds"]) for row in rows] == [(s.label, s.seconds) for s in spots]
-    table = run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35)
-    assert table.splitlines()[0].split() == ["file", "seconds", "word", "probability"]
-    run("spot", tmp_path / "model", tmp_path / "a.wav", "--threshold", 0.35, "-o", tmp_path / "b.png")
-    assert (tmp_path / "b.png").is_file()

@@ -78,27 +78,6 @@ def test_stream_runs_a_layer(kind, batch_first):
     torch.testing.assert_close(stream.state, last)
 
 
-def learned(name, **kwargs):
-    """A model whose learned initial state is not zero."""
-    torch.manual_seed(0)
-    model = convrnn_zoo.create_model(name, in_chans=1, hidden_channels=4, learn_initial_state=True, **kwargs).eval()
-    with torch.no_grad():
-        for key, p in model.named_parameters():
-            if "initial_" in key:
-                p.normal_()
-    return model
-
-
-@pytest.mark.parametrize("name", ["convlstm2d_2layer", "convgru2d_1layer"])
-def test_a_sequence_that_waits_or_starts_over_starts_from_the_learned_state(name):
-    model = learned(name)
-    x, stream = torch.rand(2, 5, 1, 8, 8), Stream(model)
-    stream(x[:, :2], [2, 0])  # the second waits
-    torch.testing.assert_close(stream(x[:, :3], [0, 3])[1], model(x[1:, :3])[0])
-    stream.reset([0])
-    torch.testing.assert_close(stream(x[:, :4], [4, 0])[0], model(x[:1, :4])[0])
-
-
 @pytest.mark.parametrize("pool", ["", "avg", "max", "last"])
 def test_sequences_of_unequal_length_and_those_that_wait(pool):
     """The output of a sequence does not depend on others that are ahead, skipped or restarted."""
@@ -159,27 +138,6 @@ def test_a_restarted_sequence_forgets_and_the_others_do_not(name):
 
 def new_from(model, x):
     return Stream(model)(x)
-
-
-@pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
-def test_the_memories_of_e3d_lstm_can_be_bounded(tmp_path):
-    x = torch.rand(2, 9, 1, 8, 8)
-    unbounded, bounded = (build("e3d_lstm", num_layers=2, max_memories=m) for m in (None, 3))
-    bounded.load_state_dict(unbounded.state_dict())
-    streams = [Stream(m) for m in (unbounded, bounded)]
-    for t in range(9):
-        answers = [stream(x[:, t], horizon=1) for stream in streams]
-        torch.testing.assert_close(answers[1], bounded(x[:, : t + 1], horizon=1), atol=1e-5, rtol=1e-5)
-        assert torch.allclose(*answers, atol=1e-6) == (t < 3)
-    assert len(streams[0].state) == 2 + 2 * 11
-    assert len(streams[1].state) == 2 + 2 * 4
-    with pytest.raises(ValueError, match=r"^E3DLSTM.*reset\(\)"):
-        streams[1].reset([1])
-    assert streams[1].steps.tolist() == [9, 9]
-    streams[1].save(tmp_path / "state.safetensors")
-    again = Stream(bounded)
-    again.load(tmp_path / "state.safetensors")
-    assert torch.equal(again(x), streams[1](x))
 
 
 TWO = {"levels": (1, 3), "hidden_channels": [4, 6]}

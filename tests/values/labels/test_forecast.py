@@ -120,12 +120,6 @@ def test_quantities_of_pint_state_their_unit():
         net.forecast(data.copy(data=registry.Quantity(data.values, "K")))
 
 
-def test_repeated_times_are_named():
-    data = frames()
-    with pytest.raises(ValueError, match="repeats"):
-        model().forecast(data.isel(time=[0, 1, 1, 2]))
-
-
 def test_a_dataset_is_forecast_as_its_variable_of_the_unit_that_the_model_reads():
     data, net = frames().assign_attrs(units="mm/h"), model()
     both = data.to_dataset().assign(t2m=(data + 280).assign_attrs(units="K"))
@@ -144,30 +138,12 @@ def test_another_step_is_rejected_for_times_of_any_kind(kind):
         model().forecast(data)
 
 
-def test_valid_times_of_dates_with_a_zone_are_in_utc():
-    pandas = pytest.importorskip("pandas", reason="the extra netcdf")
-    times = pandas.date_range("2020-01-01T01:00", periods=4, freq="5min", tz="Europe/Amsterdam")
-    result = model().forecast(frames().assign_coords(time=pandas.Index(list(times))))
-    assert result.time.values[0] == np.datetime64("2020-01-01T00:20")
-
-
 def test_a_missing_time_is_an_error():
     data = frames()
     times = data.time.values.copy()
     times[-1] = np.datetime64("NaT")
     with pytest.raises(ValueError, match="time has missing"):
         model().forecast(data.assign_coords(time=times))
-
-
-def test_labels_of_a_forecast_are_not_those_of_an_earlier_one():
-    data = frames().assign_coords(lead_time=0, realization=7, forecast_reference_time=np.datetime64("2019-01-01", "ns"))
-    result = model().forecast(data)
-    assert result.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
-    assert (result.lead_time.values / MINUTE).tolist() == [5, 10, 15]
-    noisy = create_model("convgru_irene", in_chans=1).eval()
-    noisy.preprocessing = Preprocessing(step=5.0)
-    members = noisy.forecast(frames(size=32).assign_coords(realization=7), 1, members=2, inputs="all")
-    assert members.realization.values.tolist() == [0, 1]
 
 
 def test_known_inputs_without_a_description_may_state_a_unit():
@@ -185,7 +161,3 @@ def test_a_nowcast_reads_the_times_of_the_frames_that_it_reads():
     )
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
     np.testing.assert_array_equal(nowcast.forecast(data), nowcast.forecast(data.values, minutes=5))
-
-
-def test_a_forecast_of_fewer_channels_has_no_labels_of_the_input():
-    assert model(in_chans=2, out_chans=1).forecast(frames(channels=2)).sizes["band"] == 1
