@@ -22,7 +22,7 @@ SELECTION := tests/test_hubconf.py \
 # Every process of the tests imports the package and the tests, which are compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
+.PHONY: demo test test-all test-device test-versions test-oldest test-newest test-newest-selection install-newest test-nightly test-timm lint docs \
 	site site-version browser pictures bench coverage dist release-check rehearse secrets audit sbom fuzz mutants clean
 
 demo: $(VENV)/.installed-demo
@@ -33,6 +33,11 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+
+# The same work on an accelerator as on the host: cuda, mps or xpu, or sim, which is simulated.
+DEVICE ?= cpu
+test-device: $(VENV)/.installed-dev
+	CONVRNN_ZOO_TEST_DEVICE=$(DEVICE) $(BIN)/python -m pytest -m "slow or not slow" tests/device tests/train/test_parallel.py
 
 # The default tests, with the lines that they run: a summary, and pages in build/coverage.
 coverage: $(VENV)/.installed-dev

@@ -27,6 +27,10 @@ collect_ignore = [
 ]
 
 
+DEVICE = os.environ.get("CONVRNN_ZOO_TEST_DEVICE", "cpu")
+"""Device of ``make test-device``; see tests/helpers/device.py."""
+
+
 def _is_at_least(package: str, *numbers: int) -> bool:
     return tuple(int(n) for n in re.findall(r"\d+", metadata.version(package))[: len(numbers)]) >= numbers
 
@@ -44,6 +48,10 @@ NEEDS = {
         torch.version.cuda is not None and (torch.cuda.is_available() or _is_at_least("torch", 2, 15)),
         "needs a torch with CUDA; torch 2.6 also needs a driver, and 2.15 does not",
     ),
+    "waits": (DEVICE in ("sim", "cuda"), "only CUDA and the simulated device of the tests report that something waits"),
+    "cuda_graphs": (DEVICE == "cuda", "CUDA graphs are of CUDA"),
+    "simulated_device": (_is_at_least("torch", 2, 13), "this torch has no devices written in Python"),
+    "two_devices": (DEVICE != "cuda" or torch.cuda.device_count() > 1, "needs two cards"),
     "exclude_filters": (_is_at_least("timm", 1, 0, 31), "this timm excludes architectures, and not their weights"),
     "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),
     "make": (shutil.which("make") is not None and os.name == "posix", "the Makefile is for Unix"),
@@ -127,6 +135,14 @@ def pytest_report_header() -> str:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.default_generator.manual_seed(0)  # torch.manual_seed looks for other devices as well, each time
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """The device of ``make test-device``. No other test names one."""
+    from tests.helpers import device
+
+    return device.DEVICE
 
 
 @pytest.fixture(autouse=True)

@@ -206,7 +206,7 @@ def make_negatives(x: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tens
         ([3.0, 2.0, 1.0, 0.0, 4.0, 5.0], [4])
     """
     chosen = torch.randint(len(x), (count,), device=x.device)
-    lengths, rows = lengths.to(x.device)[chosen, None], torch.arange(count, device=x.device)[:, None]
+    lengths, rows = lengths.to(x.device, non_blocking=True)[chosen, None], torch.arange(count, device=x.device)[:, None]
     steps = torch.arange(x.shape[1], device=x.device).expand(count, -1)
     backwards = torch.where(steps < lengths, lengths - 1 - steps, steps)
     one = (torch.rand(count, 1, device=x.device) * lengths).long()

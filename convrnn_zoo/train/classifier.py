@@ -387,11 +387,12 @@ class ClassifierTrainer(TaskTrainer):
 
     def compute_loss(self, part: SequenceBatch) -> Tensor:
         """Returns the cross-entropy and the accuracy of a microbatch."""
-        x, lengths, labels = (None if t is None else t.to(self.processes.device, non_blocking=True) for t in part)
+        x, labels = (t.to(self.processes.device, non_blocking=True) for t in (part[0], part[2]))
+        lengths = part[1]  # on the host, where the model reads them
         x, count = self.model.normalize(x), len(labels)
         if number := round(self.recipe.negatives * count):
             negatives = make_negatives(x, lengths, number)
-            x, lengths = torch.cat([x, negatives[0]]), torch.cat([lengths, negatives[1]])
+            x, lengths = torch.cat([x, negatives[0]]), torch.cat([lengths, negatives[1].cpu()])
         x = x + self.recipe.noise * torch.randn_like(x)
         logits, others = self.network(x, lengths=lengths).tensor_split([count])
         correct = (logits.detach().argmax(1) == labels).float().mean()

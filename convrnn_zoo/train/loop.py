@@ -471,7 +471,8 @@ class Trainer:
         received, processes = self.received_signal(), self.processes
         is_old = time.monotonic() - self.saved_at > 60 * processes.checkpoint_minutes
         due = processes.is_main and self.checkpoint is not None and is_old
-        return torch.tensor([*(float(received == n) for n in STOPS), float(due)], device=processes.device)
+        flags = torch.tensor([*(float(received == n) for n in STOPS), float(due)])
+        return flags.to(processes.device, non_blocking=True)
 
     def find_stop(self, flags: Sequence[float]) -> type[BaseException] | None:
         """Returns the exception of the signal that a process received, by the reduced :meth:`flags`; None for none."""
@@ -480,13 +481,14 @@ class Trainer:
     def update(self, batch: Iterable[tuple[float, Any]]) -> tuple[list[float], list[float]]:
         """Makes one update; returns the sums and weights of :meth:`compute_gradients`, and :meth:`flags`, reduced."""
         total = self.compute_gradients(batch)
-        means = self.processes.reduce(torch.cat([total, self.flags()])).tolist()
-        if not math.isfinite(means[0]):
-            raise diverged(f"the loss is {means[0]}")
+        reduced = self.processes.reduce(torch.cat([total, self.flags()]))
         for parameter in self.frozen if self.updates < self.frozen_steps else ():
             parameter.grad = None
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm).item()
+        clipped = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad_norm)
+        *means, norm = torch.cat([reduced, clipped.to(reduced).reshape(1)]).tolist()  # one wait for the device
+        if not math.isfinite(means[0]):
+            raise diverged(f"the loss is {means[0]}")
         if not math.isfinite(norm) and not (self.recipe.fp16 and self.scaler.get_scale() > 1):
             raise diverged(f"the norm of the gradient is {norm}")
         self.scaler.step(self.optimizer)  # in float16, a gradient that overflows makes no step, and lowers the scale
@@ -514,7 +516,7 @@ class Trainer:
                     loss = factor * values[0]
                 self.scaler.scale(loss).backward()
             if factor:  # else the share of this process is empty
-                weights = self.weigh(part).to(device)
+                weights = self.weigh(part).to(device, non_blocking=True)
                 total += torch.stack([weights * values.detach().float(), weights])
         return total.flatten()
 

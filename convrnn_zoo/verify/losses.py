@@ -166,8 +166,8 @@ def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     in mm/h; unknown pixels are NaN.
     """
     known = truth.isfinite().unsqueeze(-3)
-    levels = torch.tensor(THRESHOLDS, device=truth.device)[:, None, None]
-    weights = torch.tensor(EXCEEDANCE_WEIGHTS, device=truth.device)[:, None, None] * known
+    levels = torch.tensor(THRESHOLDS)[:, None, None].to(truth.device, non_blocking=True)
+    weights = torch.tensor(EXCEEDANCE_WEIGHTS)[:, None, None].to(truth.device, non_blocking=True) * known
     reached = (truth.nan_to_num(0).unsqueeze(-3) >= levels).to(logits.dtype)
     total = F.binary_cross_entropy_with_logits(logits, reached, weight=weights, reduction="sum")
     return total / known.sum().clamp_min(1)

@@ -66,7 +66,11 @@ def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Te
     data, sizes, _, order = packed
     # Unpacks in the packed order and then restores the original one: torch would copy it to the CPU, where meta fails.
     padded, lengths = pad_packed_sequence(PackedSequence(data, sizes), batch_first=True, total_length=steps)
-    return (padded, lengths) if order is None else (padded.index_select(0, order), lengths.to(order.device)[order])
+    return (
+        (padded, lengths)
+        if order is None
+        else (padded.index_select(0, order), lengths.to(order.device, non_blocking=True)[order])
+    )
 
 
 def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
@@ -99,7 +103,7 @@ def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tenso
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
     """Returns booleans ``(N, T)``, true where a sequence has a step, from `lengths` ``(N,)`` or such booleans."""
-    mask = lengths.to(x.device)
+    mask = lengths.to(x.device, non_blocking=True)
     return mask if mask.dtype == torch.bool else torch.arange(x.shape[1], device=x.device) < mask.unsqueeze(1)
 
 
@@ -121,7 +125,7 @@ def pool_avg(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
         return x.mean(dim=(1, *space))
     exact = torch.promote_types(x.dtype, torch.float32)  # sums over the steps, and lengths, overflow float16
     total = mask_steps(x, lengths).mean(dim=space, dtype=exact).sum(dim=1)
-    return (total / lengths.to(total).unsqueeze(1)).to(x.dtype)
+    return (total / lengths.to(total, non_blocking=True).unsqueeze(1)).to(x.dtype)
 
 
 def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
@@ -132,7 +136,7 @@ def pool_max(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
 def pool_last(x: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
     """Averages the pixels of the last step; the backward direction has its last step at the first frame."""
     rows = torch.arange(x.shape[0], device=x.device)
-    end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device) - 1]
+    end = x[:, -1] if lengths is None else x[rows, lengths.to(x.device, non_blocking=True) - 1]
     if directions == 2:
         half = x.shape[2] // 2
         end = torch.cat([end[:, :half], x[:, 0, half:]], dim=1)

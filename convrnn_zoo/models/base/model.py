@@ -193,7 +193,9 @@ class HeadedModel(ZooModel):
         if (statistics := self.statistics()) is None:
             return x
         x = x if x.is_floating_point() else x.float()
-        mean, std = (values.to(x.dtype).to(x.device).reshape(-1, *(1,) * self.ndim) for values in statistics)
+        mean, std = (
+            values.to(x.dtype).to(x.device, non_blocking=True).reshape(-1, *(1,) * self.ndim) for values in statistics
+        )
         return (x - mean) / std
 
 

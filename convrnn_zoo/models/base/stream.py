@@ -153,7 +153,7 @@ class Stream:
             raise ValueError(f"horizon is only for forecasters, not {type(self.model).__name__}; leave it out")
         counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
-        skipped = None if counts is None or bool((counts > 0).all()) else (counts == 0).to(x.device)
+        skipped = None if counts is None or bool((counts > 0).all()) else (counts == 0).to(x.device, non_blocking=True)
         self._update(state, len(x), x.shape[1] if counts is None else counts, skipped)
         levels = y if isinstance(y, list) else [y]
         if skipped is not None:
@@ -178,13 +178,13 @@ class Stream:
                 return output
             return [y[:, 0] for y in output] if isinstance(output, list) else output[:, 0]
         n = torch.full((len(y),), y.shape[1]) if lengths is None else lengths
-        n, exact = n.to(y.device), torch.promote_types(y.dtype, torch.float32)
+        n, exact = n.to(y.device, non_blocking=True), torch.promote_types(y.dtype, torch.float32)
         new = torch.cat([POOLS[kind](level.to(exact), n.clamp(min=1), 1) for level in levels], 1)
         if self._pooled is not None:
-            new = update_pool(kind, self._pooled, new, n, self.steps.to(y.device))
+            new = update_pool(kind, self._pooled, new, n, self.steps.to(y.device, non_blocking=True))
         self._pooled = new
         output = model.classify_pooled(self._pooled.to(y.dtype))
-        return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device), torch.nan)
+        return output.masked_fill(_rows(self.steps == 0, output, 0).to(y.device, non_blocking=True), torch.nan)
 
     def _update(self, state: StreamState, n: int, read: int | Tensor, skipped: Tensor | None) -> None:
         """Stores the new state except where `skipped` is true, and adds the number of frames `read` to the steps."""
@@ -199,7 +199,7 @@ class Stream:
         """Merges two states: takes `state` for the sequences where `mask` ``(N,)`` is true, else `other`."""
 
         def merge(s: Tensor, o: Tensor) -> Tensor:  # (…, N, C, *S)
-            return torch.where(_rows(mask.to(s.device), s, s.dim() - self._ndim - 2), s, o)
+            return torch.where(_rows(mask.to(s.device, non_blocking=True), s, s.dim() - self._ndim - 2), s, o)
 
         return map_tensors(merge, state, other)
 

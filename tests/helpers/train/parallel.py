@@ -4,6 +4,7 @@
 compares with :func:`train` in one process.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import convrnn_zoo
+from tests.helpers.device import DEVICE
 
 
 def classify(model, x, rows):
     """Loss of clips of unequal length."""
-    labels = torch.arange(4) % 3
+    labels = torch.arange(4, device=x.device) % 3
     return F.cross_entropy(model(x[rows], lengths=torch.tensor([5, 2, 4, 5])[rows]), labels[rows])
 
 
@@ -36,11 +38,11 @@ MODELS = {
 FIND_UNUSED = ("predrnn_v2",)
 
 
-def build(name):
+def build(name, device="cpu"):
     """Returns a model with the same weights in each process, and 4 sequences of 5 frames."""
     torch.manual_seed(0)
     model = convrnn_zoo.create_model(name, in_chans=1, **MODELS[name][0]).train()
-    return model, torch.rand(4, 5, 1, 16, 16)
+    return model.to(device), torch.rand(4, 5, 1, 16, 16).to(device)
 
 
 def train(name, model, network, x, rows=slice(None)):
@@ -51,7 +53,7 @@ def train(name, model, network, x, rows=slice(None)):
         MODELS[name][1](network, x, rows).backward()
         optimizer.step()
     whole = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in model.state_dict().items()}
-    return {k: v.detach().clone() for k, v in whole.items()}
+    return {k: v.detach().cpu().clone() for k, v in whole.items()}
 
 
 def wrap(wrapper, name, model):
@@ -62,11 +64,15 @@ def wrap(wrapper, name, model):
 
 
 def main(wrapper, file):
-    dist.init_process_group("gloo")
+    device = DEVICE
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["RANK"]))  # one card for each process
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     rows = slice(dist.get_rank(), None, dist.get_world_size())
     weights = {}
     for name in MODELS:
-        model, x = build(name)
+        model, x = build(name, device)
         weights[name] = train(name, model, wrap(wrapper, name, model), x, rows)
     torch.save(weights, file)
     dist.destroy_process_group()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from convrnn_zoo.train import classifier, forecaster, loop
+from tests.helpers.device import ON_HOST
 
 
 def same(a, b):
@@ -70,12 +71,13 @@ def free_port():
 
 
 def run_together(*arguments):
-    """Runs Python once with each of several lists of arguments, as processes that train together on the CPU.
+    """Runs Python once with each of several lists of arguments, as processes that train together.
 
     If one fails, the others are ended. They are waited for without a limit of time, since pytest has one.
     """
     group = {"WORLD_SIZE": str(len(arguments)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    group |= {"LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    group |= {"LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1"}
+    group |= {"CUDA_VISIBLE_DEVICES": ""} if ON_HOST else {}
     environment = {**os.environ, **group, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryFile("w+") as errors:  # a pipe could fill up
         processes = [
