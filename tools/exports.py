@@ -16,6 +16,7 @@ from convrnn_zoo import ExportError, create_model, list_models
 from convrnn_zoo.exporting.export import SUFFIX, copy_model, trace_all, write
 from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.layers._base import Equations
+from convrnn_zoo.pretrained.registry import SMALL
 
 RECORD = Path(__file__).parent / "exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
@@ -35,26 +36,12 @@ def names() -> dict[str, list[str]]:
     return {of_kind[0]: of_kind for of_kind in kinds.values()}
 
 
-NARROW: dict[str, dict[str, Any]] = {
-    "audio_convrnn": {"in_chans": 8, "hidden_channels": 4},  # torch.export supports no map of one pixel
-    "bcdunet_d3": {"widths": (4, 4)},
-    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2},
-    "convgru_advection": {"hidden_channels": 2, "horizon": 2},
-    "convgru_irene": {"num_blocks": 2},
-    "sg_convlstm": {"hidden_channels": 4, "in_chans": 5},
-    "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2},
-    "gru_rcn_vgg16": {"hidden_channels": 2},
-    "rvm_mobilenetv3": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
-    "rvm_resnet50": {"aspp_channels": 4, "widths": (4, 4, 4, 4)},
-    "utae_uconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
-    "utae_buconvlstm": {"hidden_channels": 4, "widths": (4, 4), "up_widths": (4, 4)},
-}
-"""Arguments that make networks narrow whose width is not called ``hidden_channels``."""
+CHANNELS = {"audio_convrnn": 8, "sg_convlstm": 5}  # torch.export supports no map of one pixel; the mask is a channel
 
 
 def narrow(name: str, **kwargs: Any) -> Any:
     """Builds an untrained architecture with few channels."""
-    return create_model(name, **{"in_chans": 1, **NARROW.get(name, {"hidden_channels": 4})}, **kwargs).eval()
+    return create_model(name, **{"in_chans": CHANNELS.get(name, 1), **SMALL[name], **kwargs}).eval()
 
 
 def attempt(name: str) -> dict[str, str]:

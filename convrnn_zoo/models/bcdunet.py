@@ -125,7 +125,7 @@ class BCDUNet(DenseModel):
             self.ups[i] = nn.Identity()
 
 
-@register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1})
+@register_model(cfg={"input_size": (3, 256, 256), "num_classes": 1}, small={"widths": (4, 4, 4)})
 def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
     """BCDU-Net with three dense blocks and ConvLSTMs in both directions, as in the paper.
 

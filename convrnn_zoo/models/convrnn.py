@@ -111,7 +111,7 @@ class RecurrentStack(ConvRNNModel):
         super().__init__(LAYERS[check.choice("layer", layer, tuple(LAYERS))], **kwargs)
 
 
-@register_model(cfg={"input_size": (3, 32, 32), "pool_size": (32, 32)})
+@register_model(cfg={"input_size": (3, 32, 32), "pool_size": (32, 32)}, small={"hidden_channels": 4, "num_layers": 2})
 def recurrent_stack(pretrained: bool = False, **kwargs: Any) -> RecurrentStack:
     """A stack of any number of core layers, each with its own width.
 

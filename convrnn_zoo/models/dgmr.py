@@ -215,7 +215,10 @@ class DGMR(EnsembleForecaster):
         return self.sampler(self.latent(noise), context, horizon).transpose(0, 1)
 
 
-@register_model(cfg={**FRAME_CFG, "input_size": (1, 256, 256)})
+@register_model(
+    cfg={**FRAME_CFG, "input_size": (1, 256, 256)},
+    small={"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 2},
+)
 def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     """The generator of DGMR, DeepMind's generative model of radar: 52,782,157 parameters.
 

@@ -140,7 +140,10 @@ class E2VID(RecurrentDenseModel):
         return up(x).relu()
 
 
-@register_model(cfg={"input_size": (5, 184, 240), "num_classes": 1, "first_conv": "stem", "classifier": "head.0"})
+@register_model(
+    cfg={"input_size": (5, 184, 240), "num_classes": 1, "first_conv": "stem", "classifier": "head.0"},
+    small={"hidden_channels": 4, "num_levels": 2, "num_blocks": 1},
+)
 def e2vid(pretrained: bool = False, **kwargs: Any) -> E2VID:
     """E2VID: images from an event camera, one for each voxel grid of events.
 

@@ -72,7 +72,7 @@ class E3DLSTM(StackedCells):
         return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     """E3D-LSTM: four eidetic 3-d LSTM layers with 128 channels on 4×4 patches, 35,680,256 parameters.
 

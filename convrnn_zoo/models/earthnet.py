@@ -145,7 +145,7 @@ class SGConvLSTM(HeadlessStack):
 _CFG = {**FRAME_CFG, "input_size": (4, 128, 128)}
 
 
-@register_model(cfg=_CFG)
+@register_model(cfg=_CFG, small={"hidden_channels": 3, "num_layers": 2})
 def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2Land:
     """The ConvLSTM of weather2land for EarthNet2021: four layers with 32, 32, 32 and 4 channels, 201,424 parameters.
 
@@ -161,7 +161,7 @@ def convlstm_weather2land(pretrained: bool = False, **kwargs: Any) -> Weather2La
     return build_model(Weather2Land, "convlstm_weather2land", pretrained, **kwargs)
 
 
-@register_model(cfg={**_CFG, "input_size": (5, 128, 128)})
+@register_model(cfg={**_CFG, "input_size": (5, 128, 128)}, small={"hidden_channels": 4, "num_layers": 2})
 def sg_convlstm(pretrained: bool = False, **kwargs: Any) -> SGConvLSTM:
     """SGConvLSTM for EarthNet2021: ConvLSTM layers with peepholes and 22, 22 and 4 channels, 253,792 parameters.
 

@@ -288,7 +288,7 @@ def convlstm_greenearthnet(pretrained: bool = False, **kwargs: Any) -> GreenEart
     return build_model(GreenEarthNetConvLSTM, "convlstm_greenearthnet", pretrained, **kwargs)
 
 
-@register_model(cfg=_CFG)
+@register_model(cfg=_CFG, small={"hidden_channels": 3})
 def predrnn_greenearthnet(pretrained: bool = False, **kwargs: Any) -> GreenEarthNetPredRNN:
     """The PredRNN of GreenEarthNet (``predrnn1M``), with two ST-LSTM layers: 1,430,312 parameters.
 

@@ -79,7 +79,7 @@ class ConvGRUEnsemble(EnsembleForecaster):
         return y.transpose(0, 1)
 
 
-@register_model(cfg={**FRAME_CFG, "input_size": (1, 256, 256)})
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 256, 256)}, small={"num_blocks": 2})
 def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment: 64,177,905 parameters.
 

@@ -98,7 +98,7 @@ class MAU(AutoregressiveForecaster):
         return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head"}
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     """MAU: four 64-channel motion-aware units between an encoder and a decoder, 4,475,329 parameters.
 

@@ -74,7 +74,7 @@ class MIM(PredRNN):
         return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     """Memory In Memory: an ST-LSTM layer and three MIM blocks of 128 channels on 4×4 patches, 37,945,344 parameters.
 

@@ -122,7 +122,7 @@ class MotionPredRNN(StackedCells):
         return {**super().group_matcher(coarse), "stem": stem, "blocks": r"^(?:layers|motions)\.(\d+)"}
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 16, "num_layers": 2})
 def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
     """MotionRNN on PredRNN: four 64-channel ST-LSTM layers with MotionGRUs on 4×4 patches, 6,852,161 parameters.
 

@@ -16,7 +16,7 @@ class OpenSTLConvLSTM(StackedCells):
     cell = Conv2dMapNormLSTMCell
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-S: four ConvLSTM layers with 128 channels on 4×4 patches, 11,675,648 parameters.
 
@@ -28,7 +28,7 @@ def convlstm_openstl_s(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLS
     return build_model(OpenSTLConvLSTM, "convlstm_openstl_s", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def convlstm_openstl_l(pretrained: bool = False, **kwargs: Any) -> OpenSTLConvLSTM:
     """OpenSTL's ConvLSTM-L: :func:`convlstm_openstl_s` with 192 channels per layer, 26,115,072 parameters.
 

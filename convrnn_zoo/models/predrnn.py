@@ -71,7 +71,7 @@ class PredRNNv2(PredRNN):
         return y, new, [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     """PredRNN: four 128-channel ST-LSTM layers on 4×4 patches, 23,838,720 parameters as in OpenSTL.
 
@@ -87,7 +87,7 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def predrnn_v2(pretrained: bool = False, **kwargs: Any) -> PredRNNv2:
     """PredRNN v2, with an adapter for the decoupling loss: four 128-channel ST-LSTM layers, 23,855,104 parameters.
 
@@ -129,7 +129,7 @@ class PredRNNPP(PredRNN):
         return {**super().group_matcher(coarse), "blocks": [(r"^layers\.(\d+)", None), (r"^highway", (0,))]}
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def predrnn_pp(pretrained: bool = False, **kwargs: Any) -> PredRNNPP:
     """PredRNN++: four 128-channel causal LSTM layers and a gradient highway on 4×4 patches, 35,307,520 parameters.
 

@@ -120,7 +120,7 @@ class NormedForecaster(PyramidForecaster):
         self.ups.append(last.extend(stage(nn.Conv2d, stem_channels, self.out_chans, 1, 1, 0, **factory)))
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": (3, 4, 5)})
 def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     """A downsampling encoder–forecaster of ConvLSTM layers with group norms: 8,110,625 parameters.
 
@@ -136,7 +136,7 @@ def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     return build_model(partial(NormedForecaster, Conv2dGroupNormLSTMCell), "convlstm_ef", pretrained, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": (3, 4, 5)})
 def convgru_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     """:func:`convlstm_ef` with ConvGRU layers: 6,189,089 parameters; Shi et al. 2017, https://arxiv.org/abs/1706.03458."""
     return build_model(partial(NormedForecaster, Conv2dGroupNormGRUCell), "convgru_ef", pretrained, **kwargs)
@@ -189,7 +189,7 @@ class RadarForecaster(PyramidForecaster):
         self.ups = nn.ModuleList([*ups, last])
 
 
-@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)})
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)}, small={"hidden_channels": (3, 4, 5)})
 def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """The encoder–forecaster of the HKO-7 radar benchmark with ConvGRU: 12,812,585 parameters.
 
@@ -204,7 +204,7 @@ def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     return build_model(partial(RadarForecaster, False), "convgru_hko7", pretrained, **kwargs)
 
 
-@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)})
+@register_model(cfg={**FRAME_CFG, "input_size": (1, 480, 480)}, small={"hidden_channels": (3, 4, 5)})
 def trajgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     """:func:`convgru_hko7` with TrajGRU: 11,604,373 parameters; Shi et al. 2017, https://arxiv.org/abs/1706.03458.
 

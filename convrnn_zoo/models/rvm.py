@@ -307,7 +307,7 @@ class RobustVideoMatting(RecurrentDecoderModel):
 RVM_CFG = {"input_size": (3, 224, 224), "num_classes": 4}
 
 
-@register_model(cfg=RVM_CFG)
+@register_model(cfg=RVM_CFG, small={"aspp_channels": 4, "widths": (4, 4, 4, 4)})
 def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting: foreground and alpha of a person in a video, without a green screen.
 
@@ -324,7 +324,7 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)
 
 
-@register_model(cfg=RVM_CFG)
+@register_model(cfg=RVM_CFG, small={"aspp_channels": 4, "widths": (4, 4, 4, 4)})
 def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting with ResNet-50, otherwise as :func:`rvm_mobilenetv3`; 26,889,636 parameters.
 

@@ -47,7 +47,7 @@ class SAConvLSTM(StackedCells):
         super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
 
 
-@register_model(cfg=FRAME_CFG)
+@register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
     """SA-ConvLSTM: four 64-channel ConvLSTM layers with self-attention memories on 4×4 patches, 2,046,720 parameters.
 

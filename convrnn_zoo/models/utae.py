@@ -248,7 +248,7 @@ def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     return build_model(constructor, "utae_convgru", pretrained, **kwargs)
 
 
-@register_model(cfg=_UNET_CFG)
+@register_model(cfg=_UNET_CFG, small={"widths": (4, 8), "up_widths": (4, 8), "hidden_channels": 4})
 def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     """A U-Net with a ConvLSTM at its bottom; otherwise as :func:`utae_convlstm`.
 
@@ -258,7 +258,7 @@ def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     return build_model(RecurrentUNet, "utae_uconvlstm", pretrained, **kwargs)
 
 
-@register_model(cfg=_UNET_CFG)
+@register_model(cfg=_UNET_CFG, small={"widths": (4, 8), "up_widths": (4, 8), "hidden_channels": 4})
 def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     """A U-Net with a 30-channel bidirectional ConvLSTM at its bottom; otherwise as :func:`utae_uconvlstm`.
 

@@ -164,7 +164,7 @@ if hasattr(timm.models.VGG, "forward_intermediates"):  # since timm 1.0.31
         return build_model(GRURCN, "gru_rcn_vgg16", pretrained, **kwargs)
 
 
-@register_model(cfg=single_level_cfg("vgg13_bn", 16))
+@register_model(cfg=single_level_cfg("vgg13_bn", 16), small={"hidden_channels": 2, "post_conv": 2, "head_widths": (3,)})
 def biconvlstm_vgg13(pretrained: bool = False, **kwargs: Any) -> BiConvLSTM:
     """A VGG-13, a 512-channel bidirectional ConvLSTM on its last maps, a 3×3 convolution, and the maximum over time.
 

@@ -19,10 +19,12 @@ from .published import PUBLISHED, find_published
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
 """timm's cfgs of the architectures without weights."""
+SMALL: dict[str, dict[str, Any]] = {}
+"""Arguments that make a small network of each architecture, for tests and tables."""
 _FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register_model(*, cfg: dict[str, Any]) -> Callable[[Function], Function]:
+def register_model(*, cfg: dict[str, Any], small: dict[str, Any] | None = None) -> Callable[[Function], Function]:
     """Decorator that registers a model function with timm and with the zoo, under the name of the function.
 
     The function takes `pretrained` and keyword arguments, and returns
@@ -33,6 +35,8 @@ def register_model(*, cfg: dict[str, Any]) -> Callable[[Function], Function]:
     Args:
         cfg: timm's cfg of the architecture without weights. Its ``classifier`` names the module that returns the class
             scores.
+        small: arguments that make a small network, of which every part is there, for tests and for the table of
+            exports; ``{"hidden_channels": 4}`` by default.
 
     Raises:
         ValueError: the name is already registered by another module.
@@ -60,6 +64,7 @@ def register_model(*, cfg: dict[str, Any]) -> Callable[[Function], Function]:
             register_with_timm(function)
         _FUNCTIONS[name] = function
         BASE_CFGS[name] = {**full_cfg, "architecture": name}
+        SMALL[name] = {"hidden_channels": 4} if small is None else small
         return function
 
     return decorator

@@ -9,6 +9,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo.pretrained import builder
+from convrnn_zoo.pretrained.registry import SMALL
 from tests.helpers.models.forecasters import FULL, tiny
 
 NAMES = [
@@ -19,10 +20,6 @@ NAMES = [
     or n.endswith("2d_1layer")
     or n == "convlstm2d_bi_2layer"
 ]
-SMALL = {
-    "bcdunet_d3": {"widths": (4, 4, 4)},
-    "rvm_mobilenetv3": {"aspp_channels": 4, "widths": (4, 4, 4, 4), "num_classes": 2},
-}
 OPTIONS = [
     {"bidirectional": True},
     {"num_layers": 2},
@@ -49,9 +46,7 @@ OPTIONS = [
 def build(name, **options):
     if name in FULL:
         return tiny(name, **options).eval()
-    return convrnn_zoo.create_model(
-        name, **{"in_chans": 3, **SMALL.get(name, {"hidden_channels": 4}), **options}
-    ).eval()
+    return convrnn_zoo.create_model(name, **{"in_chans": 3, **SMALL[name], **options}).eval()
 
 
 @pytest.mark.sampled("name")

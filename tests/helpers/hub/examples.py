@@ -6,30 +6,8 @@ from pathlib import Path
 import torch
 
 import convrnn_zoo
+from convrnn_zoo.pretrained.registry import SMALL
 from tests.helpers.registry import on_meta, without_known_inputs
-
-SMALL = {
-    "convgru_irene": {"num_blocks": 2, "kernel_size": 1},
-    "dgmr": {"context_channels": 16, "latent_channels": 64, "noise_channels": 2, "input_frames": 3},
-    "convlstm_greenearthnet": {"hidden_channels": 4},
-    "convlstm_weather2land": {"hidden_channels": [7, 7], "kernel_size": 3, "num_layers": 2},  # its ReLUs are alive
-    "predrnn_greenearthnet": {"hidden_channels": 4, "num_layers": 1},
-}
-"""Sizes of networks whose widths follow from others."""
-DENSE = {
-    "bcdunet_d3": {"widths": [4, 8]},
-    "e2vid": {"hidden_channels": 4, "num_levels": 2, "num_blocks": 1, "norm": "none", "final_activation": "none"},
-    "firenet": {"hidden_channels": 4},
-    "rvm_mobilenetv3": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "chunk_size": 3},
-    "rvm_resnet50": {"aspp_channels": 4, "widths": [4, 4, 4, 4], "refiner": True},
-    "utae_convlstm": {"hidden_channels": 4},
-    "utae_convgru": {"hidden_channels": 4},
-    "utae_uconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
-    "utae_buconvlstm": {"widths": [4, 8], "up_widths": [4, 8], "hidden_channels": 4},
-    "gru_rcn_vgg16": {"hidden_channels": [2, 2, 2, 2, 2], "drop_rate": 0.25},
-    "biconvlstm_vgg13": {"hidden_channels": 2, "post_conv": 2, "head_widths": [3]},
-}
-"""Sizes of networks with a classifier that are not of the core family."""
 
 
 def is_core(name: str) -> bool:
@@ -44,24 +22,10 @@ def classifies(name: str) -> bool:
 
 def sizes(name: str) -> dict:
     """Arguments that no default would give back."""
-    if classifies(name) and not is_core(name):
-        return {"in_chans": 2, "num_classes": 3, **DENSE.get(name, {"hidden_channels": 4, "drop_rate": 0.25})}
+    if not is_core(name) and classifies(name):
+        return {"in_chans": 2, "num_classes": 3, **SMALL[name]}
     if not is_core(name):
-        # The sizes of the published pyramids are fixed; the others are made small.
-        prefixes = (
-            "convlstm_openstl",
-            "predrnn",
-            "mim",
-            "mau",
-            "phydnet",
-            "e3d_lstm",
-            "sa_convlstm",
-            "motionrnn",
-            "sg_convlstm",
-        )
-        small = name.endswith("_forecaster") or (name.startswith(prefixes) and name not in SMALL)
-        layers = {"hidden_channels": [4, 4], "kernel_size": 3, "num_layers": 2} if small else SMALL.get(name, {})
-        return {"in_chans": 2, "horizon": 3, **layers, **without_known_inputs(name)}
+        return {"in_chans": 2, "horizon": 3, **SMALL[name], **without_known_inputs(name)}
     layers = 4 if name == "recurrent_stack" else int(name[-len("1layer")])
     depth = {"num_layers": 4, "bidirectional": True} if name == "recurrent_stack" else {}
     hidden = {} if name.startswith("min") else {"hidden_kernel_size": 3}  # those have no convolution of the state
