@@ -439,6 +439,8 @@ def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
     np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3], rtol=1e-4)
     with pytest.raises(ValueError, match=r"data\.rain_relation"):
         ArrayFrames(name="a", rain_relation=(300.0,))
+    with pytest.raises(ValueError, match=r"rain_relation.*above 0"):
+        ReadOptions(rain_relation=(300.0, 0.0))
 
 
 @pytest.mark.parametrize("numbers", [[20200131, 20200201], [1590969600.0, 1590969900.0]])

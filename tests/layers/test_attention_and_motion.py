@@ -195,3 +195,10 @@ def test_scores_of_mau_stay_in_the_range_of_float16():
     for _ in range(2):
         up, state = cell(x, state)
     assert up.isfinite().all()
+
+
+@EVERY
+def test_an_empty_batch_is_an_empty_result(name):
+    cell, x, states = build(name)
+    expected = [t[:0].shape for t in flat(cell(x, tuple(states)))]
+    assert [t.shape for t in flat(cell(x[:0], tuple(s[:0] for s in states)))] == expected

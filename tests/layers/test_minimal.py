@@ -136,3 +136,20 @@ def test_candidates_are_positive_and_continuous() -> None:
     x = torch.linspace(-3, 3, 601)
     _, b = rnn.coefficients(torch.stack([torch.full_like(x, 50.0), x], 1)[..., None, None])
     torch.testing.assert_close(b.flatten(), torch.where(x < 0, F.sigmoid(x), x + 0.5))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
+def test_gates_that_leave_the_caches_are_convolved_in_parts(
+    cls: type, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rnn, x = cls(2, 3, 3, bidirectional=True, dtype=torch.float64), torch.randn(7, 2, 2, 4, 5, dtype=torch.float64)
+    batch: Any = pack_padded_sequence(x, torch.tensor([7, 4])) if packed else x
+    results = []
+    for size in (1 << 20, 1):
+        monkeypatch.setattr(_run, "GATES_BYTES", size)
+        y, last = rnn(batch)
+        y = y.data if packed else y
+        results.append((y, last, *torch.autograd.grad(y.square().sum(), list(rnn.parameters()))))
+    for unsplit, split in zip(*results, strict=True):
+        torch.testing.assert_close(unsplit, split)

@@ -1,5 +1,6 @@
 """Norms of gates and cell state equal torch's, on maps of any size, packed, reversed and in chunks."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from convrnn_zoo.layers import Conv2dGRU, Conv2dGRUCell, Conv2dLSTM, Conv2dLSTMCell, Conv2dPeepholeLSTM
 from convrnn_zoo.layers.variants import (
+    Conv2dGroupNormGRUCell,
     Conv2dGroupNormLSTMCell,
     Conv2dLeakyGRU,
 )
@@ -105,3 +107,18 @@ def test_unsupported_norms_are_rejected(case: str) -> None:
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("cls", [Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell])
+def test_a_cell_with_a_group_norm_that_can_be_built_can_run(cls: type) -> None:
+    x, rejected = torch.randn(1, 1, 2, 2), {}
+    for channels in range(1, 41):
+        try:
+            cell = cls(1, channels, 1)
+        except ValueError as e:
+            rejected[channels] = str(e)
+        else:
+            cell(x)
+    unequal = set() if cls is Conv2dGroupNormGRUCell else {25, 26, 28, 29, 31}
+    assert rejected.keys() == unequal | set(range(33, 41))
+    assert all(re.search(rf"out_channels.*\b{n}\b", text) and "multiple of" in text for n, text in rejected.items())

@@ -128,3 +128,12 @@ def test_masked_steps_do_not_reach_the_gradients(cls: type, value: float) -> Non
     outputs, _ = rnn.forward_layers(x, mask=make_mask(LENGTHS))
     outputs[-1].sum().backward()
     assert all(p.grad.isfinite().all() for p in rnn.parameters())
+
+
+def test_weights_that_are_computed_are_listed_and_not_reset() -> None:
+    rnn = Conv2dLSTM(1, 2, 3, num_layers=2)
+    torch.nn.utils.parametrizations.weight_norm(rnn, "weight_hh_l1")
+    assert [len(weights) for weights in rnn.all_weights] == [4, 4]
+    for call in (rnn.reset_parameters, lambda: rnn.keep_layers(1)):
+        with pytest.raises(RuntimeError, match="weight_hh_l1"):
+            call()

@@ -1,5 +1,6 @@
 """Learned initial states, zoneout and variational dropout, compared with their definitions step by step."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -232,3 +233,17 @@ def test_gradients(cls: type, options: dict, zoneout: float) -> None:
 def test_bad_values_are_named(kwargs: dict, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         Conv2dLSTM(2, 3, 3, **kwargs)
+
+
+def test_initial_state_has_the_form_of_the_last_state() -> None:
+    for out_channels, unbatched in itertools.product((3, [3, 4]), (False, True)):
+        rnn = Conv2dLSTM(2, out_channels, 3, num_layers=2, bidirectional=True, learn_initial_state=True)
+        fill(rnn)
+        x = torch.randn(4, 2, 2, 5, 6)
+        x = x[:, 0] if unbatched else x
+        y, last = rnn(x)
+        first = rnn.initial_state(last)
+        assert [s.shape for s in states(first)] == [s.shape for s in states(last)]
+        assert_close(rnn(x, first)[0], y, 1e-6)
+        gru = Conv2dGRU(2, out_channels, 3, num_layers=2)
+        assert not any(s.any() for s in states(gru.initial_state(gru(x)[1])))

@@ -453,3 +453,23 @@ def test_the_default_horizon_is_the_trained_time(nowcast, tmp_path):
     assert forecast_files(model, "m", [tmp_path / "a.nc"]).horizon == max(1, trained // 2)
     with pytest.warns(UserWarning, match="beyond"):
         assert forecast_files(model, "m", [tmp_path / "a.nc"], horizon=trained).horizon == trained
+
+
+@pytest.mark.filterwarnings("ignore:.* has pixels of")
+@pytest.mark.parametrize("has_recipe", [False, True])
+def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
+    model = "convgru_forecaster.rain" if has_recipe else model
+    members = xarray.concat([rain(), rain(seed=1)], "number").assign_coords(number=[3, 4])
+    members.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    rain(seed=1).sel(lat=slice(59, 57)).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    assert "--sel number=3" in run("predict", model, tmp_path / "a.nc", "-o", tmp_path / "f.npy", code=1)
+    run("predict", model, tmp_path / "a.nc", "--sel", "number=4", "--sel", "lat=57,59", "-o", tmp_path / "f.npy")
+    run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "g.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), np.load(tmp_path / "g.npy"))
+    named = members.assign_coords(number=["003", "2020"])
+    named.transpose("number", "time", "lat", "lon").to_netcdf(tmp_path / "n.nc", engine="h5netcdf")
+    for label in ("003", "2020"):
+        run("predict", model, tmp_path / "n.nc", "--sel", f"number={label}", "-o", tmp_path / f"{label}.nc")
+    assert "such as realization=0" in run(
+        "predict", model, tmp_path / "a.nc", "--sel", "number", "-o", tmp_path / "f.npy", code=2
+    )

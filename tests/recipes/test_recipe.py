@@ -15,6 +15,7 @@ import pytest
 
 from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.train import train
+from convrnn_zoo.train.loop import lock_checkpoint
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES, RADAR, RAMPS, VIDEO, blobs, write_ramps
 from tests.helpers.train.runs import interrupted
@@ -283,3 +284,16 @@ def test_a_dataset_without_a_name_is_an_error():
     recipe = dataclasses.replace(Recipe.read("japanese_vowels"), data=Mine())
     with pytest.raises(ValueError, match="Mine"):
         recipe.fingerprint()
+
+
+def test_rejects_a_second_run_into_the_same_directory(radar, tmp_path):
+    file, out = tmp_path / "r.toml", tmp_path / "run"
+    file.write_text(FRAMES)
+    with lock_checkpoint(out / "last.ckpt"):
+        message = run("train", file, "--data", radar, "-o", out, "--quiet", code=1)
+    assert message == f"Error: another run is writing {out / 'last.ckpt'}; wait for its end, or choose another -o\n"
+    assert not (out / "last.ckpt").exists()
+    run("train", file, "--data", radar, "-o", out, "--quiet")
+    (out / "last.ckpt").write_bytes(b"of the other run")
+    with lock_checkpoint(out / "last.ckpt"):  # which is not read until it is locked
+        assert run("train", file, "--data", radar, "-o", out, "--quiet", code=1) == message

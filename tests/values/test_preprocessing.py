@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from convrnn_zoo import WEIGHTS, Preprocessing, Variable
+from convrnn_zoo import WEIGHTS, Preprocessing, Variable, create_model
 
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0, highest=300.0)
 BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
@@ -184,3 +184,16 @@ def test_a_variable_is_checked_by_its_name():
         WEATHER.check_channels(2, 2, 1, 1)
     with pytest.raises(ValueError, match=r"\b1 static.*\b0 "):
         WEATHER.check_channels(2, 1, 0, 1)
+
+
+def test_another_number_of_channels_is_an_error():
+    variables = Preprocessing(variables=(Variable(name="a"), Variable(name="b")))
+    for call in (KELVIN.encode, KELVIN.decode, variables.encode, variables.decode):
+        for channels in (1, 3):
+            with pytest.raises(ValueError, match=rf"2, H, W.*\(5, {channels}, 2, 2\)"):
+                call(torch.zeros(5, channels, 2, 2))
+    assert KELVIN.encode_static(torch.ones(3, 2, 2, dtype=torch.int64)).dtype == torch.float32  # without a description
+    model = create_model("convgru_forecaster", hidden_channels=2)
+    model.preprocessing = BRIGHTNESS
+    with pytest.raises(ValueError, match=r"1, H, W"):
+        model.preprocess(torch.zeros(5, 2, 8, 8))

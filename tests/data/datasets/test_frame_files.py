@@ -237,6 +237,11 @@ ENTRIES = {
     "truth": ({"name": "a", "step": True}, r"data\.step.* True"),
     "shipped": ({"kind": "rain", "crop": 64}, r"data\.crop\b"),
     "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.*\[3\]"),
+    "no groups": ({"name": "a", "split": "group"}, r"data\.group_pattern or data\.group_file"),
+    "groups without a split": ({"name": "a", "group_file": "b"}, r"data\.group_pattern or data\.group_file"),
+    "pattern": ({"name": "a", "split": "group", "group_pattern": "("}, r"data\.group_pattern is not"),
+    "both": ({"name": "a", "split": "group", "group_pattern": "a", "group_file": "b"}, "both set"),
+    "validation": ({"name": "a", "validation": ["a.npy"]}, r"data\.validation can be a list only if"),
 }
 
 
@@ -422,3 +427,22 @@ def test_the_error_of_a_short_validation_part_names_it(tmp_path):
 
 
 # ---- parts that are folders or lists -----------------------------------------------------------------------------
+
+
+def test_files_of_one_frame_are_joined_within_their_group(tmp_path):
+    for i, event in enumerate("abc"):
+        (tmp_path / event).mkdir()
+        for t in range(5):
+            np.savez(tmp_path / event / f"{t}.npz", x=np.full((1, 4, 4), 10 * i + t), time=[np.datetime64(t, "h")])
+    kind = ArrayFrames(name="a", split="group", group_pattern=r"^(\w)/")
+    test, train = (kind.load(tmp_path, split, 3, 1) for split in ("test", "train"))
+    assert test.fixed(99)[:, :, 0, 0, 0].tolist() == [[20, 21, 22, 23], [21, 22, 23, 24]]
+    assert train.fixed(99)[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [10, 11, 12, 13], [11, 12, 13, 14]]
+
+
+def test_missing_and_empty_paths_are_reported(tmp_path):
+    for kind in (FRAMES, VideoFrames(name="film"), read_dataset({"kind": "sequences", "name": "a"})):
+        split = () if kind.__class__.__name__ == "LabelledSequences" else (3, 4)
+        for path, words in ((None, "--data"), (tmp_path / "no", "/no "), (tmp_path, str(tmp_path))):
+            with pytest.raises(FileNotFoundError, match=words):
+                kind.load(path, "train", *split)

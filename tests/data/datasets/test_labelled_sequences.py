@@ -430,3 +430,15 @@ def test_the_index_of_a_pandas_csv_is_no_channel(tmp_path):
     assert channels("0,1\n0.5,0.25\n1.0,2.0\n") == [[0.5, 0.25], [1, 2]]  # the names of a DataFrame
     assert channels(",0\n0,5\n1,7\n") == [[5], [7]]
     assert channels("0,1\n2,3\n") == [[0, 1], [2, 3]]
+
+
+def test_keys_that_do_not_fit_the_data_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X[..., None], labels=Y)
+    for fields, message in (
+        ({"layout": "NCT"}, r"data\.layout"),
+        ({"split": "group"}, r"a\.npz.*data\.split = .group.*data\.group_pattern"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(**fields).load(tmp_path / "a.npz", "train")
+    with pytest.raises(ValueError, match=r"data\.front_end\.rate.*'fast'"):
+        make(front_end={"rate": "fast"})

@@ -283,3 +283,9 @@ def test_files_of_two_radars_in_one_folder_are_an_error(tmp_path):
         with pytest.raises(FileError, match=name):
             open_files([tmp_path])
         (tmp_path / name).unlink()
+
+
+def test_tiff_files_of_32_bit_integers_have_no_known_range(tmp_path):
+    Image.fromarray((gradient() * 255).astype("int32")).save(tmp_path / "0.tif")
+    with pytest.raises(ValueError, match=r"0\.tif.*\.npy"):
+        images(tmp_path)

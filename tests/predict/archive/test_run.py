@@ -342,3 +342,8 @@ def test_months_have_valid_dates_of_the_calendar(tmp_path):
         for n in result["lead_time"].values.tolist()
     ]
     assert pandas.DatetimeIndex(result["time"].values.ravel()).tolist() == valid
+
+
+def test_arrays_without_labels_are_an_error_that_names_the_fix(tmp_path):
+    with pytest.raises(TypeError, match=r"a DataArray or Dataset of xarray, got .*label an array: xarray.DataArray"):
+        forecast_archive(network(), rain()["rain"].values, tmp_path / "f.zarr")

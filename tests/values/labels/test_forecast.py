@@ -161,3 +161,9 @@ def test_a_nowcast_reads_the_times_of_the_frames_that_it_reads():
     )
     nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
     np.testing.assert_array_equal(nowcast.forecast(data), nowcast.forecast(data.values, minutes=5))
+
+
+def test_repeated_times_are_named():
+    data = frames()
+    with pytest.raises(ValueError, match="repeats"):
+        model().forecast(data.isel(time=[0, 1, 1, 2]))
