@@ -35,7 +35,7 @@ def rain_sample(
     corner: tuple[int, int] = (120, 120),
     size: int = 128,
 ) -> dict[str, Any]:
-    """Returns a square crop of an event at the start of the test split, in mm/h, with the times of day.
+    """Returns a square crop of an event at the start of the test split, in mm/h, with its times.
 
     Args:
         directory: for example the ``radar`` folder of pysteps' example data.
@@ -48,7 +48,7 @@ def rain_sample(
     frames = split_in_time(read_events(directory, COARSEN)[event], "test", inputs).between(0, length)
     top, left = corner
     x = frames.read(rows=slice(top, top + size), columns=slice(left, left + size))[:, 0].numpy().astype(np.float16)
-    return {"x": x, "labels": np.array([f"{t:%H:%M}" for t in frames.dates or []])}
+    return {"x": x, "time": np.array(frames.dates, dtype="datetime64[s]")}
 
 
 def moving_sample(clips: FrameSequences) -> dict[str, Any]:

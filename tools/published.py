@@ -28,7 +28,14 @@ def elsewhere(page: str) -> str:
         size = " to ".join(dict.fromkeys(f"{of(sizes) / 1e6:.1f}" for of in (min, max))) if sizes else _about(sets[0])
         columns = [(p.task for p in sets), (p.owner for p in sets), (p.licence for p in sets)]
         verified = "file" if all(_is_file_verified(p) for p in sets) else "network"
-        rows.append((f"[`{name}`](#{name})", *("; ".join(dict.fromkeys(c)) for c in columns), f"{size} MB", verified))
+        rows.append(
+            (
+                f"[`{name}`](#{name})",
+                *("; ".join(dict.fromkeys(c)) for c in columns),
+                f"{size} MB".replace(" ", "\u00a0"),
+                verified,
+            )
+        )
     return markdown(("name", "task", "owner", "licence", "size", "verified"), rows)
 
 

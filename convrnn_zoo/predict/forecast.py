@@ -204,9 +204,18 @@ class Forecast(NamedTuple):
         else:
             save_images(self._plot(output.suffix, threshold), output)
 
+    def _heading(self) -> str:
+        """Returns the name of the file, without its suffix, and the time of the last input frame."""
+        where, dates = Path(self.file).stem, self.frames.dates
+        if dates:
+            *_, last = title_times(dates)
+            return f"{where}, {last if '-' in last else f'{dates[-1]:%Y-%m-%d} {last}'}"
+        last = self.labels[len(self.inputs) - 1] if self.frames.labels else ""
+        return f"{where}, {last}" if last else where
+
     def _plot(self, suffix: str, threshold: float) -> list[Any]:
         """Returns one image of all frames, or the images of an animation."""
-        values, count, heading = self.preprocessing, len(self.inputs), f"{self.model}: {self.file}"
+        values, count, heading = self.preprocessing, len(self.inputs), self._heading()
         if self.members:
             truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
             options: Any = {"truth": truth, "labels": self.labels[count:]}
