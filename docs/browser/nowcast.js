@@ -1,5 +1,5 @@
 // The nowcast on the page: frames from the sample or from dropped files, a forecast, and sliders for what is shown.
-import { disableUnsupported, fetchBytes, openModel, report } from "./session.js";
+import { disableUnsupported, fetchBytes, isSupported, openModel, report } from "./session.js";
 import { readNpy } from "./npy.js";
 import { cropForecast, fromArray, padFrames, readFrames } from "./radar.js";
 import { PROBABILITIES, RATES, drawLegend, drawMap } from "./map.js";
@@ -9,7 +9,14 @@ const part = (name) => page.querySelector(`[data-part="${name}"]`);
 let model;
 let shown; // { observed, rates, probabilities, height, width }: maps one after the other
 
-async function forecast(radar) {
+let running = Promise.resolve(); // a session runs one forecast at a time
+
+function forecast(radar) {
+  running = running.catch(() => {}).then(() => run(radar));
+  return running;
+}
+
+async function run(radar) {
   model ??= await openModel("nowcast");
   const { inputs, reduction, thresholds } = model.settings;
   const size = radar.height * radar.width;
@@ -48,6 +55,7 @@ function show() {
   const index = part("threshold").value - 1;
   const scale = index < 0 ? RATES : PROBABILITIES;
   const minutes = step * model.settings.step;
+  part("map").hidden = false;
   drawMap(part("map"), select(step, index), shown, scale);
   drawLegend(part("legend"), scale);
   const rate = model.settings.thresholds[index];
@@ -55,8 +63,18 @@ function show() {
   part("threshold-label").textContent = index < 0 ? "Shown: rain rate" : `Shown: probability of ${rate} mm/h or more`;
 }
 
-async function fromSample() {
-  return forecast(fromArray(readNpy(await fetchBytes("models/radar.npy"))));
+const readSample = async () => fromArray(readNpy(await fetchBytes("models/radar.npy")));
+const fromSample = async () => forecast(await readSample());
+
+// Shows the last frame of the sample, and then its forecast unless the browser saves data.
+async function begin() {
+  const radar = await readSample();
+  if (shown) return;
+  part("map").hidden = false;
+  drawMap(part("map"), radar.frames.subarray(-radar.height * radar.width), radar, RATES);
+  part("time-label").textContent = "Observed, the last image of the sample";
+  part("time").value = 0;
+  if (isSupported() && !navigator.connection?.saveData) part("sample").click();
 }
 
 const status = part("status");
@@ -73,3 +91,4 @@ part("drop").addEventListener("drop", (event) => {
 });
 drawLegend(part("legend"), RATES);
 disableUnsupported(page, status);
+begin().catch(() => {}); // a copy of the site without the networks says so when a button is pressed

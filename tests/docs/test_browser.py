@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import json
 import re
 import shutil
@@ -274,6 +275,35 @@ def test_the_rain_is_that_of_the_package(tmp_path):
         difference = abs(mine - expected)[~np.isnan(expected)] / (1 + np.nanmax(expected))
         assert (difference > 1e-4).mean() < 1e-4, name  # decisions compare rounded numbers
         assert np.median(difference) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+@pytest.mark.parametrize("saves_data", [False, True])
+def test_the_page_begins_with_the_last_frame_and_forecasts_unless_data_are_saved(saves_data, tmp_path):
+    file = io.BytesIO()
+    np.save(file, np.load(DEMO / "nowcast.npz")["x"][browser.SAMPLE])
+    body = f"""
+        Object.defineProperty(navigator, "connection", {{ value: {{ saveData: {json.dumps(saves_data)} }} }});
+        const bytes = Uint8Array.from({list(file.getvalue())}), asked = [];
+        window.fetch = ((real) => async (url, ...rest) => {{
+          if (String(url).endsWith("radar.npy")) return new Response(bytes);
+          asked.push(String(url).split("/").pop());
+          return real(url, ...rest);
+        }})(window.fetch);
+        const canvas = document.querySelector("#nowcast canvas"), wasHidden = canvas.hidden;
+        await import("/browser/nowcast.js");
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        const {{ data }} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        const rgb = Array.from({{ length: data.length / 4 }}, (_, i) => Array.from(data.subarray(4 * i, 4 * i + 3)));
+        await send({{ wasHidden, hidden: canvas.hidden, rgb, asked }});
+    """
+    result = run_chromium(body, tmp_path)
+    assert (result["wasHidden"], result["hidden"]) == (True, False)
+    assert ("nowcast.json" in result["asked"]) is not saves_data
+    last = np.load(DEMO / "nowcast.npz")["x"][browser.SAMPLE][-1].astype("float32").ravel()
+    is_grey = (np.array(result["rgb"]) == 190).all(1)
+    np.testing.assert_array_equal(is_grey, np.isnan(last))
 
 
 @pytest.mark.slow
