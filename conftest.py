@@ -14,6 +14,8 @@ from typing import Any
 
 # The tests are many and tiny: waking a second thread costs more than it brings. Processes that they start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A key of the configuration would be an error where pytest-timeout, which the tests do not need, is not installed.
+os.environ.setdefault("PYTEST_TIMEOUT", "600")
 
 import pytest
 import torch

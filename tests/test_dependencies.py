@@ -19,13 +19,13 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 FOR_DEVELOPERS = ("dev", "site", "test")
-CONFIGURED = ("Makefile", "mkdocs.yml", "pyproject.toml", "docs/how-to/extend-training.md")
+CONFIGURED = ("Makefile", "conftest.py", "mkdocs.yml", "pyproject.toml", "docs/how-to/extend-training.md")
 CONFIGURATION = "".join((ROOT / f).read_text(encoding="utf-8") for f in CONFIGURED)
 BY_CONFIGURATION = {
     "import-linter": "$(BIN)/lint-imports",
     "mkdocs-material": "name: material",
     "mkdocstrings": "- mkdocstrings:",
-    "pytest-timeout": "\ntimeout = ",
+    "pytest-timeout": "PYTEST_TIMEOUT",
     "pytest-xdist": "-m pytest -n auto",
     "setuptools": 'build-backend = "setuptools.',
     "pytest-cov": "--cov=",

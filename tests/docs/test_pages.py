@@ -45,7 +45,10 @@ def test_every_generated_part_is_used() -> None:
 
 
 def test_every_set_of_weights_has_a_card() -> None:
-    assert {card.stem for card in CARDS} == set(convrnn_zoo.WEIGHTS)
+    missing = {card.stem for card in CARDS} ^ set(convrnn_zoo.WEIGHTS)
+    assert not missing, (
+        f"name {missing} in TITLES and run `make docs`: docs/project/adding-weights.md, Add trained weights"
+    )
 
 
 @pytest.mark.parametrize("page", [*TEXTS, *OTHERS])

@@ -32,8 +32,7 @@ def small_input(model, batch=2, steps=3):
 def test_the_core_names_are_the_126_of_the_family():
     kinds = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
     expected = {f"{k}{d}d{b}_{n}layer" for k in kinds for d in (1, 2, 3) for b in ("", "_bi") for n in (1, 2, 3)}
-    assert set(CORE) == expected
-    assert len(CORE) == 126
+    assert not set(CORE) ^ expected, "register a model of another cell in its own file: CONTRIBUTING.md, Add a cell"
 
 
 @pytest.mark.parametrize("name", slow_unless(lambda n: "2d" in n, CORE))

@@ -276,7 +276,7 @@ def test_an_evaluation_needs_no_memory_for_all_sequences():
 # ---- the table of metrics ----------------------------------------------------------------------------------------
 def test_every_metric_is_in_the_table_with_its_direction():
     for name, info in METRICS.items():
-        assert info.is_better(info.perfect, 0.5), name
+        assert info.is_better(info.perfect, 0.5), f"{name}: CONTRIBUTING.md, Add a loss, a metric or an optimizer"
         assert not info.is_better(0.5, 0.5), name
     scores = {"forecast": {"bias": [0.1, -0.2]}, "last frame": {"bias": [5.0, -5.0]}}
     assert better(scores, "bias", "last frame") == "at every lead time"
