@@ -23,6 +23,7 @@ from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
+from .digital_typhoon import DIGITAL_TYPHOON
 from .e2vid import E2VID
 from .earthnet import SG_CONVLSTM, WEATHER2LAND
 from .firenet import FIRENET
@@ -43,7 +44,7 @@ SOURCES: dict[str, Source] = {
     s.name: s
     for s in (
         PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, GREENEARTHNET, OPENSTL, IRENE, DGMR, RVM, WEATHER2LAND,
-        SG_CONVLSTM, FIRENET, E2VID, TORCHGEO, TORCH,
+        SG_CONVLSTM, FIRENET, E2VID, DIGITAL_TYPHOON, TORCHGEO, TORCH,
     )
 }  # fmt: skip
 """The supported projects by name. All can be read; those with ``export`` can also be written."""

@@ -101,7 +101,8 @@ class GroupNormed(Normed):
 # ---- one scale per pixel ---------------------------------------------------------------------------------------
 def resize_weight(weight: Tensor, size: Sequence[int]) -> Tensor:
     """Resizes a weight per pixel, ``(…, H, W)``, to a map of another size by bilinear interpolation."""
-    if tuple(weight.shape[-2:]) == tuple(size):
+    is_unknown = any(isinstance(s, torch.SymInt) for s in size)  # in an exported file, which is for maps of any size
+    if not is_unknown and tuple(weight.shape[-2:]) == tuple(size):
         return weight
     rows = weight.reshape(1, -1, *weight.shape[-2:])
     resized = F.interpolate(rows, size=tuple(size), mode="bilinear", align_corners=False)

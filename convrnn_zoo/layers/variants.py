@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ._base import Equations
-from ._norm import GroupNormed, MapNormed
+from .. import _checks as check
+from ._base import Constant, Equations, Size
+from ._norm import GroupNormed, MapNormed, resize_weight
 from ._run import Maps
 from .gru import Conv2dGRU, Conv2dGRUCell, GRUEquations
 from .lstm import Conv2dLSTM, Conv2dLSTMCell
@@ -58,6 +59,43 @@ class Conv2dPastPeepholeLSTMCell(OneBias, Conv2dPeepholeLSTMCell):
         pi, pf, po = (look(c, weight) for weight in extra)
         c = (f + pf).sigmoid() * c + (i + pi).sigmoid() * g.tanh()
         return (o + po).sigmoid() * c.tanh(), c
+
+
+class Conv2dReLUPeepholeLSTMCell(OneBias, Conv2dPeepholeLSTMCell):
+    r"""One step of a 2-d :class:`ConvPeepholeLSTM` with a peephole weight for each pixel, and ReLU in place of tanh.
+
+    .. math::
+        i, f &= σ(W_{i·} * x + W_{h·} * h + b_{·} + w_{p·} ⊙ c) \\
+        c' &= f ⊙ c + i ⊙ \max(0, W_{ig} * x + W_{hg} * h + b_g) \\
+        o &= σ(W_{io} * x + W_{ho} * h + b_o + w_{po} ⊙ c') \\
+        h' &= o ⊙ \max(0, c')
+
+    where ``*`` is a convolution, ``⊙`` an element-wise product and ``·`` a gate. The peephole weights are ``(C, H, W)``
+    for maps of `map_size`, and are resized bilinearly for maps of other sizes.
+
+    References:
+        Kitamoto, A. et al. (2023). Digital Typhoon: Long-term Satellite Image Dataset for the Spatio-Temporal Modeling
+        of Tropical Cyclones. https://arxiv.org/abs/2311.02665
+    """
+
+    options: ClassVar = {}
+    in_place: ClassVar[Any] = None
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Size, *, map_size: Size, **kwargs: Any
+    ) -> None:
+        self.map_size = check.ntuple("map_size", map_size, self.ndim)
+        super().__init__(in_channels, out_channels, kernel_size, **kwargs)
+
+    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+        _, c = state
+        i, f, g, o = gates.chunk(4, dim=1)
+        pi, pf, po = (resize_weight(weight, c.shape[-2:]) for weight in extra)
+        c = (f + pf * c).sigmoid() * c + (i + pi * c).sigmoid() * g.relu()
+        return (o + po * c).sigmoid() * c.relu(), c
+
+    def extra_shapes(self, channels: int, kernel: tuple[int, ...]) -> dict[str, Any]:
+        return {f"weight_p{gate}": Constant((channels, *self.map_size), 0.0) for gate in "ifo"}
 
 
 class BiasedSTLSTMCell(STLSTMCell):

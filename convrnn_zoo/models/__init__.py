@@ -4,7 +4,18 @@ Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` 
 """
 # ruff: noqa: F401, I001
 
-from . import audio, bcdunet, convgru_advection, convrnn, dgmr, e2vid, e3d_lstm, earthnet, encoder_forecaster
+from . import (
+    audio,
+    bcdunet,
+    convgru_advection,
+    convrnn,
+    dgmr,
+    digital_typhoon,
+    e2vid,
+    e3d_lstm,
+    earthnet,
+    encoder_forecaster,
+)
 from . import (
     firenet,
     greenearthnet,

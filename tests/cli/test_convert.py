@@ -29,6 +29,7 @@ ARCHITECTURES = {
     "greenearthnet": "predrnn_greenearthnet",
     "firenet": "firenet",
     "e2vid": "e2vid",
+    "digital_typhoon": "convlstm_digital_typhoon",
     "torch": "convgru1d_bi_2layer",
 }
 

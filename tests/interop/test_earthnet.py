@@ -1,4 +1,4 @@
-"""Networks for EarthNet2021 and GreenEarthNet: recorded outputs of the original code, and errors of the converters."""
+"""Networks for satellite images: recorded outputs of the original code, and errors of the converters."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ MODELS = {
     "sg_convlstm": ("sg_convlstm", "sg_convlstm"),
     "convlstm_greenearthnet": ("greenearthnet", "convlstm_greenearthnet"),
     "predrnn_greenearthnet": ("greenearthnet", "predrnn_greenearthnet"),
+    "digital_typhoon": ("digital_typhoon", "convlstm_digital_typhoon"),
 }
 """Source and architecture of each recording. That of the bands reads no elevation and no weather."""
 
@@ -44,7 +45,7 @@ def test_outputs_are_those_of_the_original(name: str, prefix: str, tmp_path: Pat
     assert interop.recognise(state).source.name == source
     done = interop.convert("auto", state, tmp_path / "out", horizon=3)
     assert (done.source, done.architecture) == (source, architecture)
-    assert done.parameters == sum(v.numel() for v in known.state.values())
+    assert done.parameters == sum(v.numel() for k, v in known.state.items() if "running" not in k and "num_b" not in k)
     model = convrnn_zoo.from_pretrained(tmp_path / "out")
     x, others = inputs(known.values)
     expected = known.values["y"]
@@ -115,6 +116,16 @@ def test_converted_models_know_their_variables(tmp_path: Path) -> None:
         assert forecast.shape == (20, 4, 8, 8)
         assert forecast[:, :, 0, 0].isnan().all()
         assert forecast[:, :, 1:].isfinite().all()
+
+
+@torch.no_grad()
+def test_the_window_of_digital_typhoon_moves_over_its_own_forecasts() -> None:
+    model = interop.load("digital_typhoon", recorded("digital_typhoon").state).eval()
+    kelvin = 170 + 130 * torch.rand(12, 1, 8, 6)
+    first = model.forecast(kelvin, horizon=1)
+    assert ((first > 170) & (first < 300)).all()
+    second = model.forecast(torch.cat([kelvin[1:], first]), horizon=1)
+    torch.testing.assert_close(model.forecast(kelvin, horizon=2), torch.cat([first, second]), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", MODELS)

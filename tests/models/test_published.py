@@ -34,6 +34,7 @@ PUBLISHED = {
     "convgru_irene": 64_177_905,
     "convlstm_weather2land": 201_424,
     "sg_convlstm": 253_792,
+    "convlstm_digital_typhoon": 21_831_553,
     "convlstm_greenearthnet": 1_036_101,
     "predrnn_greenearthnet": 1_430_312,
     "dgmr": 53_566_957,
@@ -88,10 +89,14 @@ def test_default_horizons_match_the_papers():
     assert FULL["convlstm_shi2015_radar"].horizon == 15
     assert FULL["trajgru_hko7"].horizon == FULL["convgru_hko7"].horizon == 20
     assert (FULL["convgru_irene"].horizon, FULL["dgmr"].horizon) == (12, 18)
-    assert FULL["convgru_advection"].horizon == 12
+    assert FULL["convgru_advection"].horizon == FULL["convlstm_digital_typhoon"].horizon == 12
     earth = {n for n in NAMES if FULL[n].horizon == 20 and n not in ("trajgru_hko7", "convgru_hko7")}
     assert earth == {"convlstm_weather2land", "sg_convlstm", "convlstm_greenearthnet", "predrnn_greenearthnet"}
-    radar = {"convgru_irene", "dgmr", "convgru_advection"} | earth | {n for n in NAMES if "radar" in n or "hko7" in n}
+    radar = (
+        {"convgru_irene", "dgmr", "convgru_advection", "convlstm_digital_typhoon"}
+        | earth
+        | {n for n in NAMES if "radar" in n or "hko7" in n}
+    )
     others = set(NAMES) - radar
     assert {FULL[n].horizon for n in others} == {10}
 

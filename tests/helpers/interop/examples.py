@@ -26,6 +26,9 @@ STATES: dict[str, Example] = {
     "sg_convlstm": Example(recorded("sg_convlstm").state, {}),
     "greenearthnet": Example(recorded("predrnn_greenearthnet").state, {}),
     "firenet": Example(recorded("firenet").state, {}),
+    "digital_typhoon": Example(
+        {k: v for k, v in recorded("digital_typhoon").state.items() if not k.endswith("num_batches_tracked")}, {}
+    ),
     "e2vid": Example(recorded("e2vid_plus").state, recorded("e2vid_plus").kwargs),
     "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
     "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),

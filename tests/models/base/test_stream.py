@@ -16,6 +16,7 @@ REFUSED_KINDS = (
     models.bcdunet.BCDUNet,
     models.convgru_advection.ConvGRUAdvection,
     models.greenearthnet.GreenEarthNetConvLSTM,
+    models.digital_typhoon.WindowedConvLSTM,
 )
 CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)
 ON_META = {n: on_meta(n) for n in NAMES}
