@@ -14,58 +14,98 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from . import data as data
+from . import exporting, hub, interop, layers, models
+from ._version import __version__
+from .exporting import ExportError, export
+from .hub import push_to_hub, save_pretrained
+from .layers import *  # noqa: F403
+from .layers.causallstm import CausalLSTMCell, GradientHighwayCell
+from .layers.e3dlstm import E3DLSTMCell
+from .layers.mau import MAUCell
+from .layers.mim import MIMBlockCell, MIMCell
+from .layers.motiongru import MotionGRUCell
+from .layers.phycell import PhyCell
+from .layers.saconvlstm import SAConvLSTMCell
+from .layers.stlstm import STLSTMCell
+from .layers.trajgru import TrajGRUCell
+from .models import (
+    AudioModel,
+    AutoregressiveForecaster,
+    ConvRNNForecaster,
+    ConvRNNModel,
+    EnsembleForecaster,
+    Forecaster,
+    Prediction,
+    Rollout,
+    Spot,
+    Spotter,
+    Stream,
+    VideoModel,
+    ZooModel,
+    create_model,
+    from_pretrained,
+    list_models,
+    video_model,
+)
+from .predict.archive import forecast_archive
+from .pretrained.errors import ConvRNNHubError, HubAccessError, WeightsError
+from .pretrained.limits import size_limit
+from .pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
+from .pretrained.state_dict import load_weights
+from .values.log_mel import LogMel
+from .values.preprocessing import Preprocessing, Variable
 
-from ._version import __version__ as __version__
-
-_SUBMODULES = ("data", "exporting", "hub", "interop", "layers", "models")
-_HOMES = {
-    "forecast_archive": ".predict.archive",
-    "push_to_hub": ".hub",
-    "save_pretrained": ".hub",
-    "ExportError": ".exporting",
-    "export": ".exporting",
-}
-
-
-def _public_names() -> list[str]:
-    public = import_module("._public", __name__)
-    others = ("__version__", "exporting", "hub", "interop", *_HOMES)
-    return sorted({*(name for name in dir(public) if not name.startswith("_")), *others})
-
-
-# torch and timm take seconds to import, so the program convrnn-zoo leaves them to the command that runs.
-if TYPE_CHECKING or "convrnn_zoo_command" not in sys.modules:
-    from ._public import *  # noqa: F403
-    from .layers import *  # noqa: F403
-
-    __all__ = _public_names()
-
-if TYPE_CHECKING:
-    from . import data as data
-    from . import exporting as exporting
-    from . import hub as hub
-    from . import interop as interop
-    from .exporting import ExportError as ExportError
-    from .exporting import export as export
-    from .hub import push_to_hub as push_to_hub
-    from .hub import save_pretrained as save_pretrained
-    from .predict.archive import forecast_archive as forecast_archive
-else:
-
-    def __getattr__(name: str) -> Any:
-        """Imports a submodule or public name when it is first used."""
-        if name == "__all__":
-            return _public_names()
-        if name in _SUBMODULES:
-            return import_module(f".{name}", __name__)
-        module = import_module(_HOMES.get(name, "._public"), __name__)
-        value = None if name.startswith("_") else getattr(module, name, None)
-        if value is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *_SUBMODULES, *_public_names()})
+__all__ = [
+    "WEIGHTS",
+    "AudioModel",
+    "AutoregressiveForecaster",
+    "CausalLSTMCell",
+    "ConvRNNForecaster",
+    "ConvRNNHubError",
+    "ConvRNNModel",
+    "E3DLSTMCell",
+    "EnsembleForecaster",
+    "ExportError",
+    "Forecaster",
+    "GradientHighwayCell",
+    "HubAccessError",
+    "LogMel",
+    "MAUCell",
+    "MIMBlockCell",
+    "MIMCell",
+    "Metric",
+    "MotionGRUCell",
+    "PhyCell",
+    "Prediction",
+    "Preprocessing",
+    "Rollout",
+    "SAConvLSTMCell",
+    "STLSTMCell",
+    "Spot",
+    "Spotter",
+    "Stream",
+    "TrajGRUCell",
+    "Variable",
+    "VideoModel",
+    "WeightsError",
+    "WeightsMetadata",
+    "ZooModel",
+    "__version__",
+    "create_model",
+    "export",
+    "exporting",
+    "forecast_archive",
+    "from_pretrained",
+    "hub",
+    "interop",
+    "layers",
+    "list_models",
+    "load_weights",
+    "models",
+    "push_to_hub",
+    "save_pretrained",
+    "size_limit",
+    "video_model",
+]
+__all__ += layers.__all__

@@ -1,6 +1,6 @@
 """Runs the command line for ``python -m convrnn_zoo``."""
 
-from .cli import main
+from convrnn_zoo_command import main
 
 if __name__ == "__main__":
     main()

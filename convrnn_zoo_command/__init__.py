@@ -1,12 +1,12 @@
-"""The program ``convrnn-zoo``.
+"""The program ``convrnn-zoo``: the group of commands, which imports torch and timm only for a command that runs."""
 
-``import convrnn_zoo`` imports torch and timm, which takes seconds. If this module is imported first, ``convrnn_zoo``
-imports its public names at their first use instead, so that a command imports only the packages that it needs.
-"""
+import sys
 
 
 def main() -> None:
-    """Runs the command line."""
-    from convrnn_zoo.cli import main as run
-
-    run()
+    """Runs the command line, or prints how to install its dependencies."""
+    try:
+        from .group import cli
+    except ImportError as e:
+        sys.exit(f"{e}; run: pip install 'convrnn-zoo[cli]'")
+    cli()

@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.tables import markdown, narrow
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
-from convrnn_zoo.cli._group import COMMANDS
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
@@ -29,6 +28,7 @@ from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.recipes.starter import FieldDoc
 from convrnn_zoo.values.labels import axes as label_axes
+from convrnn_zoo_command.group import COMMANDS
 
 from . import docstrings as reference
 from . import exports as exports_tool

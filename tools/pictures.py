@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 
-from convrnn_zoo.cli._group import cli
+from convrnn_zoo_command.group import cli
 
 from . import families
 from .examples import EXAMPLE

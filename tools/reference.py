@@ -10,13 +10,13 @@ import click
 
 import convrnn_zoo
 from benchmarks.tables import markdown
-from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.recipes import SAMPLINGS
 from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
 from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
+from convrnn_zoo_command.group import COMMANDS, cli
 
 from . import docstrings
 

@@ -1,18 +1,27 @@
-"""Options that several commands share, and their types."""
+"""Options that several commands share, their types, and what commands do with them."""
 
 import contextlib
+import functools
 import math
 import re
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import torch
 
 from .._hints import suggest
+from ..data.readers import ARRAY_READERS
+from ..data.readers.sequences import RECORDING_READERS
+from ..models import ZooModel, from_pretrained
+from ..models.factory import split_address
+from ..pretrained.published import find_published
+from ..pretrained.registry import find_weights
 
-if TYPE_CHECKING:
-    import torch
+ARRAYS = (*ARRAY_READERS, *RECORDING_READERS)
+"""Suffixes of files of arrays, all of which are read if their folder is the input of a command."""
 
 
 class Choice(click.Choice[str]):
@@ -73,9 +82,7 @@ class Device(click.ParamType):
 
     name = "device"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "torch.device":
-        import torch  # not needed by commands without this option
-
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> torch.device:
         try:
             device = torch.device(value)
             if device.type == "meta":
@@ -88,11 +95,9 @@ class Device(click.ParamType):
 
 
 def choose_device(
-    ctx: click.Context | None, param: click.Parameter | None, device: "torch.device | None"
-) -> "torch.device":
+    ctx: click.Context | None, param: click.Parameter | None, device: torch.device | None
+) -> torch.device:
     """Returns the device of ``--device``. Without it, returns an accelerator and reports it, or else the CPU."""
-    import torch
-
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     is_quiet = ctx is not None and ctx.params.get("quiet")
     if device is None and accelerator is not None and not is_quiet:
@@ -106,15 +111,77 @@ training_device_option = click.option("--device", **_DEVICE)
 """Option of training, where a launcher may choose the devices of several processes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bars and no notes.")
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Number of threads on the CPU [default: as torch chooses, by OMP_NUM_THREADS or the number of cores].",
+)
 data_option = click.option("--data", type=FilePath(), help="File or directory of the data.")
 
 
 def local_path(weights: str) -> str:
     """Returns the path if WEIGHTS is a local directory or metadata file; otherwise an empty string."""
-    from ..models.factory import split_address  # which needs torch
-
     scheme, location = split_address(weights)
     return location if scheme == "local-dir" else ""
+
+
+def load_weights(weights: str, quiet: bool, **kwargs: Any) -> ZooModel:
+    """Loads a model; reports the weights on stderr if `weights` is an architecture with several."""
+    model: ZooModel = from_pretrained(weights, **kwargs)
+    names = [w.name for w in find_weights(weights)] + [p.name for p in find_published(weights)]
+    default, *others = names or [weights]
+    if others and not quiet and model.metadata and model.metadata.name == default:
+        click.echo(f"{weights}: its default weights {default} are used; others: {', '.join(others)}", err=True)
+    return model
+
+
+def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
+    """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
+    path, names = out.resolve(), ("", "config.json", "metadata.json") if weights else ()
+    if path in {file.resolve() for file in (*inputs, *(Path(weights, name).expanduser() for name in names))}:
+        raise ValueError(f"{out} is read and would be overwritten; write to another file")
+    for folder in inputs:
+        if not folder.is_dir() or folder.resolve() not in path.parents:
+            continue
+        is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
+        is_written = out.suffix.lower() in (".npy", ".npz", ".nc", ".zarr", ".csv")
+        if is_data or (is_written and any(file.suffix.lower() in ARRAYS for file in folder.rglob("*"))):
+            raise ValueError(f"{out} would be read as a part of {folder} the next time; write to another directory")
+
+
+def set_threads(count: int | None) -> None:
+    """Sets torch's number of threads to the value of ``--threads``, if there is one."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the arguments WEIGHTS and FILE..., and the options of commands that apply a model to files.
+
+    These are ``--json``, ``--device``, ``--threads`` and ``--quiet``, and ``--dtype`` and ``-o`` if the command has
+    them. The command receives the model as `model`, in place of the device and the dtype.
+    """
+
+    @functools.wraps(command)
+    def run(
+        weights: str,
+        files: tuple[Path, ...],
+        output: Path | None,
+        device: torch.device,
+        quiet: bool,
+        dtype: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        if output is not None:
+            check_not_input(output, files, local_path(weights))
+        model = load_weights(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
+        set_threads(arguments["threads"])
+        command(model=model, weights=weights, files=files, output=output, quiet=quiet, **arguments)
+
+    paths = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
+    for option in (quiet_option, threads_option, device_option, json_option, paths, click.argument("weights")):
+        run = option(run)
+    return run
 
 
 def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:

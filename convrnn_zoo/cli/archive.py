@@ -5,31 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from ..models import Forecaster
 from ..predict.archive import forecast_archive
 from ..values.units import plural
 from ._forecasts import forecast_options
-from ._options import (
-    WEIGHTS_EPILOG,
-    FilePath,
-    TextList,
-    device_option,
-    json_option,
-    local_path,
-    output_directory,
-    quiet_option,
-)
-from ._outputs import check_not_input
-from ._threads import set_threads, threads_option
-from ._weights import load_weights
+from ._options import WEIGHTS_EPILOG, TextList, output_directory, with_model
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
-@click.argument("weights")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
-@json_option
 @output_directory("Store to write, FILE.zarr.", required=True)
 @click.option(
     "--every",
@@ -54,23 +38,17 @@ from ._weights import load_weights
     help="Address of a scheduler of Dask, such as tcp://login1:8786, whose workers forecast.",
 )
 @forecast_options
-@device_option
-@threads_option
-@quiet_option
+@with_model
 def archive(
+    model: Any,
     weights: str,
     files: tuple[Path, ...],
-    as_json: bool,
     output: Path,
-    every: str | None,
-    period: tuple[str | None, ...] | None,
-    batch_size: int | None,
-    jobs: int,
-    scheduler: str | None,
-    device: torch.device,
-    threads: int | None,
+    as_json: bool,
     quiet: bool,
+    period: tuple[str | None, ...] | None,
     options: dict[str, Any],
+    **settings: Any,
 ) -> None:
     """Forecast from many issue times of an archive of frames into one .zarr store.
 
@@ -81,9 +59,6 @@ def archive(
     \b
     convrnn-zoo archive convgru_advection.nowcast archive.zarr --every 30min --jobs 4 -o forecasts.zarr
     """
-    check_not_input(output, files, local_path(weights))
-    model = load_weights(weights, quiet).to(device)
-    set_threads(threads)
     if not isinstance(model, Forecaster):
         raise ValueError(f"{weights} is a classifier; pass weights of a forecaster")
     period = period or (None, None)
@@ -93,13 +68,9 @@ def archive(
         model,
         files[0] if len(files) == 1 else list(files),
         output,
-        every=every,
         period=period,
-        batch_size=batch_size,
-        jobs=jobs,
-        scheduler=scheduler,
-        threads=threads,
         progress=not quiet,
+        **settings,
         **options,
     )
     times, incomplete = data["forecast_reference_time"].values, int((data["missing_inputs"] > 0).sum())

@@ -11,9 +11,8 @@ from ..data.readers.sequences import read_recordings
 from ..models import create_model
 from ..predict import draw_probabilities, draw_spots, forecast_files
 from ..pretrained.metadata import WEIGHTS
-from ._options import output_directory
+from ._options import output_directory, set_threads, threads_option
 from ._text import columns
-from ._threads import set_threads, threads_option
 from .predict import summarize
 
 CLASSIFIER = "convlstm1d_bi_1layer.japanese_vowels"

@@ -32,17 +32,18 @@ from ..verify import (
 )
 from ._options import (
     WEIGHTS_EPILOG,
+    check_not_input,
     data_option,
     device_option,
     json_option,
+    load_weights,
     local_path,
     output_file,
     quiet_option,
+    set_threads,
+    threads_option,
 )
-from ._outputs import check_not_input
 from ._text import columns
-from ._threads import set_threads, threads_option
-from ._weights import load_weights
 
 
 @click.command("eval", epilog=WEIGHTS_EPILOG)

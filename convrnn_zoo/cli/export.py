@@ -8,8 +8,7 @@ import click
 import torch
 
 from ..exporting import export as export_model
-from ._options import WEIGHTS_EPILOG, Choice, output_file, quiet_option
-from ._weights import load_weights
+from ._options import WEIGHTS_EPILOG, Choice, load_weights, output_file, quiet_option
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")

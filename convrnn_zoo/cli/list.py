@@ -8,6 +8,9 @@ import re
 import click
 
 from .._hints import suggest
+from ..models import list_models
+from ..pretrained.metadata import WEIGHTS
+from ..pretrained.published import PUBLISHED
 from ._options import json_option
 from ._text import columns, format_metric
 
@@ -22,10 +25,6 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     PATTERN is a shell pattern in quotes, such as 'convgru2d*'. Without it, a core family is one line, such as
     convgru{1,2,3}d{,_bi}_{1,2,3}layer, which a shell expands.
     """
-    from ..models import list_models
-    from ..pretrained.metadata import WEIGHTS
-    from ..pretrained.published import PUBLISHED
-
     table: list[tuple[str, ...]] = [(name,) for name in list_models()]
     if pretrained:
         shipped, others = WEIGHTS.values(), PUBLISHED.values()

@@ -15,29 +15,13 @@ from ..predict import NUMBERS, SUFFIXES, Forecast, ForecastOptions, classify_fil
 from ..values.units import format_lead_time, plural
 from ..verify import FIGURES
 from ._forecasts import FLAGS, forecast_options
-from ._options import (
-    WEIGHTS_EPILOG,
-    Choice,
-    FilePath,
-    device_option,
-    json_option,
-    local_path,
-    only_one,
-    output_path,
-    quiet_option,
-)
-from ._outputs import check_not_input
+from ._options import WEIGHTS_EPILOG, Choice, only_one, output_path, with_model
 from ._text import columns, print_rows, printable
-from ._threads import set_threads, threads_option
-from ._weights import load_weights
 
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
-@click.argument("weights")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
-@json_option
 @output_path(
     "File to write. Forecasts: .nc, .zarr, .npy, .npz, .json, .png, .gif, .mp4. Classes: .json. Classes of one sound "
     "over time: .png, .svg.",
@@ -49,22 +33,19 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--threshold", type=float, help="Value whose probability the figure of an ensemble shows [default: 1].")
 @forecast_options
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
-@device_option
-@threads_option
-@quiet_option
+@with_model
 def predict(
+    model: Any,
     weights: str,
     files: tuple[Path, ...],
-    as_json: bool,
     output: Path | None,
+    as_json: bool,
+    quiet: bool,
     start: str | None,
     compare: bool,
     threshold: float | None,
-    dtype: str | None,
-    device: torch.device,
-    threads: int | None,
-    quiet: bool,
     options: dict[str, Any],
+    **_: Any,
 ) -> None:
     """Classify the sequences in FILEs, or forecast the frames that follow those in FILE.
 
@@ -102,10 +83,6 @@ def predict(
     convrnn-zoo predict convgru_advection.nowcast radar/ --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
-    if output is not None:
-        check_not_input(output, files, local_path(weights))
-    model = load_weights(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
-    set_threads(threads)
     others = {"--start": start, "--compare": compare or None, "--threshold": threshold}
     if not isinstance(model, Forecaster):
         chosen = {**others, **{FLAGS[name]: value for name, value in options.items()}}

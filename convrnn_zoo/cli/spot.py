@@ -1,34 +1,19 @@
 """``convrnn-zoo spot``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
-import torch
 
 from ..models import Forecaster
 from ..predict import spot_files
 from ..values.units import plural
 from ..verify import FIGURES
-from ._options import (
-    WEIGHTS_EPILOG,
-    FilePath,
-    device_option,
-    json_option,
-    local_path,
-    only_one,
-    output_path,
-    quiet_option,
-)
-from ._outputs import check_not_input
+from ._options import WEIGHTS_EPILOG, only_one, output_path, with_model
 from ._text import print_rows
-from ._threads import set_threads, threads_option
-from ._weights import load_weights
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
-@click.argument("weights")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
-@json_option
 @output_path("File to write: .json. Figure of one sound: .png, .svg.", multiple=True, callback=only_one)
 @click.option("--threshold", type=float, help="Lowest probability of a word [default: that of the weights].")
 @click.option(
@@ -37,19 +22,9 @@ from ._weights import load_weights
     metavar="LABEL",
     help="A class that is no word, such as that of all other words. Repeatable.",
 )
-@device_option
-@threads_option
-@quiet_option
+@with_model
 def spot(
-    weights: str,
-    files: tuple[Path, ...],
-    as_json: bool,
-    output: Path | None,
-    threshold: float | None,
-    ignore: tuple[str, ...],
-    device: torch.device,
-    threads: int | None,
-    quiet: bool,
+    model: Any, weights: str, files: tuple[Path, ...], output: Path | None, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """List the words in sounds of any length.
 
@@ -60,16 +35,12 @@ def spot(
     convrnn-zoo spot audio_convrnn.arabic_commands meeting.wav
     convrnn-zoo spot audio_convrnn.arabic_commands meeting.wav -o words.png
     """
-    if output is not None:
-        check_not_input(output, files, local_path(weights))
-        if output.suffix not in (*FIGURES, ".json"):
-            raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
-    model = load_weights(weights, quiet).to(device)
-    set_threads(threads)
+    if output is not None and output.suffix not in (*FIGURES, ".json"):
+        raise ValueError(f"{output}: words are written to .json; .png and .svg show the words of one sound")
     if isinstance(model, Forecaster):
         raise ValueError(f"{weights} forecasts frames; pass weights of a classifier of sound")
     figure = output if output is not None and output.suffix in FIGURES else None
-    spots = spot_files(model, files, figure, threshold=threshold, ignore=ignore)
+    spots = spot_files(model, files, figure, options["threshold"], options["ignore"])
     rows = [{"file": str(file), **found._asdict()} for file, found in spots]
     table = [(r["file"], f"{r['seconds']:.1f}", r["label"], f"{r['probability']:.3f}") for r in rows]
     header = ("file", "seconds", "word", "probability")

@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -13,9 +14,17 @@ from ..recipes import RECIPES, Recipe
 from ..train import train as train_recipe
 from ..train.launch import CHECKPOINT_MINUTES, TRACKERS
 from ..train.loop import CHECKPOINTS, Terminated, raise_on_sigterm
-from ._options import Choice, FilePath, FiniteRange, data_option, output_directory, quiet_option, training_device_option
+from ._options import (
+    Choice,
+    FilePath,
+    FiniteRange,
+    data_option,
+    output_directory,
+    quiet_option,
+    threads_option,
+    training_device_option,
+)
 from ._text import format_metrics
-from ._threads import threads_option
 
 
 @click.command()
@@ -52,16 +61,7 @@ from ._threads import threads_option
 )
 @quiet_option
 def train(
-    recipe: str,
-    data: Path | None,
-    output: Path | None,
-    into: Path | None,
-    overrides: tuple[str, ...],
-    device: torch.device | None,
-    threads: int | None,
-    checkpoint_minutes: float,
-    log_with: tuple[str, ...],
-    quiet: bool,
+    recipe: str, output: Path | None, overrides: tuple[str, ...], threads: int | None, quiet: bool, **options: Any
 ) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
@@ -84,17 +84,7 @@ def train(
         click.echo(f"threads: {count}, or as many as before if a run is resumed; --threads N sets the number", err=True)
     try:
         with raise_on_sigterm():
-            metadata = train_recipe(
-                settings,
-                data=data,
-                out=out,
-                into=into,
-                progress=not quiet,
-                device=device,
-                log_with=log_with,
-                threads=threads,
-                checkpoint_minutes=checkpoint_minutes,
-            )
+            metadata = train_recipe(settings, out=out, progress=not quiet, threads=threads, **options)
     except (KeyboardInterrupt, Terminated) as e:
         if is_main:
             count = int(os.environ.get("WORLD_SIZE", "1"))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import convrnn_zoo
 from convrnn_zoo import interop
-from convrnn_zoo.cli._group import cli
+from convrnn_zoo_command.group import cli
 from tests.helpers.interop.examples import STATES
 from tests.helpers.interop.recorded import assert_identical
 

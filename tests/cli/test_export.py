@@ -6,7 +6,7 @@ import torch
 from click.testing import CliRunner
 
 import convrnn_zoo
-from convrnn_zoo.cli._group import cli
+from convrnn_zoo_command.group import cli
 from tests.helpers.command_line import run
 
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import _extras
-from convrnn_zoo.cli import _group, main
+from convrnn_zoo_command import group as _group
+from convrnn_zoo_command import main
 from tests.helpers.command_line import run
 
 CONTEXT = click.Context(_group.cli)
@@ -91,7 +92,7 @@ def test_help_does_not_import_torch(words, tmp_path):
         env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "convrnn_zoo.cli._group" in imported
+    assert "convrnn_zoo_command.group" in imported
     assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
 
 

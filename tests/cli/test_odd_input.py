@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli.demo import CLASSIFIER
+from convrnn_zoo_command.group import cli
 
 RAIN = "convgru_forecaster.rain"
 

@@ -4,8 +4,8 @@ import click
 import pytest
 import torch
 
-from convrnn_zoo.cli._group import COMMANDS, cli
 from convrnn_zoo.cli._options import Choice, Device
+from convrnn_zoo_command.group import COMMANDS, cli
 
 OPTIONS = [
     (name, option)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convrnn_zoo.cli._outputs import check_not_input
+from convrnn_zoo.cli._options import check_not_input
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import warnings
 
 from click.testing import CliRunner
 
-from convrnn_zoo.cli._group import cli
 from convrnn_zoo.cli._text import format_warning
+from convrnn_zoo_command.group import cli
 
 
 def run(*args, code=0):

@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
-from convrnn_zoo.cli._group import cli
 from convrnn_zoo.layers import Conv2dLSTM
+from convrnn_zoo_command.group import cli
 from tests.helpers.interop.recorded import assert_close, assert_identical, recorded
 
 

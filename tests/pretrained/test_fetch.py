@@ -19,10 +19,10 @@ from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import HubAccessError, WeightsError, interop
-from convrnn_zoo.cli._group import cli
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import fetch
 from convrnn_zoo.pretrained.published import FILE, PUBLISHED, Published, read_published
+from convrnn_zoo_command.group import cli
 from tests.helpers.hub.owners import Answer, Owners, answer_file, send, serve_owners
 from tests.helpers.interop.recorded import recorded
 from tests.interop.test_pickles import needs_pickles

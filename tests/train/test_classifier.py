@@ -9,11 +9,11 @@ import torch
 from click.testing import CliRunner
 
 from convrnn_zoo import LogMel, from_pretrained
-from convrnn_zoo.cli._group import cli
 from convrnn_zoo.data import read_dataset
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import load_split, sample_batches
+from convrnn_zoo_command.group import cli
 
 RECIPE = dataclasses.replace(
     Recipe.read("fsdd_audio_convrnn"),

@@ -1,13 +1,10 @@
-"""The group of all commands."""
+"""The group of all commands, which imports no other package than click."""
 
+import warnings
 from importlib import import_module
 from typing import Any
 
 import click
-
-from .._hints import suggest
-from .._version import __version__
-from ._text import printable, spell_options
 
 COMMANDS = {
     "archive": ("archive", "Forecast from many issue times of an archive of frames into one .zarr store."),
@@ -24,22 +21,28 @@ COMMANDS = {
     "spot": ("spot", "List the words in sounds of any length."),
     "train": ("train", "Train the weights of RECIPE, a .toml file or a recipe of the package."),
 }
-"""Function and short help of each command. The function is in the module of the command's name."""
+"""Function and short help of each command. The function is in the module of ``convrnn_zoo.cli`` of its name."""
 
 
 class Group(click.Group):
     """Command group that imports commands when they are used, and reports user errors without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of the commands in alphabetical order."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), COMMANDS[cmd_name][0])
+        command: click.Command = getattr(import_module(f"convrnn_zoo.cli.{cmd_name}"), COMMANDS[cmd_name][0])
+        from convrnn_zoo.cli._text import format_warning
+
+        warnings.formatwarning = lambda message, *_: format_warning(message)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the names and the short help of the commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
@@ -55,13 +58,18 @@ class Group(click.Group):
         except (ValueError, OSError, ImportError, FloatingPointError) as e:
             if ctx.params.get("debug"):
                 raise
+            from convrnn_zoo.cli._text import printable, spell_options
+
             command = self.get_command(ctx, ctx.invoked_subcommand or "") or self
             raise click.ClickException(spell_options(printable(e), command) or type(e).__name__) from e
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests a command in place of an unknown one."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from convrnn_zoo._hints import suggest
+
             raise click.UsageError(f"no command {args[0]!r}; {suggest(args[0], self.list_commands(ctx))}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -69,7 +77,7 @@ class Group(click.Group):
 @click.group(
     "convrnn-zoo", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(__version__, prog_name="convrnn-zoo")
+@click.version_option(package_name="convrnn-zoo", prog_name="convrnn-zoo")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def cli(debug: bool) -> None:
     """A model zoo of convolutional RNNs.
