@@ -6,6 +6,8 @@ import sys
 def main() -> None:
     """Runs the command line, or prints how to install its dependencies."""
     try:
+        import click  # noqa: F401
+
         from .group import cli
     except ImportError as e:
         sys.exit(f"{e}; run: pip install 'convrnn-zoo[cli]'")

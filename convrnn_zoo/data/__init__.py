@@ -27,10 +27,10 @@ from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
 from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
-from .datasets.variables import Channels, DataVariable, split_channels
+from .datasets.variables import Channels, split_channels
 from .datasets.video_folder import VideoFolder
 from .events import voxel_grid
-from .frames import labelled_frames, split_at_gaps
+from .frames import DataVariable, labelled_frames, split_at_gaps
 from .readers import Frames, ReadOptions, open_frames
 from .readers.audio import read_sound
 from .readers.earthnet import MiniCube, read_minicube

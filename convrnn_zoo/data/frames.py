@@ -7,10 +7,10 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import _checks as check
 from .._extras import need
 from .._hints import suggest, warn
+from .._typed import check_fields, field
 from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
 from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
 from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
@@ -32,12 +33,36 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class VariableOptions(NamedTuple):
-    """Name of a variable, the unit to convert it to (None for no conversion) and the number for missing values."""
+FLOOR, TOP = 0.1, 100.0
+"""Constants of the encoding ``log``, in the unit of the data."""
+ROLES = ("variables", "future", "static")
+"""Keys of ``[data]`` that list variables, in the order of the channels."""
 
-    name: str
-    unit: str | None = None
-    fill_value: float | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class DataVariable:
+    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings."""
+
+    name: str = field(nonempty=True, description="name of the variable in the files.")
+    unit: str | None = field(
+        None, description="unit to convert values to; by default the unit in the file whose name sorts first."
+    )
+    encoding: str = field(
+        "standardize",
+        choices=("none", "log", "standardize"),
+        description='``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.',
+    )
+    floor: float = field(FLOOR, gt=0, description='constants of the encoding ``"log"``.')
+    top: float = field(TOP, gt=0, description='constants of the encoding ``"log"``.')
+    valid_min: float | None = field(None, description="range of valid values.")
+    valid_max: float | None = field(None, description="range of valid values.")
+    fill_value: float | None = field(
+        None,
+        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.variables.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +81,11 @@ class ReadOptions:
     """
 
     variable: str = ""
-    variables: tuple[VariableOptions, ...] = ()
-    future: tuple[VariableOptions, ...] = ()
-    static: tuple[VariableOptions, ...] = ()
-    dims: Mapping[str, str] = field(default_factory=dict)
-    sel: Mapping[str, Any] = field(default_factory=dict)
+    variables: tuple[DataVariable, ...] = ()
+    future: tuple[DataVariable, ...] = ()
+    static: tuple[DataVariable, ...] = ()
+    dims: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sel: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     maps: bool = False
     variable_optional: bool = False
     fill_value: float | None = None
@@ -80,7 +105,7 @@ class ReadOptions:
         check.positive_int("coarsen", self.coarsen)
 
     @property
-    def all_variables(self) -> tuple[VariableOptions, ...]:
+    def all_variables(self) -> tuple[DataVariable, ...]:
         """The variables in the order of the channels; empty if `variables`, `future` and `static` are not set."""
         return (*self.variables, *self.future, *self.static)
 
@@ -390,7 +415,7 @@ class Frames:
     is_bytes: bool = False
     name: str = ""
     dataset: xr.Dataset | None = None
-    layout: Layout = field(default_factory=Layout)
+    layout: Layout = dataclasses.field(default_factory=Layout)
     start: int = 0
     stop: int | None = None
 

@@ -11,7 +11,8 @@ from .. import _checks as check
 from .._hints import warn
 from .._typed import field
 from ..data import ReadOptions
-from ..data.datasets.variables import ROLES, variable_options
+from ..data.datasets.variables import variable_options
+from ..data.frames import ROLES
 from ..data.readers import COARSEN, Frames
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from .._typed import describe_type
 from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
-from ..data.datasets.variables import FLOOR, ROLES, TOP, variable_options
+from ..data.datasets.variables import variable_options
 from ..data.formats.gridded import GRIDDED
 from ..data.formats.radar import COARSEN, find_format
-from ..data.readers import VariableOptions
+from ..data.frames import FLOOR, ROLES, TOP, DataVariable
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..values.labels.form import choose_variable
@@ -246,7 +246,7 @@ def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preproces
     if len(names) < 2:
         return options
     if preprocessing is None:
-        several: dict[str, Any] = {role: tuple(map(VariableOptions, roles[role])) for role in roles}
+        several: dict[str, Any] = {role: tuple(DataVariable(name=n) for n in names) for role, names in roles.items()}
         return dataclasses.replace(options, **several)
     try:
         return dataclasses.replace(options, variable=choose_variable(data, preprocessing.unit))

@@ -26,7 +26,7 @@ from ..verify import Confusion, count_confusions
 from .custom import Custom, MetricValues
 from .finetuning import freeze_encoder, load_initial_weights
 from .launch import Processes, seed_generators
-from .loader import SharedSequences
+from .loader import share_sequences
 from .loop import Row, checksum
 from .parts import warn_if_other_part
 from .task import TaskTrainer
@@ -320,7 +320,7 @@ class ClassifierTrainer(TaskTrainer):
         augment, mean = recipe.augmentation(), torch.tensor(model.pretrained_cfg["mean"])
         changes = [partial(augment, mean=mean, front_end=train.front_end)] if augment else []
         is_shared = recipe.workers > 0 and isinstance(train.sequences, list)
-        read = train._replace(sequences=SharedSequences(train.sequences)) if is_shared else train
+        read = train._replace(sequences=share_sequences(train.sequences)) if is_shared else train
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
         if validation is not None:
             trained_on["validation"] = labelled_checksum(validation)

@@ -15,7 +15,7 @@ from .._autocast import no_autocast
 from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
 from ..data.datasets.checks import check_values
-from ..data.datasets.variables import ROLES
+from ..data.frames import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric

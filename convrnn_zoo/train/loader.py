@@ -4,13 +4,14 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.datasets.labelled_sequences import LazySequences
 from .launch import Processes, mix_seeds, seeded
 
 
@@ -26,27 +27,21 @@ class _Reader(Dataset[Any]):
             return self.read(request)
 
 
-class SharedSequences(Sequence[Tensor]):
-    """Sequences of tensors ``(T_i, *S)`` in one tensor, so that worker processes share its memory.
+def share_sequences(sequences: Sequence[Tensor]) -> LazySequences:
+    """Returns sequences of tensors ``(T_i, *S)`` in one tensor, so that worker processes share its memory.
 
     In a list, each tensor would need a file descriptor, of which a process has about a thousand.
 
     Example:
-        >>> [x.tolist() for x in SharedSequences([torch.zeros(2), torch.ones(1)])]
+        >>> [x.tolist() for x in share_sequences([torch.zeros(2), torch.ones(1)])]
         [[0.0, 0.0], [1.0]]
     """
+    ends = list(accumulate(map(len, sequences), initial=0))
+    return LazySequences(list(pairwise(ends)), partial(_read_span, torch.cat(list(sequences))))
 
-    def __init__(self, sequences: Sequence[Tensor]) -> None:
-        self.values, self.ends = torch.cat(list(sequences)), list(accumulate(map(len, sequences)))
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        end = self.ends[index]
-        return self.values[self.ends[index - 1] if index % len(self) else 0 : end]
+def _read_span(values: Tensor, span: tuple[int, int]) -> Tensor:
+    return values[slice(*span)]
 
 
 class _Requests:

@@ -278,17 +278,13 @@ class Climatology:
     def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:
         minutes, self.test = mean_minutes(step), test
         self.format = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, Tensor] = {}
-        for frames in train.files:
-            for i, key in enumerate(self._keys(frames)):
-                frame = frames.read(i, i + 1)[0].double()
-                known = torch.isfinite(frame)
-                sums[key] = sums.get(key, 0) + frame.where(known, 0)
-                counts[key] = counts.get(key, 0) + known
-        total, count = (torch.stack(list(every.values())).sum(0) for every in (sums, counts))
-        pixel = torch.where(count > 0, total / count, (total.sum((-2, -1)) / count.sum((-2, -1)))[..., None, None])
-        self.means = {key: torch.where(counts[key] > 0, sums[key] / counts[key], pixel).float() for key in sums}
+        keys = [key for frames in train.files for key in self._keys(frames)]
+        frames = torch.cat([f.read() for f in train.files]).double()
+        frames = frames.masked_fill(frames.isinf(), torch.nan)
+        pixel, whole = frames.nanmean(0), frames.nanmean((0, -2, -1))[:, None, None]
+        pixel = torch.where(pixel.isnan(), whole, pixel)
+        means = {key: frames[[other == key for other in keys]].nanmean(0) for key in set(keys)}
+        self.means = {key: torch.where(mean.isnan(), pixel, mean).float() for key, mean in means.items()}
 
     def _keys(self, frames: Frames) -> list[str]:
         keys = [date.strftime(self.format) for date in frames.dates]

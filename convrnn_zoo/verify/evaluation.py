@@ -14,7 +14,7 @@ from .._extras import progress_bar
 from .._hints import warn
 from ..data import FrameSequences, split_channels
 from ..data.datasets.frame_dataset import RAIN_THRESHOLDS, FrameDataset
-from ..data.datasets.variables import ROLES
+from ..data.frames import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.metadata import Metric
 from ..values.preprocessing import Encoding, Preprocessing, Variable
@@ -88,23 +88,15 @@ def evaluate(
     def read_targets(samples: Tensor) -> Tensor:
         return values.select_targets(split_channels(clips.read(samples), values).frames)
 
-    targets = values.target_variables
-    step, stated = getattr(data, "step", None), (f.pixel_km for f in getattr(clips, "files", ()))
-    pixel_km = getattr(data, "pixel_km", None) or next(filter(None, stated), values.pixel_km)
-    methods = choose_baselines(
-        targets,
-        read_targets(batches[0][:1])[:, :inputs],
-        minutes=mean_minutes(step) if step else 5.0,
-        pixel_km=pixel_km or 2.0,
-        members=ensemble_size,
-    )
+    targets, sample = values.target_variables, read_targets(batches[0][:1])[:, :inputs]
+    methods = select_baselines(data, clips, values, sample, ensemble_size)
     if climatology is not None:
         methods["climatology"] = climatology
     for name in baselines or ():
         if name not in methods:
             raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(methods)}")
-    left_out = {*leave_out, *(set(methods) - set(methods if baselines is None else baselines))}
-    methods = {name: method for name, method in methods.items() if name not in left_out}
+    selected = set(methods if baselines is None else baselines) - set(leave_out)
+    methods = {name: method for name, method in methods.items() if name in selected}
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]
     truths = (read_targets(samples)[:, inputs:] for samples in batches)
     ranges = find_value_ranges(targets, ([truth[:, :, channel] for channel in channels] for truth in truths))
@@ -158,6 +150,16 @@ def evaluate(
         {name: {k: v for one in each for k, v in one.scores().items()} for name, each in collected.items()},
         probable.reliability(targets[0].unit) if probable else {},
     )
+
+
+def select_baselines(
+    data: FrameDataset, clips: FrameSequences, values: Preprocessing, sample: Tensor, members: int
+) -> dict[str, Baseline]:
+    """Returns the baselines of :func:`choose_baselines` at the step and the pixel size of the data, by name."""
+    stated = (f.pixel_km for f in getattr(clips, "files", ()))
+    pixel_km = data.pixel_km or next(filter(None, stated), values.pixel_km)
+    minutes = mean_minutes(data.step) if data.step else 5.0
+    return choose_baselines(values.target_variables, sample, minutes=minutes, pixel_km=pixel_km or 2.0, members=members)
 
 
 def choose_ensemble(

@@ -49,33 +49,29 @@ class Panels(NamedTuple):
     def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
         """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
         for i, (target, title) in enumerate(name_targets(values, heading)):
-            inputs, forecast = (shown_channel(x, i, target) for x in (self.inputs, self.forecast))
-            truth = None if self.truth is None else shown_channel(self.truth, i, target)
-            yield Panels(inputs, forecast, truth, self.labels, self.step), target, title
+            frames: Any = (self.inputs, self.forecast, self.truth)
+            parts = [None if x is None else shown_channel(x, i, target) for x in frames]
+            yield Panels(*parts, self.labels, self.step), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
         """Returns the rows of one target by title. A row maps frame numbers (0: first input) to frames ``(H, W)``."""
         known = len(self.inputs)
-        rows = {"input": dict(enumerate(self.inputs)), "forecast": dict(enumerate(self.forecast, known))}
+        inputs, forecast = dict(enumerate(self.inputs)), dict(enumerate(self.forecast, known))
         if self.truth is None:
-            return rows
+            return {"input": inputs, "forecast": forecast}
         truth = dict(enumerate(self.truth[: len(self.forecast)], known))
-        difference = {t: rows["forecast"][t] - frame for t, frame in truth.items()}
-        return {"input": rows["input"], "truth": truth, "forecast": rows["forecast"], DIFFERENCE: difference}
+        difference = {t: forecast[t] - frame for t, frame in truth.items()}
+        return {"input": inputs, "truth": truth, "forecast": forecast, DIFFERENCE: difference}
 
-    def value_range(self, scale: Encoding) -> tuple[float, float] | None:
-        """Returns the lowest and the highest value of the color scale of one target."""
-        known = (self.inputs, self.forecast if self.truth is None else self.truth)
-        return find_value_range(scale, torch.cat([x.flatten() for x in known]))
-
-    def max_difference(self) -> float | None:
-        """Returns the largest difference of forecast and truth in one target; None if no truth is known."""
-        return None if self.truth is None else largest(self.forecast[: len(self.truth)] - self.truth)
-
-
-def largest(values: Tensor) -> float | None:
-    """Returns the largest absolute value of the finite numbers in a tensor; None if it is 0, or if there are none."""
-    return values.nan_to_num(0, 0, 0).abs().max().item() or None if values.numel() else None
+    def ranges(self, scale: Encoding) -> dict[str, Any]:
+        """Returns the lowest and the highest value of the colors of one target, and its largest difference."""
+        truth = self.forecast if self.truth is None else self.truth
+        difference = (self.forecast[: len(truth)] - truth).nan_to_num(0, 0, 0).abs()
+        known = torch.cat([self.inputs.flatten(), truth.flatten()])
+        return {
+            "value_range": find_value_range(scale, known),
+            "max_difference": difference.max().item() if len(truth) else 0.0,
+        }
 
 
 def shown_channel(frames: Tensor, number: int, target: Encoding) -> Tensor:
@@ -142,19 +138,20 @@ def choose_paints(
 
 def draw_frames(
     rows: Mapping[str, Mapping[int, Tensor]],
-    columns: Sequence[Sequence[int]],
     titles: Callable[[int], str],
     scale: Encoding,
     heading: str,
+    most: int = 12,
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
     max_difference: float | None = None,
 ) -> Any:
     """Returns a figure with one row of frames for each title in `rows`, and color bars at the bottom.
 
-    Column k of row r shows frame number ``columns[r][k]``. The color scale is that of differences if the frame or its
+    A row shows at most `most` evenly spaced frames. The color scale is that of differences if the frame or its
     row has the title :data:`DIFFERENCE`, and that of probabilities if the title of the row begins with ``P(``.
     """
+    columns = [spread_evenly(sorted(frames), most) for frames in rows.values()]
     count = max(map(len, columns))
     first = next(iter(next(iter(rows.values())).values()))
     edge = width / max(count, 4)
@@ -162,20 +159,18 @@ def draw_frames(
     paints = choose_paints(scale, value_range, max_difference)
     shown: dict[str, list[Any]] = {name: [] for name in paints}
     axes = figure.subplots(len(rows), count, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], frame_on=False)
     for (row, frames), times, line in zip(rows.items(), columns, axes, strict=True):
-        for axis in line:
-            axis.set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(row, fontsize=10)
-        for axis, t in zip(line, [t for t in times if t in frames], strict=False):
+        for axis, t in zip(line, times, strict=False):
             title = titles(t)
             kind = "difference" if DIFFERENCE in (row, title) else "probability" if row.startswith("P(") else "values"
             axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[kind].image)
             axis.set_frame_on(True)
             axis.set_title(title, fontsize=8, pad=2)
             shown[kind].append(axis)
-    for kind, those in shown.items():
-        if not those:
-            continue
+    for kind, those in [(kind, those) for kind, those in shown.items() if those]:
         paint = paints[kind]
         bar = figure.colorbar(
             those[-1].images[0],
@@ -220,13 +215,10 @@ def spread_evenly(times: Sequence[int], most: int) -> list[int]:
 
 def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 12) -> Any:
     """Plots input, truth, forecast and difference of each target as one image, at most `most` frames in a row."""
-    images = []
-    for part, scale, title in panels.split(values, heading):
-        rows = part.rows()
-        columns = [spread_evenly(sorted(frames), most) for frames in rows.values()]
-        ranges: Any = {"value_range": part.value_range(scale), "max_difference": part.max_difference()}
-        images.append(render(draw_frames(rows, columns, part.label, scale, title, **ranges)))
-    return stack_images(images)
+    parts = panels.split(values, heading)
+    return stack_images(
+        [render(draw_frames(p.rows(), p.label, scale, title, most, **p.ranges(scale))) for p, scale, title in parts]
+    )
 
 
 def animate(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
@@ -244,32 +236,20 @@ def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
             parts = [(DIFFERENCE, frame * 0) if name == DIFFERENCE else ("input", frame) for name in names]
         else:
             parts = [(name, rows[name].get(t, unknown)) for name in names]
-        title = f"{heading}  {panels.label(t)}".strip()
-        if figure is None:
-            figure = side_by_side(parts, scale, title, panels.value_range(scale), panels.max_difference())
-        else:  # the layout stays, since computing it takes most of the time
-            figure.suptitle(title, fontsize=HEADING)
-            for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
-                axis.title.set_text(name)
-                axis.images[0].set_data(frame.numpy())
+        figure = figure or side_by_side(parts, scale, heading, **panels.ranges(scale))
+        figure.suptitle(f"{heading}  {panels.label(t)}".strip(), fontsize=HEADING)
+        for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
+            axis.title.set_text(name)
+            axis.images[0].set_data(frame.numpy())
         images.append(render(figure))
-        figure.set_layout_engine("none")
+        figure.set_layout_engine("none")  # the layout stays, since computing it takes most of the time
     return images
 
 
-def side_by_side(
-    parts: Sequence[tuple[str, Tensor]],
-    scale: Encoding,
-    heading: str,
-    value_range: tuple[float, float] | None = None,
-    max_difference: float | None = None,
-) -> Any:
-    """Returns a figure of one row from pairs of title and frame."""
-    names, frames = zip(*parts, strict=True)
-    rows = {"": dict(enumerate(frames))}
-    return draw_frames(
-        rows, [range(len(parts))], names.__getitem__, scale, heading, MOTION_WIDTH, value_range, max_difference
-    )
+def side_by_side(parts: Sequence[tuple[str, Tensor]], scale: Encoding, heading: str, **ranges: Any) -> Any:
+    """Returns a figure of one row from pairs of title and frame; `ranges` are those of :func:`draw_frames`."""
+    rows = {"": {i: frame for i, (_, frame) in enumerate(parts)}}
+    return draw_frames(rows, lambda i: parts[i][0], scale, heading, width=MOTION_WIDTH, **ranges)
 
 
 def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
@@ -337,6 +317,11 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
     save_figure(figure, path)
 
 
+def title_frames(labels: Sequence[str], values: Preprocessing) -> Callable[[int], str]:
+    """Returns a function of the titles of forecast frames: the `labels`, or by default their lead times."""
+    return labels.__getitem__ if labels else lambda t: format_lead_time(t + 1, values.step)
+
+
 def probability_title(threshold: float, unit: str) -> str:
     """Returns the title of a row of probabilities that a threshold is reached."""
     return f"P(≥ {threshold:g} {unit})".replace(" )", ")")
@@ -357,12 +342,11 @@ def probability_strip(
     """
     if probabilities.dim() == 4:
         probabilities = probabilities.unsqueeze(1)
-    labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(len(probabilities))], []
+    titles, images = title_frames(labels, values), []
     for i, (scale, title) in enumerate(name_targets(values, heading)):
         part = shown_channel(probabilities.transpose(1, 2), i, scale)
         rows = {probability_title(p, scale.unit): dict(enumerate(part[:, k])) for k, p in enumerate(thresholds)}
-        columns = [spread_evenly(range(len(labels)), most)] * len(rows)
-        images.append(render(draw_frames(rows, columns, labels.__getitem__, scale, title)))
+        images.append(render(draw_frames(rows, titles, scale, title, most)))
     return stack_images(images)
 
 
@@ -372,8 +356,7 @@ def ensemble_rows(members: Tensor, thresholds: Sequence[float], truth: Tensor | 
     reached = {
         probability_title(t, unit): (members >= t).float().masked_fill(unknown, torch.nan).mean(0) for t in thresholds
     }
-    std = members.std(0) if len(members) > 1 else torch.zeros_like(members[0])
-    rows = {"mean": members.mean(0), "std": std, **reached}
+    rows = {"mean": members.mean(0), "std": members.std(0, correction=min(1, len(members) - 1)), **reached}
     return rows if truth is None else {"truth": truth, **rows}
 
 
@@ -403,11 +386,10 @@ def ensemble_strip(
     thresholds = (threshold,) if isinstance(threshold, int | float) else threshold
     if members.dim() == 4:
         members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
-    labels, images = labels or [format_lead_time(t + 1, values.step) for t in range(members.shape[1])], []
+    titles, images = title_frames(labels, values), []
     for i, (scale, title) in enumerate(name_targets(values, heading)):
         part, observed = shown_channel(members, i, scale), None if truth is None else shown_channel(truth, i, scale)
         rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()}
-        columns = [spread_evenly(range(len(labels)), most)] * len(rows)
         value_range = find_value_range(scale, part if observed is None else observed)
-        images.append(render(draw_frames(rows, columns, labels.__getitem__, scale, title, value_range=value_range)))
+        images.append(render(draw_frames(rows, titles, scale, title, most, value_range=value_range)))
     return stack_images(images)

@@ -27,9 +27,9 @@ def draw_event(window: Window, nowcasts: Mapping[str, Tensor], heading: str, out
     def title(k: int) -> str:
         return format_lead_time(k + 1, minutes)
 
-    parts = {name: dict(enumerate(frames)) for name, frames in rows.items()}
     shown = [k for k in SHOWN if k < len(window.truth)]
-    strip = render(draw_frames(parts, [shown] * len(parts), title, RATES, heading))
+    parts = {name: {k: frames[k] for k in shown} for name, frames in rows.items()}
+    strip = render(draw_frames(parts, title, RATES, heading))
     film = [
         render(side_by_side([(name, frames[k]) for name, frames in rows.items()], RATES, f"{heading}  {title(k)}"))
         for k in range(len(window.truth))

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier
 from convrnn_zoo.train.forecaster import load_sequences
 from convrnn_zoo.train.launch import Processes
-from convrnn_zoo.train.loader import Loader, SharedSequences
+from convrnn_zoo.train.loader import Loader
 from tests.helpers.data.own_data import FRAMES
 from tests.train.test_loop import CLASSIFIER, ramps
 
@@ -133,7 +134,7 @@ def read_frames(clips, numbers):
 def test_recordings_in_memory_are_passed_to_workers_as_one_tensor(workers):
     data, recipe = ramps(0), dataclasses.replace(CLASSIFIER, workers=workers)
     stored = classifier.ClassifierTrainer(recipe, 0, data, progress=False).loader.loader.dataset.read.args[0]
-    assert isinstance(stored.sequences, SharedSequences if workers else list)
+    assert isinstance(stored.sequences, LazySequences if workers else list)
     assert len(stored.sequences) == 24
     for i in (0, 7, 23, -1):
         assert torch.equal(stored.sequences[i], data.sequences[i])

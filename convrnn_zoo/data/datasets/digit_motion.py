@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..._typed import field
 from ...values.log_mel import LogMel
 from ..files import FileError
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences
@@ -57,9 +56,6 @@ class DigitMotion(LabelledDataset):
     license = "CC BY-SA 3.0"
     split_words = "clips of test images of MNIST"
     label_names = tuple(f"{digit} {direction}" for digit in range(10) for direction in DIRECTIONS)
-    validation: float = field(
-        0.0, ge=0, lt=1, description="fraction of the training examples of each class that is set aside for validation."
-    )
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads the idx files of MNIST at `path`, and generates the clips of a split with a fixed seed."""

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...values.preprocessing import Preprocessing, Variable
 from ...values.steps import Step
+from ..frames import FLOOR, ROLES, TOP, DataVariable
 from ..readers import ReadOptions
 from .checks import ValidRange
 from .frame_sequences import FrameSequences
 from .splits import RecipeDataset
-from .variables import FLOOR, ROLES, TOP, DataVariable, encoding_fields
+from .variables import encoding_fields
 
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Default thresholds in mm/h of the scores of rain forecasts."""

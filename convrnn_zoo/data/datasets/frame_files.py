@@ -20,8 +20,8 @@ from ...values.units import MARSHALL_PALMER, is_rain, plural
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_format
-from ..frames import split_at_gaps
-from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, VariableOptions, find_sources, join, open_sources
+from ..frames import FLOOR, ROLES, TOP, DataVariable, split_at_gaps
+from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, check_files, check_steps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
@@ -34,7 +34,6 @@ from .frame_sequences import (
     split_in_time,
 )
 from .splits import GroupedFiles, read_lists, relative_name, resolve_path, split_names
-from .variables import FLOOR, ROLES, TOP, DataVariable
 
 logger = logging.getLogger(__name__)
 MAX_WINDOWS = 2_000_000
@@ -47,9 +46,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
 
     suffixes: ClassVar[tuple[str, ...]]
     """Suffixes of the files."""
-    name: str = field(nonempty=True, description="name of the data in the metadata and the model card.")
-    license: str = field("", description="licence of the data.")
-    url: str = field("", description="address of the data.")
     task: str = field(
         "", description="task in the metadata; by default precipitation nowcasting for rain, else video prediction."
     )
@@ -112,17 +108,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         'the order of their names. ``"group"``: the last third of the groups. A list: patterns of test '
         'file names relative to the data directory, such as ``["test/*"]``, or names of CSV files in it '
         "whose column `file` lists them.",
-    )
-    group_pattern: str = field(
-        "",
-        description="regular expression to search in the path of each file relative to the data directory. The "
-        "file's group, such as a station, is the match of the first capturing group, or else the "
-        "complete match.",
-    )
-    group_file: str = field(
-        "",
-        description="CSV file in the data directory with the columns `file` (a path relative to that directory) and "
-        "`group`, in place of `group_pattern`.",
     )
     validation: float | tuple[str, ...] = field(  # type: ignore[assignment]
         0.0,
@@ -189,8 +174,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         units = dict(zip((v.name for v in options.all_variables), first.units, strict=bool(first.units)))
         for role in ROLES:  # a variable without a stated unit has the one in the first file
             stated: Any = tuple(
-                VariableOptions(v.name, units[v.name] if v.unit is None else v.unit, v.fill_value)
-                for v in getattr(options, role)
+                dataclasses.replace(v, unit=units[v.name] if v.unit is None else v.unit) for v in getattr(options, role)
             )
             options = dataclasses.replace(options, **{role: stated})
         opened = zip((first, *open_sources(sources[1:], options)), sources, strict=True)
@@ -466,10 +450,7 @@ class ArrayFrames(FrameFiles):
         step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
         options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
         if self.variables:
-            roles: Any = {
-                r: tuple(VariableOptions(v.name, v.unit, v.fill_value) for v in getattr(self, r)) for r in ROLES
-            }
-            return dataclasses.replace(options, **roles)
+            return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
         return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
 
 

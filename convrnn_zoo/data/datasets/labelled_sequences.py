@@ -245,9 +245,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         'a third of every class'
     """
 
-    name: str = field(nonempty=True, description="name of the data in the metadata and the model card.")
-    license: str = field("", description="licence of the data.")
-    url: str = field("", description="address of the data.")
     task: str = field("sequence classification", nonempty=True, description="task in the metadata.")
     split: str | tuple[str, ...] = field(
         "random",
@@ -255,7 +252,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         description='rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. '
         '``"file"``: the last third of the files in the order of their names. If there is only one file, '
         'or if every file has only one class: the last third of each class. ``"group"``: the last third '
-        "of the groups. A list: patterns of test file names relative to the data directory, or names of "
+        "of the groups, which ``.npz`` files may have as an array ``groups``. A list: patterns of test "
+        "file names relative to the data directory, or names of "
         'CSV files in the data directory, such as ``["test.csv"]``, whose column `file` lists them. If '
         "there is only one file of data, the names are those of its recordings.",
     )
@@ -274,17 +272,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         choices=("", "NTC", "NCT"),
         description='order of the axes of an array ``x``: ``"NTC"`` or ``"NCT"``. By default, ``"NTC"`` is assumed, '
         "and an array with fewer steps than channels is rejected.",
-    )
-    group_pattern: str = field(
-        "",
-        description="regular expression to search in the path of each file relative to the data directory. The "
-        "group, such as a speaker, is the match of the first capturing group, or else the complete "
-        "match. Alternatively, ``.npz`` files contain an array ``groups``.",
-    )
-    group_file: str = field(
-        "",
-        description="CSV file in the data directory with the columns `file` (a path relative to that directory) and "
-        "`group`, in place of `group_pattern`.",
     )
     validation: float | tuple[str, ...] = field(  # type: ignore[assignment]
         0.0,

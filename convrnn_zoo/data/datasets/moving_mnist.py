@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._typed import field
 from ..files import FileError, read_unpacked
 from ..readers.numpy import load_npy
 from .frame_dataset import FrameDataset
@@ -154,9 +153,6 @@ class MovingMNIST(FrameDataset):
     valid_max = 1.0
     summed_over = 64 * 64
     hint = f"get the four idx files from {MNIST} (train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz are read)"
-    validation: float = field(
-        0.0, ge=0, lt=1, description="fraction of the training split that is set aside for validation."
-    )
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns sequences that are generated from the images of a split, or read from the published test file."""

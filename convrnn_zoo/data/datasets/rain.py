@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from ..._typed import field
 from ..formats.radar import COARSEN, FORMATS, find_composites, read_time
 from ..frames import Frames, ReadOptions, split_at_gaps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
@@ -51,9 +50,6 @@ class RainComposites(FrameDataset):
     valid_max = 300.0
     summed_over = 64 * 64
     hint = f"pysteps.datasets.download_pysteps_data(DIR) downloads them, or clone {url}"
-    validation: float = field(
-        0.0, ge=0, lt=1, description="fraction of the training split that is set aside for validation."
-    )
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading radar files: rain rates in mm/h, averaged to 2 km."""

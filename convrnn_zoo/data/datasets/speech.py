@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from ..._extras import need
-from ..._typed import field
 from ...values.log_mel import LogMel
 from ..files import list_dir
 from ..readers.sequences import read_ts
@@ -28,9 +27,6 @@ class JapaneseVowels(LabelledDataset):
     license = "CC BY 4.0"
     split_words = "official test split"
     label_names = tuple(f"speaker {i}" for i in range(1, 10))
-    validation: float = field(
-        0.0, ge=0, lt=1, description="fraction of the training examples of each class that is set aside for validation."
-    )
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads ``JapaneseVowels_TRAIN.ts`` or ``JapaneseVowels_TEST.ts`` in `path`, by default in the package aeon."""
@@ -60,9 +56,6 @@ class FSDD(LabelledDataset):
     license = "CC BY-SA 4.0"
     split_words = "official test split"
     label_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    validation: float = field(
-        0.0, ge=0, lt=1, description="fraction of the training examples of each class that is set aside for validation."
-    )
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
         """Reads files such as ``7_george_12.wav`` in `path`, or in the folder ``recordings`` of `path`."""

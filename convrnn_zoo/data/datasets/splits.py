@@ -4,13 +4,14 @@ import csv
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..._typed import check_fields
+from ..._typed import check_fields, field
 from ..files import FEW, natural_key, reading
 
 
@@ -110,28 +111,38 @@ def split_names(
     return others[cut:] if part == "validation" else others[:cut]
 
 
+@dataclass(frozen=True, kw_only=True)
 class RecipeDataset:
     """Base class of datasets. A dataset's fields are keys of ``[data]``. Metadata and model cards show attributes."""
 
-    title: str
-    task: str
-    url: str
-    license: str
-    split_words: str
-    """Description of the test split."""
-    validation: float = 0.0
+    title = task = url = license = split_words = ""
+    """Texts of the metadata; `split_words` describes the test split."""
+    validation: float = field(
+        0.0, ge=0, lt=1, description="fraction of the training split that is set aside for validation."
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
 
 
+@dataclass(frozen=True, kw_only=True)
 class GroupedFiles(RecipeDataset):
     """Base class of datasets of files that may belong to groups, such as stations or speakers."""
 
-    name: str
-    split: str | tuple[str, ...]
-    group_pattern: str
-    group_file: str
+    name: str = field(nonempty=True, description="name of the data in the metadata and the model card.")
+    license: str = field("", description="licence of the data.")
+    url: str = field("", description="address of the data.")
+    split: str | tuple[str, ...] = field("")
+    group_pattern: str = field(
+        "",
+        description="regular expression to search in the path of each file relative to the data directory. The file's "
+        "group, such as a station or a speaker, is the match of the first capturing group, or else the complete match.",
+    )
+    group_file: str = field(
+        "",
+        description="CSV file in the data directory with the columns `file` (a path relative to that directory) and "
+        "`group`, in place of `group_pattern`.",
+    )
 
     @property
     def title(self) -> str:  # type: ignore[override]

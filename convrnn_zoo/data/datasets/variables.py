@@ -1,45 +1,12 @@
 """Variables of frames: channels with different units and encodings, static maps and known future inputs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..._typed import check_fields, field
 from ...values.preprocessing import Preprocessing
-from ..readers import ReadOptions, VariableOptions
-
-FLOOR, TOP = 0.1, 100.0
-"""Constants of the encoding ``log``, in the unit of the data."""
-ROLES = ("variables", "future", "static")
-"""Keys of ``[data]`` that list variables, in the order of the channels."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataVariable:
-    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings."""
-
-    name: str = field(nonempty=True, description="name of the variable in the files.")
-    unit: str | None = field(
-        None, description="unit to convert values to; by default the unit in the file whose name sorts first."
-    )
-    encoding: str = field(
-        "standardize",
-        choices=("none", "log", "standardize"),
-        description='``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.',
-    )
-    floor: float = field(FLOOR, gt=0, description='constants of the encoding ``"log"``.')
-    top: float = field(TOP, gt=0, description='constants of the encoding ``"log"``.')
-    valid_min: float | None = field(None, description="range of valid values.")
-    valid_max: float | None = field(None, description="range of valid values.")
-    fill_value: float | None = field(
-        None,
-        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
-    )
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.variables.")
+from ..frames import ROLES, DataVariable, ReadOptions
 
 
 def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
@@ -97,6 +64,8 @@ def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, A
     """Returns fields of :class:`ReadOptions` with the variables of a model and the fill values in `options`."""
     fills = {v.name: v.fill_value for v in options.all_variables}
     return {
-        role: tuple(VariableOptions(v.name, v.unit or None, fills.get(v.name)) for v in getattr(values, role))
+        role: tuple(
+            DataVariable(name=v.name, unit=v.unit or None, fill_value=fills.get(v.name)) for v in getattr(values, role)
+        )
         for role in ROLES
     }

@@ -12,7 +12,7 @@ from ..files import FileError, list_files, natural_key
 from ..formats.geotiff import is_geotiff
 from ..formats.gridded import GRIDDED, is_recognised
 from ..formats.radar import COARSEN, find_composites, find_format
-from ..frames import Frames, ReadOptions, VariableOptions, join
+from ..frames import Frames, ReadOptions, join
 from .images import TIFF, VIDEO_READERS, find_clips, find_reader, list_images, open_clip
 from .numpy import open_npy, open_npz
 
@@ -119,7 +119,6 @@ __all__ = [
     "FileError",
     "Frames",
     "ReadOptions",
-    "VariableOptions",
     "find_sources",
     "join",
     "list_files",
