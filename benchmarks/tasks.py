@@ -86,7 +86,7 @@ def training_step(recipe: str, sample: str, bf16: bool) -> Run:
     clip = _demo(sample)[: read.inputs + read.horizon, None, :64, :64]
     trainer = ForecasterTrainer(read, CustomSequences([clip]), progress=False)
     frames = clip.expand(read.batch_size, *clip.shape).contiguous()
-    return lambda: trainer.update([(1.0, (frames, trainer.sample(0)[1]))])
+    return lambda: trainer.update([(1.0, (frames, trainer.sample_update(0)[1]))])
 
 
 def classify_sounds(count: int) -> Run:

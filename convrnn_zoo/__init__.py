@@ -108,4 +108,4 @@ __all__ = [
     "size_limit",
     "video_model",
 ]
-__all__ += layers.__all__
+__all__ += layers.__all__  # type: ignore[attr-defined]  # computed

@@ -157,8 +157,8 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
         return value
     if generic in (Union, UnionType):
         return _union(expected, value, name, path, rules)
-    if dataclasses.is_dataclass(expected) and not isinstance(value, expected):  # type: ignore[arg-type]
-        return read(expected, value, name, f"{path}.")  # type: ignore[arg-type]
+    if _is_table(expected) and not isinstance(value, expected):
+        return read(expected, value, name, f"{path}.")
     if isinstance(value, list | tuple | Mapping) and len(value) > MAX_VALUES:
         raise ValueError(f"{label} must have at most {MAX_VALUES:,} values, got {len(value):,}")
     if generic is tuple and isinstance(value, list | tuple):
@@ -173,6 +173,11 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     if generic is None and isinstance(value, expected | Mapping | str):
         return value  # a table that the dataclass itself reads
     raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
+
+
+def _is_table(kind: Any) -> bool:
+    """Returns whether a type is a dataclass, and no base class of several, such as those of datasets."""
+    return "__dataclass_fields__" in vars(kind)
 
 
 def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> Any:
@@ -216,7 +221,7 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     for kind, error in errors.items():  # the error of the type that was meant
         kinds = (int, float) if type(value) is int else (type(value),)
         is_list = get_origin(kind) is tuple and isinstance(value, list | tuple)
-        is_meant = is_list or (isinstance(value, Mapping) if dataclasses.is_dataclass(kind) else kind in kinds)
+        is_meant = is_list or (isinstance(value, Mapping) if _is_table(kind) else kind in kinds)
         if len(types) == 1 or is_meant:
             raise error
     raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")

@@ -17,7 +17,7 @@ from ..predict.archive.scores import TOTAL, score_archive
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_sequences
-from ..train.parts import warn_if_other_part
+from ..train.task import warn_if_other_part
 from ..verify import (
     FIGURES,
     Scores,

@@ -65,9 +65,7 @@ def to_table(dataset: RecipeDataset) -> dict[str, Any]:
             "LABELLED_DATASETS of convrnn_zoo.data, or pass its splits as data"
         )
     kind = kinds[type(dataset)]
-    fields: Any = dataclasses.asdict(  # type: ignore[call-overload]
-        dataset, dict_factory=lambda items: {k: v for k, v in items if v is not None}
-    )
+    fields: Any = dataclasses.asdict(dataset, dict_factory=lambda items: {k: v for k, v in items if v is not None})
     return {"kind": kind, **fields}
 
 

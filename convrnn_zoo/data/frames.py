@@ -597,7 +597,7 @@ def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:
     return join_datasets([data for data, _ in opened], [p.path for p in parts]), opened[0][1]
 
 
-def join(parts: Sequence[Frames]) -> Frames:
+def join_frames(parts: Sequence[Frames]) -> Frames:
     """Joins the frames of files to one series, in the order of their dates if all files state dates.
 
     Raises:

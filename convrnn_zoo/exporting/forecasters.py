@@ -12,6 +12,7 @@ from ..layers._states import split_levels
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
 from ..models.base.forecaster import EncoderForecaster
+from .encoding import Seen, SequenceForecast, Units, known_specs
 from .graph import graph_loop, prepare_model, unroll
 from .recurrent import list_states, min_map_size, name_states, read_states
 from .spec import (
@@ -33,7 +34,6 @@ from .spec import (
     space,
     state_specs,
 )
-from .units import Seen, SequenceForecast, Units, known_specs
 
 
 def forecaster_sequence(model: Forecaster, options: ExportOptions) -> ExportSpec:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ..models.nowcast.decisions import THRESHOLDS
 from ..models.nowcast.motion import smooth
 from ..models.nowcast.network import MAX_EDGE
+from .encoding import SequenceForecast, Units
 from .graph import prepare_model
 from .spec import BATCH, Axes, ExportError, ExportOptions, ExportSpec, GraphSpec, TensorSpec, Values, space
-from .units import SequenceForecast, Units
 
 
 def nowcast_sequence(model: Any, options: ExportOptions) -> ExportSpec:

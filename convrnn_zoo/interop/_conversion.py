@@ -25,9 +25,8 @@ from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
 from .digital_typhoon import DIGITAL_TYPHOON
 from .e2vid import E2VID
-from .earthnet import SG_CONVLSTM, WEATHER2LAND
+from .earthnet import GREENEARTHNET, SG_CONVLSTM, WEATHER2LAND
 from .firenet import FIRENET
-from .greenearthnet import GREENEARTHNET
 from .irene import IRENE
 from .keras import KERAS
 from .kimmel import KIMMEL

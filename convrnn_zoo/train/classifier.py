@@ -28,8 +28,7 @@ from .finetuning import freeze_encoder, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import share_sequences
 from .loop import Row, checksum
-from .parts import warn_if_other_part
-from .task import TaskTrainer
+from .task import TaskTrainer, warn_if_other_part
 
 logger = logging.getLogger(__name__)
 OVERFITTING = 0.2
@@ -371,7 +370,7 @@ class ClassifierTrainer(TaskTrainer):
         fields: Any = {"baselines": baselines, "interval": interval}
         return [Metric("accuracy", percent(value), dataset.title, dataset.split_words, **fields)]
 
-    def sample(self) -> Iterator[list[tuple[float, list[int]]]]:
+    def sample_epoch(self) -> Iterator[list[tuple[float, list[int]]]]:
         """Samples the batches of an epoch, and yields the shares of this process."""
         recipe, processes, labels = self.recipe, self.processes, self.data.labels
         size = recipe.batch_size * processes.count
@@ -381,7 +380,7 @@ class ClassifierTrainer(TaskTrainer):
 
     def batches(self, done: int, skip: int) -> Iterator[list[tuple[float, SequenceBatch]]]:
         """Yields the batches of an epoch."""
-        for update, batch in enumerate(self.loader.load(self.sample(), done, skip), done + skip):
+        for update, batch in enumerate(self.loader.load(self.sample_epoch(), done, skip), done + skip):
             freeze_encoder(self.model, update < self.frozen_steps)
             yield batch
 

@@ -151,7 +151,7 @@ class ForecasterTrainer(TaskTrainer):
         )
         return make_metrics(evaluation.scores, self.recipe.data, self.model.preprocessing)
 
-    def sample(self, step: int) -> FrameBatch:
+    def sample_update(self, step: int) -> FrameBatch:
         """Samples the sequences of an update and their masks, and returns the share of this process."""
         recipe, rank, count = self.recipe, self.processes.rank, self.processes.count
         total = recipe.batch_size * count * recipe.grad_accum_steps
@@ -163,7 +163,7 @@ class ForecasterTrainer(TaskTrainer):
         """Yields the batches of a round."""
         recipe, device = self.recipe, self.processes.device
         steps = range(done, min(done + recipe.checkpoint_every, recipe.max_steps))
-        for batch in self.loader.load(map(self.sample, steps), done, skip):
+        for batch in self.loader.load(map(self.sample_update, steps), done, skip):
             parts = (x.to(device, non_blocking=True).split(recipe.batch_size) for x in batch)
             yield [(1 / recipe.grad_accum_steps, part) for part in zip(*parts, strict=True)]
 

@@ -135,20 +135,24 @@ STOPS: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signa
 
 
 @contextmanager
-def raise_on_sigterm() -> Iterator[None]:
+def handle_signals(numbers: Iterable[int], handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Context in which a function handles signals, in the main thread; in others, Python allows no handler."""
+    is_main = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.signal(number, handle) for number in numbers if is_main}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def raise_on_sigterm() -> AbstractContextManager[None]:
     """Context in which SIGTERM raises :class:`Terminated` at once, such as before and after :meth:`Trainer.fit`."""
 
     def handle(number: int, frame: Any) -> None:
         raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return handle_signals([signal.SIGTERM], handle)
 
 
 @contextmanager
@@ -156,8 +160,7 @@ def catch_signals() -> Iterator[Callable[[], int]]:
     """Yields a function that returns the signal of :data:`STOPS` that was received, or 0.
 
     So the loop can save and stop between updates. After a signal, Ctrl-C raises KeyboardInterrupt at once. SIGTERM does
-    not, because launchers pass on the one that a workload manager has sent to all processes. Outside the main thread,
-    where Python allows no signal handler, the function always returns 0.
+    not, because launchers pass on the one that a workload manager has sent to all processes.
     """
     received = 0
 
@@ -167,15 +170,8 @@ def catch_signals() -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         received = received or number
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    previous = {number: signal.signal(number, handle) for number in STOPS}
-    try:
+    with handle_signals(STOPS, handle):
         yield lambda: received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def diverged(problem: str) -> FloatingPointError:

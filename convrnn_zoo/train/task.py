@@ -1,6 +1,8 @@
 """The part of training that all recipes share: one model for each seed, its files, and its scores."""
 
 import dataclasses
+import hashlib
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from .._extras import need
+from ..data import CroppedSequences, Labelled
 from ..models import ZooModel
 from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import Recipe
@@ -19,8 +22,9 @@ from .launch import Processes
 from .loader import Loader
 from .loop import Trainer
 from .optim import create_optimizer, create_schedule
-from .parts import identify_part
 from .writing import add_metrics, check_writable, write_weights
+
+logger = logging.getLogger(__name__)
 
 
 class TaskTrainer(Trainer):
@@ -137,3 +141,26 @@ def join_metrics(runs: Sequence[Sequence[Metric]]) -> tuple[Metric, ...]:
         mean, std = (float(f"{function(values):.6g}") for function in (fmean, pstdev))
         joined.append(dataclasses.replace(metric, mean=mean, std=std, runs=len(values)))
     return tuple(joined)
+
+
+def identify_part(part: Any) -> str:
+    """Returns a checksum of the names of recordings, or of the files and times of frames; empty if there are none."""
+    names = list(part.names) if isinstance(part, Labelled) else []
+    if isinstance(part, CroppedSequences):
+        for frames in part.files:
+            name = frames.name if len(part.files) > 1 else ""  # one file may be renamed
+            names.append(f"{name} {frames.dates[0] if frames.is_dated else frames.start} {len(frames)}")
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12] if names else ""
+
+
+def warn_if_other_part(metadata: Any, data: Any, part: Any) -> None:
+    """Logs a warning if the training part of a dataset is not the one that weights with this metadata were trained on.
+
+    Where the recipe lists the files of the test part, other training data do not change it.
+    """
+    trained = metadata.training_part if metadata else ""
+    if trained and isinstance(getattr(data, "split", None), str) and identify_part(part) not in ("", trained):
+        logger.warning(
+            "these are not the data of the training: their training part is another one, so that data which were "
+            "trained on can be in the test part, and the scores too good; list test files in the recipe's data.split"
+        )

@@ -1,16 +1,25 @@
 """Conversion of values between units, and formatting of lead times and counts."""
 
+from __future__ import annotations
+
 import functools
 import logging
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .._extras import need
 from .steps import Step
+
+if TYPE_CHECKING:
+    import pint
+    from torch import Tensor
+
+Numbers = TypeVar("Numbers", np.ndarray, "Tensor")
+"""Arrays and tensors."""
 
 MARSHALL_PALMER = (200.0, 1.6)
 """Constants a and b of the relation ``Z = a R^b`` of reflectivity Z in mm⁶/m³ and the rain rate R in mm/h."""
@@ -65,11 +74,11 @@ class Conversion(NamedTuple):
         return values if self.apply is None else self.apply(values)
 
 
-def _affine(values: Any, factor: float, offset: float) -> Any:
+def _affine(values: Numbers, factor: float, offset: float) -> Numbers:
     return values * factor + offset if offset else values * factor
 
 
-def _speed_to_rain(values: Any, factor: float) -> Any:
+def _speed_to_rain(values: Numbers, factor: float) -> Numbers:
     known = values[values == values]
     highest = float(known.max()) * factor if len(known) else 0.0
     if highest > MAX_RAIN:
@@ -80,7 +89,7 @@ def _speed_to_rain(values: Any, factor: float) -> Any:
     return values * factor
 
 
-def _dbz_to_rain(values: Any, a: float, b: float, factor: float) -> Any:
+def _dbz_to_rain(values: Numbers, a: float, b: float, factor: float) -> Numbers:
     return (10 ** (values / 10) / a) ** (1 / b) * factor
 
 
@@ -124,7 +133,7 @@ def is_reflectivity(unit: str) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def parse_unit(unit: str) -> Any:
+def parse_unit(unit: str) -> pint.Quantity | None:
     """Returns a unit as a quantity of pint: 0.2 mm/min for ``"mm/5min"``, 0.1 mm for ``"0.1 mm"``; None if unknown."""
     if len(unit) > MAX_UNIT:
         return None
@@ -234,24 +243,27 @@ def conversion(
         if depth is not None and minutes:
             apply = functools.partial(_affine, factor=depth * 60 / minutes / rates[1], offset=0.0)
             return Conversion(apply, f"rain rates from sums over {minutes:g} minutes")
-    a, b = parse_unit(source), parse_unit(target)
-    if a is None or b is None or not a.is_compatible_with(b):
+    quantity, unit = parse_unit(source), parse_unit(target)
+    if quantity is None or unit is None or not quantity.is_compatible_with(unit):
         depths = rain_depth(source), rain_depth(target)
         if depths[0] and depths[1] and (not name or _WATER_NAMES.search(name)):
             return Conversion(functools.partial(_affine, factor=depths[0] / depths[1], offset=0.0))
         return Conversion() if _plain(source) == _plain(target) else None
-    one = a.magnitude
+    return _convert_linearly(quantity, unit)
+
+
+def _convert_linearly(source: pint.Quantity, target: pint.Quantity) -> Conversion | None:
+    """Returns the conversion between compatible quantities, or None if it is not linear, such as that of dB."""
+    values = (0.0, source.magnitude, 2 * source.magnitude)
     with np.errstate(divide="ignore"):
-        zero, one, two = (float((a.__class__(v, a.units)).to(b.units).magnitude) for v in (0.0, one, 2 * one))
+        zero, one, two = (float(source.__class__(v, source.units).to(target.units).magnitude) for v in values)
     if not math.isclose(two - one, one - zero, rel_tol=1e-6):
-        return None  # one of the two is logarithmic, such as dB
-    scale, offset = float((one - zero) / b.magnitude), float(zero / b.magnitude)
+        return None
+    scale, offset = float((one - zero) / target.magnitude), float(zero / target.magnitude)
     scale = round(scale, 12) if abs(scale) > 1e-3 else scale
-    return (
-        Conversion()
-        if (scale, offset) == (1.0, 0.0)
-        else Conversion(functools.partial(_affine, factor=scale, offset=round(offset, 9)))
-    )
+    if (scale, offset) == (1.0, 0.0):
+        return Conversion()
+    return Conversion(functools.partial(_affine, factor=scale, offset=round(offset, 9)))
 
 
 def time_unit(step: Step) -> tuple[str, float]:

@@ -50,8 +50,8 @@ class Panels(NamedTuple):
         """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
         for i, (target, title) in enumerate(name_targets(values, heading)):
             frames: Any = (self.inputs, self.forecast, self.truth)
-            parts = [None if x is None else shown_channel(x, i, target) for x in frames]
-            yield Panels(*parts, self.labels, self.step), target, title
+            parts: Any = [None if x is None else shown_channel(x, i, target) for x in frames]
+            yield self._replace(inputs=parts[0], forecast=parts[1], truth=parts[2]), target, title
 
     def rows(self) -> dict[str, dict[int, Tensor]]:
         """Returns the rows of one target by title. A row maps frame numbers (0: first input) to frames ``(H, W)``."""

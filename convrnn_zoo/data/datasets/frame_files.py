@@ -21,7 +21,7 @@ from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_format
 from ..frames import FLOOR, ROLES, TOP, DataVariable, split_at_gaps
-from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join, open_sources
+from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join_frames, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .checks import WET, check_files, check_steps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
@@ -336,7 +336,7 @@ def join_runs(files: Sequence[Frames], series: Sequence[str], is_selected: Seque
                 f"{inside[0][1].path}: no two frames of {name} follow each other in the order of the names, and the "
                 "files state no dates; write dates into the files, or name the files in the order of their groups"
             )
-    return [join(run) for run in runs]
+    return [join_frames(run) for run in runs]
 
 
 def _continues(before: Frames, after: Frames) -> bool:

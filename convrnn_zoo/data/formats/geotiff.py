@@ -1,16 +1,21 @@
 """Opens GeoTIFF files, of which each holds one map or several bands, with rioxarray."""
 
+from __future__ import annotations
+
 import math
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from ..._extras import need, quiet
 from ...values.labels.axes import CHANNEL
 from ..untrusted import check_chunk
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 TIFF = (".tif", ".tiff")
 GEO_TAGS = (33550, 34264, 34735)
@@ -58,7 +63,7 @@ def find_date(path: Path, tags: Any) -> datetime | None:
     return None
 
 
-def open_geotiff(path: Path) -> Any:
+def open_geotiff(path: Path) -> xr.Dataset:
     """Opens a GeoTIFF as a Dataset of one variable ``(y, x)``, or ``(channel, y, x)`` if it has several bands.
 
     The variable has the name that describes its first band, if there is one, and its unit. Its date is the one in the

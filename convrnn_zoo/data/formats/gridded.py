@@ -1,14 +1,16 @@
 """Opens NetCDF, Zarr, HDF5 and GRIB files with xarray, after a check of files that xarray would trust."""
 
+from __future__ import annotations
+
 import base64
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -18,6 +20,9 @@ from ...values.labels.form import divide, part_shape
 from ..files import TIMES, FileError, reading
 from ..untrusted import check_grib, check_hdf5
 from .geotiff import TIFF, is_geotiff, open_geotiff
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
@@ -53,9 +58,9 @@ AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 class Array:
     """Array of stored numbers that ``read(index)`` returns for slices; its dimensions have no names."""
 
-    read: Callable[[Any], Any]
+    read: Callable[[Any], numpy.ndarray]
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: numpy.dtype
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,7 +68,7 @@ class Array:
         """Number of axes."""
         return len(self.shape)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> numpy.ndarray:
         index = index if isinstance(index, tuple) else (index,)
         index = (*index, *[slice(None)] * (self.ndim - len(index)))
         ranges = [range(n)[i] if isinstance(i, slice) else i for i, n in zip(index, self.shape, strict=True)]
@@ -72,7 +77,7 @@ class Array:
         steps = [r.step for r in ranges if isinstance(r, range)]
         return self.read(tuple(forward))[tuple(slice(None, None, -1 if s < 0 else 1) for s in steps)]
 
-    def name_axes(self, dims: Sequence[str], attrs: Mapping[str, Any], chunks: Any = None) -> Any:
+    def name_axes(self, dims: Sequence[Hashable], attrs: Mapping[str, Any], chunks: Any = None) -> xr.Variable:
         """Returns an ``xarray.Variable`` that dask reads in parts of the shape `chunks` when they are used."""
         meta = need("numpy", "cli").empty((0,) * self.ndim, self.dtype)
         chunks = chunks or part_shape(self.shape, self.dtype.itemsize)
@@ -85,7 +90,7 @@ def is_recognised(path: Path) -> bool:
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 
-def open_gridded(path: Path, variable: str = "") -> Any:
+def open_gridded(path: Path, variable: str = "") -> xr.Dataset:
     """Opens a file or store as a Dataset with packed and missing values decoded; they are read when they are used.
 
     `variable` is the name of a variable, ``group/name`` if it is in a group. Dates are not decoded.
@@ -115,7 +120,7 @@ def open_gridded(path: Path, variable: str = "") -> Any:
         return _open(path)
 
 
-def _open(path: Any, group: str = "", **kwargs: Any) -> Any:
+def _open(path: Any, group: str = "", **kwargs: Any) -> xr.Dataset:
     """Opens a file, or a Zarr store, with xarray. Variables in a group have the coordinates of the file, too."""
     xarray = need("xarray", "netcdf")
     options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
@@ -148,7 +153,7 @@ def _read_zarr(path: Path, name: str, index: Any) -> Any:
     return (opened[name] if name else opened)[index]
 
 
-def _open_hdf5(path: Path, variable: str) -> Any:
+def _open_hdf5(path: Path, variable: str) -> xr.Dataset:
     h5py, arrays = need("h5py", "netcdf"), dict[str, Array]()
     with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
         items: dict[str, Any] = {}
@@ -186,7 +191,7 @@ def checked_store(path: Path) -> Any:
     return CheckedStore(path)
 
 
-def _open_zarr(path: Path, variable: str) -> Any:
+def _open_zarr(path: Path, variable: str) -> xr.Dataset:
     checked = checked_store(path)
     store = need("zarr", "zarr").open(checked, mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
@@ -222,7 +227,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
     return attrs
 
 
-def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> Any:
+def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> xr.Dataset:
     """Returns arrays ``(H, W)``, ``(T, H, W)`` or ``(T, C, H, W)`` as a Dataset with the dimensions of frames.
 
     Arrays that do not fit the sizes of `variable`, or else of the first array of frames, are left out. The name of an

@@ -1,5 +1,7 @@
 """Reads radar composites in the weather services' formats with the importers of pysteps."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import re
@@ -8,7 +10,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 import torch
@@ -20,6 +22,9 @@ from ..._hdf5 import CheckedFile
 from ..files import FileError, check_claimed_size, list_dir, read_unpacked, reading
 from ..untrusted import check_hdf5
 from .gridded import STORE, Array
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 COARSEN = 2
 """Edge, in pixels of 1 km, of the blocks that are averaged in training and in `predict`."""
@@ -216,7 +221,7 @@ def _grid(metadata: Mapping[str, Any], height: int, width: int) -> dict[str, Any
         return {**coordinates, "crs": ((), 0, pyproj.CRS(projection).to_cf())}
 
 
-def read_composite(path: Path, coarsen: int = 1) -> Any:
+def read_composite(path: Path, coarsen: int = 1) -> xr.Dataset:
     """Reads a radar composite as an ``xarray.Dataset`` with the dimensions time, y and x.
 
     Its variable is the rain rate in mm/h or the reflectivity in dBZ, NaN where unknown. Blocks of `coarsen` × `coarsen`
@@ -251,7 +256,7 @@ def read_composite(path: Path, coarsen: int = 1) -> Any:
     return dataset.assign_attrs(institution=metadata["institution"], Conventions="CF-1.10")
 
 
-def _read_composites(paths: Sequence[Path], coarsen: int, empty: Any, index: Any) -> Any:
+def _read_composites(paths: Sequence[Path], coarsen: int, empty: xr.DataArray, index: Any) -> numpy.ndarray:
     """Reads composites that have the quantity and the grid of `empty`, an ``xarray.DataArray``."""
     (time, *place) = index
     numbers = range(len(paths))[time]
@@ -265,7 +270,7 @@ def _read_composites(paths: Sequence[Path], coarsen: int, empty: Any, index: Any
     return numpy.stack(frames) if isinstance(time, slice) else frames[0]
 
 
-def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
+def open_composites(paths: Sequence[Path], coarsen: int = 1) -> xr.Dataset:
     """Opens the radar composites in several files as one Dataset in order of time; they are read when they are used."""
     paths = sorted(paths, key=read_time)
     times = numpy.array([read_time(path) for path in paths], "datetime64[ns]")
@@ -282,7 +287,7 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> Any:
     return dated.assign({name: stacked})
 
 
-def complete_gridded(data: Any, path: Path, variables: Sequence[str] | None = None) -> Any:
+def complete_gridded(data: xr.Dataset, path: Path, variables: Sequence[str] | None = None) -> xr.Dataset:
     """Adds to a Dataset of SAF or MRMS, which xarray opens, what these files do not state by the CF conventions.
 
     Files of SAF state the projection and the time as attributes, and their rain rate is selected without `variables`.

@@ -12,7 +12,7 @@ from ..files import FileError, list_files, natural_key
 from ..formats.geotiff import is_geotiff
 from ..formats.gridded import GRIDDED, is_recognised
 from ..formats.radar import COARSEN, find_composites, find_format
-from ..frames import Frames, ReadOptions, join
+from ..frames import Frames, ReadOptions, join_frames
 from .images import TIFF, VIDEO_READERS, find_clips, find_reader, list_images, open_clip
 from .numpy import open_npy, open_npz
 
@@ -110,7 +110,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     if mixed := [s[0] for s in sources if find_format(s[0]) or s[0].suffix.lower() not in ARRAY_READERS]:
         formats = f"one file, or several of {', '.join(ARRAY_READERS)}, or radar files of one format"
         raise FileError(f"{mixed[0]}: expected {formats}; move the others to another directory")
-    return join(open_sources(sources, dataclasses.replace(options, maps=True)))
+    return join_frames(open_sources(sources, dataclasses.replace(options, maps=True)))
 
 
 __all__ = [
@@ -120,7 +120,7 @@ __all__ = [
     "Frames",
     "ReadOptions",
     "find_sources",
-    "join",
+    "join_frames",
     "list_files",
     "open_files",
     "open_frames",

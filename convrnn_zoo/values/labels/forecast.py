@@ -30,7 +30,11 @@ def describe_conversions(data: xr.Dataset) -> str:
 
 
 def choose_pixel_km(
-    frames: Any, pixel_km: float | None, trained: float | None, is_read: bool, name: str = "the coordinates"
+    frames: xr.Dataset | None,
+    pixel_km: float | None,
+    trained: float | None,
+    is_read: bool,
+    name: str = "the coordinates",
 ) -> float | None:
     """Returns the edge of a pixel in km: `pixel_km`, or that of the coordinates of frames in normal form; or None.
 
@@ -43,7 +47,7 @@ def choose_pixel_km(
     chosen = pixel_km or stated
     if not is_read and trained and chosen and not _is_near(chosen, trained):
         warn(f"{name} has pixels of {chosen:.3g} km, and the model was trained on {trained:.3g} km; resample it")
-    elif is_read and stated and not pixel_km:
+    elif frames is not None and is_read and stated and not pixel_km:
         warn_of_oblong_pixels(frames)
     return chosen
 

@@ -199,14 +199,14 @@ def find_gaps(times: np.ndarray, step: Step) -> np.ndarray:
     return ~is_near(minutes[1:] - minutes[:-1], step)
 
 
-def check_step(times: Any, expected: Step | None = None) -> Step | None:
+def check_step(times: np.ndarray | None, expected: Step | None = None) -> Step | None:
     """Returns the step of decoded times; None for less than two. Raises ValueError if the steps differ.
 
     It is `expected` if the steps equal it up to the tolerance, or if this is a calendar step, and a calendar step as
     well if the times are months or years apart.
     """
     step = find_step(times)
-    if step is None:
+    if times is None or step is None:
         return None
     if expected and (is_same(step, expected) or (isinstance(expected, str) and list_dates(times))):
         step = expected
@@ -237,7 +237,7 @@ def get_periods(data: xr.Dataset) -> float | xr.DataArray | None:
     return float(values[0]) if len(values) == 1 else data[PERIOD].copy(data=minutes.values)
 
 
-def get_times(data: xr.Dataset) -> Any:
+def get_times(data: xr.Dataset) -> np.ndarray | None:
     """Returns the decoded times of a Dataset in normal form, or None."""
     return data["time"].values if "time" in data.coords else None
 
