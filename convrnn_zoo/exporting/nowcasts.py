@@ -78,5 +78,5 @@ class _Nowcast(nn.Module):
         is_missing = input.isnan().flatten(2).all(2).any(1)
         unknown = self.model.unknown_pixels(input) | is_missing.reshape(-1, 1, 1, 1, 1)
         nowcast = self.model.exceedance(self.units.encode(input), **self.fixed)
-        likely = nowcast.logits.sigmoid().float().masked_fill(unknown.unsqueeze(3), torch.nan)
+        likely = nowcast.probabilities().float().masked_fill(unknown.unsqueeze(3), torch.nan)
         return self.units.decode(nowcast.rates(), unknown), likely

@@ -19,15 +19,22 @@ def warp(x: Tensor, displacement: Tensor, outside: str = "zeros") -> Tensor:
         [1.0, 2.0, 3.0, 0.0]
     """
     height, width = x.shape[-2:]
+    # Several displacements are concatenated along the height: one call, without a copy of x for each.
+    grid = sampling_grid(x, displacement).flatten(1, -3).expand(x.shape[0], -1, -1, -1)
+    # No conversion to the same dtype, which an exported graph would contain.
+    source = x if x.dtype == grid.dtype else x.to(grid.dtype)
+    y = F.grid_sample(source, grid, padding_mode=outside, align_corners=False)
+    return (y if y.dtype == x.dtype else y.to(x.dtype)).reshape(*x.shape[:2], *displacement.shape[1:-3], height, width)
+
+
+def sampling_grid(x: Tensor, displacement: Tensor) -> Tensor:
+    """Returns the displaced positions ``(N, …, H, W, 2)`` for :func:`torch.nn.functional.grid_sample` of maps `x`."""
+    height, width = x.shape[-2:]
     dtype = torch.promote_types(x.dtype, torch.float32)
     column = torch.arange(width, device=x.device, dtype=dtype) + 0.5
     row = torch.arange(height, device=x.device, dtype=dtype) + 0.5
     # Sizes as tensors: an exported graph would store a float computed from them as a constant.
     columns = (column + displacement[..., 0, :, :]) * (2 / (column[-1] + 0.5)) - 1
     rows = (row[:, None] + displacement[..., 1, :, :]) * (2 / (row[-1] + 0.5)) - 1
-    # Several displacements are concatenated along the height: one call, without a copy of x for each.
-    grid = torch.stack([columns, rows], dim=-1).flatten(1, -3).expand(x.shape[0], -1, -1, -1)
-    # No conversion to the same dtype, which an exported graph would contain.
-    source, grid = (t if t.dtype == dtype else t.to(dtype) for t in (x, grid))
-    y = F.grid_sample(source, grid, padding_mode=outside, align_corners=False)
-    return (y if y.dtype == x.dtype else y.to(x.dtype)).reshape(*x.shape[:2], *displacement.shape[1:-3], height, width)
+    grid = torch.stack([columns, rows], dim=-1)
+    return grid if grid.dtype == dtype else grid.to(dtype)

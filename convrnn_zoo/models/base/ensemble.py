@@ -18,10 +18,16 @@ class Ensemble:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``."""
         raise NotImplementedError(f"{type(self).__name__} must define members")
 
-    def choose_run(self, single: Callable[..., Tensor], members: int | None, seed: int | None) -> Callable[..., Tensor]:
-        """Returns :meth:`members` for a number of members, or the function `single` if it is None."""
+    def choose_run(
+        self,
+        single: Callable[..., Any],
+        members: int | None,
+        seed: int | None,
+        ensemble: Callable[..., Any] | None = None,
+    ) -> Callable[..., Any]:
+        """Returns the function `ensemble`, by default :meth:`members`, or `single` if the number of members is None."""
         if members is not None:
-            return partial(self.members, members=members, seed=seed)
+            return partial(ensemble or self.members, members=members, seed=seed)
         if seed is not None:
             raise ValueError("seed is only valid with members: pass members=, or leave the seed out")
         return single

@@ -247,7 +247,8 @@ class Forecaster(ZooModel):
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
-        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. With `thresholds`, the result has an
+        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data, or to a tuple of a result in this
+        unit and a mask ``(N, horizon, …, H, W)`` of the pixels whose rain comes from outside the map. With `thresholds`, the result has an
         axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
         training. With a `default_step`, the time step and the pixel size of labelled frames are the default, and `run`
         receives `minutes` and `pixel_km`. Labelled frames without a value at the end are left out.
@@ -283,18 +284,26 @@ class Forecaster(ZooModel):
             times = {"minutes": expected, "pixel_km": edge if pixel_km is None else pixel_km}
         elif edge and values.pixel_km and not 0.9 < edge / values.pixel_km < 1.1:
             warn(f"frames have pixels of {edge:.3g} km, and {values.pixel_km:.3g} km are expected; resample them")
-        outputs, inner = [], int(bool(thresholds))
+        outputs: list[Tensor] = []
+        masks: list[Tensor] = []
+        inner = int(bool(thresholds))
         with evaluating(self):
             for i in range(0, len(x), check.positive_int("batch_size", batch_size)):
                 part = slice(i, i + batch_size)
                 padded = self.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
                 others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
-                y = run(padded, horizon, **others, **times).float()[..., :height, :width].to(x.device)
-                outputs.append(y if thresholds else values.decode(y))
-        y = torch.cat(outputs, dim=-5 - inner)
-        y = y.masked_fill(unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
+                y = run(padded, horizon, **others, **times)
+                if isinstance(y, tuple):  # in the unit of the data, with a mask
+                    y, mask = y
+                    masks.append(mask[..., :height, :width].to(x.device))
+                y = y.float()[..., :height, :width].to(x.device)
+                outputs.append(y if masks else values.decode(y))
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-5 - inner)
+        fill = Tensor.masked_fill_ if masks else Tensor.masked_fill  # in place, where no model holds the result
+        y = fill(y, unknown.reshape(*unknown.shape[:3], *(1,) * inner, height, width), torch.nan)
         if labels is not None:
-            return self._label(frames, labels, layout, y, step or expected, thresholds)
+            mask = torch.cat(masks).flatten(2, -3)[:, :, 0] if masks else None
+            return self._label(frames, labels, layout, y, step or expected, thresholds, mask)
         if axes < 5:
             y = y.squeeze(-5 - inner)
         y = y if axes > 3 or self.out_chans > 1 else y.squeeze(-3 - inner)
@@ -377,7 +386,14 @@ class Forecaster(ZooModel):
         return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data))), layout
 
     def _label(
-        self, source: Any, frames: Any, layout: Layout, y: Tensor, step: Step | None, thresholds: Sequence[float]
+        self,
+        source: Any,
+        frames: Any,
+        layout: Layout,
+        y: Tensor,
+        step: Step | None,
+        thresholds: Sequence[float],
+        outside: Tensor | None = None,
     ) -> Any:
         """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` as xarray, as `source` of `frames`."""
         values: Any = self._values()
@@ -400,6 +416,7 @@ class Forecaster(ZooModel):
             has_channels=has_channels,
             has_members=y.dim() > 3 + has_batch + has_channels + inner,
             note=describe_conversions(frames),
+            outside=None if outside is None else (outside if has_batch else outside[0]).numpy(),
         )
         if not is_array:
             return result

@@ -21,6 +21,15 @@ DECIDED = {0.5: 0.2, 2.0: 0.2, 5.0: 0.12}
 
 The minimum probability is the argument `min_probability` of :func:`decide`. Below it, more than four of five forecasts
 would be false alarms, and the squared error would grow. Pixels below it only serve to reach the minimum area."""
+CLIMATOLOGY = (0.1671, 0.1206, 0.0844, 0.0478, 0.0205, 0.0085, 0.0047, 0.0022, 0.0012, 0.0006, 0.0002)
+"""Frequencies of reaching each threshold in the training data of the shipped weights.
+
+They are means over MRMS, KNMI and FMI, and OPERA, weighted by their shares of the training batches."""
+REACH = 10.0
+"""Distance in pixels from the nearest known pixel at which the weight of the network has fallen to 1 / e.
+
+Selected on training events by the Brier scores of pixels whose rain comes from outside the map, so that rain that is not
+observed vanishes within half an hour of usual motion."""
 FLOOR = 0.01
 """Rate in mm/h that is added before the logarithm in :func:`extrapolate`, so that dry pixels are finite."""
 
@@ -47,6 +56,8 @@ def interpolate_probabilities(logits: Tensor, thresholds: Sequence[float]) -> Te
 
     The logits ``(…, 11, H, W)`` of :data:`THRESHOLDS` are interpolated or extrapolated linearly over log(threshold).
     """
+    if tuple(thresholds) == THRESHOLDS:
+        return logits.sigmoid()
     known = torch.tensor(THRESHOLDS).log()
     out = []
     for threshold in thresholds:
@@ -116,15 +127,32 @@ class Exceedance(NamedTuple):
     """Booleans ``(N, 1, 1, H, W)``, true where the last frame is known."""
     log_rate: Tensor
     """Logarithm of the extrapolated rate plus :data:`FLOOR`, both in mm/h, ``(N, horizon, C, H, W)``."""
+    weight: Tensor
+    """Weight of the network ``(N, horizon, 1, H, W)``: 1 where the rain's origin in the last frame is known.
+
+    It falls with the distance of the origin from the known pixels, and the climatology has the rest of the weight."""
+    climatology: Tensor
+    """Logits ``(11, 1, 1)`` of reaching :data:`THRESHOLDS` in the training data."""
     advected: AdvectedFrames
     """The frames and their motion."""
+
+    @property
+    def outside(self) -> Tensor:
+        """Mask ``(N, horizon, 1, H, W)`` of pixels whose rain was outside the map, or not observed, in the last frame."""
+        return self.weight < 1
+
+    def probabilities(self, thresholds: Sequence[float] = THRESHOLDS) -> Tensor:
+        """Returns probabilities ``(N, horizon, C, K, H, W)`` of reaching K thresholds in mm/h."""
+        network, climatology = (interpolate_probabilities(x, thresholds) for x in (self.logits, self.climatology))
+        return torch.lerp(climatology, network, self.weight.unsqueeze(3))
 
     def rates(self) -> Tensor:
         """Returns mean rates ``(N, horizon, C, H, W)`` in mm/h.
 
         For each threshold of :data:`DECIDED`, :func:`decide` selects pixels. Rates are clamped to reach the threshold
         in selected pixels, and to stay below it in other pixels; the highest threshold takes precedence. At least as
-        many pixels are selected as reach the threshold in the model's extrapolation.
+        many pixels are selected as reach the threshold in the model's extrapolation. The result is the mean of these
+        rates and of the rate of the climatology, with the :attr:`weight` of the network.
         """
         probabilities = self.logits.sigmoid()
         rate = mean_rate(probabilities)
@@ -133,4 +161,4 @@ class Exceedance(NamedTuple):
             extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
             occurs = decide(probability, self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
             rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
-        return rate
+        return torch.lerp(mean_rate(self.climatology.sigmoid()), rate, self.weight)

@@ -23,6 +23,8 @@ RESOLUTIONS, ITERATIONS = 5, 3
 """Maximum number of resolutions of the estimate, each half the previous one, and corrections at each resolution."""
 WIDE, WHOLE = 0.05, 0.01
 """Weights of a window four times as wide and of the entire map, relative to the 8-pixel window."""
+MAX_DISTANCE = 24
+"""Largest distance in pixels that :func:`distance_to_known` distinguishes."""
 
 
 Maps = tuple[Tensor, ...]
@@ -160,6 +162,8 @@ class AdvectedFrames(NamedTuple):
     """Rain rate of the last frame ``(N, C, H, W)`` in mm/h; unknown pixels are filled."""
     known: Tensor
     """Mask of the last frame, ``(N, 1, H, W)``: 1 where it is known, else 0."""
+    distance: Tensor
+    """:func:`distance_to_known` of the last frame, ``(N, 1, H, W)``."""
     amount: Tensor
     """Rates of all frames on the scale of :func:`scaled`, advected to the time of the last one, ``(N, T, C, H, W)``."""
     amount_known: Tensor
@@ -172,8 +176,9 @@ class AdvectedFrames(NamedTuple):
     def at(self, steps: Sequence[int]) -> "AdvectedFrames":
         """Returns the last frame once for each of the lead times `steps`, counted from 0, as a batch of (lead, N)."""
         origins = torch.cat([self.origins[:, k] for k in steps]).unsqueeze(1)
-        rate, known = (x.expand(len(steps), *x.shape).flatten(0, 1) for x in (self.rate, self.known))
-        return self._replace(rate=rate, known=known, origins=origins)
+        names = ("rate", "known", "distance")
+        maps = {name: getattr(self, name).expand(len(steps), *[-1] * 4).flatten(0, 1) for name in names}
+        return self._replace(origins=origins, **maps)
 
 
 def advect(x: Tensor, horizon: int, repeat: Repeat = repeat) -> AdvectedFrames:
@@ -192,7 +197,8 @@ def advect(x: Tensor, horizon: int, repeat: Repeat = repeat) -> AdvectedFrames:
             amount.insert(0, warp(scaled(rate[:, -2 - k]), past[:, k], "reflection"))
             amount_known.insert(0, warp(known[:, -2 - k], past[:, k]))
         amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
-        return AdvectedFrames(rate[:, -1], known[:, -1], *amounts, motion, trajectories(motion, horizon, repeat))
+        origins, distance = trajectories(motion, horizon, repeat), distance_to_known(known[:, -1])
+        return AdvectedFrames(rate[:, -1], known[:, -1], distance, *amounts, motion, origins)
 
 
 def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -204,6 +210,40 @@ def extrapolate(c: AdvectedFrames, k: int, floor: float) -> tuple[Tensor, Tensor
     origins = c.origins[:, k]
     known = smooth(warp(c.known, origins), 9)
     return (warp(c.rate, origins, "reflection") + floor).log(), (c.rate + floor).log(), known
+
+
+def distance_to_known(known: Tensor) -> Tensor:
+    """Returns the distance in pixels from each pixel to the nearest known one, at most :data:`MAX_DISTANCE`.
+
+    Rows, columns and diagonals count alike. `known` ``(N, 1, H, W)`` is 1 for known pixels and 0 for unknown pixels.
+
+    Example:
+        >>> distance_to_known(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]])).tolist()
+        [[[[0.0, 1.0, 2.0, 3.0]]]]
+    """
+    distance = 1 - known
+    if not is_traced() and known.device.type == "cpu" and bool(known.all()):
+        return distance
+    for _ in range(MAX_DISTANCE - 1):
+        known = F.max_pool2d(known, 3, 1, 1)
+        distance = distance + (1 - known)
+    return distance
+
+
+def distance_outside(c: AdvectedFrames, k: int) -> Tensor:
+    """Returns the distance in pixels from where the rain of lead time `k` was to the nearest pixel that was known then.
+
+    It is 0 for pixels ``(N, 1, H, W)`` whose origin in the last frame is on the map and known.
+    """
+    origins = c.origins[:, k]
+    height, width = origins.shape[-2:]
+    beyond = []
+    for axis, size, view in ((0, width, (1, -1)), (1, height, (-1, 1))):
+        place = torch.arange(size, device=origins.device, dtype=origins.dtype).reshape(view)
+        position = place + origins[:, axis]
+        beyond.append((-0.5 - position).clamp_min(0) + (position - place.max() - 0.5).clamp_min(0))
+    unknown = (warp(c.distance, origins, "border") - 0.5).clamp_min(0)
+    return unknown + (beyond[0].square() + beyond[1].square()).sqrt().unsqueeze(1)
 
 
 def scaled(rate: Tensor) -> Tensor:

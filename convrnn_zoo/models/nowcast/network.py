@@ -1,6 +1,6 @@
 """The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,23 @@ from ...values.units import is_rain
 from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.ensemble import Ensemble
 from ..base.forecaster import Forecaster, Inputs
-from .decisions import FLOOR, LEVELS, THRESHOLDS, Exceedance, interpolate_probabilities
-from .ensemble import arrange, quantiles, rain_noise
-from .motion import AdvectedFrames, advect, extrapolate, fill_gaps, in_convolution_layout, repeat, smooth
+from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
+from .ensemble import draw_members, rain_noise
+from .motion import (
+    AdvectedFrames,
+    advect,
+    distance_outside,
+    extrapolate,
+    fill_gaps,
+    in_convolution_layout,
+    repeat,
+    smooth,
+)
 
-ForecastFunction = Callable[..., Tensor]
-"""Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames."""
+MaskedForecast = Callable[..., tuple[Tensor, Tensor]]
+"""Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames, and its mask `outside`."""
+OUTSIDE = ("climatology", "nan")
+"""Forecasts of rain that comes from outside the map."""
 PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
@@ -66,6 +77,20 @@ def framewise_in_layout(module: nn.Module, frames: Tensor) -> Tensor:
     return framewise(lambda x: module(in_convolution_layout(x)), frames)
 
 
+def join(parts: Iterable[tuple[Tensor, Tensor]], horizon: int, axis: int = -4) -> tuple[Tensor, Tensor]:
+    """Joins forecasts and masks of successive lead times along `axis` of a result that is allocated once."""
+    joined: list[Tensor] = []
+    done = 0
+    for part in parts:
+        if not done:
+            joined = [x.new_empty(*x.shape[:axis], horizon, *x.shape[axis:][1:]) for x in part]
+        for result, x in zip(joined, part, strict=True):
+            result.narrow(axis, done, x.shape[axis]).copy_(x)
+        done += part[0].shape[axis]
+    forecast, mask = joined
+    return forecast, mask
+
+
 def resample(x: Tensor, height: int, width: int) -> Tensor:
     """Resamples maps ``(…, H, W)``, by area means if they get smaller, else bilinearly; NaN where half or more is NaN.
 
@@ -90,6 +115,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
     Args:
         hidden_channels: widths of the fine and of the coarse layers.
+        climatology: frequencies of reaching each of the 11 :data:`THRESHOLDS` in the training data. They are the
+            probabilities where the rain would come from outside the map.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`; a channel is a rain rate.
         device, dtype: of the parameters.
     """
@@ -105,10 +132,15 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         hidden_channels: int | Sequence[int] = (32, 64),
         horizon: int = 12,
         num_classes: int = 0,
+        climatology: Sequence[float] = CLIMATOLOGY,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_chans, horizon, PATCH * STRIDE, num_classes)
+        self.climatology = [check.probability(f"climatology[{i}]", p) for i, p in enumerate(climatology)]
+        if len(self.climatology) != len(THRESHOLDS) or self.climatology != sorted(self.climatology, reverse=True):
+            expected = f"{len(THRESHOLDS)} frequencies that do not increase"
+            raise ValueError(f"climatology must be {expected}, for the thresholds {THRESHOLDS}, got {climatology}")
         fine, coarse = check.widths("hidden_channels", hidden_channels, num_layers=2)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         motion_chs, clock_chs = 5, 2
@@ -155,13 +187,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     ) -> Exceedance:
         """Returns the logits of reaching each threshold, for all lead times or for `steps`.
 
-        `steps` are counted from 0, in ascending order.
+        `steps` are counted from 0, in ascending order. The logits are those of the network, also where the rain comes
+        from outside the map; :meth:`Exceedance.probabilities` and :meth:`Exceedance.rates` replace them there.
         """
         parts = list(self.exceedances(x, horizon, minutes, steps))
         if len(parts) == 1:
             return parts[0]
-        logits, log_rate = (torch.cat([getattr(part, name) for part in parts], 1) for name in ("logits", "log_rate"))
-        return parts[0]._replace(logits=logits, log_rate=log_rate)
+        names = ("logits", "log_rate", "weight")
+        return parts[0]._replace(**{name: torch.cat([getattr(part, name) for part in parts], 1) for name in names})
 
     def exceedances(
         self,
@@ -170,11 +203,19 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         minutes: float = DEFAULT_MINUTES,
         steps: Sequence[int] | None = None,
     ) -> Iterator[Exceedance]:
-        """Yields :meth:`exceedance` for :attr:`chunk_size` lead times at once, so that not all are in memory."""
+        """Yields :meth:`exceedance` for :attr:`chunk_size` lead times at once, so that not all are in memory.
+
+        Raises:
+            ValueError: the frames have a wrong shape, `minutes` is not positive, or `steps` are not ascending numbers
+                from 0 to ``horizon - 1``.
+        """
         minutes = check.number("minutes", minutes, positive=True)
         x, horizon = self.check_frames("x", x), self.check_horizon(horizon)
-        steps = range(horizon) if steps is None else steps
+        steps = range(horizon) if steps is None else [check.whole_number("steps", k) for k in steps]
+        if not steps or sorted({*steps}) != [*steps] or steps[0] < 0 or steps[-1] >= horizon:
+            raise ValueError(f"steps must be ascending lead times from 0 to {horizon - 1}, each once, got {[*steps]}")
         c = advect(x, horizon, self.repeat)
+        climatology = constants(self.climatology, c.rate).logit(1e-6)[:, None, None]
         clock = lead_time_features(horizon, minutes, c.motion)
         details = self.details(in_convolution_layout(detail_maps(c.amount).to(x.dtype)))
         chunk = self.chunk_size or len(steps)
@@ -198,9 +239,11 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             del residual
             logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
             del parts
+            distance = torch.stack([distance_outside(c, k) for k in leads], 1)
             leads.clear()
-            yield Exceedance(logits, c.known[:, None] > 0, log_rate, c)
-            del logits, log_rate
+            weight = distance.div_(-REACH).square_().neg_().exp_()
+            yield Exceedance(logits, c.known[:, None] > 0, log_rate, weight, climatology, c)
+            del logits, log_rate, distance, weight
 
     def forecast_features(
         self, c: AdvectedFrames, clock: Tensor, minutes: float, dtype: torch.dtype
@@ -287,6 +330,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         pixel_km: float | None = None,
         members: int | None = None,
         seed: int | None = None,
+        outside: str = "climatology",
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -298,6 +342,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
                 training, else 2. Maps with other pixels than in training are resampled for the network and back.
             members: number of members, the size of the result's first axis; None for one forecast.
             seed: as for :meth:`members`; only valid with `members`.
+            outside: forecast where the rain comes from outside the map, or from unknown pixels of the last frame:
+                ``"climatology"``, to which the forecast falls back with the distance that the rain moves, or ``"nan"``.
+                The coordinate `outside` of a labelled forecast is true there.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
@@ -311,13 +358,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
             (5, 2, 19, 30)
         """
-
-        def mean_rates(x: Tensor, horizon: int, minutes: float) -> Tensor:  # forward rounds rates close to a threshold
-            return torch.cat([part.rates() for part in self.exceedances(x, horizon, minutes)], 1)
-
-        run = self.choose_run(mean_rates, members, seed)
+        run = self.choose_run(self._mean_rates, members, seed, self._members)
         scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **scales)
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, outside), **scales)
 
     def members(
         self,
@@ -338,17 +381,30 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         Raises:
             ValueError: the frames have a wrong shape, `members` is below 1, or `minutes` is not positive.
         """
+        horizon = self.check_horizon(horizon)
+        return self._members(x, horizon, minutes, members=members, seed=seed)[0].to(x.dtype)
+
+    def _mean_rates(self, x: Tensor, horizon: int, minutes: float) -> tuple[Tensor, Tensor]:
+        parts, values = self.exceedances(x, horizon, minutes), self._values()
+        return join(((values.decode(part.rates()), part.outside) for part in parts), horizon)
+
+    def _members(
+        self, x: Tensor, horizon: int, minutes: float, *, members: int, seed: int | None
+    ) -> tuple[Tensor, Tensor]:
         count = check.positive_int("members", members)
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
-        out: list[Tensor] = []
-        noises: Iterator[Tensor] = iter(())
-        for part in self.exceedances(x, horizon, minutes):
-            if not out:
-                noises = rain_noise(part.advected.rate, part.advected.origins, minutes, count, generator)
-            for logits in part.logits.unbind(1):
-                members_at = quantiles(interpolate_probabilities(logits, LEVELS), LEVELS, count)
-                out.append(arrange(members_at, next(noises)))
-        return torch.stack(out, 2).to(x.dtype)
+
+        def draw() -> Iterator[tuple[Tensor, Tensor]]:
+            noises, k = iter(()), 0
+            for part in self.exceedances(x, horizon, minutes):
+                c = part.advected
+                noises = noises if k else rain_noise(c.rate, minutes, count, generator)
+                for p, mask in zip(part.probabilities(LEVELS).split(1, 1), part.outside.split(1, 1), strict=True):
+                    rates = draw_members(p[:, 0], LEVELS, next(noises), c.origins[:, k])
+                    k += 1
+                    yield self._values().decode(rates.unsqueeze(2)), mask
+
+        return join(draw(), horizon)
 
     @torch.no_grad()
     def probabilities(
@@ -359,6 +415,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         *,
         minutes: float | None = None,
         pixel_km: float | None = None,
+        outside: str = "climatology",
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -379,38 +436,42 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
 
-        def run(x: Tensor, horizon: int, minutes: float) -> Tensor:
+        def run(x: Tensor, horizon: int, minutes: float) -> tuple[Tensor, Tensor]:
             parts = self.exceedances(x, horizon, minutes)
-            return torch.cat([interpolate_probabilities(part.logits, rates) for part in parts], 1)
+            return join(((part.probabilities(rates), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
         options: Any = {"minutes": minutes, "pixel_km": pixel_km, "thresholds": rates}
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run), **options)
+        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, outside), **options)
 
-    def _at_pixels(self, run: ForecastFunction) -> ForecastFunction:
+    def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
 
-        Frames without a value between others are replaced by :func:`fill_gaps`.
-        Pixels that differ from those of training by less than 2 % are taken as equal.
+        Pixels whose rain comes from outside the map are NaN if `outside` is ``"nan"``. Frames without a value between
+        others are replaced by :func:`fill_gaps`. Pixels that differ from those of training by less than 2 % are taken
+        as equal.
         """
-        trained = self._values().pixel_km or PIXEL_KM
+        trained, is_nan = self._values().pixel_km or PIXEL_KM, check.choice("outside", outside, OUTSIDE) == "nan"
 
-        def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> Tensor:
+        def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> tuple[Tensor, Tensor]:
             if self.unknown_pixels(x).flatten(1).all(1).any():
                 raise ValueError("the last frame is entirely unknown: leave it out, and forecast one frame more")
             ratio = (trained if pixel_km is None else check.number("pixel_km", pixel_km, positive=True)) / trained
             ratio = 1.0 if abs(ratio - 1) < 0.02 else ratio
             size = x.shape[-2:]
             height, width = (max(1, round(edge * ratio)) for edge in size)
-            if (height, width) == size:
-                return run(fill_gaps(x), horizon, minutes=minutes)
-            if max(height, width) > MAX_EDGE:
+            if max(height, width) > MAX_EDGE and (height, width) != size:
                 raise ValueError(
                     f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of {trained:g} km, and {MAX_EDGE:,} is "
                     "the largest edge; pass the edge of a pixel in km"
                 )
-            edges = (0, -width % self.reduction, 0, -height % self.reduction)
-            x = F.pad(resample(x, height, width), edges, value=torch.nan)
-            y = run(fill_gaps(x), horizon, minutes=minutes)
-            return resample(y[..., :height, :width], *size)
+            if (height, width) == size:
+                y, mask = run(fill_gaps(x), horizon, minutes=minutes)
+            else:
+                edges = (0, -width % self.reduction, 0, -height % self.reduction)
+                x = F.pad(resample(x, height, width), edges, value=torch.nan)
+                y, mask = run(fill_gaps(x), horizon, minutes=minutes)
+                y = resample(y[..., :height, :width], *size)
+                mask = resample(mask[..., :height, :width].to(y.dtype), *size) >= 0.5
+            return y.masked_fill_(mask, torch.nan) if is_nan else y, mask
 
         return resampled

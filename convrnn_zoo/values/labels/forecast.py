@@ -24,6 +24,10 @@ FROM_REFLECTIVITY = "rain rates R from reflectivity"
 """Begin of the comment of frames that were converted to rain rates."""
 
 
+OUTSIDE = "outside"
+"""Name of the coordinate that is true where rain comes from outside the map."""
+
+
 def describe_conversions(data: xr.Dataset) -> str:
     """Returns the assumptions of the conversions of units in data in normal form; empty if there are none."""
     return "; ".join(dict.fromkeys(v.attrs["comment"] for v in data.data_vars.values() if "comment" in v.attrs))
@@ -67,6 +71,7 @@ def label_forecast(
     has_members: bool = False,
     has_channels: bool = True,
     note: str = "",
+    outside: numpy.ndarray | None = None,
 ) -> xr.Dataset:
     """Returns a forecast as a Dataset by the CF conventions, with the dimensions and coordinates of its frames.
 
@@ -81,6 +86,7 @@ def label_forecast(
             with :data:`PROBABILITY`.
         has_members, has_channels: whether `values` have these axes.
         note: assumptions that were made of the input, as attribute ``comment``.
+        outside: mask ``([N,] horizon, H, W)`` of pixels whose rain comes from outside the map, as a coordinate.
     """
     xarray = need("xarray", "netcdf")
     layout = layout or Layout()
@@ -107,6 +113,9 @@ def label_forecast(
         coords[MEMBER] = (MEMBER, numpy.arange(values.shape[0]), {"standard_name": "realization"})
     if thresholds:
         coords[THRESHOLD] = (THRESHOLD, list(thresholds), {"units": next(iter(targets.values())) or "1"})
+    if outside is not None:
+        located = [d for d in dims if d in {batch, MEMBER, LEAD_TIME, "y", "x"} and not (d == MEMBER and has_members)]
+        coords[OUTSIDE] = (located, outside, {"long_name": "whether the rain comes from outside the observed map"})
     known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
     places = {
         n: _without_bounds(c.variable)

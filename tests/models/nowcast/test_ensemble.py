@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import convrnn_zoo
+from convrnn_zoo.layers.warp import warp
 from convrnn_zoo.models.nowcast.decisions import LEVELS
 from convrnn_zoo.models.nowcast.ensemble import CORRELATION_MINUTES, arrange, quantiles, rain_noise
 from convrnn_zoo.models.nowcast.motion import trajectories
@@ -31,8 +32,12 @@ def neighbours(maps):
 
 def noise(rate, motion=(0.0, 0.0), horizon=3, minutes=5.0, count=8, seed=0):
     moving = torch.tensor(motion).reshape(1, 2, 1, 1).expand(1, 2, *rate.shape[-2:])
-    generator = torch.Generator().manual_seed(seed)
-    return list(rain_noise(rate, trajectories(moving, horizon), minutes, count, generator))
+    maps = rain_noise(rate, minutes, count, torch.Generator().manual_seed(seed))
+    origins = trajectories(moving, horizon)[0, :, None]
+    return [
+        warp(x[:, 0].transpose(0, 1), back, "reflection")[0, :, None, None]
+        for x, back in zip(maps, origins, strict=False)
+    ]
 
 
 def test_noise_is_smooth_where_rain_is():
@@ -72,7 +77,7 @@ def frames():
 
 def test_an_ensemble_has_the_forecast_probabilities(model, frames):
     members = model.forecast(frames, 2, members=7, seed=0)
-    expected = quantiles(model.probabilities(frames, LEVELS, 2), LEVELS, 7)
+    expected = quantiles(model.probabilities(frames, LEVELS, 2).movedim(1, 0), LEVELS, 7)
     torch.testing.assert_close(members.sort(0).values, expected.sort(0).values)
     assert neighbours(members) < neighbours(expected)  # texture in place of a smooth map for each quantile
 
@@ -86,7 +91,8 @@ def test_a_seed_repeats_an_ensemble_whatever_the_batch(model, frames):
 
 def test_one_member_is_the_median(model, frames):
     (median,) = model.forecast(frames, 2, members=1)
-    torch.testing.assert_close(median, quantiles(model.probabilities(frames, LEVELS, 2), LEVELS, 1)[0])
+    expected = quantiles(model.probabilities(frames, LEVELS, 2).movedim(1, 0), LEVELS, 1)
+    torch.testing.assert_close(median, expected[0])
 
 
 def test_noise_is_forgotten_sooner_if_frames_are_further_apart(model, frames):

@@ -102,6 +102,7 @@ def test_equally_probable_pixels_are_all_added_to_reach_a_minimum_area():
 
 def test_rates_exceed_a_threshold_where_it_was_decided(model, frames):
     actual = model.exceedance(frames[None, :, None], 12)
+    actual = actual._replace(weight=torch.ones_like(actual.weight))  # where the rain comes from the map
     rates = actual.rates()
     assert rates.shape == (1, 12, 1, *frames.shape[1:])
     for threshold, min_probability in DECIDED.items():
@@ -290,6 +291,13 @@ def test_chosen_lead_times_are_those_of_all(model, frames):
     x = frames[None, :, None]
     every, some = model.exceedance(x, 5), model.exceedance(x, 5, steps=[0, 3])
     torch.testing.assert_close(some.logits, every.logits[:, [0, 3]])
+    torch.testing.assert_close(some.rates(), every.rates()[:, [0, 3]])
+
+
+@pytest.mark.parametrize("steps", [[3, 0], [1, 1], [-1, 2], [0, 5], [], [0.5]], ids=str)
+def test_lead_times_that_do_not_ascend_are_rejected(model, frames, steps):
+    with pytest.raises((TypeError, ValueError), match="steps"):
+        model.exceedance(frames[None, :, None], 5, steps=steps)
 
 
 def test_maps_of_other_pixels_are_forecast_at_two_kilometres(model, frames):
