@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from convrnn_zoo import create_model
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from convrnn_zoo.recipes import ForecasterRecipe, Recipe
 from convrnn_zoo.verify import ProbabilityScores
 from convrnn_zoo.verify.losses import exceedance as cross_entropy
-from references.nowcast import opera
+from references.nowcast import inflow, opera
 from references.nowcast import train as training
 from references.nowcast.events import BOM, EVENTS, MCH, TEST_DAYS, load_event
 from references.nowcast.mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
@@ -177,6 +178,17 @@ def test_times_and_gaps_of_events(tmp_path):
         write_fmi(tmp_path, datetime(2017, 5, 9, 12) + i * timedelta(minutes=5), np.full((4, 6), 100))
     with pytest.raises(ValueError, match=r"5 minutes.*12:05:00.*12:15:00"):
         load_event(tmp_path, EVENTS[0])
+
+
+def test_brier_scores_differ_from_those_of_the_network_outside_the_map_only(monkeypatch):
+    monkeypatch.setattr(inflow, "EDGE", 32)
+    monkeypatch.setattr(inflow, "SPACING", 1)
+    torch.manual_seed(0)
+    model = create_model("convgru_advection", hidden_channels=(2, 3)).eval()
+    within, outside = inflow.brier_scores(model, [event(minutes=5.0), event(minutes=15.0)])  # too far apart
+    assert (within[:, 0] + outside[:, 0]).tolist() == [8 * 32 * 32] * 3
+    assert torch.equal(within[:, 1], within[:, 2])
+    assert (outside[:, 1] != outside[:, 2]).all()
 
 
 def test_sums_of_rain_of_the_bureau_of_meteorology_are_rates(tmp_path):

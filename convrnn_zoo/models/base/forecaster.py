@@ -247,11 +247,12 @@ class Forecaster(ZooModel):
         """Runs a forecast in the unit of the data.
 
         `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
-        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data, or to a tuple of a result in this
-        unit and a mask ``(N, horizon, …, H, W)`` of the pixels whose rain comes from outside the map. With `thresholds`, the result has an
-        axis of thresholds before H and no unit. `minutes` is the expected time between frames, by default that of the
-        training. With a `default_step`, the time step and the pixel size of labelled frames are the default, and `run`
-        receives `minutes` and `pixel_km`. Labelled frames without a value at the end are left out.
+        ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result
+        in this unit and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With
+        `thresholds`, the result has an axis of thresholds before H and no unit. `minutes` is the expected time between
+        frames, by default that of the training. With a `default_step`, the time step and the pixel size of labelled
+        frames are the default, and `run` receives `minutes` and `pixel_km`. Labelled frames without a value at the end
+        are left out.
         """
         values, horizon = self._values(), self.check_horizon(horizon)
         values.check_channels(self.in_chans, self.out_chans, self.static_chans, self.future_chans)

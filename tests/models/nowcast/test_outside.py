@@ -94,7 +94,7 @@ def test_nan_in_place_of_the_climatology(small, frames, members):
     assert torch.equal(actual[~actual.isnan()], expected[~actual.isnan()])
     chance = small.probabilities(frames, [1.0, 2.0], outside="nan")
     assert torch.equal(chance.isnan(), outside[:, None].expand_as(chance))
-    with pytest.raises(ValueError, match="outside.*nan"):
+    with pytest.raises(ValueError, match=r"outside.*nan"):
         small.forecast(frames, outside="zero")
 
 
