@@ -1,7 +1,8 @@
 """Moves the project to another repository: ``python -m tools.address https://github.com/OWNER/NAME``.
 
-The address is stated in pyproject.toml, under ``[project.urls]``. Badges, the citation and the site repeat it. This
-program replaces it in all of them.
+The address is stated in docs/project/address once the repository is public, and in pyproject.toml, under
+``[project.urls]``. This program writes both, and replaces the address wherever files repeat it. Badges, the citation
+and the site show it only if docs/project/address states it.
 """
 
 import argparse
@@ -17,6 +18,15 @@ _REPOSITORY = re.compile(
     r"(?:github\.com|githubusercontent\.com|colab\.research\.google\.com/github)/(?!OWNER/)([\w.-]+/convrnn_zoo\b)"
 )
 _SITE = re.compile(r"[\w-]+\.github\.io/convrnn_zoo\b")
+
+
+FILE = Path("docs/project/address")
+
+
+def public_address(root: Path = ROOT) -> str:
+    """Returns the address of the public repository, or ``""`` before there is one."""
+    address = (root / FILE).read_text(encoding="utf-8").strip()
+    return "" if address.startswith("#") else address
 
 
 def addresses(root: Path = ROOT) -> tuple[str, str]:
@@ -48,6 +58,9 @@ def move(source: str, site: str, root: Path = ROOT) -> list[Path]:
     old_name, new_name = (address.removeprefix("https://github.com/") for address in (old_source, source))
     name = re.compile(rf"(?<=/){re.escape(old_name)}(?![\w-])")
     changed = []
+    if public_address(root) != source:
+        (root / FILE).write_text(f"{source}\n", encoding="utf-8")
+        changed.append(root / FILE)
     for path, text in texts(root):
         new = text.replace(old_site.removeprefix("https://"), site.rstrip("/").removeprefix("https://"))
         new = name.sub(new_name, new)

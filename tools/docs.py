@@ -34,7 +34,7 @@ from . import docstrings as reference
 from . import exports as exports_tool
 from . import notebooks
 from . import weight_exports as weight_exports_tool
-from .address import addresses
+from .address import public_address
 from .cards import shipped_card
 from .file_formats import files
 from .ladder import ladder
@@ -347,7 +347,8 @@ def citation(page: str) -> str:
     fields = {"author": bibtex, "title": f"{{{title}}}", "version": version}
     if "date-released" in cff:
         fields["year"] = str(cff["date-released"])[:4]
-    fields |= {key: str(cff[name]) for key, name in (("url", "repository-code"), ("doi", "doi")) if name in cff}
+    fields |= {"url": source} if (source := public_address()) else {}
+    fields |= {"doi": str(cff["doi"])} if "doi" in cff else {}
     lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
     words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
     note = "" if "doi" in cff else "% There is no DOI yet: it comes with the first archived release.\n"
@@ -355,12 +356,23 @@ def citation(page: str) -> str:
 
 
 def badge(page: str) -> str:
-    """Links to the notebook of a tutorial."""
-    source, _ = addresses(ROOT)
-    file = notebooks.path(Path(page)).as_posix()
+    """Links to the notebook of a tutorial, or names it before the repository is public."""
+    file, source = notebooks.path(Path(page)).as_posix(), public_address()
+    if not source:
+        return f"This page is the notebook `{file}` of a checkout as well."
     colab = f"https://colab.research.google.com/github/{source.removeprefix('https://github.com/')}/blob/main/{file}"
     image = link("docs/badges/notebook.svg", page)
     return f"[![Open in Colab]({image})]({colab}) · [the notebook]({source}/blob/main/{file})"
+
+
+def release(page: str) -> str:
+    """States that there is no public repository, or shows its tests and how torch.hub loads it."""
+    source = public_address()
+    if not source:
+        return "There is no public repository yet: use a checkout."
+    name, tests = source.removeprefix("https://github.com/"), f"{source}/actions/workflows/tests.yml"
+    hub = f'`torch.hub.load("{name}", "convlstm2d_bi_2layer")`'
+    return f"[![Tests]({tests}/badge.svg)]({tests}) {hub} needs no installation."
 
 
 # ---- tables of measurements ------------------------------------------------------------------------------------
@@ -454,7 +466,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     for part in (
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
-        versions, entries, citation, badge, weight_exports, weight_export_versions, speed, speed_summary,
+        versions, entries, citation, badge, release, weight_exports, weight_export_versions, speed, speed_summary,
         speed_line, compared, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
         elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
         command_line, losses, loss_functions, metrics, samplings, schedules, files,

@@ -1,6 +1,7 @@
-"""MkDocs hook: tables fit a phone. Names wrap at underscores, dots and brackets, and cells name their column."""
+"""MkDocs hook: links the public repository, and makes tables fit a phone."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 _CODE = re.compile(r"(<t[dh][^>]*>(?:<a [^>]*>)?<code>)([^<]+)")
@@ -10,8 +11,16 @@ _ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"<td(?=[ >])")
 
 
+def on_config(config: Any, **_: Any) -> Any:
+    """Links the public repository, if there is one."""
+    address = Path(config.docs_dir, "project", "address").read_text(encoding="utf-8").strip()
+    if not address.startswith("#"):
+        config.repo_url, config.repo_name = address, address.removeprefix("https://github.com/")
+    return config
+
+
 def on_post_page(output: str, **_: Any) -> str:
-    """Marks wide tables and inserts ``<wbr>`` into the names, after the search has indexed the page."""
+    """Marks wide tables, and lets names wrap at underscores, dots and brackets, after the page was indexed."""
     return _CODE.sub(lambda cell: cell[1] + _BREAK.sub("<wbr>", cell[2]), _TABLE.sub(_mark, output))
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.address import ROOT, addresses, leftovers, move
+from tools import docs
+from tools.address import ROOT, addresses, leftovers, move, public_address
 
-FILES = ("pyproject.toml", "CITATION.cff", "HOW_TO_RELEASE.md", "docs/project/cite.md", "docs/tutorials/forecaster.md")
+FILES = ("pyproject.toml", "CITATION.cff", "HOW_TO_RELEASE.md", "docs/project/address", "notebooks/forecaster.ipynb")
 NAME = "convrnn_zoo"
 OLD = f"old/{NAME}"
 
@@ -28,6 +29,7 @@ def test_the_address_is_replaced_everywhere(copy: Path) -> None:
     old_source, old_site = addresses(copy)
     changed = move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy)
     assert addresses(copy) == ("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo")
+    assert public_address(copy) == "https://github.com/some-one/rain.zoo"
     assert {str(path.relative_to(copy)) for path in changed} == set(FILES)
     for path in changed:
         text = path.read_text(encoding="utf-8")
@@ -49,3 +51,13 @@ def test_a_leftover_is_found(text: str, copy: Path) -> None:
     (copy / "page.md").write_text(text, encoding="utf-8")
     (copy / "image.png").write_bytes(b"\0" + text.encode())
     assert set(leftovers(copy)) == {copy / "page.md"}
+
+
+@pytest.mark.parametrize("source", ["", "https://github.com/some-one/rain.zoo"])
+def test_pages_link_the_repository_once_it_is_public(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs, "public_address", lambda: source)
+    parts = (docs.release("README.md"), docs.badge("docs/tutorials/clips.md"), docs.citation("docs/project/cite.md"))
+    for part in parts:
+        assert ("github" in part) == bool(source)
+        assert source in part
+    assert ('torch.hub.load("some-one/rain.zoo"' in parts[0]) == bool(source)
