@@ -15,7 +15,7 @@ BOTH_ENDS := tests/layers tests/pretrained tests/models tests/hub tests/interop 
 	$(addprefix convrnn_zoo/,layers pretrained models hub interop)
 # What of that runs at the newest end before every change lands: the files that say most in three minutes.
 SELECTION := tests/test_hubconf.py \
-	$(addprefix tests/layers/test_,ancestor.py equations.py in_place.py lifetime.py memory.py module_contract.py no_sync.py) \
+	$(addprefix tests/layers/test_,ancestor.py equations.py in_place.py lifetime.py memory.py module_contract.py) \
 	$(addprefix tests/layers/test_,precision.py same_as_reference.py sequence_interface.py transforms.py) \
 	tests/pretrained/test_loading.py tests/models/base/test_lengths.py tests/models/test_convrnn.py $(addprefix tests/hub/test_,cards.py push.py)
 

@@ -25,7 +25,6 @@ if find_spec("pyproj"):
 
 collect_ignore = [
     "tests/timm_contract",  # not tests: it puts the zoo's names in place of timm's, for all that follows
-    "tests/helpers/interop/make_keras_files.py",  # takes Keras, and writes files
 ]
 
 

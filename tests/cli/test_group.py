@@ -11,7 +11,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import convrnn_zoo
 from convrnn_zoo import _extras
 from convrnn_zoo_command import group as _group
 from convrnn_zoo_command import main
@@ -55,28 +54,6 @@ def test_a_misspelt_word_gets_a_suggestion(args, suggestion):
     done = CliRunner().invoke(_group.cli, args)
     assert done.exit_code in (1, 2)
     assert re.search(rf"did you mean [^?]*'?{suggestion}", done.output, re.IGNORECASE)
-
-
-@pytest.mark.slow
-def test_the_package_runs_as_a_module():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-W",
-            "ignore:Implicitly cleaning up:ResourceWarning",  # of torch 2.6 itself
-            "-m",
-            "convrnn_zoo",
-            "list",
-            "convrnn1d*",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == convrnn_zoo.list_models("convrnn1d*")
-    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"]], ids=" ".join)

@@ -207,14 +207,6 @@ def test_probabilities_state_what_they_are(nowcast):
     assert (chance.threshold.values.tolist(), chance.threshold.attrs["units"]) == ([0.5, 5.0], "mm/h")
 
 
-def test_frame_numbers_are_no_minutes(nowcast):
-    data = radar(km=2.0)
-    expected = nowcast.forecast(data.drop_vars("time"))
-    np.testing.assert_array_equal(nowcast.forecast(data.assign_coords(time=np.arange(8))), expected)
-    minutes = data.assign_coords(time=("time", np.arange(8), {"units": "min"}))
-    assert not np.array_equal(nowcast.forecast(minutes), expected)
-
-
 def test_values_of_another_quantity_are_no_damaged_file():
     wind = radar().assign_attrs(units="m s-1")
     with pytest.raises(FileError, match=r"^archive: values up to .* mm/h after conversion from a speed"):
@@ -249,13 +241,6 @@ def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowc
     for forecast in (lambda: other.forecast(data), lambda: forecast_files(other, "m", [tmp_path / "a.nc"])):
         with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
             forecast()
-
-
-def test_training_stores_the_pixel_size_that_files_or_the_recipe_state(tmp_path):
-    write(tmp_path / "a.nc", radar(0.5, steps=18).to_dataset())
-    kind = ArrayFrames(name="a", unit="mm/h", step=5)
-    assert kind.preprocessing(kind.load(tmp_path, "train", 2, 1), 2, 1).pixel_km == 0.5
-    assert ArrayFrames(name="a", pixel_km=3.0).preprocessing(None, 2, 1).pixel_km == 3.0
 
 
 def test_frames_without_a_value_at_the_end_are_left_out(nowcast, tmp_path):
@@ -316,18 +301,6 @@ def test_known_inputs_are_aligned_with_labelled_frames():
         model.forecast(data[:3], static=ground.assign_coords(y=("y", data.y.values + 1, data.y.attrs)), future=forcing)
     with pytest.raises(ValueError, match="future has no value at 2020-02-27T00:20"):
         model.forecast(data[:3], static=ground, future=forcing[:4])
-
-
-def test_longitudes_of_both_conventions_are_the_same_grid():
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1)
-    model.preprocessing = Preprocessing(unit="mm/h", inputs=3)
-    data = rain().isel(time=slice(3))
-    ground = data[0].drop_vars("time")
-    for east in (-360, 360):
-        moved = ground.assign_coords(lon=("lon", ground.lon.values + east, ground.lon.attrs))
-        xarray.testing.assert_equal(model.forecast(data, static=moved), model.forecast(data, static=ground))
-    with pytest.raises(ValueError, match="another grid: lon"):
-        model.forecast(data, static=ground.assign_coords(lon=("lon", ground.lon.values + 1, ground.lon.attrs)))
 
 
 def test_known_inputs_without_coordinates_have_the_rows_of_the_frames():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convrnn_zoo.data import ArrayFrames, VideoFrames
+from convrnn_zoo.data import ArrayFrames
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
 
@@ -43,23 +43,6 @@ def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
 
 
 # ---- hidden files, and those of runs --------------------------------------------------------------------------------
-def write_images(folder, count=12, level=10):
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        Image.fromarray(np.full((16, 16), level + i, "uint8")).save(folder / f"{i}.png")
-
-
-def test_hidden_files_and_folders_are_ignored(tmp_path):
-    write_images(tmp_path / "film")
-    for hidden in (".ipynb_checkpoints", "__MACOSX", "film/.thumbs"):
-        write_images(tmp_path / hidden, level=200)
-    (tmp_path / "film" / "._0.png").write_bytes(b"resource fork")
-    clips = VideoFrames(name="a").load(tmp_path, "train", 2, 1)
-    assert clips.fixed(99).max() < 0.2
-    np.save(tmp_path / "a.npy", np.ones((9, 4, 4)))
-    (tmp_path / "._b.npy").write_bytes(b"resource fork")
-    (tmp_path / ".ipynb_checkpoints" / "c.npy").write_bytes(b"broken")
-    assert ArrayFrames(name="a").load(tmp_path, "train", 2, 1).fixed(99).unique().tolist() == [1]
 
 
 # ---- units and values ----------------------------------------------------------------------------------------------

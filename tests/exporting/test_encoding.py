@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from convrnn_zoo import Preprocessing, Variable, export
+from convrnn_zoo import ExportError, Preprocessing, Variable, export
 from tests.helpers.exporting.agreement import session
 from tests.helpers.models.forecasters import tiny
 
@@ -114,3 +114,14 @@ def test_variables_and_known_inputs_have_their_units(tmp_path):
     expected = model.forecast(frames, 2, static=static, future=future, inputs="all").numpy()
     assert expected.shape == (1, 2, 1, edge, edge)
     np.testing.assert_allclose(output, expected, atol=1e-3)
+
+
+def test_a_model_without_preprocessing_has_no_unit(tmp_path):
+    from convrnn_zoo.exporting.forms import make_spec
+
+    spec = make_spec(tiny("convgru_forecaster").eval(), "sequence")
+    assert "values" not in spec.metadata
+    model = tiny("convgru_forecaster").eval()
+    model.preprocessing = Preprocessing(variables=(Variable(name="a"), Variable(name="b")))
+    with pytest.raises(ExportError, match="variables"):
+        make_spec(model, "sequence")

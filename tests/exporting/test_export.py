@@ -69,26 +69,6 @@ def rain(tmp_path_factory):
 
 
 # ---- the sequence form ------------------------------------------------------------------------------------------
-@pytest.mark.slow
-def test_weights_agree_at_other_sizes_and_lengths_mask(vowels):
-    model, path = vowels
-    run, generator = session(path), torch.Generator().manual_seed(2)
-    for n, t, pixels in ((1, 1, 1), (1, 9, 2), (3, 6, 1), (3, 29, 4)):
-        x = torch.randn(n, t, 12, pixels, generator=generator)
-        lengths = torch.randint(1, t + 1, (n,), generator=generator)
-        x[torch.arange(t) >= lengths[:, None]] = 1e3  # never read
-        state = [torch.randn(2, n, 32, pixels, generator=generator) for _ in "hc"]
-        state_inputs = {
-            f"{s}_l0{end}_in": v[d].numpy()
-            for s, v in zip("hc", state, strict=True)
-            for d, end in enumerate(("", "_reverse"))
-        }
-        outputs = run.run(None, {"input": x.numpy(), "lengths": lengths.numpy(), **state_inputs})
-        with torch.no_grad():
-            expected = model(x, tuple(state), lengths)
-            _, (h, c) = model.forward_sequence(x, tuple(state), lengths)
-        for got, want in zip(outputs, (expected, h[0], c[0], h[1], c[1]), strict=True):
-            assert np.abs(got - want.numpy()).max() < 1e-4
 
 
 def test_names_sizes_and_metadata(vowels):
@@ -189,33 +169,6 @@ def test_torch_programs_have_input_names_and_dynamic_sizes(tmp_path):
 
 
 # ---- images, clips and series ---------------------------------------------------------------------------------------
-def clip_model(rnn="convgru", **kwargs):
-    torch.manual_seed(0)
-    options = {"levels": (1, 2), "hidden_channels": [4, 3], "num_classes": 3, "in_chans": 1, **kwargs}
-    return convrnn_zoo.video_model("resnet18", rnn, **options).eval()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"global_pool": "max"},
-        {"num_classes": 0},
-        {"levels": (2,), "hidden_channels": 4, "global_pool": "", "num_layers": 2, "rnn": "convlstm"},
-        {"bidirectional": True, "global_pool": "last"},
-    ],
-)
-def test_clips_of_several_levels_export_with_lengths_and_state(options, tmp_path):
-    model = clip_model(**options)
-    (path,) = export(model, tmp_path / "a.onnx", state=True)  # which compares it at other sizes
-    names = [i.name for i in session(path).get_inputs()]
-    assert names[:3] == ["input", "lengths", "h_l0_in"]
-    assert session(path).get_inputs()[0].shape == ["batch", "time", 1, "height", "width"]
-    if not options.get("bidirectional"):
-        (path,) = export(model, tmp_path / "step.onnx", "step")
-        assert session(path).get_inputs()[1].shape[2:] == [
-            f"{a}/{4 if len(model.rnns) == 2 else 8}" for a in ("height", "width")
-        ]
 
 
 SERIES = create_model("utae_convgru", in_chans=2, hidden_channels=3, num_classes=4).eval()
@@ -299,21 +252,6 @@ def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"differs .* of output"):
         export(GRU, tmp_path / "a.onnx", "step")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("form", ["step", pytest.param("sequence", marks=pytest.mark.slow)])
-def test_an_export_does_not_change_the_compiler_of_the_process(form, tmp_path):
-    compiled = []
-
-    def backend(graph, inputs):
-        compiled.append(graph)
-        return graph.forward
-
-    double = torch.compile(lambda x: 2 * x, backend=backend)
-    double(torch.ones(3))
-    export(GRU, tmp_path / "a.onnx", form)
-    double(torch.ones(3))
-    assert len(compiled) == 1
 
 
 def test_old_torch_rejects_loops_and_names_the_required_version(tmp_path, monkeypatch):

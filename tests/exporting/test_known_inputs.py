@@ -5,7 +5,7 @@ import json
 import onnx
 import pytest
 
-from convrnn_zoo import create_model, export
+from convrnn_zoo import ExportError, create_model, export
 from tests.helpers.models.forecasters import tiny
 
 
@@ -35,3 +35,11 @@ def test_forecasters_that_pad_by_reflection_state_the_smallest_map(name, form, t
     metadata = {p.key: p.value for p in onnx.load(paths[0]).metadata_props}
     rule = {"minimum": 3} if name == "sg_convlstm" else {"multiple": 2, "minimum": 6}
     assert json.loads(metadata["sizes"]) == {"height": rule, "width": rule}
+
+
+def test_forms_without_known_inputs_are_rejected(tmp_path):
+    model = tiny("convgru_forecaster", future_chans=1)
+    with pytest.raises(ExportError, match="static and future"):
+        export(model, tmp_path / "a.onnx", "step")
+    with pytest.raises(ExportError, match="horizon"):
+        export(model, tmp_path / "a.onnx", horizon=3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import create_model, from_pretrained, save_pretrained
+from convrnn_zoo import from_pretrained, save_pretrained
 from tests.helpers.hub.examples import make
 
 
@@ -23,15 +23,6 @@ def test_saves_in_a_dtype_without_changing_the_model(dtype, tmp_path):
     for one in (saved, again):
         output = one(x.to(next(one.parameters()).dtype)).float()
         torch.testing.assert_close(output, model(x), atol=tolerance, rtol=tolerance)
-
-
-def test_rounded_weights_lose_their_metadata(tmp_path):
-    name = "convlstm1d_bi_1layer.japanese_vowels"
-    model = create_model(name, pretrained=True)
-    save_pretrained(model, tmp_path / "as they are")
-    save_pretrained(model, tmp_path / "half", dtype=torch.float16)
-    assert from_pretrained(tmp_path / "as they are").metadata is not None
-    assert from_pretrained(tmp_path / "half").metadata is None
 
 
 def test_several_dtypes_are_saved_if_they_load_unrounded(tmp_path):

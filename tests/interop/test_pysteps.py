@@ -1,10 +1,6 @@
 """Forecasters as pysteps calls them."""
 
-import contextlib
-import io
 import tomllib
-import warnings
-from datetime import datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -90,47 +86,6 @@ def test_members_of_a_nowcast_from_probabilities(nowcast, images):
     np.testing.assert_array_equal(forecast(images[:4], 2, n_ens_members=1), nowcast.forecast(images[:4], 2)[None])
     with pytest.raises(ValueError, match=r"n_ens_members above 1"):
         forecast(images[:4], 2, n_ens_members=1, seed=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["deterministic", "ensemble"])
-def test_a_blend_with_a_weather_model(kind, model, irene, tmp_path):
-    """pysteps blends the nowcast with one synthetic run of a weather model; 0.1 mm/h is its threshold of rain."""
-    pytest.importorskip("cv2", reason="the extra nowcast")
-    y, x = np.mgrid[:64, :64]
-    rain = np.stack([8 * np.exp(-((x - 12 - 2 * t) ** 2 + (y - 30) ** 2) / 80) for t in range(12)])
-    rain *= np.random.default_rng(0).gamma(8, 1 / 8, rain.shape)  # otherwise advection explains all of it
-    members = 1 if kind == "deterministic" else 2
-    nowcast = nowcast_method(model if members == 1 else irene)(
-        rain[:6], 3, n_ens_members=members, seed=None if members == 1 else 0, with_latest=True
-    )
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pysteps = pytest.importorskip("pysteps", reason="the extra nowcast")
-        to_db = pysteps.utils.transformation.dB_transform
-        arrays = {"precip": rain[3:6], "precip_models": 1.5 * rain[None, 5:9], "precip_nowcast": nowcast}
-        arrays = {name: to_db(a.astype(float), threshold=0.1, zerovalue=-15.0)[0] for name, a in arrays.items()}
-        velocity = np.stack([np.full((64, 64), 2.0), np.zeros((64, 64))])
-        blend = pysteps.blending.steps.forecast(
-            **arrays,
-            velocity=velocity,
-            velocity_models=np.broadcast_to(velocity, (1, 4, 2, 64, 64)).copy(),
-            timesteps=3,
-            timestep=5.0,
-            issuetime=datetime(2026, 1, 1),
-            n_ens_members=2,
-            n_cascade_levels=4,
-            precip_thr=-10.0,
-            kmperpixel=2.0,
-            nowcasting_method="external_nowcast",
-            vel_pert_method=None,
-            noise_method="nonparametric" if members == 1 else None,
-            outdir_path_skill=str(tmp_path),
-            seed=1,
-        )
-    assert blend.shape == (2, 3, 64, 64)
-    assert np.isfinite(blend).all()
-    assert blend.max() > 5  # dB: the shower is in it
 
 
 def known_inputs():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell, Conv2dPeepholeLSTM
+from convrnn_zoo.layers import Conv2dGRUCell, Conv2dLSTMCell
 from convrnn_zoo.layers._norm import resize_weight
 from convrnn_zoo.layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell, attend
@@ -18,7 +18,6 @@ from convrnn_zoo.layers.variants import (
     Conv2dGroupNormLSTMCell,
     Conv2dLeakyGRU,
     Conv2dMapNormLSTMCell,
-    Conv2dOneBiasPeepholeLSTM,
 )
 from convrnn_zoo.layers.warp import warp
 
@@ -158,25 +157,6 @@ def test_norms_are_optional_and_start_at_identity(kind):
         kind(1, 2, 3, norm_size=0, **kwargs)
 
 
-def test_a_map_normed_lstm_is_an_lstm_of_normed_convolutions():
-    cell, plain = Conv2dMapNormLSTMCell(2, 3, 3, norm_size=(4, 5)), Conv2dLSTMCell(2, 3, 3)
-    x, h, c = torch.randn(2, 2, 4, 5), torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
-    norms = {}
-    for name in ("ih", "hh"):
-        norms[name] = nn.LayerNorm([12, 4, 5])
-        nn.init.normal_(norms[name].weight)
-        nn.init.normal_(norms[name].bias)
-        cell.load_state_dict({f"{k}_norm_{name}": p for k, p in norms[name].named_parameters()}, strict=False)
-    of_x, of_h = (
-        norms[name](plain.conv(inputs, getattr(cell, f"weight_{name}"), getattr(cell, f"bias_{name}")))
-        for name, inputs in (("ih", x), ("hh", h))
-    )
-    torch.testing.assert_close(cell(x, (h, c)), plain.step(of_x + of_h, (h, c), ()))
-    unnormed = Conv2dMapNormLSTMCell(2, 3, 3)
-    unnormed.load_state_dict(plain.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(unnormed(x, (h, c)), plain(x, (h, c)), strict=True))
-
-
 def test_forget_gate_adds_one_after_its_norm():
     """If the norms return zeros, only the constant of both forget gates remains."""
     cell = STLSTMCell(2, 3, 3, norm_size=4)
@@ -202,17 +182,6 @@ def test_warp_interpolates_with_zeros_beyond_the_edges():
 def test_leaky_gru_rejects_reset_before():
     with pytest.raises(ValueError, match=r"reset_after.* False"):
         Conv2dLeakyGRU(1, 2, 3, reset_after=False)
-
-
-def test_one_bias_is_two_of_which_one_is_zero():
-    one, two = (kind(2, [3, 2], 3, num_layers=2) for kind in (Conv2dOneBiasPeepholeLSTM, Conv2dPeepholeLSTM))
-    zeros = {k: torch.zeros_like(v) for k, v in two.state_dict().items() if k.startswith("bias_hh")}
-    two.load_state_dict({**one.state_dict(), **zeros})
-    assert not zeros.keys() & one.state_dict().keys()
-    x = torch.randn(3, 2, 2, 4, 5)
-    torch.testing.assert_close(one(x)[0], two(x)[0])
-    one.reset_parameters()
-    assert not torch.equal(one.weight_ih_l1, two.weight_ih_l1)
 
 
 @pytest.mark.parametrize(

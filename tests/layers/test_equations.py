@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convrnn_zoo._checks import PADDING_MODES
-from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, example, mapped, over_variants, space
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DOUBLE = {"dtype": torch.float64}
@@ -76,32 +75,6 @@ def test_peepholes(cls: type, peephole: str) -> None:
 def test_channel_peepholes_have_one_weight_per_channel(cls: type) -> None:
     cell = cls(2, 3, 3, peephole="channel")
     assert {cell.weight_pi.shape, cell.weight_pf.shape, cell.weight_po.shape} == {(3, *(1,) * cls.ndim)}
-
-
-@pytest.mark.parametrize("mode", PADDING_MODES)
-@pytest.mark.parametrize("cls", named("RNN"), ids=case_id)
-def test_kernels_of_input_and_state_and_the_padding_mode(cls: type, mode: str) -> None:
-    cell = cls(2, 3, 3, hidden_kernel_size=5, padding_mode=mode, **DOUBLE)
-    assert cell.weight_ih.shape[2:] == (3,) * cls.ndim
-    assert cell.weight_hh.shape[2:] == (5,) * cls.ndim
-    x, h = random_maps(cell, 2), random_maps(cell, 3)
-    gates = convolution(cell.weight_ih, cell.bias_ih, mode)(x) + convolution(cell.weight_hh, cell.bias_hh, mode)(h)
-    assert_close(cell(x, h), gates.tanh(), 1e-12)
-
-
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
-def test_a_layer_steps_its_cell(cls: type, options: dict) -> None:
-    """Compares a layer with its cell, step by step."""
-    (cell_class,) = (cell for cell in CELLS if cell.__name__ == cls.__name__ + "Cell")
-    kwargs = {**options, **DOUBLE, "padding_mode": "reflect", **({} if cls.is_linear else {"hidden_kernel_size": 2})}
-    rnn, cell = cls(2, 4, 3, groups=2, **kwargs), cell_class(2, 4, 3, groups=2, **kwargs)
-    cell.load_state_dict({key.removesuffix("_l0"): value for key, value in rnn.state_dict().items()})
-    x, state, ys = example(cls, 2, **DOUBLE), None, []
-    for frame in x:
-        state = cell(frame, state)
-        ys.append(state if isinstance(state, Tensor) else state[0])
-    output, last = rnn(x)
-    assert_close((output, mapped(lambda h: h[0], last)), (torch.stack(ys), state), 1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)

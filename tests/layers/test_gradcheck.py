@@ -50,14 +50,3 @@ def test_sequence_layers(cls: type, options: dict) -> None:
     shape = pixels(cls)
     rnn = cls(**small(cls), bidirectional=True, **options)
     assert check(rnn, draw(2, 1, 1, *shape), [draw(2, 1, 2, *shape) for _ in cls.states])
-
-
-@pytest.mark.parametrize(("cls", "options"), slow_unless(usual, over_variants(SEQUENCES)), ids=case_id)
-def test_packed_sequence_layers(cls: type, options: dict) -> None:
-    shape = pixels(cls)
-    rnn = cls(**small(cls), bidirectional=True, **options)
-
-    def wrap(data: Tensor) -> PackedSequence:
-        return PackedSequence(data, SIZES, ORDER)
-
-    assert check(rnn, draw(3, 1, *shape), [draw(2, 2, 2, *shape) for _ in cls.states], wrap)

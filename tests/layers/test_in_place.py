@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNBase, ConvRNNCellBase, _fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNCellBase, _fused
 from convrnn_zoo.layers._fused import Buffers, fused_convs
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
@@ -73,28 +72,6 @@ def test_an_error_in_a_backward_step_is_raised(message: str) -> None:
     y, _ = rnn(torch.randn(3, 1, 1, 4, 4))
     with pytest.raises(RuntimeError, match=message):
         y.sum().backward()
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-def test_dropout_within_a_step_follows_train_and_its_own_mask(recompute: bool) -> None:
-    class Dropping(ConvRNNBase):
-        ndim, gates, states = 2, 1, ("h",)
-
-        def step(self, gates: Tensor, state: tuple[Tensor, ...], extra: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (F.dropout(gates.tanh(), 0.5, self.training),)
-
-    rnn, x = Dropping(1, 4, 3), torch.randn(4, 2, 1, 6, 6, requires_grad=True)
-    rnn.grad_checkpointing = recompute
-    rnn.train()
-    y, _ = rnn(x)
-    assert 0.3 < (y == 0).float().mean() < 0.7
-    (grad,) = torch.autograd.grad(y[-1].sum(), x)  # through the sampled masks, to the last input
-    weight = rnn.weight_ih_l0
-    of_gates = torch.where(y[-1] == 0, 0.0, 2 * (1 - (y[-1] / 2).square()))
-    expected = torch.nn.grad.conv2d_input(x[-1].shape, weight, of_gates, padding=1)
-    torch.testing.assert_close(grad[-1], expected)
-    rnn.eval()
-    assert not (rnn(x)[0] == 0).any()
 
 
 def mixin(step: Callable[..., Any]) -> type:

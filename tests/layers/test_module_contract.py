@@ -4,14 +4,10 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
-from torch.nn.utils import prune
-from torch.nn.utils.parametrizations import weight_norm
 
 from convrnn_zoo import layers
 from convrnn_zoo.layers.mau import MAUCell
@@ -21,7 +17,6 @@ from tests.helpers.layers.oracles import (
     CELLS,
     CLASSES,
     SEQUENCES,
-    assert_close,
     case_id,
     example,
     over_variants,
@@ -54,18 +49,6 @@ def test_pickle_and_torch_save(cls: type, options: dict) -> None:
     assert_same_function(torch.load(file, weights_only=False), module, x)
 
 
-@EVERY
-def test_state_dict_round_trip(cls: type, options: dict, tmp_path: Path) -> None:
-    module, x = cls(2, 3, 3, **options), example(cls, 2)
-    other, from_file = cls(2, 3, 3, **options), cls(2, 3, 3, **options)
-    assert not torch.equal(next(tensors(other(x))), next(tensors(module(x))))
-    other.load_state_dict(module.state_dict(), strict=True)
-    assert_same_function(other, module, x)
-    safetensors.torch.save_file(module.state_dict(), tmp_path / "layer.safetensors")
-    from_file.load_state_dict(safetensors.torch.load_file(tmp_path / "layer.safetensors"), strict=True)
-    assert_same_function(from_file, module, x)
-
-
 @pytest.mark.sampled("cls")
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @EVERY
@@ -77,23 +60,6 @@ def test_meta_device_gives_the_shapes(cls: type, options: dict, mode: str) -> No
     assert [v.shape for v in shapes] == [v.shape for v in tensors(real(x))]
     assert {v.device.type for v in shapes} == {"meta"}
     assert [p.shape for p in meta.to_empty(device="cpu").parameters()] == [p.shape for p in real.parameters()]
-
-
-@EVERY
-def test_weights_may_be_parametrized_or_pruned(cls: type, options: dict) -> None:
-    module, x = cls(2, 3, 3, **options), example(cls, 2)
-    hidden = next(n for n in module.state_dict() if n.startswith("weight_ih" if cls.is_linear else "weight_hh"))
-    state = module(x) if cls in CELLS else module(x)[1]
-    expected = module(x, state)
-    weight_norm(module, hidden)  # the same function, of a direction and a length
-    assert_close(module(x, state), expected, 1e-6)
-    other = cls(2, 3, 3, **options)
-    prune.identity(other, hidden)
-    getattr(other, hidden + "_mask").zero_()
-    without = cls(2, 3, 3, **options)
-    without.load_state_dict({k.removesuffix("_orig"): v for k, v in other.state_dict().items() if "_mask" not in k})
-    getattr(without, hidden).data.zero_()
-    assert_same_function(lambda x: other(x, state), lambda x: without(x, state), x)
 
 
 def unusual(cls: type) -> list[dict[str, Any]]:

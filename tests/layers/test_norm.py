@@ -14,7 +14,7 @@ from convrnn_zoo.layers.variants import (
     Conv2dGroupNormLSTMCell,
     Conv2dLeakyGRU,
 )
-from tests.helpers.layers.oracles import assert_close, case_id, mapped
+from tests.helpers.layers.oracles import assert_close
 
 
 def randomized(module: Any) -> Any:
@@ -70,19 +70,6 @@ def test_the_gru_by_torch_norm_norms(norm: str, reset_after: bool) -> None:
     else:
         n = rows[2](i_n + F.conv2d(r * h0, cell.weight_hh[64:], cell.bias_hh[64:], padding=1)).tanh()
     assert_close(cell(x, h0), (1 - z) * n + z * h0, 1e-5)
-
-
-@pytest.mark.parametrize("norm", ["layer", "group"])
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [(Conv2dGRUCell, {"reset_after": True}), (Conv2dGRUCell, {"reset_after": False}), (Conv2dLSTMCell, {})],
-    ids=case_id,
-)
-def test_the_norm_of_one_value_is_its_shift_for_any_batch(norm: str, cls: type, options: dict) -> None:
-    cell, x = randomized(cls(1, 1, 1, norm=norm, **options)), torch.randn(2, 1, 1, 1)
-    together = cell(x)
-    for i in (0, 1):
-        assert_close(cell(x[i : i + 1]), mapped(lambda s, i=i: s[i : i + 1], together), 1e-6)
 
 
 class CustomStep(Conv2dLSTM):

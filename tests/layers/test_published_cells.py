@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from convrnn_zoo.layers import Conv2dGRU
 from convrnn_zoo.layers.variants import Conv2dOneBiasGRU, Conv2dReLUGRU
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -34,12 +33,6 @@ def test_rafts_small_gru():
 
 
 # ---- one bias, and a ReLU -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("reset_after", [False, True])
-def test_a_gru_with_one_bias_is_one_with_two_of_which_one_is_zero(reset_after):
-    one, two = Conv2dOneBiasGRU(2, 3, 3, reset_after=reset_after), Conv2dGRU(2, 3, 3, reset_after=reset_after)
-    two.load_state_dict({**one.state_dict(), "bias_hh_l0": torch.zeros(9)})
-    x = torch.randn(4, 2, 2, 5, 6)
-    torch.testing.assert_close(one(x)[0], two(x)[0])
 
 
 class ByAutograd(Conv2dReLUGRU):

@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
 from convrnn_zoo.layers._conv import Geometry, same_conv
-from convrnn_zoo.layers._run import run_loop
 from tests.helpers.layers.oracles import assert_close
 
 LENGTHS = torch.tensor([5, 2, 3])
@@ -62,24 +61,6 @@ def test_a_packed_or_unbatched_input_takes_no_mask() -> None:
     for other in (x[:, 0], pack_padded_sequence(x, LENGTHS, enforce_sorted=False)):
         with pytest.raises(ValueError, match="mask"):
             rnn.forward_layers(other, mask=mask)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("cls", "options"), [(Conv2dLSTM, {}), (Conv2dGRU, {"reset_after": False}), (Conv2dGRU, {})])
-def test_the_loop_over_time_can_be_replaced(cls: type, options: dict, masked: bool) -> None:
-    calls = []
-
-    def stacked_loop(step: Any, xs: tuple[Tensor, ...], state: Any, *, reverse: bool = False) -> Any:
-        calls.append(reverse)
-        ys, state = run_loop(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), state, reverse=reverse)
-        return torch.stack(ys), state
-
-    rnn, x = build(cls, **options), torch.randn(5, 3, 2, 4, 5)
-    mask = make_mask(LENGTHS) if masked else None
-    expected = rnn.forward_layers(x, mask=mask)
-    rnn.export_loop = stacked_loop
-    assert_close(rnn.forward_layers(x, mask=mask), expected, 1e-5)
-    assert calls == [False, True] * 2
 
 
 def test_call_depth_from_layer_to_convolution(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, _fused
+from convrnn_zoo.layers import Conv2dGRU, _fused
 from tests.helpers.layers.comparison import VARIANTS, assert_same, built, lengths_of_sequences, outcomes
 from tests.helpers.layers.oracles import SEQUENCES, case_id
 from tests.helpers.registry import two_dimensions_first
@@ -36,16 +36,6 @@ def test_checkpointing_changes_nothing(cls: type, options: dict) -> None:
     rnn.grad_checkpointing = True
     for packed in (False, True):
         assert_same(*outcomes(rnn, [7, 5, 2, 2], packed, with_state=True), tolerance=1e-10)
-
-
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_every_parameter_has_a_gradient_from_a_zero_state(cls: type, options: dict, steps: int) -> None:
-    rnn = cls(2, 3, 3, bidirectional=True, **options)
-    rnn(torch.randn(steps, 2, 2, *(4,) * rnn.ndim))[0].sum().backward()
-    for name, p in rnn.named_parameters():
-        assert p.grad is not None, name
-        assert p.grad.any() or (steps == 1 and "_h" in name) or "_p" in name or "reset_after" in options, name
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -84,15 +74,3 @@ def test_separate_gates_on_maps_of_any_size(
         rnn.grad_checkpointing = recompute
         assert_same(*outcomes(rnn, [4, 2, 1], packed=True, with_state=True), tolerance=1e-10)
         assert_same(*outcomes(rnn, [3, 3], packed=False, with_state=False), tolerance=1e-10)
-
-
-@pytest.mark.parametrize("size", [1, 8_000, 20_000])
-@pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM])
-def test_gate_gradients_are_collected_over_any_number_of_steps(
-    cls: type, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_fused, "GATES_BYTES", size)
-    rnn = cls(2, 3, 3, bidirectional=True, dtype=torch.float64)
-    for rnn.grad_checkpointing in (False, True):
-        assert_same(*outcomes(rnn, [7, 6, 4, 4, 1], packed=True, with_state=True), tolerance=1e-10)
-        assert_same(*outcomes(rnn, [5, 5], packed=False, with_state=False), tolerance=1e-10)

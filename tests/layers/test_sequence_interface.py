@@ -1,7 +1,5 @@
 """The parts of a layer beyond its forward: initial weights, layers by number, the lists of weights, dropout."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -9,7 +7,6 @@ from torch import nn
 from tests.helpers.layers.oracles import (
     CELLS,
     CLASSES,
-    RECURRENT,
     SEQUENCES,
     assert_close,
     case_id,
@@ -33,45 +30,6 @@ def test_with_one_tap_the_initial_weights_are_torchs(cls: type) -> None:
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for mine, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine.flatten(), expected.flatten())
-
-
-@pytest.mark.sampled("cls")
-@pytest.mark.parametrize("hidden_kernel_size", [None, 2])
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize(("cls", "options"), over_variants(RECURRENT), ids=case_id)
-def test_the_initial_bound_is_the_fan_in_of_the_state(
-    cls: type, options: dict, groups: int, hidden_kernel_size: int | None
-) -> None:
-    module = cls(4, 6, 3, groups=groups, hidden_kernel_size=hidden_kernel_size, **options)
-    bound = 1 / math.sqrt(6 // groups * (hidden_kernel_size or 3) ** cls.ndim)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.fill_(9)
-    module.reset_parameters()
-    drawn = {key: p for key, p in module.named_parameters() if "norm" not in key}
-    for key, parameter in drawn.items():
-        assert parameter.abs().max() <= bound, key
-    assert torch.cat([p.flatten() for p in drawn.values()]).abs().max() > 0.95 * bound
-    for key in module.state_dict().keys() - drawn.keys():
-        assert torch.equal(module.state_dict()[key], torch.full_like(module.state_dict()[key], key[0] == "w")), key
-
-
-@pytest.mark.parametrize("cls", [cls for cls in SEQUENCES if not cls.is_linear], ids=case_id)
-def test_each_layer_is_sampled_by_its_width_and_kernel(cls: type) -> None:
-    rnn = cls(2, [16, 4], [(3,) * cls.ndim, (1,) * cls.ndim], num_layers=2)
-    assert rnn.weight_hh_l0.abs().max() <= 1 / math.sqrt(16 * 3**cls.ndim)
-    assert 1 / math.sqrt(16) < rnn.weight_hh_l1.abs().max() <= 1 / math.sqrt(4)
-
-
-@EVERY_LAYER
-def test_all_weights_lists_the_parameters_by_layer_and_direction(cls: type, options: dict) -> None:
-    rnn = cls(2, 3, 3, num_layers=2, bidirectional=True, **options)
-    suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
-    names = {id(p): name for name, p in rnn.named_parameters()}
-    listed = [[names[id(p)] for p in weights] for weights in rnn.all_weights]
-    assert [name for part in listed for name in part] == list(rnn.state_dict())
-    for part, suffix in zip(listed, suffixes, strict=True):
-        assert part == [name.removesuffix("_l0") + suffix for name in listed[0]]
 
 
 @EVERY_LAYER

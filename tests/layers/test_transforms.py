@@ -3,15 +3,12 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, jvp, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils.flop_counter import FlopCounterMode
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
+from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU
 from tests.helpers.layers.comparison import VARIANTS
 from tests.helpers.layers.oracles import case_id, space
-from tests.helpers.registry import slow_unless, two_dimensions_first
+from tests.helpers.registry import slow_unless
 
 
 def layer(cls: type, options: dict, **kwargs: object) -> tuple[nn.Module, Tensor]:
@@ -115,33 +112,6 @@ def test_vmap_over_the_input(cls: type, options: dict, grad_mode: bool) -> None:
         torch.testing.assert_close(result[i], rnn(xs[:, i])[0])
 
 
-@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(VARIANTS), ids=case_id)
-def test_fake_tensors_leave_nothing_behind(cls: type, options: dict) -> None:
-    rnn, x = layer(cls, options)
-    with FakeTensorMode():
-        fake = cls(2, 3, 3, **options)
-        fake(torch.randn(x.shape))[0].sum().backward()
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        assert rnn(x)[0].shape == (3, 2, 3, *x.shape[3:])
-    again, _ = cls(2, 3, 3, **options)(x)
-    assert again.isfinite().all()
-    rnn(x)[0].sum().backward()
-
-
-@pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=case_id)
-def test_every_convolution_is_counted(cls: type, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fused, "JOINT_PRODUCTS", 0)  # a joint convolution multiplies zeros as well
-    rnn, x = layer(cls, options)
-    counts = {}
-    for steps in (1, 2, 5, 10):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            rnn(x[:1].expand(steps, *x.shape[1:]))
-        counts[steps] = counter.get_total_flops()
-    assert counts[10] - counts[5] == 5 * (counts[2] - counts[1]) > 0
-    per_pixel = sum(w.numel() for name, w in rnn.named_parameters() if w.dim() > 2 and w[0, 0].numel() > 1)
-    assert counts[2] - counts[1] == 2 * per_pixel * x[0, :, 0].numel()
-
-
 @pytest.mark.parametrize("cls", [Conv2dGRU, Conv2dLSTM, Conv2dMinGRU])
 def test_the_penalty_of_a_gradient_under_autocast(cls):
     rnn, x = cls(1, 2, 3), torch.randn(3, 2, 1, 4, 4, dtype=torch.bfloat16, requires_grad=True)
@@ -158,25 +128,3 @@ def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
     expected = grad(lambda x: rnn(x)[0].sum())(x)
     rnn.grad_checkpointing = True
     torch.testing.assert_close(grad(lambda x: rnn(x)[0].sum())(x), expected)
-
-
-@pytest.mark.parametrize("mode", [pytest.param("real", marks=pytest.mark.slow), "symbolic"])
-@pytest.mark.parametrize(
-    ("cls", "options"), slow_unless(lambda v: v[0] in (Conv2dLSTM, Conv2dGRU), VARIANTS), ids=case_id
-)
-def test_a_graph_of_make_fx_computes_and_differentiates_equally(cls: type, options: dict, mode: str) -> None:
-    rnn, x = layer(cls, options)
-    names = list(dict(rnn.named_parameters()))
-
-    def run(x: Tensor, *weights: Tensor) -> Tensor:
-        return functional_call(rnn, dict(zip(names, weights, strict=True)), (x,))[0]
-
-    args = [t.detach().requires_grad_() for t in (x, *rnn.parameters())]
-    graph = make_fx(run, tracing_mode=mode)(*args)
-    expected, y = run(*args), graph(*args)
-    torch.testing.assert_close(y, expected)
-    for actual, exact in zip(
-        torch.autograd.grad(y.square().sum(), args), torch.autograd.grad(expected.square().sum(), args), strict=True
-    ):
-        torch.testing.assert_close(actual, exact)
-    assert "FusedLayerBackward" in {node.name() for node in (expected.grad_fn, expected.grad_fn.next_functions[0][0])}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
-from convrnn_zoo.layers import ConvRNNBase
 from convrnn_zoo.models.base.lengths import POOLS
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
@@ -173,24 +172,3 @@ def test_errors_state_expectation_input_and_fix(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call(build("convgru2d_1layer", num_classes=3))
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("convgru2d_2layer", (2, 3, 3, 8, 8)),
-        ("audio_convrnn", (2, 3, 40, 1)),
-    ],
-)
-def test_hooks_of_recurrent_layers_run_once_with_tensors(name, shape):
-    model, seen = convrnn_zoo.create_model(name), {}
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, ConvRNNBase)}
-    for n, layer in layers.items():
-        seen[n] = []
-        layer.register_forward_hook(lambda _, args, output, n=n: seen[n].append(output[0]))
-        layer.register_full_backward_hook(lambda _, into, grads, n=n: seen[n].append(grads[0]))
-    model(torch.randn(shape, requires_grad=True)).sum().backward()
-    for output, grad in seen.values():
-        assert isinstance(output, torch.Tensor)
-        assert grad.shape == output.shape
-    assert layers

@@ -10,8 +10,6 @@ import convrnn_zoo
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.cli.demo import SAMPLE
 from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS
-from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train import train
 from tests.helpers.command_line import run
 
 CLIPS = SAMPLE.with_name("digit_motion.npz")
@@ -83,34 +81,6 @@ def test_the_command_line_classifies_the_demos_clips(name):
     names = [WEIGHTS[name].label_names[label] for label in np.load(CLIPS)["labels"]]
     correct = [p["prediction"] == label for p, label in zip(predictions, names, strict=True)]
     assert sum(correct) == pytest.approx(CORRECT[name], abs=1)
-
-
-@pytest.mark.parametrize("name", CORRECT)
-def test_fine_tuning_starts_from_them(name, tmp_path):
-    pytest.importorskip("accelerate", reason="the extra train")
-    for label in ("a", "b"):
-        (tmp_path / "clips" / label).mkdir(parents=True)
-        for i in range(3):
-            np.save(tmp_path / "clips" / label / f"{i}.npy", np.random.default_rng(i).random((3 + i, 1, 16, 16)))
-    recipe = Recipe.of(
-        {
-            "kind": "classifier",
-            "weights": f"{name.partition('.')[0]}.own",
-            "init_from": name,
-            "description": "Own.",
-            "license": "mit",
-            "epochs": 1,
-            "batch_size": 2,
-            "lr": 1e-9,
-            "model": WEIGHTS[name].model_args,
-            "data": {"kind": "clips", "name": "own clips", "split": "file"},
-        }
-    )
-    train(recipe, data=tmp_path / "clips", out=tmp_path / "run", progress=False)
-    start, tuned = (convrnn_zoo.from_pretrained(source).state_dict() for source in (name, str(tmp_path / "run")))
-    [key] = [k for k in start if k.endswith("weight_hh_l0")]
-    assert torch.allclose(start[key], tuned[key], atol=1e-6)
-    assert len(tuned["head.bias"]) == 2
 
 
 @pytest.mark.parametrize("name", CORRECT)

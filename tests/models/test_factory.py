@@ -1,8 +1,5 @@
 """create_model and from_pretrained: modes, misspelt names and arguments, and no effect on other threads."""
 
-import threading
-import warnings
-
 import pytest
 import timm
 import torch
@@ -99,48 +96,6 @@ def test_a_bug_in_a_network_is_not_reported_as_an_unknown_argument(monkeypatch):
 
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
-def run_interleaved(monkeypatch, first, second, during=lambda: None):
-    """Runs two functions in threads so that each enters before the other leaves the construction of its model."""
-    original = convrnn_zoo.ConvRNNModel.__init__
-    entered, leave = {"a": threading.Event(), "b": threading.Event()}, {"a": threading.Event(), "b": threading.Event()}
-
-    def construct(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        name = threading.current_thread().name
-        if name in entered and next(self.parameters()).is_meta:
-            entered[name].set()
-            assert leave[name].wait(30)
-
-    construct.__wrapped__ = original
-    monkeypatch.setattr(convrnn_zoo.ConvRNNModel, "__init__", construct)
-    errors = []
-
-    def call(act):
-        try:
-            act()
-        except Exception as e:
-            errors.append(e)
-
-    threads = [threading.Thread(target=call, args=(act,), name=n) for act, n in ((first, "a"), (second, "b"))]
-    for thread in threads:
-        thread.start()
-        assert entered[thread.name].wait(30)
-    during()
-    for thread in threads:  # the first to enter is the first to leave
-        leave[thread.name].set()
-        thread.join(30)
-    assert not errors
-
-
-def test_concurrent_loads_leave_the_warning_filters_as_they_were(saved, monkeypatch):
-    before = list(warnings.filters)
-
-    def during():
-        with pytest.warns(UserWarning, match="shown"):
-            warnings.warn("shown", UserWarning, stacklevel=1)
-
-    run_interleaved(monkeypatch, lambda: from_pretrained(saved), lambda: from_pretrained(saved), during)
-    assert list(warnings.filters) == before
 
 
 @pytest.mark.parametrize("name", [VOWELS, RAIN])

@@ -2,20 +2,17 @@
 
 import copy
 import pickle
-from functools import cache, partial
+from functools import cache
 
 import pytest
 import timm
 import torch
-from timm.models import group_parameters
-from timm.optim import create_optimizer_v2
 from timm.utils import freeze, unfreeze
 
 import convrnn_zoo
 from convrnn_zoo import AudioModel, ConvRNNModel, Forecaster
 from convrnn_zoo.models.base.dense import DenseModel
 from convrnn_zoo.models.base.encoder import FrameEncoder
-from convrnn_zoo.models.greenearthnet import GreenEarthNetConvLSTM
 from tests.helpers.hub.examples import sizes, weight
 from tests.helpers.registry import on_meta, slow_unless
 
@@ -181,42 +178,6 @@ def test_reset_classifier_preserves_pool_device_mode_and_frozen_parameters(name)
     assert run(model).isfinite().all()
     model.to("meta").reset_classifier(2)
     assert all(p.is_meta for p in model.parameters())
-
-
-@every_name
-def test_learning_rates_grow_from_the_input_to_the_output(name):
-    model = small(name)
-    groups = create_optimizer_v2(model, "adamw", lr=0.1, layer_decay=0.7).param_groups
-    scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
-    trained = {n: scales[id(p)] for n, p in model.named_parameters() if p.requires_grad}
-    assert len(trained) == len(scales) == sum(len(group["params"]) for group in groups)
-    depths = group_parameters(model, model.group_matcher(), reverse=True)
-    for n, scale in trained.items():
-        assert scale == pytest.approx(0.7 ** (max(depths.values()) - depths[n]))
-    assert order_of_depths(model, depths) == sorted(order_of_depths(model, depths))
-
-
-def order_of_depths(model, depths):
-    """The depth of each module, or of each layer of the core family, in the order in which they are first run."""
-    if isinstance(model, ConvRNNModel):
-        states = [] if "rnn.weight_hh_l0" not in depths else ["rnn.weight_hh_l0"]  # minimal layers have no such weight
-        return [depths[n] for n in ("rnn.weight_ih_l0", *states, "rnn.weight_ih_l1", "head.weight")]
-    first = {}
-
-    def note(name, depth, *_):
-        first.setdefault(name, depth)
-
-    for name, module in model.named_modules():
-        # The model is not a step, PhyDNet runs its two branches one after the other, and GreenEarthNet's ConvLSTM runs
-        # its head before its decoder as well.
-        if isinstance(model, GreenEarthNetConvLSTM) and name == "head":
-            continue
-        options_of_model = [f"{name}.{n}" for n, _ in module.named_parameters(recurse=False)]
-        if name and options_of_model and "physics" not in name:
-            module.register_forward_pre_hook(partial(note, name, min(depths[n] for n in options_of_model)))
-    run(model.eval())
-    assert len(first) > 1
-    return list(first.values())
 
 
 @every_name

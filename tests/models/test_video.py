@@ -236,25 +236,3 @@ def test_checkpoints_do_not_count_a_batch_twice():
         loss.backward()  # a checkpoint is recomputed twice
     for name, buffer in models[0].named_buffers():
         torch.testing.assert_close(buffer, dict(models[1].named_buffers())[name])
-
-
-@pytest.mark.parametrize("prune_head", [False, True])
-def test_levels_are_pruned_with_or_without_their_heads(prune_head):
-    model = light(levels=(1, 2, 3), hidden_channels=[4, 6, 5])
-    expected = model.forward_intermediates(clips(), intermediates_only=True)
-    heads = list(model.head)
-    assert model.prune_intermediate_layers([0, 1], prune_head=prune_head) == [0, 1]
-    assert model.widths == [4, 6]
-    maps = model.forward_intermediates(clips(), intermediates_only=True)
-    for observed, y in zip(maps, expected[:2], strict=True):
-        torch.testing.assert_close(observed, y)
-    if prune_head:
-        assert model.num_classes == 0
-        assert isinstance(model.head, torch.nn.Identity)
-        return
-    assert [*model.head] == heads[:2]
-    assert model(clips()).shape == (3, 3)
-    model.prune_intermediate_layers([0], prune_head=False)
-    assert model.head is heads[0]
-    pooled = model.forward_head(model.forward_features(clips()), pre_logits=True)
-    torch.testing.assert_close(model(clips()), heads[0](pooled))

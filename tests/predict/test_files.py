@@ -132,38 +132,14 @@ def test_probabilities_must_be_numbers(value, nowcast, tmp_path):
     assert "b.gif" in run("predict", nowcast, tmp_path / "a.npy", "-o", tmp_path / "b.gif", "--probability", 1, code=1)
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".npy"])
-def test_files_of_one_time_step_each_are_joined(suffix, model, tmp_path):
-    data, folder = rain(steps=12), tmp_path / "frames"
-    folder.mkdir()
-    data.to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
-    run("predict", model, tmp_path / "all.nc", "-o", tmp_path / "expected.npy")
-    for i in range(12):
-        if suffix == ".nc":  # whose times are in another order than the names
-            data[i].to_netcdf(folder / f"part{(i * 5) % 12}.nc", engine="h5netcdf")
-        else:
-            np.save(folder / f"frame{i}.npy", data[i].values)
-    for paths in ([folder], sorted(folder.iterdir())):
-        assert "frames 8 to 11 of 12" in run("predict", model, *paths, "-o", tmp_path / "out.npy")
-        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.load(tmp_path / "expected.npy"))
-    if suffix == ".nc":
-        assert "12:25" in run("predict", model, folder, "--start", "12:25", "-o", tmp_path / "out.npy")
-        data[3].to_netcdf(folder / "again.nc", engine="h5netcdf")
-        assert "frames 8 to 11 of 12" in run("predict", model, folder, "-o", tmp_path / "out.npy")
-        (data[3] + 1).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")  # the first one may still be open
-        (tmp_path / "other.nc").replace(folder / "again.nc")
-        text = run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
-        assert "again.nc" in text
-        assert str(data.time.values[3])[:19] in text
-    else:
-        np.save(folder / "frame12.npy", np.zeros((6, 9), "float32"))
-        assert "frame12.npy" in run("predict", model, folder, "-o", tmp_path / "out.npy", code=1)
-
-
 def test_files_that_do_not_belong_together_are_errors(model, tmp_path):
     np.save(tmp_path / "a.npy", rain().values)
     (tmp_path / "b.txt").write_text("3")
     assert "b.txt" in run("predict", model, tmp_path / "a.npy", tmp_path / "b.txt", "-o", tmp_path / "c.npy", code=1)
+    maps = [tmp_path / f"map{i}.npy" for i in range(2)]
+    for i, path in enumerate(maps):
+        np.save(path, np.ones((8, 8 + i), "float32"))
+    assert "map1.npy: expected frames as in" in run("predict", model, *maps, "-o", tmp_path / "c.npy", code=1)
     (tmp_path / "empty").mkdir()
     assert "empty" in run("predict", model, tmp_path / "empty", "-o", tmp_path / "c.npy", code=1)
     for name in ("a", "b"):
@@ -171,53 +147,6 @@ def test_files_that_do_not_belong_together_are_errors(model, tmp_path):
         image.save(tmp_path / "empty" / f"{name}.gif", save_all=True, append_images=[image])
     text = run("predict", model, tmp_path / "empty", "-o", tmp_path / "c.npy", code=1)
     assert str(tmp_path / "empty" / "a.gif") in text
-
-
-def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
-    torch.manual_seed(0)
-    net = create_model(
-        "convgru_forecaster",
-        in_chans=2,
-        out_chans=1,
-        static_chans=1,
-        future_chans=1,
-        hidden_channels=2,
-        kernel_size=1,
-        patch_size=1,
-        horizon=2,
-    )
-    net.preprocessing = Preprocessing(
-        step=5.0,
-        inputs=3,
-        horizon=2,
-        targets=("t2m",),
-        static=(Variable(name="elevation", unit="m"),),
-        variables=(Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K")),
-        future=(Variable(name="hour"),),
-    )
-    save_pretrained(net, tmp_path / "run")
-    data = rain().to_dataset()
-    data["t2m"] = (data.rain + 20).assign_attrs(units="degC")
-    data["elevation"] = (data.rain[0] * 100).assign_attrs(units="m")
-    data["hour"] = ("time", np.arange(6.0))
-    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    args = ("predict", tmp_path / "run", tmp_path / "a.nc")
-    assert "read frames 1 to 3 of 6" in run(*args, "-o", tmp_path / "out.nc")
-    frames = np.stack([data.rain, data.rain + 293.15], 1)[1:4]
-    hour = np.arange(1.0, 6)[:, None, None, None]
-    expected = net.eval().forecast(frames, static=data.elevation.values[None], future=hour, inputs="all")
-    with open_output(tmp_path / "out.nc") as forecast:
-        assert list(forecast.data_vars) == ["t2m"]
-        assert forecast.t2m.attrs["units"] == "K"
-        np.testing.assert_allclose(forecast.t2m, expected[:, 0], rtol=1e-5)
-        assert forecast.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
-    assert "compared with 2 observed" in run(*args, "--compare", "-o", tmp_path / "out.npy")
-    assert "known inputs" in run(*args, "--start", 3, "-o", tmp_path / "out.npy", code=1)
-    assert "reads the variables rain, t2m by their names" in run(
-        *args, "--key", "t2m", "-o", tmp_path / "c.npy", code=1
-    )
-    data.drop_vars("t2m").to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
-    assert "no variable t2m" in run("predict", tmp_path / "run", tmp_path / "b.nc", "-o", tmp_path / "c.npy", code=1)
 
 
 def test_a_folder_of_recordings_is_classified(tmp_path):
@@ -473,3 +402,50 @@ def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):
     assert "such as realization=0" in run(
         "predict", model, tmp_path / "a.nc", "--sel", "number", "-o", tmp_path / "f.npy", code=2
     )
+
+
+def test_variables_static_maps_and_known_inputs_are_read_by_name(tmp_path):
+    torch.manual_seed(0)
+    net = create_model(
+        "convgru_forecaster",
+        in_chans=2,
+        out_chans=1,
+        static_chans=1,
+        future_chans=1,
+        hidden_channels=2,
+        kernel_size=1,
+        patch_size=1,
+        horizon=2,
+    )
+    net.preprocessing = Preprocessing(
+        step=5.0,
+        inputs=3,
+        horizon=2,
+        targets=("t2m",),
+        static=(Variable(name="elevation", unit="m"),),
+        variables=(Variable(name="rain", unit="mm/h"), Variable(name="t2m", unit="K")),
+        future=(Variable(name="hour"),),
+    )
+    save_pretrained(net, tmp_path / "run")
+    data = rain().to_dataset()
+    data["t2m"] = (data.rain + 20).assign_attrs(units="degC")
+    data["elevation"] = (data.rain[0] * 100).assign_attrs(units="m")
+    data["hour"] = ("time", np.arange(6.0))
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    args = ("predict", tmp_path / "run", tmp_path / "a.nc")
+    assert "read frames 1 to 3 of 6" in run(*args, "-o", tmp_path / "out.nc")
+    frames = np.stack([data.rain, data.rain + 293.15], 1)[1:4]
+    hour = np.arange(1.0, 6)[:, None, None, None]
+    expected = net.eval().forecast(frames, static=data.elevation.values[None], future=hour, inputs="all")
+    with open_output(tmp_path / "out.nc") as forecast:
+        assert list(forecast.data_vars) == ["t2m"]
+        assert forecast.t2m.attrs["units"] == "K"
+        np.testing.assert_allclose(forecast.t2m, expected[:, 0], rtol=1e-5)
+        assert forecast.forecast_reference_time.values == np.datetime64("2020-01-01T12:15")
+    assert "compared with 2 observed" in run(*args, "--compare", "-o", tmp_path / "out.npy")
+    assert "known inputs" in run(*args, "--start", 3, "-o", tmp_path / "out.npy", code=1)
+    assert "reads the variables rain, t2m by their names" in run(
+        *args, "--key", "t2m", "-o", tmp_path / "c.npy", code=1
+    )
+    data.drop_vars("t2m").to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    assert "no variable t2m" in run("predict", tmp_path / "run", tmp_path / "b.nc", "-o", tmp_path / "c.npy", code=1)

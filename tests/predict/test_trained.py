@@ -2,19 +2,16 @@
 
 import json
 import re
-from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from convrnn_zoo.cli.demo import CLASSIFIER
-from convrnn_zoo.data import ReadOptions
 from convrnn_zoo.data.readers import open_files
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import WRITERS
-from tests.helpers.made_data import write_digits, write_fmi, write_knmi, write_rain
+from tests.helpers.made_data import write_digits, write_rain
 
 ENTRIES = {
     "weights": "convlstm_openstl_s.tiny",
@@ -68,26 +65,6 @@ def test_eval_recomputes_the_metadata_and_writes_scores_and_a_figure(trained, tm
     assert "ensemble of 7" in run(*args, "--members", 7, code=1)
     assert run(*args, "--members", 0) == fewer
     assert fewer != text
-
-
-def test_radar_files_are_plotted_with_their_times(trained, tmp_path):
-    _, record, recipe = trained
-    for i in range(3):
-        write_knmi(tmp_path, datetime(2010, 8, 26, 4, 10) + i * timedelta(minutes=5), np.zeros((24, 22)))
-    paths = sorted(tmp_path.iterdir())
-    frames = open_files(paths[::-1], ReadOptions(coarsen=2))
-    assert frames.read().shape == (3, 1, 12, 11)
-    assert [f"{t:%H:%M}" for t in frames.dates] == ["04:10", "04:15", "04:20"]
-    assert torch.equal(open_files([tmp_path], ReadOptions(coarsen=2)).read(), frames.read())
-    args = ("predict", record, *paths, "-o", tmp_path / "a.png")
-    if "rain" in str(recipe):
-        assert "(2010-08-26 04:10 to 2010-08-26 04:20), forecast 4 frames" in run(*args)
-        assert "1 missing frame" in run("predict", record, paths[0], paths[2], "-o", tmp_path / "a.png")
-    else:
-        assert "brightness is expected" in run(*args, code=1)
-    write_fmi(tmp_path, datetime(2010, 8, 26, 4, 25), np.zeros((6, 6)))
-    with pytest.raises(ValueError, match=r"RAD_NL25.*24×22.*6×6"):
-        open_files([*paths, *tmp_path.glob("*.gz")]).read()
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])

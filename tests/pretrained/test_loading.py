@@ -322,3 +322,26 @@ def test_names_are_texts(name):
     for build in (convrnn_zoo.create_model, convrnn_zoo.from_pretrained):
         with pytest.raises(ValueError, match="a name must be a text"):
             build(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_chans"), [("convlstm_forecaster", 2), ("convgru_forecaster.rain", 2), ("audio_convrnn.fsdd", 38)]
+)
+def test_a_file_in_place_of_the_weights_may_have_other_channels(name, in_chans, tmp_path):
+    model = convrnn_zoo.create_model(name, in_chans=in_chans)
+    write_safetensors(model.state_dict(), tmp_path / "a.safetensors")
+    overlay = {"file": str(tmp_path / "a.safetensors")}
+    same = convrnn_zoo.create_model(name, pretrained=True, in_chans=in_chans, pretrained_cfg_overlay=overlay)
+    assert all(torch.equal(v, same.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_convolutions_with_groups_are_not_adapted(tmp_path):
+    saved = convrnn_zoo.create_model("convgru2d_1layer", in_chans=2, hidden_channels=4, groups=2)
+    convrnn_zoo.save_pretrained(saved, tmp_path)
+    with pytest.raises(convrnn_zoo.WeightsError, match="weight_ih_l0"):
+        convrnn_zoo.from_pretrained(tmp_path, in_chans=4)
+
+
+def test_an_empty_revision_is_an_error():
+    with pytest.raises(WeightsError, match="me/x@"):
+        convrnn_zoo.from_pretrained("me/x@")

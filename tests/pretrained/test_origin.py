@@ -1,7 +1,9 @@
 """Metadata of weights are unchanged while they apply, and no longer."""
 
 import copy
+import dataclasses
 import json
+import logging
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from convrnn_zoo import (
     WEIGHTS,
     Preprocessing,
     WeightsError,
+    WeightsMetadata,
     create_model,
     from_pretrained,
     save_pretrained,
@@ -239,3 +242,23 @@ def test_a_missing_directory_is_not_answered_with_names():
     with pytest.raises(ValueError, match="no directory zzzzqqqq") as caught:
         from_pretrained("zzzzqqqq")
     assert "convgru" not in str(caught.value)
+
+
+def test_metadata_of_an_older_run_are_read_and_missing_fields_stated(tmp_path, caplog):
+    record = WEIGHTS[RAIN]
+    raw = {k: v for k, v in dataclasses.asdict(record).items() if k not in ("preprocessing", "split", "default")}
+    raw |= {"dataset": record.trained_on}
+    del raw["dataset_license"]
+    (tmp_path / "old.json").write_text(json.dumps(raw))
+    (tmp_path / f"{RAIN}.safetensors").write_bytes(record.file.read_bytes())
+    with caplog.at_level(logging.WARNING, "convrnn_zoo"):
+        model = from_pretrained(tmp_path / "old.json")
+    assert model.metadata == WeightsMetadata.from_json(json.dumps(raw))
+    with pytest.raises(ValueError, match="preprocessing"):
+        model.forecast(torch.zeros(4, 8, 8))
+
+
+def test_features_of_saved_layers_claim_nothing_either(tmp_path):
+    save_pretrained(create_model(VOWELS, pretrained=True), tmp_path)
+    features = from_pretrained(tmp_path, features_only=True, in_chans=1)
+    assert not {"tag", "description"} & {k for k, v in features.pretrained_cfg.items() if v}

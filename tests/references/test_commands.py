@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from convrnn_zoo import Spot
-from references import commands, watch
+from references import commands
 
 RATE = commands.RATE
 
@@ -58,24 +57,3 @@ def test_spots_are_counted():
     ]
     expected = {"words": 4, "found": 2, "confused": 1, "missed": 1, "false": 1}
     assert commands.count_words(spots, words) == expected
-
-
-def test_windows_of_the_watch(tmp_path):
-    pytest.importorskip("seglearn", reason="the extra data")
-    done = CliRunner().invoke(watch.main, ["write", str(tmp_path / "watch.npz")])
-    assert done.exit_code == 0, done.output
-    with np.load(tmp_path / "watch.npz") as file:
-        windows = dict(file)
-    assert windows["x"].shape == (2369, 20, 6, 10)
-    assert len(set(windows["groups"])) == 10
-    assert set(windows["labels"]) == set(watch.NAMES.values())
-    assert (windows["lengths"].min(), windows["lengths"].max()) == (10, 20)
-    short = windows["x"][windows["lengths"] == 10]
-    assert len(short)
-    assert not short[:, 10:].any()
-    assert np.isfinite(watch.describe(windows["x"][0])).all()
-    from seglearn.datasets import load_watch
-
-    first = load_watch()["X"][0]
-    np.testing.assert_allclose(windows["x"][0, 3, 2], first[30:40, 2], rtol=1e-6)  # step 3, channel az
-    np.testing.assert_allclose(windows["x"][1, 0, 0], first[100:110, 0], rtol=1e-6)

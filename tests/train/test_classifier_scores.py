@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import sys
 
 import pytest
@@ -51,35 +50,6 @@ def test_loss_and_accuracy_are_means_over_samples(weights, accumulated, tmp_path
     train(recipe, data={"train": noise(), "test": noise(seed=1)}, out=tmp_path, progress=False)  # 17 = 4 · 4 + 1
     model = convrnn_zoo.from_pretrained(tmp_path)
     check_rows(tmp_path / "training_seed0.csv", model, noise(), torch.tensor(weights) if weights else None)
-
-
-@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-@pytest.mark.parametrize("into", [False, True])
-def test_weights_are_written_before_their_evaluation(into, error, tmp_path, monkeypatch):
-    run, files = tmp_path / "run", tmp_path / "files"
-    recipe = dataclasses.replace(RECIPE, seeds=(3, 0), lr=0.01)
-    common = {"data": {"train": noise(), "test": noise(seed=1)}, "out": run, "progress": False}
-    common |= {"into": files} if into else {}
-    with monkeypatch.context() as patched:
-        patched.setattr(classifier, "accuracy", lambda *args: (_ for _ in ()).throw(error))
-        with pytest.raises(error):
-            train(recipe, **common)
-    names = {"convgru1d_1layer.still.json", "convgru1d_1layer.still.safetensors"}
-    source = files / "convgru1d_1layer.still.json" if into else run
-    if into:
-        assert {f.name for f in files.iterdir()} == names
-    model = convrnn_zoo.from_pretrained(source)
-    assert (model.metadata.name, model.metadata.metrics) == (recipe.weights, ())
-    assert len(model.classify([torch.rand(3, 2)])) == 1
-    weights = train(recipe, **common)  # resumes
-    again = convrnn_zoo.from_pretrained(source)
-    assert again.metadata == weights
-    assert again.metadata.sha256 == model.metadata.sha256
-    assert [m.name for m in weights.metrics] == ["accuracy"]
-    assert weights.metrics[0].runs == 2
-    if not into:
-        assert json.loads((run / "metadata.json").read_text())["metrics"][0]["value"] == weights.metrics[0].value
-        assert f"{weights.metrics[0].value:g} %" in (run / "README.md").read_text()
 
 
 def test_a_missing_package_of_the_figures_is_found_before_training(tmp_path, monkeypatch):

@@ -82,25 +82,6 @@ def test_predict_reads_every_form_of_clip_as_the_recipe_says(trained, tmp_path):
     assert "a.npz:0" in run("predict", tmp_path / "b", tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.gif", b"GIF89a", "a.gif"),
-        ("a.txt", b"words", "a.txt"),
-        ("a", None, "/a "),
-        ("no.gif", None, "no.gif"),
-    ],
-)
-def test_predict_names_files_that_are_no_clips(trained, tmp_path, name, content, words):
-    if content is None:
-        (tmp_path / "a").mkdir()
-    else:
-        (tmp_path / name).write_bytes(content)
-    text = run("predict", trained / "run", tmp_path / name, code=1)
-    assert words in text
-    assert len(text.splitlines()) == 1
-
-
 def test_eval_writes_the_confusion_matrix(trained, tmp_path):
     args = ("eval", trained / "run", "--data", trained / "clips")
     text = run(*args, "-o", tmp_path / "a.json", "-o", tmp_path / "a.csv")

@@ -1,7 +1,6 @@
 """Training in several processes: on custom data, and one recipe after the other."""
 
 import dataclasses
-import random
 import subprocess
 import sys
 
@@ -82,31 +81,6 @@ def test_models_and_batches_go_to_the_device_of_the_processes():
     meta = Processes(device=torch.device("meta"))
     assert next(meta.prepare(torch.nn.Linear(1, 1), CLASSIFIED).parameters()).is_meta
     assert set(meta.random_states()) == {"host", "numpy", "python"}
-
-
-@pytest.mark.parametrize("name", ["cuda", "mps:0"])
-def test_states_of_the_devices_generator_are_saved_and_restored(name, monkeypatch):
-    class Module:
-        state = torch.tensor([1])
-
-        def get_rng_state(self):
-            return self.state
-
-        def set_rng_state(self, state):
-            self.state = state
-
-    device, module = torch.device(name), Module()
-    monkeypatch.setattr(torch, device.type, module)
-    there = Processes(device=device)
-    states = there.random_states()
-    expected = torch.rand(2), np.random.rand(), random.random()
-    module.state = torch.tensor([5])
-    there.set_random_states(states)
-    assert torch.equal(torch.rand(2), expected[0])
-    assert (np.random.rand(), random.random()) == expected[1:]
-    assert torch.equal(module.state, torch.tensor([1]))
-    Processes().set_random_states(states)  # a run that goes on without the device
-    assert torch.equal(torch.rand(2), expected[0])
 
 
 def test_a_device_is_for_a_single_process(monkeypatch):

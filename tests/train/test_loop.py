@@ -18,7 +18,6 @@ from convrnn_zoo.data import Labelled
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, loop, train
-from convrnn_zoo.train import forecaster as training
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES
 from tests.helpers.registry import slow_unless
@@ -149,24 +148,6 @@ def forecast(workers):
     clips = MovingDigits(torch.full((3, 8, 8), 255, dtype=torch.uint8), 6, size=16)
     recipe = dataclasses.replace(TINY, checkpoint_every=3, workers=workers)
     return recipe, clips, *runs.train_model(recipe, clips, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("workers", "call"), slow_unless(lambda v: v[0] == 0 or v[1] == 4, [(w, c) for w in (0, 2) for c in (1, 3, 4, 6)])
-)
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forecaster_interrupted_between_checkpoints_resumes_to_the_same_weights(workers, call, tmp_path, monkeypatch):
-    recipe, clips, expected, history = forecast(workers)
-    trainer = training.ForecasterTrainer
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer, "compute_loss", pressing_ctrl_c(trainer.compute_loss, call))
-        with pytest.raises(KeyboardInterrupt):
-            runs.train_model(recipe, clips, out=tmp_path, progress=False)
-    assert (tmp_path / "last.ckpt").exists()
-    torch.manual_seed(77)
-    model, resumed = runs.train_model(recipe, clips, out=tmp_path, progress=False)
-    assert same(model, expected)
-    assert resumed == history
 
 
 @pytest.mark.needs("signals")

@@ -304,32 +304,6 @@ def test_usual_markers_are_no_reflectivity(value, tmp_path):
     assert len(dataclasses.replace(kind, fill_value=value).load(tmp_path, "train", 1, 1)) == 5
 
 
-def test_splits_share_the_frames_of_each_file(tmp_path):
-    for i in range(2):
-        np.save(tmp_path / f"{i}.npy", blobs(seed=i))
-    kind = dataclasses.replace(FRAMES, validation=0.2)
-    parts = kind.load_splits(tmp_path, ("train", "validation", "test"), 2, 1)
-    for part in parts:
-        for file, first in zip(part.files, parts[0].files, strict=True):
-            assert file.is_loaded
-            assert np.shares_memory(file.array, first.array)
-    for part, split in zip(parts, ("train", "validation", "test"), strict=True):
-        expected = kind.load(tmp_path, split, 2, 1)
-        torch.testing.assert_close(part.fixed(99), expected.fixed(99), equal_nan=True)
-        assert torch.equal(part.places, expected.places)
-
-
-def test_files_that_are_large_together_are_read_lazily(tmp_path, monkeypatch):
-    for i in range(3):
-        np.save(tmp_path / f"{i}.npy", blobs(seed=i))
-    expected = FRAMES.load(tmp_path, "train", 3, 4)
-    assert all(f.is_loaded for f in expected.files)
-    monkeypatch.setattr("convrnn_zoo.data.datasets.frame_files.LARGE", blobs().nbytes * 2)
-    clips = FRAMES.load(tmp_path, "train", 3, 4)
-    assert not any(f.is_loaded for f in clips.files)
-    torch.testing.assert_close(clips.fixed(99), expected.fixed(99), equal_nan=True)
-
-
 @pytest.mark.parametrize("split", ["time", "file"])
 def test_files_with_other_steps_need_a_stated_one(split, tmp_path):
     for name, step in (("a", 5), ("b", 5), ("c", 15)):

@@ -1,6 +1,5 @@
 """The generator moves images as the paper describes, and damaged files are errors."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -44,13 +43,6 @@ def test_overlapping_images_show_the_brighter_pixel():
     assert frames.unique().tolist() == [0, 127, 255]
     bright = (frames == 255).sum((-1, -2))
     assert ((bright == 0) | (bright >= 16)).all()  # the dim image never hides a part of the bright one
-
-
-def test_fields_are_passed_by_name_and_do_not_change():
-    with pytest.raises(TypeError, match="positional"):
-        MovingMNIST(0.1)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        MovingMNIST(validation=0.1).validation = 0.2
 
 
 def test_random_sequences_follow_the_seed_and_fixed_ones_do_not():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, read_dataset, split_channels
+from convrnn_zoo.data import read_dataset, split_channels
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 18, 6, 5
@@ -154,19 +154,6 @@ def test_a_file_with_none_of_the_variables_is_an_error_by_name(suffix, tmp_path)
     np.savez(path, rian=data.rian.values) if suffix == ".npz" else write(path, data)
     with pytest.raises(ValueError, match=rf"a\{suffix}.* rain\b.* rian\b"):
         read_dataset({"kind": "frames", "name": "a", "variables": ["rain", "t2m"]}).load(path, "train", 3, 2)
-
-
-def test_missing_static_values_do_not_count_as_missing_frames(tmp_path):
-    data = storms()
-    data["elevation"] = data.elevation.where(data.elevation > 600)
-    assert (
-        len(
-            ArrayFrames(name="a", variables=("t2m",), static=("elevation",)).load(
-                write(tmp_path / "a.nc", data), "train", 3, 2
-            )
-        )
-        == 8
-    )
 
 
 def test_a_stated_unit_applies_to_files_after_one_without_a_unit(tmp_path):

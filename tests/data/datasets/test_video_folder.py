@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from convrnn_zoo.data import read_dataset
-from convrnn_zoo.values.clips import resize, resize_and_crop
 from tests.helpers.data.own_data import CLIP_WRITERS, clips, write_clips, write_gif
 
 KIND = read_dataset({"kind": "clips", "name": "lights"})
@@ -35,17 +34,6 @@ def test_arrays_keep_their_channels_and_may_be_brightness(tmp_path):
     torch.testing.assert_close(
         dataclasses.replace(KIND, size=8).read(tmp_path / "a.npy"), torch.from_numpy(frames[..., 2:10]), atol=0, rtol=0
     )
-
-
-@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (7, 31), (20, 20)])
-def test_resizes_the_shorter_side_and_crops_the_center(height, width):
-    ramp = torch.linspace(0, 1, width).expand(2, 3, height, width)
-    square = resize_and_crop(ramp, 20)
-    assert square.shape == (2, 3, 20, 20)
-    torch.testing.assert_close(square.mean(), torch.tensor(0.5), atol=0.01, rtol=0)  # nothing but the middle
-    slope = (square[..., 15] - square[..., 5]).mean().item() / 10
-    assert slope == pytest.approx(min(height, width) / 20 / (width - 1), rel=0.1)  # and no side is stretched
-    assert resize((255 * ramp).byte(), (20, 20)).dtype == torch.uint8
 
 
 def test_class_folders_may_be_in_folders_of_the_parts(tmp_path):

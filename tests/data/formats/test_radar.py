@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import FRAME_DATASETS, labelled_frames, readers, split_in_time
-from convrnn_zoo.data.datasets.rain import read_events
+from convrnn_zoo.data import FRAME_DATASETS, labelled_frames, readers
 from convrnn_zoo.data.formats.radar import complete_gridded, find_composites, read_composite, read_time
 from convrnn_zoo.data.readers import FileError
 from tests.helpers.made_data import write_fmi, write_knmi, write_odim
@@ -35,22 +34,6 @@ def test_knmi_formulas_are_read_as_numbers(formula, scale, offset, tmp_path):
         file["image1/calibration"].attrs["calibration_formulas"] = np.bytes_(formula)
     expected = 12 * (scale * torch.tensor([[1, 100], [7, math.nan]]) + offset)
     torch.testing.assert_close(read_rates(path), expected, equal_nan=True)
-
-
-def test_gaps_in_time_separate_events(tmp_path):
-    for i in (0, 1, 3, 4, 5):
-        write_knmi(tmp_path, NOON + i * timedelta(minutes=5), np.zeros((4, 4)))
-    events = read_events(tmp_path)
-    assert [len(e.times) for e in events] == [2, 3]
-    assert events[1].dates[0] == NOON + timedelta(minutes=15)
-
-
-def test_the_test_split_forecasts_only_the_last_third(rain):
-    for event in read_events(rain, 4):
-        train, test = split_in_time(event, "train"), split_in_time(event, "test", inputs=4)
-        assert len(train.times) == 20
-        assert test.dates[4] == train.dates[-1] + timedelta(minutes=5)
-        assert test.dates[-1] == event.dates[-1]
 
 
 def test_crops_have_rain_and_no_missing_values(rain):

@@ -268,14 +268,6 @@ def test_the_map_projection_is_kept_in_written_forecasts(suffix, tmp_path):
         assert not [n for n, c in written.coords.items() if "_FillValue" in c.encoding]  # which CF forbids
 
 
-def test_a_selected_coordinate_keeps_its_values_and_attributes(tmp_path):
-    data = rain().to_dataset().assign_coords(lat=("lat", np.linspace(60, 50, HEIGHT), {"units": "degrees_north"}))
-    data.lat.encoding = {"dtype": "int16", "scale_factor": 0.5}
-    frames = open_frames(write(tmp_path / "a.nc", data.drop_vars("station")), ReadOptions(sel={"lat": [52.5, 57.5]}))
-    lat = frames.dataset.lat
-    assert (lat.dims, lat.values.tolist(), lat.attrs["units"]) == (("y",), [57.5, 55, 52.5], "degrees_north")
-
-
 def test_a_variable_in_a_group_has_the_times_of_the_file(tmp_path):
     h5netcdf = pytest.importorskip("h5netcdf", reason="the extra netcdf")
     with h5netcdf.File(tmp_path / "a.nc", "w") as file:

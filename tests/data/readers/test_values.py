@@ -84,17 +84,6 @@ def test_tiff_files_of_floats_keep_their_brightness(tmp_path):
         images(tmp_path)
 
 
-def test_files_are_in_natural_order(tmp_path):
-    for i in range(12):
-        Image.fromarray(np.full((4, 4), 10 * i, "uint8")).save(tmp_path / f"frame{i}.png")
-    read = VideoFrames(name="a").load(tmp_path, "train", 1, 2)
-    assert [(clip.frames[:, 0, 0, 0] * 25.5).round().tolist() for clip in read][1] == [1, 2, 3]
-    for i in (1, 2, 10):
-        np.save(tmp_path / f"part{i}.npy", np.full((4, 4, 4), i, "float32"))
-    test = ArrayFrames(name="a", split="file").load(tmp_path, "test", 1, 1)
-    assert test[0].frames.unique().tolist() == [10]
-
-
 def test_images_are_rotated_by_their_exif_tag(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees clockwise

@@ -66,14 +66,6 @@ def test_batches_and_threads_do_not_change_it(archive, tmp_path):
     xr.testing.assert_allclose(one, many, rtol=1e-5, atol=1e-6)
 
 
-def test_rows_that_go_north_are_written_as_they_came(tmp_path):
-    data = rain()
-    down = forecast_archive(network(), data, tmp_path / "down.zarr", every=10)
-    up = forecast_archive(network(), data.isel(y=slice(None, None, -1)), tmp_path / "up.zarr", every=10)
-    np.testing.assert_array_equal(up["y"], down["y"][::-1])
-    np.testing.assert_array_equal(up["rain"], down["rain"][:, :, ::-1])
-
-
 def test_missing_frames_are_counted_and_a_missing_last_one_gives_nan(tmp_path):
     data = rain()
     data["rain"][10] = np.nan
@@ -89,14 +81,6 @@ def test_missing_frames_are_counted_and_a_missing_last_one_gives_nan(tmp_path):
         with pytest.warns(UserWarning, match="without a value"):
             alone = model.forecast(window, inputs="all")  # the frame before the last is missing
         np.testing.assert_allclose(result["rain"].values[12 - inputs], alone, rtol=1e-5, atol=1e-6)
-
-
-def test_issue_times_with_a_gap_before_them_are_left_out(tmp_path):
-    data = rain().drop_isel(time=[20])
-    result = forecast_archive(network(), data, tmp_path / "gap.zarr")
-    missing = {np.datetime64("2020-01-31T23:40"), np.datetime64("2020-01-31T23:45"), np.datetime64("2020-01-31T22:00")}
-    assert missing.isdisjoint(result["forecast_reference_time"].values)
-    assert result.sizes["forecast_reference_time"] == 40 - len(missing)
 
 
 def test_known_inputs_are_those_of_each_issue_time(tmp_path):
@@ -300,15 +284,6 @@ def test_the_workers_of_a_scheduler_write_the_same_store(archive, tmp_path):
     with cluster, distributed.Client(cluster) as client:
         forecast_archive(network(), archive, tmp_path / "two.zarr", scheduler=client, **options)
     assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")
-
-
-def test_memory_of_a_task_is_that_of_its_frames(archive, tmp_path, monkeypatch):
-    from convrnn_zoo.data.readers import Frames
-
-    counts, read = [], Frames.read
-    monkeypatch.setattr(Frames, "read", lambda self, a, b, *rest: (counts.append(b - a), read(self, a, b, *rest))[1])
-    forecast_archive(network(), archive, tmp_path / "f.zarr", batch_size=3)
-    assert max(counts) == 4  # the windows of three successive issue times of two frames
 
 
 def test_arrays_without_labels_have_numbers_of_frames(tmp_path):

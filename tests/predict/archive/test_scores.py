@@ -135,17 +135,6 @@ def test_maps_of_latitude_and_longitude_are_compared(scale, archive, tmp_path):
         score_archive(tmp_path / "f.zarr", tmp_path / "moved.nc")
 
 
-def test_maps_without_coordinates_are_as_in_the_source(archive, tmp_path):
-    up = xr.open_zarr(archive, **OPEN).isel(y=slice(None, None, -1)).load()
-    up.to_netcdf(tmp_path / "up.nc")
-    up.drop_vars(["y", "x"]).to_netcdf(tmp_path / "plain.nc")
-    forecast_archive(network(), tmp_path / "plain.nc", tmp_path / "plain.zarr", every=4)
-    expected = score_archive(tmp_path / "plain.zarr", tmp_path / "plain.nc")
-    found = score_archive(tmp_path / "plain.zarr", tmp_path / "up.nc")
-    errors = [scores.by_month["all months"]["forecast"]["MSE"] for scores in (found, expected)]
-    np.testing.assert_allclose(*errors, rtol=1e-5)
-
-
 def test_the_commands(archive, tmp_path):
     store, scores = tmp_path / "f.zarr", tmp_path / "s.json"
     command = ["archive", "convgru_forecaster.rain", archive, "--every", "1h", "--horizon", "2", "-o", store]

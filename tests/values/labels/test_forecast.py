@@ -92,14 +92,6 @@ def test_ensembles_and_probabilities_have_a_dimension_more():
     assert chances.attrs["units"] == "1"
 
 
-def test_a_forecast_refers_to_no_bounds_that_it_lacks():
-    data = frames().to_dataset().assign(lat_bnds=(("lat", "bnds"), np.zeros((6, 2))))
-    data["lat"].attrs["bounds"] = "lat_bnds"
-    result = model().forecast(data)
-    assert "bounds" not in {**result["lat"].attrs, **result["lat"].encoding}
-    assert data["lat"].attrs["bounds"] == "lat_bnds"
-
-
 @pytest.mark.parametrize("year", [1500, 2300])  # beyond dates in nanoseconds
 def test_valid_times_of_any_year(year):
     data = frames()
@@ -152,15 +144,6 @@ def test_known_inputs_without_a_description_may_state_a_unit():
     xarray.testing.assert_equal(
         net.forecast(frames(), static=elevation), net.forecast(frames(), static=elevation.values)
     )
-
-
-def test_a_nowcast_reads_the_times_of_the_frames_that_it_reads():
-    times = np.datetime64("2020-01-01", "ns") + np.array([0, 20, 25, 30, 35]) * MINUTE
-    data = xarray.DataArray(
-        np.random.default_rng(0).random((5, 16, 16)), dims=("time", "y", "x"), coords={"time": times}
-    )
-    nowcast = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
-    np.testing.assert_array_equal(nowcast.forecast(data), nowcast.forecast(data.values, minutes=5))
 
 
 def test_repeated_times_are_named():
