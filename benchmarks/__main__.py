@@ -9,14 +9,13 @@ import click
 import torch
 from click.core import ParameterSource
 
-from .accelerator import describe_device, time_on_device
-from .cases import CASES, LONG, Case
+from .cases import CASES, LONG
 from .measure import CLOCKS, machine, time_case
 from .memory import peaks
 from .new_sizes import first_over_third
 from .peers import COMPILED, IMPLEMENTATIONS, load_peer
 from .precision import errors
-from .report import chart, device_table, exponents_table, scaling_chart, streams_table, table
+from .report import chart, exponents_table, scaling_chart, streams_table, table
 from .scaling import AXES, measure_axis, measure_streams
 from .shares import shares
 
@@ -46,13 +45,6 @@ def reject_options(mode: str, supported: Sequence[str]) -> None:
 @click.option("--implementation", "selected", multiple=True, help="Only this implementation (ours is always included).")
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(1), help="Runs of each implementation.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.")
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="cuda: our layers in float32, tf32 and bfloat16, eager, compiled and as CUDA graphs; writes cuda.json.",
-)
 @click.option(
     "--clock",
     type=click.Choice(list(CLOCKS)),
@@ -95,7 +87,6 @@ def bench(
     selected: tuple[str, ...],
     rounds: int,
     threads: int | None,
-    device: str,
     clock: str,
     compile_peers: bool,
     memory: bool,
@@ -110,11 +101,8 @@ def bench(
     if threads:
         torch.set_num_threads(threads)
     cases = [c for c in [*CASES, LONG] if c.name in names] or CASES
-    if device != "cpu":
-        reject_options(f"--device {device}", ("names", "rounds", "threads", "device", "out"))
-        return bench_device(device, cases, rounds, out)
     if scaling:
-        reject_options("--scaling", ("rounds", "threads", "device", "clock", "memory", "scaling", "out"))
+        reject_options("--scaling", ("rounds", "threads", "clock", "memory", "scaling", "out"))
         return bench_scaling(rounds, clock, memory, out)
     implementations = IMPLEMENTATIONS | (COMPILED if compile_peers else {})
     for peer in peers:
@@ -154,21 +142,6 @@ def bench(
     if out is not None:
         write(result, out)
     return None
-
-
-def bench_device(device: str, cases: Sequence[Case], rounds: int, out: Path | None) -> None:
-    """Times our layers on an accelerator and writes the numbers and the table into `out`."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda expected a GPU that torch can use; torch.cuda.is_available() is False")
-    result: dict[str, Any] = {"machine": describe_device(device), "rounds": rounds, "rows": []}
-    for case in cases:
-        for row in time_on_device(case, device, rounds):
-            click.echo(json.dumps(row))
-            result["rows"].append(row)
-        if out is not None:  # after every case, since long runs may be interrupted
-            out.mkdir(parents=True, exist_ok=True)
-            (out / f"{device}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
-    click.echo(device_table(result))
 
 
 def bench_scaling(rounds: int, clock: str, memory: bool, out: Path | None) -> None:

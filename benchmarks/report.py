@@ -148,25 +148,6 @@ def _relative_to_plain(row: dict[str, Any], key: str) -> float:
     return ours / plain if plain else (1.0 if ours == 0 else math.inf)
 
 
-def device_table(result: dict[str, Any]) -> str:
-    """Formats the milliseconds on an accelerator: one row per case and task, one column per precision and mode."""
-    columns = list({(row["precision"], row["mode"]): None for row in result["rows"]})
-    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, float]]] = {}
-    for row in result["rows"]:
-        cell = cells.setdefault((row["title"], row["task"]), {}).setdefault((row["precision"], row["mode"]), {})
-        cell[row["implementation"]] = row["seconds"]
-    rows = [
-        [*key, *(" / ".join(f"{1e3 * seconds:.2f}" for seconds in by_column[column].values()) for column in columns)]
-        for key, by_column in cells.items()
-    ]
-    names = " / ".join({row["implementation"]: None for row in result["rows"]})
-    m = result["machine"]
-    return (
-        f"Milliseconds, {names}\n\n{markdown(('case', 'task', *map(', '.join, columns)), rows)}\n\n"
-        f"{m['device']}, torch {m['torch']}, CUDA {m['cuda']}; medians of {result['rounds']} calls."
-    )
-
-
 def exponents_table(result: dict[str, Any]) -> str:
     """Formats the fitted exponents: one row per axis, one column per quantity and implementation."""
     axes = result["axes"]

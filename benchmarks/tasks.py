@@ -51,13 +51,14 @@ def predict(*arguments: str) -> Run:
     return lambda: command.main([*arguments, "-o", "result.json", "--quiet"], standalone_mode=False)
 
 
-def nowcast(edge: int) -> Run:
+def nowcast(edge: int, device: str = "cpu") -> Run:
     """Forecasts one hour of rain on maps of `edge` × `edge` pixels."""
     import torch
 
     import convrnn_zoo
 
-    model, rain = convrnn_zoo.create_model("convgru_advection.nowcast", pretrained=True), _demo("nowcast")[:4]
+    model = convrnn_zoo.create_model("convgru_advection.nowcast", pretrained=True, device=device)
+    rain = _demo("nowcast")[:4].to(device)
     repeats = -(-edge // rain.shape[-1])
     rain = torch.tile(rain, (1, repeats, repeats))[:, :edge, :edge]
     return lambda: model.forecast(rain, HORIZON)
@@ -74,27 +75,32 @@ def export(name: str) -> Run:
     return lambda: convrnn_zoo.export(model, "model.onnx")
 
 
-def training_step(recipe: str, sample: str, bf16: bool) -> Run:
+def training_step(recipe: str, sample: str, bf16: bool, device: str = "cpu") -> Run:
     """Trains a recipe for one update, on copies of a sample of the demo."""
     import dataclasses
+
+    import torch
 
     from convrnn_zoo.data import CustomSequences
     from convrnn_zoo.recipes import Recipe
     from convrnn_zoo.train.forecaster import ForecasterTrainer
+    from convrnn_zoo.train.launch import Processes
 
     read: Any = dataclasses.replace(Recipe.read(recipe), bf16=bf16)
     clip = _demo(sample)[: read.inputs + read.horizon, None, :64, :64]
-    trainer = ForecasterTrainer(read, CustomSequences([clip]), progress=False)
-    frames = clip.expand(read.batch_size, *clip.shape).contiguous()
-    return lambda: trainer.update([(1.0, (frames, trainer.sample_update(0)[1]))])
+    trainer = ForecasterTrainer(
+        read, CustomSequences([clip]), progress=False, processes=Processes(device=torch.device(device))
+    )
+    frames = clip.expand(read.batch_size, *clip.shape).contiguous().to(device)
+    return lambda: trainer.update([(1.0, (frames, trainer.sample_update(0)[1].to(device)))])
 
 
-def classify_sounds(count: int) -> Run:
+def classify_sounds(count: int, device: str = "cpu") -> Run:
     """Classifies spoken digits."""
     import convrnn_zoo
     from convrnn_zoo.data import read_sound
 
-    model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
+    model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True, device=device)
     wave, rate = read_sound(DEMO / "seven.wav")
     return lambda: model.classify_sound([wave] * count, rate)
 

@@ -52,9 +52,10 @@ from .nowcasts import (
 from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_sets, published_speed
 from .reference import a_to_z, command_line, loss_functions, losses, metrics, samplings, schedules
 from .timings import (
-    accelerator,
     archive,
     compared,
+    device_status,
+    devices,
     half,
     link,
     machine,
@@ -467,7 +468,8 @@ PARTS: dict[str, Callable[[str], str]] = {
         architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
         intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
         versions, entries, citation, badge, release, weight_exports, weight_export_versions, speed, speed_summary,
-        speed_line, compared, machine, norms, half, minimal, torchgeo, tasks, accelerator, scaling, precisions, archive,
+        speed_line, compared, machine, norms, half, minimal, torchgeo, tasks, device_status, devices, scaling,
+        precisions, archive,
         elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
         command_line, losses, loss_functions, metrics, samplings, schedules, files,
     )
@@ -499,7 +501,7 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
         new = fill(shipped_card(WEIGHTS[path.stem], text or "") if path.stem in WEIGHTS else text or "", page)
         if new != text:
             updates[path] = new
-        if path.parent.name == "tutorials":
+        if notebooks.has_notebook(path):
             file = root / notebooks.path(path)
             content = notebooks.notebook(new)
             if not file.exists() or file.read_text(encoding="utf-8") != content:

@@ -13,7 +13,14 @@ from .address import ROOT, addresses
 from .examples import EXAMPLE
 
 DIRECTORY = "notebooks"
+OTHERS = ("docs/how-to/gpu.md",)
+"""Pages other than tutorials that have a notebook."""
 _GENERATED = re.compile(r"<!-- generated: \w+ -->\n.*?<!-- end -->\n*", re.DOTALL)
+
+
+def has_notebook(page: Path) -> bool:
+    """Returns whether a page has a notebook: tutorials, and those of :data:`OTHERS`."""
+    return page.parent.name == "tutorials" or page.as_posix().endswith(OTHERS)
 
 
 def path(page: Path) -> Path:
@@ -56,10 +63,17 @@ def notebook(text: str) -> str:
 
 
 def install(text: str, source: str) -> dict[str, Any]:
-    """Returns the cell that installs the package with the extras that a page names. It is not run by the tests."""
-    named = re.search(r"You need the\s+extras?\s+([^.([]+)", text)
+    """Returns the cell that installs the package with the extras that a page names. It is not run by the tests.
+
+    If the page needs a checkout, the cell installs from one, and changes to its directory.
+    """
+    named = re.search(r"You need (?:a checkout with )?the\s+extras?\s+([^.([]+)", text)
     extras = ",".join(re.findall(r"`(\w+)`", named[1])) if named else "cli,draw"
-    cell = _code(f'%pip install --quiet "convrnn-zoo[{extras}] @ git+{source}"\n')
+    code = f'%pip install --quiet "convrnn-zoo[{extras}] @ git+{source}"\n'
+    if "You need a checkout" in text:
+        code = f"!git clone --quiet --depth 1 {source} checkout\n%cd checkout\n"
+        code += f'%pip install --quiet --editable ".[{extras}]"\n'
+    cell = _code(code)
     return {**cell, "metadata": {"tags": ["skip-execution"]}}
 
 

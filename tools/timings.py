@@ -16,9 +16,9 @@ MEASURED = ROOT / "benchmarks" / "measured.json"
 NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE = (
     ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive")
 )
-CUDA, SCALING = ROOT / "benchmarks" / "cuda.json", ROOT / "benchmarks" / "scaling.json"
+SCALING, DEVICES = ROOT / "benchmarks" / "scaling.json", ROOT / "benchmarks" / "devices"
 """Results of ``python -m benchmarks.comparisons NAME``, ``benchmarks.tasks``, ``benchmarks.archive``,
-``benchmarks --device cuda`` and ``benchmarks --scaling``."""
+``benchmarks --scaling``, and the reports of ``benchmarks.device``."""
 _PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
 
 
@@ -56,7 +56,7 @@ def speed_line(page: str) -> str:
     """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
     cases = recorded(MEASURED)["cases"]
     times = [report.fastest_peers(case["inference"])["fastest peer"] for case in cases]
-    untested = "" if CUDA.is_file() else " GPUs were not measured yet."
+    untested = "" if _accelerators() else " GPUs were not measured yet."
     return (
         f"The fastest other implementation takes {median(times):.2f} times as long as ours, in inference on a CPU "
         f"(median of {len(cases)} shapes; [training, compiled code]({link('docs/project/speed.md', page)})).{untested}"
@@ -141,12 +141,64 @@ def tasks(page: str) -> str:
     return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
 
 
-def accelerator(page: str) -> str:
-    """Lists the times on a GPU, or states that there are none."""
-    if CUDA.is_file():
-        table = report.device_table(recorded(CUDA))
-        return f"\n<details markdown>\n<summary>Times on a GPU</summary>\n\n{table}\n\n</details>\n"
-    return "Nothing was measured on a GPU yet."
+def _reports() -> list[Any]:
+    return [recorded(file) for file in sorted(DEVICES.glob("*.json"))]
+
+
+def _accelerators() -> list[Any]:
+    return [r for r in _reports() if r["machine"]["device"] != "cpu"]
+
+
+def device_status(page: str) -> str:
+    """States which accelerators were tested and measured."""
+    where, how = link("docs/project/devices.md", page), link("docs/how-to/gpu.md", page)
+    names = [f"{r['machine']['name']} (torch {r['machine']['torch']})" for r in _accelerators()]
+    if names:
+        return f"* **GPUs.** There are reports of {', '.join(names)}: see [Devices]({where}). Others were not tested."
+    return (
+        "* **GPUs and Apple's MPS.** There is no report of one yet. On a simulated accelerator, all results are on the "
+        f"device of the input, and layers never wait for it ([Devices]({where})). Speed and rounding of real ones are "
+        f"unknown: [test yours]({how})."
+    )
+
+
+def devices(page: str) -> str:
+    """Lists the reports, then the times of layers and tasks of each."""
+    rows, parts = [], []
+    for r in _reports():
+        m, tests = r["machine"], r["tests"] or {}
+        done = ", ".join(f"{tests[k]} {k}" for k in ("passed", "failed", "xfailed") if k in tests) or "not run"
+        rows.append((m["name"], m["device"], m["torch"], m["system"], done))
+        clock = "processor time" if m["clock"] == "cpu" else "wall time"
+        load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
+        threads = f"{m['threads']} thread{'s' * (m['threads'] > 1)}"
+        caption = f"torch {m['torch']}, {threads}, {clock}{load}; medians of {r['rounds']} calls."
+        values = [(t["title"], f"{t['seconds']:.3g}" if "seconds" in t else t["error"]) for t in r["tasks"]]
+        timed = [markdown(("task", "seconds"), values)] if values else []
+        tables = "\n\n".join((caption, _layer_times(r["layers"]), *timed))
+        parts.append(f"<details markdown>\n<summary>{m['name']}</summary>\n\n{tables}\n\n</details>")
+    return "\n\n".join((markdown(("device", "type", "torch", "system", "tests"), rows), *parts))
+
+
+def _layer_times(rows: list[Any]) -> str:
+    """Formats the milliseconds of our layer, and the times of other ways to compute the same relative to it."""
+    columns = {
+        "leanest loop": [("one convolution", "float32", "eager"), ("two convolutions", "float32", "eager")],
+        "dense LSTM": [("dense LSTM", "float32", "eager")],
+        "compiled": [("ours", "float32", "compiled")],
+        "bfloat16": [("ours", "bfloat16", "eager")],
+    }
+    cells: dict[str, dict[Any, float]] = {}
+    for r in rows:
+        if "seconds" in r:
+            key = r["implementation"], r["precision"], r["mode"]
+            cells.setdefault(f"{r['title']}, {r['task']}", {})[key] = r["seconds"]
+    table = []
+    for title, times in cells.items():
+        base = times["ours", "float32", "eager"]
+        relative = [min((times[k] / base for k in keys if k in times), default=None) for keys in columns.values()]
+        table.append((title, f"{1e3 * base:.3g}", *("–" if x is None else f"{x:.2f}" for x in relative)))
+    return markdown(("shape", "ours, ms", *columns), table)
 
 
 def scaling(page: str) -> str:

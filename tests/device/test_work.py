@@ -3,12 +3,13 @@
 Without a card, ``DEVICE=sim`` does the same on a simulated accelerator, which shows what a GPU rejects or waits for.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.accelerator import captured
+from benchmarks.device import captured
 from tests.helpers.device import PRECISIONS, TOLERANCES, assert_agrees, reason, waits
 from tests.helpers.device_work import WORK
 from tests.helpers.layers.oracles import tensors
@@ -25,6 +26,24 @@ WAITS = {
     "losses": "torchmetrics copies the shape of the window of the structural similarity",
 }
 """Work that may wait for the device or copy from the host, and why."""
+
+SAMPLING = {
+    "grid_sampler_2d_backward": ("model convgru_advection", "model motionrnn_predrnn", "model trajgru_hko7"),
+    "reflection_pad2d_backward": ("model utae_uconvlstm", "losses"),
+}
+REJECTED = {
+    *SAMPLING,
+    *(f"{name}_pad{n}d_backward" for name in ("reflection", "replication") for n in (1, 2, 3)),
+    *(
+        "grid_sampler_3d_backward",
+        "avg_pool3d_backward",
+        "_adaptive_avg_pool2d_backward",
+        "_adaptive_avg_pool3d_backward",
+    ),
+    *("adaptive_max_pool2d_backward", "max_pool3d_with_indices_backward", "upsample_linear1d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "_ctc_loss_backward", "histc", "median", "put_"),
+}
+"""Operations that CUDA rejects under ``torch.use_deterministic_algorithms(True)``, by torch's documentation."""
 
 
 def is_usual(name: str) -> bool:
@@ -44,6 +63,22 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize(("name", "precision"), cases())
 def test_results_agree_with_float64_on_the_host(name: str, precision: str) -> None:
     assert_agrees(WORK[name], precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORK)
+def test_only_these_derivatives_have_no_deterministic_form(name: str, device: torch.device) -> None:
+    class Rejected(TorchDispatchMode):
+        found: ClassVar[set[str]] = set()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            Rejected.found |= {func._overloadpacket.__name__} & REJECTED
+            return func(*args, **(kwargs or {}))
+
+    step = WORK[name](device, torch.float32)
+    with Rejected():
+        step()
+    assert Rejected.found == {name: {op} for op, names in SAMPLING.items() for name in names}.get(name, set())
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.helpers.docs.pages import ROOT
 from tools import notebooks, pictures
 
 nbformat = pytest.importorskip("nbformat", reason="the extra dev")
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+TUTORIALS = sorted(page for page in (ROOT / "docs").rglob("*.md") if notebooks.has_notebook(page))
 every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 
 
@@ -23,7 +23,7 @@ def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
     nbformat.validate(book)
     title, install, *cells = book.cells
     assert title.source.startswith(text.partition("\n")[0])
-    assert "convrnn-zoo[" in install.source
+    assert "%pip install" in install.source
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     runs = [match for match in notebooks.EXAMPLE.finditer(text) if not match["head"]]
     assert len(code) == len(runs) > 3
@@ -50,5 +50,5 @@ def test_a_notebook_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         climate.write_climate(tmp_path / "run")
     client = nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path / "run")}})
     client.execute()
-    assert pictures.shown(page)
+    assert pictures.shown(page) or page.parent.name != "tutorials"
     assert not [file for file in pictures.shown(page) if not (tmp_path / "run" / file).is_file()]
