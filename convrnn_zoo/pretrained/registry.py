@@ -48,7 +48,7 @@ def register_model(*, cfg: dict[str, Any], small: dict[str, Any] | None = None) 
             owner = timm_entrypoint(name).__module__
             raise ValueError(f"the name {name!r} is already registered by {owner}; register {module}'s under another")
         channels = cfg["input_size"][0]
-        defaults = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels, "license": "mit"}
+        defaults = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels}
         full_cfg = {**defaults, "first_conv": (), "classifier": "head", **cfg}
         cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in find_weights(name)}}
         for p in find_published(name):

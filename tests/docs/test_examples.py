@@ -30,6 +30,7 @@ WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 SLOW = {
     *(f"docs/how-to/{page}.md" for page in ("executorch", "export", "int8", "onnxruntime", "torch-export")),
     "docs/how-to/own-data.md",
+    "docs/how-to/runs.md",
     "docs/how-to/video.md",
     "docs/models/published.md",
     "docs/how-to/serve.md",

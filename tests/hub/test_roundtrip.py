@@ -1,6 +1,7 @@
 """Pushed and saved models are loaded bit for bit, by every loader."""
 
 import importlib.util
+import json
 
 import pytest
 import timm
@@ -147,3 +148,8 @@ def test_a_model_that_could_not_be_loaded_replaces_nothing(attribute, tmp_path):
     with pytest.raises(convrnn_zoo.WeightsError):
         save_pretrained(model, tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_new_model_states_no_licence(tmp_path):
+    convrnn_zoo.save_pretrained(convrnn_zoo.create_model("convgru2d_1layer", in_chans=1), tmp_path)
+    assert not json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"].get("license")
