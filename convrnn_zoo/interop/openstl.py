@@ -267,6 +267,24 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     return load_model(entries, "phydnet", sizes, gather(entries, maps, shapes))
 
 
+def prednet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
+    """Converts PredNet, whose frames are not folded."""
+    if patch_size != 1:
+        raise WeightsError(f"{entries.name}: PredNet has a patch_size of 1, got {patch_size}")
+    n = entries.count(r"i\.(\d+)\..*", "i.0.weight, …")
+    maps = []
+    for i in range(n):
+        maps += [KeyMap(f"{gate}.{i}.{end}", f"gates.{i}.{end}") for gate in "ifco" for end in ENDS]
+        maps += weight_and_bias(f"Ahat.{2 * i}", f"predictions.{i - 1}" if i else "head")
+        maps += weight_and_bias(f"A.{2 * i}", f"targets.{i}") if i < n - 1 else []
+    kernel = entries.axis_size([m.source for m in maps], -1) or 1
+    widths = [layer_width(entries, maps, f"gates.{i}.") for i in range(n)]
+    sizes = {"in_chans": widths[0], "hidden_channels": widths[1:], "kernel_size": kernel, **options}
+    return load_model(
+        entries, "prednet", sizes, gather(entries, maps, parameter_shapes(entries, "prednet", sizes, (kernel,)))
+    )
+
+
 def _stack(
     entries: Entries, name: str, maps: Sequence[KeyMap], patch_size: int, widths: list[int], options: dict[str, Any]
 ) -> nn.Module:
@@ -300,6 +318,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     r"cell_list\.\d+\.conv_[st]_next\..*": mau,
     r"cell_list\.\d+\.conv_x\.0\.conv3d\.weight": e3d_lstm,
     r"(?:encoder\.)?(?:phycell|convcell)\..*": phydnet,
+    r"Ahat\.\d+\..*": prednet,
 }
 """Converters by a pattern of keys; the first that matches is used."""
 MAU_OPTIONS = ("tau", "cell_mode", "model_mode")
@@ -337,7 +356,7 @@ OPENSTL = Source(
     name="openstl",
     title="OpenSTL, https://github.com/chengtan9907/OpenSTL",
     key=r"(?:cell_list\.\d+\.conv_(?:x|t_next)\.0|cell_list\.\d+\.conv_x\.0\.conv3d|stlstm_layer\.\d+\.conv_x(?:_cc)?\.0|"
-    r"(?:encoder\.)?phycell\.cell_list\.0\.(?:F\.conv[12]|convgate))\.weight",
+    r"(?:encoder\.)?phycell\.cell_list\.0\.(?:F\.conv[12]|convgate)|Ahat\.0)\.weight",
     ranks=(4, 5),
     key_description="a convolution of one of its cells",
     load=load,

@@ -25,6 +25,7 @@ from . import (
     motionrnn,
     openstl,
     phydnet,
+    prednet,
     predrnn,
     pyramid_forecaster,
     rvm,

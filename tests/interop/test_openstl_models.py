@@ -44,11 +44,16 @@ def test_forecasts(name: str) -> None:
         assert_agree(concat_outputs(output), expected)
 
 
+@pytest.mark.parametrize("name", ["openstl_e3dlstm_channels", "openstl_prednet"])
 @torch.no_grad()
-def test_e3d_lstm_of_two_channels() -> None:
+def test_forecasts_of_two_channels(name: str) -> None:
     """Every convolution that reads frames has its channels in another order than OpenSTL's patches."""
-    about = recorded("openstl_e3dlstm_channels")
-    assert_agree(interop.load("openstl", about.state, **about.kwargs).eval()(about.values["x"]), about.values["y"])
+    about = recorded(name)
+    model = interop.load("auto", about.state, **about.kwargs).eval()
+    assert_agree(model(about.values["x"]), about.values["y"])
+    if name == "openstl_prednet":
+        with pytest.raises(WeightsError, match=r"patch_size of 1, got 2"):
+            interop.load("openstl", about.state, patch_size=2)
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if "y.pred_sampled" in known(n).values])

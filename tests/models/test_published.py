@@ -30,6 +30,7 @@ PUBLISHED = {
     "mau": 4_483_588,
     "motionrnn_predrnn": 6_852_161,
     "phydnet": 3_091_732,
+    "prednet": 12_510_842,
     "e3d_lstm": 51_347_456,
     "convgru_irene": 64_177_905,
     "convlstm_weather2land": 201_424,

@@ -7,7 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import AutoregressiveForecaster, Preprocessing, Stream, Variable
 from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
-FRAMES_ONLY = ("dgmr", "convgru_irene", "convgru_advection", "convlstm_digital_typhoon")
+FRAMES_ONLY = ("dgmr", "convgru_irene", "convgru_advection", "convlstm_digital_typhoon", "prednet")
 GENERAL = [n for n in NAMES if n not in FRAMES_ONLY]
 AUTOREGRESSIVE = [n for n in GENERAL if isinstance(FULL[n], AutoregressiveForecaster)]
 ENCODERS = sorted(set(GENERAL) - {*AUTOREGRESSIVE, "convlstm_greenearthnet"})
