@@ -25,6 +25,7 @@ from tests.helpers.hub.examples import files, make
 from tests.helpers.interop.examples import STATES
 from tests.helpers.interop.recorded import KERAS
 from tests.helpers.made_data import write_fmi, write_knmi
+from tests.interop.conftest import forked_reader  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.needs("linux")
 NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"99999999", b"nan", b"-1", b"'", b"(")

@@ -293,7 +293,7 @@ OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derand
 
 
 @given(labels())
-@settings(max_examples=12, **OPTIONS)
+@settings(max_examples=8, **OPTIONS)
 def test_labels_do_not_change_a_forecast(how):
     check(how)
 

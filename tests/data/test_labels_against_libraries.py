@@ -74,7 +74,7 @@ def write_stored(path, dtype, attrs, values, unwritten, form):
 
 
 @given(stored(), st.booleans())
-@settings(max_examples=40, **OPTIONS)
+@settings(max_examples=25, **OPTIONS)
 def test_values_that_netcdf4_masks_are_missing(how, is_turned):
     path = Path(tempfile.mkdtemp()) / "a.nc"
     try:
@@ -98,7 +98,7 @@ def test_values_that_netcdf4_masks_are_missing(how, is_turned):
     st.booleans(),
     st.integers(0, 3),
 )
-@settings(max_examples=15, **OPTIONS)
+@settings(max_examples=10, **OPTIONS)
 def test_sums_are_divided_by_the_bounds_of_their_times(minutes, is_uniform, calendar, with_units, cut):
     """Bounds differ from the steps between the frames, and from each other; files are joined."""
     minutes = np.array(minutes[:1] * len(minutes) if is_uniform else minutes)
@@ -174,7 +174,7 @@ def test_pixels_of_a_geotiff_have_the_size_that_pyproj_measures(code, has_coordi
 
 # ---- longitudes ----------------------------------------------------------------------------------------------------
 @given(st.integers(-180, 359), st.integers(4, 40), st.booleans(), st.booleans(), st.sampled_from([0.25, 1.0, 2.5]))
-@settings(max_examples=60, **OPTIONS)
+@settings(max_examples=40, **OPTIONS)
 def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(west, count, is_turned, from_zero, step):
     """A region is torn if it is sorted by longitudes that jump in it. xarray's roll puts it together."""
     east = west + step * np.arange(count)
@@ -244,7 +244,7 @@ def test_rain_of_an_unknown_duration_is_an_error_that_asks_for_it():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=2, max_size=4), st.booleans())
-@settings(max_examples=15, **OPTIONS)
+@settings(max_examples=10, **OPTIONS)
 def test_files_that_overlap_are_joined_as_xarray_does(ranges, is_turned):
     data = rain(steps=9, y=("y", np.arange(6.0)[::-1], {"units": "km"}))
     parts = [data[start : start + count] for start, count in ranges]

@@ -94,6 +94,7 @@ def test_wrong_frames_are_errors_of_the_client(service):
     assert status(address, "b", np.zeros((16, 16), np.float32)) == 409
 
 
+@pytest.mark.slow
 def test_the_configuration_of_triton_describes_the_file(tmp_path):
     """Each input, output and state has the name and the size of the file's, without the batch."""
     text = next(b.code for b in blocks(PAGE) if "sequence_batching" in b.code)
