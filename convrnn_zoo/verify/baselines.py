@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need, need_pyproj, quiet
-from ..data import CroppedSequences, Frames
+from ..data import CroppedSequences
 from ..values.preprocessing import Encoding
 from ..values.steps import Step, mean_minutes
 from ..values.units import is_rain
@@ -267,6 +267,16 @@ def _each_map(inputs: Tensor, horizon: int, forecast: Callable[[Any], Any], fill
     return torch.where(out.isnan(), last_frame(inputs, horizon), out) if fill else out
 
 
+def name_seasons(dates: Sequence[Any], step: Step) -> list[str]:
+    """Returns the month of each date if steps are longer than 27 days, its day from a day on, or else its time of day.
+
+    A leap day, which is rare, counts as the day before.
+    """
+    minutes = mean_minutes(step)
+    form = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
+    return [date.strftime(form).replace("02-29", "02-28") for date in dates]
+
+
 class Climatology:
     """Forecasts the mean of the training frames of the same month, day of the year or time of the day, at each pixel.
 
@@ -276,23 +286,18 @@ class Climatology:
     """
 
     def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:
-        minutes, self.test = mean_minutes(step), test
-        self.format = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
-        keys = [key for frames in train.files for key in self._keys(frames)]
-        frames = torch.cat([f.read() for f in train.files]).double()
+        self.test, self.step = test, step
+        keys = [key for frames in train.files for key in name_seasons(frames.dates, step)]
+        frames = torch.cat([f.read() for f in train.files])
         frames = frames.masked_fill(frames.isinf(), torch.nan)
         pixel, whole = frames.nanmean(0), frames.nanmean((0, -2, -1))[:, None, None]
         pixel = torch.where(pixel.isnan(), whole, pixel)
-        means = {key: frames[[other == key for other in keys]].nanmean(0) for key in set(keys)}
+        means = {key: frames[[other == key for other in keys]].double().nanmean(0) for key in set(keys)}
         self.means = {key: torch.where(mean.isnan(), pixel, mean).float() for key, mean in means.items()}
-
-    def _keys(self, frames: Frames) -> list[str]:
-        keys = [date.strftime(self.format) for date in frames.dates]
-        return ["02-28" if key == "02-29" else key for key in keys]  # leap days are rare
 
     def covers_test(self) -> bool:
         """Returns whether the training frames include all months, days or times of the test frames."""
-        return all(key in self.means for frames in self.test.files for key in self._keys(frames))
+        return all(key in self.means for frames in self.test.files for key in name_seasons(frames.dates, self.step))
 
     def __call__(self, sampled: Tensor, horizon: int) -> Tensor:
         """Returns the forecasts ``(N, horizon, C, H, W)`` of sequences that are sampled by their numbers."""
@@ -300,7 +305,8 @@ class Climatology:
         for file, start, top, left in self.test.places[sampled].tolist():
             frames = self.test.files[file]
             first = start - frames.start + self.test.length - horizon
-            maps = torch.stack([self.means[key] for key in self._keys(frames.between(first, first + horizon))])
+            keys = name_seasons(frames.between(first, first + horizon).dates, self.step)
+            maps = torch.stack([self.means[key] for key in keys])
             forecasts.append(maps[..., top : top + window.height, left : left + window.width])
         return torch.stack(forecasts)
 

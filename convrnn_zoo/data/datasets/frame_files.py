@@ -429,6 +429,10 @@ class ArrayFrames(FrameFiles):
         for role in ROLES:
             variables = (DataVariable(name=v) if isinstance(v, str) else v for v in getattr(self, role))
             object.__setattr__(self, role, tuple(variables))
+        self._check_variables()
+
+    def _check_variables(self) -> None:
+        """Raises ValueError if the keys of variables contradict each other."""
         names = [v.name for v in self.all_variables]
         if repeated := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"the recipe's data.variables, static and future name {', '.join(repeated)} twice")

@@ -18,9 +18,10 @@ from ...values.labels.forecast import PROBABILITY
 from ...values.labels.form import align
 from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
-from ...values.steps import TOLERANCE, mean_minutes
+from ...values.steps import TOLERANCE
 from ...values.units import is_rain
 from ...verify._values import finite
+from ...verify.baselines import name_seasons
 from ...verify.evaluation import Scores, TargetScores
 from ...verify.metrics import BrierScores
 from .run import choose_opener
@@ -62,9 +63,7 @@ class Climatology:
     """
 
     def __init__(self, frames: Frames, thresholds: Sequence[float]) -> None:
-        minutes = mean_minutes(frames.step or 1440.0)
-        form = "%m" if minutes > 27 * 1440 else "%m-%d" if minutes > 1439 else "%H:%M"
-        self.thresholds, self.keys = thresholds, [date.strftime(form) for date in frames.dates]
+        self.thresholds, self.keys = thresholds, name_seasons(frames.dates, frames.step or 1440.0)
         self.is_defined = min(Counter(self.keys).values()) > 1
         self.sums: dict[str, Tensor] = {}
         for start in range(0, len(frames) if self.is_defined else 0, READ):
