@@ -24,6 +24,7 @@ from .datasets.frame_sequences import (
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
 from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
+from .datasets.radhar import RadHAR
 from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
@@ -48,6 +49,7 @@ LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "fsdd": FSDD,
     "japanese_vowels": JapaneseVowels,
     "digit_motion": DigitMotion,
+    "radhar": RadHAR,
 }
 
 
@@ -92,7 +94,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
-    "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
+    "LabelledDataset", "LabelledSequences", "MiniCube", "RadHAR", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
     "WindowSelection", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
     "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import VideoFolder, read_sound
+from ..data import RadHAR, VideoFolder, read_sound
 from ..data.readers import FileError, list_files, sequences
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording
@@ -39,6 +39,9 @@ def read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Rec
         for file in files:
             for clip in dataset.list_clips(file):
                 yield [Recording(str(clip), "", dataset.read(clip))]
+        return
+    if isinstance(dataset, RadHAR):
+        yield from (dataset.read(recording) for file in files for recording in dataset.list_recordings(file))
         return
     inside = [f for file in files for f in (list_files(file, RECORDING_SUFFIXES) if file.is_dir() else [file])]
     if not inside:
