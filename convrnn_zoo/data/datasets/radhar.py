@@ -19,7 +19,7 @@ from .splits import resolve_path
 
 ACTIVITIES = {"boxing": "boxing", "jack": "jumping jacks", "jump": "jumping", "squats": "squats", "walk": "walking"}
 """Classes by the names of their folders."""
-KEYS = ("secs", "point_id", "x", "y", "z", "velocity")
+KEYS = ("point_id", "x", "y", "z", "velocity")
 """Keys of a point that are read, each in a line such as ``x: 1.25``."""
 DAYS = ("28 June", "30 June")
 STRIDE, STEPS = 6, 10
@@ -38,7 +38,7 @@ NEAREST, FARTHEST, HIGHEST = 0.5, 4.0, 1.6
 MIN_MOVING = 8
 """Smallest number of moving points whose median is used as the position of a person."""
 
-SPEED, ANGLE, SCALE, SHIFT, JITTER = 0.25, 0.4, 0.2, (0.15, 0.15, 0.1), 0.02
+SPEED, ANGLE, SCALE, SHIFT, JITTER = 0.4, 0.4, 0.2, (0.15, 0.15, 0.1), 0.02
 """Random changes of training windows: largest relative change of the speed, largest rotation about the vertical axis
 (radians), largest relative change of the size along each axis, largest shift along each axis (m), and deviation
 of the noise of each point (m)."""
@@ -69,16 +69,18 @@ def read_points(path: Path) -> PointCloud:
         ValueError: the file is damaged, or contains no points.
     """
     with reading(path, "text file of radar points"):
-        text = path.read_bytes()
-        found = [re.findall(rb"^ *%s: *(\S+)" % key.encode(), text, re.MULTILINE) for key in KEYS]
-        if len({*map(len, found)}) > 1 or not found[0]:
+        text = b"\n" + path.read_bytes()
+        found = [re.findall(rb"\n%s: (\S+)" % key.encode(), text) for key in KEYS]
+        time = re.search(rb"\n *secs: (\d+)", text)
+        if len({*map(len, found)}) > 1 or not found[0] or time is None:
             counts = ", ".join(f"{len(values)} {key}" for key, values in zip(KEYS, found, strict=True))
-            raise FileError(f"{path}: expected points with {', '.join(KEYS)}, got {counts}; is the file complete?")
-        (secs, *_), number, *values = (numpy.array(column, float) for column in found)
+            expected = f"expected points with secs, {', '.join(KEYS)}"
+            raise FileError(f"{path}: {expected}, got {counts}; is the file complete?")
+        number, *values = (numpy.array(column, float) for column in found)
         points, frames = numpy.stack(values, 1).astype("float32"), numpy.cumsum(number == 0) - 1
         if frames[0] < 0 or not numpy.isfinite(points).all():
             raise FileError(f"{path}: expected finite values, and 0 as the first point_id; record it again")
-        date = datetime.fromtimestamp(float(secs), UTC)
+        date = datetime.fromtimestamp(int(time[1]), UTC)
     near = (points[:, X] > NEAREST) & (points[:, X] < FARTHEST) & (abs(points[:, Z]) < HIGHEST)
     return PointCloud(frames[near], points[near], int(frames[-1]) + 1, f"{date.day} {date:%B}")
 
@@ -170,11 +172,11 @@ class RadHAR(LabelledDataset):
     and all windows of test recordings. The group of a window is its recording.
 
     The same people in the same room, a few minutes apart, are in both parts of the official split. With a day as
-    `test`, other people at another day are tested.
+    `test`, the room is arranged differently in training and test.
     """
 
     title = "RadHAR"
-    task = "video classification"
+    task = "sensor classification"
     url = "https://github.com/nesl/RadHAR"
     license = "BSD-3-Clause"
     label_names = tuple(ACTIVITIES.values())
