@@ -112,7 +112,7 @@ def main(data: Path, output: Path, into: Path) -> None:
     windows, recordings = to_metrics("", logits, fit_linear(*parts), parts[1], recipe.data)
     first = metadata.metrics[0]
     first = dataclasses.replace(first, interval=None, baselines={**first.baselines, **windows.baselines})
-    names = ("accuracy, unseen groups", "accuracy, recordings of unseen groups")
+    names = ("accuracy, unseen days", "accuracy, recordings of unseen days")
     means = [average([day[i] for day in days], name) for i, name in enumerate(names)]
     metrics = (first, recordings, *means, *days[0], *days[1])
     dataclasses.replace(metadata, metrics=metrics).save(into)

@@ -82,6 +82,7 @@ TITLES = {
     "audio_convrnn.fsdd": ("spoken digits (English)", "a start for own words"),
     "convgru1d_bi_2layer.watch": ("exercises, by a smartwatch", "a start for own sensors"),
     "convlstm1d_bi_1layer.japanese_vowels": ("nine speakers, by two vowels", "trying the package"),
+    "convlstm2d_bi_2layer.radhar": ("five activities, by a radar", "a start for own radar points"),
     "video_convrnn.digit_motion": ("motion in clips (benchmark)", "a start for small clips"),
     "convlstm2d_bi_2layer.digit_motion": (
         "motion in clips (benchmark), both directions",
@@ -161,7 +162,7 @@ def weights(page: str) -> str:
             if use:
                 rows.append((title, link, use, _meaning(w)))
             continue
-        others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name == "accuracy, unseen groups"][:1]
+        others = [m for m in w.metrics[1:] if m.name.startswith("CSI") or m.name in UNSEEN][:1]
         ensembles_of = [format_metric(m) for m in w.metrics if m.name == "CRPS relative to STEPS"]
         figures = "; ".join([*map(_with_baselines, [w.metrics[0], *others]), *ensembles_of])
         rows.append((title, link, figures, f"{w.num_params:,}", w.trained_on))
@@ -170,19 +171,19 @@ def weights(page: str) -> str:
     return markdown(("task", "weights", "score on test data", "parameters", "data (licence)"), rows)
 
 
+UNSEEN = {"accuracy, unseen groups": "for people outside training", "accuracy, unseen days": "on days outside training"}
+"""Metrics of other networks of a recipe on data that differ from those of training, and their meaning."""
+
+
 def _meaning(w: WeightsMetadata) -> str:
-    """Describes one score in words: for people outside training, if it was measured, else for the test data."""
+    """Describes one score in words: for people or days outside training, if it was measured, else for the test data."""
     if w.name == "convgru_advection.nowcast":
         return nowcast_meaning()
-    unseen = [m for m in w.metrics if m.name == "accuracy, unseen groups"]
-    metric = (unseen or w.metrics)[0]
+    metric = next((m for m in w.metrics if m.name in UNSEEN), w.metrics[0])
     if metric.name.startswith("accuracy"):
-        others = metric.baselines.get("random forest")
-        return (
-            f"{metric.value:g} % right"
-            + " for people outside training" * bool(unseen)
-            + (f" (random forest {others:g} %)" if others else "")
-        )
+        meaning = f" {UNSEEN[metric.name]}" if metric.name in UNSEEN else ""
+        others = [f" ({k} {v:g} %)" for k, v in metric.baselines.items() if k in ("random forest", "linear model")]
+        return f"{metric.value:g} % right{meaning}{''.join(others)}"
     less = 100 - 100 * metric.value / metric.baselines["last frame"]
     return f"{less:.0f} % less {metric.name} than repeating the last frame"
 

@@ -21,7 +21,7 @@ def test_days_have_equal_weights_in_the_mean():
     days = [to_metrics(", a day unseen", logits, LOGITS, DATA, RadHAR()) for logits in (LOGITS, worse)]
     assert [m.value for m in days[0]] == [60, 100]
     assert days[0][1].interval[0] < 100
-    mean = average([day[0] for day in days], "accuracy, unseen groups")
+    mean = average([day[0] for day in days], "accuracy, unseen days")
     assert (mean.value, mean.baselines) == (pytest.approx((60 + 20) / 2), {"linear model": 60})
 
 

@@ -15,7 +15,7 @@ from ...values.log_mel import LogMel
 from ..files import FileError, list_files, reading
 from ..readers.sequences import Recording
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences
-from .splits import resolve_path
+from .splits import resolve_path, select_per_class
 
 ACTIVITIES = {"boxing": "boxing", "jack": "jumping jacks", "jump": "jumping", "squats": "squats", "walk": "walking"}
 """Classes by the names of their folders."""
@@ -216,12 +216,15 @@ class RadHAR(LabelledDataset):
         """Reads the text files in the folders ``Train`` and ``Test`` of the repository, or of its folder ``Data``."""
         path = resolve_path(path, self.title, f"git clone {self.url}")
         path = path / "Data" if (path / "Data").is_dir() else path
-        parts = ("Train", "Test") if self.test in DAYS else (split.title(),)
+        parts = ("Train", "Test") if self.test in DAYS else ("Test" if split == "test" else "Train",)
         folders = {path / part / name: k for part in parts for k, name in enumerate(ACTIVITIES)}
         files = [(file, label) for folder, label in folders.items() for file in list_files(folder, [".txt"])]
         clouds = [(file, read_points(file), label) for file, label in files]
         if self.test in DAYS:
             clouds = [row for row in clouds if (row[1].day == self.test) == (split == "test")]
+        if self.validation and split != "test":  # no recording is divided
+            held_out = select_per_class([label for *_, label in clouds], self.validation_count)
+            clouds = [row for i, row in enumerate(clouds) if (i in held_out) == (split == "validation")]
         items, labels, groups = [], [], []
         for file, cloud, label in clouds:
             starts = window_starts(cloud)

@@ -157,6 +157,15 @@ def test_a_day_is_tested_and_the_other_one_trained_on(directory):
         RadHAR(test="29 June")
 
 
+def test_validation_takes_recordings_from_training(directory):
+    for name in ACTIVITIES:
+        write_points(directory / "Data" / "Train" / name / "other.txt", person(130, 9))
+    train, validation = (RadHAR(validation=0.5).load(directory, split) for split in ("train", "validation"))
+    assert len(train.labels) == len(validation.labels) == 2 * len(ACTIVITIES)
+    assert not {*train.groups} & {*validation.groups}
+    assert torch.equal(validation.sequences[3], validation.sequences[3])
+
+
 def test_data_that_are_not_there_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="git clone"):
         RadHAR().load(None, "train")
