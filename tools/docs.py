@@ -84,10 +84,7 @@ TITLES = {
     "convlstm1d_bi_1layer.japanese_vowels": ("nine speakers, by two vowels", "trying the package"),
     "convlstm2d_bi_2layer.radhar": ("five activities, by a radar", "a start for own radar points"),
     "video_convrnn.digit_motion": ("motion in clips (benchmark)", "a start for small clips"),
-    "convlstm2d_bi_2layer.digit_motion": (
-        "motion in clips (benchmark), both directions",
-        "the same, without an encoder",
-    ),
+    "convlstm2d_bi_2layer.digit_motion": ("motion in clips (benchmark), both directions", ""),
     "convgru2d_1layer.digit_motion": ("motion in clips (benchmark), small", ""),
     "convgru_pyramid.moving_mnist": ("next frames (benchmark)", "comparing architectures"),
     "convgru_forecaster.moving_mnist": ("next frames (benchmark), small", ""),
