@@ -26,10 +26,14 @@ def spell_options(message: str, command: click.Command) -> str:
     `command.spellings` maps further arguments to text before their value. Paths such as ``runs/seed=1/x.npy`` are kept.
 
     Example:
-        >>> command = click.Command("convert", params=[click.Option(["--pixel-km"])])
-        >>> spell_options("pass pixel_km=2, or unit='mm'", command)
-        "pass --pixel-km 2, or unit='mm'"
+        >>> options = [click.Option(["--pixel-km"]), click.Option(["--raw"], is_flag=True)]
+        >>> command = click.Command("convert", params=options)
+        >>> spell_options("pass pixel_km=2, unit='mm', or raw=True", command)
+        "pass --pixel-km 2, unit='mm', or --raw"
     """
+    for flag in command.params:
+        if isinstance(flag, click.Option) and flag.is_flag:
+            message = re.sub(rf"(?<![\w./\\-]){flag.name}=True\b", flag.opts[0], message)
     options = {p.name: f"{p.opts[-1]} " for p in command.params if isinstance(p, click.Option) and not p.is_flag}
     options |= getattr(command, "spellings", {})
     keys = "|".join(sorted(filter(None, options), key=len, reverse=True))
