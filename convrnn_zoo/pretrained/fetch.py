@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from huggingface_hub import cached_assets_path
-from huggingface_hub.utils import tqdm
+from huggingface_hub.utils import WeakFileLock, tqdm
 
 from .._atomic import write_text
 from .._version import __version__
-from .config import CONFIG
 from .download import HubFile, download, system_hint
 from .errors import HubAccessError, WeightsError
 from .limits import limit
@@ -40,6 +40,8 @@ CONVERTERS = 1
 """Version of the converters. Increase it if a converter changes, so that weights in caches are converted again."""
 RECORDED = "downloaded"
 """Name of the file in the cache that has the size and sha256 of the published file."""
+LOCK, TEMPORARY = ".lock", "tmp"
+"""Name of the lock of a set of weights, and beginning of the names of directories of unfinished downloads."""
 ROOT = Path(__file__).parents[2]
 TIMEOUT, ATTEMPTS, WAIT, CHUNK = 30.0, 3, 1.0, 2**20
 
@@ -53,34 +55,49 @@ def fetch(published: Published, cache_dir: Any = None, token: str | bool | None 
     """
     with system_errors(published):
         cache = cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir)
-        sha256 = published.sha256 or recorded_file(published, cache_dir)[1]
-        if sha256 and (directory := _directory(cache, sha256)).is_dir():
+        if (directory := _converted(published, cache)) is not None:
             return directory
-        with tempfile.TemporaryDirectory(dir=cache, prefix="tmp") as temporary:
-            file = _download(published, Path(temporary), token)
-            actual = check_file(file, published, sha256)
-            directory, converted = _directory(cache, actual), Path(temporary) / "converted"
-            _convert(published, actual, file, converted)
-            if not published.is_pinned:
-                logger.warning(
-                    "%s: nobody has published a checksum of this file. That of this download, %s, is recorded in %s; "
-                    "later downloads must have it",
-                    published.name,
-                    actual,
-                    cache / RECORDED,
-                )
-            write_text(cache / RECORDED, f"{file.stat().st_size} {actual}\n")
-            try:
-                converted.rename(directory)
-            except OSError:
-                if not (directory / CONFIG).is_file():  # otherwise another process was faster
-                    raise
+        with WeakFileLock(cache / LOCK):
+            for killed in cache.glob(f"{TEMPORARY}*"):  # the lock is free, so that their processes have ended
+                shutil.rmtree(killed)
+            # Another process may have converted the file while this one waited.
+            return _converted(published, cache) or _fetch(published, cache, token)
+
+
+def _converted(published: Published, cache: Path) -> Path | None:
+    """Returns the directory of converted weights if the cache has it."""
+    sha256 = published.sha256 or _recorded(cache)[1]
+    directory = _directory(cache, sha256)
+    return directory if sha256 and directory.is_dir() else None
+
+
+def _fetch(published: Published, cache: Path, token: str | bool | None) -> Path:
+    with tempfile.TemporaryDirectory(dir=cache, prefix=TEMPORARY) as temporary:
+        file = _download(published, Path(temporary), token)
+        actual = check_file(file, published, published.sha256 or _recorded(cache)[1])
+        directory, converted = _directory(cache, actual), Path(temporary) / "converted"
+        _convert(published, actual, file, converted)
+        if not published.is_pinned:
+            logger.warning(
+                "%s: nobody has published a checksum of this file. That of this download, %s, is recorded in %s; "
+                "later downloads must have it",
+                published.name,
+                actual,
+                cache / RECORDED,
+            )
+        write_text(cache / RECORDED, f"{file.stat().st_size} {actual}\n")
+        if not directory.is_dir():
+            converted.rename(directory)
     return directory
 
 
 def recorded_file(published: Published, cache_dir: Any = None) -> tuple[int, str]:
     """Returns the size and sha256 of the published file that was downloaded last, or ``(0, "")``."""
-    file = cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir) / RECORDED
+    return _recorded(cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir))
+
+
+def _recorded(cache: Path) -> tuple[int, str]:
+    file = cache / RECORDED
     size, sha256 = file.read_text(encoding="ascii").split() if file.is_file() else ("0", "")
     return int(size), sha256
 

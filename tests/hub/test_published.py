@@ -4,11 +4,16 @@ import dataclasses
 import io
 import logging
 
+import numpy as np
 import torch
+from click.testing import CliRunner
+from huggingface_hub import cached_assets_path
 
 import convrnn_zoo
 from convrnn_zoo import interop
+from convrnn_zoo.pretrained import fetch
 from convrnn_zoo.pretrained.published import PUBLISHED
+from convrnn_zoo_command.group import cli
 from tests.helpers.interop.recorded import recorded
 from tests.interop.test_pickles import needs_pickles
 
@@ -29,4 +34,16 @@ def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplo
     assert "bsd-2-clause" in caplog.text
     requests = len(hub.log)
     convrnn_zoo.create_model(NAME, pretrained=True, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(
+        fetch,
+        "cached_assets_path",
+        lambda *names, assets_dir=None: cached_assets_path(*names, assets_dir=tmp_path / "cache"),
+    )
+    frames = torch.rand(6, 8, 8)
+    np.save(tmp_path / "frames.npy", frames.numpy())
+    run = CliRunner().invoke(
+        cli, ["predict", "convgru_irene", str(tmp_path / "frames.npy"), "-o", str(tmp_path / "y.npy")]
+    )
+    assert run.exit_code == 0, run.output
+    assert np.load(tmp_path / "y.npy").shape[-2:] == (8, 8)
     assert len(hub.log) == requests

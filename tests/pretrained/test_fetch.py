@@ -67,7 +67,7 @@ def load(cache: Path, **options: Any) -> Any:
 
 
 def is_clean(cache: Path) -> bool:
-    return not [path for path in cache.rglob("*") if path.is_file()]
+    return not [path for path in cache.rglob("*") if path.is_file() and path.name != fetch.LOCK]
 
 
 # ---- what works ----------------------------------------------------------------------------------------------------
@@ -164,6 +164,66 @@ def test_a_member_of_an_archive_is_read_by_ranges(publish: Any, owners: Owners, 
     assert sum(sizes) < 2**22 < len(buffer.getvalue())
 
 
+@needs_pickles
+def test_torch_hub_loads_by_name(owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = recorded("openstl_predrnn")
+    sizes = interop.load("openstl", known.state, patch_size=2).model_args
+    sizes = {k: v for k, v in sizes.items() if k not in ("num_classes", "in_chans")}
+    content = saved(known.state)
+    for name in ("predrnn.openstl_mmnist_ep2000", "predrnn.openstl_mmnist_ep200"):
+        published = dataclasses.replace(PUBLISHED[name], options={"patch_size": 2}, model_args=sizes)
+        monkeypatch.setitem(PUBLISHED, name, published)
+        owners.files[published.address] = content
+    monkeypatch.setattr(fetch, "cached_assets_path", lambda *names, assets_dir=None: make(tmp_path.joinpath(*names)))
+    model = torch.hub.load(str(fetch.ROOT), "predrnn", source="local", pretrained=True)
+    expected = interop.load("openstl", known.state, patch_size=2).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+    assert len(owners.requests) == 1
+
+
+@needs_pickles
+def test_a_redirection_to_https_and_the_id_of_git(publish: Any, owners: Owners, tmp_path: Path) -> None:
+    blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+    moved = "https://objects.githubusercontent.com/moved"
+    publish(sha256="", blob=blob)
+    owners.files[moved] = CONTENT
+    owners.answers = [status(302, Location=moved)]
+    load(tmp_path)
+    assert len(owners.requests) == 2
+    publish(sha256="", blob="0" * 40)
+    with pytest.raises(WeightsError, match=f"git object id.*{blob}.*{'0' * 40}"):
+        load(tmp_path / "other")
+    assert is_clean(tmp_path / "other")
+
+
+@needs_pickles
+def test_the_directory_of_a_killed_process_is_removed(publish: Any, tmp_path: Path) -> None:
+    published = publish()
+    directory = fetch.fetch(published, tmp_path)
+    killed = directory.with_name(f"{fetch.TEMPORARY}killed")
+    make(killed / "converted")
+    directory.rename(tmp_path / "moved")
+    fetch.fetch(published, tmp_path)
+    assert not killed.exists()
+
+
+@needs_pickles
+def test_a_member_of_the_archive_of_greenearthnet(owners: Owners, tmp_path: Path, monkeypatch: Any) -> None:
+    name, known = "convlstm_greenearthnet.seed42", recorded("convlstm_greenearthnet")
+    args = interop.load("greenearthnet", known.state).model_args
+    published = dataclasses.replace(
+        PUBLISHED[name], model_args={k: v for k, v in args.items() if k not in ("num_classes", "in_chans")}
+    )
+    monkeypatch.setitem(PUBLISHED, name, published)
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+        archive.writestr("model_weights/other", os.urandom(2**22))
+        archive.writestr(published.member, saved(known.state))
+    owners.files[published.address] = buffer.getvalue()
+    model = convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
+    expected = interop.load("greenearthnet", known.state).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
 # ---- what fails ----------------------------------------------------------------------------------------------------
 def status(code: int, **headers: str) -> Answer:
     return lambda handler, content: send(handler, b"", code, **headers)
@@ -233,7 +293,10 @@ def test_two_loads_at_once_give_one_directory(publish: Any, owners: Owners, tmp_
     with ThreadPoolExecutor(2) as pool:
         directories = list(pool.map(lambda _: fetch.fetch(published, tmp_path), range(2)))
     assert directories[0] == directories[1]
-    assert sorted(p.name for p in directories[0].parent.iterdir()) == sorted([fetch.RECORDED, directories[0].name])
+    assert sorted(p.name for p in directories[0].parent.iterdir()) == sorted(
+        [fetch.LOCK, fetch.RECORDED, directories[0].name]
+    )
+    assert len(owners.requests) == 1
     load(tmp_path)
 
 
