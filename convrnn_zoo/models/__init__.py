@@ -7,7 +7,6 @@ Importing this package registers them with timm. :mod:`convrnn_zoo.models.base` 
 from . import (
     audio,
     bcdunet,
-    convgru_advection,
     convrnn,
     dgmr,
     digital_typhoon,
@@ -34,6 +33,7 @@ from . import (
     vgg_video,
 )
 from . import video
+from .nowcast import network
 
 # These functions need the registered names.
 from .factory import create_model as create_model, from_pretrained as from_pretrained

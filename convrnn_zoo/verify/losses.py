@@ -161,7 +161,7 @@ def quantile(output: Tensor, truth: Tensor, amount: Tensor, probability: float =
 def exceedance(logits: Tensor, truth: Tensor) -> Tensor:
     """Returns the cross-entropy of logits ``(…, 11, H, W)`` for the probabilities that rain reaches 11 thresholds.
 
-    The thresholds are those of :class:`~convrnn_zoo.models.convgru_advection.ConvGRUAdvection`. The cross-entropies of
+    The thresholds are those of :class:`~convrnn_zoo.models.nowcast.network.ConvGRUAdvection`. The cross-entropies of
     the thresholds are weighted and summed, and the sum is averaged over known pixels. The truth ``(…, H, W)`` is rain
     in mm/h; unknown pixels are NaN.
     """

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..._autocast import no_autocast
 from ...layers._run import is_traced, is_transformed
 from ..base.blocks import constants
 from .motion import AdvectedFrames
@@ -154,11 +155,12 @@ class Exceedance(NamedTuple):
         many pixels are selected as reach the threshold in the model's extrapolation. The result is the mean of these
         rates and of the rate of the climatology, with the :attr:`weight` of the network.
         """
-        probabilities = self.logits.sigmoid()
-        rate = mean_rate(probabilities)
-        for threshold, min_probability in DECIDED.items():
-            probability = probabilities[..., THRESHOLDS.index(threshold), :, :]
-            extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
-            occurs = decide(probability, self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
-            rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
-        return torch.lerp(mean_rate(self.climatology.sigmoid()), rate, self.weight)
+        with no_autocast(self.logits):  # rates in half precision would be rounded by up to 0.4 %
+            probabilities = self.logits.sigmoid()
+            rate = mean_rate(probabilities)
+            for threshold, min_probability in DECIDED.items():
+                probability = probabilities[..., THRESHOLDS.index(threshold), :, :]
+                extrapolated = (self.log_rate > math.log(threshold + FLOOR)) & self.known
+                occurs = decide(probability, self.known, min_probability, extrapolated.sum((-2, -1), keepdim=True))
+                rate = torch.where(occurs, rate.clamp_min(threshold * 1.001), rate.clamp_max(threshold * 0.999))
+            return torch.lerp(mean_rate(self.climatology.sigmoid()), rate, self.weight)

@@ -12,11 +12,13 @@ from ..._autocast import no_autocast
 from ...layers import Conv2dGRU
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers.warp import warp
+from ...pretrained.builder import build_model
+from ...pretrained.registry import register_model
 from ...values.preprocessing import Preprocessing
 from ...values.units import is_rain
 from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.ensemble import Ensemble
-from ..base.forecaster import Forecaster, Inputs
+from ..base.forecaster import FRAME_CFG, Forecaster, Inputs
 from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
 from .ensemble import draw_members, rain_noise
 from .motion import (
@@ -475,3 +477,20 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             return y.masked_fill_(mask, torch.nan) if is_nan else y, mask
 
         return resampled
+
+
+@register_model(cfg=FRAME_CFG)
+def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvection:
+    """Rain nowcasts by estimated motion and ConvGRU layers for growth and decay: 504,962 parameters.
+
+    Maps rain rates ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to rates ``(N, horizon, C, H, W)``. Height and width
+    are multiples of 8; ``forecast`` takes maps of any size and returns ensembles with ``members=20``, and
+    ``probabilities`` returns the probabilities of reaching rates.
+    Rain is advected as in Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
+    https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
+    https://arxiv.org/abs/1511.06432.
+
+    Args:
+        in_chans (1), hidden_channels ((32, 64)), horizon (12), climatology.
+    """
+    return build_model(ConvGRUAdvection, "convgru_advection", pretrained, **kwargs)

@@ -14,7 +14,7 @@ REFUSED_KINDS = (
     convrnn_zoo.EnsembleForecaster,
     models.utae.ImageSeriesModel,
     models.bcdunet.BCDUNet,
-    models.convgru_advection.ConvGRUAdvection,
+    models.nowcast.network.ConvGRUAdvection,
     models.greenearthnet.GreenEarthNetConvLSTM,
     models.digital_typhoon.WindowedConvLSTM,
 )

@@ -339,6 +339,23 @@ def test_decided_rain_exceeds_its_thresholds_in_half_precision():
     assert not any((rates == threshold).any() for threshold in (0.5, 2.0, 5.0))
 
 
+def test_autocast_changes_a_forecast_little(model, frames):
+    expected = (
+        model.forecast(frames, 3),
+        model.probabilities(frames, [0.5], 3),
+        model.forecast(frames, 3, members=2, seed=0),
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = (
+            model.forecast(frames, 3),
+            model.probabilities(frames, [0.5], 3),
+            model.forecast(frames, 3, members=2, seed=0),
+        )
+    for x, y in zip(actual, expected, strict=True):
+        assert x.dtype == y.dtype == torch.float32
+        assert (x - y).abs().mean() < 0.02 * y.mean()
+
+
 def test_an_impossible_pixel_size_is_an_error():
     with pytest.raises(ValueError, match="pixel_km=1000"):
         convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3)).forecast(
