@@ -101,6 +101,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.comparisons half -o runs/bench/half.json
 	$(BIN)/python -m benchmarks.comparisons joint --threads 1 --clock cpu -o runs/bench/joint.json
 	$(BIN)/python -m benchmarks.tasks -o runs/bench/tasks.json
+	$(BIN)/python -m benchmarks.nowcasts -o runs/bench/nowcasts.json
 
 # Wheel and source distribution, from what git tracks.
 dist: $(RELEASE)/.installed

@@ -57,6 +57,7 @@ from .timings import (
     device_status,
     devices,
     half,
+    large_nowcasts,
     link,
     machine,
     minimal,
@@ -470,6 +471,7 @@ PARTS: dict[str, Callable[[str], str]] = {
         precisions, archive,
         elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
         command_line, losses, loss_functions, metrics, samplings, schedules, files,
+        large_nowcasts,
     )
 }  # fmt: skip
 

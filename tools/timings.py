@@ -13,8 +13,9 @@ from convrnn_zoo.values.units import plural
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "measured.json"
 """The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE = (
-    ROOT / "benchmarks" / f"{name}.json" for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive")
+NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE, NOWCASTS = (
+    ROOT / "benchmarks" / f"{name}.json"
+    for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive", "nowcasts")
 )
 SCALING, DEVICES = ROOT / "benchmarks" / "scaling.json", ROOT / "benchmarks" / "devices"
 """Results of ``python -m benchmarks.comparisons NAME``, ``benchmarks.tasks``, ``benchmarks.archive``,
@@ -139,6 +140,28 @@ def tasks(page: str) -> str:
         f"least of {result['rounds']} process{'es' * (result['rounds'] > 1)}, next to other programs."
     )
     return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
+
+
+def large_nowcasts(page: str) -> str:
+    """Lists the time and memory of nowcasts of large maps."""
+    result = recorded(NOWCASTS)
+    rows = [
+        (
+            f"{case['height']:,} × {case['width']:,}",
+            case["title"],
+            case["threads"],
+            f"{case['seconds']:.0f}",
+            f"{case['mib'] / 1024:.1f}",
+        )
+        for case in result["cases"]
+    ]
+    m, rounds = result["machine"], result["rounds"]
+    caption = (
+        f"`python -m benchmarks.nowcasts` on {m['processor']} with torch {m['torch']}, next to other programs; the "
+        f"least of {rounds} process{'es' * (rounds > 1)}."
+    )
+    table = markdown(("pixels", "12 frames of", "threads", "processor time, s", "GiB above the imports"), rows)
+    return f"{table}\n\n{caption}"
 
 
 def _reports() -> list[Any]:
