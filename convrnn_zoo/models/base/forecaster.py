@@ -237,7 +237,7 @@ class Forecaster(ZooModel):
         horizon: int | None,
         inputs: Inputs,
         batch_size: int,
-        run: Callable[..., Tensor],
+        run: Callable[..., Any],
         static: Any = None,
         future: Any = None,
         minutes: float | None = None,

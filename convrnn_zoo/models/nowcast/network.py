@@ -196,7 +196,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         if len(parts) == 1:
             return parts[0]
         names = ("logits", "log_rate", "weight")
-        return parts[0]._replace(**{name: torch.cat([getattr(part, name) for part in parts], 1) for name in names})
+        logits, log_rate, weight = (torch.cat([getattr(part, name) for part in parts], 1) for name in names)
+        return parts[0]._replace(logits=logits, log_rate=log_rate, weight=weight)
 
     def exceedances(
         self,
@@ -397,7 +398,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         generator = None if seed is None else torch.Generator().manual_seed(check.whole_number("seed", seed))
 
         def draw() -> Iterator[tuple[Tensor, Tensor]]:
-            noises, k = iter(()), 0
+            noises: Iterator[Tensor] = iter(())
+            k = 0
             for part in self.exceedances(x, horizon, minutes):
                 c = part.advected
                 noises = noises if k else rain_noise(c.rate, minutes, count, generator)
