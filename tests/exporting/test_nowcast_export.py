@@ -70,6 +70,15 @@ def test_a_sequence_with_a_missing_frame_has_no_forecast(missing):
     torch.testing.assert_close(forecast[1], model.forecast(rain[1], 2), atol=1e-3, rtol=1e-3, equal_nan=True)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.export
+def test_the_batch_of_a_graph_is_free():
+    module = make_spec(build(), "sequence", size=(16, 24), horizon=1).graphs[""].module
+    program = torch.export.export(
+        module, (), {"input": showers(3, 16, 24)}, dynamic_shapes={"input": {0: torch.export.Dim("batch")}}
+    )
+    assert program.module()(input=showers(3, 16, 24)[:1].expand(3, -1, -1, -1, -1))[0].shape[0] == 3
+
+
 @pytest.mark.slow
 def test_a_file_of_one_size_forecasts_as_the_model_does(tmp_path):
     (path,) = export(model := build(), tmp_path / "a.onnx", size=(32, 48), horizon=2)

@@ -237,7 +237,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
             residual = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
             del features
-            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, len(x), -1, -1, -1).flatten(0, 1)
+            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, x.shape[0], -1, -1, -1).flatten(0, 1)
             parts = self.advect_logits(residual, c.at(leads), times)
             del residual
             logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
@@ -255,7 +255,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
         Without gradients, the layers run one frame and one lead time at a time, which limits the memory.
         """
-        n, length, horizon = len(c.amount), c.amount.shape[1], len(clock)
+        (n, length), horizon = c.amount.shape[:2], len(clock)  # len of a dynamic axis would fix it in a graph
         chunk = max(length, horizon) if self.chunk_size is None or torch.is_grad_enabled() else self.chunk_size
         fine, low = (
             F.avg_pool2d(motion_features(c.motion, minutes), edge).to(dtype) for edge in (PATCH, self.reduction)
@@ -303,7 +303,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             maps = torch.stack([known * moved, unknown * moved, unknown * still, known, unknown], 2)
             logits = warp(residual.to(dtype), c.origins[:, 0], "reflection")
             logits = logits.reshape(-1, len(THRESHOLDS), moved[0, 0].numel())
-            logits = logits.baddbmm_(weight, maps.reshape(len(logits), maps.shape[2], -1))
+            logits = logits.baddbmm_(weight, maps.reshape(logits.shape[0], maps.shape[2], -1))
             each = list(logits.reshape(*moved.shape[:2], len(THRESHOLDS), *moved.shape[2:]).unbind(2))
             for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be reached
                 each[i] = torch.minimum(each[i], each[i - 1])
