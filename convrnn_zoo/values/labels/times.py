@@ -212,7 +212,7 @@ def check_step(times: np.ndarray | None, expected: Step | None = None) -> Step |
         step = expected
     minutes = to_minutes(times)
     if (minutes[1:] == minutes[:-1]).any():
-        raise ValueError("time repeats a value; pass frames that all have their own time, as drop_duplicates('time')")
+        raise ValueError("time repeats a value; pass frames that all have their own time")
     gaps = find_gaps(times, step)
     if not gaps.any():
         return step
@@ -222,7 +222,7 @@ def check_step(times: np.ndarray | None, expected: Step | None = None) -> Step |
         raise ValueError(f"the frame of {date:%Y-%m-%d} is not a {step} after that before; pass successive ones")
     listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
     apart = ", ".join(f"{s:g}" for s in listed[:4])
-    fix = f"insert missing frames as NaN, such as by data.resample(time='{listed[0]:g}min').asfreq()"
+    fix = f"insert missing frames as NaN, so that there is one every {listed[0]:g} minutes"
     raise ValueError(f"time has frames {apart} minutes apart; pass equal steps, up to {TOLERATED}, or {fix}")
 
 
