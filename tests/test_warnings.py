@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Conv2dGRU, Preprocessing, Stream, create_model
-from convrnn_zoo.models.base import classifier
+from convrnn_zoo.models.base import classification
 from convrnn_zoo.predict import load_forecaster
 
 RAIN = Preprocessing(unit="mm/h", step=5.0, inputs=4, highest=10.0)
@@ -37,7 +37,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_warnings_name_the_file_of_the_caller(case, monkeypatch):
-    monkeypatch.setattr(classifier, "FAR", 0.0)
+    monkeypatch.setattr(classification, "FAR", 0.0)
     with pytest.warns(UserWarning, match="expect|from the mean|grows|dropout") as caught:
         CASES[case]()
     assert {w.filename for w in caught} == {__file__}

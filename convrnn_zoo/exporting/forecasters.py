@@ -11,7 +11,7 @@ from ..layers._base import Equations
 from ..layers._states import split_levels
 from ..models import Forecaster
 from ..models.base.blocks import recurrent_layers
-from ..models.base.forecaster import EncoderForecaster
+from ..models.base.encoder_decoder import EncoderForecaster
 from .encoding import Seen, SequenceForecast, Units, known_specs
 from .graph import graph_loop, prepare_model, unroll
 from .recurrent import list_states, min_map_size, name_states, read_states

@@ -12,8 +12,8 @@ from ..models import Forecaster
 from ..models.base.autoregressive import AutoregressiveForecaster
 from ..models.base.classifier import Classifier
 from ..models.base.dense import DenseModel, RecurrentDenseModel
+from ..models.base.encoder_decoder import EncoderForecaster
 from ..models.base.ensemble import EnsembleForecaster
-from ..models.base.forecaster import EncoderForecaster
 from ..models.e3d_lstm import E3DLSTM
 from ..models.greenearthnet import GreenEarthNetConvLSTM, GreenEarthNetPredRNN
 from ..models.mau import MAU

@@ -40,7 +40,7 @@ from .factory import create_model as create_model, from_pretrained as from_pretr
 from ..pretrained.registry import list_models as list_models
 from .audio import AudioModel as AudioModel
 from .base.autoregressive import AutoregressiveForecaster as AutoregressiveForecaster, Rollout as Rollout
-from .base.classifier import Prediction as Prediction
+from .base.classification import Prediction as Prediction
 from .base.ensemble import Ensemble as Ensemble, EnsembleForecaster as EnsembleForecaster
 from .base.forecaster import Forecaster as Forecaster
 from .base.model import ZooModel as ZooModel

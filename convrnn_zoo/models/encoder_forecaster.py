@@ -17,7 +17,8 @@ from ..layers.variants import Conv2dOneBiasPeepholeLSTM
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unshuffle, framewise, stage
-from .base.forecaster import FRAME_CFG, EncoderForecaster
+from .base.encoder_decoder import EncoderForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class ConvRNNForecaster(EncoderForecaster):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, C
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.blocks import Shuffle, Unroll, Unshuffle, framewise, stage
-from .base.forecaster import FRAME_CFG, EncoderForecaster
+from .base.encoder_decoder import EncoderForecaster
+from .base.forecaster import FRAME_CFG
 
 
 class PyramidForecaster(EncoderForecaster):
@@ -33,7 +34,7 @@ class PyramidForecaster(EncoderForecaster):
         in_chans, horizon, reduction, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
     """
 
-    fixed_args = ("reduction", "num_levels")
+    fixed_args: ClassVar[tuple[str, ...]] = ("reduction", "num_levels")
     encoder_modules = ("downs", "encoder")
 
     def __init__(

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import re
 import warnings
@@ -18,11 +17,18 @@ from .._hints import warn
 from ..data.datasets.checks import ValidRange, check_values
 from ..data.readers import ARRAY_READERS, Frames, open_files
 from ..models import EnsembleForecaster, Forecaster
-from ..values.labels import times
-from ..values.labels.forecast import choose_pixel_km, describe_conversions
+from ..models.base.forecasting import (
+    choose_horizon,
+    choose_scales,
+    choose_step,
+    describe_pixels,
+    trained_pixel_km,
+    warn_of_missing,
+)
+from ..values.labels.forecast import describe_conversions
 from ..values.labels.times import extend_times
 from ..values.preprocessing import Preprocessing
-from ..values.steps import TOLERANCE, Step, check_same
+from ..values.steps import TOLERANCE, Step
 from ..values.units import plural
 from ..verify import split_known
 from .forecast import Forecast
@@ -33,14 +39,12 @@ NAMED = tuple(suffix for suffix in ARRAY_READERS if suffix != ".npy")
 """Suffixes of files that may hold several arrays, by name."""
 
 
-def check_step(frames: Frames, expected: Step | None, file: Path, fix: str = "") -> Step | None:
+def check_step(model: Forecaster, frames: Frames, file: Path, options: ForecastOptions) -> Step | None:
     """Returns the step of the frames, or else the expected one; raises ValueError if it is not constant, or another."""
     try:
-        step = times.check_step(frames.times, expected)
+        return choose_step(model, frames.times, options.minutes, options.describe_fix(model))
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
-    check_same(step, expected, f"the frames of {file}", fix or "pass frames at the step of the training")
-    return step or expected
 
 
 def find_start(start: str, reader: Frames, file: Path) -> int:
@@ -119,28 +123,6 @@ def choose_window(
     return first, end, last
 
 
-def warn_of_missing(frames: Tensor, reader: Frames, file: Path, hint: str = "") -> None:
-    """Warns of input frames without a value of a variable, by their times or numbers."""
-    known = frames.isfinite().flatten(-2).any(-1).view(len(frames), -1)
-    missing = (~known.all(1)).nonzero().flatten().tolist()
-    if missing and known.any():
-        labels = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + reader.start) for t in range(len(frames))]
-        listed = ", ".join(labels[t] for t in missing)
-        warn(f"{file}: frames without a value are among those that are read: {listed}{hint}")
-
-
-def choose_scales(model: Forecaster, reader: Frames, file: Path, options: ForecastOptions) -> dict[str, float]:
-    """Returns the arguments `minutes` and `pixel_km` of a forecast; the pixel size is by default that of the frames.
-
-    A model that does not take the pixel size gets none, and a warning if the frames have other pixels than in training.
-    """
-    takes_pixels = "pixel_km" in inspect.signature(model.forecast).parameters
-    values: Any = model.preprocessing
-    pixel = choose_pixel_km(reader.dataset, options.pixel_km, values.pixel_km, takes_pixels, str(file))
-    scales = {"minutes": options.minutes, "pixel_km": pixel if takes_pixels else None}
-    return {key: value for key, value in scales.items() if value}
-
-
 def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frames, int]:
     """Inserts NaN for frames that are missing among the latest `count` steps of dated frames with labels.
 
@@ -189,7 +171,7 @@ def forecast_with_probabilities(
     """
     thresholds, known = options.thresholds, {"inputs": "all", **known}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "frames without a value")
+        warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
         if thresholds and not options.members:
             return None, model.probabilities(frames, thresholds, horizon, **known)
         members = {"members": options.members, "seed": options.seed or 0} if options.members else {}
@@ -235,7 +217,7 @@ def forecast_files(
     reader = open_files(files, read_options)
     options.check_used(reader)
     options = options.with_step_of(reader, model)
-    horizon, inserted = options.choose_horizon(model), 0
+    horizon, inserted = choose_horizon(model, options.horizon, options.minutes or values.step), 0
     if start is None and not compare and not model.future_chans:
         reader, inserted = insert_missing(reader, inputs or trained or 1, options.minutes or values.step)
     total = len(reader)
@@ -247,16 +229,15 @@ def forecast_files(
     count = end - first
     if inputs and count < inputs:
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
-    scales = choose_scales(model, reader, file, options)
+    scales = choose_scales(model, reader.dataset, options.minutes or values.step, options.pixel_km, str(file))
     notes = [describe_conversions(reader.dataset)] if reader.dataset is not None else []
-    if "pixel_km" in scales:
-        notes.append(f"pixels of {scales['pixel_km']:.3g} km")
-    elif model.default_step:
-        notes.append(f"pixels of {values.pixel_km or 2.0:g} km are assumed; state others with --pixel-km")
+    if scales:
+        notes.append(describe_pixels(model, scales["pixel_km"]))
+        scales["pixel_km"] = scales["pixel_km"] or trained_pixel_km(model)
     notes += [f"inserted {plural(inserted, 'missing frame')} as unknown"] if inserted else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     reader = reader.between(first, last)
-    step = check_step(reader, options.minutes or values.step, file, options.describe_fix(model))
+    step = check_step(model, reader, file, options)
     if output is not None and output.suffix == ".nc" and reader.dataset is not None:
         dataset, dropped = drop_unstorable_attrs(reader.dataset)
         reader = dataclasses.replace(reader, dataset=dataset)
@@ -271,7 +252,8 @@ def forecast_files(
     if frames[:count].isfinite().any() and not frames[count - 1].isfinite().any():
         latest = f"{reader.dates[count - 1]:%Y-%m-%d %H:%M}" if reader.dates else str(first + count - 1)
         raise ValueError(f"{file}: the latest frame that is read, {latest}, has no value; pass another --start")
-    warn_of_missing(frames[:count], reader, file, "; those between others are interpolated" * bool(model.default_step))
+    names = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + first) for t in range(count)]
+    warn_of_missing(model, frames[:count].view(1, count, -1, *reader.size), names[:count], f"{file}: ")
     forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, options, **known, **scales)
     if forecast is None:
         forecast, probabilities = probabilities, None

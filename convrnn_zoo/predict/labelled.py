@@ -12,8 +12,7 @@ from .._atomic import atomic_write, write_bytes
 from .._extras import need
 from .._version import __version__
 from ..data.readers import Frames
-from ..values.labels.axes import CHANNEL
-from ..values.labels.forecast import describe_conversions, label_forecast
+from ..values.labels.forecast import describe_conversions, label_forecast, name_targets
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step
 
@@ -46,20 +45,15 @@ def to_dataset(
     model, a `step` apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
     values are the probabilities of reaching them.
     """
-    labels, targets = frames.dataset, values.target_variables
+    labels = frames.dataset
     if labels is None:
         xarray, dates = need("xarray", "netcdf"), numpy.array(frames.dates, "datetime64[ns]")
         labels = xarray.Dataset(coords={"time": ("time", dates)} if len(dates) else {})
-    names = [v.name for v in targets] if values.variables else list(map(str, labels.data_vars)) or ["forecast"]  # type: ignore[attr-defined]
     has_channels = forecast.dim() > 3 + bool(members) + bool(thresholds)
-    count = forecast.shape[1 + bool(members)] if has_channels else 1
-    if len(names) != count and CHANNEL not in labels.dims:
-        names, targets = [f"{names[0]}_{i}" for i in range(count)], targets * count
-    units = {name: target.unit for name, target in zip(names, targets, strict=False)}
     result = label_forecast(
         forecast.numpy(),
         labels,
-        units,
+        name_targets(values, labels, forecast.shape[1 + bool(members)] if has_channels else 1),
         frames.layout,
         step=step,
         thresholds=thresholds,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _checks as check
-from .._hints import warn
 from .._typed import field
 from ..data import ReadOptions
 from ..data.datasets.variables import variable_options
@@ -112,20 +111,6 @@ class ForecastOptions:
         if is_free and isinstance(frames.step, float) and not is_same(frames.step, values.step):
             return dataclasses.replace(self, minutes=frames.step)
         return self
-
-    def choose_horizon(self, model: Forecaster) -> int:
-        """Returns the number of frames to forecast, by default those of the trained time; warns of longer times."""
-        values: Any = model.preprocessing
-        trained: Any = values.step or model.default_step
-        step = self.minutes or values.step
-        is_scaled = isinstance(trained, float | int) and isinstance(step, float | int)
-        longest = max(1, round(model.horizon * trained / step)) if is_scaled else model.horizon
-        if model.default_step and self.horizon and self.horizon > longest:
-            warn(
-                f"horizon={self.horizon} is beyond the {longest} frames of the time that the model was trained on; its "
-                "forecast there was not tested"
-            )
-        return model.check_horizon(self.horizon or longest)
 
     def read_options(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
         """Returns the preprocessing of a model, or of the recipe, and the options for reading its files."""

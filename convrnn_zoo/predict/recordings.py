@@ -9,6 +9,7 @@ from ..data.readers import FileError, list_files, sequences
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording
 from ..models import VideoModel, ZooModel
+from ..models.base.classification import classify_sampled
 from ..recipes import ClassifierRecipe, find_recipe
 from .streaming import draw_probabilities
 
@@ -24,7 +25,7 @@ def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Rec
     """
     for recordings in read_recordings(model, files):
         names = [recording.name for recording in recordings]
-        predictions = model.classify_sampled([recording.values for recording in recordings], names=names)
+        predictions = classify_sampled(model, [recording.values for recording in recordings], names=names)
         yield from zip(recordings, predictions, strict=True)
 
 

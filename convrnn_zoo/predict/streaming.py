@@ -10,6 +10,7 @@ from torch import Tensor
 from .._atomic import check_suffix
 from ..data import read_sound
 from ..models import Spot, Spotter, Stream
+from ..models.base.classification import encode_sound
 from ..models.base.model import evaluating
 from ..verify.figures import FIGURES, new_figure, save_figure
 
@@ -30,7 +31,7 @@ def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, T
         >>> tuple(probabilities.shape), round(seconds[0].item(), 3)
         ((24, 10), 0.032)
     """
-    steps, front_end = model.encode_sound("the sound", wave, rate), model.front_end
+    steps, front_end = encode_sound(model, "the sound", wave, rate), model.front_end
     with evaluating(model):
         stream, parameter = Stream(model), next(model.parameters())
         logits = [stream(model.normalize(step).to(parameter)) for step in steps[:, None, None]]

@@ -15,6 +15,8 @@ from .steps import Step
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "sigmoid": torch.sigmoid}
 MAX_FRAMES = 10_000
 """Largest number of input frames and of forecast frames."""
+SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)
+"""Numbers by which files mark missing values."""
 _HEADROOM = 1.2
 """Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
@@ -27,6 +29,20 @@ def normalize_rain(rate: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
 def denormalize_rain(x: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
     """Converts normalised reflectivity to rain rates in mm/h; the inverse of :func:`normalize_rain`."""
     return (10 ** (3 * (x + 1)) / a) ** (1 / b)
+
+
+def find_marker(values: Tensor, unit: str) -> float | None:
+    """Returns a number among known values that marks missing ones, such as -9999 or netCDF's 9.97e36; else None.
+
+    No reflectivity is as low or as high as a marker; of other units, only a value far from the others is one.
+    """
+    for value in (values.min().item(), values.max().item()) if len(values) else ():
+        others = values[values != value]
+        largest = others.abs().max().item() if len(others) else 0.0
+        is_listed = round(value, 1) in SENTINELS and (unit.casefold() == "dbz" or abs(value) > 3 * largest)
+        if is_listed or 1e15 <= abs(value) < math.inf:
+            return value
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +113,9 @@ class Encoding(JsonObject):
         return self.unit or "brightness"
 
     def check(self, frames: Tensor) -> None:
-        """Raises ValueError if all values are NaN, if one is infinite, or if brightness from 0 to 1 is passed as uint8.
+        """Raises ValueError for values that are only NaN, infinite, or markers of missing ones, and for some uint8.
+
+        Bytes are no brightness from 0 to 1.
 
         Warns of uint8 values for data with a unit, and of values clearly below `lowest` or above `highest`. Such values
         usually have another unit, or mark missing values.
@@ -114,6 +132,8 @@ class Encoding(JsonObject):
         low, high = known.min().item(), known.max().item()
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"expected finite values in {unit}, got {low:g} to {high:g}; set missing values to NaN")
+        if self.unit and (marker := find_marker(known, self.unit)) is not None:
+            raise ValueError(f"values of {unit} are {marker:.6g}, which marks missing ones; set these to NaN")
         lowest = -math.inf if self.lowest is None else self.lowest
         highest = math.inf if self.highest is None else self.highest
         slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0

@@ -299,7 +299,7 @@ def test_pixels_that_contradict_the_coordinates_or_are_not_square_are_warned_of(
         xarray.DataArray(values, places(edges), ("time", "y", "x"), "rain", {"units": "mm/h"})
         for edges in ((1.0, 1.0), (1.0, 2.0))
     )
-    with pytest.warns(UserWarning, match="coordinates have pixels of 1 km; pixel_km=2 is used"):
+    with pytest.warns(UserWarning, match="pixels of 1 km; pixel_km=2"):
         model.forecast(square, horizon=1, pixel_km=2.0)
     with pytest.warns(UserWarning, match="pixels of 1 × 2 km"):
         model.forecast(wide, horizon=1)

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...values.preprocessing import find_marker
 from ...values.steps import Step, describe_step, mean_minutes
 from ...values.units import is_rain
 from ..readers import FileError, Frames
 
-SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -99999.0, -32768.0, 9999.0, 99999.0, 32767.0, 65535.0)
-"""Numbers by which files mark missing values."""
 WET, WET_STRIDE = 0.1, 7
 """Lowest rain rate in mm/h (or brightness) of a wet pixel. Every seventh wet pixel is checked for values in dBZ."""
 MAX_READ = 64
@@ -88,16 +87,11 @@ def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
     summary = f"{name}: values from {low:g} to {high:g}"
     if math.isinf(low) or math.isinf(high):
         raise FileError(f"{summary}, expected finite ones; replace infinite values by NaN")
-    for value in (low, high):
-        others = values[values != value]
-        largest = others.abs().max().item() if len(others) else 0.0
-        # No reflectivity is as low or as high as a marker; of other units, only a value far from the others is one.
-        is_marker = round(value, 1) in SENTINELS and (unit.casefold() == "dbz" or abs(value) > 3 * largest)
-        if is_marker or abs(value) >= 1e15:  # NetCDF marks missing values by 9.97e36
-            raise FileError(
-                f"{summary}; write data.fill_value = {value:.9g}, or the number that the file stores for it, if it "
-                "marks missing values, or correct them"
-            )
+    if (value := find_marker(values, unit)) is not None:
+        raise FileError(
+            f"{summary}; write data.fill_value = {value:.9g}, or the number that the file stores for it, if it "
+            "marks missing values, or correct them"
+        )
     rain = is_rain(unit)
     valid_min = 0.0 if rain and valid_min is None else valid_min
     span = 0.0 if valid_min is None or valid_max is None else valid_max - valid_min

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
+from ...models.base.classification import encode_sound
 from ...values.tensors import to_tensor
 from ..files import FEW, FileError, reading
 from .audio import AUDIO, read_sound
@@ -194,7 +195,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     suffix = path.suffix.lower()
     if suffix in AUDIO:
         rate = model.front_end.rate if model.front_end else None
-        return [Recording(str(path), "", model.encode_sound(str(path), *read_sound(path, rate=rate)))]
+        return [Recording(str(path), "", encode_sound(model, str(path), *read_sound(path, rate=rate)))]
     if suffix not in RECORDING_READERS:
         raise FileError(f"{path}: expected {', '.join(RECORDING_SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ... import _checks as check
-from .forecaster import Forecaster, Inputs
+from .forecaster import Forecaster
+from .forecasting import Inputs, forecast
 
 
 class Ensemble:
@@ -100,7 +101,8 @@ class EnsembleForecaster(Ensemble, Forecaster):
             >>> tuple(rain.shape), tuple(above_1_mm.shape)
             ((3, 4, 50, 70), (4, 50, 70))
         """
-        return self._in_unit(frames, horizon, inputs, batch_size, self.choose_run(self, members, seed))
+        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
+        return forecast(self, frames, self.choose_run(self, members, seed), **options)
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

@@ -9,6 +9,7 @@ from torch import Tensor
 from ... import _checks as check
 from ..._hints import some
 from ...values.log_mel import as_float_samples
+from .classification import find_labels
 from .model import reference_tensor
 from .stream import Stream
 
@@ -86,7 +87,7 @@ class Spotter:
                 f"seconds must be a multiple of {least}, which is windows={self.windows} times the step of the front "
                 f"end, got {seconds:g}"
             )
-        self.labels: list[str] = model._labels()
+        self.labels: list[str] = find_labels(model)
         if isinstance(ignore, str) or (unknown := {*ignore} - {*self.labels}):
             got = ignore if isinstance(ignore, str) else sorted(unknown)
             raise ValueError(f"ignore must be a list of the model's labels, {some(self.labels)}; got {got}")

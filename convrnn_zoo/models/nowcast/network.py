@@ -18,7 +18,8 @@ from ...values.preprocessing import Preprocessing
 from ...values.units import is_rain
 from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
 from ..base.ensemble import Ensemble
-from ..base.forecaster import FRAME_CFG, Forecaster, Inputs
+from ..base.forecaster import FRAME_CFG, Forecaster
+from ..base.forecasting import Inputs, forecast, get_preprocessing
 from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
 from .ensemble import draw_members, rain_noise
 from .motion import (
@@ -126,7 +127,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     chunk_size: int | None = 1
     """Number of lead times whose maps are computed at once, which limits the memory; None for all."""
     repeat = staticmethod(repeat)
-    default_step = DEFAULT_MINUTES
+    default_step, default_pixel_km = DEFAULT_MINUTES, PIXEL_KM
 
     def __init__(
         self,
@@ -311,14 +312,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Returns rain rates ``(…, C, H, W)`` in mm/h unchanged, because the network reads unknown values as NaN."""
-        values = self._values()
+        values = get_preprocessing(self)
         if values.encoding != "none" or not is_rain(values.unit):
             got = f"encoding={values.encoding!r}, unit={values.unit!r}"
             raise ValueError(f'model.preprocessing must be Preprocessing(unit="mm/h"), for rain rates, got {got}')
         return frames
 
     def fixed_arguments(self, horizon: int) -> dict[str, Any]:
-        return {"horizon": horizon, "minutes": self._values().step or DEFAULT_MINUTES}
+        return {"horizon": horizon, "minutes": get_preprocessing(self).step or DEFAULT_MINUTES}
 
     def unknown_pixels(self, x: Tensor) -> Tensor:
         return ~x[:, -1:].isfinite().all(2, keepdim=True)
@@ -362,8 +363,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             (5, 2, 19, 30)
         """
         run = self.choose_run(self._mean_rates, members, seed, self._members)
-        scales: Any = {"minutes": minutes, "pixel_km": pixel_km}
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, outside), **scales)
+        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
+        run = self._at_pixels(run, outside)
+        return forecast(self, frames, run, minutes=minutes, pixel_km=pixel_km, **options)
 
     def members(
         self,
@@ -388,7 +390,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return self._members(x, horizon, minutes, members=members, seed=seed)[0].to(x.dtype)
 
     def _mean_rates(self, x: Tensor, horizon: int, minutes: float) -> tuple[Tensor, Tensor]:
-        parts, values = self.exceedances(x, horizon, minutes), self._values()
+        parts, values = self.exceedances(x, horizon, minutes), get_preprocessing(self)
         return join(((values.decode(part.rates()), part.outside) for part in parts), horizon)
 
     def _members(
@@ -406,7 +408,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
                 for p, mask in zip(part.probabilities(LEVELS).split(1, 1), part.outside.split(1, 1), strict=True):
                     rates = draw_members(p[:, 0], LEVELS, next(noises), c.origins[:, k])
                     k += 1
-                    yield self._values().decode(rates.unsqueeze(2)), mask
+                    yield get_preprocessing(self).decode(rates.unsqueeze(2)), mask
 
         return join(draw(), horizon)
 
@@ -444,8 +446,9 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             parts = self.exceedances(x, horizon, minutes)
             return join(((part.probabilities(rates), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
-        options: Any = {"minutes": minutes, "pixel_km": pixel_km, "thresholds": rates}
-        return self._in_unit(frames, horizon, inputs, batch_size, self._at_pixels(run, outside), **options)
+        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size, "thresholds": rates}
+        scaled = self._at_pixels(run, outside)
+        return forecast(self, frames, scaled, minutes=minutes, pixel_km=pixel_km, **options)
 
     def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
@@ -454,7 +457,10 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         others are replaced by :func:`fill_gaps`. Pixels that differ from those of training by less than 2 % are taken
         as equal.
         """
-        trained, is_nan = self._values().pixel_km or PIXEL_KM, check.choice("outside", outside, OUTSIDE) == "nan"
+        trained, is_nan = (
+            get_preprocessing(self).pixel_km or PIXEL_KM,
+            check.choice("outside", outside, OUTSIDE) == "nan",
+        )
 
         def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> tuple[Tensor, Tensor]:
             if self.unknown_pixels(x).flatten(1).all(1).any():

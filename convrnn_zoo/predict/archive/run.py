@@ -21,11 +21,12 @@ from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
 from ...models import EnsembleForecaster, Forecaster, from_pretrained
+from ...models.base.forecasting import choose_horizon, choose_scales
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
-from ..files import check_inputs, choose_scales, forecast_with_probabilities
+from ..files import check_inputs, forecast_with_probabilities
 from ..labelled import label_results
 from ..options import ForecastOptions
 from .issues import find_issues
@@ -333,7 +334,7 @@ def plan(
     frames = opener()
     options.check_used(frames)
     options = options.with_step_of(frames, model)
-    horizon = options.choose_horizon(model)
+    horizon = choose_horizon(model, options.horizon, options.minutes or values.step)
     count = options.inputs or model.input_frames or values.inputs or 1
     step = options.minutes or values.step or frames.step
     issues = find_issues(
@@ -345,7 +346,7 @@ def plan(
         period=period,
         fix=options.describe_fix(model),
     )
-    scales = choose_scales(model, frames, frames.path, options)
+    scales = choose_scales(model, frames.dataset, options.minutes or values.step, options.pixel_km, str(frames.path))
     job = Job(model.eval(), name, opener, path, options, scales, issues, count, horizon, step)
     job.__dict__["frames"] = frames
     blank = [None if shape is None else torch.zeros(()).expand(shape) for shape in job.shapes()]

@@ -9,6 +9,7 @@ import numpy
 
 from ..._extras import need
 from ..._hints import warn
+from ..preprocessing import Preprocessing
 from ..steps import Step
 from .axes import CHANNEL, LEAD_TIME, MEMBER, THRESHOLD, Layout, find_pixel_km, warn_of_oblong_pixels
 from .times import extend_times, is_dated
@@ -33,12 +34,21 @@ def describe_conversions(data: xr.Dataset) -> str:
     return "; ".join(dict.fromkeys(v.attrs["comment"] for v in data.data_vars.values() if "comment" in v.attrs))
 
 
+def name_targets(values: Preprocessing, frames: xr.Dataset, count: int) -> dict[str, str]:
+    """Returns the units of the variables of a forecast of `count` channels, by their names."""
+    targets = values.target_variables
+    names = [v.name for v in targets] if values.variables else [*map(str, frames.data_vars)] or ["forecast"]  # type: ignore[attr-defined]
+    if len(names) != count and CHANNEL not in frames.dims:
+        names, targets = [f"{names[0]}_{i}" for i in range(count)], targets * count
+    return {name: target.unit for name, target in zip(names, targets, strict=False)}
+
+
 def choose_pixel_km(
     frames: xr.Dataset | None,
     pixel_km: float | None,
     trained: float | None,
     is_read: bool,
-    name: str = "the coordinates",
+    name: str = "frames",
 ) -> float | None:
     """Returns the edge of a pixel in km: `pixel_km`, or that of the coordinates of frames in normal form; or None.
 
@@ -47,10 +57,10 @@ def choose_pixel_km(
     """
     stated = None if frames is None else find_pixel_km(frames)
     if pixel_km and stated and not _is_near(stated, pixel_km):
-        warn(f"{name} has pixels of {stated:.3g} km; pixel_km={pixel_km:g} is used")
+        warn(f"{name}: pixels of {stated:.3g} km; pixel_km={pixel_km:g} is used")
     chosen = pixel_km or stated
     if not is_read and trained and chosen and not _is_near(chosen, trained):
-        warn(f"{name} has pixels of {chosen:.3g} km, and the model was trained on {trained:.3g} km; resample it")
+        warn(f"{name}: pixels of {chosen:.3g} km, and the model was trained on {trained:.3g} km; resample them")
     elif frames is not None and is_read and stated and not pixel_km:
         warn_of_oblong_pixels(frames)
     return chosen

@@ -185,6 +185,15 @@ def test_rejects_invalid_calls(name, rain):
         act(rain, sample(WEIGHTS[RAIN], 4, 8, 8))
 
 
+@pytest.mark.parametrize("marker", [9.969209968386869e36, -9999.0, -32768.0, 65535.0])
+def test_numbers_that_mark_missing_values_are_an_error(marker, rain):
+    frames = sample(WEIGHTS[RAIN], 4, 12, 9)
+    frames[1, 2, 3] = marker
+    with pytest.raises(ValueError, match="NaN") as caught:
+        rain.forecast(frames)
+    assert f"{marker:.6g}" in str(caught.value)
+
+
 def test_forecast_without_preprocessing_raises():
     model = create_model("convgru_forecaster", hidden_channels=2, patch_size=2)
     assert model.preprocessing is None

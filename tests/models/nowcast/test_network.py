@@ -2,13 +2,16 @@
 
 import dataclasses
 import itertools
+import logging
 import math
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import convrnn_zoo
+from convrnn_zoo.models.base.forecasting import log_once
 from convrnn_zoo.models.nowcast.decisions import (
     DECIDED,
     FLOOR,
@@ -354,6 +357,35 @@ def test_autocast_changes_a_forecast_little(model, frames):
     for x, y in zip(actual, expected, strict=True):
         assert x.dtype == y.dtype == torch.float32
         assert (x - y).abs().mean() < 0.02 * y.mean()
+
+
+def test_the_pixel_size_is_logged_once(model, frames, caplog):
+    labelled = xr.DataArray(
+        frames.squeeze()[..., :20, :20].numpy(),
+        {"y": ("y", np.arange(20), {"units": "km"}), "x": ("x", np.arange(20), {"units": "km"})},
+        ("time", "y", "x"),
+        attrs={"units": "mm/h"},
+    )
+    log_once.cache_clear()
+    with caplog.at_level(logging.INFO, "convrnn_zoo"):
+        for _ in range(2):
+            for maps in (frames, labelled):
+                model.forecast(maps, 1)
+            model.forecast(frames, 1, pixel_km=3)
+    levels = {record.levelname: record.message for record in caplog.records}
+    assert len(caplog.records) == 2
+    assert "2 km" in levels["WARNING"]
+    assert "1 km" in levels["INFO"]
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(None, 12), (5, 12), (10, 6), (7, 9), (90, 1)])
+def test_the_default_horizon_is_the_trained_time(model, frames, minutes, count):
+    assert model.forecast(frames, minutes=minutes).shape[-3] == count
+    times = np.datetime64("2020-01-01T00:00") + np.arange(frames.shape[-3]) * np.timedelta64(minutes or 5, "m")
+    labelled = xr.DataArray(frames.squeeze().numpy(), {"time": times}, ("time", "y", "x"), attrs={"units": "mm/h"})
+    assert model.probabilities(labelled, [1.0]).sizes["lead_time"] == count
+    with pytest.warns(UserWarning, match=f"horizon={count + 1}"):
+        assert model.forecast(frames, count + 1, minutes=minutes).shape[-3] == count + 1
 
 
 def test_an_impossible_pixel_size_is_an_error():
