@@ -70,8 +70,9 @@ def forecast(
     `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result ``(…, N,
     horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result in this unit
     and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With `thresholds`, the result
-    has an axis of thresholds before H and no unit. For a model of any time step, `run` also receives `minutes` and `pixel_km`, by
-    default those of labelled frames. Other arguments are those of :meth:`~convrnn_zoo.Forecaster.forecast`.
+    has an axis of thresholds before H and no unit. For a model of any time step, `run` also receives `minutes` and
+    `pixel_km`, by default those of labelled frames. Other arguments are those of
+    :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
     values = get_preprocessing(model)
     values.check_channels(model.in_chans, model.out_chans, model.static_chans, model.future_chans)
