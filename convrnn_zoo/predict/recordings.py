@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..data import RadHAR, VideoFolder, read_sound
 from ..data.readers import FileError, list_files, sequences
@@ -25,7 +25,7 @@ def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Rec
     """
     for recordings in read_recordings(model, files):
         names = [recording.name for recording in recordings]
-        predictions = classify_sampled(model, [recording.values for recording in recordings], names=names)
+        predictions = classify_sampled(cast(Any, model), [recording.values for recording in recordings], names=names)
         yield from zip(recordings, predictions, strict=True)
 
 

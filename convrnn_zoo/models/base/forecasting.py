@@ -54,7 +54,7 @@ class SourceFrames(NamedTuple):
 def forecast(
     model: "Forecaster",
     frames: Any,
-    run: Callable[..., Tensor],
+    run: Callable[..., Any],
     *,
     horizon: int | None = None,
     inputs: Inputs = None,
@@ -341,7 +341,7 @@ def _read_known_labels(
 def _run_batches(
     model: "Forecaster",
     x: Tensor,
-    run: Callable[..., Tensor],
+    run: Callable[..., Any],
     horizon: int,
     batch_size: int,
     known: dict[str, Tensor],
