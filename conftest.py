@@ -52,7 +52,7 @@ NEEDS = {
     "waits": (DEVICE in ("sim", "cuda"), "only CUDA and the simulated device of the tests report that something waits"),
     "cuda_graphs": (DEVICE == "cuda", "CUDA graphs are of CUDA"),
     "simulated_device": (_is_at_least("torch", 2, 13), "this torch has no devices written in Python"),
-    "two_devices": (DEVICE != "cuda" or torch.cuda.device_count() > 1, "needs two cards"),
+    "two_devices": (DEVICE == "cpu" or (DEVICE == "cuda" and torch.cuda.device_count() > 1), "needs two cards"),
     "exclude_filters": (_is_at_least("timm", 1, 0, 31), "this timm excludes architectures, and not their weights"),
     "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),
     "make": (shutil.which("make") is not None and os.name == "posix", "the Makefile is for Unix"),
