@@ -199,7 +199,7 @@ def describe_device(device: str) -> dict[str, Any]:
     host = machine("cpu" if device == "cpu" else "wall")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     name = host["processor"] if device == "cpu" else device
-    system = {"system": platform.platform(terse=True), "python": platform.python_version(), "cores": os.cpu_count()}
+    system = {"system": platform.system(), "python": platform.python_version(), "cores": os.cpu_count()}
     return {"device": device, "name": name, **host, **cuda, **system, "load": load}
 
 
