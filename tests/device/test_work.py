@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.device import captured
 from tests.helpers.device import PRECISIONS, TOLERANCES, assert_agrees, reason, waits
-from tests.helpers.device_work import WORK
+from tests.helpers.device_work import SAMPLES_MOTION, WORK
 from tests.helpers.layers.oracles import tensors
 
 HALF = ("layer", "cell", "stream", "lengths")
@@ -28,7 +28,8 @@ WAITS = {
 """Work that may wait for the device or copy from the host, and why."""
 
 SAMPLING = {
-    "grid_sampler_2d_backward": ("model convgru_advection", "model motionrnn_predrnn", "model trajgru_hko7"),
+    "grid_sampler_2d_backward": tuple(f"model {name}" for name in SAMPLES_MOTION),
+    "_adaptive_avg_pool2d_backward": ("model gru_rcn_vgg16",),
     "reflection_pad2d_backward": ("model utae_uconvlstm", "losses"),
 }
 REJECTED = {
@@ -37,7 +38,6 @@ REJECTED = {
     *(
         "grid_sampler_3d_backward",
         "avg_pool3d_backward",
-        "_adaptive_avg_pool2d_backward",
         "_adaptive_avg_pool3d_backward",
     ),
     *("adaptive_max_pool2d_backward", "max_pool3d_with_indices_backward", "upsample_linear1d_backward"),

@@ -75,7 +75,8 @@ def model(name: str, device: torch.device, dtype: torch.dtype) -> Step:
     """A small version of an architecture, with a training step's forward and backward pass."""
     network: Any = _place(make(name), device, dtype).eval()
     ndim = getattr(network, "ndim", 2)
-    size = {"audio_convrnn": (1,), "trajgru_hko7": (60, 60)}.get(name, ({2: 32}.get(ndim, 8),) * ndim)
+    edge = {2: 60 if name.endswith("_hko7") else 32}.get(ndim, 8)  # the radar forecasters need multiples of 30
+    size = (1,) if name == "audio_convrnn" else (edge,) * ndim
     steps = getattr(network, "input_frames", None) or 3
     x = _input(2, steps, network.in_chans, *size, device=device, dtype=dtype)
     return partial(_with_gradients, network, lambda: network(x))
@@ -181,6 +182,8 @@ def nowcast(kind: str, device: torch.device, dtype: torch.dtype) -> Step:
     return lambda: network.forecast(rain, 2)
 
 
+SAMPLES_MOTION = ("convgru_advection", "motionrnn_predrnn", "trajgru_hko7")
+"""Networks that sample along a motion, which the representatives need not include."""
 FORMS = ("state", "packed", "masked", "checkpointed")
 WORK: dict[str, Work] = {
     **{
@@ -189,7 +192,7 @@ WORK: dict[str, Work] = {
         for form in FORMS
     },
     **{f"cell {cls.__name__} {case_id(options)}": partial(cell, cls, options) for cls, options in over_variants(CELLS)},
-    **{f"model {name}": partial(model, name) for name in representatives()},
+    **{f"model {name}": partial(model, name) for name in sorted({*representatives(), *SAMPLES_MOTION})},
     "stream": stream,
     "stream of a forecaster": forecaster_stream,
     "spotting": spotting,
