@@ -14,11 +14,19 @@ Example:
     (2, 5, 16, 16, 16)
 """
 
-from . import data as data
-from . import exporting, hub, interop, layers, models
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import data as data
+    from . import exporting, hub, interop
+    from .exporting.export import export
+    from .exporting.spec import ExportError
+    from .hub import push_to_hub, save_pretrained
+    from .predict.archive import forecast_archive
+
+from . import layers, models
 from ._version import __version__
-from .exporting import ExportError, export
-from .hub import push_to_hub, save_pretrained
 from .layers import *  # noqa: F403
 from .layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from .layers.e3dlstm import E3DLSTMCell
@@ -48,7 +56,6 @@ from .models import (
     list_models,
     video_model,
 )
-from .predict.archive import forecast_archive
 from .pretrained.errors import ConvRNNHubError, HubAccessError, WeightsError
 from .pretrained.limits import size_limit
 from .pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
@@ -109,3 +116,23 @@ __all__ = [
     "video_model",
 ]
 __all__ += layers.__all__  # type: ignore[attr-defined]  # computed
+
+# Imported at the first use: they take as long as the rest of the package together.
+_LATER = {
+    **dict.fromkeys(("data", "exporting", "hub", "interop"), ""),
+    **dict.fromkeys(("ExportError", "export"), ".exporting"),
+    **dict.fromkeys(("push_to_hub", "save_pretrained"), ".hub"),
+    "forecast_archive": ".predict.archive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _LATER[name]:
+        return import_module(f".{name}", __name__)
+    return getattr(import_module(_LATER[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

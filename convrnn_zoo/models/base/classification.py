@@ -1,7 +1,7 @@
 """Classes of recordings in the unit of the data: from recordings to the sequences of a network, and labels."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,7 @@ from ... import _checks as check
 from ..._hints import warn
 from ...layers._base import SPACE
 from ...values.tensors import to_tensor
-from .model import evaluating, reference_tensor
-
-if TYPE_CHECKING:
-    from .classifier import Classifier
+from .model import HeadedModel, evaluating, reference_tensor
 
 FAR = 100.0
 """Distance from the mean of the training data, in standard deviations, that suggests values in another unit."""
@@ -29,7 +26,7 @@ class Prediction(NamedTuple):
 
 
 def classify(
-    model: "Classifier", recordings: Iterable[Any] | Tensor, names: Sequence[str] | None, batch_size: int
+    model: HeadedModel, recordings: Iterable[Any] | Tensor, names: Sequence[str] | None, batch_size: int
 ) -> list[Prediction]:
     """Predicts the class of each recording; see :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify`."""
     items = recordings if isinstance(recordings, Tensor | Sequence) else list(recordings)
@@ -43,7 +40,7 @@ def classify(
 
 @torch.no_grad()
 def classify_sampled(
-    model: "Classifier", recordings: Sequence[Any], *, names: Sequence[str], batch_size: int = 64
+    model: HeadedModel, recordings: Sequence[Any], *, names: Sequence[str], batch_size: int = 64
 ) -> list[Prediction]:
     """Predicts the class of each recording, as :func:`classify`; clips have the frames of training already."""
     if not model.num_classes:
@@ -73,7 +70,7 @@ def classify_sampled(
 
 
 def classify_sound(
-    model: "Classifier", waves: Sequence[Any], rate: int, names: Sequence[str] | None, batch_size: int
+    model: HeadedModel, waves: Sequence[Any], rate: int, names: Sequence[str] | None, batch_size: int
 ) -> list[Prediction]:
     """Predicts the class of each sound; see :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify_sound`."""
     if getattr(waves, "ndim", 2) < 2:
@@ -83,7 +80,7 @@ def classify_sound(
     return classify(model, encoded, names, batch_size)
 
 
-def encode_sound(model: "Classifier", name: str, wave: Any, rate: int) -> Tensor:
+def encode_sound(model: HeadedModel, name: str, wave: Any, rate: int) -> Tensor:
     """Returns the sequence ``(T, C, 1)`` that the front end computes from a sound; errors contain its `name`."""
     if model.front_end is None:
         hint = "set model.front_end = convrnn_zoo.LogMel(...), or pass sequences (T, C, ...) as in training"
@@ -95,7 +92,7 @@ def encode_sound(model: "Classifier", name: str, wave: Any, rate: int) -> Tensor
         raise type(e)(f"{name}: {e}") from e
 
 
-def find_labels(model: "Classifier") -> list[str]:
+def find_labels(model: HeadedModel) -> list[str]:
     """Returns the labels of the weights, or class numbers if there are none."""
     labels = list(model.pretrained_cfg.get("label_names") or ())
     if len(labels) != model.num_classes:
@@ -106,7 +103,7 @@ def find_labels(model: "Classifier") -> list[str]:
     return labels
 
 
-def _read_sequence(model: "Classifier", name: str, recording: Any) -> Tensor:
+def _read_sequence(model: HeadedModel, name: str, recording: Any) -> Tensor:
     """Checks a recording ``(T, C, *S)``, or ``(T, C)`` if a map is one pixel, and returns it as ``(T, C, *S)``."""
     x, ndim = to_tensor(name, recording), model.ndim
     if x.dtype == torch.uint8 and ndim == 2:
@@ -125,7 +122,7 @@ def _read_sequence(model: "Classifier", name: str, recording: Any) -> Tensor:
     return x
 
 
-def _warn_of_scale(model: "Classifier", names: Sequence[str], sequences: Sequence[Tensor]) -> None:
+def _warn_of_scale(model: HeadedModel, names: Sequence[str], sequences: Sequence[Tensor]) -> None:
     """Warns if values are so far from the training data that they are probably in another unit."""
     if model.statistics() is None:
         return
