@@ -57,7 +57,7 @@ def listed(extra: str) -> set[str]:
     return {normal(re.split(r"[\[>]", r)[0]) for r in EXTRAS[extra]} - declared() - {PROJECT["name"]}
 
 
-OURS = {"convrnn_zoo", "tools", "benchmarks", "references", "fuzz", "tests"}
+OURS = {"convrnn_zoo", "convrnn_zoo_command", "tools", "benchmarks", "references", "fuzz", "tests"}
 HERE = {*OURS, *(p.stem for p in (ROOT / "tests" / "timm_contract").glob("*.py")), *sys.stdlib_module_names}
 """Modules that belong to no distribution."""
 

@@ -83,7 +83,8 @@ class PredNet(Forecaster):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         top = len(self.gates) - 1  # which runs first
         gates = [(rf"^gates\.{i}\.", (top - i,)) for i in reversed(range(top))]
-        return {"stem": rf"^gates\.{top}\.", "blocks": [*gates, (r"^(?:targets|predictions|head)", (top + 1,))]}
+        later = [(r"^(?:targets|predictions)\.", (top + 1,)), (r"^head\.", (top + 2,))]
+        return {"stem": rf"^gates\.{top}\.", "blocks": [*gates, *later]}
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` of frames ``(N, T, C, H, W)``."""
