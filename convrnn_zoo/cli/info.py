@@ -93,10 +93,11 @@ def collect_metadata(name: str) -> dict[str, Any]:
         fields["sound"] = model.front_end.to_json()
     if metadata is None:
         fields["architecture"] = cfg["architecture"]
-        downloaded = [p.name for p in find_published(name)]
-        fields["weights"] = sorted(weights)
-        fields["weights of other projects"] = downloaded
-        fields["default weights"] = next(iter(weights + downloaded), None)
+        if name not in PUBLISHED:
+            downloaded = [p.name for p in find_published(name)]
+            fields["weights"] = sorted(weights)
+            fields["weights of other projects"] = downloaded
+            fields["default weights"] = next(iter(weights + downloaded), None)
         fields["labels"] = list(cfg.get("label_names") or ())
         fields["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
         fields |= PUBLISHED[name].describe() if name in PUBLISHED else {}

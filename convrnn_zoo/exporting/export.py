@@ -190,7 +190,7 @@ def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[st
         if t.name.endswith("_in")
     ]
     metadata: dict[str, Any] = {"name": cfg.get("architecture", type(model).__name__)}
-    if weights and has_weights(model, weights.sha256):
+    if weights and has_weights(model, weights):
         metadata = {"name": weights.name, "description": weights.description, "licence": weights.license}
         metadata["data"] = weights.trained_on
     metadata["classes"] = list(labels) if len(labels) == classes else classes

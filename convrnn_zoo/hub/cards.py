@@ -99,6 +99,7 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
     trained_on = f"[{metadata.trained_on}]({metadata.dataset_url})" if metadata.dataset_url else metadata.trained_on
     stated = "" if metadata.dataset_license else " (licence not stated)"
     call = f'from_pretrained("{address}")' if address else f'create_model("{metadata.name}", pretrained=True)'
+    recipe = f", with the recipe {'below' if has_recipe else f'`{metadata.recipe}`'}" if metadata.recipe else ""
     dataset = _DATASETS.get(metadata.dataset)
     end = [f"## Citation\n\n{metadata.citation}"] if metadata.citation else []
     end += [f"## Recipe\n\n```toml\n{metadata.recipe.strip()}\n```"] if has_recipe else []
@@ -113,7 +114,7 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
             usage=_usage(call, _example(metadata, shape), metadata.hub_id),
             datasets=[dataset] if dataset else [],
             limitations=[metadata.remarks, "\n".join(f"- {point}" for point in points)],
-            training=f"{trained_on}{stated}, with the recipe {'below' if has_recipe else f'`{metadata.recipe}`'}.",
+            training=f"{trained_on}{stated}{recipe}.",
             horizon=metadata.model_args.get("horizon"),
             end=end,
         )
@@ -123,7 +124,8 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
 def weights_card(metadata: WeightsMetadata, address: str) -> str:
     """Returns the card of the weights at `address`, whose example loads the weights of the zoo by their name."""
     shipped = WEIGHTS.get(metadata.name)
-    return card_text(metadata, None if shipped and shipped.sha256 == metadata.sha256 else address)
+    has_name = metadata.origin or (shipped and shipped.sha256 == metadata.sha256)
+    return card_text(metadata, None if has_name else address)
 
 
 def model_card(
@@ -283,7 +285,8 @@ def _example(metadata: WeightsMetadata, shape: str) -> list[str]:
         return lines
     if metadata.num_classes:
         call = f"y = model(model.normalize(x))  # x: {shape}, in the unit of the data"
-        return [call, "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"]
+        classify = "predictions = model.classify(x)  # labels and probabilities; x may be a list of sequences"
+        return [call, classify] if metadata.label_names else [call]
     if (values := metadata.preprocessing) is None:
         return []
     variables = ", ".join(f"{v.name} ({v.unit})" if v.unit else v.name for v in values.variables)

@@ -72,8 +72,12 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str], *, dtyp
     if wider := [k for k, v in state.items() if v.dtype in FLOATS and torch.promote_types(v.dtype, loaded) != loaded]:
         raise WeightsError(f"{some(wider)} would be rounded to {loaded} on loading; pass dtype= or convert the model")
     config, path = model_config(model), directory / CARD
-    content, config["weights_sha256"] = to_safetensors(state)
+    stated: Any = getattr(model, "metadata", None)
+    origin = stated and stated.origin
+    content, config["weights_sha256"] = to_safetensors(state, origin)
     metadata = valid_metadata(model, config)
+    if origin and metadata is None:  # the weights have changed
+        content, config["weights_sha256"] = to_safetensors(state)
     text, fix = config_text(config, metadata), "correct the attributes of the model"
     parse_config(json.loads(text), f"this {type(model).__name__} cannot be saved", fix)
     check_replaceable(directory)

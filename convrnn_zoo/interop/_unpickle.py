@@ -147,7 +147,10 @@ def main(path: Path, output: Path) -> None:
     if sum(value.nbytes for value in tensors.values()) > MAX_INFLATION * path.stat().st_size:
         raise ContentError(f"has tensors that are over {MAX_INFLATION} times as large as the file; it is damaged")
     plain = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    safetensors.torch.save_file(plain, output, {"content": described})
+    try:
+        safetensors.torch.save_file(plain, output, {"content": described})
+    except Exception as e:
+        raise ContentError(f"cannot be read: {e}; free disk space in {output.parent.parent}, or set TMPDIR") from e
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Downloads from the Hugging Face Hub through its cache, with checks of size and checksum."""
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from .._version import __version__
 from .config import CONFIG
 from .errors import ConvRNNHubError, HubAccessError, WeightsError
 from .limits import check_size
-from .state_dict import file_sha256
+from .state_dict import file_blob, file_sha256
 
 logger = logging.getLogger("convrnn_zoo")
 T = TypeVar("T")
@@ -122,8 +121,7 @@ def _matches(path: Path, expected: str) -> bool:
     """Returns whether a file has the expected checksum: a sha256, or the sha1 of git for small files."""
     if len(expected) == 64:
         return file_sha256(path) == expected
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == expected
+    return file_blob(path) == expected
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ The directory is like one that :func:`~convrnn_zoo.save_pretrained` writes. It i
 file and the version of the converters, and appears only when it is complete. Loading from it needs no network.
 """
 
-import hashlib
+import dataclasses
 import http.client
 import io
 import json
@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,8 @@ from .._version import __version__
 from .download import HubFile, download, system_hint
 from .errors import HubAccessError, WeightsError
 from .limits import limit
-from .published import Published, to_plain
-from .state_dict import file_sha256
+from .published import Published
+from .state_dict import file_blob, file_sha256
 
 logger = logging.getLogger("convrnn_zoo")
 CONVERTERS = 1
@@ -59,9 +60,9 @@ def fetch(published: Published, cache_dir: Any = None, token: str | bool | None 
             return directory
         with WeakFileLock(cache / LOCK):
             for killed in cache.glob(f"{TEMPORARY}*"):  # the lock is free, so that their processes have ended
-                shutil.rmtree(killed)
+                shutil.rmtree(killed, ignore_errors=True)
             # Another process may have converted the file while this one waited.
-            return _converted(published, cache) or _fetch(published, cache, token)
+            return _converted(published, cache) or _fetch(published, cache, cache_dir, token)
 
 
 def _converted(published: Published, cache: Path) -> Path | None:
@@ -71,9 +72,9 @@ def _converted(published: Published, cache: Path) -> Path | None:
     return directory if sha256 and directory.is_dir() else None
 
 
-def _fetch(published: Published, cache: Path, token: str | bool | None) -> Path:
+def _fetch(published: Published, cache: Path, cache_dir: Any, token: str | bool | None) -> Path:
     with tempfile.TemporaryDirectory(dir=cache, prefix=TEMPORARY) as temporary:
-        file = _download(published, Path(temporary), token)
+        file = _download(published, Path(temporary), cache_dir, token)
         actual = check_file(file, published, published.sha256 or _recorded(cache)[1])
         directory, converted = _directory(cache, actual), Path(temporary) / "converted"
         _convert(published, actual, file, converted)
@@ -123,6 +124,7 @@ class _SecureRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not newurl.startswith("https://"):
+            fp.close()
             raise WeightsError(f"{req.full_url} redirects to {newurl[:200]}, which is not HTTPS; download it by hand")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -130,13 +132,13 @@ class _SecureRedirects(urllib.request.HTTPRedirectHandler):
 OPENER = urllib.request.build_opener(_SecureRedirects())
 
 
-def _download(published: Published, directory: Path, token: str | bool | None) -> Path:
+def _download(published: Published, directory: Path, cache_dir: Any, token: str | bool | None) -> Path:
     """Downloads the published file into a directory, or into the Hub's cache; a broken download is repeated."""
     scheme, _, location = published.address.partition("://")
     if scheme == "hf":
         owner, repo, file = location.split("/", 2)
         repo, _, revision = repo.partition("@")
-        return download(HubFile(f"{owner}/{repo}", file, revision or None, token=token), published.sha256 or None)
+        return download(HubFile(f"{owner}/{repo}", file, revision or None, cache_dir, token), published.sha256 or None)
     if scheme != "https":
         raise WeightsError(f"{published.name}: {published.address} is not an address of HTTPS")
     # The suffix tells the format; an address may end with a query.
@@ -244,7 +246,9 @@ def _download_member(published: Published, path: Path) -> None:
                 _save(stream, path, published, member.file_size)
     except KeyError as e:
         raise WeightsError(f"{published.name}: {published.address} has no member {published.member}") from e
-    except zipfile.BadZipFile as e:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as e:
+        if isinstance(e.__context__, OSError | http.client.HTTPException):  # zipfile hides errors of the connection
+            raise e.__context__ from None
         raise WeightsError(f"{published.name}: {published.address} is not a sound zip archive ({e})") from e
 
 
@@ -259,14 +263,10 @@ def check_file(path: Path, published: Published, sha256: str) -> str:
             f"{published.name}: {published.address} sent a web page in place of the file; open {published.where}, "
             f"download it by hand, then `{published.command}`"
         )
-    blob = ""
-    if published.blob:
-        content = path.read_bytes()
-        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     for what, expected, value in (
         ("size", published.size, size),
         ("sha256", sha256, actual),
-        ("git object id", published.blob, blob),
+        ("git object id", published.blob, published.blob and file_blob(path)),
     ):
         if expected and value != expected:
             raise WeightsError(
@@ -282,7 +282,7 @@ def _convert(published: Published, sha256: str, file: Path, directory: Path) -> 
     program = [sys.executable, "-P", "-W", "ignore", "-m", "convrnn_zoo.interop.published"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [*program, json.dumps(to_plain(published)), sha256, file, directory],
+        [*program, json.dumps(dataclasses.asdict(published)), sha256, file, directory],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,

@@ -91,6 +91,8 @@ class WeightsMetadata:
     citation: str = ""
     remarks: str = ""
     """Limitations of the weights and of comparisons with their metrics."""
+    origin: Mapping[str, str] | None = None
+    """Address, sha256 and licence of the file that another project publishes and these weights were converted from."""
     hub_id: str | None = None
     hub_commit: str | None = None
     dataset_license: str = ""

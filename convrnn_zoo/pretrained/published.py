@@ -1,6 +1,5 @@
 """Weights that other projects publish, by name: their metadata, which ``weights/published.toml`` contains."""
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -117,7 +116,7 @@ class Published:
             "file": f"{self.member + ' in ' if self.member else ''}{self.address}",
             "size of the file": f"{self.size:,} bytes" if self.size else "not known before the download",
             "checksum of the file": self.sha256 or (f"git {self.blob}" if self.blob else "nobody has published one"),
-            "licence of the weights": f"{self.licence}; {self.license_source}",
+            "licence": f"{self.licence}; {self.license_source}",
             "trained on": self.dataset,
             "paper": f"{self.paper}, {self.paper_url}",
             "verified": self.verified,
@@ -152,11 +151,6 @@ def read_published(text: str) -> dict[str, Published]:
                 raise ValueError(f"{FILE.name} has two sets of weights with the name {name}")
             published[name] = Published(**{**shared, **fields, "name": name, "address": address, **tables})
     return published
-
-
-def to_plain(published: Published) -> dict[str, Any]:
-    """Returns the fields as plain JSON."""
-    return dataclasses.asdict(published)
 
 
 PUBLISHED: dict[str, Published] = read_published(FILE.read_text(encoding="utf-8"))

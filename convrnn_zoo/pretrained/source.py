@@ -115,14 +115,15 @@ def open_weights(metadata: WeightsMetadata, cache_dir: Any = None, token: str | 
 def open_published(published: Published, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens weights of another project: downloads and converts them, unless they are in the cache."""
     directory = fetch(published, cache_dir, token)
-    config = read_config(directory / CONFIG, published.name)
+    name = f"{published.name} in {directory}"
+    config = read_config(directory / CONFIG, name)
     level, hint = logging.INFO, ""
     if published.license == NOT_STATED:
         level, hint = logging.WARNING, ". Ask the authors before you share them"
     logger.log(
         level, "%s: licence of the weights: %s; %s%s", published.name, published.licence, published.license_source, hint
     )
-    return WeightsSource(published.name, config, directory / WEIGHTS_FILE)
+    return WeightsSource(name, config, directory / WEIGHTS_FILE)
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:

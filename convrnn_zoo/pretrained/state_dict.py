@@ -1,6 +1,7 @@
 """State dicts: reading and writing safetensors files, adapting and checking tensors, loading them into a model."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from .._hints import some
 from .config import WEIGHTS_CFG_KEYS
 from .errors import HubAccessError, WeightsError
 from .limits import check_size
+from .metadata import WeightsMetadata
 
 logger = logging.getLogger("convrnn_zoo")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -60,10 +62,20 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
         raise WeightsError(f"{name}: not a valid safetensors file ({e!r:.300}); download it again") from e
 
 
-def to_safetensors(state: Mapping[str, Tensor]) -> tuple[bytes, str]:
-    """Returns the content of a safetensors file and its sha256. Equal tensors give equal bytes."""
-    # With more than one metadata entry, their order and so the checksum would differ from run to run.
-    content = safetensors.torch.save(contiguous(state), {"format": "pt"})
+def file_blob(path: Path) -> str:
+    """Returns the object id that git gives a file."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def to_safetensors(state: Mapping[str, Tensor], origin: Mapping[str, str] | None = None) -> tuple[bytes, str]:
+    """Returns the content of a safetensors file and its sha256. Equal arguments give equal bytes.
+
+    `origin` is that of the metadata of the weights. The header of the file states it as JSON.
+    """
+    # With more than one entry in the header, their order and so the checksum would differ from run to run.
+    header = {"origin": json.dumps(origin, sort_keys=True)} if origin else {"format": "pt"}
+    content = safetensors.torch.save(contiguous(state), header)
     return content, hashlib.sha256(content).hexdigest()
 
 
@@ -221,6 +233,6 @@ def clear_metadata(model: Any) -> None:
         model.pretrained_cfg.pop(key, None)
 
 
-def has_weights(model: nn.Module, sha256: str) -> bool:
-    """Returns whether a model still has the weights of the safetensors file with this checksum."""
-    return to_safetensors(model.state_dict())[1] == sha256
+def has_weights(model: nn.Module, metadata: WeightsMetadata) -> bool:
+    """Returns whether a model still has the weights that the metadata describe."""
+    return to_safetensors(model.state_dict(), metadata.origin)[1] == metadata.sha256

@@ -32,6 +32,7 @@ def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplo
     assert all(torch.equal(model.state_dict()[k], v) for k, v in expected.state_dict().items())
     assert model.preprocessing == expected.preprocessing
     assert "bsd-2-clause" in caplog.text
+    assert list((tmp_path / "cache").rglob("model.ckpt"))  # and nothing in another cache
     requests = len(hub.log)
     convrnn_zoo.create_model(NAME, pretrained=True, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(

@@ -6,6 +6,7 @@ import enum
 import functools
 import os
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from convrnn_zoo import WeightsError, interop
-from convrnn_zoo.interop import _checkpoint
+from convrnn_zoo.interop import _checkpoint, _unpickle
 
 STATE = {"cell_list.0.conv.weight": torch.randn(8, 5, 3, 3), "cell_list.0.conv.bias": torch.randn(8)}
 needs_pickles = pytest.mark.skipif(TorchVersion(torch.__version__) < (2, 10), reason="CVE-2026-24747")
@@ -216,3 +217,10 @@ def test_errors_advise_nobody_to_run_the_file(tmp_path: Path) -> None:
             interop.load("ndrplz", tmp_path / "x.pth")
         assert "weights_only" not in str(caught.value)
         assert "add_safe_globals" not in str(caught.value)
+
+
+@needs_pickles
+def test_a_full_disk_is_no_damaged_file(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "a.pth")
+    with pytest.raises(_unpickle.ContentError, match=re.escape(f"free disk space in {tmp_path / 'missing'}")):
+        _unpickle.main(tmp_path / "a.pth", tmp_path / "missing" / "b" / "tensors.safetensors")

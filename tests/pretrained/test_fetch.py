@@ -3,24 +3,28 @@
 import dataclasses
 import hashlib
 import io
+import json
 import logging
 import os
 import socket
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 import timm
 import torch
 from click.testing import CliRunner
 
 import convrnn_zoo
-from convrnn_zoo import HubAccessError, WeightsError, interop
+from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, interop
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import fetch
+from convrnn_zoo.pretrained.download import HubFile
 from convrnn_zoo.pretrained.published import FILE, PUBLISHED, Published, read_published
 from convrnn_zoo_command.group import cli
 from tests.helpers.hub.owners import Answer, Owners, answer_file, send, serve_owners
@@ -66,6 +70,13 @@ def load(cache: Path, **options: Any) -> Any:
     return convrnn_zoo.create_model(NAME, pretrained=True, cache_dir=cache, **options).eval()
 
 
+def origin(file: Path) -> Any:
+    """Returns the origin of weights that the header of their file states."""
+    with safetensors.safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    return json.loads(header["origin"]) if "origin" in header else None
+
+
 def is_clean(cache: Path) -> bool:
     return not [path for path in cache.rglob("*") if path.is_file() and path.name != fetch.LOCK]
 
@@ -91,9 +102,15 @@ def test_a_name_is_downloaded_and_converted_once(
     assert published.address in again.metadata.description
     assert sha256 in again.metadata.description
     convrnn_zoo.save_pretrained(again, tmp_path / "saved")
+    for file in tmp_path.rglob("*.safetensors"):  # in the cache, and saved
+        assert origin(file) == {"address": published.address, "sha256": sha256, "licence": "none stated"}
     card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
     assert "unstated" in card
     assert published.address in card
+    assert f'create_model("{NAME}", pretrained=True)' in card
+    again.head.bias.data += 1  # no longer the weights of others
+    convrnn_zoo.save_pretrained(again, tmp_path / "changed")
+    assert origin(tmp_path / "changed" / "model.safetensors") is None
     if not pinned:  # the first checksum holds later, also after the cache has lost the weights
         for directory in tmp_path.rglob(f"*-{fetch.CONVERTERS}"):
             directory.rename(tmp_path / "moved")
@@ -162,6 +179,8 @@ def test_a_member_of_an_archive_is_read_by_ranges(publish: Any, owners: Owners, 
     owners.files[published.address] = buffer.getvalue()
     load(tmp_path)
     assert sum(sizes) < 2**22 < len(buffer.getvalue())
+    owners.answers = [answer_file, status(503)] * 2  # zipfile hides the second
+    assert fetch._download(published, tmp_path, None, None).read_bytes() == CONTENT
 
 
 @needs_pickles
@@ -300,17 +319,29 @@ def test_two_loads_at_once_give_one_directory(publish: Any, owners: Owners, tmp_
     load(tmp_path)
 
 
+def damaged_archive() -> bytes:
+    """Returns a zip archive with a compressed member whose content is not what was compressed."""
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/b.ckpt", b"content" * 100)
+    compressed = zlib.compress(b"content" * 100)[2:-4]
+    return buffer.getvalue().replace(compressed, b"\xff" * len(compressed), 1)
+
+
 ARCHIVES: dict[str, tuple[Answer | None, bytes, str]] = {
     "no ranges": (lambda h, c: send(h, c), b"", "does not send parts"),
     "no archive": (None, bytes(1000), "not a sound zip"),
+    "a damaged member": (None, damaged_archive(), "not a sound zip"),
     "no member": (None, b"PK\5\6" + bytes(18), "has no member"),
 }
 
 
 @pytest.mark.parametrize("failure", ARCHIVES)
-def test_a_failure_of_an_archive(failure: str, publish: Any, owners: Owners, tmp_path: Path) -> None:
+def test_a_failure_of_an_archive(
+    failure: str, publish: Any, owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer, content, message = ARCHIVES[failure]
     publish(content, member="a/b.ckpt", size=None, sha256="")
+    monkeypatch.setattr(fetch, "CHUNK", 64)
     owners.answers = [answer] if answer else []
     with pytest.raises(WeightsError, match=message):
         load(tmp_path)
@@ -372,6 +403,30 @@ def test_a_record_is_of_a_model_and_a_converter(name: str) -> None:
     assert published.model_args.items() <= model.model_args.items()
     assert name in convrnn_zoo.list_models(pretrained=True)
     assert name in timm.list_models(pretrained=True)
+
+
+@pytest.mark.parametrize("name", convrnn_zoo.list_models())
+def test_pretrained_loads_weights_or_names_those_that_exist(
+    name: str, owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(file: HubFile, *args: Any) -> None:
+        owners.requests.append(f"hf://{file.repo_id}@{file.revision}/{file.filename}")
+        raise HubAccessError("unreachable")
+
+    monkeypatch.setattr(fetch, "download", reject)
+    others = [p for p in PUBLISHED.values() if p.architecture == name]
+    if any(w.architecture == name for w in WEIGHTS.values()):
+        model = convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
+        assert model.metadata is not None
+    elif others:  # whose owner does not answer here
+        with pytest.raises(HubAccessError):
+            convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
+        assert owners.requests == [others[0].address]
+        assert is_clean(tmp_path)
+    else:
+        with pytest.raises(WeightsError) as caught:
+            convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
+        assert {"convlstm2d_bi_2layer.radhar,", "predrnn,"} <= set(str(caught.value).split())
 
 
 def test_commands_are_those_of_the_converters() -> None:
